@@ -1,0 +1,80 @@
+#include "chorus/base/random.h"
+
+#include <bit>
+#include <cmath>
+
+namespace chorus {
+
+std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
+  constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
+  constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
+  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
+                               static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
+  auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = kMul0 * c[0], p1 = kMul1 * c[2];
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
+         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
+    k0 += kWeyl0;
+    k1 += kWeyl1;
+  }
+  return c;
+}
+
+namespace {
+
+// Domains keep names, numbers and draws apart though all go through the same generator.
+enum Domain : uint64_t { kDraw = 0, kName = 1, kNumber = 2, kPermute = 3 };
+
+uint64_t word64(const std::array<uint32_t, 4>& w) { return w[0] | static_cast<uint64_t>(w[1]) << 32; }
+
+}  // namespace
+
+RandomKey RandomKey::derive(std::string_view name) const {
+  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
+  for (const char ch : name) {
+    hash = (hash ^ static_cast<unsigned char>(ch)) * 0x100000001B3;
+  }
+  return RandomKey(word64(philox(key_, hash, kName)));
+}
+
+RandomKey RandomKey::derive(uint64_t number) const { return RandomKey(word64(philox(key_, number, kNumber))); }
+
+uint64_t RandomKey::bits(uint64_t index) const { return word64(philox(key_, index, kDraw)); }
+
+float RandomKey::uniform(uint64_t index) const {
+  return static_cast<float>(philox(key_, index, kDraw)[0] >> 8) * 0x1p-24F;
+}
+
+float RandomKey::normal(uint64_t index) const {
+  const auto w = philox(key_, index, kDraw);
+  const double u = (static_cast<double>(w[0]) + 1.0) * 0x1p-32;  // (0, 1]
+  const double v = static_cast<double>(w[1]) * 0x1p-32;
+  return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v));
+}
+
+uint64_t RandomKey::below(uint64_t index, uint64_t bound) const {
+  return static_cast<uint64_t>((static_cast<unsigned __int128>(bits(index)) * bound) >> 64);
+}
+
+uint64_t permute(RandomKey key, uint64_t index, uint64_t size) {
+  if (size <= 1) {
+    return 0;
+  }
+  // A balanced Feistel network on the smallest even number of bits that covers size; walk until inside.
+  const int half = (std::bit_width(size - 1) + 1) / 2;
+  const uint64_t mask = (uint64_t{1} << half) - 1;
+  uint64_t value = index;
+  do {
+    uint64_t left = value >> half, right = value & mask;
+    for (uint64_t round = 0; round < 6; ++round) {
+      const uint64_t mixed = left ^ (philox(key.value(), right, kPermute | round << 8)[0] & mask);
+      left = right;
+      right = mixed;
+    }
+    value = left << half | right;
+  } while (value >= size);
+  return value;
+}
+
+}  // namespace chorus
