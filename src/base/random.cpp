@@ -9,7 +9,8 @@ std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t coun
   constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
-                               static_cast<uint32_t>(counter_high), static_cast<uint32_t>(counter_high >> 32)};
+                               static_cast<uint32_t>(counter_high),
+                               static_cast<uint32_t>(counter_high >> 32)};
   auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = kMul0 * c[0], p1 = kMul1 * c[2];
@@ -26,7 +27,9 @@ namespace {
 // Domains keep names, numbers and draws apart though all go through the same generator.
 enum Domain : uint64_t { kDraw = 0, kName = 1, kNumber = 2, kPermute = 3 };
 
-uint64_t word64(const std::array<uint32_t, 4>& w) { return w[0] | static_cast<uint64_t>(w[1]) << 32; }
+uint64_t word64(const std::array<uint32_t, 4>& w) {
+  return w[0] | static_cast<uint64_t>(w[1]) << 32;
+}
 
 }  // namespace
 
@@ -38,9 +41,13 @@ RandomKey RandomKey::derive(std::string_view name) const {
   return RandomKey(word64(philox(key_, hash, kName)));
 }
 
-RandomKey RandomKey::derive(uint64_t number) const { return RandomKey(word64(philox(key_, number, kNumber))); }
+RandomKey RandomKey::derive(uint64_t number) const {
+  return RandomKey(word64(philox(key_, number, kNumber)));
+}
 
-uint64_t RandomKey::bits(uint64_t index) const { return word64(philox(key_, index, kDraw)); }
+uint64_t RandomKey::bits(uint64_t index) const {
+  return word64(philox(key_, index, kDraw));
+}
 
 float RandomKey::uniform(uint64_t index) const {
   return static_cast<float>(philox(key_, index, kDraw)[0] >> 8) * 0x1p-24F;

@@ -1,9 +1,9 @@
 #include "chorus/base/random.h"
 
-#include <gtest/gtest.h>
-
 #include <set>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace chorus {
 namespace {

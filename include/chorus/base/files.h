@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,21 +13,23 @@ namespace chorus {
 /// The bytes of a regular file. UserError names the path when it is missing, a directory or unreadable.
 std::string read_file(const std::filesystem::path& path);
 
-/// Makes `path` hold what `write` puts out, or leaves it as it was: a temporary file beside it, fsync, rename, fsync of
-/// the folder. Error ("cannot write PATH: No space left on device") on failure, with the temporary file removed.
+/// Makes `path` hold what `write` puts out, or leaves it as it was: a temporary file beside it, fsync,
+/// rename, fsync of the folder. On failure the temporary file is removed and Error says why ("cannot write
+/// PATH: No space left on device"); UserError when the place is wrong (no such folder, read-only, not
+/// permitted, a folder by that name).
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
 
-/// A file being written in pieces; the same promise as write_file_atomically once commit() has returned. Destroyed before
-/// commit(), it leaves nothing behind.
+/// A file being written in pieces; the same promise as write_file_atomically once commit() has returned.
+/// Destroyed before commit(), it leaves nothing behind.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
-  void write(const void* data, size_t bytes);
+  void write(const void* data, size_t bytes);  // after what write() wrote before
   void write_at(uint64_t offset, const void* data, size_t bytes);
-  void commit();
+  void commit();  // once; nothing may be written after it
 
  private:
   std::filesystem::path path_, temporary_;
@@ -56,8 +58,33 @@ uint64_t hash_file(const std::filesystem::path& path);
 /// Sixteen hexadecimal digits.
 std::string hash_text(uint64_t hash);
 
-/// Only one process at a time may hold the lock of a folder (flock on `folder/.lock`; gone when the process dies).
-/// UserError naming the holder's process id when another one has it.
+/// The same hash of bytes that come in pieces.
+class Hasher {
+ public:
+  Hasher();
+  ~Hasher();
+  Hasher(const Hasher&) = delete;
+  Hasher& operator=(const Hasher&) = delete;
+  void update(std::span<const std::byte> bytes);
+  [[nodiscard]] uint64_t digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Makes what was created, renamed or removed inside a folder survive a power cut; for a file, its bytes.
+void sync_to_disk(const std::filesystem::path& path);
+
+/// A name inside `folder` that nothing has yet, for a file or folder that is to be renamed when it is whole.
+std::filesystem::path temporary_name(const std::filesystem::path& folder);
+/// Removes what dead processes left in `folder` under such names. Only for who holds the folder's lock: the
+/// temporary files of living processes go too.
+void remove_temporaries(const std::filesystem::path& folder);
+
+/// Only one process at a time may hold the lock of a folder (flock on `folder/.lock`; gone when the process
+/// dies). UserError naming the holder's process id and host when another one has it, or when the folder
+/// cannot be written.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);

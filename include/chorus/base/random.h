@@ -1,7 +1,7 @@
 // Counter-based random numbers: every draw is a pure function of a key and an index.
 //
-// Nothing here has state, so a draw does not depend on threads, on the order of calls, or on how work is laid out over
-// ranks. A key is derived from the run's seed by naming what the numbers are for:
+// Nothing here has state, so a draw does not depend on threads, on the order of calls, or on how work is laid
+// out over ranks. A key is derived from the run's seed by naming what the numbers are for:
 //
 //   RandomKey step = RandomKey(seed).derive("dropout").derive(update);
 //   float u = step.uniform(element_index);
@@ -22,7 +22,8 @@ class RandomKey {
  public:
   explicit RandomKey(uint64_t seed = 0) : key_(seed) {}
 
-  /// The key for a named use, or for the i-th item, under this one. Distinct names and numbers give unrelated keys.
+  /// The key for a named use, or for the i-th item, under this one. Distinct names and numbers give unrelated
+  /// keys.
   [[nodiscard]] RandomKey derive(std::string_view name) const;
   [[nodiscard]] RandomKey derive(uint64_t number) const;
 
@@ -41,8 +42,8 @@ class RandomKey {
   uint64_t key_;
 };
 
-/// A bijection of [0, size) keyed by `key`: position i of a shuffled sequence, computed in O(1) with no table (a
-/// Feistel network with cycle walking).
+/// A bijection of [0, size) keyed by `key`: position i of a shuffled sequence, computed in O(1) with no table
+/// (a Feistel network with cycle walking).
 uint64_t permute(RandomKey key, uint64_t index, uint64_t size);
 
 }  // namespace chorus

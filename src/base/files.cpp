@@ -1,0 +1,302 @@
+#include "chorus/base/files.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "chorus/base/error.h"
+
+// Inlined it uses the AVX2 this is compiled for; the library of the distribution is built for SSE2.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::string_view kTemporaryPrefix = ".chorus-tmp-";
+
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+[[noreturn]] void fail_to_write(const fs::path& path, int error) {
+  const bool wrong_place = error == ENOENT || error == ENOTDIR || error == EISDIR || error == EACCES ||
+                           error == EPERM || error == EROFS || error == ENAMETOOLONG || error == ELOOP ||
+                           error == ENOTEMPTY;
+  if (wrong_place) {
+    throw UserError("cannot write {}: {}", path.string(), reason(error));
+  }
+  throw Error("cannot write {}: {}", path.string(), reason(error));
+}
+
+[[noreturn]] void fail_to_read(const fs::path& path, int error) {
+  if (error == EIO || error == ENOMEM || error == EMFILE || error == ENFILE) {
+    throw Error("cannot read {}: {}", path.string(), reason(error));
+  }
+  throw UserError("cannot read {}: {}", path.string(), reason(error));
+}
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  [[nodiscard]] int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+struct OpenFile {
+  Descriptor fd;
+  size_t size;
+};
+
+OpenFile open_regular_file(const fs::path& path) {
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info = {};
+  if (fd.get() < 0 || ::fstat(fd.get(), &info) != 0) fail_to_read(path, errno);
+  if (S_ISDIR(info.st_mode)) fail_to_read(path, EISDIR);
+  if (!S_ISREG(info.st_mode)) throw UserError("cannot read {}: not a regular file", path.string());
+  return {Descriptor(fd.release()), static_cast<size_t>(info.st_size)};
+}
+
+/// Up to `bytes` bytes; fewer only at the end of the file.
+size_t read_some(int fd, char* data, size_t bytes, const fs::path& path) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t n = ::read(fd, data + done, bytes - done);
+    if (n == 0) break;
+    if (n < 0 && errno != EINTR) fail_to_read(path, errno);
+    if (n > 0) done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+int sync(int fd) {
+  int result = 0;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
+void sync_folder_of(const fs::path& path) {
+  const fs::path parent = path.parent_path();
+  sync_to_disk(parent.empty() ? fs::path(".") : parent);
+}
+
+}  // namespace
+
+// ---- reading
+
+std::string read_file(const fs::path& path) {
+  const OpenFile file = open_regular_file(path);
+  std::string bytes;
+  constexpr size_t kPiece = 1 << 16;
+  // One more than the size, to see the end in the first turn; on from there for a file that grows or has no
+  // size (/proc).
+  size_t want = file.size + 1;
+  for (;;) {
+    const size_t have = bytes.size();
+    bytes.resize(have + want);
+    const size_t n = read_some(file.fd.get(), bytes.data() + have, want, path);
+    if (n < want) {
+      bytes.resize(have + n);
+      return bytes;
+    }
+    want = kPiece;
+  }
+}
+
+MappedFile::MappedFile(const fs::path& path) {
+  const OpenFile file = open_regular_file(path);
+  if (file.size == 0) return;
+  void* data = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd.get(), 0);
+  if (data == MAP_FAILED) fail_to_read(path, errno);
+  data_ = static_cast<const std::byte*>(data);
+  size_ = file.size;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+// ---- writing
+
+fs::path temporary_name(const fs::path& folder) {
+  static std::atomic<uint64_t> counter = 0;
+  for (;;) {
+    fs::path name = folder / fmt::format("{}{}-{}", kTemporaryPrefix, ::getpid(), counter++);
+    struct stat info = {};
+    if (::lstat(name.c_str(), &info) != 0)
+      return name;  // whatever the error is, creating it will say it better
+  }
+}
+
+void remove_temporaries(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().filename().string().starts_with(kTemporaryPrefix)) found.push_back(it->path());
+  }
+  if (error) fail_to_read(folder, error.value());
+  for (const fs::path& path : found) {
+    fs::remove_all(path, error);
+    if (error) throw Error("cannot remove {}: {}", path.string(), error.message());
+  }
+}
+
+void sync_to_disk(const fs::path& path) {
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) fail_to_write(path, errno);
+  // Some file systems have no fsync of folders and say EINVAL.
+  if (sync(fd.get()) != 0 && errno != EINVAL) fail_to_write(path, errno);
+}
+
+void write_file_atomically(const fs::path& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  file.commit();
+}
+
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  while (fd_ < 0) {
+    temporary_ = temporary_name(path_.parent_path());
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && errno != EEXIST && errno != EINTR) fail_to_write(path_, errno);
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(fd_, next, bytes);
+    if (n < 0 && errno != EINTR) fail_to_write(path_, errno);
+    if (n > 0) {
+      next += n;
+      bytes -= static_cast<size_t>(n);
+    }
+  }
+}
+
+void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(fd_, next, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno != EINTR) fail_to_write(path_, errno);
+    if (n > 0) {
+      next += n;
+      offset += static_cast<uint64_t>(n);
+      bytes -= static_cast<size_t>(n);
+    }
+  }
+}
+
+void AtomicFile::commit() {
+  if (sync(fd_) != 0) fail_to_write(path_, errno);
+  // Network file systems report a full disk here at the latest; EINTR says nothing about the bytes, which are
+  // synced.
+  if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail_to_write(path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_to_write(path_, errno);
+  temporary_.clear();
+  sync_folder_of(path_);
+}
+
+// ---- hashes
+
+uint64_t hash_bytes(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+uint64_t hash_bytes(std::string_view bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+uint64_t hash_file(const fs::path& path) {
+  const OpenFile file = open_regular_file(path);
+  std::vector<char> piece(1 << 20);
+  Hasher hasher;
+  for (;;) {
+    const size_t n = read_some(file.fd.get(), piece.data(), piece.size(), path);
+    hasher.update(std::as_bytes(std::span(piece.data(), n)));
+    if (n < piece.size()) return hasher.digest();
+  }
+}
+
+std::string hash_text(uint64_t hash) {
+  return fmt::format("{:016x}", hash);
+}
+
+struct Hasher::State {
+  XXH3_state_t xxh;
+};
+Hasher::Hasher() : state_(std::make_unique<State>()) {
+  XXH3_64bits_reset(&state_->xxh);
+}
+Hasher::~Hasher() = default;
+void Hasher::update(std::span<const std::byte> bytes) {
+  XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size());
+}
+uint64_t Hasher::digest() const {
+  return XXH3_64bits_digest(&state_->xxh);
+}
+
+// ---- lock
+
+FolderLock::FolderLock(const fs::path& folder) {
+  const fs::path path = folder / ".lock";
+  Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (fd.get() < 0) fail_to_write(path, errno);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) fail_to_write(path, errno);
+    std::string holder(300, '\0');
+    holder.resize(read_some(fd.get(), holder.data(), holder.size(), path));
+    std::erase_if(holder, [](unsigned char c) { return c < ' ' || c >= 127; });
+    throw UserError("{} is in use by {}; wait until it ends, or use another folder", folder.string(),
+                    holder.empty() ? "another process" : holder);
+  }
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  const std::string holder = fmt::format("process {} on {}\n", ::getpid(), host);
+  if (::ftruncate(fd.get(), 0) != 0 ||
+      ::pwrite(fd.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
+    fail_to_write(path, errno);
+  }
+  fd_ = fd.release();
+}
+
+FolderLock::~FolderLock() {
+  ::close(fd_);
+}
+
+}  // namespace chorus

@@ -1,0 +1,108 @@
+#include "chorus/base/progress.h"
+
+#include <exception>
+#include <utility>
+
+#include "chorus/base/text.h"
+
+namespace chorus {
+namespace {
+
+constexpr double kRedraw = 0.1, kRateWindow = 10;  // seconds
+constexpr double kShortest = 0.1;                  // a rate over less says nothing
+
+/// A person wants to see updates one by one, but not lines of a corpus.
+std::string count_text(int64_t count) {
+  return count < 1'000'000 ? fmt::to_string(count) : human_count(static_cast<double>(count));
+}
+
+}  // namespace
+
+Progress::Progress(ProgressOptions options, Console& where)
+    : options_(std::move(options)),
+      console_(where),
+      exceptions_(std::uncaught_exceptions()),
+      done_(options_.start),
+      next_show_(where.seconds()),
+      began_(where.seconds()),
+      older_{began_, options_.start},
+      newer_(older_) {}
+
+Progress::~Progress() {
+  if (std::uncaught_exceptions() > exceptions_) {
+    console_.clear_status();
+  } else {
+    finish();
+  }
+}
+
+void Progress::advance(int64_t more) {
+  done_ += more;
+  const double now = console_.seconds();
+  if (now < next_show_) return;
+  const std::lock_guard lock(mutex_);
+  if (now >= next_show_) show(now);
+}
+
+void Progress::update(int64_t done, std::string_view note) {
+  done_ = done;
+  const std::lock_guard lock(mutex_);
+  note_ = note;
+  const double now = console_.seconds();
+  if (now >= next_show_) show(now);
+}
+
+void Progress::finish() {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(finished_, true)) return;
+  console_.clear_status();
+  if (console_.quiet()) return;
+  const double seconds = console_.seconds() - began_;
+  const int64_t done = done_ - options_.start;
+  std::string text =
+      fmt::format("{}  {} {} in {}", options_.task, count_text(done_), options_.unit, human_seconds(seconds));
+  if (seconds > 0 && done > 0)
+    text += fmt::format("  {}/s", human_count(static_cast<double>(done) / seconds));
+  if (!note_.empty()) text += fmt::format("  {}", note_);
+  console_.print(text);
+}
+
+void Progress::show(double now) {
+  if (finished_) return;
+  const bool terminal = console_.is_terminal();
+  next_show_ = now + (terminal ? kRedraw : options_.interval);
+  if (now - newer_.time >= kRateWindow) {
+    older_ = newer_;
+    newer_ = {now, done_};
+  }
+  if (terminal) {
+    console_.show_status(line(now));
+  } else if (!console_.quiet()) {
+    console_.print(line(now));
+  }
+}
+
+std::string Progress::line(double now) const {
+  const int64_t done = done_;
+  std::string text = options_.task;
+  if (options_.total > 0) {
+    const auto percent =
+        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(options_.total));
+    text +=
+        fmt::format("  {}%  {}/{} {}", percent, count_text(done), count_text(options_.total), options_.unit);
+  } else {
+    text += fmt::format("  {} {}", count_text(done), options_.unit);
+  }
+  const double elapsed = now - older_.time;
+  const double rate = elapsed >= kShortest ? static_cast<double>(done - older_.done) / elapsed : 0;
+  if (rate > 0) {
+    text += fmt::format("  {}/s", human_count(rate));
+    if (options_.total > done) {
+      text += fmt::format("  left {}", human_seconds(static_cast<double>(options_.total - done) / rate));
+    }
+  }
+  if (!note_.empty()) text += fmt::format("  {}", note_);
+  return text;
+}
+
+}  // namespace chorus

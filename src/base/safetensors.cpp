@@ -1,0 +1,246 @@
+#include "chorus/base/safetensors.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/json.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr size_t kDigits = 16;  // of a hash in text
+constexpr std::string_view kChecksums = "chorus.xxh3";
+
+using Tensor = SafetensorsHeader::Tensor;
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+/// The hash of a header whose first digits at `digits_at` count as zeros.
+uint64_t hash_header(std::string_view header, size_t digits_at) {
+  Hasher hasher;
+  hasher.update(as_bytes(header.substr(0, digits_at)));
+  hasher.update(as_bytes(std::string(kDigits, '0')));
+  hasher.update(as_bytes(header.substr(digits_at + kDigits)));
+  return hasher.digest();
+}
+
+}  // namespace
+
+// ---- reading
+
+SafetensorsFile::SafetensorsFile(fs::path path)
+    : path_(std::move(path)), file_(path_), header_(parse_safetensors(file_.bytes(), path_.string())) {
+  for (size_t i = 0; i < header_.tensors.size(); ++i) {
+    if (!index_.emplace(header_.tensors[i].name, i).second) {
+      throw UserError("{}: tensor {} is there twice", path_.string(), in_quotes(header_.tensors[i].name));
+    }
+  }
+}
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> names;
+  for (const Tensor& tensor : header_.tensors) names.push_back(tensor.name);
+  return names;
+}
+
+TensorView SafetensorsFile::get(std::string_view name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end()) throw UserError("{}: it has no tensor {}", path_.string(), in_quotes(name));
+  const Tensor& tensor = header_.tensors[found->second];
+  return {tensor.dtype, tensor.shape, file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin)};
+}
+
+bool SafetensorsFile::verify() const {
+  const auto checksums = header_.metadata.find(std::string(kChecksums));
+  if (checksums == header_.metadata.end()) return false;
+  const std::string_view digits = checksums->second;
+  if (digits.size() != kDigits * (header_.tensors.size() + 1) ||
+      digits.substr(0, kDigits) != hash_text(hash())) {
+    throw UserError("{}: damaged: the header does not agree with its checksum; restore the file from a copy",
+                    path_.string());
+  }
+  for (size_t i = 0; i < header_.tensors.size(); ++i) {
+    const Tensor& tensor = header_.tensors[i];
+    const uint64_t hash = hash_bytes(file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin));
+    if (digits.substr(kDigits * (i + 1), kDigits) != hash_text(hash)) {
+      throw UserError("{}: damaged: tensor {} does not agree with its checksum; restore the file from a copy",
+                      path_.string(), in_quotes(tensor.name));
+    }
+  }
+  return true;
+}
+
+uint64_t SafetensorsFile::hash() const {
+  const std::string_view header(reinterpret_cast<const char*>(file_.bytes().data()), header_.bytes);
+  const auto checksums = header_.metadata.find(std::string(kChecksums));
+  if (checksums == header_.metadata.end()) return hash_bytes(header);
+  const size_t digits_at = header.find('"' + checksums->second + '"');
+  // Not found when the digits are written with escapes, which our writer never does.
+  const bool found = digits_at != std::string_view::npos && checksums->second.size() >= kDigits;
+  return found ? hash_header(header, digits_at + 1) : hash_bytes(header);
+}
+
+// ---- a folder
+
+SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : folder_(folder) {
+  const fs::path single = folder / "model.safetensors", index_path = folder / "model.safetensors.index.json";
+  if (!fs::exists(index_path) || fs::exists(single)) {
+    files_.emplace_back(single);
+    for (const std::string& name : files_[0].names()) index_.emplace(name, 0);
+    return;
+  }
+  const nlohmann::json index = read_json(index_path);
+  const auto fail = [&index_path](const std::string& what) {
+    return UserError("{}: {}", index_path.string(), what);
+  };
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    throw fail("no object \"weight_map\"");
+  }
+  std::map<std::string, size_t> shards;
+  for (const auto& [name, value] : index["weight_map"].items()) {
+    if (!value.is_string()) throw fail(fmt::format("the file of tensor {} is not a text", in_quotes(name)));
+    const std::string& shard = value.get_ref<const std::string&>();
+    if (shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
+        shard.find("..") != std::string::npos || !shard.ends_with(".safetensors")) {
+      throw fail(
+          fmt::format("{} is not the name of a .safetensors file in the same folder", in_quotes(shard)));
+    }
+    const auto [at, is_new] = shards.emplace(shard, files_.size());
+    if (is_new) files_.emplace_back(folder / shard);
+    if (!files_[at->second].contains(name)) {
+      throw fail(
+          fmt::format("{} has no tensor {}; is it of another model?", in_quotes(shard), in_quotes(name)));
+    }
+    index_.emplace(name, at->second);
+  }
+}
+
+std::vector<std::string> SafetensorsFolder::names() const {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < files_.size(); ++i) {
+    for (std::string& name : files_[i].names()) {
+      const auto found = index_.find(name);
+      if (found != index_.end() && found->second == i) names.push_back(std::move(name));
+    }
+  }
+  return names;
+}
+
+TensorView SafetensorsFolder::get(std::string_view name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end())
+    throw UserError("{}: the model there has no tensor {}", folder_.string(), in_quotes(name));
+  return files_[found->second].get(name);
+}
+
+bool SafetensorsFolder::verify() const {
+  bool all = true;
+  for (const SafetensorsFile& file : files_) all = file.verify() && all;
+  return all;
+}
+
+// ---- writing
+
+struct SafetensorsWriter::Progress {
+  std::string name;
+  uint64_t next = 0, end = 0;      // bytes in the file
+  std::unique_ptr<Hasher> hasher;  // while some bytes, but not all, are written
+  uint64_t hash = 0;
+};
+
+SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : path_(std::move(path)), file_(path_) {
+  const auto text = [this](const std::string& value) {
+    try {
+      return nlohmann::json(value).dump();
+    } catch (const nlohmann::json::exception&) {
+      throw Error("{}: {} is not UTF-8", path_.string(), in_quotes(value));
+    }
+  };
+  std::map<std::string, std::string> entries = metadata;
+  entries.emplace("format", "pt");
+  entries.erase(std::string(kChecksums));
+  header_.assign(sizeof(uint64_t), '\0');
+  header_ += fmt::format("{{{}:{{{}:\"", text(std::string(SafetensorsHeader::kMetadata)),
+                         text(std::string(kChecksums)));
+  digits_at_ = header_.size();
+  header_.append(kDigits * (tensors.size() + 1), '0');
+  header_ += '"';
+  for (const auto& [key, value] : entries) header_ += fmt::format(",{}:{}", text(key), text(value));
+  header_ += '}';
+
+  std::vector<const TensorSpec*> order;
+  order.reserve(tensors.size());
+  for (const TensorSpec& tensor : tensors) order.push_back(&tensor);
+  std::ranges::stable_sort(order, std::ranges::greater(),
+                           [](const TensorSpec* t) { return size_of(t->dtype); });
+  uint64_t at = 0;
+  for (const TensorSpec* tensor : order) {
+    const uint64_t end = at + bytes_of(*tensor);
+    if (end > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+      throw Error("{}: more bytes than a file can hold", path_.string());
+    }
+    if (tensor->name == SafetensorsHeader::kMetadata ||
+        !index_.emplace(tensor->name, progress_.size()).second) {
+      throw Error("{}: a second entry {}", path_.string(), in_quotes(tensor->name));
+    }
+    header_ += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", text(tensor->name),
+                           name_of(tensor->dtype), fmt::join(tensor->shape, ","), at, end);
+    progress_.push_back({tensor->name, at, end, nullptr, hash_bytes("")});
+    at = end;
+  }
+  header_ += '}';
+  header_.resize((header_.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = header_.size() - sizeof(uint64_t);
+  if (length > SafetensorsHeader::kLongest)
+    throw Error("{}: a header of {} bytes; split the file", path_.string(), length);
+  std::memcpy(header_.data(), &length, sizeof length);
+  for (Progress& tensor : progress_) {
+    tensor.next += header_.size();
+    tensor.end += header_.size();
+  }
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+
+void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
+  const auto found = index_.find(name);
+  if (found == index_.end()) throw Error("{}: tensor {} was not declared", path_.string(), in_quotes(name));
+  Progress& tensor = progress_[found->second];
+  if (bytes.size() > tensor.end - tensor.next) {
+    throw Error("{}: tensor {} given {} bytes with {} to come", path_.string(), in_quotes(name), bytes.size(),
+                tensor.end - tensor.next);
+  }
+  if (bytes.empty()) return;
+  if (!tensor.hasher) tensor.hasher = std::make_unique<Hasher>();
+  tensor.hasher->update(bytes);
+  file_.write_at(tensor.next, bytes.data(), bytes.size());
+  tensor.next += bytes.size();
+  if (tensor.next == tensor.end) {
+    tensor.hash = tensor.hasher->digest();
+    tensor.hasher.reset();
+  }
+}
+
+void SafetensorsWriter::commit() {
+  for (size_t i = 0; i < progress_.size(); ++i) {
+    if (progress_[i].next != progress_[i].end) {
+      throw Error("{}: tensor {} is not complete", path_.string(), in_quotes(progress_[i].name));
+    }
+    header_.replace(digits_at_ + kDigits * (i + 1), kDigits, hash_text(progress_[i].hash));
+  }
+  hash_ = hash_header(header_, digits_at_);
+  header_.replace(digits_at_, kDigits, hash_text(hash_));
+  file_.write_at(0, header_.data(), header_.size());
+  file_.commit();
+}
+
+}  // namespace chorus

@@ -1,0 +1,64 @@
+#include "chorus/base/text.h"
+
+#include <limits>
+
+#include <gtest/gtest.h>
+
+namespace chorus {
+namespace {
+
+TEST(Text, SplitsJoinsAndTrims) {
+  EXPECT_EQ(split("a,,b", ','), (std::vector<std::string_view>{"a", "", "b"}));
+  EXPECT_EQ(split("", ','), (std::vector<std::string_view>{""}));
+  EXPECT_EQ(split("a,", ','), (std::vector<std::string_view>{"a", ""}));
+  EXPECT_EQ(join(std::vector<std::string>{"a", "b"}, ", "), "a, b");
+  EXPECT_EQ(join(std::vector<std::string>{}, ", "), "");
+  EXPECT_EQ(trim(" \t a b\r\n"), "a b");
+  EXPECT_EQ(trim(" \r\n"), "");
+  EXPECT_EQ(one_line("a\n\tb\x7F caf\xC3\xA9"), "a\\x0a\\x09b\\x7f caf\xC3\xA9");
+}
+
+TEST(Text, EditDistanceCountsSwapsOnce) {
+  EXPECT_EQ(edit_distance("", ""), 0U);
+  EXPECT_EQ(edit_distance("", "abc"), 3U);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3U);
+  EXPECT_EQ(edit_distance("trian", "train"), 1U);
+  EXPECT_EQ(edit_distance("abc", "acb"), 1U);
+}
+
+TEST(Text, NearestIsNearOrNothing) {
+  const std::vector<std::string> names = {"beam", "batch", "seed"};
+  EXPECT_EQ(nearest("bema", names), "beam");
+  EXPECT_EQ(nearest("baem", names), "beam");
+  EXPECT_EQ(nearest("zzzz", names), "");
+  EXPECT_EQ(nearest("x", names), "");
+  EXPECT_EQ(nearest("x", std::vector<std::string>{"y"}), "");
+  EXPECT_EQ(nearest(std::string(1000000, 'x'), names), "");
+  EXPECT_EQ(did_you_mean("sead", names), "; did you mean 'seed'?");
+  EXPECT_EQ(did_you_mean("", names), "");
+}
+
+TEST(Text, HumanNumbers) {
+  EXPECT_EQ(human_count(0), "0");
+  EXPECT_EQ(human_count(999), "999");
+  EXPECT_EQ(human_count(999.6), "1.00k");
+  EXPECT_EQ(human_count(12345), "12.3k");
+  EXPECT_EQ(human_count(999999), "1.00M");
+  EXPECT_EQ(human_count(1.234e9), "1.23G");
+  EXPECT_EQ(human_count(0.1234), "0.12");
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1288490189), "1.2 GiB");
+  EXPECT_EQ(human_bytes(1024 * 1024 - 1), "1.0 MiB");
+  EXPECT_EQ(human_bytes(std::numeric_limits<uint64_t>::max()), "16.0 EiB");
+  EXPECT_EQ(human_seconds(4.2), "4.2s");
+  EXPECT_EQ(human_seconds(59.7), "1m00s");
+  EXPECT_EQ(human_seconds(192), "3m12s");
+  EXPECT_EQ(human_seconds(5 * 3600 + 7 * 60), "5h07m");
+  EXPECT_EQ(human_seconds(2 * 86400 + 3 * 3600), "2d03h");
+  EXPECT_EQ(human_seconds(std::numeric_limits<double>::infinity()), "?");
+  EXPECT_EQ(human_seconds(-1), "?");
+}
+
+}  // namespace
+}  // namespace chorus
