@@ -7,29 +7,31 @@
 
 namespace chorus {
 
-/// The reserved ids, as in fairseq, NLLB and M2M100. A vocabulary's piece with SentencePiece id i >= 3 has id i + 1.
+/// The reserved ids, as in fairseq, NLLB and M2M100. A vocabulary's piece with SentencePiece id i >= 3 has id
+/// i + 1.
 enum SpecialToken : int32_t { kBos = 0, kPad = 1, kEos = 2, kUnk = 3 };
 
-/// One micro-batch: sentence pairs padded to a rectangle. It is the routing group of the MoE layers: capacity, drops and
-/// the balance loss are defined inside it, and the run file alone fixes how a global batch is cut into micro-batches.
+/// One micro-batch: sentence pairs padded to a rectangle. It is the routing group of the MoE layers:
+/// capacity, drops and the balance loss are defined inside it, and the run file alone fixes how a global
+/// batch is cut into micro-batches.
 struct MicroBatch {
   int64_t rows = 0;
-  int64_t source_length = 0;            // S
-  int64_t target_length = 0;            // T
-  std::vector<int32_t> source;          // [rows, S]  [source tag] pieces </s>, then kPad
-  std::vector<int32_t> target_input;    // [rows, T]  </s> [target tag] pieces, then kPad
-  std::vector<int32_t> target_labels;   // [rows, T]  kPad pieces </s>, then kPad: the forced tag is not predicted
-  std::vector<int32_t> direction;       // [rows]     index into the data set's directions (for statistics)
-  int64_t source_tokens = 0;            // not padding, in source
-  int64_t target_tokens = 0;            // not padding, in target_labels: what the loss is normalised by
+  int64_t source_length = 0;           // S
+  int64_t target_length = 0;           // T
+  std::vector<int32_t> source;         // [rows, S]  [source tag] pieces </s>, then kPad
+  std::vector<int32_t> target_input;   // [rows, T]  </s> [target tag] pieces, then kPad
+  std::vector<int32_t> target_labels;  // [rows, T]  kPad pieces </s>, then kPad: the tag is not predicted
+  std::vector<int32_t> direction;      // [rows]     index into the data set's directions (for statistics)
+  int64_t source_tokens = 0;           // not padding, in source
+  int64_t target_tokens = 0;           // not padding, in target_labels: what the loss is normalised by
 };
 
-/// Where a stream of batches stands; the whole of its resume state. The order is a pure function of (seed, epoch,
-/// position).
+/// Where a stream of batches stands; the whole of its resume state. The order is a pure function of (seed,
+/// epoch, position).
 struct DataPosition {
-  int64_t epoch = 0;     // complete passes made
-  int64_t pool = 0;      // the shuffled, length-sorted stretch of the epoch being served
-  int64_t batch = 0;     // global batches already served of it
+  int64_t epoch = 0;  // complete passes made
+  int64_t pool = 0;   // the shuffled, length-sorted stretch of the epoch being served
+  int64_t batch = 0;  // global batches already served of it
   friend bool operator==(const DataPosition&, const DataPosition&) = default;
 };
 

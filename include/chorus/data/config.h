@@ -1,0 +1,71 @@
+// What the run file says about text: [data], [[data.train]], [[data.valid]] and [vocabulary].
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "chorus/data/parallel_text.h"
+
+namespace chorus {
+
+class Schema;
+
+/// Aligned text in two or more languages: one file a language, or one TSV file with a column a language. Row
+/// i of every language says the same; an empty cell means that the language lacks the row. Plain, gzip or
+/// zstd.
+struct SourceConfig {
+  std::string name;                     // for messages; empty: "train[0]", its place in the run file
+  std::string files;                    // "corpora/train.{lang}.gz"; or
+  std::string tsv;                      // "corpora/train.tsv.zst", columns in the order of `languages`
+  std::vector<std::string> languages;   // "en", "pt_BR", "eng_Latn": letters, digits, '_', '-', '@'
+  std::vector<std::string> directions;  // "en-de", "en-*", "*-en"; empty: "*-*"
+  double weight = 1;                    // how much more often than its size and the temperature say
+};
+
+struct DataConfig {
+  std::vector<SourceConfig> train, valid;
+  std::string store;            // folder of the token stores; empty: beside the run
+  double temperature = 5;       // direction d is drawn with p ~ weight n_d^(1/T)
+  int64_t batch_tokens = 4096;  // of one micro-batch: rows x max(S, T) <= batch_tokens, padding included
+  int64_t micro_batches = 1;    // of one global batch (one update)
+  int64_t max_length =
+      256;  // tokens of one side with its tag and </s>; pairs with a longer side are left out
+  int64_t pool_batches = 64;  // global batches' worth of sentences sorted by length together
+};
+
+struct VocabularyConfig {
+  std::string model;     // SentencePiece model; empty: sentencepiece.bpe.model in the run, trained if absent
+  int64_t size = 32000;  // rows of the embedding: pieces, bytes, tags and special tokens
+  double character_coverage = 0.9995;  // of the text; rarer characters are spelt in bytes
+  int64_t sentences = 1000000;         // at most so many, over all languages, are looked at
+  double temperature = 5;              // language l gives sentences in proportion to n_l^(1/T)
+};
+
+void describe(Schema& schema, DataConfig& config);
+void describe(Schema& schema, VocabularyConfig& config);
+
+/// The directions of a source as pairs of indices into its `languages`, each once, in the order of the
+/// patterns; "*" stands for every language other than the opposite side. UserError, beginning with `where`
+/// ("data.train[1] 'opus'"), on a pattern that matches nothing, is ambiguous ("a-b-c" with languages a, a-b,
+/// b-c, c) or names an unknown language.
+std::vector<std::pair<size_t, size_t>> expand_directions(const SourceConfig& source, std::string_view where);
+
+/// UserError beginning with `where` unless `name` can be a language: letters and digits, with '_', '-' or '@'
+/// inside.
+void check_language_name(std::string_view name, std::string_view where);
+
+/// Checks the keys of one source that no range can: exactly one of `files` (with "{lang}") and `tsv`, at
+/// least two distinct well-formed languages, a finite weight above 0. UserError beginning with `where`.
+void check_source(const SourceConfig& source, std::string_view where);
+
+/// Where the rows of a source are.
+TextSource text_source(const SourceConfig& source);
+
+/// "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid").
+std::string source_label(const SourceConfig& source, std::string_view list, size_t i);
+
+}  // namespace chorus

@@ -1,0 +1,116 @@
+// The sentence pairs of a run: sources, cut into parts (one source, one direction), read from token stores.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "chorus/data/config.h"
+#include "chorus/data/token_store.h"
+#include "chorus/data/vocabulary.h"
+
+namespace chorus {
+
+struct Direction {
+  int32_t source = 0, target = 0;  // indices into the vocabulary's languages
+  std::string name;                // "en-de"
+};
+
+/// One sentence pair as ids, ready for make_batch.
+struct SentencePair {
+  std::vector<int32_t> source, target;  // pieces, without tag and </s>
+  int32_t source_tag = 0, target_tag = 0;
+  int32_t direction = 0;  // index into DataSet::directions()
+};
+
+/// A growing set of row numbers with the i-th smallest found in O(log n): one bit a row, and a count every
+/// 512 rows.
+class RowSet {
+ public:
+  void append(bool member);  // whether the next row belongs
+  [[nodiscard]] int64_t size() const { return size_; }
+  [[nodiscard]] int64_t select(int64_t i) const;  // 0 <= i < size()
+
+ private:
+  int64_t rows_ = 0, size_ = 0;
+  std::vector<uint64_t> words_;
+  std::vector<int64_t> before_;  // members before each stretch of 512 rows
+};
+
+/// What one direction of one source gives, and what was left out and why.
+struct PartReport {
+  std::string source;        // label
+  std::string direction;     // name
+  int64_t rows = 0;          // the sum of the next five
+  int64_t examples = 0;      // usable pairs
+  int64_t invalid_utf8 = 0;  // a side is not UTF-8
+  int64_t misshapen = 0;     // a TSV row with another number of columns
+  int64_t too_long = 0;      // a side is longer than max_length tokens, or than a line may be
+  int64_t empty = 0;         // a side is blank, and nothing of the above
+  int64_t source_tokens = 0, target_tokens = 0;  // of the examples, with </s>, without tags
+};
+struct DataReport {
+  std::vector<PartReport> parts;
+  [[nodiscard]] std::vector<std::string> lines() const;  // for people: totals, then a line a part
+  [[nodiscard]] std::string json() const;
+};
+
+class DataSet {
+ public:
+  struct Options {
+    std::filesystem::path store;  // folder of the token stores
+    int64_t max_length = 256;     // DataConfig::max_length
+    std::string list = "train";   // names the sources in messages: data.train[0]
+    StoreOptions build;
+  };
+  /// Opens (and builds) the stores. UserError naming the source: unknown language, no usable pair in a
+  /// direction, ...
+  DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options);
+
+  [[nodiscard]] const std::vector<std::string>& languages() const { return vocabulary_.languages(); }
+  /// Each language pair once, in the order in which the sources name them.
+  [[nodiscard]] const std::vector<Direction>& directions() const { return directions_; }
+  [[nodiscard]] int64_t examples(int32_t direction) const;
+  [[nodiscard]] const DataReport& report() const { return report_; }
+  /// Of all ids and of what is drawn from them: equal hashes give the same stream of batches.
+  [[nodiscard]] uint64_t hash() const;
+
+  /// One source's share of a direction.
+  struct Part {
+    int32_t direction = 0;
+    double weight = 1;  // the source's
+    int64_t examples = 0;
+    int64_t length_sum = 0;  // of max(S, T), with tag and </s>, over examples
+    int64_t longest = 0;     // the largest max(S, T)
+  };
+  [[nodiscard]] const std::vector<Part>& parts() const { return parts_; }
+  struct Lengths {
+    int64_t source = 0, target = 0;  // S and T of data/batch.h: pieces, tag and </s>
+  };
+  [[nodiscard]] Lengths lengths(int64_t part, int64_t example) const;
+  [[nodiscard]] SentencePair read(int64_t part, int64_t example) const;
+
+ private:
+  struct Columns {
+    size_t store = 0, source = 0, target = 0;  // column numbers
+    size_t rows = 0;                           // index into rows_
+  };
+  void add_source(const SourceConfig& source, const std::string& label, const Options& options);
+  RowSet usable_rows(const Columns& columns, int64_t max_length, PartReport& report, Part& part) const;
+  int32_t direction_index(int32_t source, int32_t target, const std::string& name);
+
+  Vocabulary vocabulary_;
+  std::vector<TokenStore> stores_;
+  std::vector<RowSet> rows_;
+  std::vector<Direction> directions_;
+  std::vector<Part> parts_;
+  std::vector<Columns> columns_;  // of each part
+  DataReport report_;
+};
+
+}  // namespace chorus

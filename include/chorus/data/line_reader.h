@@ -1,0 +1,61 @@
+// Lines of a text file, plain, gzip or zstd, streamed in bounded memory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus {
+
+/// A line longer than this is reported and not held.
+inline constexpr size_t kMaxLineBytes = 64 << 10;
+
+/// Streams the lines of a file. The format is told by the first bytes, not by the name: gzip (also of several
+/// members), zstd (also of several frames) or plain. A line ends with LF or CRLF, the last one also with the
+/// end of the file; a UTF-8 byte order mark at the start is dropped. Every other byte, NUL included, is
+/// handed on as it is.
+///
+/// Memory: about 200 KiB plus `max_bytes`, and the decompressor's window (zstd: at most 128 MiB), whatever
+/// the file.
+///
+/// UserError names the file (and the line, once reading) when it is missing, a directory, unreadable,
+/// truncated or damaged; when it is called .gz or .zst and is not; or when it is UTF-16 or compressed in
+/// another way.
+class LineReader {
+ public:
+  explicit LineReader(std::filesystem::path path, size_t max_bytes = kMaxLineBytes);
+  ~LineReader();
+  LineReader(LineReader&&) noexcept;
+  LineReader& operator=(LineReader&&) noexcept;
+
+  /// Moves to the next line; false when there is none.
+  bool next();
+
+  /// The line without its end; valid until next(). Of an over-long line, its first `max_bytes` bytes.
+  [[nodiscard]] std::string_view text() const { return text_; }
+  [[nodiscard]] bool over_long() const { return over_long_; }
+  /// Of the current line, from 1. After the last next(): how many lines there are.
+  [[nodiscard]] int64_t number() const { return number_; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+  class Source;  // where bytes come from: the file, or a decompressor over it
+
+ private:
+  bool fill();
+  void take(std::string_view piece);
+
+  std::filesystem::path path_;
+  size_t max_bytes_;
+  std::unique_ptr<Source> source_;
+  std::vector<char> buffer_;
+  size_t begin_ = 0, end_ = 0;  // of what is not yet consumed of buffer_
+  std::string line_;            // a line that spans two fillings of the buffer
+  std::string_view text_;
+  bool over_long_ = false;
+  int64_t number_ = 0;
+};
+
+}  // namespace chorus

@@ -1,0 +1,74 @@
+// The vocabulary: SentencePiece pieces, the reserved ids of fairseq, and one tag a language.
+//
+// Ids (data/batch.h): 0 bos, 1 pad, 2 eos, 3 unk; SentencePiece's id i >= 3 is i + 1; then the tags of
+// languages that are not pieces (as in NLLB and M2M100). In a vocabulary that chorus trained, the tag of "de"
+// is the user-defined symbol
+// "__de__" of the SentencePiece model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chorus/data/config.h"
+
+namespace chorus {
+
+class Vocabulary {
+ public:
+  /// Reads and checks a SentencePiece model (unigram or BPE). `added` are languages whose tags follow the
+  /// pieces. UserError naming the file when it is missing, damaged, or its special ids are not 0 unk, 1 bos,
+  /// 2 eos.
+  static Vocabulary load(const std::filesystem::path& model, const std::vector<std::string>& added = {});
+
+  /// Rows of the embedding: every id is below.
+  [[nodiscard]] int64_t size() const;
+
+  /// The pieces of a sentence, without tag and </s>. A tag spelt in the text ("__de__") comes out as bytes
+  /// (or unk in a model without byte pieces), never as the tag. Empty or blank text has no pieces. Any number
+  /// of threads may call it.
+  [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
+  void encode(std::string_view text, std::vector<int32_t>& ids) const;  // the same, into `ids`
+
+  /// The text of pieces; bos, pad, eos and tags are left out, unk reads " ⁇ ". UserError on an id outside [0,
+  /// size()).
+  [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
+
+  /// The languages that have a tag, in the order of their ids.
+  [[nodiscard]] const std::vector<std::string>& languages() const;
+  /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
+  /// knows ...
+  [[nodiscard]] int32_t language(std::string_view name) const;
+  [[nodiscard]] int32_t tag(std::string_view language) const;
+  [[nodiscard]] int32_t tag(int32_t language) const;
+  [[nodiscard]] bool is_tag(int32_t id) const;
+
+  /// Identifies the vocabulary: of the model's bytes and the added languages.
+  [[nodiscard]] uint64_t hash() const;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;  // immutable: copies share it
+};
+
+struct VocabularyTraining {
+  uint64_t seed = 1;
+  std::vector<std::string> more_languages;                // get a tag though no source has them
+  std::function<void(const std::string& line)> progress;  // what is being done
+};
+
+/// Trains a unigram model with byte pieces and nmt_nfkc normalisation on a sample of the cells of `sources`,
+/// with a tag for each of their languages, and writes it to `out` atomically. The sample holds at most
+/// config.sentences lines, shared over languages by temperature, in memory that does not grow with the
+/// corpus. It and the model depend on the text, the config and `seed` alone, not on the machine. UserError
+/// when there is no text, when it is unreadable, or when config.size does not fit it (it says which size
+/// would do).
+void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyConfig& config,
+                      const std::filesystem::path& out, const VocabularyTraining& training = {});
+
+}  // namespace chorus

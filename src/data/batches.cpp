@@ -1,0 +1,245 @@
+#include "chorus/data/batches.h"
+
+#include <algorithm>
+#include <cmath>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+namespace {
+
+struct Example {
+  int64_t part = 0, index = 0;
+  int64_t source = 0, target = 0;  // S and T
+  [[nodiscard]] int64_t length() const { return std::max(source, target); }
+};
+
+using Range = std::pair<size_t, size_t>;  // [begin, end) of sorted examples: one micro-batch
+
+Example find_example(const DataSet& data, int64_t part, int64_t index) {
+  const auto lengths = data.lengths(part, index);
+  return {.part = part, .index = index, .source = lengths.source, .target = lengths.target};
+}
+
+void sort_by_length(std::vector<Example>& examples) {
+  std::stable_sort(examples.begin(), examples.end(), [](const Example& a, const Example& b) {
+    return std::tuple(a.length(), a.source, a.target) < std::tuple(b.length(), b.source, b.target);
+  });
+}
+
+// Cuts sorted examples into stretches of at most `budget` tokens, padding included, and at least one example.
+std::vector<Range> cut(const std::vector<Example>& examples, int64_t budget) {
+  std::vector<Range> ranges;
+  size_t begin = 0;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    if (i > begin && static_cast<int64_t>(i + 1 - begin) * examples[i].length() > budget) {
+      ranges.emplace_back(begin, i);
+      begin = i;
+    }
+  }
+  if (begin < examples.size()) ranges.emplace_back(begin, examples.size());
+  return ranges;
+}
+
+// Halves the ranges of most examples until their number is a multiple of `multiple`, or none can be halved.
+void split_to_multiple(std::vector<Range>& ranges, size_t multiple) {
+  const auto smaller = [](const Range& a, const Range& b) {
+    return std::pair(a.second - a.first, b.first) < std::pair(b.second - b.first, a.first);
+  };
+  std::priority_queue<Range, std::vector<Range>, decltype(smaller)> queue(smaller, std::move(ranges));
+  while (queue.size() % multiple != 0 && queue.top().second - queue.top().first > 1) {
+    const auto [begin, end] = queue.top();
+    queue.pop();
+    const size_t middle = begin + (end - begin + 1) / 2;
+    queue.emplace(begin, middle);
+    queue.emplace(middle, end);
+  }
+  ranges.clear();
+  for (; !queue.empty(); queue.pop()) ranges.push_back(queue.top());
+  std::sort(ranges.begin(), ranges.end());
+}
+
+MicroBatch read_batch(const DataSet& data, std::span<const Example> examples) {
+  std::vector<SentencePair> pairs;
+  pairs.reserve(examples.size());
+  for (const auto& example : examples) pairs.push_back(data.read(example.part, example.index));
+  return make_batch(pairs);
+}
+
+}  // namespace
+
+MicroBatch make_batch(std::span<const SentencePair> pairs) {
+  MicroBatch batch;
+  batch.rows = static_cast<int64_t>(pairs.size());
+  for (const auto& pair : pairs) {
+    batch.source_length =
+        std::max<int64_t>(batch.source_length, static_cast<int64_t>(pair.source.size()) + 2);
+    batch.target_length =
+        std::max<int64_t>(batch.target_length, static_cast<int64_t>(pair.target.size()) + 2);
+    batch.source_tokens += static_cast<int64_t>(pair.source.size()) + 2;
+    batch.target_tokens += static_cast<int64_t>(pair.target.size()) + 1;
+    batch.direction.push_back(pair.direction);
+  }
+  batch.source.assign(batch.rows * batch.source_length, kPad);
+  batch.target_input.assign(batch.rows * batch.target_length, kPad);
+  batch.target_labels.assign(batch.rows * batch.target_length, kPad);
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    const auto& pair = pairs[row];
+    int32_t* source = &batch.source[row * batch.source_length];
+    *source++ = pair.source_tag;
+    *std::copy(pair.source.begin(), pair.source.end(), source) = kEos;
+    int32_t* input = &batch.target_input[row * batch.target_length];
+    *input++ = kEos;
+    *input++ = pair.target_tag;
+    std::copy(pair.target.begin(), pair.target.end(), input);
+    int32_t* labels = &batch.target_labels[row * batch.target_length] + 1;
+    *std::copy(pair.target.begin(), pair.target.end(), labels) = kEos;
+  }
+  return batch;
+}
+
+struct BatchStream::State {
+  struct Pool {
+    int64_t epoch = -1, number = -1;
+    std::vector<Example> examples;  // by length
+    std::vector<Range> batches;     // micro-batches, in the order in which they are served
+  };
+  struct Prepared {
+    std::vector<MicroBatch> batch;
+    DataPosition following;
+  };
+
+  const DataSet& data;
+  BatchOptions options;
+  Mixing mixing;
+  int64_t pools = 1;      // of an epoch
+  DataPosition position;  // of the batch that next() returns
+  Pool pool;              // touched by the preparing thread alone while `pending` is valid
+  std::future<Prepared> pending;
+
+  State(const DataSet& d, const BatchOptions& o)
+      : data(d), options(o), mixing(d.parts(), o.temperature, o.seed) {
+    if (o.batch_tokens < 1 || o.micro_batches < 1 || o.pool_batches < 1) {
+      throw UserError("data.batch_tokens, data.micro_batches and data.pool_batches must be 1 or more");
+    }
+    double tokens = 0;  // of an epoch
+    for (size_t i = 0; i < d.parts().size(); ++i) {
+      const auto& part = d.parts()[i];
+      if (part.longest > o.batch_tokens) {
+        throw UserError(
+            "data.batch_tokens = {} has no room for the longest sentence, of {} tokens: raise it, or lower "
+            "data.max_length",
+            o.batch_tokens, part.longest);
+      }
+      tokens += static_cast<double>(part.length_sum) / static_cast<double>(part.examples) *
+                static_cast<double>(mixing.draws(static_cast<int64_t>(i)));
+    }
+    const double pool_tokens = static_cast<double>(o.pool_batches) * static_cast<double>(o.micro_batches) *
+                               static_cast<double>(o.batch_tokens);
+    pools = std::clamp<int64_t>(std::llround(std::ceil(tokens / pool_tokens)), 1, mixing.draws_per_epoch());
+  }
+
+  [[nodiscard]] int64_t pool_begin(int64_t number) const {
+    return static_cast<int64_t>(static_cast<__int128>(mixing.draws_per_epoch()) * number / pools);
+  }
+
+  void load_pool(int64_t epoch, int64_t number) {
+    if (pool.epoch == epoch && pool.number == number) return;
+    pool.epoch = -1;  // should reading fail, nothing half-made stays
+    pool.examples.clear();
+    for (int64_t i = pool_begin(number); i < pool_begin(number + 1); ++i) {
+      const Draw draw = mixing.draw(epoch, i);
+      pool.examples.push_back(find_example(data, draw.part, draw.example));
+    }
+    sort_by_length(pool.examples);
+    std::vector<Range> ranges = cut(pool.examples, options.batch_tokens);
+    split_to_multiple(ranges, static_cast<size_t>(options.micro_batches));
+    const RandomKey key = RandomKey(options.seed).derive("batches").derive(epoch).derive(number);
+    pool.batches.clear();
+    for (size_t i = 0; i < ranges.size(); ++i) pool.batches.push_back(ranges[permute(key, i, ranges.size())]);
+    pool.epoch = epoch;
+    pool.number = number;
+  }
+
+  // Of the loaded pool.
+  [[nodiscard]] int64_t global_batches() const {
+    return (static_cast<int64_t>(pool.batches.size()) + options.micro_batches - 1) / options.micro_batches;
+  }
+
+  Prepared prepare(const DataPosition& at) {
+    load_pool(at.epoch, at.pool);
+    Prepared prepared;
+    const int64_t begin = at.batch * options.micro_batches;
+    const int64_t end = std::min(begin + options.micro_batches, static_cast<int64_t>(pool.batches.size()));
+    for (int64_t i = begin; i < end; ++i) {
+      const auto [first, last] = pool.batches[i];
+      prepared.batch.push_back(read_batch(data, std::span(pool.examples).subspan(first, last - first)));
+    }
+    prepared.following = at;
+    if (++prepared.following.batch == global_batches()) {
+      prepared.following = {.epoch = at.epoch, .pool = at.pool + 1, .batch = 0};
+      if (prepared.following.pool == pools)
+        prepared.following = {.epoch = at.epoch + 1, .pool = 0, .batch = 0};
+    }
+    return prepared;
+  }
+
+  void start() {
+    pending = std::async(std::launch::async, [this, at = position] { return prepare(at); });
+  }
+};
+
+BatchStream::BatchStream(const DataSet& data, const BatchOptions& options)
+    : state_(std::make_unique<State>(data, options)) {}
+BatchStream::~BatchStream() = default;
+BatchStream::BatchStream(BatchStream&&) noexcept = default;
+
+std::vector<MicroBatch> BatchStream::next() {
+  if (!state_->pending.valid()) state_->start();
+  State::Prepared prepared = state_->pending.get();
+  state_->position = prepared.following;
+  state_->start();
+  return std::move(prepared.batch);
+}
+
+DataPosition BatchStream::position() const {
+  return state_->position;
+}
+
+void BatchStream::seek(const DataPosition& position) {
+  if (state_->pending.valid()) state_->pending.wait();
+  state_->pending = {};
+  const bool within =
+      position.epoch >= 0 && position.pool >= 0 && position.pool < state_->pools && position.batch >= 0;
+  if (within) state_->load_pool(position.epoch, position.pool);
+  if (!within || position.batch >= state_->global_batches()) {
+    throw Error("the data has no batch at epoch {}, pool {}, batch {}", position.epoch, position.pool,
+                position.batch);
+  }
+  state_->position = position;
+}
+
+int64_t BatchStream::examples_per_epoch() const {
+  return state_->mixing.draws_per_epoch();
+}
+
+std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction, int64_t batch_tokens) {
+  std::vector<Example> examples;
+  for (size_t part = 0; part < data.parts().size(); ++part) {
+    if (data.parts()[part].direction != direction) continue;
+    for (int64_t i = 0; i < data.parts()[part].examples; ++i) {
+      examples.push_back(find_example(data, static_cast<int64_t>(part), i));
+    }
+  }
+  sort_by_length(examples);
+  std::vector<MicroBatch> batches;
+  for (const auto& [begin, end] : cut(examples, batch_tokens)) {
+    batches.push_back(read_batch(data, std::span(examples).subspan(begin, end - begin)));
+  }
+  return batches;
+}
+
+}  // namespace chorus

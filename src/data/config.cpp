@@ -1,0 +1,182 @@
+#include "chorus/data/config.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/options.h"
+#include "chorus/base/text.h"
+
+namespace chorus {
+namespace {
+
+constexpr std::string_view kLanguageSlot = "{lang}";
+constexpr std::string_view kAny = "*";
+
+void describe_source(Schema& s, SourceConfig& c) {
+  s.add("name", c.name, {.help = "what messages call it; by default its place in the list"});
+  s.add("files", c.files, {.help = "one file a language, aligned by line: \"corpora/train.{lang}.gz\""});
+  s.add("tsv", c.tsv, {.help = "one TSV file with a column a language, in the order of `languages`"});
+  s.add("languages", c.languages,
+        {.help = "the languages, as {lang} is to be replaced: [\"en\", \"pt_BR\"]"});
+  s.add("directions", c.directions,
+        {.help = "what to translate: [\"en-de\", \"en-*\", \"*-en\"]; by default every pair both ways"});
+  s.add("weight", c.weight,
+        {.help = "how much more often than its size and the temperature say", .min = 1e-6, .max = 1e6});
+}
+
+bool is_language_name(std::string_view name) {
+  const auto allowed = [](unsigned char ch) {
+    return std::isalnum(ch) != 0 || ch == '_' || ch == '-' || ch == '@';
+  };
+  return !name.empty() && name.size() <= 32 && std::isalnum(static_cast<unsigned char>(name.front())) != 0 &&
+         std::isalnum(static_cast<unsigned char>(name.back())) != 0 &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
+// Every reading of "SOURCE-TARGET" as two languages of the source, or "*".
+std::vector<std::pair<std::string_view, std::string_view>> readings(
+    std::string_view pattern, const std::vector<std::string>& languages) {
+  const auto known = [&](std::string_view name) {
+    return name == kAny || std::find(languages.begin(), languages.end(), name) != languages.end();
+  };
+  std::vector<std::pair<std::string_view, std::string_view>> result;
+  for (size_t i = pattern.find('-'); i != std::string_view::npos; i = pattern.find('-', i + 1)) {
+    const std::string_view source = pattern.substr(0, i), target = pattern.substr(i + 1);
+    if (known(source) && known(target)) result.emplace_back(source, target);
+  }
+  return result;
+}
+
+}  // namespace
+
+void describe(Schema& s, DataConfig& c) {
+  s.section("data", "the text, how it is mixed and cut into batches");
+  s.add("store", c.store, {.help = "folder of the token stores; by default `store` in the run's folder"});
+  s.add("temperature", c.temperature,
+        {.help = "direction d is drawn in proportion to n_d^(1/T): 1 as the data are, large T all alike",
+         .min = 1,
+         .max = 1e6});
+  s.add("batch_tokens", c.batch_tokens,
+        {.help = "of one micro-batch: rows x the longer side, padding included",
+         .unit = "tokens",
+         .min = 4,
+         .max = 1 << 24});
+  s.add("micro_batches", c.micro_batches,
+        {.help = "micro-batches of one update (a global batch)", .min = 1, .max = 1 << 20});
+  s.add("max_length", c.max_length,
+        {.help = "longest side with its tag and </s>; longer pairs are left out and counted",
+         .unit = "tokens",
+         .min = 4,
+         .max = 1 << 14});
+  s.add("pool_batches", c.pool_batches,
+        {.help = "updates' worth of sentences sorted by length together", .min = 1, .max = 1 << 16});
+  s.list("train", c.train, &describe_source, {.help = "a source of training text"});
+  s.list("valid", c.valid, &describe_source, {.help = "a source of validation text"});
+}
+
+void describe(Schema& s, VocabularyConfig& c) {
+  s.section("vocabulary", "the SentencePiece vocabulary that all languages share");
+  s.add(
+      "model", c.model,
+      {.help =
+           "SentencePiece model; by default sentencepiece.bpe.model in the run's folder, trained if absent"});
+  s.add("size", c.size,
+        {.help = "rows of the embedding, tags and special tokens included", .min = 262, .max = 1 << 20});
+  s.add("character_coverage", c.character_coverage,
+        {.help = "part of the text whose characters are pieces; rarer ones are spelt in bytes",
+         .min = 0.98,
+         .max = 1});
+  s.add("sentences", c.sentences,
+        {.help = "lines it is trained on, at most, over all languages", .min = 100, .max = 1e8});
+  s.add("temperature", c.temperature,
+        {.help = "language l gives lines in proportion to n_l^(1/T)", .min = 1, .max = 1e6});
+}
+
+std::string source_label(const SourceConfig& source, std::string_view list, size_t i) {
+  return fmt::format("data.{}[{}]{}", list, i, source.name.empty() ? "" : fmt::format(" '{}'", source.name));
+}
+
+void check_language_name(std::string_view name, std::string_view where) {
+  if (!is_language_name(name)) {
+    throw UserError("{}: '{}' is no name for a language: letters and digits, with _ - @ inside", where, name);
+  }
+}
+
+void check_source(const SourceConfig& source, std::string_view where) {
+  if (source.files.empty() == source.tsv.empty()) {
+    throw UserError("{}: give either `files` or `tsv`", where);
+  }
+  if (!source.files.empty() && source.files.find(kLanguageSlot) == std::string::npos) {
+    throw UserError("{}: `files` lacks {{lang}}, which stands for the language: '{}'", where, source.files);
+  }
+  if (source.languages.size() < 2) {
+    throw UserError("{}: `languages` must name at least two, such as [\"en\", \"de\"]", where);
+  }
+  std::set<std::string_view> seen;
+  for (const auto& language : source.languages) {
+    check_language_name(language, where);
+    if (!seen.insert(language).second) throw UserError("{}: language '{}' is named twice", where, language);
+  }
+  if (!(source.weight > 0) || !std::isfinite(source.weight)) {
+    throw UserError("{}: `weight` must be above 0, not {}", where, source.weight);
+  }
+}
+
+TextSource text_source(const SourceConfig& source) {
+  TextSource result{.languages = source.languages, .files = {}};
+  if (!source.tsv.empty()) {
+    result.files.emplace_back(source.tsv);
+    return result;
+  }
+  for (const auto& language : source.languages) {
+    std::string path = source.files;
+    for (size_t i = path.find(kLanguageSlot); i != std::string::npos;
+         i = path.find(kLanguageSlot, i + language.size())) {
+      path.replace(i, kLanguageSlot.size(), language);
+    }
+    result.files.emplace_back(path);
+  }
+  return result;
+}
+
+std::vector<std::pair<size_t, size_t>> expand_directions(const SourceConfig& source, std::string_view where) {
+  const auto& languages = source.languages;
+  std::vector<std::pair<size_t, size_t>> result;
+  std::set<std::pair<size_t, size_t>> seen;
+  const std::vector<std::string> all{"*-*"};
+  for (const auto& pattern : source.directions.empty() ? all : source.directions) {
+    const auto found = readings(pattern, languages);
+    if (found.empty()) {
+      throw UserError("{}: direction '{}' is not SOURCE-TARGET of its languages ({}) or *", where, pattern,
+                      join(languages, ", "));
+    }
+    if (found.size() > 1) {
+      throw UserError("{}: direction '{}' can be read as '{}' to '{}' and as '{}' to '{}': rename a language",
+                      where, pattern, found[0].first, found[0].second, found[1].first, found[1].second);
+    }
+    const auto [from, to] = found[0];
+    const size_t before = result.size();
+    bool repeated = false;
+    for (size_t i = 0; i < languages.size(); ++i) {
+      for (size_t j = 0; j < languages.size(); ++j) {
+        if (i == j || (from != kAny && from != languages[i]) || (to != kAny && to != languages[j])) continue;
+        if (seen.insert({i, j}).second) {
+          result.emplace_back(i, j);
+        } else {
+          repeated = true;
+        }
+      }
+    }
+    if (result.size() == before && !repeated) {
+      throw UserError("{}: direction '{}' goes from a language to itself", where, pattern);
+    }
+  }
+  return result;
+}
+
+}  // namespace chorus

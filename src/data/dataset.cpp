@@ -1,0 +1,230 @@
+#include "chorus/data/dataset.h"
+
+#include <algorithm>
+#include <bit>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/text.h"
+
+namespace chorus {
+namespace {
+
+constexpr int64_t kStretch = 512;  // rows between two counts of a RowSet
+constexpr int64_t kTagAndEos = 2;  // what S and T hold besides pieces
+constexpr int64_t kWordBits = 64;
+
+// Counts a row with the given cells into `report`; whether it is usable.
+bool count_row(PartReport& report, const std::array<CellStatus, 2>& status, int64_t longest,
+               int64_t max_length) {
+  const auto is = [&](CellStatus wanted) { return status[0] == wanted || status[1] == wanted; };
+  ++report.rows;
+  if (is(CellStatus::misshapen)) {
+    ++report.misshapen;
+  } else if (is(CellStatus::invalid_utf8)) {
+    ++report.invalid_utf8;
+  } else if (is(CellStatus::over_long) || (!is(CellStatus::empty) && longest + kTagAndEos > max_length)) {
+    ++report.too_long;
+  } else if (is(CellStatus::empty)) {
+    ++report.empty;
+  } else {
+    ++report.examples;
+    return true;
+  }
+  return false;
+}
+
+// "3 empty, 1 too long", or "".
+std::string left_out(const PartReport& part) {
+  std::vector<std::string> reasons;
+  const auto add = [&](int64_t count, const char* what) {
+    if (count > 0) reasons.push_back(fmt::format("{} {}", count, what));
+  };
+  add(part.empty, "empty");
+  add(part.invalid_utf8, "not UTF-8");
+  add(part.misshapen, "with a wrong number of columns");
+  add(part.too_long, "too long");
+  return join(reasons, ", ");
+}
+
+}  // namespace
+
+void RowSet::append(bool member) {
+  if (rows_ % kStretch == 0) before_.push_back(size_);
+  if (rows_ % kWordBits == 0) words_.push_back(0);
+  if (member) {
+    words_.back() |= uint64_t{1} << (rows_ % kWordBits);
+    ++size_;
+  }
+  ++rows_;
+}
+
+int64_t RowSet::select(int64_t i) const {
+  if (i < 0 || i >= size_) throw Error("there is no example {} among {}", i, size_);
+  const auto stretch = std::upper_bound(before_.begin(), before_.end(), i) - before_.begin() - 1;
+  int64_t left = i - before_[stretch];
+  size_t word = stretch * (kStretch / kWordBits);
+  for (int count = 0; (count = std::popcount(words_[word])) <= left; ++word) left -= count;
+  uint64_t bits = words_[word];
+  for (; left > 0; --left) bits &= bits - 1;
+  return static_cast<int64_t>(word) * kWordBits + std::countr_zero(bits);
+}
+
+std::vector<std::string> DataReport::lines() const {
+  std::vector<std::string> lines;
+  PartReport total;
+  for (const auto& part : parts) {
+    total.rows += part.rows;
+    total.examples += part.examples;
+    total.invalid_utf8 += part.invalid_utf8;
+    total.misshapen += part.misshapen;
+    total.too_long += part.too_long;
+    total.empty += part.empty;
+    total.source_tokens += part.source_tokens;
+    total.target_tokens += part.target_tokens;
+  }
+  const auto add = [&](const std::string& what, const PartReport& part) {
+    const std::string reasons = left_out(part);
+    lines.push_back(fmt::format("{}: {} examples, {} source and {} target tokens{}", what, part.examples,
+                                human_count(static_cast<double>(part.source_tokens)),
+                                human_count(static_cast<double>(part.target_tokens)),
+                                reasons.empty() ? "" : fmt::format("; left out: {}", reasons)));
+  };
+  add("in all", total);
+  for (const auto& part : parts) add(fmt::format("{} {}", part.source, part.direction), part);
+  return lines;
+}
+
+std::string DataReport::json() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& part : parts) {
+    list.push_back({{"source", part.source},
+                    {"direction", part.direction},
+                    {"rows", part.rows},
+                    {"examples", part.examples},
+                    {"invalid_utf8", part.invalid_utf8},
+                    {"misshapen", part.misshapen},
+                    {"too_long", part.too_long},
+                    {"empty", part.empty},
+                    {"source_tokens", part.source_tokens},
+                    {"target_tokens", part.target_tokens}});
+  }
+  return nlohmann::json{{"parts", list}}.dump();
+}
+
+DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options)
+    : vocabulary_(vocabulary) {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    add_source(sources[i], source_label(sources[i], options.list, i), options);
+  }
+}
+
+void DataSet::add_source(const SourceConfig& source, const std::string& label, const Options& options) {
+  check_source(source, label);
+  const auto pairs = expand_directions(source, label);
+  std::vector<int32_t> languages;
+  for (const auto& name : source.languages) {
+    try {
+      languages.push_back(vocabulary_.language(name));
+    } catch (const UserError& error) {
+      throw UserError("{}: {}", label, error.what());
+    }
+  }
+  const size_t store = stores_.size();
+  stores_.push_back(TokenStore::open(source, label, vocabulary_, options.store, options.build));
+  std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
+  for (const auto& [from, to] : pairs) {
+    PartReport report{.source = label, .direction = source.languages[from] + "-" + source.languages[to]};
+    Part part{.direction = direction_index(languages[from], languages[to], report.direction),
+              .weight = source.weight};
+    Columns columns{.store = store, .source = from, .target = to, .rows = rows_.size()};
+    if (const auto there = seen.find({to, from}); there != seen.end()) {  // the same rows, the other way
+      const std::string direction = report.direction;
+      report = report_.parts[there->second];
+      report.direction = direction;
+      std::swap(report.source_tokens, report.target_tokens);
+      part.length_sum = parts_[there->second].length_sum;
+      part.longest = parts_[there->second].longest;
+      columns.rows = columns_[there->second].rows;
+    } else {
+      seen[{from, to}] = parts_.size();
+      rows_.push_back(usable_rows(columns, options.max_length, report, part));
+    }
+    if (report.examples == 0) {
+      throw UserError("{}: no usable sentence pair for {} in {} rows{}", label, report.direction, report.rows,
+                      report.rows == 0 ? "" : fmt::format(" ({})", left_out(report)));
+    }
+    part.examples = report.examples;
+    parts_.push_back(part);
+    columns_.push_back(columns);
+    report_.parts.push_back(report);
+  }
+}
+
+RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartReport& report,
+                            Part& part) const {
+  const TokenStore& store = stores_[columns.store];
+  const auto source = static_cast<int64_t>(columns.source), target = static_cast<int64_t>(columns.target);
+  RowSet rows;
+  for (int64_t row = 0; row < store.rows(); ++row) {
+    const int64_t s = store.length(row, source), t = store.length(row, target), longest = std::max(s, t);
+    const bool usable =
+        count_row(report, {store.status(row, source), store.status(row, target)}, longest, max_length);
+    rows.append(usable);
+    if (!usable) continue;
+    report.source_tokens += s + 1;
+    report.target_tokens += t + 1;
+    part.length_sum += longest + kTagAndEos;
+    part.longest = std::max(part.longest, longest + kTagAndEos);
+  }
+  return rows;
+}
+
+int32_t DataSet::direction_index(int32_t source, int32_t target, const std::string& name) {
+  for (size_t i = 0; i < directions_.size(); ++i) {
+    if (directions_[i].source == source && directions_[i].target == target) return static_cast<int32_t>(i);
+  }
+  directions_.push_back({.source = source, .target = target, .name = name});
+  return static_cast<int32_t>(directions_.size() - 1);
+}
+
+int64_t DataSet::examples(int32_t direction) const {
+  int64_t sum = 0;
+  for (const auto& part : parts_) sum += part.direction == direction ? part.examples : 0;
+  return sum;
+}
+
+uint64_t DataSet::hash() const {
+  std::string text = hash_text(vocabulary_.hash());
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    text +=
+        fmt::format("\n{} {} {} {} {}", directions_[parts_[i].direction].name, parts_[i].weight,
+                    parts_[i].examples, parts_[i].length_sum, hash_text(stores_[columns_[i].store].hash()));
+  }
+  return hash_bytes(std::string_view(text));
+}
+
+DataSet::Lengths DataSet::lengths(int64_t part, int64_t example) const {
+  const Columns& columns = columns_.at(part);
+  const TokenStore& store = stores_[columns.store];
+  const int64_t row = rows_[columns.rows].select(example);
+  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEos,
+          .target = store.length(row, static_cast<int64_t>(columns.target)) + kTagAndEos};
+}
+
+SentencePair DataSet::read(int64_t part, int64_t example) const {
+  const Columns& columns = columns_.at(part);
+  const TokenStore& store = stores_[columns.store];
+  const int64_t row = rows_[columns.rows].select(example);
+  const Direction& direction = directions_[parts_[part].direction];
+  return {.source = store.read(row, static_cast<int64_t>(columns.source)),
+          .target = store.read(row, static_cast<int64_t>(columns.target)),
+          .source_tag = vocabulary_.tag(direction.source),
+          .target_tag = vocabulary_.tag(direction.target),
+          .direction = parts_[part].direction};
+}
+
+}  // namespace chorus

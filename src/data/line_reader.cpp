@@ -1,0 +1,287 @@
+#include "chorus/data/line_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+namespace {
+
+constexpr size_t kBufferBytes = 64 << 10;
+
+/// What is wrong with a file; LineReader adds where.
+struct Damage {
+  std::string what;
+};
+
+struct Magic {
+  std::string_view bytes;
+  const char* what;
+};
+
+using namespace std::string_view_literals;
+
+constexpr std::string_view kGzipMagic = "\x1F\x8B"sv;
+constexpr std::string_view kZstdMagic = "\x28\xB5\x2F\xFD"sv;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"sv;
+constexpr Magic kNotRead[] = {
+    {"\xFD\x37\x7A\x58\x5A\x00"sv, "is xz data; chorus reads plain text, gzip and zstd: unpack it first"},
+    {"PK\x03\x04"sv, "is a zip archive; chorus reads plain text, gzip and zstd: unpack it first"},
+    {"\xFF\xFE"sv, "is UTF-16; chorus reads UTF-8: convert it with iconv -f UTF-16 -t UTF-8"},
+    {"\xFE\xFF"sv, "is UTF-16; chorus reads UTF-8: convert it with iconv -f UTF-16 -t UTF-8"},
+};
+
+}  // namespace
+
+class LineReader::Source {
+ public:
+  virtual ~Source() = default;
+  /// Up to `size` bytes into `data`; 0 at the end. Throws Damage.
+  virtual size_t read(char* data, size_t size) = 0;
+};
+
+namespace {
+
+using Source = LineReader::Source;
+
+/// The bytes of a file as they lie on disk.
+class PlainSource : public Source {
+ public:
+  explicit PlainSource(const std::filesystem::path& path)
+      // Opened by its name, standard input would be read from the start again, and could not be a socket.
+      : fd_(path == "/dev/stdin" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    struct stat about {};
+    if (fd_ < 0 || ::fstat(fd_, &about) != 0) {
+      const int error = errno;
+      if (fd_ >= 0) ::close(fd_);
+      if (error == ENOENT) throw UserError("{}: no such file", path.string());
+      throw UserError("cannot read {}: {}", path.string(), std::strerror(error));
+    }
+    if (S_ISDIR(about.st_mode)) {
+      ::close(fd_);
+      throw UserError("{} is a directory, not a text file", path.string());
+    }
+    ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
+    while (head_size_ < sizeof head_) {
+      const size_t got = read_file(head_ + head_size_, sizeof head_ - head_size_);
+      if (got == 0) break;
+      head_size_ += got;
+    }
+  }
+  PlainSource(const PlainSource&) = delete;
+  PlainSource& operator=(const PlainSource&) = delete;
+  ~PlainSource() override { ::close(fd_); }
+
+  /// The first bytes, without consuming them.
+  [[nodiscard]] std::string_view head() const { return {head_, head_size_}; }
+
+  size_t read(char* data, size_t size) override {
+    if (head_used_ == head_size_) return read_file(data, size);
+    const size_t count = std::min(size, head_size_ - head_used_);
+    std::memcpy(data, head_ + head_used_, count);
+    head_used_ += count;
+    return count;
+  }
+
+ private:
+  size_t read_file(char* data, size_t size) const {
+    ssize_t got;
+    do got = ::read(fd_, data, size);
+    while (got < 0 && errno == EINTR);
+    if (got < 0) throw Damage{std::strerror(errno)};
+    return static_cast<size_t>(got);
+  }
+
+  int fd_;
+  char head_[8];
+  size_t head_size_ = 0, head_used_ = 0;
+};
+
+class GzipSource : public Source {
+ public:
+  explicit GzipSource(std::unique_ptr<Source> file) : file_(std::move(file)), input_(kBufferBytes) {
+    constexpr int kGzipWindow = 15 + 16;  // the largest window, and a gzip header
+    if (inflateInit2(&stream_, kGzipWindow) != Z_OK) throw Error("zlib cannot start");
+  }
+  GzipSource(const GzipSource&) = delete;
+  GzipSource& operator=(const GzipSource&) = delete;
+  ~GzipSource() override { inflateEnd(&stream_); }
+
+  size_t read(char* data, size_t size) override {
+    stream_.next_out = reinterpret_cast<Bytef*>(data);
+    stream_.avail_out = static_cast<uInt>(size);
+    while (stream_.avail_out == size) {
+      if (stream_.avail_in == 0 && !fill()) {
+        if (inside_) throw Damage{"the gzip data is truncated"};
+        return 0;
+      }
+      if (!inside_ && !start_member()) continue;
+      const int status = inflate(&stream_, Z_NO_FLUSH);
+      if (status == Z_STREAM_END) {
+        inside_ = false;
+      } else if (status != Z_OK && status != Z_BUF_ERROR) {
+        throw Damage{
+            fmt::format("the gzip data is damaged ({})", stream_.msg != nullptr ? stream_.msg : "unknown")};
+      }
+    }
+    return size - stream_.avail_out;
+  }
+
+ private:
+  bool fill() {
+    stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+    stream_.avail_in = static_cast<uInt>(file_->read(input_.data(), input_.size()));
+    return stream_.avail_in > 0;
+  }
+
+  /// Between members there may be zeros (tape padding); anything else must be another member.
+  bool start_member() {
+    while (stream_.avail_in > 0 && *stream_.next_in == 0) {
+      ++stream_.next_in;
+      --stream_.avail_in;
+    }
+    if (stream_.avail_in == 0) return false;
+    if (*stream_.next_in != static_cast<uint8_t>(kGzipMagic[0]))
+      throw Damage{"there are other bytes behind the gzip data"};
+    inflateReset(&stream_);
+    inside_ = true;
+    return true;
+  }
+
+  std::unique_ptr<Source> file_;
+  std::vector<char> input_;
+  z_stream stream_{};
+  bool inside_ = false;  // a member
+};
+
+class ZstdSource : public Source {
+ public:
+  explicit ZstdSource(std::unique_ptr<Source> file)
+      : file_(std::move(file)), input_(kBufferBytes), stream_(ZSTD_createDStream()) {
+    if (stream_ == nullptr) throw Error("zstd cannot start");
+  }
+  ZstdSource(const ZstdSource&) = delete;
+  ZstdSource& operator=(const ZstdSource&) = delete;
+  ~ZstdSource() override { ZSTD_freeDStream(stream_); }
+
+  size_t read(char* data, size_t size) override {
+    ZSTD_outBuffer out{data, size, 0};
+    while (out.pos == 0) {
+      // With input used up the decoder may still hold output: it is asked once more before the file is.
+      if (in_.pos == in_.size && !more_) {
+        in_ = {input_.data(), file_->read(input_.data(), input_.size()), 0};
+        if (in_.size == 0) {
+          if (inside_) throw Damage{"the zstd data is truncated"};
+          return 0;
+        }
+      }
+      const size_t status = ZSTD_decompressStream(stream_, &out, &in_);
+      if (ZSTD_isError(status) != 0)
+        throw Damage{fmt::format("the zstd data is damaged ({})", ZSTD_getErrorName(status))};
+      inside_ = status != 0;
+      more_ = inside_ && out.pos == out.size;
+    }
+    return out.pos;
+  }
+
+ private:
+  std::unique_ptr<Source> file_;
+  std::vector<char> input_;
+  ZSTD_DStream* stream_;
+  ZSTD_inBuffer in_{nullptr, 0, 0};
+  bool inside_ = false;  // a frame
+  bool more_ = false;    // output waits in the decoder
+};
+
+std::unique_ptr<Source> open_source(const std::filesystem::path& path) {
+  auto file = std::make_unique<PlainSource>(path);
+  const std::string_view head = file->head();
+  for (const auto& [bytes, what] : kNotRead) {
+    if (head.starts_with(bytes)) throw UserError("{} {}", path.string(), what);
+  }
+  if (head.starts_with(kGzipMagic)) return std::make_unique<GzipSource>(std::move(file));
+  if (head.starts_with(kZstdMagic)) return std::make_unique<ZstdSource>(std::move(file));
+  const auto extension = path.extension();
+  if (extension == ".gz" || extension == ".zst") {
+    throw UserError("{} is called {} but holds no such data", path.string(), extension.string());
+  }
+  return file;
+}
+
+}  // namespace
+
+LineReader::LineReader(std::filesystem::path path, size_t max_bytes)
+    : path_(std::move(path)), max_bytes_(max_bytes), buffer_(kBufferBytes) {
+  try {
+    source_ = open_source(path_);
+  } catch (const Damage& damage) {
+    throw UserError("cannot read {}: {}", path_.string(), damage.what);
+  }
+  while (end_ < kByteOrderMark.size() && fill()) continue;
+  if (std::string_view(buffer_.data(), end_).starts_with(kByteOrderMark)) begin_ = kByteOrderMark.size();
+}
+
+LineReader::~LineReader() = default;
+LineReader::LineReader(LineReader&&) noexcept = default;
+LineReader& LineReader::operator=(LineReader&&) noexcept = default;
+
+bool LineReader::fill() {
+  if (begin_ == end_) begin_ = end_ = 0;
+  try {
+    const size_t got = source_->read(buffer_.data() + end_, buffer_.size() - end_);
+    end_ += got;
+    return got > 0;
+  } catch (const Damage& damage) {
+    throw UserError("{}:{}: {}", path_.string(), number_ + 1, damage.what);
+  }
+}
+
+void LineReader::take(std::string_view piece) {
+  // One byte beyond the limit is held, since it may be the CR of a line that just fits.
+  line_.append(piece.substr(0, max_bytes_ + 1 - std::min(line_.size(), max_bytes_ + 1)));
+}
+
+bool LineReader::next() {
+  line_.clear();
+  size_t length = 0;
+  while (true) {
+    if (begin_ == end_ && !fill()) {
+      if (length == 0) return false;
+      text_ = line_;
+      break;
+    }
+    const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
+    const size_t newline = rest.find('\n');
+    const std::string_view piece = rest.substr(0, newline);
+    length += piece.size();
+    begin_ += piece.size() + (newline == std::string_view::npos ? 0 : 1);
+    if (newline != std::string_view::npos && line_.empty()) {
+      text_ = piece;  // whole in the buffer: no copy
+      break;
+    }
+    take(piece);
+    if (newline != std::string_view::npos) {
+      text_ = line_;
+      break;
+    }
+  }
+  ++number_;
+  if (text_.size() == length && text_.ends_with('\r')) {
+    text_.remove_suffix(1);
+    --length;
+  }
+  over_long_ = length > max_bytes_;
+  text_ = text_.substr(0, max_bytes_);
+  return true;
+}
+
+}  // namespace chorus

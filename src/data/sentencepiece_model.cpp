@@ -1,0 +1,160 @@
+#include "sentencepiece_model.h"
+
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "chorus/base/error.h"
+#include "chorus/data/utf8.h"
+
+namespace chorus {
+namespace {
+
+constexpr size_t kMaxPieces = 1 << 22;
+constexpr size_t kMaxPieceBytes = 4096;
+
+// The protocol-buffer wire format: a message is a sequence of (field number, value).
+struct Field {
+  uint32_t number = 0, wire_type = 0;
+  uint64_t value = 0;      // wire types 0, 1, 5
+  std::string_view bytes;  // wire type 2
+};
+
+uint64_t take_varint(std::string_view& in) {
+  uint64_t value = 0;
+  for (int shift = 0; shift < 64; shift += 7) {
+    if (in.empty()) break;
+    const auto byte = static_cast<unsigned char>(in.front());
+    in.remove_prefix(1);
+    value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+    if (byte < 0x80) return value;
+  }
+  throw Error("it is truncated or damaged");
+}
+
+std::string_view take_bytes(std::string_view& in, uint64_t size) {
+  if (size > in.size()) throw Error("it is truncated or damaged");
+  const std::string_view result = in.substr(0, size);
+  in.remove_prefix(size);
+  return result;
+}
+
+void for_each_field(std::string_view message, const std::function<void(const Field&)>& handle) {
+  while (!message.empty()) {
+    Field field;
+    const uint64_t key = take_varint(message);
+    field.number = static_cast<uint32_t>(key >> 3);
+    field.wire_type = key & 7;
+    if (field.number == 0 || key >> 32 != 0) throw Error("it is damaged");
+    if (field.wire_type == 0) {
+      field.value = take_varint(message);
+    } else if (field.wire_type == 2) {
+      field.bytes = take_bytes(message, take_varint(message));
+    } else if (field.wire_type == 1 || field.wire_type == 5) {
+      const std::string_view raw = take_bytes(message, field.wire_type == 1 ? 8 : 4);
+      std::memcpy(&field.value, raw.data(), raw.size());
+    } else {
+      throw Error("it is damaged");
+    }
+    handle(field);
+  }
+}
+
+SentencePieceModel::Piece parse_piece(std::string_view message) {
+  SentencePieceModel::Piece piece;
+  for_each_field(message, [&](const Field& field) {
+    if (field.number == 1 && field.wire_type == 2) {
+      piece.text = field.bytes;
+    } else if (field.number == 2 && field.wire_type == 5) {
+      std::memcpy(&piece.score, &field.value, sizeof(float));
+    } else if (field.number == 3 && field.wire_type == 0) {
+      if (field.value < 1 || field.value > 6) throw Error("a piece has the unknown type {}", field.value);
+      piece.type = static_cast<SentencePieceModel::Type>(field.value);
+    }
+  });
+  if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !is_valid_utf8(piece.text)) {
+    throw Error("a piece is empty, over-long or not UTF-8");
+  }
+  if (!std::isfinite(piece.score)) throw Error("the score of piece '{}' is not finite", piece.text);
+  return piece;
+}
+
+// A unit of the double-array trie (darts-clone), in which a node's children lie at (its base) xor (their
+// label).
+struct Unit {
+  uint32_t bits = 0;
+  [[nodiscard]] uint32_t label() const { return bits & (1U << 31 | 0xFF); }
+  [[nodiscard]] uint32_t offset() const { return (bits >> 10) << ((bits & (1U << 9)) >> 6); }
+  [[nodiscard]] bool has_leaf() const { return (bits >> 8 & 1) != 0; }
+  [[nodiscard]] uint32_t value() const { return bits & ~(1U << 31); }
+};
+
+// The normaliser's table: u32 bytes of the trie, the trie, the replacements, each ended by NUL. Follows every
+// path of the trie and checks that no read leaves it, that its values lie within the replacements, and that
+// no key has more than 32 prefixes, which is what the library has room for.
+void check_charsmap(std::string_view blob) {
+  constexpr uint8_t kMaxPrefixes = 32;
+  if (blob.empty()) return;
+  uint32_t trie_bytes = 0;
+  if (blob.size() > sizeof trie_bytes) std::memcpy(&trie_bytes, blob.data(), sizeof trie_bytes);
+  if (trie_bytes < sizeof(Unit) || trie_bytes % sizeof(Unit) != 0 ||
+      trie_bytes >= blob.size() - sizeof trie_bytes) {
+    throw Error("its normalisation table is damaged");
+  }
+  std::vector<Unit> units(trie_bytes / sizeof(Unit));
+  std::memcpy(units.data(), blob.data() + sizeof trie_bytes, trie_bytes);
+  const size_t replacements = blob.size() - sizeof trie_bytes - trie_bytes;
+
+  struct Node {
+    uint32_t base;
+    uint8_t prefixes;  // leaves on the way here
+  };
+  std::vector<uint8_t> most(units.size(), 0);  // 1 + the most prefixes with which a base was reached
+  std::vector<Node> open{{units[0].offset(), 0}};
+  while (!open.empty()) {
+    const auto [base, prefixes] = open.back();
+    open.pop_back();
+    if ((base | 0xFF) >= units.size() || prefixes > kMaxPrefixes)
+      throw Error("its normalisation table is damaged");
+    if (most[base] > prefixes) continue;
+    most[base] = prefixes + 1;
+    for (uint32_t label = 0; label < 256; ++label) {
+      const Unit unit = units[base ^ label];
+      if (unit.label() != label) continue;
+      const uint32_t next = (base ^ label) ^ unit.offset();
+      if (next >= units.size() || (unit.has_leaf() && units[next].value() >= replacements)) {
+        throw Error("its normalisation table is damaged");
+      }
+      open.push_back({next, static_cast<uint8_t>(prefixes + (unit.has_leaf() ? 1 : 0))});
+    }
+  }
+}
+
+}  // namespace
+
+SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
+  SentencePieceModel model;
+  for_each_field(bytes, [&](const Field& field) {
+    if (field.wire_type != 2) return;
+    if (field.number == 1) {
+      if (model.pieces.size() == kMaxPieces) throw Error("it has more than {} pieces", kMaxPieces);
+      model.pieces.push_back(parse_piece(field.bytes));
+    } else if (field.number == 2) {  // trainer_spec
+      for_each_field(field.bytes, [](const Field& option) {
+        const bool is_type = option.number == 3 && option.wire_type == 0;
+        if (is_type && option.value != 1 && option.value != 2) {
+          throw Error("it is neither a unigram nor a BPE model");
+        }
+      });
+    } else if (field.number == 3 || field.number == 5) {  // normalizer_spec, denormalizer_spec
+      for_each_field(field.bytes, [](const Field& option) {
+        if (option.number == 2 && option.wire_type == 2) check_charsmap(option.bytes);
+      });
+    }
+  });
+  if (model.pieces.empty()) throw Error("it has no pieces");
+  return model;
+}
+
+}  // namespace chorus

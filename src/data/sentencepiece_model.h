@@ -1,0 +1,26 @@
+// What a SentencePiece model file holds, read and checked by us before the library sees it: the library
+// trusts the double-array tries and the enumerations in it, and reads out of bounds or ends the process on a
+// damaged one.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace chorus {
+
+struct SentencePieceModel {
+  enum class Type : uint8_t { normal = 1, unknown, control, user_defined, unused, byte };
+  struct Piece {
+    std::string_view text;  // into the bytes that were parsed
+    float score = 0;
+    Type type = Type::normal;
+  };
+  std::vector<Piece> pieces;
+};
+
+/// Parses a serialised ModelProto (sentencepiece_model.proto). Error saying what is wrong, without a file
+/// name.
+SentencePieceModel parse_sentencepiece_model(std::string_view bytes);
+
+}  // namespace chorus

@@ -1,0 +1,185 @@
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include <sentencepiece_trainer.h>
+#include <unicode/uchar.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/random.h"
+#include "chorus/data/utf8.h"
+#include "chorus/data/vocabulary.h"
+
+namespace chorus {
+namespace {
+
+constexpr size_t kMaxSampleBytes = 4096;  // longer lines teach the vocabulary nothing
+// Not the number of cores: sums of floats are divided among SentencePiece's threads, and the model must not
+// depend on the machine.
+constexpr int kTrainingThreads = 8;
+
+using Lines = std::map<std::string, int64_t>;  // of each language
+
+// Calls visit(language, line) for every line of every source that can be learnt from, in the order of the
+// files.
+template <class Visit>
+void for_each_line(std::span<const SourceConfig> sources, const Visit& visit) {
+  for (const auto& source : sources) {
+    ParallelReader reader(text_source(source), kMaxSampleBytes);
+    while (reader.next()) {
+      for (size_t i = 0; i < source.languages.size(); ++i) {
+        const Cell& cell = reader.cells()[i];
+        if (cell.status == CellStatus::ok) visit(source.languages[i], cell.text);
+      }
+    }
+  }
+}
+
+bool has_letter(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    if (u_isalnum(static_cast<UChar32>(next_code_point(text, i))) != 0) return true;
+  }
+  return false;
+}
+
+// How many lines each language gives: in proportion to n^(1/T), `total` in all, none more than it has.
+Lines share_lines(const Lines& available, int64_t total, double temperature) {
+  Lines shares;
+  Lines open = available;
+  auto left = static_cast<double>(total);
+  for (bool changed = true; changed;) {
+    changed = false;
+    double sum = 0;
+    for (const auto& [language, n] : open) sum += std::pow(static_cast<double>(n), 1 / temperature);
+    const double factor = left / sum;
+    for (auto it = open.begin(); it != open.end();) {
+      const auto [language, n] = *it;
+      const double share = factor * std::pow(static_cast<double>(n), 1 / temperature);
+      if (share < static_cast<double>(n)) {
+        shares[language] = std::max<int64_t>(1, std::llround(std::floor(share)));
+        ++it;
+        continue;
+      }
+      shares[language] = n;
+      left -= static_cast<double>(n);
+      changed = true;
+      it = open.erase(it);
+    }
+  }
+  return shares;
+}
+
+void check(std::span<const SourceConfig> sources) {
+  for (const auto& source : sources) {
+    // A comma would make two symbols of one.
+    for (const auto& language : source.languages) check_language_name(language, "cannot train a vocabulary");
+    // The text is read twice, once to count.
+    for (const auto& path : text_source(source).files) {
+      std::error_code error;
+      if (std::filesystem::is_fifo(path, error)) {
+        throw UserError("{} is a pipe: a vocabulary is trained on files", path.string());
+      }
+    }
+  }
+}
+
+std::vector<std::string> sample_lines(std::span<const SourceConfig> sources, const VocabularyConfig& config,
+                                      const VocabularyTraining& training) {
+  check(sources);
+  Lines available;
+  bool letters = false;
+  for_each_line(sources, [&](const std::string& language, std::string_view line) {
+    ++available[language];
+    letters = letters || has_letter(line);
+  });
+  if (!letters) throw UserError("cannot train a vocabulary: the sources hold no text");
+  const Lines shares = share_lines(available, config.sentences, config.temperature);
+
+  std::vector<std::string> lines;
+  Lines seen;
+  for_each_line(sources, [&](const std::string& language, std::string_view line) {
+    const int64_t n = available[language], i = seen[language]++;
+    const RandomKey key = RandomKey(training.seed).derive("vocabulary").derive(language);
+    if (i < n && static_cast<int64_t>(permute(key, i, n)) < shares.at(language)) lines.emplace_back(line);
+  });
+  return lines;
+}
+
+class LineIterator : public sentencepiece::SentenceIterator {
+ public:
+  explicit LineIterator(std::vector<std::string> lines) : lines_(std::move(lines)) {}
+  [[nodiscard]] bool done() const override { return next_ == lines_.size(); }
+  void Next() override { std::string().swap(lines_[next_++]); }  // SentencePiece has its own copy
+  [[nodiscard]] const std::string& value() const override { return lines_[next_]; }
+  [[nodiscard]] sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t next_ = 0;
+};
+
+// The first number behind `words` in a message, or 0.
+int64_t number_after(std::string_view message, std::string_view words) {
+  const size_t at = message.find(words);
+  int64_t number = 0;
+  if (at != std::string_view::npos) {
+    std::from_chars(message.data() + at + words.size(), message.data() + message.size(), number);
+  }
+  return number;
+}
+
+[[noreturn]] void refuse(const VocabularyConfig& config, const std::string& message) {
+  // SentencePiece's sizes are without our row for <pad>.
+  if (const int64_t most = number_after(message, "set it to a value <= "); most > 0) {
+    throw UserError("vocabulary.size = {} is too much for this text: set it to {} or less", config.size,
+                    most + 1);
+  }
+  if (const int64_t least = number_after(message, " vs "); least > 0) {
+    throw UserError(
+        "vocabulary.size = {} is too small for the characters of this text: set it to {} or more, or lower "
+        "vocabulary.character_coverage",
+        config.size, least + 1);
+  }
+  throw Error("SentencePiece could not train a vocabulary: {}", message);
+}
+
+}  // namespace
+
+void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyConfig& config,
+                      const std::filesystem::path& out, const VocabularyTraining& training) {
+  const auto report = [&](const std::string& line) {
+    if (training.progress) training.progress(line);
+  };
+  std::set<std::string> tags;
+  for (const auto& source : sources) {
+    for (const auto& language : source.languages) tags.insert(language);
+  }
+  for (const auto& language : training.more_languages) tags.insert(language);
+  std::string symbols;
+  for (const auto& language : tags) symbols += fmt::format("{}__{}__", symbols.empty() ? "" : ",", language);
+
+  report(fmt::format("sampling text of {} language{}", tags.size(), tags.size() == 1 ? "" : "s"));
+  std::vector<std::string> lines = sample_lines(sources, config, training);
+  report(fmt::format("training a vocabulary of {} on {} lines", config.size, lines.size()));
+  LineIterator iterator(std::move(lines));
+  const std::unordered_map<std::string, std::string> options{
+      {"model_type", "unigram"},
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "nmt_nfkc"},
+      {"character_coverage", fmt::format("{}", config.character_coverage)},
+      {"vocab_size", fmt::format("{}", config.size - 1)},
+      {"user_defined_symbols", symbols},
+      {"max_sentence_length", fmt::format("{}", kMaxSampleBytes)},
+      {"num_threads", fmt::format("{}", kTrainingThreads)},
+      {"minloglevel", "3"},
+  };
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &model);
+  if (!status.ok()) refuse(config, status.ToString());
+  write_file_atomically(out, model);
+}
+
+}  // namespace chorus

@@ -1,0 +1,220 @@
+#include "chorus/data/batches.h"
+
+#include <map>
+
+#include <gtest/gtest.h>
+
+#include "corpus.h"
+
+namespace chorus {
+namespace {
+
+struct Corpus {
+  TemporaryFolder folder;
+  std::vector<SourceConfig> sources;
+  BatchOptions options{
+      .seed = 5, .temperature = 1, .batch_tokens = 300, .micro_batches = 3, .pool_batches = 4};
+
+  void add(const std::string& a, const std::string& b, int64_t rows,
+           std::vector<std::string> directions = {}) {
+    const std::string name = fmt::format("{}{}{}", a, b, rows);
+    for (const auto& language : {a, b})
+      write_lines(folder / (name + "." + language), sentences(language, rows));
+    sources.push_back({.files = (folder / (name + ".{lang}")).string(),
+                       .languages = {a, b},
+                       .directions = std::move(directions)});
+  }
+  DataSet open() const { return {sources, small_vocabulary(), {.store = folder / "store", .build = {}}}; }
+};
+
+using Row = std::vector<int32_t>;
+
+// The rows of a batch: direction, source, target.
+std::vector<Row> rows_of(const MicroBatch& batch) {
+  std::vector<Row> rows;
+  for (int64_t r = 0; r < batch.rows; ++r) {
+    Row row{batch.direction[r]};
+    for (int64_t i = 0; i < batch.source_length; ++i) {
+      if (batch.source[r * batch.source_length + i] != kPad)
+        row.push_back(batch.source[r * batch.source_length + i]);
+    }
+    for (int64_t i = 0; i < batch.target_length; ++i) {
+      const int32_t id = batch.target_labels[r * batch.target_length + i];
+      if (id != kPad) row.push_back(id);
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+std::vector<std::vector<Row>> rows_of(const std::vector<MicroBatch>& batches) {
+  std::vector<std::vector<Row>> rows;
+  for (const auto& batch : batches) rows.push_back(rows_of(batch));
+  return rows;
+}
+
+TEST(MakeBatch, LaysOutTagsAndPadding) {
+  const std::vector<SentencePair> pairs{
+      {.source = {10, 11}, .target = {20}, .source_tag = 5, .target_tag = 6, .direction = 3},
+      {.source = {12}, .target = {21, 22, 23}, .source_tag = 6, .target_tag = 5, .direction = 1}};
+  const MicroBatch batch = make_batch(pairs);
+  EXPECT_EQ(batch.rows, 2);
+  EXPECT_EQ(batch.source_length, 4);
+  EXPECT_EQ(batch.target_length, 5);
+  EXPECT_EQ(batch.source, (Row{5, 10, 11, kEos, 6, 12, kEos, kPad}));
+  EXPECT_EQ(batch.target_input, (Row{kEos, 6, 20, kPad, kPad, kEos, 5, 21, 22, 23}));
+  EXPECT_EQ(batch.target_labels, (Row{kPad, 20, kEos, kPad, kPad, kPad, 21, 22, 23, kEos}));
+  EXPECT_EQ(batch.direction, (Row{3, 1}));
+  EXPECT_EQ(batch.source_tokens, 7);
+  EXPECT_EQ(batch.target_tokens, 6);
+  EXPECT_EQ(make_batch({}).rows, 0);
+}
+
+TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
+  Corpus corpus;
+  corpus.add("en", "de", 333);
+  corpus.add("en", "fr", 101);
+  const DataSet data = corpus.open();
+  std::map<Row, int> expected;
+  for (size_t part = 0; part < data.parts().size(); ++part) {
+    for (int64_t i = 0; i < data.parts()[part].examples; ++i) {
+      ++expected[rows_of(make_batch(std::vector{data.read(static_cast<int64_t>(part), i)}))[0]];
+    }
+  }
+  BatchStream stream(data, corpus.options);
+  EXPECT_EQ(stream.examples_per_epoch(), 2 * (333 + 101));
+  for (const int64_t epoch : {0, 1}) {
+    std::map<Row, int> seen;
+    while (stream.position().epoch == epoch) {
+      for (const auto& batch : stream.next()) {
+        for (const auto& row : rows_of(batch)) ++seen[row];
+      }
+    }
+    EXPECT_EQ(seen, expected);
+  }
+}
+
+TEST(BatchStream, KeepsToTheBudgetAndTheNumberOfMicroBatches) {
+  Corpus corpus;
+  corpus.add("en", "de", 777);
+  const DataSet data = corpus.open();
+  for (const int64_t micro_batches : {1, 2, 7, 16}) {
+    corpus.options.micro_batches = micro_batches;
+    BatchStream stream(data, corpus.options);
+    int64_t used = 0, area = 0;
+    while (stream.position().epoch == 0) {
+      const auto batches = stream.next();
+      EXPECT_EQ(static_cast<int64_t>(batches.size()), micro_batches);
+      for (const auto& batch : batches) {
+        EXPECT_GT(batch.target_tokens, 0);
+        EXPECT_LE(batch.rows * std::max(batch.source_length, batch.target_length),
+                  corpus.options.batch_tokens);
+        used += batch.source_tokens + batch.target_tokens;
+        area += batch.rows * (batch.source_length + batch.target_length);
+      }
+    }
+    EXPECT_GT(used, area * 6 / 10);  // though the two sides are of unrelated lengths
+  }
+}
+
+TEST(BatchStream, SeekGivesExactlyTheFollowingBatches) {
+  Corpus corpus;
+  corpus.add("en", "de", 200);
+  corpus.add("en", "fr", 31);
+  corpus.options.temperature = 5;
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  std::vector<DataPosition> positions;
+  std::vector<std::vector<std::vector<Row>>> batches;
+  while (stream.position().epoch < 3) {
+    positions.push_back(stream.position());
+    batches.push_back(rows_of(stream.next()));
+  }
+  EXPECT_NE(batches[0], batches[1]);
+  const DataSet again = corpus.open();
+  BatchStream other(again, corpus.options);
+  for (size_t i = positions.size(); i-- > 0; i -= i > 3 ? 3 : 0) {
+    other.seek(positions[i]);
+    EXPECT_EQ(other.position(), positions[i]);
+    for (size_t k = i; k < std::min(i + 4, positions.size()); ++k) {
+      EXPECT_EQ(other.position(), positions[k]);
+      EXPECT_EQ(rows_of(other.next()), batches[k]) << i << " " << k;
+    }
+  }
+}
+
+TEST(BatchStream, RefusesPositionsThatAreNot) {
+  Corpus corpus;
+  corpus.add("en", "de", 20);
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  const auto first = rows_of(stream.next());
+  for (const DataPosition& wrong : {DataPosition{-1, 0, 0}, DataPosition{0, 99, 0}, DataPosition{0, -1, 0},
+                                    DataPosition{0, 0, 9999}, DataPosition{0, 0, -1}}) {
+    EXPECT_THROW(stream.seek(wrong), Error);
+  }
+  stream.seek({});
+  EXPECT_EQ(rows_of(stream.next()), first);
+}
+
+TEST(BatchStream, OneExampleIsACorpus) {
+  Corpus corpus;
+  corpus.add("en", "de", 1, {"en-de"});
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  for (int64_t epoch = 0; epoch < 3; ++epoch) {
+    EXPECT_EQ(stream.position(), (DataPosition{.epoch = epoch, .pool = 0, .batch = 0}));
+    const auto batches = stream.next();
+    ASSERT_EQ(batches.size(), 1U);
+    EXPECT_EQ(batches[0].rows, 1);
+  }
+}
+
+TEST(BatchStream, SmallDirectionsAreDrawnMoreOftenAtTemperatureFive) {
+  Corpus corpus;
+  corpus.add("en", "de", 1000, {"en-de"});
+  corpus.add("en", "fr", 10, {"en-fr"});
+  corpus.options.temperature = 5;
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  int64_t small = 0, all = 0;
+  while (stream.position().epoch == 0) {
+    for (const auto& batch : stream.next()) {
+      for (const int32_t direction : batch.direction) {
+        ++all;
+        small += direction == 1 ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_EQ(all, 1010);
+  EXPECT_NEAR(static_cast<double>(small) / 1010, 1 / (1 + std::pow(100, .2)), 0.002);
+}
+
+TEST(BatchStream, RefusesABudgetBelowTheLongestSentence) {
+  Corpus corpus;
+  corpus.add("en", "de", 100);
+  const DataSet data = corpus.open();
+  corpus.options.batch_tokens = 5;
+  EXPECT_NE(message_of<UserError>([&] { BatchStream(data, corpus.options); }).find("data.batch_tokens = 5"),
+            std::string::npos);
+}
+
+TEST(SequentialBatches, HoldEveryExampleOfTheDirectionOnce) {
+  Corpus corpus;
+  corpus.add("en", "de", 150);
+  corpus.add("en", "de", 40, {"de-en"});
+  const DataSet data = corpus.open();
+  for (int32_t direction = 0; direction < 2; ++direction) {
+    int64_t rows = 0;
+    for (const auto& batch : sequential_batches(data, direction, 200)) {
+      rows += batch.rows;
+      EXPECT_TRUE(batch.rows == 1 || batch.rows * std::max(batch.source_length, batch.target_length) <= 200);
+      for (const int32_t d : batch.direction) EXPECT_EQ(d, direction);
+    }
+    EXPECT_EQ(rows, data.examples(direction));
+  }
+  EXPECT_EQ(sequential_batches(data, 0, 1).size(), 150U);
+}
+
+}  // namespace
+}  // namespace chorus

@@ -1,0 +1,93 @@
+#include "chorus/data/config.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "chorus/base/options.h"
+
+#include "corpus.h"
+
+namespace chorus {
+namespace {
+
+using Pairs = std::vector<std::pair<size_t, size_t>>;
+
+Pairs expand(std::vector<std::string> languages, std::vector<std::string> directions) {
+  SourceConfig source;
+  source.languages = std::move(languages);
+  source.directions = std::move(directions);
+  return expand_directions(source, "data.train[0]");
+}
+
+TEST(Directions, PatternsExpandInOrderAndOnce) {
+  EXPECT_EQ(expand({"en", "de"}, {}), (Pairs{{0, 1}, {1, 0}}));
+  EXPECT_EQ(expand({"en", "de", "fr"}, {"en-*"}), (Pairs{{0, 1}, {0, 2}}));
+  EXPECT_EQ(expand({"en", "de", "fr"}, {"*-en", "de-en", "en-de"}), (Pairs{{1, 0}, {2, 0}, {0, 1}}));
+  EXPECT_EQ(expand({"en", "de", "fr"}, {"*-*"}).size(), 6U);
+}
+
+TEST(Directions, LanguageNamesMayHoldHyphens) {
+  EXPECT_EQ(expand({"en", "pt-BR"}, {"en-pt-BR", "pt-BR-en"}), (Pairs{{0, 1}, {1, 0}}));
+  EXPECT_NE(message_of<UserError>([] {
+              expand({"a", "a-b", "b-c", "c"}, {"a-b-c"});
+            }).find("can be read as"),
+            std::string::npos);
+}
+
+TEST(Directions, WrongPatternsAreRefused) {
+  for (const char* wrong : {"", "en", "-", "en-", "en-xx", "en_de", "de-de", "*"}) {
+    const std::string message = message_of<UserError>([&] { expand({"en", "de"}, {wrong}); });
+    EXPECT_EQ(message.rfind("data.train[0]: direction", 0), 0U) << wrong << ": " << message;
+  }
+}
+
+TEST(Sources, WrongOnesAreRefused) {
+  const SourceConfig good{.files = "a.{lang}", .languages = {"en", "de"}};
+  EXPECT_NO_THROW(check_source(good, "s"));
+  const auto refused = [&](auto change) {
+    SourceConfig source = good;
+    change(source);
+    return message_of<UserError>([&] { check_source(source, "s"); }).starts_with("s: ");
+  };
+  EXPECT_TRUE(refused([](auto& s) { s.files.clear(); }));
+  EXPECT_TRUE(refused([](auto& s) { s.tsv = "b.tsv"; }));
+  EXPECT_TRUE(refused([](auto& s) { s.files = "a.en"; }));
+  EXPECT_TRUE(refused([](auto& s) { s.languages = {"en"}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "en"}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", ""}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "../x"}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "_de"}; }));
+  EXPECT_TRUE(refused([](auto& s) { s.weight = 0; }));
+  EXPECT_TRUE(refused([](auto& s) { s.weight = NAN; }));
+}
+
+TEST(Sources, FilesAreNamedByLanguage) {
+  const auto text = text_source({.files = "{lang}/x.{lang}.gz", .languages = {"en", "pt_BR"}});
+  ASSERT_EQ(text.files.size(), 2U);
+  EXPECT_EQ(text.files[1], "pt_BR/x.pt_BR.gz");
+  EXPECT_EQ(text_source({.tsv = "x.tsv", .languages = {"en", "de"}}).files.size(), 1U);
+}
+
+TEST(Sources, AreReadFromARunFile) {
+  const TemporaryFolder folder;
+  write_text(
+      folder / "run.toml",
+      "[data]\ntemperature = 2.0\n[[data.train]]\nname = 'a'\nfiles = 'x.{lang}'\nlanguages = ['en', 'de']\n"
+      "[[data.train]]\ntsv = 'y'\nweight = 3.0\n[vocabulary]\nsize = 8000\n");
+  DataConfig data;
+  VocabularyConfig vocabulary;
+  Schema schema;
+  describe(schema, data);
+  describe(schema, vocabulary);
+  schema.read_file(folder / "run.toml");
+  EXPECT_EQ(data.temperature, 2);
+  ASSERT_EQ(data.train.size(), 2U);
+  EXPECT_EQ(data.train[1].weight, 3);
+  EXPECT_EQ(vocabulary.size, 8000);
+  EXPECT_EQ(source_label(data.train[0], "train", 0), "data.train[0] 'a'");
+  EXPECT_EQ(source_label(data.train[1], "train", 1), "data.train[1]");
+}
+
+}  // namespace
+}  // namespace chorus

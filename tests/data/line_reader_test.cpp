@@ -1,0 +1,184 @@
+#include "chorus/data/line_reader.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "chorus/base/error.h"
+
+#include "data/text_folder.h"
+
+namespace chorus {
+namespace {
+
+using namespace std::string_literals;
+
+std::vector<std::string> lines_of(const std::filesystem::path& path, size_t max_bytes = kMaxLineBytes) {
+  std::vector<std::string> lines;
+  LineReader reader(path, max_bytes);
+  while (reader.next()) {
+    lines.emplace_back(reader.text());
+    if (reader.over_long()) lines.back() += "...";
+    EXPECT_EQ(reader.number(), static_cast<int64_t>(lines.size()));
+  }
+  EXPECT_FALSE(reader.next());
+  return lines;
+}
+
+std::string gzip(std::string_view text) {
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string out(deflateBound(&stream, text.size()) + 64, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+std::string zstd(std::string_view text) {
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
+  return out;
+}
+
+/// Text that fills the reader's buffer several times with lines of many lengths.
+std::string long_text(std::vector<std::string>& lines) {
+  std::string text;
+  for (int i = 0; i < 3000; ++i) {
+    lines.push_back(std::to_string(i) +
+                    std::string(static_cast<size_t>(i * 37 % 501), static_cast<char>('a' + i % 26)));
+    text += lines.back() + (i % 3 == 0 ? "\r\n" : "\n");
+  }
+  return text;
+}
+
+TEST(LineReader, LineEndsAndByteOrderMark) {
+  const TextFolder folder;
+  const auto expect = [&](std::string_view bytes, const std::vector<std::string>& lines) {
+    EXPECT_EQ(lines_of(folder.file("x", bytes)), lines) << testing::PrintToString(bytes);
+  };
+  expect("", {});
+  expect("\n", {""});
+  expect("a", {"a"});
+  expect("a\n", {"a"});
+  expect("a\n\nb", {"a", "", "b"});
+  expect("a\r\nb\r\n", {"a", "b"});
+  expect("a\r", {"a"});
+  expect("a\rb\n", {"a\rb"});
+  expect("\r\r\n", {"\r"});
+  expect("\xEF\xBB\xBF", {});
+  expect("\xEF\xBB\xBFone\n\xEF\xBB\xBFtwo\n", {"one", "\xEF\xBB\xBFtwo"});
+  expect("\xEF\xBB", {"\xEF\xBB"});
+  expect("a\0b\nc\n"s, {"a\0b"s, "c"});
+}
+
+TEST(LineReader, OverLongLinesAreConsumedAndMarked) {
+  const TextFolder folder;
+  EXPECT_EQ(lines_of(folder.file("x", "1234\r\n12345\n1234\n123456\r\n\n1234\r"), 4),
+            (std::vector<std::string>{"1234", "1234...", "1234", "1234...", "", "1234"}));
+  const std::string big(1000000, 'x');
+  EXPECT_EQ(lines_of(folder.file("y", big + "\nend\n" + big), 4),
+            (std::vector<std::string>{"xxxx...", "end", "xxxx..."}));
+}
+
+TEST(LineReader, ReadsGzipAndZstdByTheirFirstBytes) {
+  const TextFolder folder;
+  std::vector<std::string> lines;
+  const std::string text = long_text(lines);
+  EXPECT_EQ(lines_of(folder.file("plain", text)), lines);
+  EXPECT_EQ(lines_of(folder.file("a.gz", gzip(text))), lines);
+  EXPECT_EQ(lines_of(folder.file("b.zst", zstd(text))), lines);
+  EXPECT_EQ(lines_of(folder.file("named.txt", gzip("\xEF\xBB\xBFone\n"))), std::vector<std::string>{"one"});
+  const size_t cut = text.size() / 2;
+  EXPECT_EQ(lines_of(folder.file("c.gz", gzip(text.substr(0, cut)) + gzip("") + gzip(text.substr(cut)))),
+            lines);
+  EXPECT_EQ(lines_of(folder.file("d.zst", zstd(text.substr(0, cut)) + zstd("") + zstd(text.substr(cut)))),
+            lines);
+  EXPECT_EQ(lines_of(folder.file("e.gz", gzip(text) + std::string(600, '\0'))), lines);
+  EXPECT_EQ(lines_of(folder.file("f.gz", gzip(""))), std::vector<std::string>{});
+}
+
+TEST(LineReader, EveryTruncationIsRefused) {
+  const TextFolder folder;
+  std::vector<std::string> lines;
+  const std::string text = long_text(lines).substr(0, 3000);
+  for (const auto& whole : {gzip(text), zstd(text)}) {
+    for (size_t size = 4; size < whole.size(); size += 7) {
+      const auto path = folder.file("cut", std::string_view(whole).substr(0, size));
+      const std::string message = message_of<UserError>([&] { lines_of(path); });
+      EXPECT_NE(message.find("data is truncated"), std::string::npos) << size << ": " << message;
+      EXPECT_TRUE(message.starts_with(path.string())) << message;
+    }
+  }
+}
+
+TEST(LineReader, DamageNamesTheLine) {
+  const TextFolder folder;
+  std::string text;
+  for (int i = 0; i < 40000; ++i) text += "line " + std::to_string(i * 7919) + "\n";
+  for (std::string whole : {gzip(text), zstd(text)}) {
+    whole.resize(whole.size() / 2);
+    const auto path = folder.file("cut", whole);
+    LineReader reader(path);
+    std::string message = message_of<UserError>([&] {
+      while (reader.next()) continue;
+    });
+    EXPECT_EQ(message.find(path.string() + ":" + std::to_string(reader.number() + 1) + ": "), 0U) << message;
+    EXPECT_GT(reader.number(), 1000);
+  }
+  std::string flipped = gzip(text);
+  flipped[flipped.size() / 2] ^= 0x10;
+  const auto path = folder.file("flipped.gz", flipped);
+  EXPECT_NE(message_of<UserError>([&] { lines_of(path); }).find("the gzip data is damaged"),
+            std::string::npos);
+  EXPECT_NE(message_of<UserError>([&] {
+              lines_of(folder.file("tail.gz", gzip("a\n") + "junk"));
+            }).find("other bytes"),
+            std::string::npos);
+}
+
+TEST(LineReader, RefusesWhatIsNoTextFile) {
+  const TextFolder folder;
+  const auto message = [](const std::filesystem::path& path) {
+    return message_of<UserError>([&] { LineReader reader(path); });
+  };
+  const std::string missing = (folder.path() / "missing").string();
+  EXPECT_EQ(message(missing), missing + ": no such file");
+  EXPECT_EQ(message(folder.path()), folder.path().string() + " is a directory, not a text file");
+  EXPECT_NE(message(folder.file("x.gz", "plain\n")).find("is called .gz but holds no such data"),
+            std::string::npos);
+  EXPECT_NE(message(folder.file("x.zst", "")).find("is called .zst"), std::string::npos);
+  EXPECT_NE(message(folder.file("utf16", "\xFF\xFE\x61\x00"s)).find("is UTF-16"), std::string::npos);
+  EXPECT_NE(message(folder.file("xz", "\xFD\x37\x7A\x58\x5A\x00...."s)).find("is xz data"),
+            std::string::npos);
+  if (::geteuid() != 0) {
+    const auto path = folder.file("secret", "x");
+    std::filesystem::permissions(path, std::filesystem::perms::none);
+    EXPECT_NE(message(path).find("Permission denied"), std::string::npos);
+  }
+}
+
+TEST(LineReader, AGigabyteInOneLineTakesLittleMemory) {
+  const TextFolder folder;
+  const auto path = folder.file("sparse", "");
+  std::filesystem::resize_file(path, 1 << 30);
+  rusage before{}, after{};
+  getrusage(RUSAGE_SELF, &before);
+  LineReader reader(path);
+  ASSERT_TRUE(reader.next());
+  EXPECT_TRUE(reader.over_long());
+  EXPECT_EQ(reader.text().size(), kMaxLineBytes);
+  EXPECT_FALSE(reader.next());
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 16 << 10);  // KiB
+}
+
+}  // namespace
+}  // namespace chorus

@@ -1,0 +1,199 @@
+#include "chorus/data/vocabulary.h"
+
+#include <gtest/gtest.h>
+
+#include "chorus/base/files.h"
+#include "chorus/data/batch.h"
+#include "chorus/data/utf8.h"
+
+#include "corpus.h"
+
+namespace chorus {
+namespace {
+
+struct Corpus {
+  TemporaryFolder folder;
+  SourceConfig source{.files = (folder / "text.{lang}").string(), .languages = {"en", "de"}};
+  VocabularyConfig config;
+
+  explicit Corpus(int64_t lines = 300) {
+    config.size = 500;
+    for (const auto& language : source.languages) {
+      write_lines(folder / ("text." + language), sentences(language, lines));
+    }
+  }
+  Vocabulary train() const {
+    train_vocabulary({&source, 1}, config, folder / "out.model");
+    return Vocabulary::load(folder / "out.model");
+  }
+};
+
+TEST(Vocabulary, HasTheSizeAskedForAndTagsInOrder) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  EXPECT_EQ(vocabulary.size(), 600);
+  EXPECT_EQ(vocabulary.languages(), (std::vector<std::string>{"de", "en", "fr"}));
+  EXPECT_EQ(vocabulary.tag("de"), 4);
+  EXPECT_EQ(vocabulary.tag("fr"), 6);
+  EXPECT_EQ(vocabulary.tag(vocabulary.language("en")), 5);
+  EXPECT_TRUE(vocabulary.is_tag(6));
+  EXPECT_FALSE(vocabulary.is_tag(7));
+  EXPECT_FALSE(vocabulary.is_tag(kEos));
+}
+
+TEST(Vocabulary, TextComesBack) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  auto lines = sentences("en", 20);
+  lines.insert(lines.end(), {"x", "Grüße, 世界! 😀", "a\u0301 is composed"});
+  for (const auto& line : lines) {
+    const auto ids = vocabulary.encode(line);
+    EXPECT_FALSE(ids.empty());
+    for (const int32_t id : ids) EXPECT_TRUE(id > kUnk && id < vocabulary.size()) << line;
+    if (line[0] != 'a' || line[1] == 'b') continue;
+    EXPECT_FALSE(vocabulary.decode(ids).empty());
+  }
+  EXPECT_EQ(vocabulary.decode(vocabulary.encode(lines[0])), lines[0]);
+  EXPECT_EQ(vocabulary.decode(vocabulary.encode("Grüße, 世界! 😀")), "Grüße, 世界! 😀");
+  EXPECT_EQ(vocabulary.decode(vocabulary.encode("a\u0301")), "\u00e1");  // nmt_nfkc
+}
+
+TEST(Vocabulary, NothingHasNoPieces) {
+  EXPECT_TRUE(small_vocabulary().encode("").empty());
+  EXPECT_TRUE(small_vocabulary().encode("  \t ").empty());
+  EXPECT_EQ(small_vocabulary().decode({}), "");
+}
+
+TEST(Vocabulary, TextCannotInjectATagOrASpecialToken) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  // The last one becomes __de__ only by normalisation.
+  for (const char* text : {"__de__", "say __fr__ now", "__de____fr__", "<s> </s> <pad> <unk> <0x41>",
+                           "\uff3f\uff3f\uff44\uff45\uff3f\uff3f"}) {
+    const auto ids = vocabulary.encode(text);
+    EXPECT_FALSE(ids.empty());
+    for (const int32_t id : ids) EXPECT_TRUE(id > kUnk && !vocabulary.is_tag(id)) << text;
+  }
+  EXPECT_EQ(vocabulary.decode(vocabulary.encode("say __fr__ now")), "say __fr__ now");
+}
+
+TEST(Vocabulary, DecodingLeavesOutSpecialTokensAndRefusesForeignIds) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  std::vector<int32_t> ids{kEos, vocabulary.tag("de")};
+  for (const int32_t id : vocabulary.encode("abc def")) ids.push_back(id);
+  ids.insert(ids.end(), {kEos, kPad, kBos});
+  EXPECT_EQ(vocabulary.decode(ids), "abc def");
+  for (const int32_t wrong : {-1, 600, INT32_MAX, INT32_MIN}) {
+    EXPECT_THROW((void)vocabulary.decode(std::vector<int32_t>{wrong}), UserError) << wrong;
+  }
+}
+
+TEST(Vocabulary, UnknownLanguagesAreNamedWithTheNearest) {
+  EXPECT_NE(message_of<UserError>([] { (void)small_vocabulary().tag("xx"); }).find("de, en, fr"),
+            std::string::npos);
+  EXPECT_THROW((void)small_vocabulary().language(""), UserError);
+  EXPECT_THROW((void)small_vocabulary().tag("__de__"), UserError);
+}
+
+TEST(Vocabulary, AddedTagsFollowThePieces) {
+  const Corpus corpus;
+  const Vocabulary plain = corpus.train();
+  const Vocabulary more = Vocabulary::load(corpus.folder / "out.model", {"eng_Latn", "fra_Latn"});
+  EXPECT_EQ(more.size(), plain.size() + 2);
+  EXPECT_EQ(more.tag("fra_Latn"), plain.size() + 1);
+  EXPECT_EQ(more.decode(std::vector<int32_t>{more.tag("eng_Latn")}), "");
+  EXPECT_NE(more.hash(), plain.hash());
+  EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {"x", "x"}), UserError);
+}
+
+TEST(VocabularyTraining, IsAFunctionOfTextConfigAndSeed) {
+  const Corpus corpus;
+  const uint64_t hash = corpus.train().hash();
+  EXPECT_EQ(corpus.train().hash(), hash);
+  Corpus sampled;
+  sampled.config.sentences = 200;
+  const uint64_t some = sampled.train().hash();
+  EXPECT_NE(some, hash);
+  train_vocabulary({&sampled.source, 1}, sampled.config, sampled.folder / "b",
+                   {.seed = 2, .more_languages = {}, .progress = {}});
+  EXPECT_NE(Vocabulary::load(sampled.folder / "b").hash(), some);
+}
+
+TEST(VocabularyTraining, TellsWhichSizeWouldDo) {
+  Corpus corpus(20);
+  corpus.config.size = 20000;
+  const std::string message = message_of<UserError>([&] { corpus.train(); });
+  const size_t at = message.find("set it to ");
+  ASSERT_NE(at, std::string::npos) << message;
+  corpus.config.size = std::stoll(message.substr(at + 10));
+  EXPECT_EQ(corpus.train().size(), corpus.config.size) << message;
+
+  corpus.config.size = 270;
+  const std::string small = message_of<UserError>([&] { corpus.train(); });
+  const size_t there = small.find("set it to ");
+  ASSERT_NE(there, std::string::npos) << small;
+  corpus.config.size = std::stoll(small.substr(there + 10));
+  EXPECT_EQ(corpus.train().size(), corpus.config.size) << small;
+}
+
+TEST(VocabularyTraining, RefusesSourcesWithoutText) {
+  for (const std::string text : {"", "\n\n", "  \n", "\x01\x02\n", "--\n"}) {
+    Corpus corpus;
+    write_text(corpus.folder / "text.en", text);
+    write_text(corpus.folder / "text.de", text);
+    EXPECT_NE(message_of<UserError>([&] { corpus.train(); }).find("no text"), std::string::npos) << text;
+    EXPECT_FALSE(std::filesystem::exists(corpus.folder / "out.model"));
+  }
+}
+
+TEST(VocabularyTraining, TinyAndOddTextEitherTrainsOrIsRefused) {
+  for (const std::string text : {"a\n", "aaaa aaaa aaaa\n", "\u2585 a\n", "a\u2585b\nc\n", "\u2581\u2581a\n",
+                                 "ab\tcd\n", "\x7f\x01z\n", "__de__ __en__\n", "世\n"}) {
+    Corpus corpus;
+    corpus.config.size = 300;
+    write_text(corpus.folder / "text.en", text);
+    write_text(corpus.folder / "text.de", text);
+    try {
+      corpus.train();
+    } catch (const Error&) {
+    }
+  }
+}
+
+TEST(VocabularyFile, DamageIsOneErrorOrHarmless) {
+  const Corpus corpus;
+  corpus.train();
+  const std::string good = read_file(corpus.folder / "out.model");
+  const auto path = corpus.folder / "bad.model";
+  const RandomKey key(3);
+  int refused = 0;
+  for (uint64_t i = 0; i < 400; ++i) {
+    std::string bad = good;
+    if (i < 100) {
+      bad.resize(key.below(i, good.size()));
+    } else if (i < 250) {  // among the pieces and options, which lie apart from the large table
+      bad[key.below(i, 20000) % bad.size()] ^= static_cast<char>(1 << key.below(i + 1000, 8));
+    } else {
+      bad[key.below(i, good.size())] ^= static_cast<char>(1 << key.below(i + 1000, 8));
+    }
+    write_text(path, bad);
+    try {
+      const Vocabulary vocabulary = Vocabulary::load(path);
+      for (const char* text : {"hello", "Grüße ﬁ ½ \u0301", "__de__", "世界"})
+        (void)vocabulary.decode(vocabulary.encode(text));
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_GT(refused, 100);
+}
+
+TEST(VocabularyFile, WhatIsNoModelIsRefused) {
+  const TemporaryFolder folder;
+  write_text(folder / "text", "This is no model.\n");
+  write_text(folder / "empty", "");
+  for (const auto& path : {folder / "text", folder / "empty", folder / "missing", folder.path()}) {
+    EXPECT_NE(message_of<UserError>([&] { Vocabulary::load(path); }).find(path.string()), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace chorus
