@@ -1,0 +1,150 @@
+#include "chorus/metrics/chrf.h"
+
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "chorus/metrics/report.h"
+
+#include "metrics/ngrams.h"
+#include "metrics/references.h"
+#include "metrics/text.h"
+
+namespace chorus {
+namespace {
+
+constexpr int kCharacterOrder = 6;
+constexpr int kBeta = 2;
+
+// Of one order of n-grams.
+struct Counts {
+  int64_t hypothesis = 0, reference = 0, both = 0;
+};
+
+bool is_ascii_punctuation(char32_t c) {
+  return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+}
+
+// A punctuation mark at the end of a word stands alone; if there is none, one at its beginning does.
+std::vector<std::u32string_view> words_of(std::u32string_view text) {
+  std::vector<std::u32string_view> words;
+  for (const std::u32string_view word : metrics::split(text)) {
+    size_t cut = 0;
+    if (word.size() > 1 && is_ascii_punctuation(word.back()))
+      cut = word.size() - 1;
+    else if (word.size() > 1 && is_ascii_punctuation(word.front()))
+      cut = 1;
+    if (cut > 0) words.push_back(word.substr(0, cut));
+    words.push_back(word.substr(cut));
+  }
+  return words;
+}
+
+double f_score(std::span<const Counts> orders) {
+  double precision = 0, recall = 0;
+  int effective_orders = 0;
+  for (const Counts& n : orders) {
+    if (n.hypothesis == 0 || n.reference == 0) continue;
+    precision += static_cast<double>(n.both) / static_cast<double>(n.hypothesis);
+    recall += static_cast<double>(n.both) / static_cast<double>(n.reference);
+    ++effective_orders;
+  }
+  if (effective_orders == 0 || precision + recall == 0) return 0;
+  precision /= effective_orders;
+  recall /= effective_orders;
+  constexpr double kFactor = kBeta * kBeta;
+  // In sacreBLEU's order of operations, so that a tie between two references, or in the last digit, is broken
+  // alike.
+  double score = (1 + kFactor) * precision * recall;
+  score /= kFactor * precision + recall;
+  return 100 * score;
+}
+
+// The symbols of one line and its references: characters and, for chrF++, words.
+class Segment {
+ public:
+  Segment(size_t references, const ChrfOptions& options)
+      : options_(options), characters_(1 + references), words_(1 + references) {}
+
+  void set(size_t sequence, const std::string& line) {
+    const std::u32string text = metrics::decode(options_.lowercase ? metrics::lower(line) : line);
+    characters_[sequence].clear();
+    for (const char32_t c : text)
+      if (!metrics::is_space(c)) characters_[sequence].push_back(c);
+    if (options_.word_order == 0) return;
+    words_[sequence].clear();
+    for (const std::u32string_view word : words_of(text))
+      words_[sequence].push_back(ids_(metrics::encode(word)));
+  }
+
+  // The counts, by order, against the reference that gives the highest score; the first of equals.
+  std::vector<Counts> best() {
+    character_overlap_.count(characters_, kCharacterOrder);
+    word_overlap_.count(words_, options_.word_order);
+    std::vector<Counts> best, counts;
+    for (size_t r = 1; r < characters_.size(); ++r) {
+      counts.clear();
+      append(counts, characters_, character_overlap_, {kCharacterOrder, r});
+      append(counts, words_, word_overlap_, {options_.word_order, r});
+      if (best.empty() || f_score(counts) > f_score(best)) best = counts;
+    }
+    return best;
+  }
+
+ private:
+  struct Which {
+    int orders;
+    size_t reference;
+  };
+
+  static void append(std::vector<Counts>& counts, std::span<const std::vector<uint32_t>> sequences,
+                     const metrics::NgramOverlap& overlap, Which which) {
+    for (int n = 1; n <= which.orders; ++n) {
+      const int64_t in_reference = metrics::ngrams_of(sequences[which.reference].size(), n);
+      // An order that the reference lacks does not count against the hypothesis.
+      const int64_t in_hypothesis = in_reference > 0 ? metrics::ngrams_of(sequences[0].size(), n) : 0;
+      counts.push_back({in_hypothesis, in_reference, overlap.matches(n, which.reference)});
+    }
+  }
+
+  ChrfOptions options_;
+  std::vector<std::vector<uint32_t>> characters_, words_;  // the hypothesis, then the references
+  metrics::WordIds ids_;
+  metrics::NgramOverlap character_overlap_, word_overlap_;
+};
+
+ChrfScore corpus_chrf(std::span<const std::string> hypotheses, const metrics::References& references,
+                      const ChrfOptions& options) {
+  metrics::check_lines(hypotheses.size(), references);
+  std::vector<Counts> total(kCharacterOrder + options.word_order);
+  Segment segment(references.size(), options);
+  for (size_t i = 0; i < hypotheses.size(); ++i) {
+    segment.set(0, hypotheses[i]);
+    for (size_t r = 0; r < references.size(); ++r) segment.set(r + 1, references[r][i]);
+    const std::vector<Counts> best = segment.best();
+    for (size_t n = 0; n < total.size(); ++n) {
+      total[n].hypothesis += best[n].hypothesis;
+      total[n].reference += best[n].reference;
+      total[n].both += best[n].both;
+    }
+  }
+  return {.score = f_score(total),
+          .name = fmt::format("chrF{}{}", kBeta, std::string(options.word_order, '+')),
+          .signature = fmt::format("nrefs:{}|case:{}|eff:yes|nc:{}|nw:{}|space:no|version:{}",
+                                   references.size(), options.lowercase ? "lc" : "mixed", kCharacterOrder,
+                                   options.word_order, kMetricsVersion)};
+}
+
+}  // namespace
+
+ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::string> references,
+               const ChrfOptions& options) {
+  return corpus_chrf(hypotheses, metrics::one_reference(references), options);
+}
+
+ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
+               const ChrfOptions& options) {
+  return corpus_chrf(hypotheses, metrics::several_references(references), options);
+}
+
+}  // namespace chorus
