@@ -1,9 +1,6 @@
-// The precompiled header of every file that uses libtorch: ATen's core without torch/torch.h, which costs 15 s a file.
+// The precompiled header of every file that uses libtorch: ATen's core without torch/torch.h, which costs 15
+// s a file.
 #pragma once
-#include <ATen/core/Tensor.h>
-#include <torch/csrc/autograd/autograd.h>
-#include <torch/csrc/autograd/custom_function.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -15,3 +12,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>

@@ -1,0 +1,32 @@
+#include "chorus/kernels/parameter.h"
+
+#include "chorus/kernels/gemm.h"
+
+namespace chorus {
+
+void Parameter::accumulate(const at::Tensor& contribution) {
+  if (has_gradient) {
+    gradient.add_(contribution);
+  } else {
+    gradient.copy_(contribution);
+    has_gradient = true;
+  }
+}
+
+void Parameter::accumulate_product(const at::Tensor& a, const at::Tensor& b) {
+  add_product(gradient.view({a.size(1), b.size(1)}), a, b, !has_gradient);
+  has_gradient = true;
+}
+
+void Parameter::accumulate_product_slice(int64_t index, const at::Tensor& a, const at::Tensor& b,
+                                         bool overwrite) {
+  add_product(gradient.select(0, index), a, b, overwrite);
+}
+
+bool Parameter::begin_slices() {
+  const bool overwrite = !has_gradient;
+  has_gradient = true;
+  return overwrite;
+}
+
+}  // namespace chorus

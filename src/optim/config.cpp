@@ -1,0 +1,86 @@
+#include "chorus/optim/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+
+void describe(Schema& schema, OptimConfig& config) {
+  schema.section("optim", "the optimizer (AdamW) and its learning rate");
+  schema.add("learning_rate", config.learning_rate, {.help = "peak learning rate", .min = 0});
+  schema.add("schedule", config.schedule,
+             {{"inverse_sqrt", Schedule::inverse_sqrt},
+              {"cosine", Schedule::cosine},
+              {"linear", Schedule::linear},
+              {"constant", Schedule::constant}},
+             {.help = "what the learning rate does after warm-up"});
+  schema.add("warmup", config.warmup, {.help = "linear rise of the learning rate from zero to its peak"});
+  schema.add(
+      "decay", config.decay,
+      {.help = "cosine, linear: when the minimum is reached, from the start of the run; 0: at its end"});
+  schema.add("min_learning_rate", config.min_learning_rate, {.help = "floor after warm-up", .min = 0});
+  schema.add("beta1", config.beta1, {.help = "decay of the first moment", .min = 0, .max = 1});
+  schema.add("beta2", config.beta2, {.help = "decay of the second moment", .min = 0, .max = 1});
+  schema.add("epsilon", config.epsilon, {.help = "added to the root of the second moment", .min = 0});
+  schema.add("weight_decay", config.weight_decay,
+             {.help = "decoupled weight decay; biases and norms are exempt", .min = 0});
+  schema.add("clip_norm", config.clip_norm, {.help = "bound of the global gradient norm; 0: none", .min = 0});
+}
+
+double elapsed(const RunProgress& now, Duration::Unit unit) {
+  switch (unit) {
+    case Duration::Unit::updates:
+      return static_cast<double>(now.updates);
+    case Duration::Unit::epochs:
+      return now.epochs;
+    case Duration::Unit::tokens:
+      return static_cast<double>(now.tokens);
+  }
+  return 0;
+}
+
+namespace {
+
+/// Of the way from the end of warm-up to the end of decay, 0 to 1.
+double decayed(const OptimConfig& config, const RunProgress& now, Duration run_length) {
+  const Duration end = config.decay.count > 0 ? config.decay : run_length;
+  const bool warm = config.warmup.count > 0;
+  if (end.count <= 0) {
+    throw UserError("optim.schedule: cosine and linear need an end: give optim.decay or a length of the run");
+  }
+  if (warm && (end.unit != config.warmup.unit || end.count <= config.warmup.count)) {
+    throw UserError("optim.warmup = {} must count in the unit of the decay's end, {}, and lie before it",
+                    to_string(config.warmup), to_string(end));
+  }
+  const double start = warm ? static_cast<double>(config.warmup.count) : 0;
+  const double way = (elapsed(now, end.unit) - start) / (static_cast<double>(end.count) - start);
+  return std::clamp(way, 0.0, 1.0);
+}
+
+}  // namespace
+
+double learning_rate_at(const OptimConfig& config, const RunProgress& now, Duration run_length) {
+  const double peak = config.learning_rate, least = std::min(peak, config.min_learning_rate);
+  const double warm = config.warmup.count > 0
+                          ? elapsed(now, config.warmup.unit) / static_cast<double>(config.warmup.count)
+                          : 1;
+  if (config.schedule == Schedule::cosine || config.schedule == Schedule::linear) {
+    const double way = decayed(config, now, run_length);
+    const double left =
+        config.schedule == Schedule::linear ? 1 - way : (1 + std::cos(std::numbers::pi * way)) / 2;
+    return warm < 1 ? peak * warm : least + (peak - least) * left;
+  }
+  if (warm < 1) {
+    return peak * warm;
+  }
+  if (config.schedule == Schedule::inverse_sqrt) {
+    const double ratio = config.warmup.count > 0 ? warm : std::max(1.0, static_cast<double>(now.updates));
+    return std::max(least, peak / std::sqrt(ratio));
+  }
+  return peak;
+}
+
+}  // namespace chorus

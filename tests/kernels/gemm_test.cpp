@@ -1,0 +1,86 @@
+#include "chorus/kernels/gemm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include "chorus/kernels/cpu.h"
+
+namespace chorus {
+namespace {
+
+double error(const at::Tensor& ours, const at::Tensor& exact) {
+  return ((ours.to(at::kDouble) - exact).norm() / (exact.norm() + 1e-30)).item<double>();
+}
+
+struct Shape {
+  int64_t n, rows, columns;
+};
+
+/// Every instruction set of this machine, and every type: the sums are never rounded to bf16.
+class Product : public testing::TestWithParam<std::tuple<Isa, at::ScalarType>> {
+ protected:
+  Product() { limit_isa(std::get<0>(GetParam())); }
+  ~Product() override { limit_isa(Isa::avx512_bf16); }
+  static at::ScalarType type() { return std::get<1>(GetParam()); }
+  static at::ScalarType wide() { return type() == at::kDouble ? at::kDouble : at::kFloat; }
+};
+
+TEST_P(Product, OverwritesAndAdds) {
+  for (const Shape s : {Shape{0, 5, 3}, Shape{1, 1, 1}, Shape{2, 64, 64}, Shape{31, 63, 65},
+                        Shape{33, 130, 7}, Shape{500, 200, 96}, Shape{1100, 70, 66}, Shape{2049, 8, 129}}) {
+    const auto a = at::randn({s.n, s.rows}).to(type()), b = at::randn({s.n, s.columns}).to(type());
+    const auto exact = a.to(at::kDouble).t().mm(b.to(at::kDouble));
+    at::Tensor target = at::full({s.rows, s.columns}, std::nan(""), wide());
+    add_product(target, a, b, true);
+    EXPECT_LT(error(target, exact), 1e-5) << s.n << " " << s.rows << " " << s.columns;
+    add_product(target, a, b, false);
+    EXPECT_LT(error(target, exact * 2), 1e-5) << s.n << " " << s.rows << " " << s.columns;
+  }
+}
+
+TEST_P(Product, TakesStridedOperandsAndSlices) {
+  const auto a = at::randn({90, 2 * 33}).to(type()).narrow(1, 33, 33), b = at::randn({20, 90}).to(type()).t();
+  at::Tensor target = at::full({3, 33, 20}, 1.0, wide());
+  add_product(target[1], a, b, true);
+  EXPECT_LT(error(target[1], a.to(at::kDouble).t().mm(b.to(at::kDouble))), 1e-5);
+  EXPECT_TRUE(at::equal(target[0], at::full({33, 20}, 1.0, wide())));
+  EXPECT_TRUE(at::equal(target[2], at::full({33, 20}, 1.0, wide())));
+}
+
+TEST_P(Product, DoesNotDependOnThreads) {
+  const auto a = at::randn({300, 400}).to(type()), b = at::randn({300, 200}).to(type());
+  at::Tensor first = at::full({400, 200}, 0.5, wide()), second = first.clone();
+  const int threads = at::get_num_threads();
+  add_product(first, a, b, false);
+  at::set_num_threads(1);
+  add_product(second, a, b, false);
+  at::set_num_threads(threads);
+  if (type() == at::kBFloat16 && cpu_isa() == Isa::avx512_bf16) {
+    EXPECT_TRUE(at::equal(first, second));
+  } else {
+    EXPECT_LT(error(first, second.to(at::kDouble)), 1e-6);  // libtorch's own products promise no more
+  }
+}
+
+TEST_P(Product, IsWide) {
+  for (const Shape s : {Shape{0, 5, 4}, Shape{1, 1, 1}, Shape{1, 1, 2}, Shape{63, 65, 30}, Shape{64, 64, 64},
+                        Shape{130, 1000, 66}, Shape{7, 200, 512}}) {
+    const auto input = at::randn({s.n, s.columns}).to(type()),
+               weight = at::randn({s.rows, s.columns}).to(type());
+    at::Tensor out = at::full({s.n, s.rows}, std::nan(""), wide());
+    wide_product(out, input, weight);
+    EXPECT_LT(error(out, input.to(at::kDouble).mm(weight.to(at::kDouble).t())), 1e-5)
+        << s.n << " " << s.rows << " " << s.columns;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Product,
+                         testing::Combine(testing::Values(Isa::plain, Isa::avx512, Isa::avx512_bf16),
+                                          testing::Values(at::kBFloat16, at::kFloat, at::kDouble)));
+
+}  // namespace
+}  // namespace chorus
