@@ -1,0 +1,42 @@
+// The mixture-of-experts layer's options.
+#pragma once
+
+#include "chorus/base/options.h"
+
+namespace chorus {
+
+/// Which tokens an expert keeps when more are routed to it than its capacity.
+enum class TokenSelection {
+  position,     // first come: all first choices in order of position, then all second choices, as GShard and
+                // NLLB-MoE
+  probability,  // the most probable first (batch-prioritised routing)
+  random,       // random token selection (RTS, 2109.10465 section 3.1): a uniform priority for each token and
+                // expert
+};
+
+/// How the k chosen probabilities become gates.
+enum class GateNormalization {
+  none,         // the router's probability itself (Switch, Z-code M3 with top-1)
+  before_drop,  // over the k choices, dropped or not
+  after_drop,   // over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
+};
+
+struct MoeConfig {
+  int64_t experts = 0;        // in each MoE layer; 0: a dense model
+  int64_t encoder_every = 2;  // every n-th encoder block has an MoE layer; 0: none
+  int64_t decoder_every = 2;
+  int64_t top_k = 1;
+  double capacity_factor =
+      1.0;  // capacity = ceil(factor k T / E) for T tokens that are not padding; 0: dropless
+  double evaluation_capacity_factor = 0;
+  TokenSelection selection = TokenSelection::random;  // in training; evaluation drops by position
+  GateNormalization gate_normalization = GateNormalization::none;
+  double jitter = 0.01;              // the router sees x (1 + jitter u), u uniform in [-1, 1), in training
+  double balance_loss = 0.01;        // coefficient of E sum_e f_e P_e
+  double z_loss = 0;                 // coefficient of mean(logsumexp(logits)^2)
+  double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
+};
+
+void describe(Schema& schema, MoeConfig& config);
+
+}  // namespace chorus

@@ -1,0 +1,48 @@
+// The mixture-of-experts feed-forward layer: router, dispatch, experts, combine; one differentiable function.
+//
+//   logits = x_jittered W_r^T (fp32)            [N, E]
+//   route: top-k, capacity, drops                see router.h
+//   sort the kept choices by expert (stable)     rows of an expert lie together: no padding to capacity, no
+//   one-hot y_e = fc2_e(act(fc1_e(x_e)))                 one GEMM pair an expert, on exactly the rows it
+//   received out_t = sum_j gate_tj y_(t,j)                a token whose choices were all dropped gets zero:
+//   the residual carries it
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "chorus/kernels/activation.h"
+#include "chorus/kernels/parameter.h"
+#include "chorus/moe/config.h"
+#include "chorus/moe/router.h"
+#include "chorus/moe/statistics.h"
+
+namespace chorus {
+
+struct MoeWeights {
+  Parameter* router = nullptr;      // [E, d]      fp32 whatever the compute type
+  Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
+  Parameter* fc1_bias = nullptr;    // [E, f']
+  Parameter* fc2_weight = nullptr;  // [E, d, f]
+  Parameter* fc2_bias = nullptr;    // [E, d]
+};
+
+/// What a call needs beyond weights: it does not outlive the call, except that `statistics` is written.
+struct MoeCall {
+  bool training = false;
+  bool dropless = false;        // capacity does not bind, whatever the configuration says
+  RandomKey key = RandomKey();  // of this layer in this micro-batch
+  Activation activation = Activation::relu;
+  double activation_dropout = 0;  // inside the experts, in training
+  double auxiliary_scale = 1;  // scales the gradient of the auxiliary losses (1 / micro-batches of the step)
+  at::Tensor active;           // bool [N] on the CPU, false for padding; undefined: all tokens are active
+  at::Tensor groups;           // int32 [N] on the CPU: the language of each token; undefined: not counted
+  int64_t group_count = 0;     // G
+  MoeStatistics* statistics = nullptr;  // null: nothing is counted
+};
+
+/// hidden [N, d] -> [N, d], without the residual. The auxiliary losses enter backward by their gradient
+/// alone, with weights from `config`, as if they had been added to the loss.
+at::Tensor moe_layer(const at::Tensor& hidden, const MoeWeights& weights, const MoeConfig& config,
+                     const MoeCall& call);
+
+}  // namespace chorus

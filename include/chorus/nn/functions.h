@@ -1,0 +1,29 @@
+// The layers' differentiable functions. Each adds its weights' gradients to their kept buffers during
+// backward (see kernels/parameter.h) and passes on only the gradient of its activations.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "chorus/base/random.h"
+#include "chorus/kernels/activation.h"
+#include "chorus/kernels/parameter.h"
+
+namespace chorus {
+
+/// input [..., in] -> [..., out]: input weight^T + bias. weight.value may have more than two dimensions ([3,
+/// out, in] for the fused query, key and value): it is used as [rows, in].
+at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias);
+
+/// Layer normalisation over the last dimension.
+at::Tensor layer_norm(const at::Tensor& input, Parameter& weight, Parameter& bias, double epsilon);
+
+/// ids int64 [...] -> [..., d]: weight[id] * scale. Rows of `padding` ids get no gradient.
+at::Tensor embedding(const at::Tensor& ids, Parameter& weight, double scale, int64_t padding);
+
+/// Dropout by key; the identity when p is zero.
+at::Tensor dropout(const at::Tensor& input, double p, RandomKey key);
+
+/// activate() with its backward.
+at::Tensor activation(Activation kind, const at::Tensor& input);
+
+}  // namespace chorus

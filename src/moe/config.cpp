@@ -1,0 +1,40 @@
+#include "chorus/moe/config.h"
+
+namespace chorus {
+
+void describe(Schema& s, MoeConfig& c) {
+  s.section("moe", "the mixture-of-experts layers");
+  s.add("experts", c.experts,
+        {.help = "experts in each MoE layer; 0 makes a dense model", .min = 0, .max = 65536});
+  s.add("encoder_every", c.encoder_every,
+        {.help = "every n-th encoder block has an MoE layer in place of its FFN; 0: none",
+         .unit = "blocks",
+         .min = 0});
+  s.add("decoder_every", c.decoder_every, {.help = "the same for the decoder", .unit = "blocks", .min = 0});
+  s.add("top_k", c.top_k, {.help = "experts a token is sent to", .min = 1, .max = 64});
+  s.add("capacity_factor", c.capacity_factor,
+        {.help = "an expert takes at most ceil(factor * k * tokens / experts) of a micro-batch; 0: dropless",
+         .min = 0});
+  s.add(
+      "evaluation_capacity_factor", c.evaluation_capacity_factor,
+      {.help = "the same when evaluating and translating; 0: dropless, and no sentence depends on its batch",
+       .min = 0});
+  s.add("selection", c.selection,
+        {{"position", TokenSelection::position},
+         {"probability", TokenSelection::probability},
+         {"random", TokenSelection::random}},
+        {.help = "which tokens a full expert keeps in training; random is RTS"});
+  s.add("gate_normalization", c.gate_normalization,
+        {{"none", GateNormalization::none},
+         {"before_drop", GateNormalization::before_drop},
+         {"after_drop", GateNormalization::after_drop}},
+        {.help = "whether the k gates are made to sum to one, over all choices or over those kept"});
+  s.add("jitter", c.jitter,
+        {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
+  s.add("balance_loss", c.balance_loss, {.help = "coefficient of the load-balancing loss", .min = 0});
+  s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0});
+  s.add("expert_output_dropout", c.expert_output_dropout,
+        {.help = "probability of masking a token's whole expert output (NLLB's EOM)", .min = 0, .max = 0.99});
+}
+
+}  // namespace chorus

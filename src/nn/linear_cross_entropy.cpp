@@ -1,0 +1,116 @@
+#include "chorus/nn/linear_cross_entropy.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "chorus/base/error.h"
+#include "chorus/kernels/cross_entropy.h"
+#include "chorus/kernels/gemm.h"
+#include "chorus/kernels/rows.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr int64_t kChunkLogits = 16 << 20;  // held at once
+// Fewer rows make the passes over the weight's gradient dearer than the products.
+constexpr int64_t kLeastRows = 256;
+
+/// Rows of a chunk such that `rows` fall into chunks of nearly one size.
+int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
+  const int64_t most = std::max(kLeastRows, kChunkLogits / vocabulary);
+  const int64_t chunks = (rows + most - 1) / most;
+  return (rows + chunks - 1) / chunks;
+}
+
+struct Predicted {
+  std::vector<int64_t> rows;    // where something is predicted
+  std::vector<int64_t> labels;  // and what
+};
+
+Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocabulary) {
+  const at::Tensor flat = labels.to(at::kCPU).contiguous();
+  const auto* label = flat.const_data_ptr<int64_t>();
+  Predicted predicted;
+  for (int64_t row = 0; row < flat.numel(); ++row) {
+    if (label[row] == ignore) {
+      continue;
+    }
+    if (label[row] < 0 || label[row] >= vocabulary) {
+      throw Error("label {} of row {} lies outside the vocabulary of {}", label[row], row, vocabulary);
+    }
+    predicted.rows.push_back(row);
+    predicted.labels.push_back(label[row]);
+  }
+  return predicted;
+}
+
+}  // namespace
+
+LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
+                                        const LinearCrossEntropyOptions& options) {
+  const at::NoGradGuard no_grad;
+  const int64_t vocabulary = weight.value.size(0), all = hidden.size(0);
+  if (labels.numel() != all || hidden.size(1) != weight.value.size(1)) {
+    throw Error("linear_cross_entropy: {} labels for {} rows of {}, weight of {}", labels.numel(), all,
+                hidden.size(1), weight.value.size(1));
+  }
+  const Predicted predicted = predicted_rows(labels, options.ignore, vocabulary);
+  const auto rows = static_cast<int64_t>(predicted.rows.size());
+  LinearCrossEntropy result;
+  result.tokens = rows;
+  if (options.gradient) {
+    result.grad_hidden = rows == all ? at::empty(hidden.sizes(), hidden.options())
+                                     : at::zeros(hidden.sizes(), hidden.options());
+  }
+  if (options.per_token) {
+    result.token_nll = at::zeros({all}, at::kFloat);
+  }
+  if (rows == 0) {
+    return result;
+  }
+  const at::Tensor row_index = at::tensor(predicted.rows).to(hidden.device());
+  const at::Tensor row_label = at::tensor(predicted.labels).to(hidden.device());
+  const bool bf16 = hidden.scalar_type() == at::kBFloat16;
+  const at::TensorOptions wide = hidden.options().dtype(bf16 ? at::kFloat : hidden.scalar_type());
+  const int64_t most = chunk_rows(rows, vocabulary);
+  const at::Tensor logits_buffer = at::empty({most, vocabulary}, wide);
+  const at::Tensor grad_buffer =
+      bf16 && options.gradient ? at::empty({most, vocabulary}, hidden.options()) : logits_buffer;
+  for (int64_t first = 0; first < rows; first += most) {
+    const int64_t count = std::min(most, rows - first);
+    const at::Tensor index = row_index.narrow(0, first, count);
+    const at::Tensor input = rows == all ? hidden.narrow(0, first, count) : gather_rows(hidden, index);
+    const at::Tensor logits = logits_buffer.narrow(0, 0, count);
+    wide_product(logits, input, weight.value);
+    const at::Tensor grad = options.gradient ? grad_buffer.narrow(0, 0, count) : at::Tensor();
+    const CrossEntropyRows losses = cross_entropy_rows(
+        logits, row_label.narrow(0, first, count),
+        {.label_smoothing = options.label_smoothing, .gradient_scale = options.gradient_scale}, grad);
+    for (int64_t i = 0; i < count; ++i) {
+      result.loss += losses.loss[i];
+      result.nll += losses.nll[i];
+      result.correct += losses.correct[i] ? 1 : 0;
+      if (options.per_token) {
+        result.token_nll.mutable_data_ptr<float>()[predicted.rows[first + i]] =
+            static_cast<float>(losses.nll[i]);
+      }
+    }
+    if (!options.gradient) {
+      continue;
+    }
+    weight.accumulate_product(grad, input);
+    if (rows == all) {
+      at::Tensor out = result.grad_hidden.narrow(0, first, count);
+      at::mm_out(out, grad, weight.value);
+    } else {
+      result.grad_hidden.index_copy_(0, index, at::mm(grad, weight.value));
+    }
+  }
+  return result;
+}
+
+}  // namespace chorus

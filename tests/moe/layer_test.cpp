@@ -1,0 +1,204 @@
+#include "chorus/moe/layer.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "chorus/kernels/dropout.h"
+#include "chorus/kernels/rows.h"
+
+namespace chorus {
+namespace {
+
+struct Case {
+  int64_t rows, experts, top_k;
+  double capacity_factor;
+  TokenSelection selection;
+  GateNormalization normalization;
+  Activation activation;
+  double output_dropout = 0, activation_dropout = 0;
+  bool padding = false;
+};
+
+constexpr int64_t kWidth = 6, kInner = 5;
+
+struct Fixture {
+  Parameter router, fc1_weight, fc1_bias, fc2_weight, fc2_bias;
+  std::vector<Parameter*> all = {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias};
+  MoeConfig config;
+  MoeCall call;
+  at::Tensor hidden, weight_of_output;
+
+  explicit Fixture(const Case& c) {
+    at::manual_seed(7);
+    const int64_t inputs = activation_inputs(c.activation, kInner);
+    const auto options = at::TensorOptions(at::kDouble);
+    router.value = at::randn({c.experts, kWidth}, options);
+    fc1_weight.value = at::randn({c.experts, inputs, kWidth}, options);
+    fc1_bias.value = at::randn({c.experts, inputs}, options);
+    fc2_weight.value = at::randn({c.experts, kWidth, kInner}, options);
+    fc2_bias.value = at::randn({c.experts, kWidth}, options);
+    for (Parameter* p : all) {
+      p->gradient = at::full_like(p->value, 1e9);  // stale: the first contribution must overwrite it
+      p->value.requires_grad_(true);
+    }
+    config = {.experts = c.experts,
+              .top_k = c.top_k,
+              .capacity_factor = c.capacity_factor,
+              .selection = c.selection,
+              .gate_normalization = c.normalization,
+              .jitter = 0.1,
+              .balance_loss = 0.3,
+              .z_loss = 0.2,
+              .expert_output_dropout = c.output_dropout};
+    call = {.training = true,
+            .key = RandomKey(11),
+            .activation = c.activation,
+            .activation_dropout = c.activation_dropout,
+            .auxiliary_scale = 0.5};
+    if (c.padding) {
+      call.active = at::ones({c.rows}, at::kBool);
+      for (int64_t i = 0; i < c.rows; i += 3) call.active[i].fill_(false);
+    }
+    hidden = at::randn({c.rows, kWidth}, options).requires_grad_(true);
+    weight_of_output = at::randn({c.rows, kWidth}, options);
+  }
+};
+
+at::Tensor plain_activation(Activation kind, const at::Tensor& x) {
+  if (kind == Activation::relu) return at::relu(x);
+  if (kind == Activation::gelu) return at::gelu(x);
+  const auto halves = x.chunk(2, -1);
+  return at::silu(halves[0]) * halves[1];
+}
+
+/// The same layer out of plain differentiable operators, expert by expert over all rows, plus its auxiliary
+/// losses.
+std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
+  const int64_t rows = f.hidden.size(0), experts = f.config.experts, k = f.config.top_k;
+  const at::Tensor jitter =
+      jitter_by_key(at::ones_like(f.hidden), f.config.jitter, f.call.key.derive("jitter"));
+  const at::Tensor logits = at::mm(f.hidden * jitter, f.router.value.t());
+  const at::Tensor p = at::softmax(logits, -1);
+  const RoutingOptions options = {k, f.config.capacity_factor, f.config.selection};
+  const Routing r = route(p.detach().to(at::kFloat), f.call.active, options, f.call.key.derive("selection"));
+  const ExpertOrder order = sort_by_expert(r.kept, experts, at::kCPU);
+
+  std::vector<at::Tensor> outputs;  // of each expert for every row
+  for (int64_t e = 0; e < experts; ++e) {
+    at::Tensor inner =
+        plain_activation(f.call.activation, at::linear(f.hidden, f.fc1_weight.value[e], f.fc1_bias.value[e]));
+    if (f.call.activation_dropout > 0 && order.counts[e] > 0) {
+      const at::Tensor index = order.token.narrow(0, order.offsets[e], order.counts[e]);
+      const at::Tensor mask =
+          dropout_by_key(at::ones({order.counts[e], kInner}, at::kDouble), f.call.activation_dropout,
+                         f.call.key.derive("activation").derive(static_cast<uint64_t>(e)));
+      inner = inner * at::ones_like(inner).index_put({index}, mask);
+    }
+    outputs.push_back(at::linear(inner, f.fc2_weight.value[e], f.fc2_bias.value[e]));
+  }
+  std::vector<at::Tensor> sums;
+  for (int64_t t = 0; t < rows; ++t) {
+    at::Tensor sum = at::zeros({kWidth}, at::kDouble), total = at::zeros({}, at::kDouble);
+    for (int64_t j = 0; j < k; ++j) {
+      const auto chosen = r.experts[t][j].item<int64_t>(), kept = r.kept[t][j].item<int64_t>();
+      if (chosen < 0) continue;
+      const bool counts = f.config.gate_normalization == GateNormalization::before_drop || kept >= 0;
+      if (counts) total = total + p[t][chosen];
+      if (kept >= 0) sum = sum + p[t][chosen] * outputs[chosen][t];
+    }
+    if (f.config.gate_normalization != GateNormalization::none && total.item<double>() > 0) sum = sum / total;
+    if (f.config.expert_output_dropout > 0 &&
+        f.call.key.derive("expert output").uniform(static_cast<uint64_t>(t)) <
+            f.config.expert_output_dropout) {
+      sum = sum * 0;
+    }
+    sums.push_back(sum);
+  }
+  const at::Tensor active =
+      f.call.active.defined() ? f.call.active.to(at::kDouble) : at::ones({rows}, at::kDouble);
+  const at::Tensor share = at::tensor(std::vector<int64_t>(r.assigned)).to(at::kDouble) / (active.sum() * k);
+  const at::Tensor balance = experts * (share * (p * active.unsqueeze(1)).sum(0) / active.sum()).sum();
+  const at::Tensor z = (at::logsumexp(logits, {1}).square() * active).sum() / active.sum();
+  return {at::stack(sums), f.call.auxiliary_scale * (f.config.balance_loss * balance + f.config.z_loss * z)};
+}
+
+class MoeLayer : public testing::TestWithParam<Case> {};
+
+TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
+  Fixture f(GetParam());
+  const auto [expected, auxiliary] = plain_layer(f);
+  torch::autograd::backward({(expected * f.weight_of_output).sum() + auxiliary}, {});
+  std::vector<at::Tensor> expected_gradients = {f.hidden.grad().clone()};
+  for (Parameter* p : f.all) {
+    expected_gradients.push_back(p->value.grad().clone());
+    p->value.mutable_grad().reset();
+  }
+  f.hidden.mutable_grad().reset();
+
+  const at::Tensor output = moe_layer(
+      f.hidden, {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias}, f.config, f.call);
+  EXPECT_TRUE(at::allclose(output, expected, 1e-10, 1e-12));
+  torch::autograd::backward({(output * f.weight_of_output).sum()}, {});
+  EXPECT_TRUE(at::allclose(f.hidden.grad(), expected_gradients[0], 1e-9, 1e-11));
+  for (size_t i = 0; i < f.all.size(); ++i) {
+    EXPECT_FALSE(f.all[i]->value.grad().defined()) << "gradients go to the kept buffers only";
+    EXPECT_TRUE(at::allclose(f.all[i]->gradient, expected_gradients[i + 1], 1e-9, 1e-11))
+        << "parameter " << i;
+  }
+}
+
+TEST_P(MoeLayer, SecondMicroBatchAddsToTheGradients) {
+  Fixture f(GetParam());
+  const MoeWeights weights = {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias};
+  std::vector<at::Tensor> first;
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    torch::autograd::backward({(moe_layer(f.hidden, weights, f.config, f.call) * f.weight_of_output).sum()},
+                              {});
+    for (size_t i = 0; i < f.all.size(); ++i) {
+      if (repeat == 0)
+        first.push_back(f.all[i]->gradient.clone());
+      else
+        EXPECT_TRUE(at::allclose(f.all[i]->gradient, 2 * first[i], 1e-12, 1e-12));
+    }
+  }
+}
+
+constexpr auto kRandom = TokenSelection::random;
+constexpr auto kPosition = TokenSelection::position;
+constexpr auto kProbability = TokenSelection::probability;
+INSTANTIATE_TEST_SUITE_P(
+    Cases, MoeLayer,
+    testing::Values(
+        Case{13, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},
+        Case{13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu, 0, 0, true},
+        Case{13, 4, 2, 0.5, kProbability, GateNormalization::before_drop, Activation::swiglu},
+        Case{17, 5, 3, 0.7, kPosition, GateNormalization::after_drop, Activation::relu, 0.4, 0.3, true},
+        Case{1, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},  // one token, empty experts
+        Case{3, 16, 2, 0, kRandom, GateNormalization::none, Activation::gelu},   // dropless, empty experts
+        Case{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
+        Case{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
+             0.2}));  // nearly all dropped
+
+TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
+  Fixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
+  MoeStatistics s;
+  f.call.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
+  f.call.group_count = 2;
+  f.call.statistics = &s;
+  moe_layer(f.hidden, {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias}, f.config, f.call);
+  EXPECT_EQ(s.tokens, 8);
+  EXPECT_EQ(s.choices, 16);
+  int64_t assigned = 0;
+  for (size_t e = 0; e < 4; ++e) {
+    assigned += s.assigned[e];
+    EXPECT_EQ(s.by_group[e] + s.by_group[4 + e], s.assigned[e]);
+  }
+  EXPECT_EQ(assigned, 16);
+  EXPECT_GE(s.balance_loss, 0.5);
+  EXPECT_GT(s.entropy, 0);
+}
+
+}  // namespace
+}  // namespace chorus

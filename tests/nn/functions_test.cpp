@@ -1,0 +1,136 @@
+#include "chorus/nn/functions.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "chorus/kernels/dropout.h"
+#include "chorus/nn/attention.h"
+
+namespace chorus {
+namespace {
+
+const auto kDouble = at::TensorOptions(at::kDouble);
+
+Parameter make(at::IntArrayRef shape) {
+  Parameter p;
+  p.value = at::randn(shape, kDouble).requires_grad_(true);
+  p.gradient = at::full(shape, 1e9, kDouble);  // stale
+  return p;
+}
+
+/// Compares output and gradients of `ours` (through kept buffers) with those of `plain` (through autograd).
+void expect_equal(const std::function<at::Tensor()>& ours, const std::function<at::Tensor()>& plain,
+                  const std::vector<at::Tensor>& inputs, const std::vector<Parameter*>& parameters) {
+  for (const at::Tensor& input : inputs) input.mutable_grad().reset();
+  const at::Tensor expected = plain();
+  const at::Tensor weight = at::randn(expected.sizes(), kDouble);
+  torch::autograd::backward({(expected * weight).sum()}, {});
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor& input : inputs) {
+    gradients.push_back(input.grad().clone());
+    input.mutable_grad().reset();
+  }
+  for (Parameter* p : parameters) {
+    gradients.push_back(p->value.grad().clone());
+    p->value.mutable_grad().reset();
+  }
+  const at::Tensor output = ours();
+  ASSERT_EQ(output.sizes(), expected.sizes());
+  EXPECT_TRUE(at::allclose(output, expected, 1e-10, 1e-12));
+  torch::autograd::backward({(output * weight).sum()}, {});
+  size_t i = 0;
+  for (const at::Tensor& input : inputs) EXPECT_TRUE(at::allclose(input.grad(), gradients[i++], 1e-9, 1e-11));
+  for (Parameter* p : parameters) EXPECT_TRUE(at::allclose(p->gradient, gradients[i++], 1e-9, 1e-11));
+}
+
+class Functions : public testing::Test {
+ protected:
+  void SetUp() override { at::manual_seed(3); }
+};
+
+TEST_F(Functions, LinearWithAndWithoutBias) {
+  Parameter weight = make({5, 7}), bias = make({5});
+  const at::Tensor x = at::randn({3, 1, 7}, kDouble).requires_grad_(true);
+  expect_equal([&] { return linear(x, weight, &bias); },
+               [&] { return at::linear(x, weight.value, bias.value); }, {x}, {&weight, &bias});
+  Parameter other = make({5, 7});
+  expect_equal([&] { return linear(x, other, nullptr); }, [&] { return at::linear(x, other.value); }, {x},
+               {&other});
+}
+
+TEST_F(Functions, LinearWithFusedSlices) {
+  Parameter weight = make({3, 4, 4}), bias = make({3, 4});
+  const at::Tensor x = at::randn({2, 5, 4}, kDouble).requires_grad_(true);
+  expect_equal([&] { return linear(x, weight, &bias); },
+               [&] {
+                 return at::linear(x, weight.value.view({12, 4}), bias.value.view(-1));
+               },
+               {x}, {&weight, &bias});
+}
+
+TEST_F(Functions, LayerNorm) {
+  Parameter weight = make({6}), bias = make({6});
+  const at::Tensor x = at::randn({4, 3, 6}, kDouble).requires_grad_(true);
+  expect_equal([&] { return layer_norm(x, weight, bias, 1e-5); },
+               [&] { return at::layer_norm(x, {6}, weight.value, bias.value, 1e-5); }, {x}, {&weight, &bias});
+}
+
+TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {
+  Parameter weight = make({9, 4});
+  const at::Tensor ids = at::tensor(std::vector<int64_t>{3, 1, 3, 8, 1, 0}).view({2, 3});
+  expect_equal([&] { return embedding(ids, weight, 2.5, 1); },
+               [&] { return at::embedding(weight.value, ids, 1) * 2.5; }, {}, {&weight});
+}
+
+TEST_F(Functions, ActivationsMatchTheirDefinitions) {
+  for (const Activation kind : {Activation::relu, Activation::gelu, Activation::swiglu}) {
+    const at::Tensor x = at::randn({5, 6}, kDouble).requires_grad_(true);
+    expect_equal([&] { return activation(kind, x * 1); },
+                 [&] {
+                   if (kind == Activation::relu) return at::relu(x);
+                   if (kind == Activation::gelu) return at::gelu(x);
+                   return at::silu(x.narrow(1, 0, 3)) * x.narrow(1, 3, 3);
+                 },
+                 {x}, {});
+  }
+}
+
+TEST_F(Functions, DropoutBackwardUsesTheSameMask) {
+  const at::Tensor x = at::randn({37, 5}, kDouble).requires_grad_(true);
+  const RandomKey key(5);
+  const at::Tensor mask = dropout_by_key(at::ones({37, 5}, kDouble), 0.3, key);
+  expect_equal([&] { return dropout(x, 0.3, key); }, [&] { return x * mask; }, {x}, {});
+  EXPECT_TRUE(dropout(x, 0, key).is_same(x));
+}
+
+TEST_F(Functions, AttentionWithDropoutEqualsMaskedProbabilities) {
+  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, kDouble).requires_grad_(true); };
+  const at::Tensor q = leaf({2, 3, 4, 5}), k = leaf({2, 3, 6, 5}), v = leaf({2, 3, 6, 5});
+  at::Tensor mask = at::zeros({2, 1, 1, 6}, kDouble);
+  mask.select(3, 5).fill_(-std::numeric_limits<double>::infinity());
+  for (const double p : {0.0, 0.4}) {
+    const RandomKey key(9);
+    const at::Tensor drop =
+        p > 0 ? dropout_by_key(at::ones({2, 3, 4, 6}, kDouble), p, key) : at::ones({2, 3, 4, 6}, kDouble);
+    expect_equal([&] { return attention(q, k, v, {.mask = mask, .dropout = p, .key = key}); },
+                 [&] {
+                   const at::Tensor scores = at::matmul(q, k.transpose(-2, -1)) / std::sqrt(5.0) + mask;
+                   return at::matmul(at::softmax(scores, -1) * drop, v).transpose(1, 2).flatten(2);
+                 },
+                 {q, k, v}, {});
+  }
+}
+
+TEST_F(Functions, CausalAttentionIsTheSameFusedAndComposed) {
+  const at::Tensor q = at::randn({2, 2, 7, 4}, kDouble), k = at::randn({2, 2, 7, 4}, kDouble),
+                   v = at::randn({2, 2, 7, 4}, kDouble);
+  // A dropout of 2^-17 rounds to no dropped element but takes the composed path.
+  const at::Tensor composed =
+      attention(q, k, v, {.causal = true, .dropout = 1.0 / (1 << 18), .key = RandomKey(1)});
+  EXPECT_TRUE(at::allclose(attention(q, k, v, {.causal = true}), composed, 1e-6, 1e-7));
+}
+
+}  // namespace
+}  // namespace chorus
