@@ -1,0 +1,202 @@
+#include "chorus/model/catalogue.h"
+
+#include <numeric>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include "chorus/data/batch.h"
+
+namespace chorus {
+
+namespace {
+
+int64_t product(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+/// Adds parameters in the order in which the model uses them.
+struct Builder {
+  const ModelConfig& config;
+  Catalogue catalogue;
+
+  size_t add(ParameterSpec spec) {
+    catalogue.parameters.push_back(std::move(spec));
+    return catalogue.parameters.size() - 1;
+  }
+
+  NormIndex norm(const std::string& name) {
+    const std::vector<int64_t> shape = {config.d_model};
+    return {.weight = add({.name = name + ".weight",
+                           .shape = shape,
+                           .stored = {"model." + name + ".weight"},
+                           .initializer = Initializer::one}),
+            .bias = add({.name = name + ".bias", .shape = shape, .stored = {"model." + name + ".bias"}})};
+  }
+
+  LinearIndex linear(const std::string& name, int64_t out, int64_t in) {
+    return {.weight = add({.name = name + ".weight",
+                           .shape = {out, in},
+                           .stored = {"model." + name + ".weight"},
+                           .initializer = Initializer::xavier,
+                           .decay = true}),
+            .bias = add({.name = name + ".bias", .shape = {out}, .stored = {"model." + name + ".bias"}})};
+  }
+
+  /// A stack of linear layers, one a name of `slices`.
+  LinearIndex stack(const std::string& name, const std::vector<std::string>& slices, int64_t out, int64_t in,
+                    Initializer initializer, Role role) {
+    const auto count = static_cast<int64_t>(slices.size());
+    ParameterSpec weight = {.name = name + ".weight",
+                            .shape = {count, out, in},
+                            .sliced = true,
+                            .initializer = initializer,
+                            .role = role,
+                            .decay = true};
+    ParameterSpec bias = {.name = name + ".bias", .shape = {count, out}, .sliced = true, .role = role};
+    for (const std::string& slice : slices) {
+      weight.stored.push_back("model." + slice + ".weight");
+      bias.stored.push_back("model." + slice + ".bias");
+    }
+    return {.weight = add(std::move(weight)), .bias = add(std::move(bias))};
+  }
+
+  LinearIndex projections(const std::string& attention, const std::string& which) {
+    std::vector<std::string> slices;
+    for (const char c : which) {
+      slices.push_back(attention + "." + c + "_proj");
+    }
+    return stack(attention + "." + which, slices, config.d_model, config.d_model, Initializer::xavier_qkv,
+                 Role::dense);
+  }
+
+  LinearIndex experts(const std::string& ffn, const std::string& layer, int64_t out, int64_t in) {
+    std::vector<std::string> slices;
+    for (int64_t e = 0; e < config.moe.experts; ++e) {
+      slices.push_back(fmt::format("{}.experts.expert_{}.{}", ffn, e, layer));
+    }
+    return stack(ffn + ".experts." + layer, slices, out, in, Initializer::xavier, Role::expert);
+  }
+
+  FeedForwardIndex feed_forward(const std::string& name, bool sparse) {
+    const int64_t d = config.d_model, f = config.ffn_dim, inputs = activation_inputs(config.activation, f);
+    FeedForwardIndex index = {.sparse = sparse};
+    if (sparse) {
+      index.router = add({.name = name + ".router.classifier.weight",
+                          .shape = {config.moe.experts, d},
+                          .stored = {"model." + name + ".router.classifier.weight"},
+                          .initializer = Initializer::xavier,
+                          .decay = true,
+                          .fp32 = true});
+      index.fc1 = experts(name, "fc1", inputs, d);
+      index.fc2 = experts(name, "fc2", d, f);
+    } else {
+      index.fc1 = linear(name + ".fc1", inputs, d);
+      index.fc2 = linear(name + ".fc2", d, f);
+    }
+    return index;
+  }
+
+  LayerIndex layer(const std::string& name, bool decoder, bool sparse) {
+    const int64_t d = config.d_model;
+    LayerIndex index;
+    index.self_norm = norm(name + ".self_attn_layer_norm");
+    index.self_qkv = projections(name + ".self_attn", "qkv");
+    index.self_out = linear(name + ".self_attn.out_proj", d, d);
+    if (decoder) {
+      const std::string cross = name + ".cross_attention";
+      index.cross_norm = norm(name + ".cross_attention_layer_norm");
+      index.cross_q = projections(cross, "q");
+      index.cross_kv = projections(cross, "kv");
+      index.cross_out = linear(cross + ".out_proj", d, d);
+    }
+    index.ffn_norm = norm(name + ".ff_layer_norm");
+    index.ffn = feed_forward(name + ".ffn", sparse);
+    return index;
+  }
+};
+
+}  // namespace
+
+int64_t ParameterSpec::elements() const {
+  return product(shape);
+}
+
+std::vector<int64_t> ParameterSpec::stored_shape() const {
+  return sliced ? std::vector<int64_t>(shape.begin() + 1, shape.end()) : shape;
+}
+
+int64_t Catalogue::elements(Role role) const {
+  int64_t sum = 0;
+  for (const ParameterSpec& spec : parameters) {
+    sum += spec.role == role ? spec.elements() : 0;
+  }
+  return sum;
+}
+
+int64_t Catalogue::sparse_layers() const {
+  const auto sparse = [](const LayerIndex& layer) { return layer.ffn.sparse; };
+  return std::count_if(encoder.begin(), encoder.end(), sparse) +
+         std::count_if(decoder.begin(), decoder.end(), sparse);
+}
+
+Catalogue make_catalogue(const ModelConfig& config) {
+  Builder builder{config, {}};
+  builder.catalogue.embedding = builder.add({.name = "shared.weight",
+                                             .shape = {config.vocabulary, config.d_model},
+                                             .stored = {"model.shared.weight"},
+                                             .initializer = Initializer::embedding,
+                                             .decay = true});
+  for (int64_t i = 0; i < config.encoder_layers; ++i) {
+    const bool sparse = config.is_sparse(i, config.moe.encoder_every);
+    builder.catalogue.encoder.push_back(builder.layer(fmt::format("encoder.layers.{}", i), false, sparse));
+  }
+  builder.catalogue.encoder_norm = builder.norm("encoder.layer_norm");
+  for (int64_t i = 0; i < config.decoder_layers; ++i) {
+    const bool sparse = config.is_sparse(i, config.moe.decoder_every);
+    builder.catalogue.decoder.push_back(builder.layer(fmt::format("decoder.layers.{}", i), true, sparse));
+  }
+  builder.catalogue.decoder_norm = builder.norm("decoder.layer_norm");
+  return std::move(builder.catalogue);
+}
+
+namespace {
+
+/// Fills data[i] = draw(i), in parallel.
+template <class Draw>
+void fill(float* data, int64_t n, Draw draw) {
+  at::parallel_for(0, n, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      data[i] = draw(static_cast<uint64_t>(i));
+    }
+  });
+}
+
+}  // namespace
+
+at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed) {
+  if (spec.initializer == Initializer::zero) return at::zeros(spec.shape, at::kFloat);
+  if (spec.initializer == Initializer::one) return at::full(spec.shape, 1, at::kFloat);
+  at::Tensor value = at::empty(spec.shape, at::kFloat);
+  const std::vector<int64_t> shape = spec.stored_shape();
+  const int64_t size = product(shape);
+  auto* data = value.mutable_data_ptr<float>();
+  for (const std::string& name : spec.stored) {
+    const RandomKey key = seed.derive("initial value").derive(name);
+    if (spec.initializer == Initializer::embedding) {
+      const float deviation = 1 / std::sqrt(static_cast<float>(shape[1]));
+      fill(data, size, [=](uint64_t i) { return deviation * key.normal(i); });
+      std::fill_n(data + kPad * shape[1], shape[1], 0.0F);
+    } else {
+      const double gain = spec.initializer == Initializer::xavier_qkv ? std::sqrt(0.5) : 1.0;
+      const auto bound = static_cast<float>(gain * std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1])));
+      fill(data, size, [=](uint64_t i) { return bound * (2 * key.uniform(i) - 1); });
+    }
+    data += size;
+  }
+  return value;
+}
+
+}  // namespace chorus

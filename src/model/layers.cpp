@@ -1,0 +1,158 @@
+#include "chorus/model/layers.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+
+#include "chorus/data/batch.h"
+#include "chorus/moe/layer.h"
+#include "chorus/nn/attention.h"
+#include "chorus/nn/functions.h"
+
+namespace chorus {
+
+namespace {
+
+at::Tensor norm(const Weights& w, const NormIndex& index, const at::Tensor& x) {
+  return layer_norm(x, w[index.weight], w[index.bias], kNormEpsilon);
+}
+
+at::Tensor project(const Weights& w, const LinearIndex& index, const at::Tensor& x) {
+  return linear(x, w[index.weight], &w[index.bias]);
+}
+
+/// One layer in one pass.
+struct Layer {
+  const Weights& w;
+  const LayerPlace& place;
+  const Pass& pass;
+  RandomKey key;
+
+  Layer(const Weights& weights, const LayerPlace& layer_place, const Pass& layer_pass)
+      : w(weights), place(layer_place), pass(layer_pass), key(layer_pass.key.derive(layer_place.key)) {}
+
+  [[nodiscard]] bool skipped() const {
+    return pass.training && w.config.layer_dropout > 0 &&
+           key.derive("layer").uniform(0) < w.config.layer_dropout;
+  }
+
+  [[nodiscard]] at::Tensor residual(const at::Tensor& x, const at::Tensor& output, const char* name) const {
+    return x + dropout(output, pass.training ? w.config.dropout : 0, key.derive(name));
+  }
+
+  [[nodiscard]] AttentionOptions attention_options(const at::Tensor& mask, bool causal,
+                                                   const char* name) const {
+    return {.mask = mask,
+            .causal = causal,
+            .dropout = pass.training ? w.config.attention_dropout : 0,
+            .key = key.derive(name).derive("attention")};
+  }
+
+  [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const at::Tensor& mask, bool causal) const {
+    const auto qkv = split_heads(project(w, place.index.self_qkv, norm(w, place.index.self_norm, x)), 3,
+                                 w.config.attention_heads);
+    const at::Tensor context = attention(qkv[0], qkv[1], qkv[2], attention_options(mask, causal, "self"));
+    return residual(x, project(w, place.index.self_out, context), "self");
+  }
+
+  [[nodiscard]] std::vector<at::Tensor> memory_key_value(const at::Tensor& memory) const {
+    return split_heads(project(w, place.index.cross_kv, memory), 2, w.config.attention_heads);
+  }
+
+  [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
+                                           const at::Tensor& values, const at::Tensor& mask) const {
+    const auto query = split_heads(project(w, place.index.cross_q, norm(w, place.index.cross_norm, x)), 1,
+                                   w.config.attention_heads);
+    const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
+    return residual(x, project(w, place.index.cross_out, context), "cross");
+  }
+
+  [[nodiscard]] at::Tensor dense(const at::Tensor& x) const {
+    const FeedForwardIndex& ffn = place.index.ffn;
+    const at::Tensor inner = activation(w.config.activation, project(w, ffn.fc1, x));
+    const double p = pass.training ? w.config.activation_dropout : 0;
+    return project(w, ffn.fc2, dropout(inner, p, key.derive("activation")));
+  }
+
+  [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side) const {
+    const FeedForwardIndex& ffn = place.index.ffn;
+    const MoeWeights weights = {.router = &w[ffn.router],
+                                .fc1_weight = &w[ffn.fc1.weight],
+                                .fc1_bias = &w[ffn.fc1.bias],
+                                .fc2_weight = &w[ffn.fc2.weight],
+                                .fc2_bias = &w[ffn.fc2.bias]};
+    const MoeCall call = {.training = pass.training,
+                          .dropless = pass.dropless,
+                          .key = key.derive("moe"),
+                          .activation = w.config.activation,
+                          .activation_dropout = w.config.activation_dropout,
+                          .auxiliary_scale = pass.auxiliary_scale,
+                          .active = side.active,
+                          .groups = side.groups,
+                          .group_count = pass.group_count,
+                          .statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr};
+    return moe_layer(x.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
+  }
+
+  [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side) const {
+    const at::Tensor input = norm(w, place.index.ffn_norm, x);
+    return residual(x, place.index.ffn.sparse ? sparse(input, side) : dense(input), "feed forward");
+  }
+};
+
+}  // namespace
+
+at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model) {
+  const int64_t half = d_model / 2;
+  const double step = std::log(10000.0) / static_cast<double>(std::max<int64_t>(half - 1, 1));
+  const at::Tensor frequency = (at::arange(half, at::kFloat) * -step).exp();
+  constexpr int64_t kOffset = 2;  // fairseq numbers the first token padding_idx + 1
+  const at::Tensor angle =
+      at::arange(kOffset, positions + kOffset, at::kFloat).unsqueeze(1) * frequency.unsqueeze(0);
+  return at::cat({angle.sin(), angle.cos()}, 1);
+}
+
+at::Tensor embed(const Weights& w, size_t embedding_index, const at::Tensor& ids, const at::Tensor& positions,
+                 int64_t first, const Pass& pass) {
+  const double scale = std::sqrt(static_cast<double>(w.config.d_model));
+  const at::Tensor x =
+      embedding(ids, w[embedding_index], scale, kPad) + positions.narrow(0, first, ids.size(1));
+  return dropout(x, pass.training ? w.config.dropout : 0, pass.key.derive("embedding"));
+}
+
+at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x, const Side& source,
+                         const Pass& pass) {
+  const Layer layer(w, place, pass);
+  if (layer.skipped()) return x;
+  return layer.feed_forward(layer.self_attention(x, source.attention_mask, false), source);
+}
+
+at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                         const at::Tensor& memory, const Side& target, const Side& source, const Pass& pass) {
+  const Layer layer(w, place, pass);
+  if (layer.skipped()) return x;
+  // Padding stands at the end, so the causal mask alone keeps it from every real token.
+  at::Tensor y = layer.self_attention(x, {}, true);
+  const auto kv = layer.memory_key_value(memory);
+  y = layer.cross_attention(y, kv[0], kv[1], source.attention_mask);
+  return layer.feed_forward(y, target);
+}
+
+at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                              LayerCache& cache, int64_t position, const at::Tensor& memory_mask,
+                              const Pass& pass) {
+  const Layer layer(w, place, pass);
+  const auto qkv = split_heads(project(w, place.index.self_qkv, norm(w, place.index.self_norm, x)), 3,
+                               w.config.attention_heads);
+  cache.self_key.select(2, position).copy_(qkv[1].squeeze(2));
+  cache.self_value.select(2, position).copy_(qkv[2].squeeze(2));
+  const at::Tensor context = attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
+                                       cache.self_value.narrow(2, 0, position + 1), {});
+  at::Tensor y = x + project(w, place.index.self_out, context);
+  // The hypotheses of a sentence look at its memory as if they were one text's positions.
+  y = layer.cross_attention(y.view({cache.cross_key.size(0), -1, x.size(2)}), cache.cross_key,
+                            cache.cross_value, memory_mask);
+  return layer.feed_forward(y.view(x.sizes()), {});
+}
+
+}  // namespace chorus

@@ -1,0 +1,278 @@
+#include "chorus/model/transformer.h"
+
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/zeros.h>
+
+#include "chorus/base/error.h"
+#include "chorus/nn/attention.h"
+#include "chorus/nn/functions.h"
+#include "chorus/nn/linear_cross_entropy.h"
+
+namespace chorus {
+
+namespace {
+
+at::Tensor to_int64(const std::vector<int32_t>& ids, at::IntArrayRef shape, at::Device device) {
+  at::Tensor tensor = at::empty(shape, at::kLong);
+  std::copy(ids.begin(), ids.end(), tensor.mutable_data_ptr<int64_t>());
+  return tensor.to(device);
+}
+
+/// One value a row, repeated over the row's `length` tokens.
+at::Tensor token_groups(const std::vector<int32_t>& of_row, int64_t length) {
+  at::Tensor groups = at::empty({static_cast<int64_t>(of_row.size()) * length}, at::kInt);
+  auto* out = groups.mutable_data_ptr<int32_t>();
+  for (const int32_t group : of_row) {
+    out = std::fill_n(out, length, group);
+  }
+  return groups;
+}
+
+}  // namespace
+
+void LossSums::add(const LossSums& other) {
+  loss += other.loss;
+  nll += other.nll;
+  tokens += other.tokens;
+  correct += other.correct;
+}
+
+Transformer::Transformer(ModelConfig config, Options options)
+    : config_(std::move(config)), options_(options), catalogue_(make_catalogue(config_)) {
+  parameters_.reserve(catalogue_.parameters.size());
+  for (const ParameterSpec& spec : catalogue_.parameters) {
+    const bool wide = spec.fp32 && options_.compute == at::kBFloat16;
+    const at::ScalarType type = wide ? at::kFloat : options_.compute;
+    Parameter parameter;
+    parameter.value = at::empty(spec.shape, at::TensorOptions(type).device(options_.device));
+    if (options_.gradients) {
+      const at::ScalarType gradient_type = type == at::kDouble ? at::kDouble : at::kFloat;
+      parameter.gradient = at::empty(spec.shape, at::TensorOptions(gradient_type).device(options_.device));
+      parameter.value.requires_grad_(true);
+    }
+    parameters_.push_back(std::move(parameter));
+  }
+  positions_ =
+      sinusoidal_positions(config_.max_positions, config_.d_model).to(options_.device, options_.compute);
+}
+
+void Transformer::set(size_t index, const at::Tensor& value) {
+  const at::NoGradGuard plain;
+  parameters_[index].value.copy_(value.view(catalogue_.parameters[index].shape));
+}
+
+Side Transformer::make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
+  Side side;
+  side.ids = to_int64(ids, {rows, length}, options_.device);
+  if (std::find(ids.begin(), ids.end(), kPad) != ids.end()) {
+    side.active = at::empty({rows * length}, at::kBool);
+    std::transform(ids.begin(), ids.end(), side.active.mutable_data_ptr<bool>(),
+                   [](int32_t id) { return id != kPad; });
+    const at::Tensor mask =
+        at::zeros({rows, 1, 1, length}, at::TensorOptions(options_.compute).device(options_.device));
+    side.attention_mask = mask.masked_fill_(side.ids.eq(kPad).view({rows, 1, 1, length}),
+                                            -std::numeric_limits<double>::infinity());
+  }
+  return side;
+}
+
+Batch Transformer::to_batch(const MicroBatch& m,
+                            std::span<const std::pair<int32_t, int32_t>> languages) const {
+  if (std::max(m.source_length, m.target_length) > config_.max_positions) {
+    throw UserError("a sentence of {} tokens is longer than model.max_positions = {}; lower data.max_length",
+                    std::max(m.source_length, m.target_length), config_.max_positions);
+  }
+  Batch batch;
+  batch.source = make_side(m.source, m.rows, m.source_length);
+  batch.target = make_side(m.target_input, m.rows, m.target_length);
+  batch.labels = to_int64(m.target_labels, {m.rows * m.target_length}, options_.device);
+  batch.target_tokens = m.target_tokens;
+  if (!languages.empty()) {
+    std::vector<int32_t> source, target;
+    for (const int32_t direction : m.direction) {
+      source.push_back(languages[direction].first);
+      target.push_back(languages[direction].second);
+    }
+    batch.source.groups = token_groups(source, m.source_length);
+    batch.target.groups = token_groups(target, m.target_length);
+  }
+  return batch;
+}
+
+// Blocks are numbered through the whole model: that number keys their random draws.
+LayerPlace Transformer::encoder_place(size_t layer) const {
+  int64_t sparse = 0;
+  for (size_t i = 0; i < layer; ++i) {
+    sparse += catalogue_.encoder[i].ffn.sparse;
+  }
+  return {catalogue_.encoder[layer], 1 + layer, sparse};
+}
+
+LayerPlace Transformer::decoder_place(size_t layer) const {
+  int64_t sparse = 0;
+  for (const LayerIndex& encoder_layer : catalogue_.encoder) {
+    sparse += encoder_layer.ffn.sparse;
+  }
+  for (size_t i = 0; i < layer; ++i) {
+    sparse += catalogue_.decoder[i].ffn.sparse;
+  }
+  return {catalogue_.decoder[layer], 1 + catalogue_.encoder.size() + layer, sparse};
+}
+
+namespace {
+
+/// The pass as a block sees it: statistics are not counted twice.
+Pass once(Pass pass, bool again) {
+  if (again) pass.statistics = nullptr;
+  return pass;
+}
+
+}  // namespace
+
+Value Transformer::run_encoder(Executor& executor, const Side& source, const Pass& pass) {
+  const Weights w = weights();
+  const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("encoder")};
+  Value x = executor.run(
+      [=, this](auto, bool) {
+        return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
+      },
+      {});
+  for (size_t i = 0; i < catalogue_.encoder.size(); ++i) {
+    x = executor.run(
+        [=, this](auto in, bool again) {
+          return chorus::encoder_layer(w, encoder_place(i), in[0], source, once(pass, again));
+        },
+        {x});
+  }
+  const NormIndex norm = catalogue_.encoder_norm;
+  return executor.run(
+      [=](auto in, bool) { return layer_norm(in[0], w[norm.weight], w[norm.bias], kNormEpsilon); }, {x});
+}
+
+Value Transformer::run_decoder(Executor& executor, const Value& memory, const Batch& batch,
+                               const Pass& pass) {
+  const Weights w = weights();
+  const Side source = batch.source, target = batch.target;
+  const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("decoder")};
+  Value x = executor.run(
+      [=, this](auto, bool) {
+        return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
+      },
+      {});
+  for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
+    x = executor.run(
+        [=, this](auto in, bool again) {
+          return chorus::decoder_layer(w, decoder_place(i), in[0], in[1], target, source, once(pass, again));
+        },
+        {x, memory});
+  }
+  const NormIndex norm = catalogue_.decoder_norm;
+  return executor.run(
+      [=](auto in, bool) { return layer_norm(in[0], w[norm.weight], w[norm.bias], kNormEpsilon); }, {x});
+}
+
+LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOptions& options) {
+  Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train);
+  const Value memory = run_encoder(executor, batch.source, pass);
+  const Value hidden = run_decoder(executor, memory, batch, pass);
+  const at::Tensor rows = hidden.data.reshape({-1, config_.d_model});
+  const at::NoGradGuard plain;
+  LinearCrossEntropy head = linear_cross_entropy(rows, parameters_[catalogue_.embedding], batch.labels,
+                                                 {.ignore = kPad,
+                                                  .label_smoothing = options.label_smoothing,
+                                                  .gradient_scale = options.gradient_scale,
+                                                  .gradient = true});
+  executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
+  return {
+      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
+}
+
+LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
+  Executor executor(Executor::Mode::evaluate);
+  const at::NoGradGuard plain;
+  const Pass pass = {
+      .dropless = options.dropless, .group_count = options.group_count, .statistics = options.statistics};
+  const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
+  const LinearCrossEntropy head =
+      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.embedding],
+                           batch.labels, {.ignore = kPad, .per_token = options.per_token});
+  LossSums sums = {
+      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
+  if (options.per_token) sums.token_nll = head.token_nll.view(batch.target.ids.sizes());
+  return sums;
+}
+
+at::Tensor Transformer::encode(const Side& source) {
+  Executor executor(Executor::Mode::evaluate);
+  return run_encoder(executor, source, {.dropless = true}).data;
+}
+
+DecoderState Transformer::start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask,
+                                         int64_t max_tokens) {
+  const at::NoGradGuard plain;
+  const int64_t rows = memory.size(0), heads = config_.attention_heads;
+  DecoderState state;
+  state.memory_mask = memory_mask;
+  for (const LayerIndex& layer : catalogue_.decoder) {
+    const auto kv = split_heads(
+        linear(memory, parameters_[layer.cross_kv.weight], &parameters_[layer.cross_kv.bias]), 2, heads);
+    const at::Tensor room =
+        at::empty({2, rows, heads, max_tokens, config_.d_model / heads}, memory.options());
+    state.layers.push_back({.self_key = room[0],
+                            .self_value = room[1],
+                            .cross_key = kv[0].contiguous(),
+                            .cross_value = kv[1].contiguous()});
+  }
+  return state;
+}
+
+at::Tensor Transformer::decode_step(DecoderState& state, const at::Tensor& ids) {
+  const at::NoGradGuard plain;
+  const Weights w = weights();
+  if (state.position >= std::min(config_.max_positions, state.layers[0].self_key.size(2))) {
+    throw Error("decoding went past the {} tokens there is room for", state.layers[0].self_key.size(2));
+  }
+  at::Tensor x = embed(w, catalogue_.embedding, ids.unsqueeze(1), positions_, state.position, {});
+  for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
+    x = decoder_layer_step(w, decoder_place(i), x, state.layers[i], state.position, state.memory_mask,
+                           {.dropless = true});
+  }
+  ++state.position;
+  const NormIndex& norm = catalogue_.decoder_norm;
+  x = layer_norm(x, parameters_[norm.weight], parameters_[norm.bias], kNormEpsilon);
+  return at::linear(x.squeeze(1), parameters_[catalogue_.embedding].value).to(at::kFloat);
+}
+
+void Transformer::reorder(DecoderState& state, const at::Tensor& rows, const at::Tensor& sentences) {
+  const at::NoGradGuard plain;
+  // Only the tokens so far are copied, into memory that was written before.
+  const auto pick_rows = [&](at::Tensor& cache) {
+    std::vector<int64_t> sizes = cache.sizes().vec();
+    sizes[0] = rows.size(0);
+    if (!state.spare.defined() || state.spare.size(0) < sizes[0])
+      state.spare = at::empty(sizes, cache.options());
+    const at::Tensor old = std::exchange(cache, state.spare.narrow(0, 0, sizes[0]));
+    state.spare = old;
+    at::Tensor kept = cache.narrow(2, 0, state.position);
+    at::index_select_out(kept, old.narrow(2, 0, state.position), 0, rows);
+  };
+  const auto pick_sentences = [&](at::Tensor& tensor) {
+    if (sentences.defined() && tensor.defined()) tensor = tensor.index_select(0, sentences);
+  };
+  for (LayerCache& cache : state.layers) {
+    pick_rows(cache.self_key);
+    pick_rows(cache.self_value);
+    pick_sentences(cache.cross_key);
+    pick_sentences(cache.cross_value);
+  }
+  pick_sentences(state.memory_mask);
+}
+
+}  // namespace chorus

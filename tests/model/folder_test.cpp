@@ -1,0 +1,269 @@
+#include "chorus/model/folder.h"
+
+#include <fstream>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+
+#include "data/corpus.h"
+#include "fixtures.h"
+#include "temporary_folder.h"
+
+namespace chorus {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A saved model: its folder, and what it was made of.
+struct Saved {
+  TemporaryFolder folder;
+  fs::path pieces = folder / "pieces.model";
+  fs::path path = folder / "model";
+  Vocabulary vocabulary;
+  std::unique_ptr<Transformer> model;
+
+  explicit Saved(const std::vector<std::string>& added = {}) : vocabulary(train(added)) {
+    ModelConfig config = tiny_config();
+    config.vocabulary = vocabulary.size();
+    model = std::make_unique<Transformer>(config, Transformer::Options{});
+    initialise(*model, 7);
+    save(path);
+  }
+  Vocabulary train(const std::vector<std::string>& added) {
+    static const std::string trained = [] {
+      const TemporaryFolder temporary;
+      write_lines(temporary / "text.en", sentences("en", 300));
+      write_lines(temporary / "text.de", sentences("de", 300));
+      const SourceConfig source{.files = (temporary / "text.{lang}").string(), .languages = {"en", "de"}};
+      train_vocabulary({&source, 1}, {.size = 400}, temporary / "out.model");
+      return read_file(temporary / "out.model");
+    }();
+    write_file_atomically(pieces, trained);
+    return Vocabulary::load(pieces, added);
+  }
+  void save(const fs::path& where, DType dtype = DType::f32) const {
+    save_model(where, {.config = model->config(),
+                       .catalogue = model->catalogue(),
+                       .weights = [this](size_t i) { return model->parameters()[i].value; },
+                       .dtype = dtype,
+                       .vocabulary = vocabulary,
+                       .sentencepiece = pieces});
+  }
+  /// Writes the weights again as a file of other tensors, made by `change` from the model's.
+  using Tensors = std::map<std::string, at::Tensor>;
+  void rewrite(const std::function<void(Tensors&)>& change) const {
+    Tensors tensors;
+    const SafetensorsFile file(path / "model.safetensors");
+    for (const std::string& name : file.names()) {
+      const TensorView view = file.get(name);
+      tensors[name] = at::empty(view.shape, at::kFloat);
+      std::memcpy(tensors[name].mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+    }
+    change(tensors);
+    std::vector<TensorSpec> specs;
+    for (const auto& [name, tensor] : tensors) specs.push_back({name, DType::f32, tensor.sizes().vec()});
+    SafetensorsWriter writer(path / "model.safetensors", specs);
+    for (const auto& [name, tensor] : tensors)
+      writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+    writer.commit();
+  }
+  void edit_config(const std::function<void(nlohmann::json&)>& change) const {
+    nlohmann::json json = read_json(path / "config.json");
+    change(json);
+    write_file_atomically(path / "config.json", json.dump());
+  }
+  std::string refusal() const {
+    return message_of<UserError>([&] { load_model(path, {}); });
+  }
+};
+
+void expect_same_weights(Transformer& a, Transformer& b) {
+  ASSERT_EQ(a.parameters().size(), b.parameters().size());
+  for (size_t i = 0; i < a.parameters().size(); ++i)
+    EXPECT_TRUE(at::equal(a.parameters()[i].value, b.parameters()[i].value))
+        << a.catalogue().parameters[i].name;
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(ModelFolder, ComesBackBitForBit) {
+  const Saved saved;
+  const LoadedModel loaded = load_model(saved.path, {});
+  expect_same_weights(*saved.model, *loaded.model);
+  EXPECT_EQ(loaded.vocabulary.hash(), saved.vocabulary.hash());
+  EXPECT_EQ(to_json(loaded.model->config()), to_json(saved.model->config()));
+  const nlohmann::json generation = read_json(saved.path / "generation_config.json");
+  EXPECT_EQ(generation["decoder_start_token_id"], 2);
+}
+
+TEST(ModelFolder, KeepsLanguagesAddedToTheVocabulary) {
+  const Saved saved({"fr", "cs"});
+  EXPECT_EQ(read_json(saved.path / "config.json")["chorus"]["languages"], nlohmann::json({"fr", "cs"}));
+  const LoadedModel loaded = load_model(saved.path, {});
+  EXPECT_EQ(loaded.vocabulary.languages(), saved.vocabulary.languages());
+  EXPECT_EQ(loaded.vocabulary.tag("cs"), saved.vocabulary.tag("cs"));
+}
+
+TEST(ModelFolder, IsFoundInARun) {
+  const Saved saved;
+  EXPECT_EQ(find_model_folder(saved.folder.path()), saved.path);
+  EXPECT_EQ(find_model_folder(saved.path), saved.path);
+  const fs::path empty = saved.folder / "empty";
+  fs::create_directory(empty);
+  EXPECT_TRUE(has(message_of<UserError>([&] { find_model_folder(empty); }), "is no model"));
+  EXPECT_TRUE(
+      has(message_of<UserError>([&] { find_model_folder(saved.folder / "absent"); }), "no such folder"));
+}
+
+TEST(ModelFolder, NarrowTypesRoundOnce) {
+  const Saved saved;
+  for (const auto& [dtype, type] : {std::pair{DType::bf16, at::kBFloat16}, {DType::f16, at::kHalf}}) {
+    saved.save(saved.folder / "narrow", dtype);
+    const LoadedModel loaded = load_model(saved.folder / "narrow", {});
+    for (size_t i = 0; i < loaded.model->parameters().size(); ++i)
+      EXPECT_TRUE(at::equal(loaded.model->parameters()[i].value,
+                            saved.model->parameters()[i].value.to(type).to(at::kFloat)));
+  }
+}
+
+TEST(ModelFolder, ReplacesAModelAndNothingElse) {
+  const Saved saved;
+  saved.model->parameters()[0].value.fill_(3);
+  saved.save(saved.path);
+  expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
+  int64_t entries = 0;
+  for ([[maybe_unused]] const auto& entry : fs::directory_iterator(saved.folder.path())) ++entries;
+  EXPECT_EQ(entries, 2) << "pieces.model and model: nothing temporary is left";
+
+  const fs::path other = saved.folder / "thesis";
+  fs::create_directory(other);
+  write_file_atomically(other / "chapter1.txt", "precious");
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(other); }), "is not a model"));
+  EXPECT_EQ(read_file(other / "chapter1.txt"), "precious");
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(saved.folder / "no" / "model"); }), "cannot write"));
+}
+
+TEST(ModelFolder, TakesNamesWithoutThePrefixAndTiedCopies) {
+  const Saved saved;
+  saved.rewrite([](Saved::Tensors& tensors) {
+    Saved::Tensors bare;
+    for (const auto& [name, tensor] : tensors) bare[name.substr(6)] = tensor;
+    bare["lm_head.weight"] = bare["encoder.embed_tokens.weight"] = bare.at("shared.weight");
+    bare["decoder.embed_positions.weights"] = at::zeros({4, 12});
+    tensors = bare;
+  });
+  expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
+  saved.rewrite([](Saved::Tensors& tensors) { tensors.erase("shared.weight"); });
+  expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
+  saved.rewrite([](Saved::Tensors& tensors) { tensors.at("encoder.embed_tokens.weight").add_(1); });
+  EXPECT_TRUE(has(saved.refusal(), "differs from the embedding"));
+}
+
+TEST(ModelFolder, NamesTheTensorThatIsWrong) {
+  const std::string router = "model.encoder.layers.1.ffn.router.classifier.weight";
+  {
+    const Saved saved;
+    saved.rewrite([&](Saved::Tensors& tensors) { tensors.erase(router); });
+    EXPECT_TRUE(has(saved.refusal(), "tensor \"" + router + "\" is missing"));
+  }
+  {
+    const Saved saved;
+    saved.rewrite([&](Saved::Tensors& tensors) { tensors[router] = at::zeros({5, 12}); });
+    EXPECT_TRUE(has(saved.refusal(), "has shape [5, 12], not the [4, 12]"));
+  }
+  {
+    const Saved saved;
+    saved.rewrite([&](Saved::Tensors& tensors) { tensors["model.encoder.layers.7.extra"] = at::zeros({1}); });
+    EXPECT_TRUE(has(saved.refusal(), "\"model.encoder.layers.7.extra\" has no place"));
+  }
+}
+
+TEST(ModelFolder, RefusesDamage) {
+  const Saved saved;
+  const fs::path file = saved.path / "model.safetensors";
+  const std::string good = read_file(file);
+  for (const size_t keep : {size_t{0}, size_t{7}, size_t{500}, good.size() / 2, good.size() - 1}) {
+    write_file_atomically(file, good.substr(0, keep));
+    EXPECT_TRUE(has(saved.refusal(), "model.safetensors")) << keep;
+  }
+  for (const size_t at : {size_t{3}, size_t{100}, size_t{2000}, good.size() / 2, good.size() - 1}) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 0x10);
+    write_file_atomically(file, bad);
+    EXPECT_TRUE(has(saved.refusal(), "model.safetensors")) << at;
+  }
+  fs::remove(file);
+  EXPECT_NE(saved.refusal(), "");
+}
+
+TEST(ModelFolder, RefusesTheVocabularyOfAnotherRun) {
+  const Saved saved;
+  const TemporaryFolder other;
+  write_lines(other / "text.en", sentences("fr", 300));
+  write_lines(other / "text.de", sentences("cs", 300));
+  const SourceConfig source{.files = (other / "text.{lang}").string(), .languages = {"en", "de"}};
+  train_vocabulary({&source, 1}, {.size = 400}, other / "out.model");
+  write_file_atomically(saved.path / "sentencepiece.bpe.model", read_file(other / "out.model"));
+  EXPECT_TRUE(has(saved.refusal(), "not the vocabulary that this model was trained with"));
+}
+
+TEST(ModelFolder, RefusesConfigurationsThatCannotBe) {
+  const Saved saved;
+  const auto with = [&](const std::function<void(nlohmann::json&)>& change) {
+    const std::string good = read_file(saved.path / "config.json");
+    saved.edit_config(change);
+    const std::string message = saved.refusal();
+    write_file_atomically(saved.path / "config.json", good);
+    return message;
+  };
+  EXPECT_TRUE(has(with([](auto& json) { json["vocab_size"] = 10; }), "more than the 10 rows"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["experts"] = 60000; }), "60000 experts"));
+  EXPECT_TRUE(has(with([](auto& json) { json["d_model"] = 60000; }), "has shape"));
+  EXPECT_TRUE(has(with([](auto& json) { json["encoder_layers"] = 1000; }), "501 layers of 4 experts"));
+  EXPECT_TRUE(has(with([](auto& json) { json["encoder_layers"] = 3; }), "missing"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["languages"] = 5; }), "wrong type"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["languages"] = {"x"}; }), "not the vocabulary"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"] = 5; }), "config.json"));
+  EXPECT_TRUE(has(with([](auto& json) { json = 5; }), "config.json"));
+  write_file_atomically(saved.path / "config.json", "{\"vocab_size\": ");
+  EXPECT_TRUE(has(saved.refusal(), "config.json"));
+}
+
+TEST(Tensors, SetsOfOneCatalogueShareAFile) {
+  const TemporaryFolder folder;
+  const Catalogue catalogue = make_catalogue(tiny_config());
+  const auto filled = [&](double value) {
+    std::vector<at::Tensor> tensors;
+    for (const ParameterSpec& spec : catalogue.parameters)
+      tensors.push_back(at::full(spec.shape, value + 0.1, at::kFloat));
+    return tensors;
+  };
+  const auto sets = [](std::vector<at::Tensor>& m, std::vector<at::Tensor>& v) {
+    return std::vector<TensorSet>{{.prefix = "m.", .tensor = [&m](size_t i) { return m[i]; }},
+                                  {.prefix = "v.", .tensor = [&v](size_t i) { return v[i]; }}};
+  };
+  std::vector<at::Tensor> m = filled(1), v = filled(2), read_m = filled(0), read_v = filled(0);
+  const uint64_t hash = save_tensors(folder / "moments.safetensors", catalogue, sets(m, v), {{"step", "5"}});
+  const SafetensorsFile file(folder / "moments.safetensors");
+  EXPECT_EQ(file.hash(), hash);
+  EXPECT_EQ(file.metadata().at("step"), "5");
+  load_tensors(file, catalogue, sets(read_m, read_v));
+  for (size_t i = 0; i < m.size(); ++i) {
+    EXPECT_TRUE(at::equal(m[i], read_m[i]));
+    EXPECT_TRUE(at::equal(v[i], read_v[i]));
+  }
+  const std::vector<TensorSet> one = {sets(m, v)[0]};
+  EXPECT_TRUE(
+      has(message_of<UserError>([&] { load_tensors(file, catalogue, one); }), "\"v.model.shared.weight\""));
+}
+
+}  // namespace
+}  // namespace chorus
