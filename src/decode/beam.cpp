@@ -1,0 +1,207 @@
+#include "chorus/decode/beam.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/index_fill.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/topk.h>
+
+#include "chorus/base/error.h"
+
+#include "search.h"
+
+namespace chorus {
+
+namespace {
+
+at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
+  std::ranges::copy(values, tensor.mutable_data_ptr<int64_t>());
+  return tensor.to(device);
+}
+
+/// The best continuations of each row.
+struct Best {
+  at::Tensor tokens;             // int64 [rows, k] on the CPU
+  at::Tensor log_probabilities;  // fp32 [rows, k] on the CPU, over all tokens, those never chosen included
+};
+
+Best best_tokens(at::Tensor logits, const at::Tensor& never, int64_t k) {
+  const at::Tensor total = at::logsumexp(logits, {1}, true);
+  if (never.numel() > 0) logits.index_fill_(1, never, -std::numeric_limits<float>::infinity());
+  const auto [values, tokens] = at::topk(logits, k, 1);
+  return {tokens.to(at::kCPU).contiguous(), (values - total).to(at::kCPU).contiguous()};
+}
+
+/// One batch of sentences, decoded together: row b x width + i is the i-th hypothesis of sentence b.
+class BatchDecoder {
+ public:
+  BatchDecoder(Transformer& model, const DecodeOptions& options, std::vector<Search> searches)
+      : model_(model),
+        options_(options),
+        device_(model.options().device),
+        never_(to_tensor({options.never.begin(), options.never.end()}, device_)),
+        searches_(std::move(searches)) {}
+
+  /// Hands each finished search to `finish`.
+  void run(const std::function<void(Search&)>& finish) {
+    const Side source = encoder_input();
+    int64_t room = 0;
+    for (const Search& search : searches_) room = std::max(room, search.limit());
+    DecoderState state = model_.start_decoding(model_.encode(source), source.attention_mask, room);
+    int64_t width = 1;
+    std::vector<int64_t> ids(searches_.size(), kEos);
+    while (!searches_.empty()) {
+      extend(model_.decode_step(state, to_tensor(ids, device_)), width);
+      const auto [rows, sentences] = next_rows(width, ids, finish);
+      if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_)))
+        Transformer::reorder(
+            state, to_tensor(rows, device_),
+            is_all(sentences, sentence_count_) ? at::Tensor() : to_tensor(sentences, device_));
+    }
+  }
+
+ private:
+  Side encoder_input() const {
+    MicroBatch batch;
+    batch.rows = static_cast<int64_t>(searches_.size());
+    for (const Search& search : searches_)
+      batch.source_length = std::max<int64_t>(batch.source_length, search.input().source.size());
+    for (const Search& search : searches_) {
+      batch.source.insert(batch.source.end(), search.input().source.begin(), search.input().source.end());
+      batch.source.resize(batch.source.size() + batch.source_length - search.input().source.size(), kPad);
+    }
+    return model_.to_batch(batch).source;
+  }
+
+  /// One token more for every hypothesis.
+  void extend(const at::Tensor& logits, int64_t width) {
+    row_count_ = static_cast<size_t>(logits.size(0));
+    sentence_count_ = searches_.size();
+    const int64_t k = std::min(2 * options_.beam, logits.size(1));
+    const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
+    const Best best = choosing ? best_tokens(logits, never_, k) : Best();
+    for (size_t b = 0; b < searches_.size(); ++b) {
+      Search& search = searches_[b];
+      if (search.is_forced()) {
+        search.force();
+        continue;
+      }
+      std::vector<Candidate> candidates;
+      for (size_t i = 0; i < search.live().size(); ++i) {
+        const int64_t row = static_cast<int64_t>(b) * width + static_cast<int64_t>(i);
+        const auto* tokens = best.tokens.const_data_ptr<int64_t>() + row * k;
+        const auto* log_probabilities = best.log_probabilities.const_data_ptr<float>() + row * k;
+        for (int64_t j = 0; j < k; ++j)
+          candidates.push_back({i, static_cast<int32_t>(tokens[j]), log_probabilities[j]});
+      }
+      search.choose(candidates);
+    }
+  }
+
+  /// From which row and sentence of the last step each of the next one goes on.
+  struct Next {
+    std::vector<int64_t> rows, sentences;
+  };
+  /// Lets finished sentences go; sets the tokens that come next and the width.
+  Next next_rows(int64_t& width, std::vector<int64_t>& ids, const std::function<void(Search&)>& finish) {
+    size_t next_width = 1;
+    for (const Search& search : searches_)
+      if (!search.done()) next_width = std::max(next_width, search.live().size());
+    Next next;
+    std::vector<Search> going;
+    ids.clear();
+    for (size_t b = 0; b < searches_.size(); ++b) {
+      Search& search = searches_[b];
+      if (search.done()) {
+        finish(search);
+        continue;
+      }
+      for (size_t i = 0; i < next_width; ++i) {
+        // A sentence that has fewer hypotheses than others fills its rows with copies that nobody reads.
+        const Search::Live& live = search.live()[i < search.live().size() ? i : 0];
+        next.rows.push_back(static_cast<int64_t>(b) * width + static_cast<int64_t>(live.parent));
+        ids.push_back(live.tokens.back());
+      }
+      next.sentences.push_back(static_cast<int64_t>(b));
+      going.push_back(std::move(search));
+    }
+    searches_ = std::move(going);
+    width = static_cast<int64_t>(next_width);
+    return next;
+  }
+
+  /// Whether `indices` are 0 .. count - 1.
+  static bool is_all(const std::vector<int64_t>& indices, size_t count) {
+    if (indices.size() != count) return false;
+    for (size_t i = 0; i < count; ++i)
+      if (std::cmp_not_equal(indices[i], i)) return false;
+    return true;
+  }
+
+  Transformer& model_;
+  const DecodeOptions& options_;
+  at::Device device_;
+  at::Tensor never_;
+  std::vector<Search> searches_;
+  size_t row_count_ = 0, sentence_count_ = 0;  // of the last step
+};
+
+void check(const Transformer& model, std::span<const DecodeInput> inputs, const DecodeOptions& o) {
+  if (o.beam < 1 || o.beam > 1000) throw UserError("a beam of {} is outside 1 to 1000", o.beam);
+  if (o.nbest < 1 || o.nbest > o.beam)
+    throw UserError("n-best of {} is outside 1 to the beam of {}", o.nbest, o.beam);
+  if (!std::isfinite(o.length_penalty)) throw UserError("the length penalty is not a number");
+  const int64_t positions = model.config().max_positions;
+  for (const DecodeInput& input : inputs) {
+    if (std::cmp_greater(input.source.size(), positions))
+      throw UserError("a source of {} tokens is longer than the {} the model has positions for",
+                      input.source.size(), positions);
+    if (input.forced.empty()) throw Error("a translation begins with the tag of its language");
+    if (std::cmp_greater_equal(input.forced.size(), positions))
+      throw UserError("a prefix of {} tokens leaves no room in the {} positions of the model",
+                      input.forced.size(), positions);
+  }
+}
+
+}  // namespace
+
+std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows) {
+  std::vector<int32_t> never = {kBos, kPad, kUnk};
+  for (const std::string& language : vocabulary.languages()) never.push_back(vocabulary.tag(language));
+  for (int64_t id = vocabulary.size(); id < rows; ++id) never.push_back(static_cast<int32_t>(id));
+  return never;
+}
+
+std::vector<std::vector<Hypothesis>> decode(Transformer& model, std::span<const DecodeInput> inputs,
+                                            const DecodeOptions& options,
+                                            const std::function<void(int64_t done)>& progress) {
+  check(model, inputs, options);
+  const at::NoGradGuard plain;
+  std::vector<size_t> order(inputs.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return inputs[i].source.size(); });
+
+  std::vector<std::vector<Hypothesis>> results(inputs.size());
+  const auto finish = [&](Search& search) { results[search.number()] = search.take_best(options.nbest); };
+  size_t next = 0;
+  while (next < order.size()) {
+    std::vector<Search> batch;
+    for (int64_t tokens = 0; next < order.size(); ++next) {
+      Search search(order[next], inputs[order[next]], options, model.config().max_positions);
+      tokens += options.beam * (static_cast<int64_t>(search.input().source.size()) + search.limit());
+      if (!batch.empty() && tokens > options.batch_tokens) break;
+      batch.push_back(std::move(search));
+    }
+    BatchDecoder(model, options, std::move(batch)).run(finish);
+    if (progress) progress(static_cast<int64_t>(next));
+  }
+  return results;
+}
+
+}  // namespace chorus

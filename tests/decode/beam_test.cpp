@@ -1,0 +1,318 @@
+#include "chorus/decode/beam.h"
+
+#include <cmath>
+#include <limits>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/log_softmax.h>
+#include <gtest/gtest.h>
+
+#include "chorus/decode/scorer.h"
+
+#include "fixtures.h"
+#include "temporary_folder.h"
+
+namespace chorus {
+namespace {
+
+/// log p of every next token, computed from nothing but the tokens so far: no cache, no batch.
+class PlainModel {
+ public:
+  PlainModel(Transformer& model, const DecodeInput& input) : model_(model) {
+    const MicroBatch batch = {
+        .rows = 1, .source_length = static_cast<int64_t>(input.source.size()), .source = input.source};
+    memory_ = model.encode(model.to_batch(batch).source);
+  }
+  std::vector<double> operator()(const std::vector<int32_t>& tokens) {
+    DecoderState state = model_.start_decoding(memory_, {}, static_cast<int64_t>(tokens.size()) + 1);
+    at::Tensor logits = step(state, kEos);
+    for (const int32_t token : tokens) logits = step(state, token);
+    const at::Tensor log_p = at::log_softmax(logits, -1);
+    return {log_p.const_data_ptr<float>(), log_p.const_data_ptr<float>() + log_p.numel()};
+  }
+
+ private:
+  at::Tensor step(DecoderState& state, int32_t token) {
+    return model_.decode_step(state, at::full({1}, token, at::kLong));
+  }
+  Transformer& model_;
+  at::Tensor memory_;
+};
+
+struct Scored {
+  std::vector<int32_t> tokens;  // after </s>, tag included, </s> at the end where it ended
+  double score = 0;
+};
+
+/// Beam search as transformers' _beam_search lays it out: a fixed number of running beams, all but the first
+/// at -1e9 in the beginning, tag forced by a score of zero.
+std::vector<Scored> plain_search(Transformer& model, const DecodeInput& input, const DecodeOptions& options,
+                                 int64_t limit) {
+  constexpr double kNever = -1e9;
+  PlainModel plain(model, input);
+  const auto beam = static_cast<size_t>(options.beam);
+  std::vector<Scored> running(beam, {{}, kNever}), finished(beam, {{}, kNever});
+  running[0].score = 0;
+  for (int64_t length = 1;; ++length) {
+    std::vector<Scored> continuations;
+    for (const Scored& from : running) {
+      std::vector<double> log_p = plain(from.tokens);
+      for (const int32_t token : options.never) log_p[token] = -INFINITY;
+      if (std::cmp_less(from.tokens.size(), input.forced.size())) {
+        std::ranges::fill(log_p, -INFINITY);
+        log_p[input.forced[from.tokens.size()]] = 0;
+      }
+      for (size_t token = 0; token < log_p.size(); ++token) {
+        Scored next = {from.tokens, from.score + log_p[token]};
+        next.tokens.push_back(static_cast<int32_t>(token));
+        continuations.push_back(std::move(next));
+      }
+    }
+    std::ranges::stable_sort(continuations, std::greater(), &Scored::score);
+    continuations.resize(2 * beam);
+    running.clear();
+    const double divisor = std::pow(length, options.length_penalty);
+    for (size_t rank = 0; rank < 2 * beam; ++rank) {
+      const Scored& next = continuations[rank];
+      const bool stops = next.tokens.back() == kEos || length == limit;
+      if (stops && rank < beam && next.score > kNever / 2)
+        finished.push_back({next.tokens, next.score / divisor});
+      if (!stops && running.size() < beam) running.push_back(next);
+    }
+    std::ranges::stable_sort(finished, std::greater(), &Scored::score);
+    finished.resize(beam);
+    if (running.empty() || running[0].score / divisor <= finished.back().score) return finished;
+  }
+}
+
+std::vector<int32_t> whole(const DecodeInput& input, const Hypothesis& hypothesis) {
+  std::vector<int32_t> tokens = {input.forced[0]};
+  tokens.insert(tokens.end(), hypothesis.tokens.begin(), hypothesis.tokens.end());
+  if (hypothesis.ended) tokens.push_back(kEos);
+  return tokens;
+}
+
+struct SearchCase {
+  int64_t beam = 1;
+  double length_penalty = 1;
+  bool mask = true;
+};
+
+class BeamSearch : public testing::TestWithParam<SearchCase> {};
+
+TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
+  const ModelConfig config = tiny_config();
+  int64_t ended = 0, cut = 0, longest = 0;
+  for (const uint64_t seed : {1, 2}) {
+    const auto model = opinionated_model(config, seed);
+    const std::vector<DecodeInput> inputs = random_inputs(5, 8, config.vocabulary);
+    DecodeOptions options = {.beam = GetParam().beam,
+                             .nbest = GetParam().beam,
+                             .length_penalty = GetParam().length_penalty,
+                             .max_length_factor = 1,
+                             .max_length_offset = 3};
+    if (GetParam().mask) options.never = {kBos, kPad, kUnk, kSourceTag, kTargetTag};
+    const auto results = decode(*model, inputs, options);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto limit = static_cast<int64_t>(inputs[i].source.size()) + 3;
+      const std::vector<Scored> expected = plain_search(*model, inputs[i], options, limit);
+      ASSERT_EQ(std::ssize(results[i]), options.beam);
+      for (size_t rank = 0; rank < expected.size(); ++rank) {
+        EXPECT_EQ(whole(inputs[i], results[i][rank]), expected[rank].tokens) << i << " rank " << rank;
+        EXPECT_NEAR(results[i][rank].score, expected[rank].score, 1e-4);
+        (results[i][rank].ended ? ended : cut) += 1;
+        longest = std::max<int64_t>(longest, std::ssize(expected[rank].tokens));
+      }
+    }
+  }
+  EXPECT_GT(ended, 0) << "the test must see both";
+  EXPECT_GT(cut, 0);
+  EXPECT_GT(longest, 5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Options, BeamSearch,
+                         testing::Values(SearchCase{1, 1}, SearchCase{2, 1}, SearchCase{4, 1},
+                                         SearchCase{4, 0}, SearchCase{4, 2.5}, SearchCase{5, -0.5},
+                                         SearchCase{3, 1, false}));
+
+void extend_all(PlainModel& plain, const Scored& from, size_t limit, double penalty,
+                std::vector<Scored>& all) {
+  const std::vector<double> log_p = plain(from.tokens);
+  for (size_t token = 0; token < log_p.size(); ++token) {
+    if (token < kUnk && token != kEos) continue;
+    Scored next = {from.tokens, from.score + log_p[token]};
+    next.tokens.push_back(static_cast<int32_t>(token));
+    if (token == kEos || next.tokens.size() == limit) {
+      next.score /= std::pow(next.tokens.size(), penalty);
+      all.push_back(std::move(next));
+    } else {
+      extend_all(plain, next, limit, penalty, all);
+    }
+  }
+}
+
+TEST(Decode, ABeamWideEnoughIsExhaustive) {
+  ModelConfig config = tiny_config();
+  config.vocabulary = 9;
+  const auto model = opinionated_model(config, 4);
+  const std::vector<DecodeInput> inputs = random_inputs(3, 4, config.vocabulary);
+  // Three tokens after the tag: at most 7^2 hypotheses go on.
+  const DecodeOptions options = {
+      .beam = 60, .nbest = 10, .max_length_factor = 0, .max_length_offset = 4, .never = {kBos, kPad}};
+  const auto results = decode(*model, inputs, options);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    PlainModel plain(*model, inputs[i]);
+    std::vector<Scored> all;
+    extend_all(plain, {{kTargetTag}, 0}, 4, 1, all);
+    std::ranges::sort(all, std::greater(), &Scored::score);
+    for (size_t rank = 0; rank < 10; ++rank) {
+      EXPECT_EQ(whole(inputs[i], results[i][rank]), all[rank].tokens);
+      EXPECT_NEAR(results[i][rank].score, all[rank].score, 1e-5);
+    }
+  }
+}
+
+void expect_equal(const std::vector<Hypothesis>& a, const std::vector<Hypothesis>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t rank = 0; rank < a.size(); ++rank) {
+    EXPECT_EQ(a[rank].tokens, b[rank].tokens);
+    EXPECT_NEAR(a[rank].score, b[rank].score, 1e-4);
+  }
+}
+
+TEST(Decode, WhatElseIsInTheBatchDoesNotMatter) {
+  ModelConfig config = tiny_config();
+  config.moe.evaluation_capacity_factor = 0.5;  // would drop tokens, and which depends on the batch
+  const auto model = opinionated_model(config, 5);
+  std::vector<DecodeInput> inputs = random_inputs(40, 20, config.vocabulary);
+  for (size_t i = 0; i < inputs.size(); ++i)  // of 0 to 4 tokens
+    for (size_t k = 0; k < i % 5; ++k) inputs[i].forced.push_back(static_cast<int32_t>(6 + (i + k) % 10));
+  const DecodeOptions options = {.beam = 3, .nbest = 3, .max_length_offset = 5};
+  std::vector<int64_t> progress;
+  const auto together = decode(*model, inputs, options, [&](int64_t done) { progress.push_back(done); });
+  EXPECT_EQ(progress, std::vector<int64_t>{40});
+  DecodeOptions few = options;
+  few.batch_tokens = 500;
+  progress.clear();
+  const auto in_batches = decode(*model, inputs, few, [&](int64_t done) { progress.push_back(done); });
+  EXPECT_GT(progress.size(), 4U);
+  EXPECT_EQ(progress.back(), 40);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto alone = decode(*model, {&inputs[i], 1}, options);
+    expect_equal(together[i], alone[0]);
+    expect_equal(in_batches[i], alone[0]);
+  }
+}
+
+TEST(Decode, IsDeterministic) {
+  const auto model = opinionated_model(tiny_config(), 6);
+  const std::vector<DecodeInput> inputs = random_inputs(10, 12, 23);
+  const auto first = decode(*model, inputs, {.nbest = 5}), second = decode(*model, inputs, {.nbest = 5});
+  for (size_t i = 0; i < inputs.size(); ++i)
+    for (size_t rank = 0; rank < first[i].size(); ++rank) {
+      EXPECT_EQ(first[i][rank].tokens, second[i][rank].tokens);
+      EXPECT_EQ(first[i][rank].score, second[i][rank].score);
+    }
+}
+
+TEST(Decode, BeginsWithThePrefix) {
+  const auto model = opinionated_model(tiny_config(), 7);
+  std::vector<DecodeInput> inputs = random_inputs(3, 6, 23);
+  inputs[1].forced = {kTargetTag, 9, 9, 10};
+  inputs[2].forced.resize(31, 8);  // all but one of the model's positions
+  const auto results = decode(*model, inputs, {.beam = 4, .nbest = 4, .max_length_factor = 1});
+  for (const Hypothesis& hypothesis : results[1]) {
+    ASSERT_GE(hypothesis.tokens.size(), 3U);
+    EXPECT_EQ(std::vector<int32_t>(hypothesis.tokens.begin(), hypothesis.tokens.begin() + 3),
+              (std::vector<int32_t>{9, 9, 10}));
+  }
+  for (const Hypothesis& hypothesis : results[2]) {
+    EXPECT_TRUE(hypothesis.tokens.size() == 31 || hypothesis.ended);
+    EXPECT_GE(hypothesis.tokens.size(), 30U);
+  }
+}
+
+TEST(Decode, ScoresAreThoseOfScoring) {
+  const auto model = opinionated_model(tiny_config(), 8);
+  const std::vector<DecodeInput> inputs = random_inputs(60, 9, 23);
+  const double penalty = -0.5;  // short ones, which end
+  const auto results =
+      decode(*model, inputs, {.beam = 4, .nbest = 4, .length_penalty = penalty, .never = {kBos, kPad}});
+  std::vector<SentencePair> pairs;
+  std::vector<const Hypothesis*> hypotheses;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    for (const Hypothesis& hypothesis : results[i]) {
+      if (!hypothesis.ended) continue;
+      hypotheses.push_back(&hypothesis);
+      pairs.push_back({.source = {inputs[i].source.begin() + 1, inputs[i].source.end() - 1},
+                       .target = hypothesis.tokens,
+                       .source_tag = kSourceTag,
+                       .target_tag = kTargetTag});
+    }
+  }
+  ASSERT_GT(pairs.size(), 10U);
+  const std::vector<PairScore> scores = score_pairs(*model, pairs, 60);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    EXPECT_NEAR(hypotheses[i]->log_probability, scores[i].log_probability, 1e-4);
+    EXPECT_NEAR(hypotheses[i]->score, scores[i].log_probability / std::pow(scores[i].tokens, penalty), 1e-4);
+  }
+}
+
+TEST(Decode, NeverChoosesWhatItMustNot) {
+  const auto model = opinionated_model(tiny_config(), 9);
+  const std::vector<DecodeInput> inputs = random_inputs(10, 9, 23);
+  const std::vector<int32_t> never = {kBos, kPad, kUnk, 4, 5, 7, 11, 12, 13};
+  for (const auto& result : decode(*model, inputs, {.nbest = 5, .never = never}))
+    for (const Hypothesis& hypothesis : result)
+      for (const int32_t token : hypothesis.tokens) EXPECT_EQ(std::ranges::count(never, token), 0);
+  // Nothing but </s> is left.
+  std::vector<int32_t> all;
+  for (int32_t id = 0; id < 23; ++id)
+    if (id != kEos) all.push_back(id);
+  for (const auto& result : decode(*model, inputs, {.nbest = 5, .never = all})) {
+    ASSERT_EQ(result.size(), 1U);
+    EXPECT_TRUE(result[0].tokens.empty() && result[0].ended);
+  }
+}
+
+TEST(Decode, NoInputGivesNoOutput) {
+  const auto model = opinionated_model(tiny_config(), 1);
+  EXPECT_TRUE(decode(*model, {}, {}).empty());
+}
+
+TEST(Decode, RefusesWhatCannotBe) {
+  const auto model = opinionated_model(tiny_config(), 1);
+  std::vector<DecodeInput> inputs = random_inputs(1, 4, 23);
+  const auto refused = [&](const DecodeOptions& options) {
+    return message_of<UserError>([&] { decode(*model, inputs, options); });
+  };
+  EXPECT_EQ(refused({.beam = 0}), "a beam of 0 is outside 1 to 1000");
+  EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2");
+  EXPECT_NE(refused({.length_penalty = std::nan("")}), "");
+  inputs[0].forced.resize(32, 6);
+  EXPECT_EQ(refused({}), "a prefix of 32 tokens leaves no room in the 32 positions of the model");
+  inputs[0].source.resize(33, 6);
+  EXPECT_EQ(refused({}), "a source of 33 tokens is longer than the 32 the model has positions for");
+}
+
+TEST(Decode, SaysThatTheModelIsBroken) {
+  const auto model = opinionated_model(tiny_config(), 1);
+  model->parameters()[model->catalogue().decoder_norm.weight].value.fill_(std::nan(""));
+  const std::vector<DecodeInput> inputs = random_inputs(2, 4, 23);
+  EXPECT_NE(message_of<Error>([&] { decode(*model, inputs, {}); }).find("not a number"), std::string::npos);
+}
+
+TEST(ScorePairs, TakesEmptySides) {
+  const auto model = opinionated_model(tiny_config(), 2);
+  const std::vector<SentencePair> pairs = {
+      {.source = {}, .target = {}, .source_tag = kSourceTag, .target_tag = kTargetTag},
+      {.source = {7, 8}, .target = {}, .source_tag = kSourceTag, .target_tag = kTargetTag}};
+  const std::vector<PairScore> scores = score_pairs(*model, pairs, 1);
+  ASSERT_EQ(scores.size(), 2U);
+  EXPECT_EQ(scores[0].tokens, 2);
+  EXPECT_LT(scores[1].log_probability, 0);
+  EXPECT_TRUE(score_pairs(*model, {}, 100).empty());
+}
+
+}  // namespace
+}  // namespace chorus

@@ -1,0 +1,61 @@
+#include "decode/split.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "chorus/data/utf8.h"
+
+namespace chorus {
+namespace {
+
+std::vector<std::string> parts(std::string_view text, size_t most_bytes) {
+  std::vector<std::string> texts;
+  for (const TextPart& part : split_text(text, [&](std::string_view t) { return t.size() <= most_bytes; }))
+    texts.push_back(fmt::format("{}{}", part.space ? "_" : "", part.text));
+  return texts;
+}
+
+using Parts = std::vector<std::string>;
+
+TEST(Split, LeavesShortTextAlone) {
+  EXPECT_EQ(parts("One. Two.", 9), Parts({"One. Two."}));
+  EXPECT_EQ(parts("  One. Two.  ", 9), Parts({"One. Two."}));
+  EXPECT_EQ(parts("", 9), Parts());
+  EXPECT_EQ(parts(" \t ", 9), Parts());
+}
+
+TEST(Split, CutsBetweenSentencesFirst) {
+  EXPECT_EQ(parts("A cat sat here. It was not my own cat.", 30),
+            Parts({"A cat sat here.", "_It was not my own cat."}));
+  EXPECT_EQ(parts("猫が座った。私の猫ではない。", 30), Parts({"猫が座った。", "私の猫ではない。"}));
+}
+
+TEST(Split, ThenBetweenWordsThenAnywhere) {
+  EXPECT_EQ(parts("one two three four", 10), Parts({"one two", "_three four"}));
+  EXPECT_EQ(parts("abcdefgh", 4), Parts({"abcd", "efgh"}));
+  EXPECT_EQ(parts("a bbbbbbbbbbbbbbbb", 16), Parts({"a", "_bbbbbbbbbbbbbbbb"}));
+}
+
+TEST(Split, NeverCutsACharacter) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "ü😀";
+  std::string joined;
+  for (const std::string& part : parts(text, 7)) {
+    EXPECT_TRUE(is_valid_utf8(part));
+    EXPECT_LE(part.size(), 7U);
+    joined += part;
+  }
+  EXPECT_EQ(joined, text);
+  EXPECT_EQ(parts("😀", 1), Parts({"😀"})) << "does not fit and cannot be cut";
+}
+
+TEST(Split, TakesLongText) {
+  std::string text;
+  for (int i = 0; i < 20000; ++i) text += i % 17 == 0 ? "end. " : "word ";
+  size_t words = 0;
+  for (const std::string& part : parts(text, 64)) words += std::count(part.begin(), part.end(), ' ') + 1;
+  EXPECT_EQ(words, 20000U);
+}
+
+}  // namespace
+}  // namespace chorus

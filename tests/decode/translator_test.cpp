@@ -1,0 +1,218 @@
+#include "chorus/decode/translator.h"
+
+#include <gtest/gtest.h>
+
+#include "chorus/base/text.h"
+#include "chorus/decode/scorer.h"
+
+#include "data/corpus.h"
+#include "fixtures.h"
+
+namespace chorus {
+namespace {
+
+Transformer& model() {
+  static const auto made = [] {
+    ModelConfig config = tiny_config();
+    config.vocabulary = small_vocabulary().size() + 8;  // rows that nothing uses
+    config.max_positions = 96;
+    return opinionated_model(config, 2);
+  }();
+  return *made;
+}
+
+TranslatorOptions options(int64_t nbest = 1) {
+  return {.from = "en", .to = "de", .decode = {.beam = 3, .nbest = nbest, .max_length_factor = 1}};
+}
+
+/// What translate_stream writes for a file of `text`.
+std::string translated(const std::string& text, const TranslatorOptions& translator,
+                       StreamOptions stream = {}, const std::string& prefixes = "") {
+  const TemporaryFolder folder;
+  write_text(folder / "in.txt", text);
+  write_text(folder / "prefixes.txt", prefixes);
+  LineReader reader(folder / "in.txt"), prefix_reader(folder / "prefixes.txt");
+  if (!prefixes.empty()) stream.prefixes = &prefix_reader;
+  std::string out;
+  stream.write = [&](std::string_view piece) { out += piece; };
+  translate_stream(Translator(model(), small_vocabulary(), translator), reader, stream);
+  return out;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (const std::string_view line : split(text, '\n')) lines.emplace_back(line);
+  EXPECT_EQ(lines.back(), "") << "the last line ends as well";
+  lines.pop_back();
+  return lines;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  return join(lines, "\n") + "\n";
+}
+
+TEST(Translator, GivesTheModelTagsPiecesAndPrefix) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  const Translator translator(model(), vocabulary, options(3));
+  DecodeInput input = {.source = vocabulary.encode("some words"), .forced = vocabulary.encode("abc")};
+  input.source.insert(input.source.begin(), vocabulary.tag("en"));
+  input.source.push_back(kEos);
+  input.forced.insert(input.forced.begin(), vocabulary.tag("de"));
+  const auto expected = decode(model(), {&input, 1}, translator.options().decode)[0];
+  const SourceLine line = {.text = "some words", .prefix = "abc", .where = ""};
+  const std::vector<Translation> actual = translator.translate({&line, 1})[0];
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t rank = 0; rank < actual.size(); ++rank) {
+    EXPECT_EQ(actual[rank].text, vocabulary.decode(expected[rank].tokens));
+    EXPECT_EQ(actual[rank].score, expected[rank].score);
+  }
+}
+
+TEST(TranslateStream, KeepsOrderAndBlankLines) {
+  std::vector<std::string> lines = sentences("en", 30);
+  lines[0] = lines[7] = lines[29] = "";
+  lines[8] = " \t ";
+  const std::vector<std::string> out = lines_of(translated(joined(lines), options()));
+  ASSERT_EQ(out.size(), lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (trim(lines[i]).empty()) {
+      EXPECT_EQ(out[i], "");
+    } else {
+      EXPECT_EQ(out[i] + "\n", translated(lines[i] + "\n", options())) << i;
+    }
+  }
+  EXPECT_EQ(translated("", options()), "");
+  EXPECT_EQ(translated("\n", options()), "\n");
+}
+
+TEST(TranslateStream, WindowsAndLineEndsDoNotMatter) {
+  const std::vector<std::string> lines = sentences("en", 20);
+  const std::string expected = translated(joined(lines), options());
+  EXPECT_EQ(translated(join(lines, "\r\n"), options()), expected);
+  std::vector<int64_t> progress;
+  EXPECT_EQ(translated(joined(lines), options(),
+                       {.window = 8, .progress = [&](int64_t done) { progress.push_back(done); }}),
+            expected);
+  EXPECT_EQ(progress, (std::vector<int64_t>{8, 16, 20}));
+}
+
+TEST(TranslateStream, WritesNBestListsInOrder) {
+  const std::vector<std::string> lines = {"abc", "", "some words here"};
+  const std::vector<std::string> out = lines_of(translated(joined(lines), options(3)));
+  ASSERT_EQ(out.size(), 7U);
+  EXPECT_EQ(out[3], "1 |||  ||| 0.000000");
+  for (const size_t first : {0, 4}) {
+    double before = 0;
+    for (size_t i = first; i < first + 3; ++i) {
+      EXPECT_TRUE(out[i].starts_with(first == 0 ? "0 ||| " : "2 ||| ")) << out[i];
+      const double score = std::stod(out[i].substr(out[i].rfind("||| ") + 4));
+      EXPECT_LE(score, before);
+      before = score;
+    }
+  }
+}
+
+TEST(TranslateStream, WritesScores) {
+  const std::string plain = translated("some words\n\n", options());
+  const std::vector<std::string> out = lines_of(translated("some words\n\n", options(), {.scores = true}));
+  EXPECT_EQ(out[0].substr(0, out[0].find('\t')) + "\n\n", plain);
+  EXPECT_LT(std::stod(out[0].substr(out[0].find('\t') + 1)), 0);
+  EXPECT_EQ(out[1], "\t0.000000");
+}
+
+TEST(TranslateStream, BeginsWithThePrefixes) {
+  const std::string text = "some words\nmore\n";
+  for (const std::string& line : lines_of(translated(text, options(), {.prefix = "abc de"})))
+    EXPECT_TRUE(line.starts_with("abc de")) << line;
+  const std::vector<std::string> out = lines_of(translated(text, options(), {}, "\nxyz\n"));
+  EXPECT_EQ(out[0] + "\n", translated("some words\n", options()));
+  EXPECT_TRUE(out[1].starts_with("xyz"));
+  EXPECT_NE(message_of<UserError>([&] { translated(text, options(), {}, "xyz\n"); }).find("fewer"),
+            std::string::npos);
+  EXPECT_NE(message_of<UserError>([&] { translated(text, options(), {}, "a\nb\nc\n"); }).find("more lines"),
+            std::string::npos);
+}
+
+TEST(TranslateStream, NamesTheLineItRefuses) {
+  const std::string invalid = message_of<UserError>([] { translated("fine\nnot \xFF fine\n", options()); });
+  EXPECT_NE(invalid.find("in.txt:2: byte 5 (0xff) is not UTF-8"), std::string::npos) << invalid;
+  const std::string line = join(sentences("en", 20), ". ");
+  const std::string too_long = message_of<UserError>([&] { translated("fine\n\n" + line, options()); });
+  EXPECT_NE(too_long.find("in.txt:3: "), std::string::npos) << too_long;
+  EXPECT_NE(too_long.find("more than the 96 allowed"), std::string::npos) << too_long;
+  const std::string huge = message_of<UserError>([] { translated(std::string(100'000, 'x'), options()); });
+  EXPECT_NE(huge.find("in.txt:1: a line of more than 64 KiB"), std::string::npos) << huge;
+}
+
+TEST(TranslateStream, SplitsLongLinesWhenAsked) {
+  TranslatorOptions split_lines = options(2);
+  split_lines.long_lines = LongLines::split;
+  split_lines.max_source = 16;
+  const std::vector<std::string> text = sentences("en", 6);
+  const std::vector<std::string> out =
+      lines_of(translated("short\n" + join(text, ". ") + "\nshort\n", split_lines));
+  ASSERT_EQ(out.size(), 6U);
+  EXPECT_EQ(out[0], "0" + out[4].substr(1));
+  TranslatorOptions one = options();
+  one.long_lines = LongLines::split;
+  one.max_source = 16;
+  EXPECT_EQ(lines_of(translated(join(text, ". ") + "\n", one)).size(), 1U);
+}
+
+TEST(Translator, RefusesUnknownLanguagesAndLengths) {
+  const auto refused = [](const TranslatorOptions& wrong) {
+    return message_of<UserError>([&] { Translator(model(), small_vocabulary(), wrong); });
+  };
+  EXPECT_NE(refused({.from = "english", .to = "de"}).find("'english'"), std::string::npos);
+  EXPECT_NE(refused({.from = "en", .to = "dee"}).find("did you mean 'de'"), std::string::npos);
+  EXPECT_NE(refused({.from = "en", .to = "de", .max_source = 97}).find("97"), std::string::npos);
+  EXPECT_NE(refused({.from = "en", .to = "de", .max_source = 2}).find("outside"), std::string::npos);
+}
+
+TEST(NeverChosen, ListsWhatIsNoText) {
+  const Vocabulary& vocabulary = small_vocabulary();
+  EXPECT_EQ(never_chosen(vocabulary, 602), (std::vector<int32_t>{kBos, kPad, kUnk, 4, 5, 6, 600, 601}));
+}
+
+std::string scored(const std::string& source, const std::string& target, ScoreOptions score = {}) {
+  const TemporaryFolder folder;
+  write_text(folder / "source.txt", source);
+  write_text(folder / "target.txt", target);
+  LineReader source_reader(folder / "source.txt"), target_reader(folder / "target.txt");
+  std::string out;
+  score.from = "en";
+  score.to = "de";
+  score.write = [&](std::string_view piece) { out += piece; };
+  score_stream(model(), small_vocabulary(), source_reader, target_reader, score);
+  return out;
+}
+
+TEST(ScoreStream, GivesALineAPairWhateverTheWindow) {
+  const std::string source = joined(sentences("en", 25)), target = joined(sentences("de", 25));
+  const std::vector<std::string> out = lines_of(scored(source, target));
+  ASSERT_EQ(out.size(), 25U);
+  for (const std::string& line : out) EXPECT_LT(std::stod(line), 0);
+  const std::vector<std::string> small = lines_of(scored(source, target, {.batch_tokens = 50, .window = 4}));
+  const std::vector<std::string> normalised = lines_of(scored(source, target, {.length_penalty = 1}));
+  const std::vector<std::string> texts = sentences("de", 25);
+  for (size_t i = 0; i < out.size(); ++i) {
+    EXPECT_NEAR(std::stod(small[i]), std::stod(out[i]), 1e-3);
+    const auto tokens = static_cast<double>(small_vocabulary().encode(texts[i]).size() + 2);
+    EXPECT_NEAR(std::stod(normalised[i]), std::stod(out[i]) / tokens, 1e-3);
+  }
+  EXPECT_EQ(scored("", ""), "");
+}
+
+TEST(ScoreStream, NamesWhatItRefuses) {
+  const auto refused = [](const std::string& source, const std::string& target) {
+    return message_of<UserError>([&] { scored(source, target); });
+  };
+  EXPECT_NE(refused("a\nb\n", "a\n").find("target.txt has 1 lines, fewer than"), std::string::npos);
+  EXPECT_NE(refused("a\n", "a\nb\n").find("source.txt has 1 lines, fewer than"), std::string::npos);
+  EXPECT_NE(refused("a\n", "\xC0\n").find("target.txt:1: byte 1"), std::string::npos);
+  EXPECT_NE(refused("a\n" + join(sentences("en", 20), " ") + "\n", "a\nb\n").find("source.txt:2: "),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace chorus
