@@ -1,0 +1,55 @@
+// What a model makes of aligned text it has not seen: every direction translated and scored, against copying
+// the source, with samples, and which experts serve which language.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "chorus/data/config.h"
+#include "chorus/data/vocabulary.h"
+#include "chorus/decode/beam.h"
+#include "chorus/model/transformer.h"
+
+namespace chorus {
+
+struct AssessOptions {
+  DecodeOptions decode;
+  int64_t sentences = 0;         // of each direction, the first ones; 0: all
+  int64_t samples = 0;           // translations kept for display, over all directions
+  bool load = false;             // also count which experts the text is routed to
+  std::string tokenize = "13a";  // of BLEU
+  std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
+};
+
+struct DirectionScore {
+  std::string name;  // "en-de"
+  int64_t sentences = 0;
+  double bleu = 0, chrf = 0;            // of the translations, 0 to 100
+  double copy_bleu = 0, copy_chrf = 0;  // of the source taken as its own translation
+};
+
+struct Sample {
+  std::string direction, source, reference, translation;
+};
+
+struct Assessment {
+  std::vector<DirectionScore> directions;
+  std::vector<Sample> samples;
+  std::vector<std::string> languages;  // rows of MoeStatistics::by_group
+  std::vector<MoeStatistics> load;     // of each sparse layer, encoder first
+};
+
+/// Rows whose two cells are usable, in order. UserError as ParallelReader and expand_directions, and when a
+/// direction has no usable row.
+Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
+                  const AssessOptions& options);
+
+/// For people: a table of scores, the samples, and the share of each language's tokens that each expert gets.
+std::string to_text(const Assessment& assessment);
+nlohmann::json to_json(const Assessment& assessment);
+
+}  // namespace chorus

@@ -1,0 +1,60 @@
+// The run file: everything that decides a training run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "chorus/base/options.h"
+#include "chorus/data/config.h"
+#include "chorus/model/config.h"
+#include "chorus/optim/config.h"
+
+namespace chorus {
+
+enum class Device { cpu, cuda };
+enum class Precision { fp32, bf16 };
+
+struct TrainConfig {
+  Duration duration = {.count = 100'000, .unit = Duration::Unit::updates};
+  double time_limit = 0;  // minutes of training in all, over every start of the run; 0: none
+  double label_smoothing = 0.1;
+  bool recompute = false;           // activation checkpointing
+  int64_t skip_limit = 10;          // updates in a row that may be skipped for a gradient that is not finite
+  int64_t log_every = 20;           // updates
+  int64_t checkpoint_every = 1000;  // updates; 0: only at the end
+  int64_t keep = 2;                 // checkpoints, besides the best
+};
+
+enum class Criterion { loss, bleu, chrf };
+
+struct ValidationConfig {
+  int64_t every = 1000;  // updates; 0: only at the end
+  int64_t decode = 0;    // sentences of each direction that are translated and scored; 0: none
+  int64_t beam = 1;
+  Criterion criterion = Criterion::loss;  // what "best" means: the mean over directions
+  int64_t patience = 0;  // validations without a better one after which the run stops; 0: never
+};
+
+struct RunConfig {
+  int64_t seed = 1;
+  Device device = Device::cpu;
+  Precision precision = Precision::fp32;
+  int64_t threads = 0;  // 0: as many as cores
+  DataConfig data;
+  VocabularyConfig vocabulary;
+  ModelConfig model;
+  OptimConfig optim;
+  TrainConfig train;
+  ValidationConfig validation;
+};
+
+void describe(Schema& schema, RunConfig& config);
+
+/// UserError where settings contradict each other.
+void check(const RunConfig& config);
+
+/// Whether two starts of one run may differ in this option: how long it runs, what it reports and keeps,
+/// where it computes; not what it computes.
+bool may_change(const std::string& option);
+
+}  // namespace chorus

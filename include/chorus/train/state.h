@@ -1,0 +1,36 @@
+// Where a run stands, apart from tensors: what a checkpoint's state.json carries.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "chorus/data/batch.h"
+#include "chorus/optim/config.h"
+
+namespace chorus {
+
+struct TrainState {
+  int64_t updates = 0;            // global batches consumed, skipped ones included
+  int64_t optimizer_updates = 0;  // of these, applied
+  int64_t target_tokens = 0;
+  int64_t sentences = 0;  // pairs served
+  DataPosition position;  // of the next global batch
+  int64_t skipped_in_a_row = 0;
+  double seconds = 0;             // of training, over all starts of the run
+  std::optional<double> best;     // criterion of the best validation
+  int64_t stale_validations = 0;  // since then
+  std::string data_hash;          // what the positions refer to
+  std::string vocabulary_hash;
+
+  [[nodiscard]] double epochs(int64_t sentences_per_epoch) const {
+    return static_cast<double>(sentences) / static_cast<double>(sentences_per_epoch);
+  }
+};
+
+nlohmann::json to_json(const TrainState& state);
+/// UserError naming `where` and the field that is missing or wrong.
+TrainState train_state_from_json(const nlohmann::json& json, const std::string& where);
+
+}  // namespace chorus

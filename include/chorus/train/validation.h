@@ -1,0 +1,45 @@
+// What a model is worth on text it was not trained on: loss, translations scored, and which experts serve
+// which language.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "chorus/data/dataset.h"
+#include "chorus/model/transformer.h"
+#include "chorus/train/assessment.h"
+#include "chorus/train/config.h"
+
+namespace chorus {
+
+struct DirectionResult {
+  std::string name;  // "en-de"
+  int64_t sentences = 0;
+  int64_t tokens = 0;  // target tokens
+  double nll = 0;      // sum, in nats
+  int64_t correct = 0;
+  std::optional<double> bleu,
+      chrf;  // of the first validation.decode sentences, against the detokenised reference
+  [[nodiscard]] double loss() const { return nll / static_cast<double>(tokens); }  // a token
+};
+
+struct ValidationResult {
+  std::vector<DirectionResult> directions;
+  std::vector<MoeStatistics> load;  // of each sparse layer, encoder first, by language
+  /// Takes over BLEU and chrF of each direction.
+  void add_scores(const Assessment& assessment);
+  /// Mean over directions.
+  [[nodiscard]] double criterion(Criterion criterion) const;
+  /// For people: the means, and the best and the worst direction.
+  [[nodiscard]] std::vector<std::string> lines() const;
+};
+
+nlohmann::json to_json(const ValidationResult& result);
+
+/// Every sentence of `data` once, teacher-forced. Deterministic. bleu and chrf are left out.
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens);
+
+}  // namespace chorus

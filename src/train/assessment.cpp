@@ -1,0 +1,223 @@
+#include "chorus/train/assessment.h"
+
+#include <map>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/data/batches.h"
+#include "chorus/data/parallel_text.h"
+#include "chorus/decode/translator.h"
+#include "chorus/metrics/bleu.h"
+#include "chorus/metrics/chrf.h"
+
+namespace chorus {
+
+namespace {
+
+/// The usable pairs of one direction.
+struct Pairs {
+  std::string name;
+  std::string from, to;
+  std::vector<std::string> sources, references;
+};
+
+/// Adds up to `limit` pairs of each direction of a source to `directions`, which keeps the order of first
+/// mention.
+void read_pairs(const SourceConfig& source, const std::string& where, int64_t limit,
+                std::vector<Pairs>& directions) {
+  const auto selected = expand_directions(source, where);
+  std::vector<size_t> at;
+  for (const auto& [from, to] : selected) {
+    const std::string name = source.languages[from] + "-" + source.languages[to];
+    const auto found =
+        std::find_if(directions.begin(), directions.end(), [&](const Pairs& p) { return p.name == name; });
+    at.push_back(static_cast<size_t>(found - directions.begin()));
+    if (found == directions.end())
+      directions.push_back({name, source.languages[from], source.languages[to], {}, {}});
+  }
+  ParallelReader reader(text_source(source));
+  while (reader.next()) {
+    for (size_t i = 0; i < selected.size(); ++i) {
+      const Cell& from = reader.cells()[selected[i].first];
+      const Cell& to = reader.cells()[selected[i].second];
+      Pairs& pairs = directions[at[i]];
+      const bool wanted = limit == 0 || static_cast<int64_t>(pairs.sources.size()) < limit;
+      if (wanted && from.status == CellStatus::ok && to.status == CellStatus::ok) {
+        pairs.sources.emplace_back(from.text);
+        pairs.references.emplace_back(to.text);
+      }
+    }
+  }
+}
+
+std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary, const Pairs& pairs,
+                                   const AssessOptions& options) {
+  const Translator translator(
+      model, vocabulary,
+      {.from = pairs.from, .to = pairs.to, .decode = options.decode, .long_lines = LongLines::split});
+  std::vector<SourceLine> lines;
+  for (size_t i = 0; i < pairs.sources.size(); ++i) {
+    lines.push_back(
+        {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
+  }
+  std::vector<std::string> translations;
+  for (const std::vector<Translation>& nbest : translator.translate(lines)) {
+    translations.push_back(nbest.front().text);
+  }
+  return translations;
+}
+
+DirectionScore score(const Pairs& pairs, const std::vector<std::string>& translations,
+                     const BleuOptions& bleu_options) {
+  return {.name = pairs.name,
+          .sentences = static_cast<int64_t>(pairs.sources.size()),
+          .bleu = bleu(translations, pairs.references, bleu_options).score,
+          .chrf = chrf(translations, pairs.references).score,
+          .copy_bleu = bleu(pairs.sources, pairs.references, bleu_options).score,
+          .copy_chrf = chrf(pairs.sources, pairs.references).score};
+}
+
+/// Runs the pairs through the model, teacher-forced, to see where they are routed. Pairs beyond its positions
+/// are left out.
+void count_load(Transformer& model, const Vocabulary& vocabulary, const Pairs& pairs,
+                std::vector<MoeStatistics>& load) {
+  const std::vector<std::pair<int32_t, int32_t>> languages = {
+      {vocabulary.language(pairs.from), vocabulary.language(pairs.to)}};
+  const auto longest = static_cast<size_t>(model.config().max_positions) - 2;
+  std::vector<SentencePair> batch;
+  const auto flush = [&] {
+    if (batch.empty()) return;
+    model.evaluate(model.to_batch(make_batch(batch), languages),
+                   {.statistics = &load, .group_count = static_cast<int64_t>(vocabulary.languages().size())});
+    batch.clear();
+  };
+  constexpr size_t kRows = 64;
+  for (size_t i = 0; i < pairs.sources.size(); ++i) {
+    SentencePair pair = {.source = vocabulary.encode(pairs.sources[i]),
+                         .target = vocabulary.encode(pairs.references[i]),
+                         .source_tag = vocabulary.tag(pairs.from),
+                         .target_tag = vocabulary.tag(pairs.to)};
+    if (std::max(pair.source.size(), pair.target.size()) <= longest) batch.push_back(std::move(pair));
+    if (batch.size() == kRows) flush();
+  }
+  flush();
+}
+
+}  // namespace
+
+Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
+                  const AssessOptions& options) {
+  const BleuOptions bleu_options = {.tokenizer = Tokenizer(options.tokenize)};
+  std::vector<Pairs> directions;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string where = source_label(sources[i], "text", i);
+    check_source(sources[i], where);
+    read_pairs(sources[i], where, options.sentences, directions);
+  }
+  int64_t total = 0, done = 0;
+  for (const Pairs& pairs : directions) {
+    if (pairs.sources.empty())
+      throw UserError("direction {} has no line with text on both sides", pairs.name);
+    total += static_cast<int64_t>(pairs.sources.size());
+  }
+  Assessment result = {.languages = vocabulary.languages()};
+  result.load.resize(options.load ? static_cast<size_t>(model.catalogue().sparse_layers()) : 0);
+  const auto count = static_cast<int64_t>(directions.size());
+  for (int64_t d = 0; d < count; ++d) {
+    const Pairs& pairs = directions[d];
+    const std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
+    result.directions.push_back(score(pairs, translations, bleu_options));
+    if (options.load) count_load(model, vocabulary, pairs, result.load);
+    // As many samples from each direction as come to it, from different rows.
+    for (int64_t s = options.samples * d / count; s < options.samples * (d + 1) / count; ++s) {
+      const size_t row = static_cast<size_t>(s) * 7919 % pairs.sources.size();
+      result.samples.push_back({pairs.name, pairs.sources[row], pairs.references[row], translations[row]});
+    }
+    done += static_cast<int64_t>(pairs.sources.size());
+    if (options.progress) options.progress(done, total);
+  }
+  return result;
+}
+
+namespace {
+
+std::string load_table(const MoeStatistics& layer, const std::vector<std::string>& languages) {
+  const size_t experts = layer.assigned.size();
+  std::string text = fmt::format("{:>14}", "expert");
+  for (size_t e = 0; e < experts; ++e) {
+    text += fmt::format("{:>5}", e);
+  }
+  text += '\n';
+  for (size_t g = 0; g < languages.size(); ++g) {
+    int64_t sum = 0;
+    for (size_t e = 0; e < experts; ++e) sum += layer.by_group[g * experts + e];
+    if (sum == 0) continue;
+    text += fmt::format("{:>14}", languages[g]);
+    for (size_t e = 0; e < experts; ++e) {
+      const auto share = static_cast<double>(layer.by_group[g * experts + e]) / static_cast<double>(sum);
+      text += fmt::format("{:>4.0f}%", 100 * share);
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string to_text(const Assessment& a) {
+  std::string text = fmt::format("{:<16}{:>7}{:>8}{:>8}{:>13}{:>11}\n", "direction", "lines", "BLEU", "chrF",
+                                 "copied: BLEU", "chrF");
+  DirectionScore mean = {.name = "mean"};
+  const auto row = [&](const DirectionScore& d) {
+    text += fmt::format("{:<16}{:>7}{:>8.2f}{:>8.2f}{:>13.2f}{:>11.2f}\n", d.name, d.sentences, d.bleu,
+                        d.chrf, d.copy_bleu, d.copy_chrf);
+  };
+  const auto share = 1 / static_cast<double>(a.directions.size());
+  for (const DirectionScore& d : a.directions) {
+    row(d);
+    mean.sentences += d.sentences;
+    mean.bleu += share * d.bleu;
+    mean.chrf += share * d.chrf;
+    mean.copy_bleu += share * d.copy_bleu;
+    mean.copy_chrf += share * d.copy_chrf;
+  }
+  if (a.directions.size() > 1) row(mean);
+  for (const Sample& s : a.samples) {
+    text += fmt::format("\n{:<10} {}\n{:<10} {}\n{:<10} {}\n", s.direction, s.source, "reference",
+                        s.reference, "chorus", s.translation);
+  }
+  for (size_t layer = 0; layer < a.load.size(); ++layer) {
+    text += fmt::format("\nshare of each language's tokens sent to each expert, MoE layer {} of {}\n{}",
+                        layer + 1, a.load.size(), load_table(a.load[layer], a.languages));
+  }
+  return text;
+}
+
+nlohmann::json to_json(const Assessment& a) {
+  nlohmann::json json = {{"languages", a.languages},
+                         {"directions", nlohmann::json::array()},
+                         {"samples", nlohmann::json::array()},
+                         {"load", nlohmann::json::array()}};
+  for (const DirectionScore& d : a.directions) {
+    json["directions"].push_back({{"name", d.name},
+                                  {"sentences", d.sentences},
+                                  {"bleu", d.bleu},
+                                  {"chrf", d.chrf},
+                                  {"copy_bleu", d.copy_bleu},
+                                  {"copy_chrf", d.copy_chrf}});
+  }
+  for (const Sample& s : a.samples) {
+    json["samples"].push_back({{"direction", s.direction},
+                               {"source", s.source},
+                               {"reference", s.reference},
+                               {"translation", s.translation}});
+  }
+  for (const MoeStatistics& layer : a.load) {
+    json["load"].push_back({{"assigned", layer.assigned}, {"by_language", layer.by_group}});
+  }
+  return json;
+}
+
+}  // namespace chorus

@@ -1,0 +1,91 @@
+#include "chorus/train/config.h"
+
+#include <array>
+#include <string_view>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+
+void describe(Schema& s, RunConfig& c) {
+  s.add("seed", c.seed, {.help = "all random choices follow from it", .min = 0});
+  s.add("device", c.device, {{"cpu", Device::cpu}, {"cuda", Device::cuda}},
+        {.help = "where the model computes"});
+  s.add("precision", c.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}},
+        {.help = "type of weights and activations in computation; masters, moments and the router are fp32"});
+  s.add("threads", c.threads, {.help = "CPU threads; 0: as many as cores", .min = 0, .max = 4096});
+  describe(s, c.data);
+  describe(s, c.vocabulary);
+  describe(s, c.model);
+  describe(s, c.optim);
+
+  TrainConfig& t = c.train;
+  s.section("train", "the training loop");
+  s.add("duration", t.duration,
+        {.help = "when the run is done: \"20000u\" updates, \"5e\" epochs or \"50Mt\" target tokens"});
+  s.add("time_limit", t.time_limit,
+        {.help = "the run is also done after so long, over all its starts; 0: no limit",
+         .unit = "minutes",
+         .min = 0});
+  s.add("label_smoothing", t.label_smoothing,
+        {.help = "share of the target spread over the vocabulary", .min = 0, .max = 0.9});
+  s.add("recompute", t.recompute,
+        {.help = "keep only the blocks' inputs for backward and compute the rest again"});
+  s.add("skip_limit", t.skip_limit,
+        {.help = "updates in a row that may be skipped because their gradient is not finite",
+         .unit = "updates",
+         .min = 0});
+  s.add("log_every", t.log_every, {.help = "how often metrics are written", .unit = "updates", .min = 1});
+  s.add("checkpoint_every", t.checkpoint_every, {.help = "0: only at the end", .unit = "updates", .min = 0});
+  s.add("keep", t.keep, {.help = "checkpoints kept, besides the best", .min = 1});
+
+  ValidationConfig& v = c.validation;
+  s.section("validation", "what is measured on data.valid");
+  s.add("every", v.every, {.help = "0: only at the end", .unit = "updates", .min = 0});
+  s.add("decode", v.decode,
+        {.help = "sentences of each direction that are translated for BLEU and chrF; 0: none",
+         .unit = "sentences",
+         .min = 0});
+  s.add("beam", v.beam, {.help = "beam of these translations", .min = 1, .max = 64});
+  s.add("criterion", v.criterion,
+        {{"loss", Criterion::loss}, {"bleu", Criterion::bleu}, {"chrf", Criterion::chrf}},
+        {.help = "what the best model is best in, as a mean over directions"});
+  s.add("patience", v.patience,
+        {.help = "stop after so many validations without a better one; 0: never",
+         .unit = "validations",
+         .min = 0});
+}
+
+void check(const RunConfig& c) {
+  check(c.model);
+  if (c.data.train.empty())
+    throw UserError("the run file names no training text: add a [[data.train]] table");
+  for (const auto* list : {&c.data.train, &c.data.valid}) {
+    for (size_t i = 0; i < list->size(); ++i) {
+      check_source((*list)[i], source_label((*list)[i], list == &c.data.train ? "train" : "valid", i));
+    }
+  }
+  if (c.data.max_length > c.model.max_positions) {
+    throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
+                    c.model.max_positions);
+  }
+  if (c.train.duration.count == 0) throw UserError("train.duration must be more than zero");
+  if (c.validation.criterion != Criterion::loss && c.validation.decode == 0) {
+    throw UserError(
+        "validation.criterion needs translations: set validation.decode to a number of sentences");
+  }
+  if (c.validation.patience > 0 && c.data.valid.empty()) {
+    throw UserError("validation.patience needs validation text: add a [[data.valid]] table");
+  }
+}
+
+bool may_change(const std::string& option) {
+  constexpr std::array<std::string_view, 10> kFree = {"device",          "threads",
+                                                      "train.duration",  "train.time_limit",
+                                                      "train.recompute", "train.skip_limit",
+                                                      "train.log_every", "train.checkpoint_every",
+                                                      "train.keep",      "validation.patience"};
+  return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
+}
+
+}  // namespace chorus

@@ -1,0 +1,83 @@
+#include "train/metrics.h"
+
+namespace chorus {
+
+namespace {
+
+std::filesystem::path trimmed(const std::filesystem::path& path, int64_t update) {
+  drop_records_after(path, update);
+  return path;
+}
+
+/// The numbers of a record, lists left out, as ("prefix/a/b", number).
+void collect(const nlohmann::json& value, const std::string& name,
+             std::vector<std::pair<std::string, double>>& scalars) {
+  if (value.is_number()) {
+    scalars.emplace_back(name, value.get<double>());
+  } else if (value.is_object()) {
+    for (const auto& [key, member] : value.items()) {
+      collect(member, name + "/" + key, scalars);
+    }
+  }
+}
+
+}  // namespace
+
+void TrainWindow::add(const LossSums& update, int64_t update_source_tokens, bool applied,
+                      double update_seconds) {
+  sums.add(update);
+  source_tokens += update_source_tokens;
+  skipped += applied ? 0 : 1;
+  seconds += update_seconds;
+}
+
+double TrainWindow::tokens_per_second() const {
+  return seconds > 0 ? static_cast<double>(sums.tokens) / seconds : 0;
+}
+
+nlohmann::json TrainWindow::record() const {
+  const auto tokens = static_cast<double>(sums.tokens);
+  return {{"loss", sums.loss / tokens},
+          {"nll", sums.nll / tokens},
+          {"accuracy", static_cast<double>(sums.correct) / tokens},
+          {"tokens_per_second", tokens_per_second()},
+          {"source_tokens_per_second", static_cast<double>(source_tokens) / seconds},
+          {"skipped", skipped}};
+}
+
+double drop_rate(const std::vector<MoeStatistics>& layers) {
+  int64_t dropped = 0, choices = 0;
+  for (const MoeStatistics& layer : layers) {
+    dropped += layer.dropped;
+    choices += layer.choices;
+  }
+  return choices > 0 ? static_cast<double>(dropped) / static_cast<double>(choices) : 0;
+}
+
+nlohmann::json load_record(const MoeStatistics& layer) {
+  const auto choices = static_cast<double>(std::max<int64_t>(layer.choices, 1));
+  const auto tokens = static_cast<double>(std::max<int64_t>(layer.tokens, 1));
+  const auto calls = static_cast<double>(std::max<int64_t>(layer.micro_batches, 1));
+  const auto experts = static_cast<double>(layer.assigned.size());
+  const int64_t most =
+      layer.assigned.empty() ? 0 : *std::max_element(layer.assigned.begin(), layer.assigned.end());
+  return {{"dropped", static_cast<double>(layer.dropped) / choices},
+          {"entropy", layer.entropy / tokens},
+          {"balance_loss", layer.balance_loss / calls},
+          {"z_loss", layer.z_loss / calls},
+          {"max_over_mean", static_cast<double>(most) * experts / choices},
+          {"unused_experts", std::count(layer.assigned.begin(), layer.assigned.end(), 0)}};
+}
+
+Metrics::Metrics(const std::filesystem::path& run, int64_t update)
+    : jsonl_(trimmed(run / "metrics.jsonl", update)), tensorboard_(run / "tensorboard", update + 1) {}
+
+void Metrics::write(const std::string& kind, nlohmann::json record) {
+  std::vector<std::pair<std::string, double>> scalars;
+  collect(record, kind, scalars);
+  tensorboard_.write(record.at("update").get<int64_t>(), scalars);
+  record["kind"] = kind;
+  jsonl_.write(record);
+}
+
+}  // namespace chorus

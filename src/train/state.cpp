@@ -1,0 +1,52 @@
+#include "chorus/train/state.h"
+
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+
+nlohmann::json to_json(const TrainState& s) {
+  nlohmann::json json = {{"updates", s.updates},
+                         {"optimizer_updates", s.optimizer_updates},
+                         {"target_tokens", s.target_tokens},
+                         {"sentences", s.sentences},
+                         {"epoch", s.position.epoch},
+                         {"pool", s.position.pool},
+                         {"batch", s.position.batch},
+                         {"skipped_in_a_row", s.skipped_in_a_row},
+                         {"seconds", s.seconds},
+                         {"best", nullptr},
+                         {"stale_validations", s.stale_validations},
+                         {"data_hash", s.data_hash},
+                         {"vocabulary_hash", s.vocabulary_hash}};
+  if (s.best) json["best"] = *s.best;
+  return json;
+}
+
+TrainState train_state_from_json(const nlohmann::json& json, const std::string& where) {
+  try {
+    TrainState s;
+    const auto count = [&](const char* key) {
+      const auto value = json.at(key).get<int64_t>();
+      if (value < 0) throw UserError("{}: {} is negative", where, key);
+      return value;
+    };
+    s.updates = count("updates");
+    s.optimizer_updates = count("optimizer_updates");
+    s.target_tokens = count("target_tokens");
+    s.sentences = count("sentences");
+    s.position = {.epoch = count("epoch"), .pool = count("pool"), .batch = count("batch")};
+    s.skipped_in_a_row = count("skipped_in_a_row");
+    s.seconds = json.at("seconds").get<double>();
+    if (!json.at("best").is_null()) s.best = json.at("best").get<double>();
+    s.stale_validations = count("stale_validations");
+    s.data_hash = json.at("data_hash").get<std::string>();
+    s.vocabulary_hash = json.at("vocabulary_hash").get<std::string>();
+    return s;
+  } catch (const nlohmann::json::exception& e) {
+    throw UserError("{}: not the state of a training run: {}", where, e.what());
+  }
+}
+
+}  // namespace chorus

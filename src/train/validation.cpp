@@ -1,0 +1,106 @@
+#include "chorus/train/validation.h"
+
+#include <nlohmann/json.hpp>
+
+#include "chorus/data/batches.h"
+
+#include "train/metrics.h"
+
+namespace chorus {
+
+namespace {
+
+DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int32_t direction,
+                                   int64_t batch_tokens,
+                                   const std::vector<std::pair<int32_t, int32_t>>& languages,
+                                   std::vector<MoeStatistics>& load) {
+  DirectionResult result = {.name = data.directions()[direction].name};
+  for (const MicroBatch& micro_batch : sequential_batches(data, direction, batch_tokens)) {
+    const LossSums sums =
+        model.evaluate(model.to_batch(micro_batch, languages),
+                       {.statistics = &load, .group_count = static_cast<int64_t>(data.languages().size())});
+    result.sentences += micro_batch.rows;
+    result.tokens += sums.tokens;
+    result.nll += sums.nll;
+    result.correct += sums.correct;
+  }
+  return result;
+}
+
+}  // namespace
+
+void ValidationResult::add_scores(const Assessment& assessment) {
+  for (const DirectionScore& score : assessment.directions) {
+    for (DirectionResult& direction : directions) {
+      if (direction.name == score.name) {
+        direction.bleu = score.bleu;
+        direction.chrf = score.chrf;
+      }
+    }
+  }
+}
+
+double ValidationResult::criterion(Criterion criterion) const {
+  double sum = 0;
+  for (const DirectionResult& direction : directions) {
+    sum += criterion == Criterion::loss   ? direction.loss()
+           : criterion == Criterion::bleu ? *direction.bleu
+                                          : *direction.chrf;
+  }
+  return sum / static_cast<double>(directions.size());
+}
+
+std::vector<std::string> ValidationResult::lines() const {
+  const auto by_loss = [](const DirectionResult& a, const DirectionResult& b) { return a.loss() < b.loss(); };
+  const auto [best, worst] = std::minmax_element(directions.begin(), directions.end(), by_loss);
+  const double loss = criterion(Criterion::loss);
+  std::string line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
+  if (directions.front().bleu) {
+    line += fmt::format("  BLEU {:.2f}  chrF {:.2f}", criterion(Criterion::bleu), criterion(Criterion::chrf));
+  }
+  if (directions.size() > 1) {
+    line += fmt::format("  ({} directions: {} {:.3f} to {} {:.3f})", directions.size(), best->name,
+                        best->loss(), worst->name, worst->loss());
+  }
+  return {line};
+}
+
+nlohmann::json to_json(const ValidationResult& result) {
+  nlohmann::json json = {{"loss", result.criterion(Criterion::loss)}, {"dropped", drop_rate(result.load)}};
+  for (const DirectionResult& d : result.directions) {
+    nlohmann::json& entry = json["directions"][d.name];
+    entry = {{"loss", d.loss()},
+             {"accuracy", static_cast<double>(d.correct) / static_cast<double>(d.tokens)},
+             {"sentences", d.sentences},
+             {"tokens", d.tokens}};
+    if (d.bleu) entry["bleu"] = *d.bleu;
+    if (d.chrf) entry["chrf"] = *d.chrf;
+  }
+  for (const MoeStatistics& layer : result.load) {
+    nlohmann::json entry = load_record(layer);
+    entry["assigned"] = layer.assigned;
+    entry["by_language"] = layer.by_group;
+    json["layers"].push_back(std::move(entry));
+  }
+  if (result.directions.front().bleu) {
+    json["bleu"] = result.criterion(Criterion::bleu);
+    json["chrf"] = result.criterion(Criterion::chrf);
+  }
+  return json;
+}
+
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens) {
+  std::vector<std::pair<int32_t, int32_t>> languages;
+  for (const Direction& direction : data.directions()) {
+    languages.emplace_back(direction.source, direction.target);
+  }
+  ValidationResult result;
+  result.load.resize(static_cast<size_t>(model.catalogue().sparse_layers()));
+  for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
+    result.directions.push_back(
+        evaluate_direction(model, data, direction, batch_tokens, languages, result.load));
+  }
+  return result;
+}
+
+}  // namespace chorus

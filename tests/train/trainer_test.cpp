@@ -1,0 +1,250 @@
+#include "chorus/train/trainer.h"
+
+#include <fstream>
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "chorus/base/checkpoint.h"
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/log.h"
+#include "chorus/base/random.h"
+#include "chorus/base/safetensors.h"
+
+#include "temporary_folder.h"
+
+namespace chorus {
+namespace {
+
+/// A toy parallel corpus, and a run over it of `updates` small updates.
+RunConfig toy_run(const std::filesystem::path& folder, int64_t updates) {
+  const std::vector<std::string> words = {"alpha", "beta", "gamma", "delta", "epsilon",
+                                          "zeta",  "eta",  "theta", "iota",  "kappa"};
+  for (const char* list : {"train", "valid"}) {
+    std::ofstream xx(folder / (std::string(list) + ".xx")), yy(folder / (std::string(list) + ".yy"));
+    const int lines = std::string(list) == "train" ? 300 : 20;
+    for (int i = 0; i < lines; ++i) {
+      const size_t a = static_cast<size_t>(i) % 10, b = static_cast<size_t>(i / 10) % 10,
+                   c = static_cast<size_t>(i * 7) % 10;
+      xx << words[a] << ' ' << words[b] << ' ' << words[c] << '\n';
+      yy << words[c] << ' ' << words[b] << ' ' << words[a] << (i % 3 == 0 ? " omega" : "") << '\n';
+    }
+  }
+  RunConfig c;
+  c.data.train = {{.files = (folder / "train.{lang}").string(), .languages = {"xx", "yy"}}};
+  c.data.valid = {{.files = (folder / "valid.{lang}").string(), .languages = {"xx", "yy"}}};
+  c.data.batch_tokens = 128;
+  c.data.micro_batches = 2;
+  c.data.max_length = 24;
+  c.data.pool_batches = 4;
+  c.vocabulary.size = 290;
+  c.vocabulary.model = (folder / "vocabulary.model").string();
+  c.model.d_model = 16;
+  c.model.encoder_layers = 2;
+  c.model.decoder_layers = 2;
+  c.model.attention_heads = 2;
+  c.model.ffn_dim = 24;
+  c.model.max_positions = 32;
+  c.model.moe.experts = 4;
+  c.model.moe.top_k = 2;
+  c.optim.learning_rate = 5e-3;
+  c.optim.warmup = {.count = 5};
+  c.train.duration = {.count = updates};
+  c.train.log_every = 5;
+  c.train.checkpoint_every = 3;
+  c.validation.every = 10;
+  c.threads = 1;
+  return c;
+}
+
+class TrainerTest : public testing::Test {
+ protected:
+  void SetUp() override { console().set_quiet(true); }
+  TemporaryFolder folder_;
+};
+
+/// Every tensor of a run's last checkpoint, as bytes, by name.
+std::map<std::string, std::string> last_tensors(const std::filesystem::path& run) {
+  std::vector<std::string> complaints;
+  const auto checkpoint = CheckpointStore(run).latest_valid(complaints);
+  EXPECT_TRUE(checkpoint && complaints.empty());
+  std::map<std::string, std::string> tensors;
+  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
+    const SafetensorsFile file(checkpoint->folder / name);
+    for (const std::string& tensor : file.names()) {
+      const auto bytes = file.get(tensor).bytes;
+      tensors[tensor].assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
+  }
+  tensors["step"] = std::to_string(checkpoint->step);
+  return tensors;
+}
+
+/// Runs train() in a process of its own, kills it after `milliseconds`, and says whether it had finished by
+/// then.
+bool train_and_kill(const RunConfig& config, const std::filesystem::path& run, int milliseconds) {
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      train(config, {.folder = run});
+      _exit(0);
+    } catch (const std::exception& e) {
+      fprintf(stderr, "%s\n", e.what());
+      _exit(1);
+    }
+  }
+  usleep(static_cast<useconds_t>(milliseconds) * 1000);
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+  return !WIFSIGNALED(status);
+}
+
+TEST_F(TrainerTest, KilledAtRandomMomentsItEndsWithTheSameBits) {
+  const RunConfig config = toy_run(folder_.path(), 20);
+  // The processes that are killed are forked before this one has made any thread.
+  const std::filesystem::path killed = folder_.path() / "killed";
+  int kills = 0;
+  const RandomKey moments(static_cast<uint64_t>(getpid()));
+  for (uint64_t i = 0; i < 200; ++i) {
+    if (train_and_kill(config, killed, static_cast<int>(30 + 15 * i + moments.below(i, 200)))) break;
+    ++kills;
+  }
+  const std::filesystem::path whole = folder_.path() / "whole";
+  EXPECT_EQ(train(config, {.folder = whole}), Ending::done);
+  const auto expected = last_tensors(whole), actual = last_tensors(killed);
+  EXPECT_EQ(expected.at("step"), "20");
+  ASSERT_EQ(actual.size(), expected.size());
+  for (const auto& [name, bytes] : expected) {
+    EXPECT_TRUE(actual.at(name) == bytes) << name << " differs after " << kills << " kills";
+  }
+  EXPECT_GT(kills, 0);
+}
+
+TEST_F(TrainerTest, LearnsAndKeepsTheBestModel) {
+  RunConfig config = toy_run(folder_.path(), 60);
+  config.validation.decode = 5;
+  const std::filesystem::path run = folder_.path() / "run";
+  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  std::ifstream metrics(run / "metrics.jsonl");
+  double first = 0, last = 0, bleu = -1;
+  for (std::string line; std::getline(metrics, line);) {
+    const auto record = nlohmann::json::parse(line);
+    if (record["kind"] == "train") {
+      if (first == 0) first = record["loss"];
+      last = record["loss"];
+      EXPECT_EQ(record["layers"].size(), 2U);
+    } else {
+      bleu = record["bleu"];
+      EXPECT_EQ(record["directions"].size(), 2U);
+    }
+  }
+  EXPECT_LT(last, 0.8 * first);
+  EXPECT_GE(bleu, 0);
+  for (const char* file :
+       {"model.safetensors", "config.json", "generation_config.json", "sentencepiece.bpe.model"}) {
+    EXPECT_TRUE(std::filesystem::exists(run / "model" / file)) << file;
+  }
+}
+
+TEST_F(TrainerTest, AccumulationDoesNotDependOnRecomputation) {
+  RunConfig config = toy_run(folder_.path(), 6);
+  config.data.valid.clear();
+  train(config, {.folder = folder_.path() / "kept"});
+  config.train.recompute = true;
+  train(config, {.folder = folder_.path() / "again"});
+  EXPECT_EQ(last_tensors(folder_.path() / "kept"), last_tensors(folder_.path() / "again"));
+}
+
+TEST_F(TrainerTest, OtherSettingsAreRefusedUnlessAccepted) {
+  RunConfig config = toy_run(folder_.path(), 4);
+  const std::filesystem::path run = folder_.path() / "run";
+  train(config, {.folder = run});
+  config.train.duration.count = 6;  // free to change
+  config.optim.learning_rate = 1e-3;
+  const std::string message = message_of<UserError>([&] { train(config, {.folder = run}); });
+  EXPECT_NE(message.find("optim.learning_rate"), std::string::npos) << message;
+  EXPECT_EQ(message.find("train.duration"), std::string::npos) << message;
+  EXPECT_EQ(train(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_EQ(last_tensors(run).at("step"), "6");
+}
+
+TEST_F(TrainerTest, ChangedTextIsRefusedUnlessAccepted) {
+  RunConfig config = toy_run(folder_.path(), 4);
+  const std::filesystem::path run = folder_.path() / "run";
+  train(config, {.folder = run});
+  std::ofstream(folder_.path() / "train.xx", std::ios::app) << "one more\n";
+  std::ofstream(folder_.path() / "train.yy", std::ios::app) << "noch eine\n";
+  config.train.duration.count = 6;
+  const std::string message = message_of<UserError>([&] { train(config, {.folder = run}); });
+  EXPECT_NE(message.find("has changed"), std::string::npos) << message;
+  EXPECT_EQ(train(config, {.folder = run, .accept_changes = true}), Ending::done);
+}
+
+TEST_F(TrainerTest, TwoProcessesCannotShareARun) {
+  const RunConfig config = toy_run(folder_.path(), 4);
+  const std::filesystem::path run = folder_.path() / "run";
+  std::filesystem::create_directories(run);
+  const FolderLock other(run);
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      train(config, {.folder = run});
+      _exit(0);
+    } catch (const UserError&) {
+      _exit(2);
+    }
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+}
+
+TEST_F(TrainerTest, DamagedNewestCheckpointFallsBackToTheOneBefore) {
+  RunConfig config = toy_run(folder_.path(), 6);
+  config.data.valid.clear();
+  const std::filesystem::path run = folder_.path() / "run";
+  train(config, {.folder = run});
+  const auto expected = last_tensors(run);
+  const std::filesystem::path newest = run / "checkpoints" / "step-00000006" / "optimizer.safetensors";
+  std::filesystem::resize_file(newest, std::filesystem::file_size(newest) / 2);
+  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  EXPECT_EQ(last_tensors(run), expected);
+}
+
+TEST_F(TrainerTest, SettingsThatContradictAreRefused) {
+  RunConfig config = toy_run(folder_.path(), 4);
+  config.data.max_length = 64;
+  EXPECT_THROW(train(config, {.folder = folder_.path() / "run"}), UserError);
+  config = toy_run(folder_.path(), 4);
+  config.validation.criterion = Criterion::bleu;
+  EXPECT_THROW(train(config, {.folder = folder_.path() / "run"}), UserError);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run"));
+}
+
+TEST_F(TrainerTest, EarlyStopping) {
+  RunConfig config = toy_run(folder_.path(), 100);
+  config.optim.learning_rate = 0;  // never better than at first
+  config.validation.every = 2;
+  config.validation.patience = 3;
+  EXPECT_EQ(train(config, {.folder = folder_.path() / "run"}), Ending::no_better);
+  EXPECT_EQ(last_tensors(folder_.path() / "run").at("step"), "8");
+}
+
+TEST_F(TrainerTest, GradientsThatAreNotFiniteAreSkippedThenRefused) {
+  RunConfig config = toy_run(folder_.path(), 50);
+  config.optim.learning_rate = 1e30;
+  config.optim.warmup = {.count = 1};
+  config.optim.clip_norm = 0;
+  config.train.skip_limit = 3;
+  const std::string message = message_of<Error>([&] { train(config, {.folder = folder_.path() / "run"}); });
+  EXPECT_NE(message.find("no finite gradient"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace chorus
