@@ -5,6 +5,9 @@
 #   Torch::Torch, TorchWheel_VERSION, TorchWheel_CUDA (ON when the wheel carries libtorch_cuda)
 
 set(TORCH_DIR "$ENV{TORCH_DIR}" CACHE PATH "libtorch: a site-packages/torch folder, or the virtual environment that holds it")
+if(DEFINED ENV{TORCH_DIR})
+  set_property(CACHE TORCH_DIR PROPERTY VALUE "$ENV{TORCH_DIR}")  # the last word, also in a build folder set up before
+endif()
 set(_candidates "${TORCH_DIR}")
 file(GLOB _venvs "${TORCH_DIR}/lib/python3*/site-packages/torch" "${CMAKE_CURRENT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
 foreach(_dir IN LISTS _candidates _venvs)
@@ -34,7 +37,8 @@ file(GLOB _gomp "${_torch}/lib/libgomp*.so*" "${_torch}/../torch.libs/libgomp*.s
 
 if(NOT TARGET Torch::Torch)
   add_library(Torch::Torch INTERFACE IMPORTED)
-  target_include_directories(Torch::Torch SYSTEM INTERFACE "${_torch}/include" "${_torch}/include/torch/csrc/api/include")
+  # After the system's own headers: the wheel carries a copy of fmt, newer than the library we link.
+  target_compile_options(Torch::Torch INTERFACE "SHELL:-idirafter ${_torch}/include" "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
   # One OpenMP runtime in the process: the wheel's own.
   target_compile_options(Torch::Torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
   target_link_directories(Torch::Torch INTERFACE "${_torch}/lib")
@@ -53,6 +57,11 @@ if(NOT TARGET Torch::Torch)
   target_link_options(Torch::Torch INTERFACE "-Wl,-rpath,${_torch}/lib")
 endif()
 set(TorchWheel_DIR "${_torch}")
+set(TorchWheel_FOUND TRUE)
 if(NOT TorchWheel_FIND_QUIETLY)
-  message(STATUS "torch ${TorchWheel_VERSION} (${TorchWheel_CUDA} CUDA) at ${_torch}")
+  set(_kind CPU)
+  if(TorchWheel_CUDA)
+    set(_kind CUDA)
+  endif()
+  message(STATUS "torch ${TorchWheel_VERSION}, ${_kind} build, at ${_torch}")
 endif()

@@ -1,10 +1,50 @@
 // The subcommands: one file each, which parses its arguments, calls the library and prints.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <vector>
+
 #include <CLI/CLI.hpp>
+
+#include "chorus/base/options.h"
 
 namespace chorus {
 
-// Each adds one subcommand, whose callback runs it. Errors leave by exception; main() prints them and picks the exit code.
+// Each adds one subcommand, whose callback runs it; main.cpp lists them under what they are for. Errors leave
+// by exception; main() prints them and picks the exit code. An option that takes several values and may come
+// before a positional argument needs `->allow_extra_args(false)`, or it swallows that argument.
+void add_assess(CLI::App& app);
+void add_corpus(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_score(CLI::App& app);
+void add_train(CLI::App& app);
+void add_translate(CLI::App& app);
+void add_vocab(CLI::App& app);
+
+// ---- what commands share (shared.cpp) ----
+
+/// RUN.toml, --set and --dump-config, of a command that a run file configures.
+struct ConfigArguments {
+  std::string file;
+  std::vector<std::string> settings;
+  bool dump = false;
+  bool dump_markdown = false;
+};
+/// Adds them to a command; `list_options` gives what the command's --help shows below its own options,
+/// Schema::help(). `arguments` must live as long as the command.
+void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
+                          std::function<std::string()> list_options);
+/// Reads the run file and then the settings into what the schema describes. False when the command has
+/// nothing more to do: the configuration was asked for, and is printed. UserError without a run file.
+[[nodiscard]] bool read_config(const ConfigArguments& arguments, Schema& schema);
+
+/// Adds -q/--quiet: no progress, and of the log only warnings.
+void add_quiet_option(CLI::App& command);
+
+/// Sends what was printed on its way; Error when standard output cannot take it (a full disk, a closed pipe).
+/// A command that prints for long calls it now and then, so as to end early; main() does at the end.
+void flush_stdout();
 
 }  // namespace chorus

@@ -1,6 +1,173 @@
+// The program: finds the subcommand, runs it, and turns what it throws into one line and an exit code.
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <new>
+#include <string>
+#include <vector>
 
-int main() {
-  std::puts("chorus");
-  return 0;
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/log.h"
+#include "chorus/base/text.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+namespace {
+
+constexpr int kFailure = 1, kUserMistake = 2;
+
+struct Purpose {
+  const char* name;
+  std::vector<void (*)(CLI::App&)> commands;
+};
+
+// What `chorus help` lists, in its order: under what it is for, one line a command.
+const std::vector<Purpose>& purposes() {
+  static const std::vector<Purpose> list = {
+      {"Data", {add_corpus, add_vocab}},
+      {"Training", {add_train}},
+      {"Translating and scoring", {add_translate, add_score, add_evaluate, add_assess}},
+      {"Models", {add_inspect}},
+  };
+  return list;
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
+/// "chorus corpus gettext": the command as far as it was given.
+const CLI::App& deepest(const CLI::App& app, std::string& path) {
+  const std::vector<CLI::App*> parsed = app.get_subcommands();
+  if (parsed.empty()) return app;
+  path += ' ';
+  path += parsed.back()->get_name();
+  return deepest(*parsed.back(), path);
+}
+
+/// What is wrong with arguments that nothing takes.
+std::string unknown_argument(const CLI::App& command, const std::string& argument) {
+  if (argument.size() > 1 && argument.starts_with('-')) {
+    std::vector<std::string> options;
+    for (const CLI::Option* option : command.get_options()) {
+      for (const std::string& name : option->get_lnames()) options.push_back(fmt::format("--{}", name));
+    }
+    return fmt::format("unknown option '{}'{}", argument,
+                       did_you_mean(argument.substr(0, argument.find('=')), options));
+  }
+  const std::vector<std::string> commands = subcommand_names(command);
+  if (!commands.empty())
+    return fmt::format("unknown command '{}'{}", argument, did_you_mean(argument, commands));
+  return fmt::format("unexpected argument '{}'", argument);
+}
+
+void add_help(CLI::App& app) {
+  auto words = std::make_shared<std::vector<std::string>>();
+  CLI::App* help = app.add_subcommand("help", "what a command does and takes: chorus help train");
+  help->group("Help");
+  help->add_option("COMMAND", *words, "the command")->option_text(" ");
+  help->callback([&app, words] {
+    const CLI::App* command = &app;
+    std::string path;  // before the command's own name
+    for (const std::string& word : *words) {
+      path += (path.empty() ? "" : " ") + command->get_name();
+      const auto found = command->get_subcommands([&](const CLI::App* c) { return c->check_name(word); });
+      if (found.empty()) throw UserError("{}", unknown_argument(*command, word));
+      command = found.front();
+    }
+    // The formatter, and not App::help, which would show the subcommand being run: this one.
+    const std::string name =
+        path.empty() ? command->get_name() : fmt::format("{} {}", path, command->get_name());
+    fmt::print("{}", command->get_formatter()->make_help(command, name, CLI::AppFormatMode::Normal));
+  });
+}
+
+void run(CLI::App& app, int argc, char** argv) {
+  app.name("chorus");
+  // With no bound, CLI11 takes an argument that happens to be a command's name ("chorus inspect score") for a
+  // command.
+  app.require_subcommand(0, 1);
+  app.set_help_flag("-h,--help", "show this help and leave");
+  app.set_version_flag("--version", "chorus " CHORUS_VERSION, "show the version and leave");
+  app.get_formatter()->column_width(32);
+  app.get_formatter()->label("OPTIONS", "options");
+  app.get_formatter()->label("SUBCOMMAND", "command");
+  app.get_formatter()->label("REQUIRED", "(required)");
+  for (const Purpose& purpose : purposes()) {
+    for (const auto add : purpose.commands) {
+      const size_t before = app.get_subcommands({}).size();
+      add(app);
+      for (size_t i = before; i < app.get_subcommands({}).size(); ++i) {
+        app.get_subcommands({})[i]->group(purpose.name);
+      }
+    }
+  }
+  add_help(app);
+  try {
+    app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw UserError("name a command; `chorus help` lists them");
+  } catch (const CLI::CallForHelp&) {
+    fmt::print("{}", app.help());
+  } catch (const CLI::CallForVersion& version) {
+    fmt::print("{}\n", version.what());
+  } catch (const CLI::ParseError& error) {
+    std::string path = "chorus";
+    const CLI::App& command = deepest(app, path);
+    const std::vector<std::string> left = app.remaining(true);
+    const std::string what = left.empty() ? error.what() : unknown_argument(command, left.front());
+    const bool hint = what.find("did you mean") != std::string::npos;
+    throw UserError("{}{}", what, hint ? "" : fmt::format("; `{} --help` shows what it takes", path));
+  }
+  flush_stdout();
+}
+
+/// Prints the first line of a message; libraries add their call stacks below it.
+int report(std::string_view message, int exit_code) {
+  console().clear_status();
+  const std::string line = fmt::format("chorus: error: {}\n", trim(split(trim(message), '\n').front()));
+  std::fputs(line.c_str(), stderr);  // fmt::print would throw where standard error is closed
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace chorus
+
+/// Threads of the OpenMP runtime wait for each other by spinning, for so long that a process which shares its
+/// cores with others runs several times slower (3.5 times beside two busy compilers on two cores). A short
+/// spin costs nothing on an idle machine. The runtime reads the setting while it is loaded, before main: so
+/// the program sets it and starts again.
+void limit_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+  ::setenv("GOMP_SPINCOUNT", "2000", 1);
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) ::execv(program.c_str(), argv);  // where that fails, go on as we are
+}
+
+int main(int argc, char** argv) {
+  limit_spinning(argv);
+  // A closed pipe is then an error like any other, found by flush_stdout.
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    CLI::App app("Trains, prunes and runs sparse mixture-of-experts translation models.");
+    chorus::run(app, argc, argv);
+    return 0;
+  } catch (const chorus::UserError& error) {
+    return chorus::report(error.what(), chorus::kUserMistake);
+  } catch (const std::bad_alloc&) {
+    return chorus::report("out of memory", chorus::kFailure);
+  } catch (const std::exception& error) {
+    // fmt::print throws its own words when a full buffer cannot be written.
+    if (std::ferror(stdout) != 0) return chorus::report("cannot write to standard output", chorus::kFailure);
+    return chorus::report(error.what(), chorus::kFailure);
+  } catch (...) {
+    return chorus::report("an exception that is none of std::exception", chorus::kFailure);
+  }
 }

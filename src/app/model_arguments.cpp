@@ -1,0 +1,55 @@
+#include "app/model_arguments.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include "chorus/base/error.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("--model", a.folder, "model folder, or the folder of a run")
+      ->required()
+      ->type_name("DIR");
+  command.add_option("--from", a.from, "language of the source")->required()->type_name("LANG");
+  command.add_option("--to", a.to, "language of the target")->required()->type_name("LANG");
+  command.add_option("--device", a.device, "cpu or cuda")->capture_default_str()->type_name("NAME");
+  command.add_option("--precision", a.precision, "fp32 or bf16")->capture_default_str()->type_name("NAME");
+  command.add_option("--threads", a.threads, "threads to compute with (0: one a core)")
+      ->capture_default_str()
+      ->type_name("N");
+  add_quiet_option(command);
+}
+
+LoadedModel open_model(const ModelArguments& a) {
+  Transformer::Options options;
+  if (a.device == "cuda") {
+    if (!at::globalContext().hasCUDA())
+      throw UserError("--device cuda: this libtorch sees no GPU; use --device cpu, or a CUDA build of torch");
+    options.device = at::kCUDA;
+  } else if (a.device != "cpu") {
+    throw UserError("--device {}: choose cpu or cuda", a.device);
+  }
+  if (a.precision == "bf16") {
+    options.compute = at::kBFloat16;
+  } else if (a.precision != "fp32") {
+    throw UserError("--precision {}: choose fp32 or bf16", a.precision);
+  }
+  constexpr int64_t kMostThreads = 1024;
+  if (a.threads < 0 || a.threads > kMostThreads)
+    throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
+  if (a.threads > 0) at::set_num_threads(static_cast<int>(a.threads));
+  const Vocabulary vocabulary = describe_model(find_model_folder(a.folder)).vocabulary;
+  for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
+    try {
+      static_cast<void>(vocabulary.tag(language));
+    } catch (const UserError& error) {
+      throw UserError("{}: {}", option, error.what());
+    }
+  }
+  return load_model(a.folder, options);
+}
+
+}  // namespace chorus

@@ -1,0 +1,56 @@
+#include <cerrno>
+#include <cstdio>
+#include <iostream>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/log.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+
+void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
+                          std::function<std::string()> list_options) {
+  command.add_option("RUN.toml", arguments.file, "the run file")->option_text(" ");
+  command.add_option("--set", arguments.settings, "change one option: --set section.key=value (repeatable)")
+      ->option_text("section.key=value")
+      ->allow_extra_args(false);
+  command.add_flag("--dump-config", arguments.dump, "print the whole configuration, commented, and leave");
+  command.add_flag("--dump-options", arguments.dump_markdown)->group("");  // makes docs/options.md
+  command.footer([list = std::move(list_options)] {
+    return fmt::format("Options of the run file, and of --set, with their defaults:\n{}", list());
+  });
+}
+
+bool read_config(const ConfigArguments& arguments, Schema& schema) {
+  if (arguments.dump_markdown) {
+    fmt::print("{}", schema.markdown());
+    return false;
+  }
+  if (!arguments.file.empty()) {
+    schema.read_file(arguments.file);
+  } else if (!arguments.dump) {
+    throw UserError("name a run file (RUN.toml), or --dump-config to see what one holds");
+  }
+  for (const std::string& setting : arguments.settings) schema.set(setting);
+  if (arguments.dump) fmt::print("{}", schema.dump());
+  return !arguments.dump;
+}
+
+void add_quiet_option(CLI::App& command) {
+  command.add_flag_callback(
+      "-q,--quiet", [] { console().set_quiet(true); }, "no progress, and of the log only warnings");
+}
+
+void flush_stdout() {
+  errno = 0;
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return;
+  if (errno == 0) throw Error("cannot write to standard output");
+  throw Error("cannot write to standard output: {}", std::generic_category().message(errno));
+}
+
+}  // namespace chorus

@@ -1,0 +1,156 @@
+// chorus vocab: trains a vocabulary, tells about one, and turns text into its pieces and back.
+#include <charconv>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/log.h"
+#include "chorus/base/text.h"
+#include "chorus/data/utf8.h"
+#include "chorus/data/vocabulary.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+namespace {
+
+struct VocabOptions {
+  std::vector<std::string> inputs;
+  VocabularyConfig config;
+  std::string out;
+  int64_t seed = 1;
+  bool force = false;
+  std::string model;
+  bool encode = false, decode = false, json = false;
+};
+
+void train(const VocabOptions& options) {
+  if (options.out.empty()) throw UserError("name the file to write with --out");
+  if (std::filesystem::exists(options.out) && !options.force) {
+    throw UserError("{} exists; give --force to replace it, or another --out", options.out);
+  }
+  std::vector<SourceConfig> sources;
+  for (const auto& input : options.inputs) {
+    const size_t equals = input.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == input.size()) {
+      throw UserError("--input {}: give a language and a file, as in --input en=corpus.en.gz", input);
+    }
+    sources.push_back({.files = input.substr(equals + 1), .languages = {input.substr(0, equals)}});
+    check_language_name(sources.back().languages[0], "--input");
+  }
+  VocabularyTraining training{
+      .seed = static_cast<uint64_t>(options.seed), .more_languages = {}, .progress = {}};
+  training.progress = [](const std::string& line) { log_info("{}", line); };
+  train_vocabulary(sources, options.config, options.out, training);
+  log_info("wrote {}", options.out);
+}
+
+void describe(const Vocabulary& vocabulary, const VocabOptions& options) {
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::json{{"size", vocabulary.size()},
+                                      {"languages", vocabulary.languages()},
+                                      {"hash", hash_text(vocabulary.hash())}}
+                           .dump());
+  } else {
+    fmt::print("{} rows, {} languages: {}\n", vocabulary.size(), vocabulary.languages().size(),
+               join(vocabulary.languages(), ", "));
+  }
+}
+
+std::vector<int32_t> parse_ids(const std::string& line, int64_t number) {
+  std::vector<int32_t> ids;
+  for (const auto word : split(trim(line), ' ')) {
+    if (word.empty()) continue;
+    int32_t id = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+    if (error != std::errc() || end != word.data() + word.size()) {
+      throw UserError("standard input, line {}: '{}' is no token id", number, word);
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+void use(const VocabOptions& options) {
+  if (options.encode && options.decode) throw UserError("choose one of --encode and --decode");
+  const Vocabulary vocabulary = Vocabulary::load(options.model);
+  if (!options.encode && !options.decode) {
+    describe(vocabulary, options);
+    return;
+  }
+  std::string line;
+  for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    if (options.decode) {
+      fmt::print("{}\n", vocabulary.decode(parse_ids(line, number)));
+    } else if (is_valid_utf8(line)) {
+      fmt::print("{}\n", fmt::join(vocabulary.encode(line), " "));
+    } else {
+      throw UserError("standard input, line {} is not UTF-8", number);
+    }
+    if (number % 1024 == 0) flush_stdout();
+  }
+}
+
+void vocab(const VocabOptions& options) {
+  if (options.inputs.empty() == options.model.empty()) {
+    throw UserError("give --input LANGUAGE=FILE to train a vocabulary, or --model FILE to use one");
+  }
+  options.inputs.empty() ? use(options) : train(options);
+}
+
+}  // namespace
+
+void add_vocab(CLI::App& app) {
+  const auto options = std::make_shared<VocabOptions>();
+  CLI::App* command =
+      app.add_subcommand("vocab", "train a SentencePiece vocabulary, or see what one makes of text");
+  command
+      ->add_option("--input", options->inputs,
+                   "text to train on, one sentence a line (plain, gzip or zstd); once for each file")
+      ->allow_extra_args(false)
+      ->type_name("LANGUAGE=FILE");
+  command->add_option("--out", options->out, "the model to write")->type_name("FILE");
+  command
+      ->add_option("--size", options->config.size, "rows of the embedding, tags and special tokens included")
+      ->check(CLI::Range(262, 1 << 20))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--coverage", options->config.character_coverage,
+                   "part of the text whose characters are pieces; rarer ones are spelt in bytes")
+      ->check(CLI::Range(0.98, 1.0))
+      ->capture_default_str()
+      ->type_name("X");
+  command
+      ->add_option("--sentences", options->config.sentences, "lines to train on, at most, over all languages")
+      ->check(CLI::Range(100, 100000000))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--temperature", options->config.temperature,
+                   "language l gives lines in proportion to n_l^(1/T)")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str()
+      ->type_name("T");
+  command->add_option("--seed", options->seed, "of the sample of lines")
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_flag("--force", options->force, "replace --out if it exists");
+  command->add_option("--model", options->model, "a vocabulary to use; alone, tells about it")
+      ->type_name("FILE");
+  command->add_flag("--encode", options->encode, "turn lines of standard input into token ids");
+  command->add_flag("--decode", options->decode, "turn token ids on standard input into text");
+  command->add_flag("--json", options->json, "tell about the model as JSON");
+  add_quiet_option(*command);
+  command->callback([options] { vocab(*options); });
+}
+
+}  // namespace chorus

@@ -1,0 +1,49 @@
+#!/bin/sh
+# chorus vocab: trains, tells, encodes and decodes; mistakes are one line and exit code 2.
+# usage: vocab_test.sh PATH_OF_CHORUS
+chorus=$1
+failed=0
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+
+fail() { echo "$*"; failed=1; }
+# refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
+refuse() {
+  words=$1
+  shift
+  "$chorus" vocab "$@" > "$folder/out" 2> "$folder/err" < "$folder/in"
+  got=$?
+  [ $got -eq 2 ] && [ "$(wc -l < "$folder/err")" -eq 1 ] && grep -qF -- "$words" "$folder/err" ||
+    fail "chorus vocab $*: exit code $got, expected 2 and '$words'; it said: $(cat "$folder/err")"
+}
+
+for i in 1 2 3 4 5 6 7 8 9; do
+  echo "the cat number $i sat on the mat" >> "$folder/en"
+  echo "die Katze Nummer $i saß auf der Matte" >> "$folder/de"
+done
+: > "$folder/in"
+train="--input en=$folder/en --input de=$folder/de --out $folder/model"
+
+"$chorus" vocab -q $train --size 294 2> "$folder/err" || fail "training failed: $(cat "$folder/err")"
+[ -s "$folder/err" ] && fail "quiet training said: $(cat "$folder/err")"
+[ "$("$chorus" vocab --model "$folder/model")" = "294 rows, 2 languages: de, en" ] || fail "wrong summary"
+text="die Katze __en__ sat"
+back=$(echo "$text" | "$chorus" vocab --model "$folder/model" --encode | "$chorus" vocab --model "$folder/model" --decode)
+[ "$back" = "$text" ] || fail "'$text' came back as '$back'"
+
+refuse "exists; give --force" -q $train --size 294
+refuse "set it to" -q $train --force --size 9000
+refuse "set it to" -q $train --force --size 262
+refuse "give a language and a file" -q --input en --out "$folder/new"
+refuse "no name for a language" -q --input "e n=$folder/en" --out "$folder/new"
+refuse "$folder/missing" -q --input "en=$folder/missing" --out "$folder/new"
+refuse "name the file to write" -q --input "en=$folder/en"
+refuse "give --input"
+refuse "is not a usable SentencePiece model" --model "$folder/en"
+refuse "choose one of" --model "$folder/model" --encode --decode
+echo "4 five" > "$folder/in"
+refuse "line 1: 'five' is no token id" --model "$folder/model" --decode
+echo "999" > "$folder/in"
+refuse "outside the vocabulary" --model "$folder/model" --decode
+[ -e "$folder/new" ] && fail "a refused command wrote a file"
+exit $failed
