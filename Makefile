@@ -1,0 +1,60 @@
+# The whole of chorus behind a few words; `make` alone lists them. Every target first brings up what it needs, and does
+# nothing twice.
+#
+#   TORCH_DIR=DIR     take this libtorch (site-packages/torch, or its virtual environment) and fetch none
+#   JOBS=N            compile and test N at a time
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: setup build demo test lint bench docs help
+
+# As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
+JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
+	[ $$fit -lt $$cores ] && cores=$$fit; [ $$cores -lt 1 ] && cores=1; echo $$cores)
+export TORCH_DIR
+ifeq ($(strip $(TORCH_DIR)),)
+unexport TORCH_DIR
+endif
+
+say = @echo "chorus: $(1)" >&2
+configure = cmake --preset $(1) $(2) >build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
+compile = cmake --build --preset $(1) -j $(JOBS)
+
+help: ## list these words
+	@echo "make setup | build | demo | test | lint | bench | docs; the program is build/release/chorus"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install compiler, libraries and libtorch where they are missing
+	@scripts/setup.sh
+
+build: setup ## build/release/chorus
+	$(call say,building build/release/chorus with $(JOBS) jobs)
+	@$(call configure,release)
+	@$(call compile,release)
+
+demo: build ## real text to a scored translation in 8 languages, in 12 minutes
+	@scripts/demo.sh
+
+test: build ## every test: under ASan and UBSan first, then the optimised build, whose summary comes last
+	@scripts/setup.sh --reference
+	$(call say,building the tests with AddressSanitizer and UBSan)
+	@$(call configure,asan)
+	@$(call compile,asan)
+	$(call say,testing under AddressSanitizer and UBSan)
+	@ctest --preset asan -j $(JOBS) --label-exclude reference
+	$(call say,testing the optimised build)
+	@ctest --preset release -j $(JOBS)
+
+lint: setup ## formatting, clang-tidy, include directions, file lengths
+	@scripts/lint.py -j $(JOBS)
+
+bench: build ## the micro-benchmarks; results also in build/bench/*.json
+	$(call say,building the micro-benchmarks)
+	@$(call configure,release,-DCHORUS_BENCH=ON)
+	@$(call compile,release) --target bench
+	@mkdir -p build/bench
+	@for program in build/release/bench/bench_*; do \
+	  $$program --benchmark_out=build/bench/$$(basename $$program).json --benchmark_counters_tabular=true || exit; done
+
+docs: build ## write docs/options.md anew from the program's own table of options
+	@build/release/chorus train --dump-options >build/options.md && mv build/options.md docs/options.md
+	$(call say,wrote docs/options.md)

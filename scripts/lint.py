@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Checks the form of the sources: clang-format, include directions, file lengths, docs/options.md, clang-tidy.
+
+    scripts/lint.py [-j JOBS] [--skip-tidy]
+
+clang-tidy takes long where libtorch is included, so a file found clean is remembered under build/tidy by a hash of
+everything the verdict depends on, and is not looked at again until that changes.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TIDY = ROOT / "build" / "tidy"
+MAX_LINES = 450
+TORCH_HEADER = re.compile(r"<(ATen|torch|c10)/")
+INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
+
+
+def sources(*folders):
+    """The C++ files under the folders, as paths from the root."""
+    files = [p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in {".cpp", ".h"}]
+    return sorted(p.relative_to(ROOT) for p in files)
+
+
+def say(text):
+    print(f"lint: {text}", file=sys.stderr, flush=True)
+
+
+def check_format(jobs):
+    files = sources("include", "src", "tests", "bench")
+    chunks = [files[i::jobs] for i in range(jobs) if files[i::jobs]]
+
+    def run(chunk):
+        done = subprocess.run(["clang-format", "--dry-run", *map(str, chunk)], cwd=ROOT, capture_output=True, text=True)
+        return sorted({line.split(":")[0] for line in done.stderr.splitlines() if "-Wclang-format-violations" in line})
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for path in sorted(sum(pool.map(run, chunks), [])):
+            yield f"{path}: not as .clang-format wants it: clang-format -i {path}"
+
+
+def modules():
+    """From the chorus_module() lines of CMakeLists.txt: module -> (all modules it may include, whether it sees libtorch)."""
+    found = {}
+    for name, rest in re.findall(r"^chorus_module\((\w+)(.*)\)$", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE):
+        uses = re.search(r"USES ([a-z ]+)", rest)
+        below = {name}
+        for used in uses.group(1).split() if uses else []:
+            below |= found[used][0]
+        found[name] = (below, " TORCH" in rest)
+    found["app"] = (set(found) | {"app"}, True)
+    return found
+
+
+def check_includes():
+    known = modules()
+    for path in sources("include", "src"):
+        text = (ROOT / path).read_text()
+        includes = INCLUDE.findall(text)
+        if any(name == "torch/torch.h" for _, name in includes):
+            yield f"{path}: torch/torch.h costs 15 s a file: include <ATen/ops/NAME.h> for the operators used"
+        if path.parts[0] == "src" and len(path.parts) == 2:
+            continue  # the precompiled header
+        module = path.parts[2] if path.parts[0] == "include" else path.parts[1]
+        if module not in known:
+            yield f"{path}: CMakeLists.txt has no chorus_module({module})"
+            continue
+        below, torch = known[module]
+        for bracket, name in includes:
+            parts = name.split("/")
+            other = parts[1] if parts[0] == "chorus" else parts[0] if parts[0] in known and len(parts) > 1 else module
+            if other not in below and bracket == '"':
+                yield f"{path}: includes {name}, but {module}/ sees only {', '.join(sorted(below))}"
+            if not torch and TORCH_HEADER.match(f"<{name}"):
+                yield f"{path}: includes {name}, but {module}/ does without libtorch"
+
+
+def check_lengths():
+    for path in sources("include", "src", "tests", "bench"):
+        lines = (ROOT / path).read_bytes().count(b"\n")
+        if lines > MAX_LINES:
+            yield f"{path}: {lines} lines, more than {MAX_LINES}: split it"
+
+
+def check_options_page():
+    program, page = ROOT / "build/release/chorus", ROOT / "docs/options.md"
+    if program.exists() and page.exists():
+        wanted = subprocess.run([program, "train", "--dump-options"], capture_output=True, text=True)
+        if wanted.returncode != 0 or wanted.stdout != page.read_text():
+            yield "docs/options.md is not what the program says (chorus train --dump-options): run `make docs`"
+
+
+def included(path, seen):
+    """Adds to `seen` the project's own headers that a file includes, whatever their depth."""
+    for bracket, name in INCLUDE.findall((ROOT / path).read_text()):
+        for base in (path.parent, Path("include"), Path("src")):
+            candidate = Path(os.path.normpath(base / name))
+            if bracket == '"' and (ROOT / candidate).is_file():
+                if candidate not in seen:
+                    seen.add(candidate)
+                    included(candidate, seen)
+                break
+    return seen
+
+
+def tidy_flags(entry):
+    """Only what the front end needs of a compile command: the rest is GCC's."""
+    words = entry["command"].split()
+    flags = []
+    for i, word in enumerate(words):
+        if word.startswith(("-I", "-D", "-std=", "-march=")):
+            flags.append(word)
+        elif word in {"-isystem", "-idirafter"}:
+            flags += [word, words[i + 1]]
+        elif word == "-include":  # the precompiled header, which is GCC's: read what it was made from
+            flags += [word, "src/torch_pch.h"]
+    return [re.sub(r'\\"', '"', flag) for flag in flags]
+
+
+def tidy_one(path, flags, version):
+    digest = hashlib.sha256(json.dumps([version, flags, (ROOT / ".clang-tidy").read_text()]).encode())
+    for file in [path, Path("src/torch_pch.h"), *sorted(included(path, set()))]:
+        digest.update(str(file).encode() + b"\0" + (ROOT / file).read_bytes())
+    clean = TIDY / "clean" / digest.hexdigest()
+    if clean.exists():
+        return ""
+    run = subprocess.run(["clang-tidy", "--quiet", str(path), "--", *flags], cwd=ROOT, capture_output=True, text=True)
+    if run.returncode == 0:
+        clean.touch()
+        return ""
+    return (run.stdout + "\n".join(x for x in run.stderr.splitlines() if "warnings generated" not in x)).strip()
+
+
+def check_tidy(jobs):
+    (TIDY / "clean").mkdir(parents=True, exist_ok=True)
+    configured = subprocess.run(["cmake", "-S", ROOT, "-B", TIDY / "cmake", "-G", "Ninja", "-DCHORUS_TESTS=OFF"],
+                                capture_output=True, text=True)
+    if configured.returncode != 0:
+        yield f"cmake failed:\n{configured.stdout}{configured.stderr}"
+        return
+    commands = json.loads((TIDY / "cmake/compile_commands.json").read_text())
+    version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True).stdout
+    work = {}
+    for entry in commands:
+        path = Path(entry["file"])
+        if path.is_relative_to(ROOT / "src") and path.suffix == ".cpp":
+            work[path.relative_to(ROOT)] = tidy_flags(entry)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for found in pool.map(lambda item: tidy_one(*item, version), sorted(work.items())):
+            if found:
+                yield found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--skip-tidy", action="store_true", help="the quick checks only")
+    options = parser.parse_args()
+    steps = [("clang-format", check_format(options.jobs)), ("include directions", check_includes()),
+             ("file lengths", check_lengths()), ("docs/options.md", check_options_page())]
+    if not options.skip_tidy:
+        steps.append(("clang-tidy (files found clean before are skipped)", check_tidy(options.jobs)))
+    count = 0
+    for name, problems in steps:
+        say(name)
+        for problem in problems:
+            print(problem, flush=True)
+            count += 1
+    if count:
+        say(f"{count} problem{'s' if count > 1 else ''}")
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
