@@ -27,12 +27,13 @@ nlohmann::json to_json(const ParameterCount& p) {
 
 nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost) {
   nlohmann::json layers = nlohmann::json::array();
-  for (const LayerCost& layer : cost.layers)
+  for (const LayerCost& layer : cost.layers) {
     layers.push_back(
         {{"name", layer.name},
          {"sparse", layer.sparse},
          {"parameters", to_json(layer.parameters)},
          {"flops", {{"source_token", layer.source_flops}, {"target_token", layer.target_flops}}}});
+  }
   nlohmann::json memory;
   for (const bool bf16 : {false, true}) {
     const ModelMemory bytes = memory_of(cost.parameters, bf16);
@@ -75,10 +76,11 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
                100.0 * static_cast<double>(elements) / static_cast<double>(p.total()));
   fmt::print("\n{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", "layer", "kind", "parameters", "active",
              "FLOPs/source tok.", "FLOPs/target tok.");
-  for (const LayerCost& layer : cost.layers)
+  for (const LayerCost& layer : cost.layers) {
     fmt::print("{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", layer.name, layer.sparse ? "MoE" : "dense",
                count(layer.parameters.total()), count(layer.parameters.active()), count(layer.source_flops),
                count(layer.target_flops));
+  }
   fmt::print("{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", "output", "", "(shared)", "", "",
              count(cost.output_flops));
   fmt::print("\nFLOPs for a source and a target token, in sentences of {} tokens: forward {}, training {}\n",

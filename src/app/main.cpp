@@ -129,7 +129,7 @@ void run(CLI::App& app, int argc, char** argv) {
 }
 
 /// Prints the first line of a message; libraries add their call stacks below it.
-int report(std::string_view message, int exit_code) {
+int fail_with(std::string_view message, int exit_code) {
   console().clear_status();
   const std::string line = fmt::format("chorus: error: {}\n", trim(split(trim(message), '\n').front()));
   std::fputs(line.c_str(), stderr);  // fmt::print would throw where standard error is closed
@@ -160,14 +160,15 @@ int main(int argc, char** argv) {
     chorus::run(app, argc, argv);
     return 0;
   } catch (const chorus::UserError& error) {
-    return chorus::report(error.what(), chorus::kUserMistake);
+    return chorus::fail_with(error.what(), chorus::kUserMistake);
   } catch (const std::bad_alloc&) {
-    return chorus::report("out of memory", chorus::kFailure);
+    return chorus::fail_with("out of memory", chorus::kFailure);
   } catch (const std::exception& error) {
     // fmt::print throws its own words when a full buffer cannot be written.
-    if (std::ferror(stdout) != 0) return chorus::report("cannot write to standard output", chorus::kFailure);
-    return chorus::report(error.what(), chorus::kFailure);
+    if (std::ferror(stdout) != 0)
+      return chorus::fail_with("cannot write to standard output", chorus::kFailure);
+    return chorus::fail_with(error.what(), chorus::kFailure);
   } catch (...) {
-    return chorus::report("an exception that is none of std::exception", chorus::kFailure);
+    return chorus::fail_with("an exception that is none of std::exception", chorus::kFailure);
   }
 }

@@ -11,7 +11,7 @@
 namespace chorus {
 namespace {
 
-constexpr size_t kMaxPieces = 1 << 22;
+constexpr size_t kMaxVocabulary = 1 << 22;
 constexpr size_t kMaxPieceBytes = 4096;
 
 // The protocol-buffer wire format: a message is a sequence of (field number, value).
@@ -138,7 +138,7 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
   for_each_field(bytes, [&](const Field& field) {
     if (field.wire_type != 2) return;
     if (field.number == 1) {
-      if (model.pieces.size() == kMaxPieces) throw Error("it has more than {} pieces", kMaxPieces);
+      if (model.pieces.size() == kMaxVocabulary) throw Error("it has more than {} pieces", kMaxVocabulary);
       model.pieces.push_back(parse_piece(field.bytes));
     } else if (field.number == 2) {  // trainer_spec
       for_each_field(field.bytes, [](const Field& option) {

@@ -31,7 +31,8 @@ struct Best {
   at::Tensor log_probabilities;  // fp32 [rows, k] on the CPU, over all tokens, those never chosen included
 };
 
-Best best_tokens(at::Tensor logits, const at::Tensor& never, int64_t k) {
+/// Overwrites the logits.
+Best best_tokens(const at::Tensor& logits, const at::Tensor& never, int64_t k) {
   const at::Tensor total = at::logsumexp(logits, {1}, true);
   if (never.numel() > 0) logits.index_fill_(1, never, -std::numeric_limits<float>::infinity());
   const auto [values, tokens] = at::topk(logits, k, 1);
@@ -59,10 +60,11 @@ class BatchDecoder {
     while (!searches_.empty()) {
       extend(model_.decode_step(state, to_tensor(ids, device_)), width);
       const auto [rows, sentences] = next_rows(width, ids, finish);
-      if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_)))
+      if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_))) {
         Transformer::reorder(
             state, to_tensor(rows, device_),
             is_all(sentences, sentence_count_) ? at::Tensor() : to_tensor(sentences, device_));
+      }
     }
   }
 

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/data/batch.h"
 #include "chorus/data/batches.h"
 
 #include "lines.h"
@@ -15,8 +16,6 @@
 namespace chorus {
 
 namespace {
-
-constexpr int64_t kTagAndEnd = 2;  // tokens of a side besides its pieces
 
 int64_t longest_side(const SentencePair& pair) {
   return static_cast<int64_t>(std::max(pair.source.size(), pair.target.size())) + kTagAndEnd;

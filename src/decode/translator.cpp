@@ -14,8 +14,6 @@ namespace chorus {
 
 namespace {
 
-constexpr int64_t kTagAndEnd = 2;  // tokens of a source besides its pieces
-
 std::string on_one_line(std::string text) {
   std::ranges::replace(text, '\n', ' ');
   std::ranges::replace(text, '\r', ' ');
@@ -70,11 +68,12 @@ std::vector<std::vector<Translation>> Translator::translate(std::span<const Sour
     DecodeInput input = {.source = {source_tag_}, .forced = {target_tag_}};
     append_pieces(text, input.source);
     const auto tokens = static_cast<int64_t>(input.source.size()) + 1;
-    if (tokens > options_.max_source)
+    if (tokens > options_.max_source) {
       throw UserError(
           "{}: {} tokens with tag and </s>, more than the {} allowed; split such lines, or let "
           "--long split do it",
           lines[line].where, tokens, options_.max_source);
+    }
     input.source.push_back(kEos);
     if (first) append_pieces(lines[line].prefix, input.forced);
     inputs.push_back(std::move(input));
@@ -129,10 +128,11 @@ void translate_stream(const Translator& translator, LineReader& source, const St
   while (source.next()) {
     SourceLine line = {line_text(source), options.prefix, place(source)};
     if (options.prefixes) {
-      if (!options.prefixes->next())
+      if (!options.prefixes->next()) {
         throw UserError("{} has {} lines, fewer than {}: each line needs its prefix, which may be empty",
                         options.prefixes->path().string(), options.prefixes->number(),
                         source.path().string());
+      }
       line.prefix = line_text(*options.prefixes);
     }
     window.push_back(std::move(line));

@@ -11,7 +11,7 @@
 
 namespace chorus {
 
-at::Tensor activate(Activation activation, at::Tensor input) {
+at::Tensor activate(Activation activation, const at::Tensor& input) {
   switch (activation) {
     case Activation::relu:
       return input.relu_();

@@ -7,6 +7,7 @@
 namespace chorus {
 
 CrossEntropyRows cross_entropy_rows_composed(const at::Tensor& logits, const at::Tensor& labels,
-                                             const CrossEntropyOptions& options, at::Tensor gradient = {});
+                                             const CrossEntropyOptions& options,
+                                             const at::Tensor& gradient = {});
 
 }  // namespace chorus

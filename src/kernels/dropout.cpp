@@ -9,18 +9,20 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
 
+#include "chorus/kernels/cpu.h"
+
 namespace chorus {
 
 namespace {
 
-constexpr int64_t kLanes = 8;  // Philox counters computed side by side, so that the compiler vectorises them
-constexpr int64_t kGrain = 1 << 14;
+constexpr int64_t kCounters =
+    8;  // Philox counters computed side by side, so that the compiler vectorises them
 
-/// Words 0..3 of counters first .. first + kLanes, lane by lane: words[w][lane]. Same numbers as philox().
-void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, kLanes>, 4>& words) {
+/// Words 0..3 of counters first .. first + kCounters, lane by lane: words[w][lane]. Same numbers as philox().
+void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, kCounters>, 4>& words) {
   constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
   auto& [c0, c1, c2, c3] = words;
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
+  for (int64_t lane = 0; lane < kCounters; ++lane) {
     const uint64_t counter = first + lane;
     c0[lane] = static_cast<uint32_t>(counter);
     c1[lane] = static_cast<uint32_t>(counter >> 32);
@@ -29,7 +31,7 @@ void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, 
   }
   auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
+    for (int64_t lane = 0; lane < kCounters; ++lane) {
       const uint64_t p0 = kMul0 * c0[lane], p1 = kMul1 * c2[lane];
       c0[lane] = static_cast<uint32_t>(p1 >> 32) ^ c1[lane] ^ k0;
       c2[lane] = static_cast<uint32_t>(p0 >> 32) ^ c3[lane] ^ k1;
@@ -45,14 +47,14 @@ void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, 
 /// eight counters number i / 64.
 template <class T, class F>
 void map_with_bits(const T* in, T* out, int64_t n, RandomKey key, F f) {
-  constexpr int64_t kBlock = kLanes * 8;
+  constexpr int64_t kBlock = kCounters * 8;
   at::parallel_for(0, (n + kBlock - 1) / kBlock, kGrain / kBlock, [&](int64_t begin, int64_t end) {
-    std::array<std::array<uint32_t, kLanes>, 4> words;
+    std::array<std::array<uint32_t, kCounters>, 4> words;
     for (int64_t block = begin; block < end; ++block) {
-      philox_lanes(key.value(), static_cast<uint64_t>(block * kLanes), words);
+      philox_lanes(key.value(), static_cast<uint64_t>(block * kCounters), words);
       std::array<uint16_t, kBlock> bits;
       for (int64_t w = 0; w < 4; ++w) {
-        for (int64_t lane = 0; lane < kLanes; ++lane) {
+        for (int64_t lane = 0; lane < kCounters; ++lane) {
           bits[w * 16 + lane] = static_cast<uint16_t>(words[w][lane]);
           bits[w * 16 + 8 + lane] = static_cast<uint16_t>(words[w][lane] >> 16);
         }

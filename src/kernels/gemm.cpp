@@ -167,7 +167,7 @@ Rows rows_of(const at::Tensor& x) {
 
 }  // namespace
 
-void add_product(at::Tensor target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
+void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
   if (widens(target, a) && a.is_cpu() && cpu_isa() == Isa::avx512_bf16 && a.size(0) > 0) {
     const at::Tensor left = row_major(a), right = row_major(b);
     add_product_bf16(target.mutable_data_ptr<float>(), rows_of(left), rows_of(right), a.size(0), a.size(1),

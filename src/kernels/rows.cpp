@@ -14,8 +14,7 @@ namespace chorus {
 
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;  // elements worth a thread
-constexpr int64_t kBytes = 64;       // of a vector of accumulators
+constexpr int64_t kBytes = 64;  // of a vector of accumulators
 
 template <class Acc>
 struct VectorOf {

@@ -8,10 +8,6 @@ namespace {
 
 const std::vector<std::pair<std::string, Activation>> kActivations = {
     {"relu", Activation::relu}, {"gelu", Activation::gelu}, {"swiglu", Activation::swiglu}};
-const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations = {
-    {"none", GateNormalization::none},
-    {"before_drop", GateNormalization::before_drop},
-    {"after_drop", GateNormalization::after_drop}};
 
 template <class Enum>
 std::string name_of(const std::vector<std::pair<std::string, Enum>>& names, Enum value) {

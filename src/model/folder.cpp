@@ -109,10 +109,12 @@ class Resolver {
 
   /// After the last set.
   void refuse_left_over() const {
-    for (const std::string& name : names_)
-      if (!used_.contains(name))
+    for (const std::string& name : names_) {
+      if (!used_.contains(name)) {
         throw UserError("{}: tensor {} has no place in the model that config.json describes", where_,
                         in_quotes(name));
+      }
+    }
   }
 
  private:
@@ -131,10 +133,11 @@ class Resolver {
   }
 
   void check(const std::string& name, const ParameterSpec& spec, const TensorView& view) const {
-    if (view.shape != spec.stored_shape())
+    if (view.shape != spec.stored_shape()) {
       throw UserError("{}: tensor {} has shape [{}], not the [{}] of the model that config.json describes",
                       where_, in_quotes(name), fmt::join(view.shape, ", "),
                       fmt::join(spec.stored_shape(), ", "));
+    }
     if (!scalar_type(view.dtype))
       throw UserError("{}: tensor {} is of type {}, not of a floating type", where_, in_quotes(name),
                       name_of(view.dtype));
@@ -252,10 +255,13 @@ class NewFolder {
 uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::span<const TensorSet> sets,
                       const std::map<std::string, std::string>& metadata) {
   std::vector<TensorSpec> tensors;
-  for (const TensorSet& set : sets)
-    for (const ParameterSpec& spec : catalogue.parameters)
-      for (const std::string& stored : spec.stored)
+  for (const TensorSet& set : sets) {
+    for (const ParameterSpec& spec : catalogue.parameters) {
+      for (const std::string& stored : spec.stored) {
         tensors.push_back({set.prefix + stored, set.dtype, spec.stored_shape()});
+      }
+    }
+  }
   SafetensorsWriter writer(path, tensors, metadata);
   for (const TensorSet& set : sets) {
     for (size_t p = 0; p < catalogue.parameters.size(); ++p) {

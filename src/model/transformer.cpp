@@ -44,8 +44,8 @@ void LossSums::add(const LossSums& other) {
   correct += other.correct;
 }
 
-Transformer::Transformer(ModelConfig config, Options options)
-    : config_(std::move(config)), options_(options), catalogue_(make_catalogue(config_)) {
+Transformer::Transformer(const ModelConfig& config, Options options)
+    : config_(config), options_(options), catalogue_(make_catalogue(config_)) {
   parameters_.reserve(catalogue_.parameters.size());
   for (const ParameterSpec& spec : catalogue_.parameters) {
     const bool wide = spec.fp32 && options_.compute == at::kBFloat16;

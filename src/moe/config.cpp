@@ -2,6 +2,11 @@
 
 namespace chorus {
 
+const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations = {
+    {"none", GateNormalization::none},
+    {"before_drop", GateNormalization::before_drop},
+    {"after_drop", GateNormalization::after_drop}};
+
 void describe(Schema& s, MoeConfig& c) {
   s.section("moe", "the mixture-of-experts layers");
   s.add("experts", c.experts,
@@ -24,10 +29,7 @@ void describe(Schema& s, MoeConfig& c) {
          {"probability", TokenSelection::probability},
          {"random", TokenSelection::random}},
         {.help = "which tokens a full expert keeps in training; random is RTS"});
-  s.add("gate_normalization", c.gate_normalization,
-        {{"none", GateNormalization::none},
-         {"before_drop", GateNormalization::before_drop},
-         {"after_drop", GateNormalization::after_drop}},
+  s.add("gate_normalization", c.gate_normalization, kGateNormalizations,
         {.help = "whether the k gates are made to sum to one, over all choices or over those kept"});
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});

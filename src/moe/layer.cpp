@@ -263,7 +263,7 @@ struct MoeFunction : Function<MoeFunction> {
     s.order = sort_by_expert(s.routing.kept, config.experts, hidden.device());
     s.expert_input = gather_rows(hidden, s.order.token);
     run_experts(s);
-    const at::Tensor output = combine_rows(s.expert_output, s.order.slot, s.weight);
+    at::Tensor output = combine_rows(s.expert_output, s.order.slot, s.weight);
     if (call.training) {
       ctx->saved_data["saved"] = c10::IValue::make_capsule(saved);
     }

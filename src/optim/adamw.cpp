@@ -13,7 +13,6 @@ namespace chorus {
 
 namespace {
 
-constexpr int64_t kGrain = 1 << 15;  // elements worth a thread
 constexpr int64_t kBlock = 1 << 13;  // elements of one partial sum of squares
 constexpr int64_t kLanes = 32;
 

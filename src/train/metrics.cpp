@@ -1,5 +1,7 @@
 #include "train/metrics.h"
 
+#include <fmt/format.h>
+
 namespace chorus {
 
 namespace {
@@ -16,7 +18,7 @@ void collect(const nlohmann::json& value, const std::string& name,
     scalars.emplace_back(name, value.get<double>());
   } else if (value.is_object()) {
     for (const auto& [key, member] : value.items()) {
-      collect(member, name + "/" + key, scalars);
+      collect(member, fmt::format("{}/{}", name, key), scalars);
     }
   }
 }

@@ -11,6 +11,9 @@ namespace chorus {
 /// i + 1.
 enum SpecialToken : int32_t { kBos = 0, kPad = 1, kEos = 2, kUnk = 3 };
 
+/// What a side of a pair holds besides its pieces: the language's tag and </s>.
+inline constexpr int64_t kTagAndEnd = 2;
+
 /// One micro-batch: sentence pairs padded to a rectangle. It is the routing group of the MoE layers:
 /// capacity, drops and the balance loss are defined inside it, and the run file alone fixes how a global
 /// batch is cut into micro-batches.

@@ -15,7 +15,7 @@ inline int64_t activation_inputs(Activation activation, int64_t hidden) {
 
 /// input: [n, activation_inputs(f)] -> [n, f]. relu works in place on `input`: what backward needs is its
 /// output.
-at::Tensor activate(Activation activation, at::Tensor input);
+at::Tensor activate(Activation activation, const at::Tensor& input);
 
 /// What backward must keep of (input, output): relu its output, the others their input.
 inline const at::Tensor& activation_to_keep(Activation activation, const at::Tensor& input,

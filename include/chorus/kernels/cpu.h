@@ -45,6 +45,9 @@ void run_kernel(const Kernel& kernel) {
 }
 #endif
 
+/// Elements worth a thread, for kernels that do little with each.
+inline constexpr int64_t kGrain = 1 << 14;
+
 /// The type sums of T are accumulated in.
 template <class T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;

@@ -12,7 +12,7 @@ namespace chorus {
 /// target = a^T b, or += without `overwrite`. a: [n, rows], b: [n, columns] of one type; target: [rows,
 /// columns], contiguous, of that type, or fp32 for bf16: then nothing is rounded to bf16 and no temporary of
 /// target's size is made (CUDA: both). n may be 0.
-void add_product(at::Tensor target, const at::Tensor& a, const at::Tensor& b, bool overwrite);
+void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite);
 
 /// out = input weight^T. input: [n, k], weight: [m, k] of one type; out: [n, m], contiguous, of that type, or
 /// fp32 for bf16: then the sums are not rounded to bf16 (CUDA: they are, before they are widened).

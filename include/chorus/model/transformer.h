@@ -50,7 +50,7 @@ class Transformer {
   };
 
   /// Weights are allocated, not set: call set() for each parameter (initial_value(), or a checkpoint's).
-  Transformer(ModelConfig config, Options options);
+  Transformer(const ModelConfig& config, Options options);
   Transformer(const Transformer&) = delete;  // the layers' graphs hold pointers to parameters
   Transformer& operator=(const Transformer&) = delete;
 

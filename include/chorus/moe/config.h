@@ -1,6 +1,10 @@
 // The mixture-of-experts layer's options.
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "chorus/base/options.h"
 
 namespace chorus {
@@ -36,6 +40,9 @@ struct MoeConfig {
   double z_loss = 0;                 // coefficient of mean(logsumexp(logits)^2)
   double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
 };
+
+/// How run files and config.json spell them.
+extern const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations;
 
 void describe(Schema& schema, MoeConfig& config);
 
