@@ -1,5 +1,6 @@
 #include "chorus/base/progress.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -23,6 +24,7 @@ Progress::Progress(ProgressOptions options, Console& where)
       console_(where),
       exceptions_(std::uncaught_exceptions()),
       done_(options_.start),
+      expected_(options_.total),
       next_show_(where.seconds()),
       began_(where.seconds()),
       older_{began_, options_.start},
@@ -50,6 +52,10 @@ void Progress::update(int64_t done, std::string_view note) {
   note_ = note;
   const double now = console_.seconds();
   if (now >= next_show_) show(now);
+}
+
+void Progress::expect(int64_t total) {
+  expected_ = total;
 }
 
 void Progress::finish() {
@@ -83,23 +89,21 @@ void Progress::show(double now) {
 }
 
 std::string Progress::line(double now) const {
-  const int64_t done = done_;
+  const int64_t done = done_, total = std::max(done, expected_.load());
   std::string text = options_.task;
-  if (options_.total > 0) {
-    const auto percent =
-        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(options_.total));
-    text +=
-        fmt::format("  {}%  {}/{} {}", percent, count_text(done), count_text(options_.total), options_.unit);
-  } else {
-    text += fmt::format("  {} {}", count_text(done), options_.unit);
+  if (expected_ > 0) {
+    text += fmt::format("  {}%",
+                        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total)));
   }
+  text += fmt::format("  {}", count_text(done));
+  if (options_.total > 0) text += fmt::format("/{}", count_text(options_.total));
+  text += fmt::format(" {}", options_.unit);
   const double elapsed = now - older_.time;
   const double rate = elapsed >= kShortest ? static_cast<double>(done - older_.done) / elapsed : 0;
   if (rate > 0) {
     text += fmt::format("  {}/s", human_count(rate));
-    if (options_.total > done) {
-      text += fmt::format("  left {}", human_seconds(static_cast<double>(options_.total - done) / rate));
-    }
+    if (total > done)
+      text += fmt::format("  left {}", human_seconds(static_cast<double>(total - done) / rate));
   }
   if (!note_.empty()) text += fmt::format("  {}", note_);
   return text;

@@ -14,6 +14,7 @@
 #include "chorus/base/progress.h"
 #include "chorus/base/text.h"
 #include "chorus/data/batches.h"
+#include "chorus/kernels/cpu.h"
 #include "chorus/model/folder.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
@@ -130,6 +131,7 @@ class Run {
             .tokens = state_.target_tokens};
   }
   [[nodiscard]] double seconds() const { return state_.seconds + now_seconds() - began_; }
+  [[nodiscard]] double share_done() const;
   [[nodiscard]] std::optional<Ending> ending() const;
 
   RunConfig config_;
@@ -256,6 +258,9 @@ void Run::update() {
     }
   }
   window_.add(sums, source_tokens, applied, now_seconds() - began);
+  if (const double share = share_done(); share > 0) {
+    progress_->expect(std::llround(static_cast<double>(state_.updates) / share));
+  }
   progress_->update(state_.updates,
                     fmt::format("epoch {:.2f}  loss {:.3f}  {} tokens/s  dropped {:.1f}%",
                                 state_.epochs(stream_.examples_per_epoch()),
@@ -345,12 +350,19 @@ void Run::export_model() {
                                  .sentencepiece = vocabulary_path(config_, folder_)});
 }
 
+/// Of the run's length, by train.duration or train.time_limit, whichever ends it first.
+double Run::share_done() const {
+  const TrainConfig& t = config_.train;
+  const double by_duration = elapsed(elapsed_now(), t.duration.unit) / static_cast<double>(t.duration.count);
+  return t.time_limit > 0 ? std::max(by_duration, seconds() / (60 * t.time_limit)) : by_duration;
+}
+
 std::optional<Ending> Run::ending() const {
   const ValidationConfig& validation = config_.validation;
-  if (elapsed(elapsed_now(), config_.train.duration.unit) >=
-      static_cast<double>(config_.train.duration.count))
-    return Ending::done;
-  if (config_.train.time_limit > 0 && seconds() >= 60 * config_.train.time_limit) return Ending::out_of_time;
+  if (share_done() >= 1) {
+    return config_.train.time_limit > 0 && seconds() >= 60 * config_.train.time_limit ? Ending::out_of_time
+                                                                                      : Ending::done;
+  }
   if (validation.patience > 0 && state_.stale_validations >= validation.patience) return Ending::no_better;
   if (Interrupt::requested()) return Ending::interrupted;
   return std::nullopt;
@@ -358,12 +370,8 @@ std::optional<Ending> Run::ending() const {
 
 Ending Run::train() {
   const Interrupt interrupt;
-  const Duration duration = config_.train.duration;
-  const bool counts_updates = duration.unit == Duration::Unit::updates;
-  progress_ = std::make_unique<Progress>(ProgressOptions{.task = "training",
-                                                         .unit = "updates",
-                                                         .total = counts_updates ? duration.count : 0,
-                                                         .start = state_.updates});
+  progress_ = std::make_unique<Progress>(
+      ProgressOptions{.task = "training", .unit = "updates", .start = state_.updates});
   const auto due = [&](int64_t every) { return every > 0 && state_.updates % every == 0; };
   std::optional<Ending> end = ending();
   while (!end) {
@@ -396,6 +404,9 @@ Ending Run::train() {
 Ending train(const RunConfig& config, const RunOptions& options) {
   check(config);
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
+    log_warning("this CPU has no bf16 arithmetic: precision = \"fp32\" is many times faster here");
+  }
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
   if (error) throw UserError("cannot make the run folder {}: {}", options.folder.string(), error.message());

@@ -73,6 +73,19 @@ TEST_F(ProgressTest, AResumedRunDoesNotCountWhatWasDoneBefore) {
   EXPECT_EQ(take(), "t  910 u in 20s  0.50/s\n");
 }
 
+TEST_F(ProgressTest, AnExpectedTotalGivesTheShareAndTheTimeLeft) {
+  Console plain = make(0);
+  Progress progress({.task = "t", .unit = "u"}, plain);
+  now += 10;
+  progress.expect(400);
+  progress.update(100);
+  EXPECT_EQ(take(), "t  25%  100 u  10/s  left 30s\n");
+  now += 10;
+  progress.expect(150);  // an estimate may fall short
+  progress.update(200);
+  EXPECT_EQ(take(), "t  100%  200 u  10/s\n");
+}
+
 TEST_F(ProgressTest, QuietSaysNothing) {
   for (const int width : {0, 80}) {
     Console quiet = make(width);

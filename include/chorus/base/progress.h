@@ -38,6 +38,8 @@ class Progress {
   void advance(int64_t more = 1);
   /// Sets what is done; `note` (the loss, say) is shown behind until the next one.
   void update(int64_t done, std::string_view note = {});
+  /// For work of no known total: what it is likely to come to, which gives the share done and the time left.
+  void expect(int64_t total);
   /// The last line: what was done, in what time.
   void finish();
 
@@ -52,7 +54,7 @@ class Progress {
   const ProgressOptions options_;
   Console& console_;
   const int exceptions_;  // passing when this was made
-  std::atomic<int64_t> done_;
+  std::atomic<int64_t> done_, expected_;
   std::atomic<double> next_show_;
   std::mutex mutex_;
   std::string note_;
