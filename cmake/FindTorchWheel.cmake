@@ -42,8 +42,9 @@ if(NOT TARGET Torch::Torch)
   # One OpenMP runtime in the process: the wheel's own.
   target_compile_options(Torch::Torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
   target_link_directories(Torch::Torch INTERFACE "${_torch}/lib")
+  # The C++ library first: libtorch.so of some CUDA builds exports parts of std::filesystem, which crash when called.
   # libtorch's operators register themselves when the library loads: keep it though no symbol of ours names it.
-  target_link_libraries(Torch::Torch INTERFACE -Wl,--no-as-needed torch torch_cpu c10)
+  target_link_libraries(Torch::Torch INTERFACE -Wl,--no-as-needed stdc++ torch torch_cpu c10)
   if(TorchWheel_CUDA)
     target_link_libraries(Torch::Torch INTERFACE torch_cuda c10_cuda)
   endif()
