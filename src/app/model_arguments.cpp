@@ -41,15 +41,16 @@ LoadedModel open_model(const ModelArguments& a) {
   if (a.threads < 0 || a.threads > kMostThreads)
     throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
   if (a.threads > 0) at::set_num_threads(static_cast<int>(a.threads));
-  const Vocabulary vocabulary = describe_model(find_model_folder(a.folder)).vocabulary;
+  const std::filesystem::path folder = find_model_folder(a.folder);
+  ModelDescription description = describe_model(folder);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
     try {
-      static_cast<void>(vocabulary.tag(language));
+      static_cast<void>(description.vocabulary.tag(language));
     } catch (const UserError& error) {
       throw UserError("{}: {}", option, error.what());
     }
   }
-  return load_model(a.folder, options);
+  return load_model(folder, std::move(description), options);
 }
 
 }  // namespace chorus

@@ -191,6 +191,12 @@ int32_t DataSet::direction_index(int32_t source, int32_t target, const std::stri
   return static_cast<int32_t>(directions_.size() - 1);
 }
 
+std::vector<std::pair<int32_t, int32_t>> DataSet::language_pairs() const {
+  std::vector<std::pair<int32_t, int32_t>> pairs;
+  for (const Direction& direction : directions_) pairs.emplace_back(direction.source, direction.target);
+  return pairs;
+}
+
 int64_t DataSet::examples(int32_t direction) const {
   int64_t sum = 0;
   for (const auto& part : parts_) sum += part.direction == direction ? part.examples : 0;

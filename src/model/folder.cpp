@@ -206,7 +206,8 @@ std::vector<std::string> added_languages(const ModelToSave& model) {
   const Vocabulary pieces = Vocabulary::load(model.sentencepiece);
   const std::vector<std::string>& all = model.vocabulary.languages();
   std::vector<std::string> added(all.begin() + static_cast<int64_t>(pieces.languages().size()), all.end());
-  if (Vocabulary::load(model.sentencepiece, added).hash() != model.vocabulary.hash())
+  const Vocabulary whole = added.empty() ? pieces : Vocabulary::load(model.sentencepiece, added);
+  if (whole.hash() != model.vocabulary.hash())
     throw UserError("{} is not the vocabulary of this model any more: was it replaced?",
                     model.sentencepiece.string());
   return added;
@@ -295,18 +296,14 @@ fs::path find_model_folder(const fs::path& dir) {
   throw UserError("{} is no model: it has neither {} nor model/{}", dir.string(), kConfigFile, kConfigFile);
 }
 
-ModelConfig read_model_config(const fs::path& folder) {
+ModelDescription describe_model(const fs::path& folder) {
   const nlohmann::json json = read_json(folder / kConfigFile);
+  ModelConfig config;
   try {
-    return model_config_from_json(json);
+    config = model_config_from_json(json);
   } catch (const UserError& error) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
-}
-
-ModelDescription describe_model(const fs::path& folder) {
-  const ModelConfig config = read_model_config(folder);
-  const nlohmann::json json = read_json(folder / kConfigFile);
   const nlohmann::json own = json.value("chorus", nlohmann::json::object());
   std::vector<std::string> added;
   std::string hash;
@@ -330,7 +327,11 @@ ModelDescription describe_model(const fs::path& folder) {
 
 LoadedModel load_model(const fs::path& dir, const Transformer::Options& options) {
   const fs::path folder = find_model_folder(dir);
-  ModelDescription description = describe_model(folder);
+  return load_model(folder, describe_model(folder), options);
+}
+
+LoadedModel load_model(const fs::path& folder, ModelDescription description,
+                       const Transformer::Options& options) {
   const SafetensorsFolder weights(folder);
   check_tensor_count(description.config, weights, folder);
   TensorSet set;

@@ -85,7 +85,7 @@ void count_load(Transformer& model, const Vocabulary& vocabulary, const Pairs& p
                 std::vector<MoeStatistics>& load) {
   const std::vector<std::pair<int32_t, int32_t>> languages = {
       {vocabulary.language(pairs.from), vocabulary.language(pairs.to)}};
-  const auto longest = static_cast<size_t>(model.config().max_positions) - 2;
+  const auto longest = static_cast<size_t>(model.config().max_positions - kTagAndEnd);
   std::vector<SentencePair> batch;
   const auto flush = [&] {
     if (batch.empty()) return;

@@ -104,10 +104,8 @@ class Run {
                                .pool_batches = config.data.pool_batches}),
         model_(sized(config.model, vocabulary_), model_options(config)),
         optimizer_(model_, config.optim),
+        languages_(train_data_->language_pairs()),
         statistics_(model_.catalogue().sparse_layers()) {
-    for (const Direction& direction : train_data_->directions()) {
-      languages_.emplace_back(direction.source, direction.target);
-    }
     start(options);
     metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
   }
@@ -188,8 +186,7 @@ void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {
     if (!accept_changes) {
       throw UserError(
           "the training text has changed since {} was started: give --accept-changes to go on with it from "
-          "the "
-          "beginning of an epoch, or another --out",
+          "the beginning of an epoch, or another --out",
           folder_.string());
     }
     log_warning("the training text has changed: going on from the beginning of epoch {}",
@@ -312,9 +309,7 @@ bool Run::validate() {
   record["best"] = better;
   record["seconds"] = now_seconds() - began;
   metrics_->write("validation", record);
-  for (const std::string& line : result.lines()) {
-    log_info("update {}: {}{}", state_.updates, line, better ? "  (best)" : "");
-  }
+  log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;
 }
 

@@ -50,7 +50,7 @@ double ValidationResult::criterion(Criterion criterion) const {
   return sum / static_cast<double>(directions.size());
 }
 
-std::vector<std::string> ValidationResult::lines() const {
+std::string ValidationResult::line() const {
   const auto by_loss = [](const DirectionResult& a, const DirectionResult& b) { return a.loss() < b.loss(); };
   const auto [best, worst] = std::minmax_element(directions.begin(), directions.end(), by_loss);
   const double loss = criterion(Criterion::loss);
@@ -62,7 +62,7 @@ std::vector<std::string> ValidationResult::lines() const {
     line += fmt::format("  ({} directions: {} {:.3f} to {} {:.3f})", directions.size(), best->name,
                         best->loss(), worst->name, worst->loss());
   }
-  return {line};
+  return line;
 }
 
 nlohmann::json to_json(const ValidationResult& result) {
@@ -90,10 +90,7 @@ nlohmann::json to_json(const ValidationResult& result) {
 }
 
 ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens) {
-  std::vector<std::pair<int32_t, int32_t>> languages;
-  for (const Direction& direction : data.directions()) {
-    languages.emplace_back(direction.source, direction.target);
-  }
+  const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   ValidationResult result;
   result.load.resize(static_cast<size_t>(model.catalogue().sparse_layers()));
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {

@@ -75,6 +75,8 @@ class DataSet {
   [[nodiscard]] const std::vector<std::string>& languages() const { return vocabulary_.languages(); }
   /// Each language pair once, in the order in which the sources name them.
   [[nodiscard]] const std::vector<Direction>& directions() const { return directions_; }
+  /// Source and target language of each direction.
+  [[nodiscard]] std::vector<std::pair<int32_t, int32_t>> language_pairs() const;
   [[nodiscard]] int64_t examples(int32_t direction) const;
   [[nodiscard]] const DataReport& report() const { return report_; }
   /// Of all ids and of what is drawn from them: equal hashes give the same stream of batches.

@@ -58,10 +58,8 @@ struct LoadedModel {
 /// DIR when it holds config.json, else DIR/model (DIR is then a run). UserError when neither does.
 std::filesystem::path find_model_folder(const std::filesystem::path& dir);
 
-/// The configuration of a model folder. UserError naming the file.
-ModelConfig read_model_config(const std::filesystem::path& folder);
-
-/// Configuration and vocabulary. UserError when the vocabulary is not the one the model was trained with.
+/// Configuration and vocabulary of a model folder. UserError naming the file, and when the vocabulary is not
+/// the one the model was trained with.
 struct ModelDescription {
   ModelConfig config;
   Vocabulary vocabulary;
@@ -70,6 +68,9 @@ ModelDescription describe_model(const std::filesystem::path& folder);
 
 /// Reads a model folder (see find_model_folder).
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
+/// The same for a folder that was described already.
+LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,
+                       const Transformer::Options& options);
 
 struct ModelToSave {
   const ModelConfig& config;

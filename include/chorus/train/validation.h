@@ -34,7 +34,7 @@ struct ValidationResult {
   /// Mean over directions.
   [[nodiscard]] double criterion(Criterion criterion) const;
   /// For people: the means, and the best and the worst direction.
-  [[nodiscard]] std::vector<std::string> lines() const;
+  [[nodiscard]] std::string line() const;
 };
 
 nlohmann::json to_json(const ValidationResult& result);
