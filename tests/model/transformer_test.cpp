@@ -5,80 +5,102 @@
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
+#include "gradient_check.h"
 #include "model/fixtures.h"
 
 namespace chorus {
 namespace {
 
-double loss_of(Transformer& model, const MicroBatch& micro_batch, const Pass& pass,
+/// One training pass; the loss as the gradients see it, with the auxiliary losses as the statistics report
+/// them.
+double loss_of(Transformer& model, const MicroBatch& micro_batch, Pass pass,
                const Transformer::TrainOptions& options) {
   for (Parameter& p : model.parameters()) p.has_gradient = false;
-  const LossSums sums = model.train(model.to_batch(micro_batch), pass, options);
-  return sums.loss * options.gradient_scale;
+  std::vector<MoeStatistics> statistics(model.catalogue().sparse_layers());
+  if (!pass.statistics) pass.statistics = &statistics;
+  double loss = model.train(model.to_batch(micro_batch), pass, options).loss * options.gradient_scale;
+  for (const MoeStatistics& layer : *pass.statistics)
+    loss += pass.auxiliary_scale *
+            (model.config().moe.balance_loss * layer.balance_loss + model.config().moe.z_loss * layer.z_loss);
+  return loss;
+}
+
+/// What of a layer can differ in backward: dense, each number of choices, selection, gates, activation.
+std::vector<ModelConfig> various_configs() {
+  using enum TokenSelection;
+  using enum GateNormalization;
+  std::vector<ModelConfig> configs;
+  for (const auto& [top_k, capacity, selection, gates, kind, sparse] :
+       {std::tuple{1, 1.0, random, none, Activation::relu, 4},
+        {1, 0.5, position, after_drop, Activation::gelu, 4},
+        {2, 1.0, probability, before_drop, Activation::swiglu, 4},
+        {2, 0.5, random, after_drop, Activation::relu, 4},
+        {3, 0.7, position, none, Activation::gelu, 5},
+        {2, 0.0, position, before_drop, Activation::relu, 64},  // most experts empty
+        {1, 1.0, random, none, Activation::swiglu, 0}}) {
+    ModelConfig config = tiny_config();
+    config.activation = kind;
+    config.layer_dropout = 0.2;
+    config.moe.experts = sparse;
+    config.moe.encoder_every = 1;
+    config.moe.top_k = top_k;
+    config.moe.capacity_factor = capacity;
+    config.moe.selection = selection;
+    config.moe.gate_normalization = gates;
+    config.moe.jitter = 0.1;
+    config.moe.balance_loss = 0.3;
+    config.moe.z_loss = 0.1;
+    config.moe.expert_output_dropout = top_k == 1 ? 0.2 : 0;
+    configs.push_back(config);
+  }
+  return configs;
 }
 
 TEST(Transformer, GradientsEqualFiniteDifferences) {
   at::set_num_threads(1);  // thousands of tiny operators: threads would only wait for each other
-  for (const int64_t top_k : {1, 2}) {
-    ModelConfig config = tiny_config();
-    config.moe.top_k = top_k;
-    config.moe.balance_loss = 0;  // its loss is not part of the returned loss
-    config.moe.z_loss = 0;
-    config.activation = top_k == 1 ? Activation::gelu : Activation::swiglu;
+  for (const ModelConfig& config : various_configs()) {
+    SCOPED_TRACE(to_json(config).dump());
     Transformer model(config, {.compute = at::kDouble, .gradients = true});
     initialise(model, 5);
     const MicroBatch batch = tiny_batch(4, 7, 6, config.vocabulary);
-    const Pass pass = {.training = true, .key = RandomKey(3)};
+    const Pass pass = {.training = true, .key = RandomKey(3), .auxiliary_scale = 0.5};
     const Transformer::TrainOptions options = {.label_smoothing = 0.1, .gradient_scale = 0.25};
     loss_of(model, batch, pass, options);
-    std::vector<at::Tensor> gradients;
-    for (Parameter& p : model.parameters())
-      gradients.push_back(p.has_gradient ? p.gradient.clone() : at::zeros_like(p.gradient));
-
-    const double epsilon = 1e-6;
+    std::vector<Slope> slopes;
     for (size_t i = 0; i < model.parameters().size(); ++i) {
-      const at::Tensor value = model.parameters()[i].value.detach().view(-1);
-      const int64_t n = value.numel();
-      for (const int64_t element : {int64_t{0}, n / 3, n / 2, n - 1}) {
-        const double before = value[element].item<double>();
-        value[element].fill_(before + epsilon);
-        const double up = loss_of(model, batch, pass, options);
-        value[element].fill_(before - epsilon);
-        const double down = loss_of(model, batch, pass, options);
-        value[element].fill_(before);
-        const double expected = (up - down) / (2 * epsilon),
-                     actual = gradients[i].view(-1)[element].item<double>();
-        // A row of padding in the embedding has no gradient by definition.
-        if (model.catalogue().parameters[i].name == "shared.weight" && element / config.d_model == kPad)
-          continue;
-        EXPECT_NEAR(actual, expected, 1e-6 + 1e-4 * std::abs(expected))
-            << model.catalogue().parameters[i].name << "[" << element << "]";
-      }
+      const Parameter& p = model.parameters()[i];
+      slopes.push_back({model.catalogue().parameters[i].name, p.value,
+                        p.has_gradient ? p.gradient.clone() : at::zeros_like(p.gradient)});
     }
+    expect_slopes([&] { return loss_of(model, batch, pass, options); }, slopes, 1);
   }
 }
 
 TEST(Transformer, RecomputingGivesTheSameGradientsBitForBit) {
-  ModelConfig config = tiny_config();
-  config.layer_dropout = 0.3;
-  Transformer model(config, {.gradients = true});
-  initialise(model, 5);
-  const MicroBatch batch = tiny_batch(4, 7, 6, config.vocabulary);
-  std::vector<MoeStatistics> statistics(model.catalogue().sparse_layers());
-  Pass pass = {.training = true, .key = RandomKey(3), .statistics = &statistics};
-  const double kept = loss_of(model, batch, pass, {});
-  std::vector<at::Tensor> gradients;
-  for (Parameter& p : model.parameters())
-    gradients.push_back(p.has_gradient ? p.gradient.clone() : at::Tensor());
-  const int64_t tokens = statistics[0].tokens;
-  statistics.assign(statistics.size(), {});
-  EXPECT_EQ(loss_of(model, batch, pass, {.recompute = true}), kept);
-  EXPECT_EQ(statistics[0].tokens, tokens) << "a block that is run again must not count twice";
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    const Parameter& p = model.parameters()[i];
-    ASSERT_EQ(p.has_gradient, gradients[i].defined());
-    if (p.has_gradient) {
-      EXPECT_TRUE(at::equal(p.gradient, gradients[i])) << model.catalogue().parameters[i].name;
+  for (const ModelConfig& config : various_configs()) {
+    for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(testing::Message() << to_json(config).dump() << compute);
+      Transformer model(config, {.compute = compute, .gradients = true});
+      initialise(model, 5);
+      const MicroBatch batch = tiny_batch(4, 7, 6, config.vocabulary);
+      std::vector<MoeStatistics> statistics(model.catalogue().sparse_layers());
+      const Pass pass = {.training = true, .key = RandomKey(3), .statistics = &statistics};
+      const double kept = loss_of(model, batch, pass, {});
+      std::vector<at::Tensor> gradients;
+      for (Parameter& p : model.parameters())
+        gradients.push_back(p.has_gradient ? p.gradient.clone() : at::Tensor());
+      const std::vector<MoeStatistics> counted = statistics;
+      statistics.assign(statistics.size(), {});
+      EXPECT_EQ(loss_of(model, batch, pass, {.recompute = true}), kept);
+      for (size_t i = 0; i < statistics.size(); ++i)
+        EXPECT_EQ(statistics[i].tokens, counted[i].tokens) << "a block that runs again must not count twice";
+      for (size_t i = 0; i < gradients.size(); ++i) {
+        const Parameter& p = model.parameters()[i];
+        ASSERT_EQ(p.has_gradient, gradients[i].defined());
+        if (p.has_gradient) {
+          EXPECT_TRUE(at::equal(p.gradient, gradients[i])) << model.catalogue().parameters[i].name;
+        }
+      }
     }
   }
 }
