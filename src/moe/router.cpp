@@ -85,6 +85,7 @@ struct GateParts {
   at::Tensor members;  // [N, k]  1 where the choice counts in the sum that normalises
   at::Tensor chosen;   // [N, k]  probabilities of the choices
   at::Tensor sum;      // [N, 1]  what the gates are divided by; undefined when not normalised
+  at::Tensor moves;    // [N, 1]  1 where that depends on the probabilities, 0 where it is the least there is
 };
 
 GateParts gate_parts(const at::Tensor& probabilities, const Routing& routing, GateNormalization kind) {
@@ -97,7 +98,10 @@ GateParts gate_parts(const at::Tensor& probabilities, const Routing& routing, Ga
                       : parts.kept;
   parts.chosen = probabilities.gather(1, parts.index);
   if (kind != GateNormalization::none) {
-    parts.sum = (parts.chosen * parts.members).sum(1, true).clamp_min_(std::numeric_limits<float>::epsilon());
+    constexpr double kLeast = std::numeric_limits<float>::epsilon();
+    parts.sum = (parts.chosen * parts.members).sum(1, true);
+    parts.moves = parts.sum.ge(kLeast).to(probabilities.scalar_type());
+    parts.sum.clamp_min_(kLeast);
   }
   return parts;
 }
@@ -149,7 +153,8 @@ at::Tensor gates_backward(const at::Tensor& probabilities, const Routing& routin
   at::Tensor grad_chosen = grad_gates * parts.kept;
   if (parts.sum.defined()) {
     const at::Tensor gate = parts.chosen * parts.kept / parts.sum;
-    grad_chosen = (grad_chosen - (grad_chosen * gate).sum(1, true)) * parts.members / parts.sum;
+    const at::Tensor grad_sum = (grad_chosen * gate).sum(1, true) * parts.moves;
+    grad_chosen = (grad_chosen - grad_sum) * parts.members / parts.sum;
   }
   // scatter_add: rows of padding all point at expert 0, with a gradient of zero.
   return at::zeros_like(probabilities).scatter_add_(1, parts.index, grad_chosen);

@@ -1,12 +1,15 @@
 #include "chorus/moe/layer.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "chorus/kernels/dropout.h"
 #include "chorus/kernels/rows.h"
+
+#include "gradient_check.h"
 
 namespace chorus {
 namespace {
@@ -29,6 +32,8 @@ struct Fixture {
   MoeConfig config;
   MoeCall call;
   at::Tensor hidden, weight_of_output;
+
+  [[nodiscard]] MoeWeights weights() { return {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}; }
 
   explicit Fixture(const Case& c) {
     at::manual_seed(7);
@@ -137,8 +142,7 @@ TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
   }
   f.hidden.mutable_grad().reset();
 
-  const at::Tensor output = moe_layer(
-      f.hidden, {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias}, f.config, f.call);
+  const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
   EXPECT_TRUE(at::allclose(output, expected, 1e-10, 1e-12));
   torch::autograd::backward({(output * f.weight_of_output).sum()}, {});
   EXPECT_TRUE(at::allclose(f.hidden.grad(), expected_gradients[0], 1e-9, 1e-11));
@@ -151,11 +155,10 @@ TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
 
 TEST_P(MoeLayer, SecondMicroBatchAddsToTheGradients) {
   Fixture f(GetParam());
-  const MoeWeights weights = {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias};
   std::vector<at::Tensor> first;
   for (int repeat = 0; repeat < 2; ++repeat) {
-    torch::autograd::backward({(moe_layer(f.hidden, weights, f.config, f.call) * f.weight_of_output).sum()},
-                              {});
+    torch::autograd::backward(
+        {(moe_layer(f.hidden, f.weights(), f.config, f.call) * f.weight_of_output).sum()}, {});
     for (size_t i = 0; i < f.all.size(); ++i) {
       if (repeat == 0)
         first.push_back(f.all[i]->gradient.clone());
@@ -187,7 +190,7 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   f.call.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
   f.call.group_count = 2;
   f.call.statistics = &s;
-  moe_layer(f.hidden, {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias}, f.config, f.call);
+  moe_layer(f.hidden, f.weights(), f.config, f.call);
   EXPECT_EQ(s.tokens, 8);
   EXPECT_EQ(s.choices, 16);
   int64_t assigned = 0;
@@ -198,6 +201,66 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   EXPECT_EQ(assigned, 16);
   EXPECT_GE(s.balance_loss, 0.5);
   EXPECT_GT(s.entropy, 0);
+}
+
+/// The layer's contribution to a loss, its auxiliary losses as the statistics report them.
+double loss_of(Fixture& f) {
+  MoeStatistics statistics;
+  f.call.statistics = &statistics;
+  const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
+  f.call.statistics = nullptr;
+  return (output * f.weight_of_output).sum().item<double>() +
+         f.call.auxiliary_scale *
+             (f.config.balance_loss * statistics.balance_loss + f.config.z_loss * statistics.z_loss);
+}
+
+void expect_finite_differences(const Case& c) {
+  Fixture f(c);
+  const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
+  torch::autograd::backward({(output * f.weight_of_output).sum()}, {});
+  expect_slopes([&] { return loss_of(f); },
+                {{"hidden", f.hidden, f.hidden.grad()},
+                 {"router", f.router.value, f.router.gradient},
+                 {"fc1 weight", f.fc1_weight.value, f.fc1_weight.gradient},
+                 {"fc1 bias", f.fc1_bias.value, f.fc1_bias.gradient},
+                 {"fc2 weight", f.fc2_weight.value, f.fc2_weight.gradient},
+                 {"fc2 bias", f.fc2_bias.value, f.fc2_bias.gradient}},
+                1);
+}
+
+TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
+  at::set_num_threads(1);  // tiny operators: threads would only wait for each other
+  for (const int64_t top_k : {1, 2, 3})
+    for (const double capacity : {0.0, 0.4, 1.0})
+      for (const auto selection : {kPosition, kProbability, kRandom})
+        for (const auto gates :
+             {GateNormalization::none, GateNormalization::before_drop, GateNormalization::after_drop})
+          for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu})
+            for (const bool padding : {false, true}) {
+              SCOPED_TRACE(testing::Message() << "top " << top_k << " capacity " << capacity << " selection "
+                                              << int(selection) << " gates " << int(gates) << " activation "
+                                              << int(kind) << " padding " << padding);
+              const double dropout = padding ? 0.3 : 0;
+              expect_finite_differences(
+                  {13, 5, top_k, capacity, selection, gates, kind, dropout, dropout, padding});
+            }
+}
+
+TEST(MoeLayer, GradientsEqualFiniteDifferencesAtOddSizes) {
+  at::set_num_threads(1);
+  const auto after = GateNormalization::after_drop;
+  for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu})
+    for (const auto& [rows, experts, top_k, padding] : {std::tuple{0, 4, 2, false},
+                                                        {1, 1, 1, false},
+                                                        {1, 7, 1, false},
+                                                        {1, 7, 3, false},
+                                                        {1, 3, 1, true},
+                                                        {2, 16, 2, true},
+                                                        {40, 1, 1, true},
+                                                        {65, 3, 3, true}}) {
+      SCOPED_TRACE(testing::Message() << rows << " rows, " << experts << " experts, top " << top_k);
+      expect_finite_differences({rows, experts, top_k, 0.5, kRandom, after, kind, 0, 0, padding});
+    }
 }
 
 }  // namespace

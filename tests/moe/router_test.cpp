@@ -1,7 +1,9 @@
 #include "chorus/moe/router.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 namespace chorus {
 namespace {
@@ -100,6 +102,79 @@ TEST(Router, BalanceLossIsOneWhenBalancedAndEWhenCollapsed) {
     for (int64_t e = 0; e < 4; ++e) loss += g[static_cast<size_t>(e)] * mass[e].item<double>();
     EXPECT_NEAR(loss, collapsed ? 4 : 1, 1e-6);
   }
+}
+
+/// The same decisions by sorting: slots (row * k + choice) that are kept.
+std::vector<bool> plainly_kept(const at::Tensor& p, const Routing& routing, const RoutingOptions& options,
+                               RandomKey key) {
+  const int64_t rows = p.size(0), experts = p.size(1), k = options.top_k;
+  std::vector<bool> kept(rows * k);
+  for (int64_t e = 0; e < experts; ++e) {
+    std::vector<std::tuple<double, int64_t, int64_t>> wanted;  // least first is kept: priority, order, slot
+    for (int64_t slot = 0; slot < rows * k; ++slot) {
+      if (routing.experts.view(-1)[slot].item<int64_t>() != e) continue;
+      const int64_t row = slot / k;
+      const double priority = options.selection == TokenSelection::position ? 0
+                              : options.selection == TokenSelection::probability
+                                  ? p[row][e].item<double>()
+                                  : key.uniform(row * experts + e);
+      wanted.emplace_back(-priority, slot % k * rows + row, slot);
+    }
+    std::sort(wanted.begin(), wanted.end());
+    for (size_t i = 0; i < wanted.size() && std::cmp_less(i, routing.capacity); ++i)
+      kept[std::get<2>(wanted[i])] = true;
+  }
+  return kept;
+}
+
+TEST(Router, EqualsAPlainOneThatSorts) {
+  for (const int64_t rows : {1, 2, 31})
+    for (const int64_t experts : {3, 8})
+      for (const int64_t k : {1, 2, 3})
+        for (const double factor : {0.0, 0.3, 1.0})
+          for (const auto selection :
+               {TokenSelection::position, TokenSelection::probability, TokenSelection::random}) {
+            const at::Tensor p = at::softmax(at::randn({rows, experts}), 1);
+            const at::Tensor active = at::rand({rows}) > 0.3;
+            const RoutingOptions options = {k, factor, selection};
+            const Routing r = route(p, active, options, RandomKey(6));
+            const at::Tensor best = std::get<1>(at::topk(p, k, 1));
+            const std::vector<bool> kept = plainly_kept(p, r, options, RandomKey(6));
+            int64_t dropped = 0;
+            for (int64_t slot = 0; slot < rows * k; ++slot) {
+              const auto chosen = r.experts.view(-1)[slot].item<int64_t>();
+              EXPECT_EQ(chosen, active[slot / k].item<bool>() ? best.view(-1)[slot].item<int64_t>() : -1);
+              EXPECT_EQ(r.kept.view(-1)[slot].item<int64_t>(), kept[slot] ? chosen : -1);
+              dropped += chosen >= 0 && !kept[slot];
+            }
+            EXPECT_EQ(r.dropped, dropped);
+          }
+}
+
+TEST(Gates, EqualAPlainCompositionForwardAndBackward) {
+  const auto epsilon = std::numeric_limits<float>::epsilon();
+  for (const double sharpness : {1.0, 30.0})  // at 30 sums of what was kept fall below epsilon
+    for (const int64_t k : {1, 2, 3})
+      for (const auto kind :
+           {GateNormalization::none, GateNormalization::before_drop, GateNormalization::after_drop}) {
+        const at::Tensor p = at::softmax(at::randn({31, 5}, at::kDouble) * sharpness, 1).requires_grad_(true);
+        const Routing r = route(p.detach().to(at::kFloat), at::rand({31}) > 0.2,
+                                {k, 0.4, TokenSelection::random}, RandomKey(2));
+        const at::Tensor kept = r.kept.ge(0).to(at::kDouble), all = r.experts.ge(0).to(at::kDouble);
+        const at::Tensor chosen = p.gather(1, r.experts.clamp_min(0));
+        at::Tensor divisor = at::ones({31, 1}, at::kDouble);
+        if (kind != GateNormalization::none)
+          divisor = (chosen * (kind == GateNormalization::before_drop ? all : kept))
+                        .sum(1, true)
+                        .clamp_min(epsilon);
+        const at::Tensor expected = chosen * kept / divisor;
+        EXPECT_TRUE(at::allclose(gates(p.detach(), r, kind), expected, 1e-12, 1e-14));
+        const at::Tensor grad = at::randn_like(expected);
+        torch::autograd::backward({expected}, {grad});
+        // In units of what the gradient is a difference of.
+        EXPECT_TRUE(at::allclose(gates_backward(p.detach(), r, kind, grad) * divisor, p.grad() * divisor,
+                                 1e-10, 1e-12));
+      }
 }
 
 }  // namespace
