@@ -21,8 +21,11 @@ void describe(Schema& s, RunConfig& c) {
 
   TrainConfig& t = c.train;
   s.section("train", "the training loop");
-  s.add("duration", t.duration,
-        {.help = "when the run is done: \"20000u\" updates, \"5e\" epochs or \"50Mt\" target tokens"});
+  s.add(
+      "duration", t.duration,
+      {.help =
+           "when the run is done: \"20000u\" updates, \"5e\" epochs or \"50Mt\" target tokens; \"0u\" writes "
+           "the model as it is initialised"});
   s.add("time_limit", t.time_limit,
         {.help = "the run is also done after so long, over all its starts; 0: no limit",
          .unit = "minutes",
@@ -69,7 +72,6 @@ void check(const RunConfig& c) {
     throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
                     c.model.max_positions);
   }
-  if (c.train.duration.count == 0) throw UserError("train.duration must be more than zero");
   if (c.validation.criterion != Criterion::loss && c.validation.decode == 0) {
     throw UserError(
         "validation.criterion needs translations: set validation.decode to a number of sentences");

@@ -348,6 +348,7 @@ void Run::export_model() {
 /// Of the run's length, by train.duration or train.time_limit, whichever ends it first.
 double Run::share_done() const {
   const TrainConfig& t = config_.train;
+  if (t.duration.count == 0) return 1;
   const double by_duration = elapsed(elapsed_now(), t.duration.unit) / static_cast<double>(t.duration.count);
   return t.time_limit > 0 ? std::max(by_duration, seconds() / (60 * t.time_limit)) : by_duration;
 }

@@ -152,6 +152,19 @@ TEST_F(TrainerTest, LearnsAndKeepsTheBestModel) {
   }
 }
 
+TEST_F(TrainerTest, NoUpdatesWriteTheInitialModelAndCanGoOn) {
+  RunConfig config = toy_run(folder_.path(), 0);
+  config.data.valid.clear();
+  const std::filesystem::path run = folder_.path() / "run";
+  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  EXPECT_EQ(last_tensors(run).at("step"), "0");
+  EXPECT_TRUE(std::filesystem::exists(run / "model" / "model.safetensors"));
+  config.train.duration.count = 4;
+  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  train(config, {.folder = folder_.path() / "whole"});
+  EXPECT_EQ(last_tensors(run), last_tensors(folder_.path() / "whole"));
+}
+
 TEST_F(TrainerTest, AccumulationDoesNotDependOnRecomputation) {
   RunConfig config = toy_run(folder_.path(), 6);
   config.data.valid.clear();
