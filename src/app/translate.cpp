@@ -22,13 +22,17 @@ struct TranslateArguments {
   std::string prefix, prefix_file;
   std::string long_lines = "refuse";
   int64_t max_source = 0;
+  bool allow_unk = false;
   bool scores = false;
   bool progress = false;
 };
 
 void translate(const TranslateArguments& a) {
-  TranslatorOptions options = {
-      .from = a.model.from, .to = a.model.to, .decode = a.decode, .max_source = a.max_source};
+  TranslatorOptions options = {.from = a.model.from,
+                               .to = a.model.to,
+                               .decode = a.decode,
+                               .allow_unk = a.allow_unk,
+                               .max_source = a.max_source};
   if (a.long_lines == "split") {
     options.long_lines = LongLines::split;
   } else if (a.long_lines != "refuse") {
@@ -75,6 +79,9 @@ void add_translate(CLI::App& app) {
   option("--max-length-factor", a.decode.max_length_factor,
          "a translation has at most this many tokens for each of the source,", "X");
   option("--max-length", a.decode.max_length_offset, "and this many more", "TOKENS");
+  option("--no-repeat-ngram", a.decode.no_repeat_ngram,
+         "no N tokens in a row occur twice in a translation (0: they may)", "N");
+  command->add_flag("--allow-unk", a.allow_unk, "let the model write the unknown token, as \u2047");
   option("--batch-tokens", a.decode.batch_tokens,
          "bounds a batch: beam x (source + longest translation), in tokens", "N");
   command->add_option("--prefix", a.prefix, "what every translation begins with")->type_name("TEXT");

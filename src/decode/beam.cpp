@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_fill.h>
@@ -31,10 +32,22 @@ struct Best {
   at::Tensor log_probabilities;  // fp32 [rows, k] on the CPU, over all tokens, those never chosen included
 };
 
+/// Tokens that rows may not go on with.
+struct Banned {
+  std::vector<int64_t> rows, tokens;
+};
+
 /// Overwrites the logits.
-Best best_tokens(const at::Tensor& logits, const at::Tensor& never, int64_t k) {
+Best best_tokens(const at::Tensor& logits, const at::Tensor& never, const Banned& banned, int64_t k) {
+  constexpr double kImpossible = -std::numeric_limits<double>::infinity();
   const at::Tensor total = at::logsumexp(logits, {1}, true);
-  if (never.numel() > 0) logits.index_fill_(1, never, -std::numeric_limits<float>::infinity());
+  if (never.numel() > 0) logits.index_fill_(1, never, kImpossible);
+  if (!banned.rows.empty()) {
+    const at::Device device = logits.device();
+    at::Tensor flat = logits.view(-1);
+    flat.index_fill_(0, to_tensor(banned.rows, device) * logits.size(1) + to_tensor(banned.tokens, device),
+                     kImpossible);
+  }
   const auto [values, tokens] = at::topk(logits, k, 1);
   return {tokens.to(at::kCPU).contiguous(), (values - total).to(at::kCPU).contiguous()};
 }
@@ -87,7 +100,7 @@ class BatchDecoder {
     sentence_count_ = searches_.size();
     const int64_t k = std::min(2 * options_.beam, logits.size(1));
     const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
-    const Best best = choosing ? best_tokens(logits, never_, k) : Best();
+    const Best best = choosing ? best_tokens(logits, never_, repeats(width), k) : Best();
     for (size_t b = 0; b < searches_.size(); ++b) {
       Search& search = searches_[b];
       if (search.is_forced()) {
@@ -104,6 +117,21 @@ class BatchDecoder {
       }
       search.choose(candidates);
     }
+  }
+
+  /// What would repeat tokens that may not be repeated.
+  Banned repeats(int64_t width) const {
+    Banned banned;
+    if (options_.no_repeat_ngram == 0) return banned;
+    for (size_t b = 0; b < searches_.size(); ++b) {
+      for (size_t i = 0; i < searches_[b].live().size(); ++i) {
+        for (const int32_t token : searches_[b].repeating(i, kEos)) {
+          banned.rows.push_back(static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
+          banned.tokens.push_back(token);
+        }
+      }
+    }
+    return banned;
   }
 
   /// From which row and sentence of the last step each of the next one goes on.
@@ -159,6 +187,7 @@ void check(const Transformer& model, std::span<const DecodeInput> inputs, const 
   if (o.nbest < 1 || o.nbest > o.beam)
     throw UserError("n-best of {} is outside 1 to the beam of {}", o.nbest, o.beam);
   if (!std::isfinite(o.length_penalty)) throw UserError("the length penalty is not a number");
+  if (o.no_repeat_ngram < 0) throw UserError("no sequence has {} tokens", o.no_repeat_ngram);
   const int64_t positions = model.config().max_positions;
   for (const DecodeInput& input : inputs) {
     if (std::cmp_greater(input.source.size(), positions))

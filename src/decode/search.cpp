@@ -25,12 +25,24 @@ void Search::force() {
   }
 }
 
-void Search::add_finished(const Live& from, const Candidate& candidate, double sum, bool ended) {
-  Hypothesis hypothesis = {.tokens = {from.tokens.begin() + 1, from.tokens.end()},
-                           .score = sum / std::pow(from.tokens.size() + 1, options_->length_penalty),
+std::vector<int32_t> Search::repeating(size_t i, int32_t start) const {
+  const int64_t n = options_->no_repeat_ngram;
+  std::vector<int32_t> read = {start};
+  read.insert(read.end(), live_[i].tokens.begin(), live_[i].tokens.end());
+  std::vector<int32_t> repeating;
+  const auto last = read.end() - std::min(n - 1, std::ssize(read));
+  for (auto from = read.begin(); read.end() - from >= n; ++from)
+    if (std::equal(last, read.end(), from)) repeating.push_back(from[n - 1]);
+  return repeating;
+}
+
+void Search::add_finished(std::vector<int32_t> tokens, double sum, bool ended) {
+  const auto length = static_cast<double>(tokens.size() + (ended ? 1 : 0));
+  tokens.erase(tokens.begin());  // the tag
+  Hypothesis hypothesis = {.tokens = std::move(tokens),
+                           .score = sum / std::pow(length, options_->length_penalty),
                            .log_probability = sum,
                            .ended = ended};
-  if (!ended) hypothesis.tokens.push_back(candidate.token);
   const auto place = std::ranges::upper_bound(pool_, hypothesis.score, std::greater(), &Hypothesis::score);
   pool_.insert(place, std::move(hypothesis));
   if (std::cmp_greater(pool_.size(), options_->beam)) pool_.pop_back();
@@ -59,13 +71,17 @@ void Search::choose(std::span<const Candidate> candidates) {
   for (size_t rank = 0; rank < ranked.size(); ++rank) {
     const auto& [sum, candidate] = ranked[rank];
     const Live& from = live_[candidate->parent];
-    if (last || candidate->token == kEos) {
-      if (rank < beam) add_finished(from, *candidate, sum, candidate->token == kEos);
+    const bool ended = candidate->token == kEos;
+    std::vector<int32_t> tokens = from.tokens;
+    if (!ended) tokens.push_back(candidate->token);
+    if (last || ended) {
+      if (rank < beam) add_finished(std::move(tokens), sum, ended);
     } else if (next.size() < beam) {
-      next.push_back({from.tokens, sum, candidate->parent});
-      next.back().tokens.push_back(candidate->token);
+      next.push_back({std::move(tokens), sum, candidate->parent});
     }
   }
+  if (ranked.empty())
+    for (Live& from : live_) add_finished(std::move(from.tokens), from.log_probability, false);
   live_ = std::move(next);
   done_ = live_.empty() ||
           (pool_.size() == beam &&

@@ -34,10 +34,14 @@ class Search {
   [[nodiscard]] int64_t limit() const { return limit_; }
 
   /// Whether the next token is given. Then force() takes it, else choose() does with the candidates, which
-  /// need not be sorted; those of probability zero are passed over.
+  /// need not be sorted; those of probability zero are passed over. Without any the hypotheses end as they
+  /// are.
   [[nodiscard]] bool is_forced() const { return live_.front().tokens.size() < input_->forced.size(); }
   void force();
   void choose(std::span<const Candidate> candidates);
+  /// The tokens by which the i-th hypothesis, after the `start` that the decoder read first, would repeat
+  /// options.no_repeat_ngram (above 0) tokens.
+  [[nodiscard]] std::vector<int32_t> repeating(size_t i, int32_t start) const;
 
   /// Hypotheses that go on, best first; at least one unless done().
   [[nodiscard]] const std::vector<Live>& live() const { return live_; }
@@ -46,7 +50,7 @@ class Search {
   [[nodiscard]] std::vector<Hypothesis> take_best(int64_t count);
 
  private:
-  void add_finished(const Live& from, const Candidate& candidate, double sum, bool ended);
+  void add_finished(std::vector<int32_t> tokens, double sum, bool ended);
 
   size_t number_;
   const DecodeInput* input_;

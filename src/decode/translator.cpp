@@ -47,6 +47,7 @@ Translator::Translator(Transformer& model, const Vocabulary& vocabulary, Transla
     throw UserError("a longest source of {} tokens is outside {} to the model's {} positions",
                     options_.max_source, kTagAndEnd + 1, positions);
   options_.decode.never = never_chosen(vocabulary, model.config().vocabulary);
+  if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
 
 std::vector<std::vector<Translation>> Translator::translate(std::span<const SourceLine> lines) const {

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
+#include <set>
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
@@ -44,6 +46,15 @@ struct Scored {
   double score = 0;
 };
 
+/// The last tokens of the n-grams of `read` whose first n - 1 tokens are those that `read` ends with.
+std::set<int32_t> plainly_repeating(const std::vector<int32_t>& read, size_t n) {
+  std::map<std::vector<int32_t>, std::set<int32_t>> follows;
+  for (size_t i = 0; i + n <= read.size(); ++i)
+    follows[{read.begin() + i, read.begin() + i + n - 1}].insert(read[i + n - 1]);
+  if (read.size() + 1 < n) return {};
+  return follows[{read.end() - n + 1, read.end()}];
+}
+
 /// Beam search as transformers' _beam_search lays it out: a fixed number of running beams, all but the first
 /// at -1e9 in the beginning, tag forced by a score of zero.
 std::vector<Scored> plain_search(Transformer& model, const DecodeInput& input, const DecodeOptions& options,
@@ -58,6 +69,11 @@ std::vector<Scored> plain_search(Transformer& model, const DecodeInput& input, c
     for (const Scored& from : running) {
       std::vector<double> log_p = plain(from.tokens);
       for (const int32_t token : options.never) log_p[token] = -INFINITY;
+      if (options.no_repeat_ngram > 0) {
+        std::vector<int32_t> read = {kEos};
+        read.insert(read.end(), from.tokens.begin(), from.tokens.end());
+        for (const int32_t token : plainly_repeating(read, options.no_repeat_ngram)) log_p[token] = -INFINITY;
+      }
       if (std::cmp_less(from.tokens.size(), input.forced.size())) {
         std::ranges::fill(log_p, -INFINITY);
         log_p[input.forced[from.tokens.size()]] = 0;
@@ -96,13 +112,14 @@ struct SearchCase {
   int64_t beam = 1;
   double length_penalty = 1;
   bool mask = true;
+  int64_t no_repeat_ngram = 0;
 };
 
 class BeamSearch : public testing::TestWithParam<SearchCase> {};
 
 TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
   const ModelConfig config = tiny_config();
-  int64_t ended = 0, cut = 0, longest = 0;
+  int64_t ended = 0, cut = 0, longest = 0, changed = 0;
   for (const uint64_t seed : {1, 2}) {
     const auto model = opinionated_model(config, seed);
     const std::vector<DecodeInput> inputs = random_inputs(5, 8, config.vocabulary);
@@ -110,10 +127,15 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
                              .nbest = GetParam().beam,
                              .length_penalty = GetParam().length_penalty,
                              .max_length_factor = 1,
-                             .max_length_offset = 3};
+                             .max_length_offset = 3,
+                             .no_repeat_ngram = GetParam().no_repeat_ngram};
     if (GetParam().mask) options.never = {kBos, kPad, kUnk, kSourceTag, kTargetTag};
     const auto results = decode(*model, inputs, options);
+    DecodeOptions free = options;
+    free.no_repeat_ngram = 0;
+    const auto repeating = decode(*model, inputs, free);
     for (size_t i = 0; i < inputs.size(); ++i) {
+      changed += results[i][0].tokens != repeating[i][0].tokens;
       const auto limit = static_cast<int64_t>(inputs[i].source.size()) + 3;
       const std::vector<Scored> expected = plain_search(*model, inputs[i], options, limit);
       ASSERT_EQ(std::ssize(results[i]), options.beam);
@@ -125,15 +147,21 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
       }
     }
   }
-  EXPECT_GT(ended, 0) << "the test must see both";
-  EXPECT_GT(cut, 0);
-  EXPECT_GT(longest, 5);
+  if (GetParam().no_repeat_ngram > 0) {
+    EXPECT_GT(changed, 0) << "the test must see repetition";
+  } else {
+    EXPECT_GT(ended, 0) << "the test must see both";
+    EXPECT_GT(cut, 0);
+    EXPECT_GT(longest, 5);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Options, BeamSearch,
                          testing::Values(SearchCase{1, 1}, SearchCase{2, 1}, SearchCase{4, 1},
                                          SearchCase{4, 0}, SearchCase{4, 2.5}, SearchCase{5, -0.5},
-                                         SearchCase{3, 1, false}));
+                                         SearchCase{3, 1, false}, SearchCase{1, 1, true, 2},
+                                         SearchCase{4, 1, true, 1}, SearchCase{4, 1, true, 2},
+                                         SearchCase{3, 0.5, false, 3}));
 
 void extend_all(PlainModel& plain, const Scored& from, size_t limit, double penalty,
                 std::vector<Scored>& all) {
@@ -234,27 +262,56 @@ TEST(Decode, BeginsWithThePrefix) {
 
 TEST(Decode, ScoresAreThoseOfScoring) {
   const auto model = opinionated_model(tiny_config(), 8);
-  const std::vector<DecodeInput> inputs = random_inputs(60, 9, 23);
-  const double penalty = -0.5;  // short ones, which end
-  const auto results =
-      decode(*model, inputs, {.beam = 4, .nbest = 4, .length_penalty = penalty, .never = {kBos, kPad}});
-  std::vector<SentencePair> pairs;
-  std::vector<const Hypothesis*> hypotheses;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    for (const Hypothesis& hypothesis : results[i]) {
-      if (!hypothesis.ended) continue;
-      hypotheses.push_back(&hypothesis);
-      pairs.push_back({.source = {inputs[i].source.begin() + 1, inputs[i].source.end() - 1},
-                       .target = hypothesis.tokens,
-                       .source_tag = kSourceTag,
-                       .target_tag = kTargetTag});
+  const size_t bias = model->catalogue().decoder_norm.bias;  // which draws to </s>
+  model->set(bias, model->parameters()[bias].value * 1.5);
+  const std::vector<DecodeInput> inputs = random_inputs(8, 9, 23);
+  int64_t ended = 0, cut = 0;
+  for (const double penalty : {-0.5, 0.0, 1.0, 2.5}) {
+    for (const int64_t beam : {1, 3, 5}) {
+      const auto results = decode(*model, inputs,
+                                  {.beam = beam,
+                                   .nbest = beam,
+                                   .length_penalty = penalty,
+                                   .max_length_factor = 1,
+                                   .max_length_offset = 2,
+                                   .never = {kBos, kPad}});
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        for (const Hypothesis& hypothesis : results[i]) {
+          const SentencePair pair = {.source = {inputs[i].source.begin() + 1, inputs[i].source.end() - 1},
+                                     .target = hypothesis.tokens,
+                                     .source_tag = kSourceTag,
+                                     .target_tag = kTargetTag};
+          const PairScore score = score_pairs(*model, {&pair, 1}, 60)[0];
+          // A hypothesis that was cut lacks the </s> that scoring adds.
+          const std::vector<int32_t> tokens = whole(inputs[i], hypothesis);
+          const double end = hypothesis.ended ? 0 : PlainModel(*model, inputs[i])(tokens)[kEos];
+          EXPECT_NEAR(hypothesis.log_probability + end, score.log_probability, 1e-4);
+          EXPECT_EQ(std::ssize(tokens), score.tokens - (hypothesis.ended ? 0 : 1));
+          EXPECT_NEAR(hypothesis.score, (score.log_probability - end) / std::pow(tokens.size(), penalty),
+                      1e-4);
+          (hypothesis.ended ? ended : cut) += 1;
+        }
+      }
     }
   }
-  ASSERT_GT(pairs.size(), 10U);
-  const std::vector<PairScore> scores = score_pairs(*model, pairs, 60);
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    EXPECT_NEAR(hypotheses[i]->log_probability, scores[i].log_probability, 1e-4);
-    EXPECT_NEAR(hypotheses[i]->score, scores[i].log_probability / std::pow(scores[i].tokens, penalty), 1e-4);
+  EXPECT_GT(ended, 20);
+  EXPECT_GT(cut, 20);
+}
+
+TEST(Decode, EndsWhereNothingIsLeftToChoose) {
+  const auto model = opinionated_model(tiny_config(), 8);
+  std::vector<int32_t> never;
+  for (int32_t id = 0; id < 23; ++id)
+    if (id != 7 && id != 9) never.push_back(id);
+  const std::vector<DecodeInput> inputs = random_inputs(3, 9, 23);
+  for (const auto& result :
+       decode(*model, inputs, {.beam = 3, .nbest = 3, .no_repeat_ngram = 1, .never = never})) {
+    ASSERT_EQ(result.size(), 2U);
+    for (const Hypothesis& hypothesis : result) {
+      EXPECT_EQ(hypothesis.tokens.size(), 2U);
+      EXPECT_NE(hypothesis.tokens[0], hypothesis.tokens[1]);
+      EXPECT_FALSE(hypothesis.ended);
+    }
   }
 }
 
@@ -289,6 +346,7 @@ TEST(Decode, RefusesWhatCannotBe) {
   EXPECT_EQ(refused({.beam = 0}), "a beam of 0 is outside 1 to 1000");
   EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2");
   EXPECT_NE(refused({.length_penalty = std::nan("")}), "");
+  EXPECT_EQ(refused({.no_repeat_ngram = -1}), "no sequence has -1 tokens");
   inputs[0].forced.resize(32, 6);
   EXPECT_EQ(refused({}), "a prefix of 32 tokens leaves no room in the 32 positions of the model");
   inputs[0].source.resize(33, 6);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "chorus/base/text.h"
+#include "chorus/data/utf8.h"
 #include "chorus/decode/scorer.h"
 
 #include "data/corpus.h"
@@ -157,6 +158,46 @@ TEST(TranslateStream, SplitsLongLinesWhenAsked) {
   one.long_lines = LongLines::split;
   one.max_source = 16;
   EXPECT_EQ(lines_of(translated(join(text, ". ") + "\n", one)).size(), 1U);
+}
+
+TEST(Translator, WritesTheUnknownTokenOnlyWhenAsked) {
+  const auto unsure = opinionated_model(model().config(), 2);
+  const Catalogue& catalogue = unsure->catalogue();
+  const at::Tensor unknown = unsure->parameters()[catalogue.embedding].value[kUnk];
+  unsure->set(catalogue.decoder_norm.bias, unknown / unknown.norm() * 5);  // most probable everywhere
+  const SourceLine line = {.text = "some words", .prefix = "", .where = ""};
+  for (const bool allow : {false, true}) {
+    TranslatorOptions unk = options();
+    unk.allow_unk = allow;
+    const std::string text = Translator(*unsure, small_vocabulary(), unk).translate({&line, 1})[0][0].text;
+    EXPECT_EQ(text.find("⁇") != std::string::npos, allow) << text;
+  }
+}
+
+TEST(TranslateStream, StandsAbsurdInput) {
+  std::string many = "a";
+  for (int i = 1; i < 10000; ++i) many += " a";
+  const std::vector<std::string> lines = {"",
+                                          " \t\u00a0\u3000",
+                                          many,
+                                          std::string(5000, 'x'),
+                                          "😀👍🏽👨‍👩‍👧🇫🇷",
+                                          {"\0\x01\x02\x1b[0m\x7f", 8},
+                                          "\u200b\u202e\ufeff\ufffd",
+                                          "</s> <unk> __de__ <0x0A>"};
+  TranslatorOptions absurd = options();
+  absurd.long_lines = LongLines::split;
+  absurd.decode.beam = 2;
+  const std::vector<std::string> out = lines_of(translated(joined(lines), absurd));
+  ASSERT_EQ(out.size(), lines.size());
+  EXPECT_EQ(out[0], "");
+  EXPECT_EQ(out[1], "");
+  for (size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_TRUE(is_valid_utf8(out[i]));
+    // Parts of at most 96 tokens, each translated into as many and 30 more, of at most 16 bytes each.
+    const size_t parts = lines[i].size() / 40 + 1;
+    EXPECT_LE(out[i].size(), parts * (96 + 30) * 16) << i;
+  }
 }
 
 TEST(Translator, RefusesUnknownLanguagesAndLengths) {

@@ -29,6 +29,10 @@ struct DecodeOptions {
   // tokens (tag and </s> included), and never more than the model has positions.
   double max_length_factor = 2;
   int64_t max_length_offset = 30;
+  // Above 0: no n tokens in a row occur twice in a hypothesis, what the decoder starts with, tag and prefix
+  // included; as transformers' no_repeat_ngram_size. (So 1 also forbids the </s> that the decoder starts
+  // with.)
+  int64_t no_repeat_ngram = 0;
   int64_t batch_tokens = 16384;     // of a batch: beam x (source + longest translation), over its sentences
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
 };
@@ -42,7 +46,7 @@ struct Hypothesis {
   std::vector<int32_t> tokens;  // what follows the tag: prefix and pieces, without </s>
   double score = 0;             // see above
   double log_probability = 0;   // the sum
-  bool ended = false;           // by </s>; false: cut at the longest length
+  bool ended = false;           // by </s>; false: cut at the longest length, or nothing was left to choose
 };
 
 /// Special tokens, unk included, language tags, and rows of the embedding (`rows` in all) that the vocabulary

@@ -1,0 +1,102 @@
+#!/bin/sh
+# chorus translate and score on a model trained here: n-best scores are those of scoring; absurd input stays bounded.
+# usage: translate_test.sh PATH_OF_CHORUS
+chorus=$1
+failed=0
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+
+fail() { echo "$*"; failed=1; }
+translate() { "$chorus" translate --model run --threads 1 --from xx --to yy "$@"; }
+# refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
+refuse() {
+  words=$1
+  shift
+  echo "alpha" | translate "$@" > out 2> err
+  got=$?
+  [ $got -eq 2 ] && [ "$(wc -l < err)" -eq 1 ] && grep -qF -- "$words" err ||
+    fail "chorus translate $*: exit code $got, expected 2 and '$words'; it said: $(cat err)"
+}
+
+# Sentences of three words and their reverse.
+awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
+  for (i = 0; i < 300; i++) {
+    a = w[i % n + 1]; b = w[int(i / n) % n + 1]; c = w[i * 7 % n + 1]
+    print a, b, c > "train.xx"; print c, b, a > "train.yy" } }'
+cat > run.toml << END
+threads = 1
+[[data.train]]
+files = "train.{lang}"
+languages = ["xx", "yy"]
+directions = ["xx-yy"]
+[data]
+batch_tokens = 512
+max_length = 24
+[vocabulary]
+size = 290
+[model]
+d_model = 32
+encoder_layers = 1
+decoder_layers = 1
+attention_heads = 2
+ffn_dim = 64
+dropout = 0.0
+max_positions = 128
+[moe]
+experts = 4
+encoder_every = 1
+decoder_every = 0
+[optim]
+learning_rate = 5e-3
+warmup = "20u"
+[train]
+duration = "0u"
+label_smoothing = 0.0
+END
+"$chorus" train run.toml --out run -q || fail "training to 0 updates"
+[ -e run/checkpoints/step-00000000 ] && [ ! -s run/metrics.jsonl ] || fail "0 updates left $(ls run run/checkpoints)"
+
+# Text nobody would translate, by a model that knows nothing: as many lines out, none longer than allowed.
+{
+  printf '\n  \t \n'
+  awk 'BEGIN { for (i = 0; i < 10000; i++) printf "a "; print "" }'
+  printf '\360\237\230\200\360\237\221\215\360\237\207\253\360\237\207\267\n\001\002\033[0m\177\n</s> <unk> __yy__\n'
+  awk 'BEGIN { for (i = 0; i < 5000; i++) printf "x"; print "" }'
+} > absurd
+translate --long split --max-length-factor 1 --beam 2 < absurd > out 2> err || fail "absurd input: $(cat err)"
+[ "$(wc -l < out)" -eq 7 ] || fail "7 lines became $(wc -l < out)"
+[ "$(sed -n 1,2p out)" = "" ] || fail "blank lines became '$(sed -n 1,2p out)'"
+[ "$(wc -c < out)" -lt 3000000 ] || fail "absurd input became $(wc -c < out) bytes"
+grep -q '⁇' out && fail "<unk> was written"
+translate < absurd > out 2> err
+[ $? -eq 2 ] && grep -q ":3: .* tokens" err || fail "a line too long, not to be split: $(cat err)"
+echo "alpha beta" | translate --beam 1 > loop
+echo "alpha beta" | translate --beam 1 --no-repeat-ngram 2 > no_loop
+cmp -s loop no_loop && fail "--no-repeat-ngram changed nothing in $(cat loop)"
+echo "alpha beta" | translate --beam 1 --allow-unk > out || fail "--allow-unk"
+refuse "no sequence has -1 tokens" --no-repeat-ngram -1
+refuse "n-best of 4" --nbest 4 --beam 3
+refuse "--long crop: choose refuse or split" --long crop
+
+"$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
+head -40 train.xx > source
+for case in "0 2" "1 4" "2 4" "-0.5 3"; do
+  penalty=${case% *} beam=${case#* }
+  translate --beam $beam --nbest $beam --length-penalty $penalty < source > nbest
+  # The sources of the hypotheses, the hypotheses, their scores.
+  awk -F ' [|][|][|] ' 'NR == FNR { line[FNR - 1] = $0; next }
+    { print line[$1] > "hypothesis_source"; print $2 > "hypothesis"; print $3 > "score" }' source nbest
+  "$chorus" score --model run --threads 1 --from xx --to yy --source hypothesis_source --target hypothesis \
+    --length-penalty $penalty > rescored || fail "scoring"
+  paste score rescored | awk -v beam=$beam -v penalty=$penalty '
+    { if (($1 - $2) ^ 2 > 1e-8) other++ }
+    # Another number where the model spells a text otherwise than the vocabulary does: seldom once it has learned.
+    END { if (NR != 40 * beam || other > NR / 20) {
+      print "beam", beam, "penalty", penalty ":", other, "of", NR, "scores are not those of chorus score"; exit 1 } }' ||
+    failed=1
+done
+translate --scores --beam 4 --length-penalty 1 < source > best
+translate --beam 4 --nbest 4 --length-penalty 1 < source | awk -F ' [|][|][|] ' '!seen[$1]++ { print $2 "\t" $3 }' > first
+cmp -s best first || fail "--scores and the first of --nbest differ"
+exit $failed
