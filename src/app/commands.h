@@ -17,6 +17,8 @@ namespace chorus {
 void add_assess(CLI::App& app);
 void add_corpus(CLI::App& app);
 void add_evaluate(CLI::App& app);
+void add_export(CLI::App& app);
+void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_score(CLI::App& app);
 void add_train(CLI::App& app);

@@ -32,7 +32,7 @@ const std::vector<Purpose>& purposes() {
       {"Data", {add_corpus, add_vocab}},
       {"Training", {add_train}},
       {"Translating and scoring", {add_translate, add_score, add_evaluate, add_assess}},
-      {"Models", {add_inspect}},
+      {"Models", {add_inspect, add_import, add_export}},
   };
   return list;
 }

@@ -16,6 +16,7 @@
 #include "chorus/base/text.h"
 #include "chorus/data/utf8.h"
 #include "chorus/data/vocabulary.h"
+#include "chorus/model/folder.h"
 
 #include "app/commands.h"
 
@@ -55,8 +56,11 @@ void train(const VocabOptions& options) {
 
 void describe(const Vocabulary& vocabulary, const VocabOptions& options) {
   if (options.json) {
+    std::vector<int32_t> tags;
+    for (const std::string& language : vocabulary.languages()) tags.push_back(vocabulary.tag(language));
     fmt::print("{}\n", nlohmann::json{{"size", vocabulary.size()},
                                       {"languages", vocabulary.languages()},
+                                      {"tags", tags},
                                       {"hash", hash_text(vocabulary.hash())}}
                            .dump());
   } else {
@@ -81,7 +85,9 @@ std::vector<int32_t> parse_ids(const std::string& line, int64_t number) {
 
 void use(const VocabOptions& options) {
   if (options.encode && options.decode) throw UserError("choose one of --encode and --decode");
-  const Vocabulary vocabulary = Vocabulary::load(options.model);
+  const Vocabulary vocabulary = std::filesystem::is_directory(options.model)
+                                    ? describe_model(find_model_folder(options.model)).vocabulary
+                                    : Vocabulary::load(options.model);
   if (!options.encode && !options.decode) {
     describe(vocabulary, options);
     return;
@@ -144,8 +150,8 @@ void add_vocab(CLI::App& app) {
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--force", options->force, "replace --out if it exists");
-  command->add_option("--model", options->model, "a vocabulary to use; alone, tells about it")
-      ->type_name("FILE");
+  command->add_option("--model", options->model, "a vocabulary to use, or a model's; alone, tells about it")
+      ->type_name("FILE|DIR");
   command->add_flag("--encode", options->encode, "turn lines of standard input into token ids");
   command->add_flag("--decode", options->decode, "turn token ids on standard input into text");
   command->add_flag("--json", options->json, "tell about the model as JSON");

@@ -233,6 +233,34 @@ void AtomicFile::commit() {
   sync_folder_of(path_);
 }
 
+AtomicFolder::AtomicFolder(fs::path path)
+    : path_(path.has_filename() ? std::move(path) : path.parent_path()),
+      temporary_(temporary_name(path_.parent_path().empty() ? fs::path(".") : path_.parent_path())) {
+  std::error_code error;
+  fs::create_directory(temporary_, error);
+  if (error) throw UserError("cannot write {}: {}", path_.string(), error.message());
+}
+
+AtomicFolder::~AtomicFolder() {
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);  // after commit(): what was there before
+}
+
+void AtomicFolder::commit() {
+  sync_to_disk(temporary_);
+  int result = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE);
+  if (result != 0 && errno == ENOENT) result = ::rename(temporary_.c_str(), path_.c_str());
+  // A file system that cannot exchange names: for a moment neither is there under its name.
+  if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
+    const fs::path before = temporary_name(temporary_.parent_path());
+    result = ::rename(path_.c_str(), before.c_str());
+    if (result == 0) result = ::rename(temporary_.c_str(), path_.c_str());
+    if (result == 0) temporary_ = before;
+  }
+  if (result != 0) fail_to_write(path_, errno);
+  sync_folder_of(path_);
+}
+
 // ---- hashes
 
 uint64_t hash_bytes(std::span<const std::byte> bytes) {

@@ -29,15 +29,6 @@ void describe_source(Schema& s, SourceConfig& c) {
         {.help = "how much more often than its size and the temperature say", .min = 1e-6, .max = 1e6});
 }
 
-bool is_language_name(std::string_view name) {
-  const auto allowed = [](unsigned char ch) {
-    return std::isalnum(ch) != 0 || ch == '_' || ch == '-' || ch == '@';
-  };
-  return !name.empty() && name.size() <= 32 && std::isalnum(static_cast<unsigned char>(name.front())) != 0 &&
-         std::isalnum(static_cast<unsigned char>(name.back())) != 0 &&
-         std::all_of(name.begin(), name.end(), allowed);
-}
-
 // Every reading of "SOURCE-TARGET" as two languages of the source, or "*".
 std::vector<std::pair<std::string_view, std::string_view>> readings(
     std::string_view pattern, const std::vector<std::string>& languages) {
@@ -99,6 +90,15 @@ void describe(Schema& s, VocabularyConfig& c) {
 
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i) {
   return fmt::format("data.{}[{}]{}", list, i, source.name.empty() ? "" : fmt::format(" '{}'", source.name));
+}
+
+bool is_language_name(std::string_view name) {
+  const auto allowed = [](unsigned char ch) {
+    return std::isalnum(ch) != 0 || ch == '_' || ch == '-' || ch == '@';
+  };
+  return !name.empty() && name.size() <= 32 && std::isalnum(static_cast<unsigned char>(name.front())) != 0 &&
+         std::isalnum(static_cast<unsigned char>(name.back())) != 0 &&
+         std::all_of(name.begin(), name.end(), allowed);
 }
 
 void check_language_name(std::string_view name, std::string_view where) {

@@ -10,6 +10,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
+#include "chorus/base/json.h"
 #include "chorus/base/text.h"
 #include "chorus/data/batch.h"
 
@@ -20,6 +21,8 @@ namespace {
 
 constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
 constexpr size_t kMaxModelBytes = size_t{1} << 30;
+constexpr int32_t kLargestId = 1 << 24;
+constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
 
 // "de" of "__de__", the tags of vocabularies that chorus trains.
 std::optional<std::string> language_of_symbol(std::string_view symbol) {
@@ -30,8 +33,11 @@ std::optional<std::string> language_of_symbol(std::string_view symbol) {
 }  // namespace
 
 struct Vocabulary::State {
+  std::string model;  // bytes
+  VocabularyLayout layout;
   sentencepiece::SentencePieceProcessor processor;
-  int32_t pieces_end = 0;  // ids below it are special tokens and pieces, from it on added tags
+  std::vector<int32_t> ids;  // of each piece of the model
+  int32_t pieces_end = 0;    // ids below it are special tokens and pieces, from it on added tags
   std::vector<std::string> languages;
   std::vector<int32_t> tags;            // of each language
   std::vector<bool> is_symbol;          // of each piece's id: user-defined, so found in text as it stands
@@ -39,56 +45,87 @@ struct Vocabulary::State {
   std::unordered_map<std::string, int32_t> language_index;
   uint64_t hash = 0;
 
-  void add_language(const std::string& name, int32_t id, const std::filesystem::path& path) {
-    if (!language_index.emplace(name, static_cast<int32_t>(languages.size())).second) {
-      throw UserError("{}: language '{}' has two tags", path.string(), name);
-    }
+  void add_language(const std::string& name, int32_t id) {
+    if (!language_index.emplace(name, static_cast<int32_t>(languages.size())).second)
+      throw Error("language '{}' has two tags", name);
     languages.push_back(name);
     tags.push_back(id);
   }
-};
-
-Vocabulary Vocabulary::load(const std::filesystem::path& path, const std::vector<std::string>& added) {
-  const std::string bytes = read_file(path);
-  const auto refuse = [&](const std::string& why) {
-    return UserError("{} is not a usable SentencePiece model: {}", path.string(), why);
-  };
-  if (bytes.size() > kMaxModelBytes) throw refuse("it is larger than 1 GiB");
-  SentencePieceModel model;
-  try {
-    model = parse_sentencepiece_model(bytes);
-  } catch (const Error& error) {
-    throw refuse(error.what());
+  /// Which id each piece of the model has.
+  void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces) {
+    ids.assign(pieces.size(), kUnk);
+    hash = hash_bytes(std::string_view(model));
+    if (layout.pieces.empty()) {
+      for (size_t i = 3; i < pieces.size(); ++i) ids[i] = static_cast<int32_t>(i) + kPieceOffset;
+      pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset;
+      return;
+    }
+    if (layout.pieces.size() < kSpecial.size() ||
+        !std::equal(kSpecial.begin(), kSpecial.end(), layout.pieces.begin()))
+      throw Error("the list of its pieces does not begin with {}", fmt::join(kSpecial, " "));
+    Hasher hasher;
+    hasher.update(std::as_bytes(std::span(model)));
+    std::unordered_map<std::string_view, int32_t> id_of;
+    for (const std::string& piece : layout.pieces) {
+      if (!id_of.emplace(piece, static_cast<int32_t>(id_of.size())).second)
+        throw Error("the list of its pieces names {} twice", in_quotes(piece));
+      hasher.update(std::as_bytes(std::span(piece.c_str(), piece.size() + 1)));
+    }
+    hash = hasher.digest();
+    for (size_t i = 3; i < pieces.size(); ++i)
+      if (const auto found = id_of.find(pieces[i].text); found != id_of.end()) ids[i] = found->second;
+    pieces_end = static_cast<int32_t>(layout.pieces.size());
   }
-  using Type = SentencePieceModel::Type;
-  const auto& pieces = model.pieces;
-  if (pieces.size() < 3 || pieces[0].type != Type::unknown || pieces[1].text != "<s>" ||
-      pieces[2].text != "</s>") {
-    throw refuse("its first pieces are not <unk>, <s> and </s>");
-  }
-
-  auto state = std::make_shared<State>();
-  if (const auto status = state->processor.LoadFromSerializedProto(bytes); !status.ok()) {
-    throw refuse(status.ToString());
-  }
-  state->pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset;
-  state->is_symbol.resize(state->pieces_end);
-  state->byte_ids.fill(kUnk);
-  for (size_t i = 3; i < pieces.size(); ++i) {
-    const auto id = static_cast<int32_t>(i) + kPieceOffset;
-    if (pieces[i].type == Type::byte) {  // "<0x0A>": the library has checked it
-      state->byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = id;
-    } else if (pieces[i].type == Type::user_defined) {
-      if (const auto language = language_of_symbol(pieces[i].text)) {
-        state->is_symbol[id] = true;
-        state->add_language(*language, id, path);
+  void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces) {
+    using Type = SentencePieceModel::Type;
+    byte_ids.fill(kUnk);
+    is_symbol.resize(pieces_end);
+    for (size_t i = 3; i < pieces.size(); ++i) {
+      if (pieces[i].type == Type::byte) {  // "<0x0A>": the library has checked it
+        byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = ids[i];
+      } else if (pieces[i].type == Type::user_defined && ids[i] != kUnk) {
+        if (const auto language = language_of_symbol(pieces[i].text)) {
+          is_symbol[ids[i]] = true;
+          add_language(*language, ids[i]);
+        }
       }
     }
   }
-  state->hash = hash_bytes(std::string_view(bytes));
-  for (const auto& language : added) {
-    state->add_language(language, state->pieces_end + static_cast<int32_t>(&language - added.data()), path);
-    state->hash = hash_bytes(hash_text(state->hash) + language);
+  void add_tags() {
+    int32_t next = pieces_end;
+    for (LanguageTag& tag : layout.tags) {
+      const bool follows = tag.id == LanguageTag::kNext || tag.id == next;
+      if (follows) tag.id = next;
+      if (tag.id < next || tag.id > kLargestId)
+        throw Error("the tag of language '{}' has the id {}, which is not above those before it",
+                    tag.language, tag.id);
+      next = tag.id + 1;
+      add_language(tag.language, tag.id);
+      hash = hash_bytes(hash_text(hash) + tag.language + (follows ? "" : fmt::format("={}", tag.id)));
+    }
+  }
+};
+
+Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyLayout& layout) {
+  auto state = std::make_shared<State>();
+  state->model = read_file(path);
+  state->layout = layout;
+  const auto refuse = [&](const std::string& why) {
+    return UserError("{} is not a usable SentencePiece model: {}", path.string(), why);
+  };
+  if (state->model.size() > kMaxModelBytes) throw refuse("it is larger than 1 GiB");
+  try {
+    const auto pieces = parse_sentencepiece_model(state->model).pieces;
+    if (pieces.size() < 3 || pieces[0].type != SentencePieceModel::Type::unknown || pieces[1].text != "<s>" ||
+        pieces[2].text != "</s>")
+      throw Error("its first pieces are not <unk>, <s> and </s>");
+    if (const auto status = state->processor.LoadFromSerializedProto(state->model); !status.ok())
+      throw Error("{}", status.ToString());
+    state->number_pieces(pieces);
+    state->find_symbols(pieces);
+    state->add_tags();
+  } catch (const Error& error) {
+    throw refuse(error.what());
   }
   Vocabulary vocabulary;
   vocabulary.state_ = std::move(state);
@@ -111,7 +148,7 @@ void Vocabulary::encode(std::string_view text, std::vector<int32_t>& ids) const 
   if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
   bool has_symbol = false;
   for (int32_t& id : ids) {
-    id = id < 3 ? kUnk : id + kPieceOffset;
+    id = state_->ids[id];
     has_symbol = has_symbol || state_->is_symbol[id];
   }
   if (!has_symbol) return;
@@ -121,20 +158,22 @@ void Vocabulary::encode(std::string_view text, std::vector<int32_t>& ids) const 
       spelt.push_back(id);
       continue;
     }
-    for (const char ch : state_->processor.IdToPiece(id - kPieceOffset)) {
+    const auto language = std::ranges::find(state_->tags, id) - state_->tags.begin();
+    for (const char ch : fmt::format("__{}__", state_->languages[language]))
       spelt.push_back(state_->byte_ids[static_cast<unsigned char>(ch)]);
-    }
   }
   ids = std::move(spelt);
 }
 
 std::string Vocabulary::decode(std::span<const int32_t> ids) const {
-  std::vector<int> pieces;
+  const std::vector<std::string>& listed = state_->layout.pieces;
+  std::vector<std::string> pieces;
   pieces.reserve(ids.size());
   for (const int32_t id : ids) {
     if (id < 0 || id >= size()) throw UserError("token id {} is outside the vocabulary of {}", id, size());
     if (id == kBos || id == kPad || id == kEos || is_tag(id)) continue;
-    pieces.push_back(id == kUnk ? 0 : id - kPieceOffset);
+    pieces.push_back(!listed.empty() ? listed[id]
+                                     : state_->processor.IdToPiece(id == kUnk ? 0 : id - kPieceOffset));
   }
   std::string text;
   const auto status = state_->processor.Decode(pieces, &text);
@@ -171,6 +210,18 @@ bool Vocabulary::is_tag(int32_t id) const {
 
 uint64_t Vocabulary::hash() const {
   return state_->hash;
+}
+
+const std::string& Vocabulary::sentencepiece() const {
+  return state_->model;
+}
+
+const VocabularyLayout& Vocabulary::layout() const {
+  return state_->layout;
+}
+
+int32_t Vocabulary::pieces_end() const {
+  return state_->pieces_end;
 }
 
 }  // namespace chorus

@@ -142,7 +142,7 @@ int64_t Catalogue::sparse_layers() const {
          std::count_if(decoder.begin(), decoder.end(), sparse);
 }
 
-Catalogue make_catalogue(const ModelConfig& config) {
+Catalogue make_catalogue(const ModelConfig& config, Format format) {
   Builder builder{config, {}};
   builder.catalogue.embedding = builder.add({.name = "shared.weight",
                                              .shape = {config.vocabulary, config.d_model},
@@ -159,6 +159,8 @@ Catalogue make_catalogue(const ModelConfig& config) {
     builder.catalogue.decoder.push_back(builder.layer(fmt::format("decoder.layers.{}", i), true, sparse));
   }
   builder.catalogue.decoder_norm = builder.norm("decoder.layer_norm");
+  for (ParameterSpec& spec : builder.catalogue.parameters)
+    for (std::string& name : spec.stored) name = stored_name(format, std::move(name));
   return std::move(builder.catalogue);
 }
 

@@ -1,6 +1,10 @@
 #include "chorus/model/config.h"
 
+#include <fmt/format.h>
+
 #include "chorus/base/error.h"
+#include "chorus/base/json.h"
+#include "chorus/data/batch.h"
 
 namespace chorus {
 
@@ -49,6 +53,11 @@ struct Reader {
       throw UserError("config.json: {} = {} is outside {} to {}", key, value, low, high);
     return value;
   }
+  [[nodiscard]] double fraction(const char* key, double fallback) const {
+    const auto value = get(key, fallback);
+    if (!(value >= 0 && value < 1)) throw UserError("config.json: {} = {} is outside 0 to 1", key, value);
+    return value;
+  }
 };
 
 }  // namespace
@@ -87,11 +96,23 @@ void check(const ModelConfig& c) {
   }
 }
 
-nlohmann::json to_json(const ModelConfig& c) {
-  const bool sparse = c.moe.experts > 0;
+namespace {
+
+/// Whether each gate of a model is 1: one expert gets all.
+bool has_one_expert(const ModelConfig& c) {
+  return c.moe.experts == 1;
+}
+
+bool has_sparse_layers(const ModelConfig& c) {
+  const auto some = [&](int64_t layers, int64_t every) {
+    return every <= layers && c.is_sparse(every - 1, every);
+  };
+  return some(c.encoder_layers, c.moe.encoder_every) || some(c.decoder_layers, c.moe.decoder_every);
+}
+
+/// What both classes of transformers know.
+nlohmann::json shared_json(const ModelConfig& c) {
   return {
-      {"architectures", {"NllbMoeForConditionalGeneration"}},
-      {"model_type", "nllb-moe"},
       {"is_encoder_decoder", true},
       {"vocab_size", c.vocabulary},
       {"d_model", c.d_model},
@@ -102,9 +123,6 @@ nlohmann::json to_json(const ModelConfig& c) {
       {"decoder_attention_heads", c.attention_heads},
       {"encoder_ffn_dim", c.ffn_dim},
       {"decoder_ffn_dim", c.ffn_dim},
-      {"encoder_sparse_step", sparse ? c.moe.encoder_every : 0},
-      {"decoder_sparse_step", sparse ? c.moe.decoder_every : 0},
-      {"num_experts", std::max<int64_t>(c.moe.experts, 1)},
       {"activation_function", name_of(kActivations, c.activation)},
       {"dropout", c.dropout},
       {"attention_dropout", c.attention_dropout},
@@ -113,6 +131,24 @@ nlohmann::json to_json(const ModelConfig& c) {
       {"decoder_layerdrop", c.layer_dropout},
       {"max_position_embeddings", c.max_positions},
       {"scale_embedding", true},
+      {"bos_token_id", kBos},
+      {"pad_token_id", kPad},
+      {"eos_token_id", kEos},
+      {"decoder_start_token_id", kEos},
+      {"tie_word_embeddings", true},
+      {"torch_dtype", "float32"},
+  };
+}
+
+nlohmann::json nllb_moe_json(const ModelConfig& c) {
+  const bool sparse = c.moe.experts > 0;
+  nlohmann::json json = shared_json(c);
+  json.update({
+      {"architectures", {"NllbMoeForConditionalGeneration"}},
+      {"model_type", "nllb-moe"},
+      {"encoder_sparse_step", sparse ? c.moe.encoder_every : 0},
+      {"decoder_sparse_step", sparse ? c.moe.decoder_every : 0},
+      {"num_experts", std::max<int64_t>(c.moe.experts, 1)},
       {"router_bias", false},
       {"router_dtype", "float32"},
       {"router_ignore_padding_tokens", false},
@@ -122,32 +158,51 @@ nlohmann::json to_json(const ModelConfig& c) {
       {"moe_eval_capacity_token_fraction", 1.0},
       {"second_expert_policy", "all"},
       {"batch_prioritized_routing", false},
-      {"normalize_router_prob_before_dropping", c.moe.gate_normalization == GateNormalization::before_drop},
-      {"bos_token_id", 0},
-      {"pad_token_id", 1},
-      {"eos_token_id", 2},
-      {"decoder_start_token_id", 2},
-      {"max_length", 200},
-      {"tie_word_embeddings", true},
-      {"torch_dtype", "float32"},
-      {"chorus",
-       {{"format", 1},
-        {"experts", c.moe.experts},
-        {"top_k", c.moe.top_k},
-        {"evaluation_capacity_factor", c.moe.evaluation_capacity_factor},
-        {"gate_normalization", name_of(kGateNormalizations, c.moe.gate_normalization)}}},
-  };
+      // With one expert, a share before the drop would be one half.
+      {"normalize_router_prob_before_dropping",
+       c.moe.gate_normalization == GateNormalization::before_drop && !has_one_expert(c)},
+  });
+  return json;
 }
 
-ModelConfig model_config_from_json(const nlohmann::json& json) {
-  if (!json.is_object()) throw UserError("config.json: not a JSON object");
-  const Reader r{json};
-  const auto type = r.get<std::string>("model_type", "");
-  if (type != "nllb-moe" && type != "nllb_moe") {
-    throw UserError("config.json: model_type is '{}'; this version reads 'nllb-moe'", type);
+/// What neither class of transformers can compute.
+void check_expressible(const ModelConfig& c, Format format) {
+  const auto refuse = [&](const std::string& why) {
+    const char* name = format == Format::m2m100 ? "m2m100" : "nllb-moe";
+    return UserError("the format {} cannot express this model: {}", name, why);
+  };
+  if (c.activation == Activation::swiglu) throw refuse("it has no activation swiglu");
+  if (!has_sparse_layers(c)) return;
+  if (c.moe.evaluation_capacity_factor > 0) {
+    throw refuse(
+        fmt::format("moe.evaluation_capacity_factor = {}, where that format's evaluation drops nothing",
+                    c.moe.evaluation_capacity_factor));
   }
+  if (has_one_expert(c)) return;
+  if (format == Format::m2m100)
+    throw refuse(fmt::format("it is dense, and the MoE layers have {} experts", c.moe.experts));
+  if (c.moe.top_k != 2)
+    throw refuse(fmt::format("moe.top_k = {}, where that format's router chooses 2", c.moe.top_k));
+  if (c.moe.gate_normalization == GateNormalization::none)
+    throw refuse("moe.gate_normalization = none, where that format's gates sum to 1");
+}
+
+/// Throws on what of config.json would change results and this version does not compute.
+void check_shared(const Reader& r) {
+  for (const auto& [key, value] : {std::pair{"bos_token_id", kBos},
+                                   {"pad_token_id", kPad},
+                                   {"eos_token_id", kEos},
+                                   {"decoder_start_token_id", kEos}}) {
+    if (const auto given = r.get<int64_t>(key, value); given != value)
+      throw UserError("config.json: {} = {}; this version reads models where it is {}", key, given, value);
+  }
+  if (!r.get("scale_embedding", true))
+    throw UserError("config.json: scale_embedding is false; this version scales embeddings by sqrt(d_model)");
+}
+
+void read_shared(const Reader& r, ModelConfig& c) {
   constexpr int64_t kLarge = 1 << 20;
-  ModelConfig c;
+  check_shared(r);
   c.vocabulary = r.count("vocab_size", 5, int64_t{1} << 31);
   c.d_model = r.count("d_model", 2, 65536);
   c.encoder_layers = r.count("encoder_layers", 1, 1024);
@@ -161,24 +216,69 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
   }
   c.activation =
       value_of(kActivations, "activation_function", r.get<std::string>("activation_function", "relu"));
-  c.dropout = r.get("dropout", 0.1);
-  c.attention_dropout = r.get("attention_dropout", 0.0);
-  c.activation_dropout = r.get("activation_dropout", 0.0);
-  c.layer_dropout = r.get("encoder_layerdrop", 0.0);
+  c.dropout = r.fraction("dropout", 0.1);
+  c.attention_dropout = r.fraction("attention_dropout", 0.1);
+  c.activation_dropout = r.fraction("activation_dropout", 0.0);
+  c.layer_dropout = r.fraction("encoder_layerdrop", 0.0);
   c.max_positions = r.count("max_position_embeddings", 8, kLarge);
-  c.moe.experts = r.count("num_experts", 1, 65536);
-  c.moe.encoder_every = r.count("encoder_sparse_step", 0, 1024);
-  c.moe.decoder_every = r.count("decoder_sparse_step", 0, 1024);
-  c.moe.expert_output_dropout = r.get("moe_token_dropout", 0.2);
-  c.moe.z_loss = r.get("router_z_loss_coef", 0.001);
-  c.moe.balance_loss = r.get("router_aux_loss_coef", 0.001);
-  c.moe.top_k = std::min<int64_t>(2, c.moe.experts);
-  c.moe.gate_normalization = r.get("normalize_router_prob_before_dropping", false)
-                                 ? GateNormalization::before_drop
-                                 : GateNormalization::after_drop;
-  if (const auto own = json.find("chorus"); own != json.end() && own->is_object()) {
+}
+
+void read_nllb_moe(const Reader& r, MoeConfig& moe) {
+  const auto refuse = [](const std::string& what) {
+    return UserError("config.json: {}, which this version does not compute", what);
+  };
+  moe.experts = r.count("num_experts", 1, 65536);
+  moe.encoder_every = r.count("encoder_sparse_step", 0, 1024);
+  moe.decoder_every = r.count("decoder_sparse_step", 0, 1024);
+  moe.expert_output_dropout = r.fraction("moe_token_dropout", 0.2);
+  moe.z_loss = r.get("router_z_loss_coef", 0.001);
+  moe.balance_loss = r.get("router_aux_loss_coef", 0.001);
+  moe.top_k = std::min<int64_t>(2, moe.experts);
+  const bool before = r.get("normalize_router_prob_before_dropping", false);
+  moe.gate_normalization = before ? GateNormalization::before_drop : GateNormalization::after_drop;
+  if (before && moe.experts == 1)
+    throw refuse("normalize_router_prob_before_dropping with one expert halves the output of some tokens");
+  if (r.get("router_bias", false)) throw refuse("router_bias is true");
+  if (const auto type = r.get<std::string>("router_dtype", "float32"); type != "float32")
+    throw refuse(fmt::format("router_dtype is {}", in_quotes(type)));
+  if (const auto policy = r.get<std::string>("second_expert_policy", "all"); policy != "all")
+    throw refuse(fmt::format("second_expert_policy is {}, a random choice", in_quotes(policy)));
+  // From 1 on nothing is dropped, and so batch_prioritized_routing changes nothing.
+  if (const auto share = r.get("moe_eval_capacity_token_fraction", 1.0); !(share >= 1))
+    throw refuse(
+        fmt::format("moe_eval_capacity_token_fraction = {} drops tokens, depending on the batch", share));
+}
+
+}  // namespace
+
+nlohmann::json to_json(const ModelConfig& c, Format format) {
+  check_expressible(c, format);
+  if (format == Format::nllb_moe) return nllb_moe_json(c);
+  nlohmann::json json = shared_json(c);
+  json.update({{"architectures", {"M2M100ForConditionalGeneration"}}, {"model_type", "m2m_100"}});
+  return json;
+}
+
+nlohmann::json to_json(const ModelConfig& c) {
+  nlohmann::json json = nllb_moe_json(c);
+  json["chorus"] = {{"format", 1},
+                    {"experts", c.moe.experts},
+                    {"top_k", c.moe.top_k},
+                    {"evaluation_capacity_factor", c.moe.evaluation_capacity_factor},
+                    {"gate_normalization", name_of(kGateNormalizations, c.moe.gate_normalization)}};
+  return json;
+}
+
+ModelConfig model_config_from_json(const nlohmann::json& json) {
+  const Format format = format_of(json);
+  const Reader r{json};
+  ModelConfig c;
+  read_shared(r, c);
+  if (format == Format::nllb_moe) read_nllb_moe(r, c.moe);
+  if (const auto own = json.find("chorus");
+      format == Format::nllb_moe && own != json.end() && own->is_object()) {
     const Reader o{*own};
-    if (o.count("format", 1, kLarge) != 1) {
+    if (o.count("format", 1, 1 << 20) != 1) {
       throw UserError("config.json: written by a later version of chorus (chorus.format = {})",
                       (*own)["format"].dump());
     }

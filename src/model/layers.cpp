@@ -90,7 +90,8 @@ struct Layer {
                           .active = side.active,
                           .groups = side.groups,
                           .group_count = pass.group_count,
-                          .statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr};
+                          .statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr,
+                          .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr};
     return moe_layer(x.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
   }
 

@@ -197,8 +197,10 @@ LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOpt
 LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
   Executor executor(Executor::Mode::evaluate);
   const at::NoGradGuard plain;
-  const Pass pass = {
-      .dropless = options.dropless, .group_count = options.group_count, .statistics = options.statistics};
+  const Pass pass = {.dropless = options.dropless,
+                     .group_count = options.group_count,
+                     .statistics = options.statistics,
+                     .routings = options.routings};
   const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
   const LinearCrossEntropy head =
       linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.embedding],

@@ -258,6 +258,9 @@ struct MoeFunction : Function<MoeFunction> {
     if (call.statistics) {
       count(s, s.log_partition);
     }
+    if (call.record) {
+      *call.record = {s.probabilities, s.routing};
+    }
     s.weight = gates(s.probabilities, s.routing, config.gate_normalization);
     apply_output_dropout(s);
     s.order = sort_by_expert(s.routing.kept, config.experts, hidden.device());

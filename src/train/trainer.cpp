@@ -341,8 +341,7 @@ void Run::export_model() {
   save_model(folder_ / "model", {.config = model_.config(),
                                  .catalogue = model_.catalogue(),
                                  .weights = [&](size_t i) { return optimizer_.master(i); },
-                                 .vocabulary = vocabulary_,
-                                 .sentencepiece = vocabulary_path(config_, folder_)});
+                                 .vocabulary = vocabulary_});
 }
 
 /// Of the run's length, by train.duration or train.time_limit, whichever ends it first.

@@ -7,9 +7,12 @@
 #include "chorus/data/utf8.h"
 
 #include "corpus.h"
+#include "data/sentencepiece_model.h"
 
 namespace chorus {
 namespace {
+
+namespace fs = std::filesystem;
 
 struct Corpus {
   TemporaryFolder folder;
@@ -95,12 +98,59 @@ TEST(Vocabulary, UnknownLanguagesAreNamedWithTheNearest) {
 TEST(Vocabulary, AddedTagsFollowThePieces) {
   const Corpus corpus;
   const Vocabulary plain = corpus.train();
-  const Vocabulary more = Vocabulary::load(corpus.folder / "out.model", {"eng_Latn", "fra_Latn"});
+  const Vocabulary more =
+      Vocabulary::load(corpus.folder / "out.model", {.tags = {{"eng_Latn"}, {"fra_Latn"}}});
   EXPECT_EQ(more.size(), plain.size() + 2);
   EXPECT_EQ(more.tag("fra_Latn"), plain.size() + 1);
   EXPECT_EQ(more.decode(std::vector<int32_t>{more.tag("eng_Latn")}), "");
   EXPECT_NE(more.hash(), plain.hash());
-  EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {"x", "x"}), UserError);
+  EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {.tags = {{"x"}, {"x"}}}), UserError);
+}
+
+TEST(Vocabulary, IdsOfTagsMayHaveGapsButNotGoBack) {
+  const Corpus corpus;
+  const Vocabulary plain = corpus.train();
+  const fs::path path = corpus.folder / "out.model";
+  const auto end = static_cast<int32_t>(plain.size());
+  const Vocabulary next = Vocabulary::load(path, {.tags = {{"xx", end}, {"yy", end + 1}}});
+  EXPECT_EQ(next.hash(), Vocabulary::load(path, {.tags = {{"xx"}, {"yy"}}}).hash());
+  const Vocabulary gap = Vocabulary::load(path, {.tags = {{"xx", end + 2}, {"yy"}}});
+  EXPECT_EQ(gap.tag("yy"), end + 3);
+  EXPECT_EQ(gap.size(), end + 4);
+  EXPECT_NE(gap.hash(), next.hash());
+  EXPECT_EQ(gap.layout().tags[1].id, end + 3);
+  for (const int32_t wrong : {-2, 0, end - 1, 1 << 30})
+    EXPECT_THROW(Vocabulary::load(path, {.tags = {{"xx", wrong}}}), UserError) << wrong;
+  EXPECT_THROW(Vocabulary::load(path, {.tags = {{"xx", end}, {"yy", end}}}), UserError);
+}
+
+TEST(Vocabulary, PiecesMayHaveIdsOfTheirOwn) {
+  const Corpus corpus;
+  const Vocabulary plain = corpus.train();
+  const fs::path path = corpus.folder / "out.model";
+  const std::string model = read_file(path);
+  const auto all = parse_sentencepiece_model(model).pieces;
+  VocabularyLayout layout = {.pieces = {"<s>", "<pad>", "</s>", "<unk>", "not of SentencePiece"},
+                             .tags = {{"xx"}}};
+  for (size_t i = all.size() - 1; i > 3; --i) layout.pieces.emplace_back(all[i].text);  // all but the first
+  const Vocabulary other = Vocabulary::load(path, layout);
+  EXPECT_EQ(other.size(), plain.size() + 1);
+  EXPECT_EQ(other.tag("xx"), other.size() - 1);
+  const auto last = static_cast<int32_t>(all.size());
+  for (const std::string& line :
+       {sentences("en", 1)[0], std::string("Grüße, 世界!"), std::string("say __en__ now")}) {
+    const std::vector<int32_t> ids = plain.encode(line);
+    std::vector<int32_t> expected;
+    for (const int32_t id : ids) expected.push_back(id < 5 ? kUnk : last - id + 5);
+    EXPECT_EQ(other.encode(line), expected);
+    EXPECT_EQ(other.decode(expected), plain.decode(ids));
+  }
+  EXPECT_EQ(other.decode(std::vector<int32_t>{4}), "not of SentencePiece");
+  EXPECT_NE(other.hash(), plain.hash());
+  layout.pieces.back() = layout.pieces[6];
+  EXPECT_THROW(Vocabulary::load(path, layout), UserError);
+  EXPECT_THROW(Vocabulary::load(path, {.pieces = {"<pad>", "<s>", "</s>", "<unk>"}}), UserError);
+  EXPECT_THROW(Vocabulary::load(path, {.pieces = {"<s>"}}), UserError);
 }
 
 TEST(VocabularyTraining, IsAFunctionOfTextConfigAndSeed) {

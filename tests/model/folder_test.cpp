@@ -1,98 +1,13 @@
 #include "chorus/model/folder.h"
 
-#include <fstream>
-
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
-#include "chorus/base/files.h"
-#include "chorus/base/json.h"
-
-#include "data/corpus.h"
-#include "fixtures.h"
-#include "temporary_folder.h"
+#include "saved_model.h"
 
 namespace chorus {
 namespace {
-
-namespace fs = std::filesystem;
-
-/// A saved model: its folder, and what it was made of.
-struct Saved {
-  TemporaryFolder folder;
-  fs::path pieces = folder / "pieces.model";
-  fs::path path = folder / "model";
-  Vocabulary vocabulary;
-  std::unique_ptr<Transformer> model;
-
-  explicit Saved(const std::vector<std::string>& added = {}) : vocabulary(train(added)) {
-    ModelConfig config = tiny_config();
-    config.vocabulary = vocabulary.size();
-    model = std::make_unique<Transformer>(config, Transformer::Options{});
-    initialise(*model, 7);
-    save(path);
-  }
-  Vocabulary train(const std::vector<std::string>& added) {
-    static const std::string trained = [] {
-      const TemporaryFolder temporary;
-      write_lines(temporary / "text.en", sentences("en", 300));
-      write_lines(temporary / "text.de", sentences("de", 300));
-      const SourceConfig source{.files = (temporary / "text.{lang}").string(), .languages = {"en", "de"}};
-      train_vocabulary({&source, 1}, {.size = 400}, temporary / "out.model");
-      return read_file(temporary / "out.model");
-    }();
-    write_file_atomically(pieces, trained);
-    return Vocabulary::load(pieces, added);
-  }
-  void save(const fs::path& where, DType dtype = DType::f32) const {
-    save_model(where, {.config = model->config(),
-                       .catalogue = model->catalogue(),
-                       .weights = [this](size_t i) { return model->parameters()[i].value; },
-                       .dtype = dtype,
-                       .vocabulary = vocabulary,
-                       .sentencepiece = pieces});
-  }
-  /// Writes the weights again as a file of other tensors, made by `change` from the model's.
-  using Tensors = std::map<std::string, at::Tensor>;
-  void rewrite(const std::function<void(Tensors&)>& change) const {
-    Tensors tensors;
-    const SafetensorsFile file(path / "model.safetensors");
-    for (const std::string& name : file.names()) {
-      const TensorView view = file.get(name);
-      tensors[name] = at::empty(view.shape, at::kFloat);
-      std::memcpy(tensors[name].mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-    }
-    change(tensors);
-    std::vector<TensorSpec> specs;
-    for (const auto& [name, tensor] : tensors) specs.push_back({name, DType::f32, tensor.sizes().vec()});
-    SafetensorsWriter writer(path / "model.safetensors", specs);
-    for (const auto& [name, tensor] : tensors)
-      writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
-    writer.commit();
-  }
-  void edit_config(const std::function<void(nlohmann::json&)>& change) const {
-    nlohmann::json json = read_json(path / "config.json");
-    change(json);
-    write_file_atomically(path / "config.json", json.dump());
-  }
-  std::string refusal() const {
-    return message_of<UserError>([&] { load_model(path, {}); });
-  }
-};
-
-void expect_same_weights(Transformer& a, Transformer& b) {
-  ASSERT_EQ(a.parameters().size(), b.parameters().size());
-  for (size_t i = 0; i < a.parameters().size(); ++i)
-    EXPECT_TRUE(at::equal(a.parameters()[i].value, b.parameters()[i].value))
-        << a.catalogue().parameters[i].name;
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 TEST(ModelFolder, ComesBackBitForBit) {
   const Saved saved;
@@ -153,17 +68,17 @@ TEST(ModelFolder, ReplacesAModelAndNothingElse) {
 
 TEST(ModelFolder, TakesNamesWithoutThePrefixAndTiedCopies) {
   const Saved saved;
-  saved.rewrite([](Saved::Tensors& tensors) {
-    Saved::Tensors bare;
+  saved.rewrite([](Tensors& tensors) {
+    Tensors bare;
     for (const auto& [name, tensor] : tensors) bare[name.substr(6)] = tensor;
     bare["lm_head.weight"] = bare["encoder.embed_tokens.weight"] = bare.at("shared.weight");
     bare["decoder.embed_positions.weights"] = at::zeros({4, 12});
     tensors = bare;
   });
   expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
-  saved.rewrite([](Saved::Tensors& tensors) { tensors.erase("shared.weight"); });
+  saved.rewrite([](Tensors& tensors) { tensors.erase("shared.weight"); });
   expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
-  saved.rewrite([](Saved::Tensors& tensors) { tensors.at("encoder.embed_tokens.weight").add_(1); });
+  saved.rewrite([](Tensors& tensors) { tensors.at("encoder.embed_tokens.weight").add_(1); });
   EXPECT_TRUE(has(saved.refusal(), "differs from the embedding"));
 }
 
@@ -171,17 +86,17 @@ TEST(ModelFolder, NamesTheTensorThatIsWrong) {
   const std::string router = "model.encoder.layers.1.ffn.router.classifier.weight";
   {
     const Saved saved;
-    saved.rewrite([&](Saved::Tensors& tensors) { tensors.erase(router); });
+    saved.rewrite([&](Tensors& tensors) { tensors.erase(router); });
     EXPECT_TRUE(has(saved.refusal(), "tensor \"" + router + "\" is missing"));
   }
   {
     const Saved saved;
-    saved.rewrite([&](Saved::Tensors& tensors) { tensors[router] = at::zeros({5, 12}); });
+    saved.rewrite([&](Tensors& tensors) { tensors[router] = at::zeros({5, 12}); });
     EXPECT_TRUE(has(saved.refusal(), "has shape [5, 12], not the [4, 12]"));
   }
   {
     const Saved saved;
-    saved.rewrite([&](Saved::Tensors& tensors) { tensors["model.encoder.layers.7.extra"] = at::zeros({1}); });
+    saved.rewrite([&](Tensors& tensors) { tensors["model.encoder.layers.7.extra"] = at::zeros({1}); });
     EXPECT_TRUE(has(saved.refusal(), "\"model.encoder.layers.7.extra\" has no place"));
   }
 }

@@ -36,6 +36,21 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed.
+class AtomicFolder {
+ public:
+  explicit AtomicFolder(std::filesystem::path path);  // UserError when the place is wrong
+  ~AtomicFolder();
+  AtomicFolder(const AtomicFolder&) = delete;
+  AtomicFolder& operator=(const AtomicFolder&) = delete;
+  [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
+  /// Puts it in the place of `path`, file or folder or nothing: at any moment one of them is there, whole.
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+};
+
 /// A whole file mapped read-only. Empty files map to an empty span.
 class MappedFile {
  public:

@@ -54,8 +54,9 @@ void describe(Schema& schema, VocabularyConfig& config);
 /// b-c, c) or names an unknown language.
 std::vector<std::pair<size_t, size_t>> expand_directions(const SourceConfig& source, std::string_view where);
 
-/// UserError beginning with `where` unless `name` can be a language: letters and digits, with '_', '-' or '@'
-/// inside.
+/// Whether `name` can be a language: letters and digits, with '_', '-' or '@' inside.
+bool is_language_name(std::string_view name);
+/// UserError beginning with `where` unless it can.
 void check_language_name(std::string_view name, std::string_view where);
 
 /// Checks the keys of one source that no range can: exactly one of `files` (with "{lang}") and `tsv`, at

@@ -1,9 +1,8 @@
 // The vocabulary: SentencePiece pieces, the reserved ids of fairseq, and one tag a language.
 //
-// Ids (data/batch.h): 0 bos, 1 pad, 2 eos, 3 unk; SentencePiece's id i >= 3 is i + 1; then the tags of
-// languages that are not pieces (as in NLLB and M2M100). In a vocabulary that chorus trained, the tag of "de"
-// is the user-defined symbol
-// "__de__" of the SentencePiece model.
+// Ids (data/batch.h): 0 bos, 1 pad, 2 eos, 3 unk; SentencePiece's id i >= 3 is i + 1, unless a list of pieces
+// says otherwise (M2M100); then the tags of languages that are not pieces (NLLB and M2M100). In a vocabulary
+// that chorus trained, the tag of "de" is the user-defined symbol "__de__" of the SentencePiece model.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +18,26 @@
 
 namespace chorus {
 
+/// The tag of a language, beyond the pieces.
+struct LanguageTag {
+  static constexpr int32_t kNext = -1;  // one more than the last tag, or than the last piece
+  std::string language;
+  int32_t id = kNext;
+};
+
+/// What a vocabulary has beyond its SentencePiece model.
+struct VocabularyLayout {
+  std::vector<std::string>
+      pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
+  std::vector<LanguageTag> tags;  // of languages whose tags are not pieces
+};
+
 class Vocabulary {
  public:
-  /// Reads and checks a SentencePiece model (unigram or BPE). `added` are languages whose tags follow the
-  /// pieces. UserError naming the file when it is missing, damaged, or its special ids are not 0 unk, 1 bos,
-  /// 2 eos.
-  static Vocabulary load(const std::filesystem::path& model, const std::vector<std::string>& added = {});
+  /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
+  /// damaged, its special ids are not 0 unk, 1 bos, 2 eos, or the layout does not fit it: pieces that are
+  /// named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag.
+  static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;
@@ -48,8 +61,14 @@ class Vocabulary {
   [[nodiscard]] int32_t tag(int32_t language) const;
   [[nodiscard]] bool is_tag(int32_t id) const;
 
-  /// Identifies the vocabulary: of the model's bytes and the added languages.
+  /// Identifies the vocabulary: of the model's bytes and the layout.
   [[nodiscard]] uint64_t hash() const;
+
+  /// What load() read: the bytes of the SentencePiece model, and the layout, with the ids of the tags.
+  [[nodiscard]] const std::string& sentencepiece() const;
+  [[nodiscard]] const VocabularyLayout& layout() const;
+  /// The first id beyond the pieces.
+  [[nodiscard]] int32_t pieces_end() const;
 
  private:
   struct State;

@@ -76,10 +76,11 @@ struct Catalogue {
   [[nodiscard]] int64_t sparse_layers() const;
 };
 
-Catalogue make_catalogue(const ModelConfig& config);
+/// The format decides ParameterSpec::stored alone.
+Catalogue make_catalogue(const ModelConfig& config, Format format = Format::nllb_moe);
 
-/// The initial value of a parameter, fp32: each element is a function of (seed, stored name, index in the
-/// stored tensor) alone, so any layout starts from the same weights.
+/// The initial value of a parameter of a native catalogue, fp32: each element is a function of (seed, stored
+/// name, index in the stored tensor) alone, so any layout starts from the same weights.
 at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed);
 
 }  // namespace chorus

@@ -9,6 +9,7 @@
 
 #include "chorus/base/options.h"
 #include "chorus/kernels/activation.h"
+#include "chorus/model/format.h"
 #include "chorus/moe/config.h"
 
 namespace chorus {
@@ -40,11 +41,13 @@ void describe(Schema& schema, ModelConfig& config);
 /// experts...).
 void check(const ModelConfig& config);
 
-/// config.json as transformers' NllbMoeForConditionalGeneration reads it, with what it cannot express under
-/// "chorus".
+/// config.json as transformers' class of the format reads it. UserError when the class cannot compute what
+/// this model does; which key stands in the way.
+nlohmann::json to_json(const ModelConfig& config, Format format);
+/// config.json of a native folder: that of NLLB-MoE, with what it cannot express under "chorus".
 nlohmann::json to_json(const ModelConfig& config);
-/// The inverse, for folders we or transformers wrote. UserError names the key that is missing or out of
-/// range.
+/// The inverse of both, for folders we or transformers wrote. UserError names the key that is missing, out of
+/// range, or asks for what this version does not compute.
 ModelConfig model_config_from_json(const nlohmann::json& json);
 
 }  // namespace chorus

@@ -4,9 +4,11 @@
 //   model.safetensors         the weights, one tensor for each ParameterSpec::stored (or shards and their
 //   index) config.json               to_json(ModelConfig); under "chorus" also the languages whose tags are
 //   not pieces
-//                             of the SentencePiece model, and the hash of the vocabulary
+//                             of the SentencePiece model (their ids too, if there are gaps), and the hash of
+//                             the vocabulary
 //   generation_config.json    for transformers' generate()
 //   sentencepiece.bpe.model   the vocabulary
+//   vocab.json                the ids of its pieces, if they are not in SentencePiece's order (M2M100)
 #pragma once
 
 #include <filesystem>
@@ -78,7 +80,6 @@ struct ModelToSave {
   std::function<at::Tensor(size_t parameter)> weights;  // as TensorSet::tensor
   DType dtype = DType::f32;
   const Vocabulary& vocabulary;
-  std::filesystem::path sentencepiece;  // the file the vocabulary was loaded from
 };
 /// Writes the folder beside `folder` under a temporary name and puts it in the place of `folder`, which must
 /// be absent or a model folder: at any moment one of them is there, whole. Errors as write_file_atomically.

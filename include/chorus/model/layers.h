@@ -14,7 +14,7 @@
 #include "chorus/base/random.h"
 #include "chorus/kernels/parameter.h"
 #include "chorus/model/catalogue.h"
-#include "chorus/moe/statistics.h"
+#include "chorus/moe/layer.h"
 
 namespace chorus {
 
@@ -37,6 +37,7 @@ struct Pass {
   int64_t group_count = 0;      // languages
   std::vector<MoeStatistics>* statistics =
       nullptr;  // one a sparse layer, encoder first; null: nothing is counted
+  std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
 };
 
 /// The weights, by index into the catalogue, and the configuration they belong to.

@@ -77,6 +77,7 @@ class Transformer {
 
   struct EvaluateOptions {
     std::vector<MoeStatistics>* statistics = nullptr;  // one a sparse layer; null: nothing is counted
+    std::vector<RoutingRecord>* routings = nullptr;    // likewise: what each layer decided
     int64_t group_count = 0;                           // languages
     bool per_token = false;                            // return LossSums::token_nll
     bool dropless = false;                             // whatever moe.evaluation_capacity_factor says

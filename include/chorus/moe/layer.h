@@ -26,7 +26,14 @@ struct MoeWeights {
   Parameter* fc2_bias = nullptr;    // [E, d]
 };
 
-/// What a call needs beyond weights: it does not outlive the call, except that `statistics` is written.
+/// What a call decided.
+struct RoutingRecord {
+  at::Tensor probabilities;  // [N, E]
+  Routing routing;
+};
+
+/// What a call needs beyond weights: it does not outlive the call, except that `statistics` and `record` are
+/// written.
 struct MoeCall {
   bool training = false;
   bool dropless = false;        // capacity does not bind, whatever the configuration says
@@ -38,6 +45,7 @@ struct MoeCall {
   at::Tensor groups;           // int32 [N] on the CPU: the language of each token; undefined: not counted
   int64_t group_count = 0;     // G
   MoeStatistics* statistics = nullptr;  // null: nothing is counted
+  RoutingRecord* record = nullptr;      // null: nothing is kept
 };
 
 /// hidden [N, d] -> [N, d], without the residual. The auxiliary losses enter backward by their gradient

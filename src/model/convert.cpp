@@ -1,0 +1,157 @@
+#include "chorus/model/convert.h"
+
+#include <ATen/ops/mul.h>
+#include <fmt/format.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+#include "chorus/model/folder.h"
+
+#include "folder_files.h"
+#include "stored_tensors.h"
+#include "tokenizer_files.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+/// A tensor on its way: where its bytes are, and what it is called where it goes.
+struct Transfer {
+  TensorSpec tensor;
+  TensorView from;
+  double factor = 1;
+};
+
+/// What becomes of each parameter in a catalogue of another format.
+enum class Fate : uint8_t { renamed, scaled, left_out };
+
+/// A single expert is a dense layer: its router says nothing, and its output is scaled by a constant.
+std::vector<Fate> fates(const Catalogue& native, bool becomes_dense) {
+  std::vector<Fate> fate(native.parameters.size(), Fate::renamed);
+  for (const auto* layers : {&native.encoder, &native.decoder}) {
+    for (const LayerIndex& layer : *layers) {
+      if (!becomes_dense || !layer.ffn.sparse) continue;
+      fate[layer.ffn.router] = Fate::left_out;
+      fate[layer.ffn.fc2.weight] = fate[layer.ffn.fc2.bias] = Fate::scaled;
+    }
+  }
+  return fate;
+}
+
+/// The stored tensors of a folder under the names of catalogue `to`, whose parameters stand in the same
+/// order.
+std::vector<Transfer> transfers(const StoredTensors& stored, const std::vector<Fate>& fate,
+                                const Catalogue& to, double factor) {
+  std::vector<Transfer> list;
+  size_t next = 0;
+  for (size_t p = 0; p < stored.size(); ++p) {
+    if (fate[p] == Fate::left_out) continue;
+    const ParameterSpec& spec = to.parameters[next++];
+    for (size_t i = 0; i < stored[p].size(); ++i)
+      list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()},
+                      stored[p][i],
+                      fate[p] == Fate::scaled ? factor : 1});
+  }
+  return list;
+}
+
+void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
+  std::vector<TensorSpec> tensors;
+  for (const Transfer& transfer : transfers) tensors.push_back(transfer.tensor);
+  SafetensorsWriter writer(path, tensors);
+  for (const Transfer& transfer : transfers) {
+    if (transfer.factor == 1) {
+      writer.write(transfer.tensor.name, transfer.from.bytes);
+    } else {
+      const at::Tensor value = as_tensor(transfer.from);
+      writer.write(transfer.tensor.name,
+                   bytes_of(value.to(at::kDouble).mul_(transfer.factor).to(value.scalar_type())));
+    }
+  }
+  writer.commit();
+}
+
+/// model.safetensors, or shards and their index.
+void write_shards(const fs::path& folder, std::span<const Transfer> transfers, int64_t shard_size) {
+  std::vector<std::span<const Transfer>> shards;
+  size_t begin = 0, bytes = 0, total = 0;
+  for (size_t i = 0; i < transfers.size(); ++i) {
+    const size_t size = transfers[i].from.bytes.size();
+    if (i > begin && std::cmp_greater(bytes + size, shard_size)) {
+      shards.push_back(transfers.subspan(begin, i - begin));
+      begin = i;
+      bytes = 0;
+    }
+    bytes += size;
+    total += size;
+  }
+  shards.push_back(transfers.subspan(begin));
+  if (shards.size() == 1) {
+    write_tensors(folder / kWeightsFile, transfers);
+    return;
+  }
+  nlohmann::json index = {{"metadata", {{"total_size", total}}}};
+  for (size_t s = 0; s < shards.size(); ++s) {
+    const std::string file = fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
+    write_tensors(folder / file, shards[s]);
+    for (const Transfer& transfer : shards[s]) index["weight_map"][transfer.tensor.name] = file;
+  }
+  write_json(folder / kIndexFile, index);
+}
+
+StoredTensors find_all(const SafetensorsFolder& weights, const Catalogue& catalogue) {
+  const std::string no_prefix;
+  return std::move(find_tensors(weights, catalogue, {&no_prefix, 1}).front());
+}
+
+}  // namespace
+
+void import_model(const fs::path& folder, const fs::path& out) {
+  const nlohmann::json json = read_json(folder / kConfigFile);
+  ModelConfig config;
+  try {
+    config = model_config_from_json(json);
+  } catch (const UserError& error) {
+    throw UserError("{}: {}", folder.string(), error.what());
+  }
+  check_is_replaceable(out);
+  const Vocabulary vocabulary = read_tokenizer(folder);
+  check_rows(config, vocabulary, folder);
+  const SafetensorsFolder weights(folder);
+  check_tensor_count(config, weights, folder);
+  const StoredTensors stored = find_all(weights, make_catalogue(config, format_of(json)));
+  const Catalogue native = make_catalogue(config);
+
+  AtomicFolder whole(out);
+  write_tensors(whole.temporary() / kWeightsFile, transfers(stored, fates(native, false), native, 1));
+  write_description(whole.temporary(), config, stored[native.embedding][0].dtype, vocabulary);
+  whole.commit();
+}
+
+void export_model(const fs::path& dir, const ExportOptions& options, const fs::path& out) {
+  const fs::path folder = find_model_folder(dir);
+  const ModelDescription model = describe_model(folder);
+  nlohmann::json json = to_json(model.config, options.format);
+  check_is_replaceable(out);
+  const SafetensorsFolder weights(folder);
+  check_tensor_count(model.config, weights, folder);
+  const Catalogue native = make_catalogue(model.config);
+  const StoredTensors stored = find_all(weights, native);
+  ModelConfig exported = model.config;
+  if (options.format == Format::m2m100) exported.moe.experts = 0;
+  json["torch_dtype"] = torch_name(stored[native.embedding][0].dtype);
+
+  AtomicFolder whole(out);
+  write_shards(
+      whole.temporary(),
+      transfers(stored, fates(native, options.format == Format::m2m100),
+                make_catalogue(exported, options.format), 1 - model.config.moe.expert_output_dropout),
+      options.shard_size);
+  write_json(whole.temporary() / kConfigFile, json);
+  write_json(whole.temporary() / kGenerationFile, generation_config());
+  write_tokenizer(whole.temporary(), model.vocabulary, model.config.max_positions);
+  whole.commit();
+}
+
+}  // namespace chorus

@@ -1,0 +1,36 @@
+// The files of a model folder besides the weights.
+#pragma once
+
+#include <filesystem>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "chorus/base/safetensors.h"
+#include "chorus/data/vocabulary.h"
+#include "chorus/model/config.h"
+
+namespace chorus {
+
+constexpr const char* kWeightsFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kGenerationFile = "generation_config.json";
+constexpr const char* kVocabularyFile = "sentencepiece.bpe.model";
+constexpr const char* kPiecesFile = "vocab.json";
+
+void write_json(const std::filesystem::path& path, const nlohmann::json& json);
+
+/// generation_config.json for transformers' generate().
+nlohmann::json generation_config();
+
+/// UserError when `folder` is there and is neither empty nor a model: it is not for us to replace.
+void check_is_replaceable(const std::filesystem::path& folder);
+
+/// UserError when the vocabulary of `folder` has more ids than the embedding has rows.
+void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
+
+/// All of a native folder but the weights, whose type is `dtype`.
+void write_description(const std::filesystem::path& folder, const ModelConfig& config, DType dtype,
+                       const Vocabulary& vocabulary);
+
+}  // namespace chorus

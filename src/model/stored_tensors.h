@@ -1,0 +1,42 @@
+// The tensors of a file or model folder, found and checked by catalogue.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "chorus/base/safetensors.h"
+#include "chorus/model/catalogue.h"
+
+namespace chorus {
+
+std::optional<at::ScalarType> scalar_type(DType dtype);
+/// "float32", as torch and config.json call it. Error on what is not a floating type.
+std::string torch_name(DType dtype);
+
+/// The part of a parameter that its i-th stored tensor holds.
+at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
+std::span<const std::byte> bytes_of(const at::Tensor& tensor);
+/// A tensor over the bytes of a file, only to be read from; a copy of them where they are not aligned.
+at::Tensor as_tensor(const TensorView& view);
+
+/// Where each parameter's stored tensors lie: [parameter][slice].
+using StoredTensors = std::vector<std::vector<TensorView>>;
+
+/// For each prefix; after a look at every checksum, if there are any. What may be missing or left over, and
+/// the errors: load_tensors().
+std::vector<StoredTensors> find_tensors(const SafetensorsFile& file, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+
+/// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError
+/// naming `path`.
+void check_tensor_count(const ModelConfig& config, const SafetensorsFolder& folder,
+                        const std::filesystem::path& path);
+
+}  // namespace chorus

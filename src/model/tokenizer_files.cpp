@@ -1,0 +1,187 @@
+#include "tokenizer_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+#include "chorus/data/batch.h"
+#include "chorus/data/config.h"
+
+#include "folder_files.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kTokenizer = "tokenizer.json";
+constexpr const char* kSpecialTokens = "special_tokens_map.json";
+
+/// A token as these files list them; without an id where only its place in a list is known.
+struct Token {
+  std::string content;
+  int32_t id = LanguageTag::kNext;
+};
+
+nlohmann::json read_if_there(const fs::path& path) {
+  return fs::exists(path) ? read_json(path) : nlohmann::json::object();
+}
+
+/// json[key] if that is an object or array, else nothing to iterate over.
+nlohmann::json children(const nlohmann::json& json, const char* key) {
+  const auto it = json.is_object() ? json.find(key) : json.end();
+  return it != json.end() && it->is_structured() ? *it : nlohmann::json::array();
+}
+
+/// "x" or {"content": "x"}
+std::string content_of(const nlohmann::json& token, const fs::path& path) {
+  if (token.is_string()) return token.get<std::string>();
+  if (const auto it = token.is_object() ? token.find("content") : token.end();
+      it != token.end() && it->is_string())
+    return it->get<std::string>();
+  throw UserError("{}: an added token is {}, without content", path.string(), in_quotes(token.dump()));
+}
+
+int32_t id_of(std::string_view text, const fs::path& path) {
+  int32_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error != std::errc() || end != text.data() + text.size() || id < 0)
+    throw UserError("{}: {} is no id of a token", path.string(), in_quotes(text));
+  return id;
+}
+
+/// What the tokenizer was given beyond its pieces, from the first file that says so.
+std::vector<Token> added_tokens(const fs::path& folder, const nlohmann::json& config) {
+  std::vector<Token> tokens;
+  const fs::path config_path = folder / kTokenizerConfig;
+  const nlohmann::json decoder = children(config, "added_tokens_decoder");
+  for (const auto& [id, token] : decoder.items())
+    tokens.push_back({content_of(token, config_path), id_of(id, config_path)});
+  if (tokens.empty()) {
+    const fs::path path = folder / kTokenizer;
+    for (const nlohmann::json& token : children(read_if_there(path), "added_tokens")) {
+      const std::string content = content_of(token, path);
+      tokens.push_back(
+          {content, id_of(token.is_object() ? token.value("id", nlohmann::json()).dump() : "", path)});
+    }
+  }
+  std::ranges::stable_sort(tokens, {}, &Token::id);
+  for (const char* file : {kSpecialTokens, kTokenizerConfig}) {
+    if (!tokens.empty()) break;
+    const fs::path path = folder / file;
+    for (const nlohmann::json& token : children(read_if_there(path), "additional_special_tokens"))
+      tokens.push_back({content_of(token, path)});
+  }
+  return tokens;
+}
+
+/// "en" of "__en__".
+std::optional<std::string> inside_underscores(const std::string& token) {
+  if (token.size() < 5 || !token.starts_with("__") || !token.ends_with("__")) return std::nullopt;
+  return token.substr(2, token.size() - 4);
+}
+
+}  // namespace
+
+std::vector<std::string> read_pieces(const fs::path& path) {
+  const nlohmann::json json = read_json(path);
+  if (!json.is_object()) throw UserError("{}: not a JSON object", path.string());
+  std::vector<std::string> pieces(json.size());
+  std::vector<bool> seen(json.size());
+  for (const auto& [piece, value] : json.items()) {
+    const auto id = value.is_number_integer() ? value.get<int64_t>() : -1;
+    if (id < 0 || std::cmp_greater_equal(id, pieces.size()) || seen[id])
+      throw UserError("{}: the id of {} is {}; {} pieces have the ids 0 to {}, each once", path.string(),
+                      in_quotes(piece), in_quotes(value.dump()), pieces.size(), pieces.size() - 1);
+    seen[id] = true;
+    pieces[id] = piece;
+  }
+  return pieces;
+}
+
+void write_pieces(const fs::path& path, const std::vector<std::string>& pieces) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (size_t id = 0; id < pieces.size(); ++id)
+    json.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(pieces[id], id);
+  write_file_atomically(path, json.dump(2) + "\n");
+}
+
+Vocabulary read_tokenizer(const fs::path& folder) {
+  const nlohmann::json config = read_if_there(folder / kTokenizerConfig);
+  if (config.is_object() && config.value("legacy_behaviour", nlohmann::json()) == true)
+    throw UserError(
+        "{}: legacy_behaviour is true, the source's tag after its text, which this version does not do",
+        (folder / kTokenizerConfig).string());
+  const fs::path model = folder / kVocabularyFile;
+  VocabularyLayout layout;
+  const bool m2m100 = fs::exists(folder / kPiecesFile);
+  if (m2m100) layout.pieces = read_pieces(folder / kPiecesFile);
+  const Vocabulary pieces = Vocabulary::load(model, layout);
+  for (const Token& token : added_tokens(folder, config)) {
+    const std::optional<std::string> inside = inside_underscores(token.content);
+    const bool is_piece =
+        inside && std::ranges::find(pieces.languages(), *inside) != pieces.languages().end();
+    const std::string language = m2m100 ? inside.value_or("") : token.content;
+    if (is_piece || !is_language_name(language)) continue;
+    if (token.id != LanguageTag::kNext && token.id < pieces.pieces_end())
+      throw UserError("{}: the tag {} has the id {} of a piece", folder.string(), in_quotes(token.content),
+                      token.id);
+    layout.tags.push_back({language, token.id});
+  }
+  if (layout.tags.empty() && pieces.languages().empty())
+    throw UserError("{}: no language has a tag: neither {} nor {} nor {} lists any", folder.string(),
+                    kTokenizerConfig, kTokenizer, kSpecialTokens);
+  return Vocabulary::load(model, layout);
+}
+
+void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
+  const bool m2m100 = !vocabulary.layout().pieces.empty();
+  const auto added = [](const std::string& content) {
+    return nlohmann::json{{"content", content}, {"lstrip", content == "<mask>"}, {"normalized", false},
+                          {"rstrip", false},    {"single_word", false},          {"special", true}};
+  };
+  nlohmann::json special = {{"bos_token", "<s>"},
+                            {"pad_token", "<pad>"},
+                            {"eos_token", "</s>"},
+                            {"unk_token", "<unk>"},
+                            {"sep_token", "</s>"}};
+  nlohmann::json decoder, tokens = nlohmann::json::array();
+  for (const auto& [id, content] : {std::pair{kBos, "<s>"}, {kPad, "<pad>"}, {kEos, "</s>"}, {kUnk, "<unk>"}})
+    decoder[std::to_string(id)] = added(content);
+  for (const std::string& language : vocabulary.languages()) {
+    const int32_t id = vocabulary.tag(language);
+    const std::string token =
+        m2m100 || id < vocabulary.pieces_end() ? fmt::format("__{}__", language) : language;
+    decoder[std::to_string(id)] = added(token);
+    tokens.push_back(token);
+  }
+  nlohmann::json config = {{"tokenizer_class", m2m100 ? "M2M100Tokenizer" : "NllbTokenizer"},
+                           {"model_max_length", max_positions},
+                           {"clean_up_tokenization_spaces", false},
+                           {"tgt_lang", nullptr}};
+  if (m2m100) {
+    config["language_codes"] = "m2m100";
+    config["src_lang"] = vocabulary.languages().front();
+    write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
+  } else {
+    decoder[std::to_string(vocabulary.size())] = added("<mask>");
+    special["cls_token"] = "<s>";
+    special["mask_token"] = "<mask>";
+    config["legacy_behaviour"] = false;
+    config["src_lang"] = tokens.front();
+  }
+  special["additional_special_tokens"] = tokens;
+  config.update(special);
+  config["added_tokens_decoder"] = decoder;
+  write_json(folder / kTokenizerConfig, config);
+  write_json(folder / kSpecialTokens, special);
+  write_file_atomically(folder / kVocabularyFile, vocabulary.sentencepiece());
+}
+
+}  // namespace chorus

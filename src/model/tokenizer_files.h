@@ -1,0 +1,34 @@
+// The files in which transformers keeps a tokenizer: NllbTokenizer's, and M2M100Tokenizer's, which has a
+// vocab.json. They may come from anywhere.
+//
+//   sentencepiece.bpe.model     the pieces
+//   vocab.json                  M2M100: {piece: id}
+//   tokenizer_config.json       added_tokens_decoder {id: {content}}, additional_special_tokens [token]
+//   tokenizer.json              added_tokens [{id, content}]
+//   special_tokens_map.json     additional_special_tokens [token]
+//
+// A language's token is its name ("eng_Latn"), in M2M100 "__en__".
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "chorus/data/vocabulary.h"
+
+namespace chorus {
+
+/// vocab.json as the list of pieces by id. UserError naming the file unless its ids are 0, 1, 2... without a
+/// hole.
+std::vector<std::string> read_pieces(const std::filesystem::path& path);
+void write_pieces(const std::filesystem::path& path, const std::vector<std::string>& pieces);
+
+/// The vocabulary of a folder that transformers' tokenizer wrote, with each language's tag where that
+/// tokenizer has it. UserError naming the file; also when no file names a language.
+Vocabulary read_tokenizer(const std::filesystem::path& folder);
+
+/// The files from which transformers' tokenizers give the same ids. `max_positions`: the longest input.
+void write_tokenizer(const std::filesystem::path& folder, const Vocabulary& vocabulary,
+                     int64_t max_positions);
+
+}  // namespace chorus
