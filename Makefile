@@ -3,6 +3,7 @@
 #
 #   TORCH_DIR=DIR     take this libtorch (site-packages/torch, or its virtual environment) and fetch none
 #   JOBS=N            compile and test N at a time
+#   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: setup build demo test lint bench docs help
@@ -47,13 +48,11 @@ test: build ## every test: under ASan and UBSan first, then the optimised build,
 lint: setup ## formatting, clang-tidy, include directions, file lengths
 	@scripts/lint.py -j $(JOBS)
 
-bench: build ## the micro-benchmarks; results also in build/bench/*.json
-	$(call say,building the micro-benchmarks)
+bench: build ## chorus against its peers, in interleaved runs: build/bench/table.md (BENCH="--only moe --quick" chooses)
+	$(call say,building chorus_bench)
 	@$(call configure,release,-DCHORUS_BENCH=ON)
-	@$(call compile,release) --target bench
-	@mkdir -p build/bench
-	@for program in build/release/bench/bench_*; do \
-	  $$program --benchmark_out=build/bench/$$(basename $$program).json --benchmark_counters_tabular=true || exit; done
+	@$(call compile,release) --target chorus_bench
+	@bench/run.py $(BENCH)
 
 docs: build ## write docs/options.md anew from the program's own table of options
 	@build/release/chorus train --dump-options >build/options.md && mv build/options.md docs/options.md

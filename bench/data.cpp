@@ -1,0 +1,29 @@
+#include "data.h"
+
+#include <cstring>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/norm.h>
+
+#include "work.h"
+
+namespace chorus::bench {
+
+at::Tensor Tensors::get(const std::string& name) const {
+  const TensorView view = file_.get(name);
+  if (view.dtype != DType::f32 && view.dtype != DType::i64)
+    throw std::runtime_error(name + " is neither F32 nor I64");
+  at::Tensor tensor = at::empty(view.shape, view.dtype == DType::f32 ? at::kFloat : at::kLong);
+  std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  return tensor;
+}
+
+at::ScalarType type_of(const Json& options) {
+  return options["dtype"] == "bf16" ? at::kBFloat16 : at::kFloat;
+}
+
+double norm_of(const at::Tensor& tensor) {
+  return tensor.to(at::kDouble).norm().item<double>();
+}
+
+}  // namespace chorus::bench

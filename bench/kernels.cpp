@@ -1,0 +1,162 @@
+// Kernels, and beside each what libtorch offers for the same, or a copy of the bytes it must move.
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
+#include <ATen/ops/zeros.h>
+
+#include "chorus/kernels/gemm.h"
+#include "chorus/kernels/rows.h"
+#include "chorus/nn/linear_cross_entropy.h"
+#include "chorus/optim/adamw.h"
+
+#include "work.h"
+
+namespace chorus::bench {
+
+namespace {
+
+struct Rows {
+  explicit Rows(const Json& options)
+      : tokens(options["tokens"]),
+        k(options["k"]),
+        experts(options["experts"]),
+        kept(at::randint(0, experts, {tokens, k}, at::kLong)),
+        order(sort_by_expert(kept, experts, at::kCPU)),
+        x(at::randn({tokens, kWidth}).to(type_of(options))),
+        grad(at::randn_like(x)),
+        rows(gather_rows(x, order.token)),
+        weight(at::rand({tokens, k})) {}
+  static constexpr int64_t kWidth = 512;
+  int64_t tokens, k, experts;
+  at::Tensor kept;
+  ExpertOrder order;
+  at::Tensor x, grad, rows, weight;
+};
+
+}  // namespace
+
+/// tokens, k, experts, dtype: the order of the experts, the rows to them, and their results back.
+Work dispatch_combine(const Json& options) {
+  auto rows = std::make_shared<Rows>(options);
+  return {.run = [rows] {
+    const ExpertOrder order = sort_by_expert(rows->kept, rows->experts, at::kCPU);
+    gather_rows(rows->x, order.token);
+    combine_rows(rows->rows, order.slot, rows->weight);
+  }};
+}
+
+/// The backward of both.
+Work dispatch_combine_backward(const Json& options) {
+  auto rows = std::make_shared<Rows>(options);
+  return {.run = [rows] {
+    combine_rows_backward(rows->grad, rows->rows, rows->order.slot, rows->weight);
+    sum_rows(rows->rows, rows->order.slot);
+  }};
+}
+
+/// bytes: read and written together.
+Work copy(const Json& options) {
+  const int64_t bytes = options["bytes"];
+  const at::Tensor from = at::full({bytes / 8}, 1.0), to = at::zeros({bytes / 8});
+  return {.run = [from, to] { at::Tensor(to).copy_(from); }};
+}
+
+namespace {
+
+struct Output {
+  explicit Output(const Json& options)
+      : hidden(at::randn({options["tokens"], 512}).to(type_of(options))),
+        weight(at::randn({options["vocabulary"], 512}).mul_(0.05).to(type_of(options))),
+        labels(at::randint(2, options["vocabulary"], {options["tokens"]}, at::kLong)) {}
+  at::Tensor hidden, weight, labels;
+  [[nodiscard]] int64_t state_bytes() const {
+    return static_cast<int64_t>(2 * hidden.nbytes() + weight.nbytes()) + 4 * weight.numel();
+  }
+};
+
+}  // namespace
+
+/// tokens, vocabulary, dtype: the output layer, its label-smoothed loss, and the gradients of both.
+Work output_loss(const Json& options) {
+  const Output data(options);
+  auto weight = std::make_shared<Parameter>(Parameter{data.weight, at::zeros_like(data.weight, at::kFloat)});
+  const auto run = [data, weight] {
+    weight->has_gradient = false;
+    return linear_cross_entropy(data.hidden, *weight, data.labels,
+                                {.label_smoothing = 0.1, .gradient = true});
+  };
+  Work work = {.run = [run] { run(); }};
+  work.facts["state_bytes"] = data.state_bytes();
+  const LinearCrossEntropy result = run();
+  work.facts["checks"] = {{"gradient", norm_of(result.grad_hidden)},
+                          {"weight gradient", norm_of(weight->gradient)}};
+  return work;
+}
+
+/// The same by libtorch; for bf16 as autocast has it: the product in bf16, the loss in fp32.
+Work torch_output_loss(const Json& options) {
+  const Output data(options);
+  const at::Tensor hidden = data.hidden.requires_grad_(), weight = data.weight.requires_grad_();
+  const auto run = [data, hidden, weight] {
+    hidden.mutable_grad().reset();
+    weight.mutable_grad().reset();
+    at::cross_entropy_loss(at::linear(hidden, weight).to(at::kFloat), data.labels, {}, at::Reduction::Sum,
+                           -100, 0.1)
+        .backward();
+  };
+  Work work = {.run = run};
+  work.facts["state_bytes"] = data.state_bytes();
+  run();
+  work.facts["checks"] = {{"gradient", norm_of(hidden.grad())}, {"weight gradient", norm_of(weight.grad())}};
+  return work;
+}
+
+/// parameters, dtype: one AdamW step; bf16 has fp32 masters and fp32 gradients. with_norm: the squared norm
+/// of the gradient before it, as clipping needs it.
+Work adamw(const Json& options) {
+  const int64_t size = options["parameters"];
+  const bool bf16 = type_of(options) == at::kBFloat16, with_norm = options["with_norm"];
+  const at::Tensor value = at::randn({size});
+  auto tensor = std::make_shared<AdamWTensor>(AdamWTensor{bf16 ? value.to(at::kBFloat16) : value,
+                                                          bf16 ? value : at::Tensor(), at::randn({size}),
+                                                          at::zeros({size}), at::zeros({size})});
+  return {.run = [tensor, with_norm] {
+    const double norm = with_norm ? std::sqrt(squared_norm(tensor->gradient)) : 1;
+    adamw_step(*tensor, {.learning_rate = 1e-3, .weight_decay = 0.01, .gradient_scale = 1 / norm});
+  }};
+}
+
+/// product: "weight_gradient" (a^T b of [n, rows] and [n, columns], added in place) or "logits" (a b^T of [n,
+/// columns] and [rows, columns] into fp32).
+Work product(const Json& options) {
+  const int64_t n = options["n"], rows = options["rows"], columns = options["columns"];
+  const at::ScalarType type = type_of(options);
+  const at::Tensor b = at::randn({n, columns}).to(type);
+  if (options["product"] == "weight_gradient") {
+    const at::Tensor a = at::randn({n, rows}).to(type), sum = at::zeros({rows, columns});
+    return {.run = [a, b, sum] { add_product(sum, a, b, false); }};
+  }
+  const at::Tensor weight = at::randn({rows, columns}).to(type), out = at::zeros({n, rows});
+  return {.run = [b, weight, out] { wide_product(out, b, weight); }};
+}
+
+/// The same by libtorch's product, converted and added afterwards.
+Work torch_product(const Json& options) {
+  const int64_t n = options["n"], rows = options["rows"], columns = options["columns"];
+  const at::ScalarType type = type_of(options);
+  const at::Tensor b = at::randn({n, columns}).to(type);
+  if (options["product"] == "weight_gradient") {
+    const at::Tensor a = at::randn({n, rows}).to(type), sum = at::zeros({rows, columns});
+    return {.run = [a, b, sum] { at::Tensor(sum).add_(at::mm(a.t(), b)); }};
+  }
+  const at::Tensor weight = at::randn({rows, columns}).to(type);
+  return {.run = [b, weight] { at::mm(b, weight.t()).to(at::kFloat); }};
+}
+
+}  // namespace chorus::bench

@@ -1,0 +1,93 @@
+// chorus_bench: a process that holds one prepared case and runs it when told to, so that bench/run.py can let
+// it and a peer take turns. One JSON object a line on standard input, one in answer on standard output:
+//
+//   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops the case before)
+//   {"run": N}                     N repetitions          -> {"seconds": S}
+//   {"peak": true}                 one repetition         -> {"bytes": B}  highest resident memory beyond
+//   that of the
+//                                                            process before its first case, and "state_bytes"
+//
+// What goes wrong is answered with {"error": TEXT}.
+#include <chrono>
+#include <exception>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <string>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/randn.h>
+#include <malloc.h>
+
+#include "work.h"
+
+namespace chorus::bench {
+namespace {
+
+const std::map<std::string, Prepare*> kWorks = {
+    {"moe_layer", moe_layer},
+    {"training_step", training_step},
+    {"translation", translation},
+    {"write_weights", write_weights},
+    {"write_model", write_model},
+    {"dispatch_combine", dispatch_combine},
+    {"dispatch_combine_backward", dispatch_combine_backward},
+    {"copy", copy},
+    {"output_loss", output_loss},
+    {"torch_output_loss", torch_output_loss},
+    {"adamw", adamw},
+    {"product", product},
+    {"torch_product", torch_product},
+    {"build_store", build_store},
+    {"sentencepiece", sentencepiece},
+};
+
+/// A line of /proc/self/status, in bytes.
+int64_t status_bytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key + ":")) return std::stoll(line.substr(key.size() + 1)) * 1024;
+  }
+  throw std::runtime_error("/proc/self/status has no " + key);
+}
+
+Json answer(const Json& request, Work& work, int64_t idle_bytes) {
+  if (request.contains("case")) {
+    const Json& options = request["case"];
+    work = {};  // the memory of the case before goes first
+    if (options.is_null()) return {{"facts", nullptr}};
+    work = kWorks.at(options["work"].get<std::string>())(options);
+    work.facts["threads"] = at::get_num_threads();
+    return {{"facts", work.facts}};
+  }
+  if (request.contains("run")) {
+    const auto begun = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < request["run"]; ++i) work.run();
+    return {{"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()}};
+  }
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from what is resident now
+  work.run();
+  return {{"bytes", status_bytes("VmHWM") - idle_bytes - work.facts.value("state_bytes", int64_t{0})}};
+}
+
+}  // namespace
+}  // namespace chorus::bench
+
+int main() {
+  using namespace chorus::bench;
+  std::ofstream("/proc/self/oom_score_adj")
+      << "1000";                                // a case too large for the machine ends this process first
+  at::randn({64, 64}).mm(at::randn({64, 64}));  // what libtorch sets up at first use
+  const int64_t idle_bytes = status_bytes("VmRSS");
+  Work work;
+  for (std::string line; std::getline(std::cin, line);) {
+    Json reply;
+    try {
+      reply = answer(Json::parse(line), work, idle_bytes);
+    } catch (const std::exception& error) {
+      reply = {{"error", error.what()}};
+    }
+    std::cout << reply.dump() << std::endl;
+  }
+}

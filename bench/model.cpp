@@ -1,0 +1,164 @@
+// Whole models: a training step, translation, weights for the peers.
+#include <ATen/ops/randint.h>
+
+#include "chorus/decode/beam.h"
+#include "chorus/model/folder.h"
+#include "chorus/train/optimizer.h"
+
+#include "data.h"
+#include "work.h"
+
+namespace chorus::bench {
+
+namespace {
+
+/// 6+6 layers of d 512 but for what "model" says: vocabulary, experts (0: dense), layers, d_model, ffn.
+ModelConfig config_of(const Json& options) {
+  const Json& model = options["model"];
+  ModelConfig config = {.vocabulary = model.value("vocabulary", 32000),
+                        .d_model = model.value("d_model", 512),
+                        .encoder_layers = model.value("layers", 6),
+                        .decoder_layers = model.value("layers", 6),
+                        .attention_heads = model.value("heads", 8),
+                        .ffn_dim = model.value("ffn", 2048)};
+  config.moe.experts = model.value("experts", 0);
+  config.moe.top_k = 2;
+  config.moe.capacity_factor = 0;
+  config.moe.gate_normalization = GateNormalization::after_drop;
+  config.moe.jitter = 0;
+  return config;
+}
+
+void initialise(Transformer& model) {
+  for (size_t i = 0; i < model.parameters().size(); ++i)
+    model.set(i, initial_value(model.catalogue().parameters[i], RandomKey(1)));
+}
+
+int64_t elements(const Catalogue& catalogue) {
+  return catalogue.elements(Role::dense) + catalogue.elements(Role::expert);
+}
+
+/// ids [B, L], the side without padding, with `first` in front.
+std::vector<int32_t> ids_of(const at::Tensor& ids) {
+  const auto* data = ids.const_data_ptr<int64_t>();
+  return {data, data + ids.numel()};
+}
+
+struct Training {
+  explicit Training(const Json& options)
+      : model(config_of(options), {.compute = type_of(options), .gradients = true}),
+        optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}),
+        statistics(model.catalogue().sparse_layers()) {
+    for (size_t i = 0; i < model.parameters().size(); ++i)
+      optimizer.master(i).copy_(initial_value(model.catalogue().parameters[i], RandomKey(1)));
+    optimizer.masters_changed();
+    const Tensors data(options["data"].get<std::string>());
+    const at::Tensor source = data.get("source"), target = data.get("target"), labels = data.get("labels");
+    batch = {.rows = source.size(0),
+             .source_length = source.size(1),
+             .target_length = target.size(1),
+             .source = ids_of(source),
+             .target_input = ids_of(target),
+             .target_labels = ids_of(labels),
+             .direction = std::vector<int32_t>(source.size(0), 0),
+             .source_tokens = source.numel(),
+             .target_tokens = target.numel()};
+  }
+  /// As train/trainer.cpp makes an update.
+  void step() {
+    optimizer.begin_update();
+    const Pass pass = {.training = true,
+                       .key = RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)),
+                       .statistics = &statistics};
+    const LossSums sums = model.train(model.to_batch(batch), pass,
+                                      {.gradient_scale = 1 / static_cast<double>(batch.target_tokens)});
+    loss = sums.loss / static_cast<double>(sums.tokens);
+    optimizer.update(1e-4, optimizer.gradient_norm());
+  }
+  Transformer model;
+  Optimizer optimizer;
+  std::vector<MoeStatistics> statistics;
+  MicroBatch batch;
+  double loss = 0;
+};
+
+}  // namespace
+
+/// model, dtype, data: a file of source, target and labels, int64 [B, L].
+Work training_step(const Json& options) {
+  auto training = std::make_shared<Training>(options);
+  Work work = {.run = [training] { training->step(); }};
+  training->step();
+  work.facts["checks"]["loss"] = training->loss;
+  double skew = 0;
+  for (const MoeStatistics& layer : training->statistics) {
+    const int64_t most = *std::max_element(layer.assigned.begin(), layer.assigned.end());
+    skew = std::max(skew, static_cast<double>(most * static_cast<int64_t>(layer.assigned.size())) /
+                              static_cast<double>(layer.choices));
+  }
+  if (!training->statistics.empty()) work.facts["skew"] = skew;
+  // Weights, gradients, two moments; for bf16 the masters as well.
+  const bool bf16 = type_of(options) == at::kBFloat16;
+  work.facts["state_bytes"] = elements(training->model.catalogue()) * (bf16 ? 18 : 16);
+  work.facts["parameters"] = elements(training->model.catalogue());
+  return work;
+}
+
+constexpr int32_t kTag = 5;  // of the target language, forced on every side
+
+/// model, dtype, data: a file of source, int64 [B, S], </s> at the end; beam, length: of each translation,
+/// its tag included.
+Work translation(const Json& options) {
+  auto model =
+      std::make_shared<Transformer>(config_of(options), Transformer::Options{.compute = type_of(options)});
+  initialise(*model);
+  const at::Tensor source = Tensors(options["data"].get<std::string>()).get("source");
+  auto inputs = std::make_shared<std::vector<DecodeInput>>();
+  for (int64_t row = 0; row < source.size(0); ++row)
+    inputs->push_back({.source = ids_of(source[row]), .forced = {kTag}});
+  const DecodeOptions decoding = {.beam = options["beam"],
+                                  .max_length_factor = 0,
+                                  .max_length_offset = options["length"],
+                                  .batch_tokens = int64_t{1} << 40,
+                                  .never = {kEos}};
+  const auto run = [model, inputs, decoding] { return decode(*model, *inputs, decoding); };
+  Work work = {.run = [run] { run(); }};
+  Json tokens = Json::array();
+  for (const auto& hypotheses : run()) {
+    const std::vector<int32_t>& best = hypotheses[0].tokens;
+    if (std::cmp_not_equal(best.size() + 1, options["length"].get<int64_t>()))
+      throw std::runtime_error("a translation has " + std::to_string(best.size() + 1) + " tokens");
+    tokens.push_back(best);
+  }
+  work.facts["translations"] = tokens;
+  return work;
+}
+
+/// model, path: the weights that training_step and translation start from, under transformers' names.
+Work write_weights(const Json& options) {
+  const Catalogue catalogue = make_catalogue(config_of(options));
+  const TensorSet weights = {
+      .tensor = [&](size_t i) { return initial_value(catalogue.parameters[i], RandomKey(1)); }};
+  save_tensors(options["path"].get<std::string>(), catalogue, std::span(&weights, 1));
+  return {.run = [] {}};
+}
+
+/// model, vocabulary: a SentencePiece model of at most model.vocabulary pieces; path: the folder, made as
+/// save_model makes it, of random weights.
+Work write_model(const Json& options) {
+  const ModelConfig config = config_of(options);
+  const Catalogue catalogue = make_catalogue(config);
+  const std::string pieces = options["vocabulary"];
+  const Vocabulary vocabulary = Vocabulary::load(pieces);
+  save_model(options["path"].get<std::string>(),
+             {.config = config,
+              .catalogue = catalogue,
+              .weights = [&](size_t i) { return initial_value(catalogue.parameters[i], RandomKey(1)); },
+              .vocabulary = vocabulary,
+              .sentencepiece = pieces});
+  Work work = {.run = [] {}};
+  work.facts["parameters"] = elements(catalogue);
+  return work;
+}
+
+}  // namespace chorus::bench

@@ -1,0 +1,103 @@
+// One MoE layer, and what it is made of.
+#include <ATen/ops/randn.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "chorus/moe/layer.h"
+
+#include "data.h"
+#include "work.h"
+
+namespace chorus::bench {
+
+namespace {
+
+struct Layer {
+  Parameter router, fc1_weight, fc1_bias, fc2_weight, fc2_bias;
+  MoeConfig config;
+  MoeCall call;
+  MoeStatistics statistics;
+  at::Tensor hidden, grad;
+
+  std::vector<Parameter*> parameters() { return {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}; }
+  at::Tensor forward() {
+    const MoeWeights weights = {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias};
+    return moe_layer(hidden, weights, config, call);
+  }
+  at::Tensor forward_backward() {
+    hidden.mutable_grad().reset();
+    for (Parameter* parameter : parameters()) parameter->has_gradient = false;
+    const at::Tensor output = forward();
+    torch::autograd::backward({output}, {grad});
+    return output;
+  }
+};
+
+Parameter parameter(const at::Tensor& value, bool training) {
+  Parameter result = {.value = value.clone()};
+  if (training) {
+    result.value.requires_grad_();
+    result.gradient = at::zeros_like(value, at::kFloat);
+  }
+  return result;
+}
+
+/// E experts out of one: expert e is `expert` times 1 + e / E.
+at::Tensor experts_like(const at::Tensor& expert, int64_t experts, at::ScalarType type) {
+  std::vector<at::Tensor> slices;
+  for (int64_t e = 0; e < experts; ++e)
+    slices.push_back((expert * (1 + static_cast<double>(e) / static_cast<double>(experts))).to(type));
+  return at::stack(slices);
+}
+
+}  // namespace
+
+/// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d], fc2 [d, f]. k, dtype, capacity (0:
+/// dropless), rts, normalize, balance, and evaluate: forward only.
+Work moe_layer(const Json& options) {
+  const Tensors data(options["data"].get<std::string>());
+  const at::ScalarType type = type_of(options);
+  const bool training = !options.value("evaluate", false);
+  auto layer = std::make_shared<Layer>();
+  Layer& l = *layer;
+  const at::Tensor router = data.get("router"), fc1 = data.get("fc1"), fc2 = data.get("fc2");
+  const int64_t experts = router.size(0), k = options["k"];
+  l.router = parameter(router, training);
+  l.fc1_weight = parameter(experts_like(fc1, experts, type), training);
+  l.fc2_weight = parameter(experts_like(fc2, experts, type), training);
+  l.fc1_bias = parameter(at::zeros({experts, fc1.size(0)}, type), training);
+  l.fc2_bias = parameter(at::zeros({experts, fc2.size(0)}, type), training);
+  const double capacity = options["capacity"];
+  l.config = {
+      .experts = experts,
+      .top_k = k,
+      .capacity_factor = capacity,
+      .evaluation_capacity_factor = capacity,
+      .selection = options["rts"] ? TokenSelection::random : TokenSelection::position,
+      .gate_normalization = options["normalize"] ? GateNormalization::after_drop : GateNormalization::none,
+      .jitter = 0,
+      .balance_loss = options["balance"]};
+  l.call = {.training = training, .key = RandomKey(1)};
+  l.hidden = data.get("hidden").to(type);
+  l.grad = data.get("grad").to(type);
+  if (training) l.hidden.requires_grad_();
+
+  Work work = {.run = [layer, training] { training ? layer->forward_backward() : layer->forward(); }};
+  l.call.statistics = &l.statistics;
+  const at::Tensor output = training ? l.forward_backward() : l.forward();
+  l.call.statistics = nullptr;
+  const auto& assigned = l.statistics.assigned;
+  const int64_t most = *std::max_element(assigned.begin(), assigned.end());
+  work.facts["skew"] = static_cast<double>(most * experts) / static_cast<double>(l.statistics.choices);
+  work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
+  work.facts["checks"]["output"] = norm_of(output);
+  if (training) {
+    work.facts["checks"]["hidden gradient"] = norm_of(l.hidden.grad());
+    work.facts["checks"]["fc1 gradient"] = norm_of(l.fc1_weight.gradient);
+  }
+  return work;
+}
+
+}  // namespace chorus::bench

@@ -1,0 +1,380 @@
+"""The rows of the table: which cases, against whom, and what each is expected to reach (issue: at least)."""
+import dataclasses
+import json
+import subprocess
+
+import numpy
+from safetensors.numpy import save_file
+
+
+@dataclasses.dataclass
+class Side:
+    program: str  # chorus, or peer
+    case: dict
+
+
+@dataclasses.dataclass
+class Ratio:
+    what: str
+    ours: str  # names of sides
+    peer: str  # None: the figure is ours alone, in seconds
+    bar: float = None  # time: the peer's over ours, at least; peak and seconds: at most
+
+
+@dataclasses.dataclass
+class Cell:
+    id: str
+    row: str  # the heading it stands under
+    case: str  # what the table calls it
+    sides: dict
+    ratios: list
+    kind: str = "time"  # or peak: highest memory beyond weights, gradients and optimizer state
+    prepare: object = None  # folder -> files it wrote there, which are removed afterwards
+    threads: int = None  # None: as asked
+    quick: bool = False
+    needs_bf16: bool = False
+    check: object = lambda sides: sides  # the sides whose checks must agree
+
+
+# ---- one MoE layer ---------------------------------------------------------------------------------------------------------
+
+WIDTH, INNER = 512, 2048
+
+
+def choices_of(tokens, experts, k, skew, random):
+    """[tokens, k] experts, none twice in a row: expert 0 is chosen `skew` times as often as the mean, the others equally."""
+    load = round(skew * k * tokens / experts)
+    if load > tokens:
+        return None  # a token cannot choose an expert twice
+    chosen = numpy.zeros((tokens, k), dtype=numpy.int64)
+    others = 1 + numpy.arange(tokens) % (experts - 1)
+    if k == 1:
+        chosen[:, 0] = numpy.where(numpy.arange(tokens) < load, 0, others)
+    else:
+        half = load // 2
+        free = 1 + numpy.arange(2 * tokens) % (experts - 1)  # neighbours differ
+        chosen[:half, 1] = free[:half]
+        chosen[half:load, 0] = free[half:load]
+        chosen[load:] = free[load:load + 2 * (tokens - load)].reshape(-1, 2)
+    return random.permutation(chosen)
+
+
+def write_layer(path, tokens, experts, k, skew):
+    """Rows that lean towards the router's rows of their experts, so that every side routes alike."""
+    random = numpy.random.default_rng(1)
+    router = random.standard_normal((experts, WIDTH))
+    router /= numpy.linalg.norm(router, axis=1, keepdims=True)
+    hidden = random.standard_normal((tokens, WIDTH))
+    chosen = choices_of(tokens, experts, k, skew, random)
+    for j, pull in enumerate((20, 12)[:k]):
+        hidden += pull * router[chosen[:, j]]
+    data = {"hidden": hidden, "grad": random.standard_normal((tokens, WIDTH)), "router": 0.15 * router,
+            "fc1": random.standard_normal((INNER, WIDTH)) * WIDTH**-0.5,
+            "fc2": random.standard_normal((WIDTH, INNER)) * INNER**-0.5}
+    save_file({name: value.astype(numpy.float32) for name, value in data.items()}, path)
+
+
+def layer_cell(row, name, case, tokens, experts, k, skew, sides, ratios, **more):
+    """sides: name -> (program, work and what differs from the common case)."""
+    def prepare(folder):
+        write_layer(data(folder), tokens, experts, k, skew)
+        return [data(folder)]
+
+    def data(folder):
+        return folder / "layer.safetensors"
+
+    common = {"data": str(data(layer_cell.folder)), "k": k, "dtype": "fp32", "capacity": 0, "rts": False, "normalize": k > 1,
+              "balance": 0.0}
+    return Cell(name, row, case, {n: Side(p, {**common, **options}) for n, (p, options) in sides.items()}, ratios,
+                prepare=prepare, **more)
+
+
+def against_transformers():
+    bars = {8: 1.2, 32: None, 128: 30}
+    for dtype in ("fp32", "bf16"):
+        for experts in (8, 32, 128):
+            for tokens in (512, 4096):
+                bar = {"fp32": 8, "bf16": 3.5}[dtype] if (experts, tokens) == (32, 4096) else bars[experts]
+                yield layer_cell(
+                    "MoE layer, forward + backward, against transformers' NllbMoeSparseMLP", f"moe-transformers/{dtype}/{experts}/{tokens}",
+                    f"{dtype}, {experts} experts, {tokens} tokens", tokens, experts, 2, 1,
+                    {"chorus": ("chorus", {"work": "moe_layer", "dtype": dtype}),
+                     "chorus top-1": ("chorus", {"work": "moe_layer", "dtype": dtype, "k": 1, "normalize": False}),
+                     "transformers": ("peer", {"work": "nllb_moe_layer", "dtype": dtype})},
+                    [Ratio("top-2", "chorus", "transformers", bar),
+                     Ratio("top-1 against its top-2", "chorus top-1", "transformers", bar)],
+                    quick=(dtype, tokens, experts) in (("fp32", 4096, 8), ("fp32", 512, 32)), needs_bf16=dtype == "bf16",
+                    check=lambda sides: {n: s for n, s in sides.items() if n != "chorus top-1"})
+
+
+def against_bare():
+    bars = {8: 0.9, 32: 0.9, 128: 1.0}
+    for dtype in ("fp32", "bf16"):
+        for experts in (8, 32, 128):
+            for tokens in (512, 4096):
+                for k in (1, 2):
+                    yield layer_cell(
+                        "MoE layer, forward + backward, against the bare products of rows sorted already",
+                        f"moe-bare/{dtype}/{experts}/{tokens}/{k}", f"{dtype}, {experts} experts, {tokens} tokens, top-{k}",
+                        tokens, experts, k, 1,
+                        {"chorus": ("chorus", {"work": "moe_layer", "dtype": dtype}),
+                         "bare": ("peer", {"work": "bare_experts", "dtype": dtype})},
+                        [Ratio("time", "chorus", "bare", bars[experts] if tokens == 4096 else None)],
+                        quick=(dtype, tokens, k) == ("fp32", 4096, 1), needs_bf16=dtype == "bf16")
+
+
+def against_deepspeed():
+    """Modes: capacity 1.25 with random token selection, dropless, and evaluation at capacity 2."""
+    row = "MoE layer against DeepSpeed's MOELayer"
+    grid = [(tokens, experts, skew) for tokens in (256, 512, 4096, 16384) for experts in (8, 32, 64, 128) for skew in (1, 4, 10)
+            if tokens < 16384 or experts in (8, 64)]
+    for dtype in ("fp32", "bf16"):
+        for tokens, experts, skew in grid:
+            for mode, k in (("capacity", 1), ("dropless", 1), ("dropless", 2), ("evaluation", 1)):
+                if skew * k > experts or (k == 2 or mode == "evaluation" or dtype == "bf16") and (
+                        tokens not in (512, 4096) or experts == 64 or skew == 10):
+                    continue
+                wasteful = mode == "evaluation" or mode == "dropless" and skew >= 4 or experts >= 64 and tokens <= 512
+                options = {"dtype": dtype, "capacity": {"capacity": 1.25, "dropless": 0, "evaluation": 2.0}[mode],
+                           "rts": mode == "capacity" and k == 1, "balance": 0.01, "evaluate": mode == "evaluation"}
+                what = {"capacity": "capacity 1.25, RTS", "dropless": "dropless", "evaluation": "evaluation, capacity 2"}[mode]
+                yield layer_cell(
+                    row, f"moe-deepspeed/{dtype}/{mode}/{k}/{experts}/{tokens}/{skew}",
+                    f"{dtype}, {what}, top-{k}, {experts} experts, {tokens} tokens", tokens, experts, k, skew,
+                    {"chorus": ("chorus", {"work": "moe_layer", **options}), "DeepSpeed": ("peer", {"work": "deepspeed_layer", **options})},
+                    [Ratio("time", "chorus", "DeepSpeed", 3 if wasteful else 1.1)], needs_bf16=dtype == "bf16",
+                    quick=(dtype, tokens, experts, k) == ("fp32", 512, 64, 1) and skew == 4)
+
+
+# ---- whole models ------------------------------------------------------------------------------------------------------------
+
+VOCABULARY = 32000
+
+
+def write_batch(path, sentences, length):
+    """Pairs of equal length, as data/batch.h lays them out; no padding but the tag's label."""
+    random = numpy.random.default_rng(1)
+    source = random.integers(4, VOCABULARY, (sentences, length))
+    target = random.integers(4, VOCABULARY, (sentences, length))
+    source[:, -1] = 2
+    target[:, 0] = 2
+    labels = numpy.concatenate([target[:, 1:], numpy.full((sentences, 1), 2)], axis=1)
+    labels[:, 0] = 1
+    save_file({"source": source, "target": target, "labels": labels}, path)
+
+
+class Models:
+    """Weights for the peers, written by chorus_bench when first needed and kept."""
+
+    def __init__(self, folder, program):
+        self.folder, self.program = folder, program
+
+    def weights(self, experts):
+        return self.folder / f"weights-{experts}.safetensors"
+
+    def ask(self, case):
+        """Lets chorus_bench prepare a case, for what that leaves on disk."""
+        answer = subprocess.run([self.program], input=json.dumps({"case": case}), text=True, check=True, stdout=subprocess.PIPE)
+        if "error" in (reply := json.loads(answer.stdout)):
+            raise RuntimeError(f"{case['work']}: {reply['error']}")
+
+    def prepare(self, experts, sentences, length):
+        def write(folder):
+            if not self.weights(experts).exists():
+                self.ask({"work": "write_weights", "model": {"experts": experts}, "path": str(self.weights(experts))})
+            path = folder / "batch.safetensors"
+            write_batch(path, sentences, length)
+            return [path]
+        return write
+
+    def case(self, work, experts, dtype, **more):
+        return {"work": work, "model": {"experts": experts}, "dtype": dtype, "weights": str(self.weights(experts)),
+                "data": str(self.folder / "batch.safetensors"), **more}
+
+
+def training_steps(models):
+    bars = {("dense", "fp32"): 1.2, ("dense", "bf16"): 1.6, ("moe", "fp32"): 3, ("moe", "bf16"): 8}
+    for kind in ("time", "peak"):
+        for name, experts in (("dense", 0), ("moe", 32)):
+            for dtype in ("fp32", "bf16"):
+                row = {"time": "Whole training step (6+6 layers, d 512, 4096 tokens a side) against transformers + torch fused AdamW",
+                       "peak": "Peak memory of that step beyond weights, gradients and optimizer state"}[kind]
+                label = "dense" if name == "dense" else f"MoE of {experts} experts"
+                yield Cell(f"step-{kind}/{dtype}/{name}", row, f"{label}, {dtype}",
+                           {"chorus": Side("chorus", models.case("training_step", experts, dtype)),
+                            "transformers": Side("peer", models.case("transformers_step", experts, dtype))},
+                           [Ratio(kind, "chorus", "transformers", bars[name, dtype] if kind == "time" else 0.4)], kind=kind,
+                           prepare=models.prepare(experts, 128, 32), quick=name == "dense" and dtype == "fp32",
+                           needs_bf16=dtype == "bf16")
+
+
+def translations(models):
+    row = "Translation, 32 tokens in and 32 out, against CTranslate2 and transformers"
+    for experts in (0, 32):
+        for dtype in ("fp32", "bf16"):
+            for beam in (4, 1):
+                for batch in (32, 1):
+                    options = {"beam": beam, "length": 32}
+                    sides = {"chorus": Side("chorus", models.case("translation", experts, dtype, **options)),
+                             "transformers": Side("peer", models.case("transformers_translation", experts, dtype, **options))}
+                    ratios = [Ratio("transformers", "chorus", "transformers")]
+                    if experts:
+                        ratios[0].bar = (1.8 if dtype == "fp32" else 5) if batch == 32 else None
+                    else:
+                        ratios[0].bar = 1.4 if batch == 32 and dtype == "fp32" else None
+                        for compute in ("float32", "int8"):
+                            name = f"CTranslate2 {compute}"
+                            sides[name] = Side("peer", models.case("ctranslate2_translation", 0, dtype, compute=compute, **options))
+                            bar = (1.2 if batch == 32 else 1.0) if (compute, dtype) == ("float32", "fp32") else None
+                            ratios.append(Ratio(name, "chorus", name, 1.0 if (compute, dtype) == ("int8", "bf16") else bar))
+                    label = "dense" if experts == 0 else f"MoE of {experts} experts"
+                    yield Cell(f"translate/{'moe' if experts else 'dense'}/{dtype}/beam{beam}/batch{batch}", row,
+                               f"{label}, {dtype}, beam {beam}, batch {batch}", sides, ratios,
+                               prepare=models.prepare(experts, batch, 32), quick=dtype == "fp32" and beam == 4 and not experts,
+                               needs_bf16=dtype == "bf16")
+
+
+# ---- kernels -------------------------------------------------------------------------------------------------------------
+
+def dispatch(_):
+    """Bytes that must move, d = 512 elements a row: dispatch reads and writes k rows a token, combine reads k and writes 1;
+    backward, combine reads 1 and k and writes k, dispatch reads k and writes 1."""
+    for work, rows_a_token in (("dispatch_combine", lambda k: 3 * k + 1), ("dispatch_combine_backward", lambda k: 3 * k + 2)):
+        for dtype in ("fp32", "bf16"):
+            for tokens in (512, 4096, 16384):
+                for k in (1, 2):
+                    size = tokens * WIDTH * rows_a_token(k) * {"fp32": 4, "bf16": 2}[dtype]
+                    direction = "backward" if work.endswith("backward") else "forward"
+                    yield Cell(f"dispatch/{dtype}/{direction}/{tokens}/{k}",
+                               "Dispatch + combine alone against a copy of the bytes they must read and write",
+                               f"{dtype}, {direction}, 32 experts, {tokens} tokens, top-{k}",
+                               {"chorus": Side("chorus", {"work": work, "dtype": dtype, "tokens": tokens, "k": k, "experts": 32}),
+                                "copy": Side("chorus", {"work": "copy", "bytes": size})},
+                               [Ratio("time", "chorus", "copy", 0.6)], quick=(dtype, tokens) == ("fp32", 4096))
+
+
+def losses(_):
+    row = "Output layer + cross-entropy with gradients (4096 tokens, d 512), against libtorch's linear + cross_entropy"
+    for kind in ("time", "peak"):
+        for dtype in ("fp32", "bf16"):
+            for vocabulary in (32000, 256000):
+                case = {"dtype": dtype, "tokens": 4096, "vocabulary": vocabulary}
+                yield Cell(f"loss-{kind}/{dtype}/{vocabulary}", row + {"time": ": time", "peak": ": peak memory beyond weight and gradients"}[kind],
+                           f"{dtype}, vocabulary {vocabulary}",
+                           {"chorus": Side("chorus", {"work": "output_loss", **case}),
+                            "libtorch": Side("chorus", {"work": "torch_output_loss", **case})},
+                           [Ratio(kind, "chorus", "libtorch", 1.0 if kind == "time" else 0.2)], kind=kind,
+                           quick=dtype == "fp32" and vocabulary == 32000, needs_bf16=dtype == "bf16" and kind == "time",
+                           check=lambda sides: {})  # each draws its own data
+
+
+def optimizers(_):
+    for dtype in ("fp32", "bf16"):
+        for with_norm in (False, True):
+            case = {"dtype": dtype, "parameters": 1 << 26, "with_norm": with_norm}
+            bar = 1.3 if dtype == "bf16" else 1.0
+            yield Cell(f"adamw/{dtype}/{'clipped' if with_norm else 'step'}", "AdamW over 64 M parameters",
+                       {"fp32": "fp32", "bf16": "bf16 weights, fp32 masters"}[dtype] + (", norm and clipping included" if with_norm else ""),
+                       {"chorus": Side("chorus", {"work": "adamw", **case}),
+                        "torch fused": Side("peer", {"work": "adamw", "optimizer": "torch", **case}),
+                        "DeepSpeed CPUAdam": Side("peer", {"work": "adamw", "optimizer": "deepspeed", **case})},
+                       [Ratio("torch fused", "chorus", "torch fused", bar),
+                        Ratio("CPUAdam", "chorus", "DeepSpeed CPUAdam", bar)], quick=not with_norm)
+
+
+def products(_):
+    """No bar: they show what stands behind the rows above."""
+    shapes = {"weight_gradient": [(32, 2048, 512), (128, 2048, 512), (4096, 2048, 512)], "logits": [(8, 32000, 512), (512, 32000, 512)]}
+    for dtype in ("fp32", "bf16"):
+        for name, sizes in shapes.items():
+            for n, rows, columns in sizes:
+                case = {"dtype": dtype, "product": name, "n": n, "rows": rows, "columns": columns}
+                yield Cell(f"product/{dtype}/{name}/{n}", "Matrix products, against libtorch's",
+                           f"{dtype}, {name.replace('_', ' ')}, {n} x {rows} x {columns}",
+                           {"chorus": Side("chorus", {"work": "product", **case}), "libtorch": Side("chorus", {"work": "torch_product", **case})},
+                           [Ratio("time", "chorus", "libtorch")], needs_bf16=dtype == "bf16")
+
+
+# ---- text, start-up ----------------------------------------------------------------------------------------------------------
+
+def write_text(path, lines, seed):
+    """Made-up sentences: 50,000 words, drawn by rank as natural ones are (p ~ 1 / (rank + 3)), of 2 to 12 letters."""
+    random = numpy.random.default_rng(7)  # both languages share their words
+    letters = numpy.array(list("eeeeeeaaaaiiiioooonnnnrrrrttttssssllddccuummppgghhbbvvfkwzyxjqäöüéèñç"))
+    words = ["".join(random.choice(letters, size)) for size in random.integers(2, 13, 50_000)]
+    random = numpy.random.default_rng(seed)
+    weight = 1 / (numpy.arange(len(words)) + 3)
+    ranks = random.choice(len(words), lines * 20, p=weight / weight.sum())
+    with open(path, "w") as file:
+        at = 0
+        for length in random.integers(5, 36, lines):
+            picked = [words[rank] for rank in ranks[at:at + length]]
+            at = (at + length) % (len(ranks) - 40)
+            file.write(" ".join([picked[0].capitalize(), *picked[1:]]) + ".\n")
+
+
+def text(models):
+    folder = models.folder
+
+    def prepare(_):
+        write_text(folder / "text.a", 100_000, 1)
+        write_text(folder / "text.b", 100_000, 2)
+        return [folder / "text.a", folder / "text.b"]
+
+    case = {"files": str(folder / "text.{lang}"), "vocabulary": str(folder / "text.spm"), "size": 8000, "store": str(folder / "store")}
+    yield Cell("text/store", "Token store of text files, against SentencePiece alone from memory into memory (C++, as many threads)",
+               "2 x 100,000 made-up lines, 8,000 pieces", {"chorus": Side("chorus", {"work": "build_store", **case}),
+                                                           "SentencePiece": Side("chorus", {"work": "sentencepiece", **case})},
+               [Ratio("time", "chorus", "SentencePiece", 0.8)], prepare=prepare, quick=True)
+
+
+def start_up(models):
+    folder, vocabulary = models.folder / "model-600M", models.folder / "text.spm"
+
+    def prepare(_):
+        if not vocabulary.exists():  # as the row above trains it
+            for cell in text(models):
+                files = cell.prepare(None)
+                models.ask(cell.sides["chorus"].case)
+        if not folder.exists():
+            models.ask({"work": "write_model", "path": str(folder), "vocabulary": str(vocabulary), "model": {
+                "vocabulary": 256206, "d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096}})
+        return []
+
+    arguments = [str(models.program.parent.parent / "chorus"), "translate", "--model", str(folder), "--from", "a", "--to", "b",
+                 "--beam", "1", "--max-length-factor", "0", "--max-length", "2"]
+    yield Cell("start-up", "Start-up: `chorus translate` of one sentence, two tokens long, with a 600M-parameter fp32 model from a warm file",
+               "12+12 layers, d 1024, vocabulary 256,206",
+               {"chorus": Side("peer", {"work": "command", "arguments": arguments, "input": "Hello.\n"})},
+               [Ratio("seconds", "chorus", None, 1.0)], prepare=prepare)
+
+
+def growth(models):
+    """The same work with one thread and two, and with the batch or the sequence doubled."""
+    row = "How the cost grows"
+    for threads in (1, 2):
+        for tokens in (2048, 4096):
+            options = {"dtype": "fp32"}
+            cell = layer_cell(row, f"growth/layer/{threads}/{tokens}", f"MoE layer, top-2, 32 experts, {tokens} tokens", tokens, 32, 2, 1,
+                              {"chorus": ("chorus", {"work": "moe_layer", **options}), "DeepSpeed": ("peer", {"work": "deepspeed_layer", "rts": False, **options})},
+                              [Ratio("time", "chorus", "DeepSpeed")], threads=threads)
+            yield cell
+        for name, experts in (("dense", 0), ("MoE-32", 32)):
+            for sentences, length in ((32, 32), (64, 32), (32, 64)):
+                yield Cell(f"growth/step/{name}/{threads}/{sentences}x{length}", row, f"training step, {name}, {sentences} sentences of {length}",
+                           {"chorus": Side("chorus", models.case("training_step", experts, "fp32")),
+                            "transformers": Side("peer", models.case("transformers_step", experts, "fp32"))},
+                           [Ratio("time", "chorus", "transformers")], prepare=models.prepare(experts, sentences, length), threads=threads)
+        for sentences, length in ((16, 32), (32, 32), (16, 64)):
+            options = {"beam": 4, "length": length}
+            yield Cell(f"growth/translate/{threads}/{sentences}x{length}", row, f"translation, dense, beam 4, {sentences} sentences of {length}",
+                       {"chorus": Side("chorus", models.case("translation", 0, "fp32", **options)),
+                        "CTranslate2 float32": Side("peer", models.case("ctranslate2_translation", 0, "fp32", compute="float32", **options))},
+                       [Ratio("time", "chorus", "CTranslate2 float32")], prepare=models.prepare(0, sentences, length), threads=threads)
+
+
+def all_cells(out, program):
+    layer_cell.folder = out / "data"
+    models = Models(out / "data", program)
+    sections = (training_steps, translations, dispatch, losses, optimizers, text, start_up, growth, products)
+    return [*against_transformers(), *against_bare(), *against_deepspeed(), *(cell for section in sections for cell in section(models))]

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""Measures chorus against its peers, in interleaved runs, and writes one table. docs/benchmarks.md says how to read it.
+
+    bench/run.py [--only PREFIX,...] [--quick] [--again] [--minutes M] [--threads N] [--list | --table]
+
+A cell is one case: the same work by two programs or more, each a process that holds it prepared and runs it when told to.
+They take turns; the table has the median of the ratios of neighbouring runs. What was measured already with the same
+chorus_bench is not measured again, so a run that was cut short goes on where it stopped.
+"""
+import argparse
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+BENCH = pathlib.Path(__file__).resolve().parent
+ROOT = BENCH.parent
+OUT = ROOT / "build" / "bench"
+PROGRAM = ROOT / "build" / "release" / "bench" / "chorus_bench"
+VENV = pathlib.Path(os.environ.get("BENCH_VENV") or OUT / "venv")
+
+SHORT = 0.15  # seconds: a run repeats its work until it takes as long
+PAUSE = 0.02  # seconds between runs, in which the other process's threads come to rest
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+# ---- the peers' virtual environment -----------------------------------------------------------------------------------
+
+def make_venv():
+    """Installs requirements.txt, unless BENCH_VENV names an environment to take as it is."""
+    stamp, requirements = VENV / "bench-requirements", (BENCH / "requirements.txt").read_text()
+    if "BENCH_VENV" in os.environ or (stamp.exists() and stamp.read_text() == requirements):
+        return
+    say(f"installing the peers into {VENV.relative_to(ROOT)} (torch's public index serves several GB)")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    packages = [line for line in requirements.splitlines() if line and not line.startswith("#")]
+    first = [p for p in packages if p.startswith("torch==")]
+    deepspeed = [p for p in packages if p.startswith("deepspeed")]
+    pip = [VENV / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *first, "setuptools", "wheel", "ninja", "psutil", "py-cpuinfo"], check=True)
+    subprocess.run([*pip, *[p for p in packages if p not in first + deepspeed]], check=True)
+    subprocess.run([*pip, "--no-build-isolation", *deepspeed], check=True, env={**os.environ, "DS_BUILD_OPS": "0"})
+    stamp.write_text(requirements)
+
+
+# ---- workers -----------------------------------------------------------------------------------------------------------
+
+class WorkerError(Exception):
+    pass
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_seconds():
+    """Of all processors together, since the machine started."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, open("/proc/stat").readline().split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Worker:
+    def __init__(self, program, threads):
+        command = [PROGRAM] if program == "chorus" else [sys.executable, BENCH / "peers" / "worker.py"]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
+                       "TRANSFORMERS_VERBOSITY": "error", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "1",
+                       "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "TORCH_EXTENSIONS_DIR": str(OUT / "extensions")}
+        self.name = program
+        self.log = open(OUT / f"{program}.log", "a")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        env=environment)
+
+    def ask(self, request):
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            reply = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise WorkerError(f"{self.name} ended with {self.process.wait()} (see {self.log.name})") from None
+        if "error" in reply:
+            raise WorkerError(f"{self.name}: {reply['error']}")
+        return reply
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+class Pool:
+    """Processes live from cell to cell: importing a peer takes longer than most cases."""
+
+    def __init__(self):
+        self.workers = {}
+
+    def get(self, program, slot, threads):
+        key = (program, slot, threads)
+        if key not in self.workers:
+            self.workers[key] = Worker(program, threads)
+        return self.workers[key]
+
+    def drop_cases(self):
+        for worker in self.workers.values():
+            worker.ask({"case": None})
+
+    def close(self):
+        for worker in self.workers.values():
+            worker.close()
+        self.workers = {}
+
+
+# ---- measuring -----------------------------------------------------------------------------------------------------------
+
+def timed(worker, others, repeats, machine):
+    """Seconds a repetition, and what share of the machine others used meanwhile."""
+    time.sleep(PAUSE)
+    begun, busy, own = time.perf_counter(), busy_seconds(), cpu_seconds(worker.process.pid)
+    idle = [cpu_seconds(o.process.pid) for o in others]
+    seconds = worker.ask({"run": repeats})["seconds"]
+    wall = time.perf_counter() - begun
+    foreign = busy_seconds() - busy - (cpu_seconds(worker.process.pid) - own)
+    machine["foreign"].append(max(0.0, foreign / wall / os.cpu_count()))
+    machine["idle_worker"].append(max([0.0] + [(cpu_seconds(o.process.pid) - i) / wall for o, i in zip(others, idle)]))
+    return seconds / repeats
+
+
+def rounds_for(seconds_a_round, quick):
+    if seconds_a_round > 60:
+        return 1
+    most = 3 if quick else 11
+    return max(3, min(most, int((10 if quick else 30) / seconds_a_round)))
+
+
+def measure_time(cell, pool, threads, quick):
+    workers, facts = {}, {}
+    pool.drop_cases()
+    slots = {}
+    for name, side in cell.sides.items():
+        slot = slots[side.program] = slots.get(side.program, -1) + 1
+        worker = workers[name] = pool.get(side.program, slot, threads)
+        facts[name] = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
+    machine = {"foreign": [], "idle_worker": []}
+    others = {name: [w for w in workers.values() if w is not worker] for name, worker in workers.items()}
+    first = {name: timed(worker, others[name], 1, machine) for name, worker in workers.items()}
+    repeats = {name: max(1, math.ceil(SHORT / max(seconds, 1e-5))) for name, seconds in first.items()}
+    total = sum(first[name] * repeats[name] for name in first)
+    seconds = {name: [] for name in workers}
+    for _ in range(rounds_for(total, quick)):
+        for name, worker in workers.items():
+            seconds[name].append(timed(worker, others[name], repeats[name], machine))
+    return {"sides": {name: {"seconds": seconds[name], "facts": facts[name]} for name in workers},
+            "foreign": statistics.median(machine["foreign"]), "idle_worker": statistics.median(machine["idle_worker"])}
+
+
+def measure_peak(cell, pool, threads):
+    """Each side alone, in a process of its own."""
+    pool.close()
+    sides = {}
+    for name, side in cell.sides.items():
+        worker = Worker(side.program, threads)
+        try:
+            facts = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
+            sides[name] = {"bytes": [worker.ask({"peak": True})["bytes"] for _ in range(2)], "facts": facts}
+        finally:
+            worker.close()
+    return {"sides": sides}
+
+
+def disagreement(sides):
+    """What the sides' checks do not agree on, or an empty text."""
+    complaints = []
+    for key in sorted({key for side in sides.values() for key in side["facts"].get("checks", {})}):
+        values = {name: side["facts"]["checks"][key] for name, side in sides.items() if key in side["facts"].get("checks", {})}
+        if max(values.values()) > 1.02 * min(values.values()):
+            complaints.append(f"{key}: " + ", ".join(f"{name} {value:.5g}" for name, value in values.items()))
+    kept = {side["facts"]["kept"] for side in sides.values() if "kept" in side["facts"]}
+    if len(kept) > 1:
+        complaints.append(f"kept choices: {sorted(kept)}")
+    return "; ".join(complaints)
+
+
+def ratios_of(cell, sides):
+    for ratio in cell.ratios:
+        field = "bytes" if cell.kind == "peak" else "seconds"
+        ours, peer = sides[ratio.ours][field], (sides[ratio.peer][field] if ratio.peer else None)
+        if ratio.peer is None:
+            pairs = ours
+        elif cell.kind == "peak":
+            pairs = [min(ours) / min(peer)]
+        else:
+            pairs = [p / o for o, p in zip(ours, peer)]
+        yield {"what": ratio.what, "ours": ratio.ours, "peer": ratio.peer, "bar": ratio.bar, "median": statistics.median(pairs),
+               "low": min(pairs), "high": max(pairs), "pairs": len(pairs)}
+
+
+def measure(cell, pool, settings):
+    threads = cell.threads or settings.threads
+    result = {"id": cell.id, "threads": threads, "date": datetime.datetime.now().isoformat(timespec="seconds"),
+              "program": settings.program_hash, "quick": settings.quick, "machine": settings.machine}
+    if cell.needs_bf16 and not settings.machine["bf16"]:
+        return {**result, "skipped": "not measurable here: this CPU has no bf16 arithmetic"}
+    begun = time.monotonic()
+    data = cell.prepare(OUT / "data") if cell.prepare else None
+    try:
+        if cell.kind == "peak":
+            result |= measure_peak(cell, pool, threads)
+        else:
+            result |= measure_time(cell, pool, threads, settings.quick)
+    finally:
+        for path in data or []:
+            path.unlink(missing_ok=True)
+    result["differs"] = disagreement(cell.check(result["sides"]))
+    result["ratios"] = list(ratios_of(cell, result["sides"]))
+    result["took"] = time.monotonic() - begun
+    return result
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------------------
+
+def machine():
+    info = dict(line.split(":", 1) for line in open("/proc/cpuinfo").read().split("\n\n")[0].splitlines())
+    info = {key.strip(): value.strip() for key, value in info.items()}
+    flags = set(info["flags"].split())
+    isa = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags]
+    memory = int(open("/proc/meminfo").readline().split()[1]) / 2**20
+    from importlib.metadata import version
+    return {"cpu": f"{info['model name']} (family {info['cpu family']}, model {info['model']})", "cores": os.cpu_count(),
+            "isa": isa, "bf16": bool({"avx512_bf16", "amx_bf16"} & flags), "memory_gb": round(memory),
+            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed", "ctranslate2", "sentencepiece")}}
+
+
+def result_path(cell_id):
+    return OUT / "cells" / (cell_id.replace("/", "_") + ".json")
+
+
+def load_result(cell_id):
+    try:
+        return json.loads(result_path(cell_id).read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def line_of(result):
+    if "error" in result or "skipped" in result:
+        return result.get("error") or result["skipped"]
+    text = ", ".join(f"{r['what']} {r['median']:.2f}" for r in result["ratios"])
+    return text + (f"  [differs: {result['differs']}]" if result["differs"] else "")
+
+
+def run(cells, settings):
+    todo = [cell for cell in cells
+            if settings.again or (load_result(cell.id) or {}).get("program") != settings.program_hash or "error" in load_result(cell.id)]
+    say(f"{len(cells)} cells, {len(cells) - len(todo)} of them measured already; at most {settings.minutes} minutes")
+    begun, pool, guess = time.monotonic(), Pool(), {}
+    deadline = begun + 60 * settings.minutes
+    for cell in todo:  # what a cell took the last time, else 25 s
+        guess[cell.id] = (load_result(cell.id) or {}).get("took", 25)
+    for number, cell in enumerate(todo):
+        left = sum(guess[c.id] for c in todo[number:])
+        if time.monotonic() + guess[cell.id] > deadline:
+            say(f"out of time: {len(todo) - number} cells left; the same command goes on with them")
+            break
+        say(f"[{number + 1}/{len(todo)}, about {left / 60:.0f} minutes left] {cell.id}")
+        try:
+            result = measure(cell, pool, settings)
+        except WorkerError as error:
+            pool.close()
+            result = {"id": cell.id, "program": settings.program_hash, "error": str(error), "machine": settings.machine}
+        say("    " + line_of(result))
+        result_path(cell.id).write_text(json.dumps(result, indent=1) + "\n")
+    pool.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="prefixes of cells, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="the few cells that show each row, three pairs each")
+    parser.add_argument("--again", action="store_true", help="measure also what was measured already")
+    parser.add_argument("--minutes", type=float, default=120, help="stop before it takes longer (default 120)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each program (default: the cores)")
+    parser.add_argument("--list", action="store_true", help="only list the cells")
+    parser.add_argument("--table", action="store_true", help="only write the table of what was measured")
+    settings = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    make_venv()
+    if pathlib.Path(sys.prefix).resolve() != VENV.resolve():
+        os.execv(VENV / "bin" / "python", [str(VENV / "bin" / "python"), *sys.argv])
+    for folder in ("cells", "data"):
+        (OUT / folder).mkdir(exist_ok=True)
+    import rows
+    import table
+    cells = rows.all_cells(OUT, PROGRAM)
+    prefixes = [prefix for prefix in settings.only.split(",") if prefix]
+    chosen = [cell for cell in cells if (cell.quick or not settings.quick) and (not prefixes or cell.id.startswith(tuple(prefixes)))]
+    if settings.list:
+        print("\n".join(cell.id for cell in chosen))
+        return
+    if not settings.table:
+        if not chosen:
+            sys.exit(f"bench: no cell begins with {settings.only}; --list shows them")
+        settings.program_hash = hashlib.blake2b(PROGRAM.read_bytes(), digest_size=8).hexdigest()
+        settings.machine = machine()
+        run(chosen, settings)
+    (OUT / "table.md").write_text(table.markdown(cells, load_result))
+    say(f"wrote {(OUT / 'table.md').relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+// What `chorus_bench` can measure: each work is prepared from a case, a JSON object, and then run again and
+// again. bench/run.py is the other side; bench/peers/ holds the same for other programs.
+#pragma once
+
+#include <functional>
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+namespace chorus::bench {
+
+using Json = nlohmann::json;
+
+struct Work {
+  std::function<void()> run;    // one repetition
+  Json facts = Json::object();  // of the case as prepared: what a row says of it, and what the driver
+                                // compares between the sides. "state_bytes": what `peak` leaves out.
+};
+
+// The cases' keys stand beside each function's definition.
+using Prepare = Work(const Json& options);
+Prepare moe_layer;                                               // moe.cpp
+Prepare training_step, translation, write_weights, write_model;  // model.cpp
+Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
+    torch_product;                   // kernels.cpp
+Prepare build_store, sentencepiece;  // text.cpp
+
+at::ScalarType type_of(const Json& options);  // "dtype": "fp32" or "bf16"
+double norm_of(const at::Tensor& tensor);     // for "checks", which both sides of a row must agree on
+
+}  // namespace chorus::bench
