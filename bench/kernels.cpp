@@ -137,13 +137,13 @@ Work adamw(const Json& options) {
 Work product(const Json& options) {
   const int64_t n = options["n"], rows = options["rows"], columns = options["columns"];
   const at::ScalarType type = type_of(options);
+  const bool gradient = options["product"] == "weight_gradient";
+  const at::Tensor a = at::randn({gradient ? n : rows, gradient ? rows : columns}).to(type);
   const at::Tensor b = at::randn({n, columns}).to(type);
-  if (options["product"] == "weight_gradient") {
-    const at::Tensor a = at::randn({n, rows}).to(type), sum = at::zeros({rows, columns});
-    return {.run = [a, b, sum] { add_product(sum, a, b, false); }};
-  }
-  const at::Tensor weight = at::randn({rows, columns}).to(type), out = at::zeros({n, rows});
-  return {.run = [b, weight, out] { wide_product(out, b, weight); }};
+  const at::Tensor out = gradient ? at::zeros({rows, columns}) : at::zeros({n, rows});
+  Work work = {.run = [=] { gradient ? add_product(out, a, b, false) : wide_product(out, b, a); }};
+  work.facts["flops"] = 2 * n * rows * columns;
+  return work;
 }
 
 /// The same by libtorch's product, converted and added afterwards.

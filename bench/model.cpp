@@ -2,6 +2,7 @@
 #include <ATen/ops/randint.h>
 
 #include "chorus/decode/beam.h"
+#include "chorus/model/cost.h"
 #include "chorus/model/folder.h"
 #include "chorus/train/optimizer.h"
 
@@ -101,6 +102,8 @@ Work training_step(const Json& options) {
   const bool bf16 = type_of(options) == at::kBFloat16;
   work.facts["state_bytes"] = elements(training->model.catalogue()) * (bf16 ? 18 : 16);
   work.facts["parameters"] = elements(training->model.catalogue());
+  work.facts["flops"] = cost_of(training->model.config(), training->batch.target_length).training_flops() *
+                        static_cast<double>(training->batch.target_tokens);
   return work;
 }
 

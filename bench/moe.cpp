@@ -92,6 +92,7 @@ Work moe_layer(const Json& options) {
   const int64_t most = *std::max_element(assigned.begin(), assigned.end());
   work.facts["skew"] = static_cast<double>(most * experts) / static_cast<double>(l.statistics.choices);
   work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
+  work.facts["flops"] = (training ? 12 : 4) * (l.statistics.choices - l.statistics.dropped) * fc1.numel();
   work.facts["checks"]["output"] = norm_of(output);
   if (training) {
     work.facts["checks"]["hidden gradient"] = norm_of(l.hidden.grad());

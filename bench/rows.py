@@ -31,6 +31,7 @@ class Cell:
     kind: str = "time"  # or peak: highest memory beyond weights, gradients and optimizer state
     prepare: object = None  # folder -> files it wrote there, which are removed afterwards
     threads: int = None  # None: as asked
+    growth: bool = False  # belongs to the second table
     quick: bool = False
     needs_bf16: bool = False
     check: object = lambda sides: sides  # the sides whose checks must agree
@@ -264,7 +265,7 @@ def losses(_):
                            {"chorus": Side("chorus", {"work": "output_loss", **case}),
                             "libtorch": Side("chorus", {"work": "torch_output_loss", **case})},
                            [Ratio(kind, "chorus", "libtorch", 1.0 if kind == "time" else 0.2)], kind=kind,
-                           quick=dtype == "fp32" and vocabulary == 32000, needs_bf16=dtype == "bf16" and kind == "time",
+                           quick=dtype == "fp32" and vocabulary == 32000, needs_bf16=dtype == "bf16",
                            check=lambda sides: {})  # each draws its own data
 
 
@@ -351,26 +352,31 @@ def start_up(models):
 
 def growth(models):
     """The same work with one thread and two, and with the batch or the sequence doubled."""
-    row = "How the cost grows"
-    for threads in (1, 2):
-        for tokens in (2048, 4096):
-            options = {"dtype": "fp32"}
-            cell = layer_cell(row, f"growth/layer/{threads}/{tokens}", f"MoE layer, top-2, 32 experts, {tokens} tokens", tokens, 32, 2, 1,
-                              {"chorus": ("chorus", {"work": "moe_layer", **options}), "DeepSpeed": ("peer", {"work": "deepspeed_layer", "rts": False, **options})},
-                              [Ratio("time", "chorus", "DeepSpeed")], threads=threads)
-            yield cell
-        for name, experts in (("dense", 0), ("MoE-32", 32)):
-            for sentences, length in ((32, 32), (64, 32), (32, 64)):
-                yield Cell(f"growth/step/{name}/{threads}/{sentences}x{length}", row, f"training step, {name}, {sentences} sentences of {length}",
-                           {"chorus": Side("chorus", models.case("training_step", experts, "fp32")),
-                            "transformers": Side("peer", models.case("transformers_step", experts, "fp32"))},
-                           [Ratio("time", "chorus", "transformers")], prepare=models.prepare(experts, sentences, length), threads=threads)
-        for sentences, length in ((16, 32), (32, 32), (16, 64)):
+    def cell(name, threads, case, sides, prepare):
+        peer = next(side for side in sides if side != "chorus")
+        return Cell(f"growth/{name.split(',')[0].replace(' ', '-')}/{threads}/{case.replace(' ', '')}", name,
+                    f"{case}, {threads} thread" + "s" * (threads > 1), sides, [Ratio("time", "chorus", peer)], prepare=prepare,
+                    threads=threads, growth=True)
+
+    for tokens in (2048, 4096):
+        for threads in (1, 2):
+            base = layer_cell("", "", "", tokens, 32, 2, 1, {"chorus": ("chorus", {"work": "moe_layer"}),
+                                                             "DeepSpeed": ("peer", {"work": "deepspeed_layer"})}, [])
+            yield cell("MoE layer, fp32, 32 experts, top-2, dropless", threads, f"{tokens} tokens", base.sides, base.prepare)
+    for name, experts in (("training step dense, fp32", 0), ("training step MoE-32, fp32", 32)):
+        for sentences, length in ((32, 32), (64, 32), (32, 64)):
+            for threads in (1, 2):
+                yield cell(name, threads, f"{sentences} x {length} tokens", {
+                    "chorus": Side("chorus", models.case("training_step", experts, "fp32")),
+                    "transformers": Side("peer", models.case("transformers_step", experts, "fp32"))},
+                    models.prepare(experts, sentences, length))
+    for sentences, length in ((16, 32), (32, 32), (16, 64)):
+        for threads in (1, 2):
             options = {"beam": 4, "length": length}
-            yield Cell(f"growth/translate/{threads}/{sentences}x{length}", row, f"translation, dense, beam 4, {sentences} sentences of {length}",
-                       {"chorus": Side("chorus", models.case("translation", 0, "fp32", **options)),
-                        "CTranslate2 float32": Side("peer", models.case("ctranslate2_translation", 0, "fp32", compute="float32", **options))},
-                       [Ratio("time", "chorus", "CTranslate2 float32")], prepare=models.prepare(0, sentences, length), threads=threads)
+            yield cell("translation dense, fp32, beam 4", threads, f"{sentences} x {length} tokens", {
+                "chorus": Side("chorus", models.case("translation", 0, "fp32", **options)),
+                "CTranslate2 float32": Side("peer", models.case("ctranslate2_translation", 0, "fp32", compute="float32", **options))},
+                models.prepare(0, sentences, length))
 
 
 def all_cells(out, program):

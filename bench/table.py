@@ -27,16 +27,16 @@ def mark(cell, ratio):
     return ("≤ " if lower_is_better else "≥ ") + f"{ratio['bar']:g}", "yes" if reached else "**no**"
 
 
-def notes(result):
+def notes(cell, result):
     told = []
     skews = [side["facts"]["skew"] for side in result["sides"].values() if side["facts"].get("skew")]
     if skews:
         told.append("skew " + " / ".join(sorted({f"{skew:.2f}" for skew in skews})))
-    if result["threads"] != result["machine"]["cores"]:
-        told.append(f"{result['threads']} thread" + "s" * (result["threads"] > 1))
-    computes = {side["facts"]["compute"] for side in result["sides"].values() if "compute" in side["facts"]}
-    told += sorted(f"compute type {compute}" for compute in computes)
-    if result.get("differs"):
+    ours = result["sides"]["chorus"]
+    if cell.kind == "time" and "flops" in ours["facts"]:
+        told.append(f"{ours['facts']['flops'] / statistics.median(ours['seconds']) / 1e9:.0f} GFLOP/s")
+    told += sorted({f"compute type {side['facts']['compute']}" for side in result["sides"].values() if "compute" in side["facts"]})
+    if result["differs"]:
         told.append("sides differ in " + result["differs"])
     if result.get("foreign", 0) > 0.1:
         told.append(f"others used {result['foreign']:.0%} of the machine")
@@ -49,23 +49,16 @@ def machine_lines(results):
     yield f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; instruction sets: {', '.join(machine['isa'])}"
     yield "- " + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     programs = sorted({result["program"] for result in results})
-    yield f"- measured {dates[0]} to {dates[-1]} with `bench/run.py`; chorus_bench {', '.join(programs)}"
+    threads = sorted({result["threads"] for result in results})
+    yield f"- threads of each program: {threads[-1]}, unless the case says otherwise"
+    yield f"- measured {dates[0]} to {dates[-1]} with `make bench`; chorus_bench {', '.join(programs)}"
 
 
-def markdown(cells, load_result):
-    results = {cell.id: load_result(cell.id) for cell in cells}
-    measured = [r for r in results.values() if r and "sides" in r]
-    if not measured:
-        return "Nothing was measured yet.\n"
-    lines = [*machine_lines(measured), "", "| case | chorus | peer | ratio | at least | reached | notes |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    row, skipped = None, {}
+def table(cells, results):
+    lines = ["| case | chorus | peer | ratio | bar | reached | notes |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    row = None
     for cell in cells:
         result = results[cell.id]
-        if result is None:
-            continue
-        if "skipped" in result:
-            skipped.setdefault(result["skipped"], {}).setdefault(cell.row, []).append(cell.case)
-            continue
         if cell.row != row:
             row = cell.row
             lines.append(f"| **{row}** |  |  |  |  |  |  |")
@@ -77,8 +70,27 @@ def markdown(cells, load_result):
             what = "" if ratio["what"] in ("time", "peak", "seconds") else f", {ratio['what']}"
             if ratio["peer"]:
                 peer += f" {ratio['peer']}"
-            lines.append(f"| {cell.case}{what} | {ours} | {peer} | {text} | {' | '.join(mark(cell, ratio))} | {notes(result)} |")
-    for reason, rows in skipped.items():
-        lines += ["", f"Skipped, {reason}:"]
-        lines += [f"- {name}: {len(cases)} cases" for name, cases in rows.items()]
+            lines.append(f"| {cell.case}{what} | {ours} | {peer} | {text} | {' | '.join(mark(cell, ratio))} | {notes(cell, result)} |")
+    return lines
+
+
+def skipped(cells, results):
+    reasons = {}
+    for cell in cells:
+        reasons.setdefault(results[cell.id]["skipped"], {}).setdefault(cell.row, []).append(cell.case)
+    for reason, rows in reasons.items():
+        yield from ["", f"Skipped, {reason}:", ""]
+        yield from (f"- {row}: {len(cases)} cases" for row, cases in rows.items())
+
+
+def markdown(cells, load_result):
+    results = {cell.id: load_result(cell.id) for cell in cells}
+    measured = [r for r in results.values() if r and "sides" in r]
+    if not measured:
+        return "Nothing was measured yet.\n"
+    known = [cell for cell in cells if results[cell.id]]
+    shown = [cell for cell in known if "skipped" not in results[cell.id]]
+    lines = [*machine_lines(measured), "", *table([c for c in shown if not c.growth], results), "",
+             "How the cost grows:", "", *table([c for c in shown if c.growth], results),
+             *skipped([cell for cell in known if cell not in shown], results)]
     return "\n".join(lines) + "\n"

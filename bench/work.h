@@ -14,7 +14,8 @@ using Json = nlohmann::json;
 struct Work {
   std::function<void()> run;    // one repetition
   Json facts = Json::object();  // of the case as prepared: what a row says of it, and what the driver
-                                // compares between the sides. "state_bytes": what `peak` leaves out.
+                                // compares between the sides. "state_bytes": what `peak` leaves out; "flops"
+                                // of its matrix products.
 };
 
 // The cases' keys stand beside each function's definition.
