@@ -1,10 +1,15 @@
 #include "chorus/kernels/gemm.h"
 
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
 #include "chorus/kernels/cpu.h"
+
+#include "kernels/blocked_product.h"
+#include "kernels/transpose.h"
 
 namespace chorus {
 
@@ -20,55 +25,12 @@ constexpr int64_t kDepth =
 constexpr int64_t kDepthStep = 32;
 
 using Pair = uint32_t;  // two bf16 that are neighbours in the summed dimension, the first in the low half
-using Pairs = Pair __attribute__((vector_size(32)));
-constexpr int64_t kPairs = 8;
 
 int64_t tiles(int64_t n) {
   return (n + kTile - 1) / kTile;
 }
 int64_t padded(int64_t depth) {
   return (depth + kDepthStep - 1) / kDepthStep * kDepthStep;
-}
-
-/// Transposes the 8 by 8 block at `in` into `out`; strides in elements.
-CHORUS_INLINE inline void transpose_block(const Pair* in, int64_t in_stride, Pair* out, int64_t out_stride) {
-  Pairs r[kPairs], s[kPairs];
-  for (int64_t i = 0; i < kPairs; ++i) {
-    std::memcpy(&r[i], in + i * in_stride, sizeof(Pairs));
-  }
-  for (int i = 0; i < 8; i += 2) {
-    s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    for (int j = 0; j < 2; ++j) {
-      r[i + 2 * j] = __builtin_shufflevector(s[i + j], s[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-      r[i + 2 * j + 1] = __builtin_shufflevector(s[i + j], s[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-    s[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-  }
-  for (int64_t i = 0; i < kPairs; ++i) {
-    std::memcpy(out + i * out_stride, &s[i], sizeof(Pairs));
-  }
-}
-
-/// out[c][r] = in[r][c]; in: [rows, columns].
-CHORUS_INLINE inline void transpose(const Pair* in, int64_t in_stride, Pair* out, int64_t out_stride,
-                                    int64_t rows, int64_t columns) {
-  const int64_t whole_rows = rows / kPairs * kPairs, whole_columns = columns / kPairs * kPairs;
-  for (int64_t r = 0; r < whole_rows; r += kPairs) {
-    for (int64_t c = 0; c < whole_columns; c += kPairs) {
-      transpose_block(in + r * in_stride + c, in_stride, out + c * out_stride + r, out_stride);
-    }
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
-      std::memcpy(out + c * out_stride + r, in + r * in_stride + c, sizeof(Pair));
-    }
-  }
 }
 
 /// A matrix of bf16 with `stride` elements from row to row.
@@ -165,13 +127,136 @@ Rows rows_of(const at::Tensor& x) {
   return {x.const_data_ptr<c10::BFloat16>(), x.stride(0)};
 }
 
+bool on_plain_cpu(const at::Tensor& x) {
+  return x.is_cpu() && cpu_isa() == Isa::plain;
+}
+
+/// Whether a product over the rows of `a` is made in our blocks: bf16, and fp32 of `fewest` rows or more, up
+/// to where MKL is as fast.
+bool in_blocks(const at::Tensor& a, int64_t fewest) {
+  constexpr int64_t kMost = 256;
+  const int64_t rows = a.size(0);
+  return on_plain_cpu(a) && rows > 0 &&
+         (a.scalar_type() == at::kBFloat16 ||
+          (a.scalar_type() == at::kFloat && rows >= fewest && rows <= kMost));
+}
+/// Below, MKL streams a matrix from memory faster than we pack it.
+constexpr int64_t kFewRows = 4;
+
+/// [n, m] cut into blocks; f(first row, rows, first column, columns). Blocks do not depend on threads.
+template <class F>
+void for_blocks(int64_t n, int64_t m, const F& f) {
+  constexpr int64_t kBlockRows = 240, kBlockColumns = 256;
+  const int64_t across = (m + kBlockColumns - 1) / kBlockColumns;
+  at::parallel_for(0, (n + kBlockRows - 1) / kBlockRows * across, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t row = block / across * kBlockRows, column = block % across * kBlockColumns;
+      f(row, std::min(kBlockRows, n - row), column, std::min(kBlockColumns, m - column));
+    }
+  });
+}
+
+template <class T>
+const T* data_or_null(const at::Tensor& x) {
+  return x.defined() ? x.const_data_ptr<T>() : nullptr;
+}
+
+/// out [n, m] = a b + bias, a: [n, depth], b: [depth, m].
+template <class T, class Out>
+void product_in_blocks(Out* out, Strided<T> a, Strided<T> b, const T* bias, int64_t n, int64_t m,
+                       int64_t depth) {
+  for_blocks(n, m, [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    const Strided<T> left = {a.data + row * a.row, a.row, a.column};
+    const Strided<T> right = {b.data + column * b.column, b.row, b.column};
+    Out* const to = out + row * m + column;
+    float* sums = nullptr;
+    int64_t stride = m;
+    if constexpr (std::is_same_v<Out, float>) {
+      sums = to;
+    } else {
+      thread_local std::vector<float> room;
+      room.resize(rows * columns);
+      sums = room.data();
+      stride = columns;
+    }
+    blocked_product(rows, columns, depth, left, right, sums, stride, Store::overwrite);
+    if (bias || !std::is_same_v<Out, float>) {
+      run_kernel([&]() CHORUS_INLINE {
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < columns; ++j) {
+            to[i * m + j] = narrow<Out>(sums[i * stride + j] + (bias ? widen(bias[column + j]) : 0.0F));
+          }
+        }
+      });
+    }
+  });
+}
+
+template <class T>
+Strided<T> strided(const at::Tensor& x) {
+  return {x.const_data_ptr<T>(), x.stride(0), 1};
+}
+template <class T>
+Strided<T> transposed(const at::Tensor& x) {
+  return {x.const_data_ptr<T>(), 1, x.stride(0)};
+}
+
+/// target [rows, columns] (+)= a^T b
+template <class T>
+void add_product_in_blocks(float* target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
+  const int64_t columns = b.size(1);
+  const Strided<T> left = transposed<T>(a), right = strided<T>(b);
+  for_blocks(a.size(1), columns, [&](int64_t row, int64_t rows, int64_t column, int64_t width) {
+    blocked_product<T>(rows, width, a.size(0), {left.data + row, 1, left.column},
+                       {right.data + column, right.row, 1}, target + row * columns + column, columns,
+                       overwrite ? Store::stream : Store::add);
+  });
+}
+
 }  // namespace
+
+void linear_product(at::Tensor out, const at::Tensor& input, const at::Tensor& weight,
+                    const at::Tensor& bias) {
+  if (in_blocks(input, kFewRows)) {
+    const at::Tensor x = row_major(input), w = row_major(weight);
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "linear_product", [&] {
+      if constexpr (!std::is_same_v<scalar_t, double>) {
+        product_in_blocks(out.mutable_data_ptr<scalar_t>(), strided<scalar_t>(x), transposed<scalar_t>(w),
+                          data_or_null<scalar_t>(bias), x.size(0), w.size(0), x.size(1));
+      }
+    });
+  } else if (bias.defined()) {
+    at::addmm_out(out, bias, input, weight.t());
+  } else {
+    at::mm_out(out, input, weight.t());
+  }
+}
+
+void plain_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (in_blocks(a, kFewRows)) {
+    const at::Tensor left = row_major(a), right = row_major(b);
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, left.scalar_type(), "plain_product", [&] {
+      if constexpr (!std::is_same_v<scalar_t, double>) {
+        product_in_blocks<scalar_t>(out.mutable_data_ptr<scalar_t>(), strided<scalar_t>(left),
+                                    strided<scalar_t>(right), nullptr, left.size(0), right.size(1),
+                                    left.size(1));
+      }
+    });
+  } else {
+    at::mm_out(out, a, b);
+  }
+}
 
 void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
   if (widens(target, a) && a.is_cpu() && cpu_isa() == Isa::avx512_bf16 && a.size(0) > 0) {
     const at::Tensor left = row_major(a), right = row_major(b);
     add_product_bf16(target.mutable_data_ptr<float>(), rows_of(left), rows_of(right), a.size(0), a.size(1),
                      b.size(1), overwrite);
+  } else if (target.scalar_type() == at::kFloat && in_blocks(a, 1)) {
+    const at::Tensor left = row_major(a), right = row_major(b);
+    widens(target, a)
+        ? add_product_in_blocks<c10::BFloat16>(target.mutable_data_ptr<float>(), left, right, overwrite)
+        : add_product_in_blocks<float>(target.mutable_data_ptr<float>(), left, right, overwrite);
   } else if (widens(target, a) && !a.is_cpu()) {
     const at::Tensor product = at::mm(a.t(), b);
     overwrite ? target.copy_(product) : target.add_(product);
@@ -186,6 +271,10 @@ void wide_product(at::Tensor out, const at::Tensor& input, const at::Tensor& wei
     const at::Tensor left = row_major(input);
     wide_product_bf16(out.mutable_data_ptr<float>(), rows_of(left), rows_of(weight), input.size(0),
                       weight.size(0), weight.size(1));
+  } else if (widens(out, input) && in_blocks(input, 1)) {
+    const at::Tensor x = row_major(input), w = row_major(weight);
+    product_in_blocks<c10::BFloat16>(out.mutable_data_ptr<float>(), strided<c10::BFloat16>(x),
+                                     transposed<c10::BFloat16>(w), nullptr, x.size(0), w.size(0), x.size(1));
   } else if (widens(out, input) && !input.is_cpu()) {
     out.copy_(at::mm(input, weight.t()));
   } else {

@@ -8,6 +8,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 
+#include "chorus/kernels/cpu.h"
 #include "chorus/nn/functions.h"
 
 namespace chorus {
@@ -34,6 +35,12 @@ at::Tensor composed(const at::Tensor& query, const at::Tensor& key, const at::Te
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionOptions& o) {
+  if (query.scalar_type() == at::kBFloat16 && query.is_cpu() && cpu_isa() == Isa::plain) {
+    // Without bf16 arithmetic libtorch's kernels are some fifty times slower in bf16 than in fp32.
+    AttentionOptions wide = o;
+    if (o.mask.defined()) wide.mask = o.mask.to(at::kFloat);
+    return attention(query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat), wide).to(at::kBFloat16);
+  }
   std::optional<at::Tensor> mask;
   if (o.mask.defined()) mask = o.mask;
   const at::Tensor context = o.dropout > 0

@@ -1,12 +1,11 @@
 #include "chorus/nn/functions.h"
 
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 
 #include "chorus/kernels/dropout.h"
+#include "chorus/kernels/gemm.h"
 
 namespace chorus {
 
@@ -38,7 +37,12 @@ struct LinearFunction : Function<LinearFunction> {
     save_parameter(ctx, "weight", weight);
     save_parameter(ctx, "bias", bias);
     const at::Tensor rows = value.view({-1, value.size(-1)});
-    return bias ? at::linear(input, rows, bias->value.view(-1)) : at::linear(input, rows);
+    auto sizes = input.sizes().vec();
+    sizes.back() = rows.size(0);
+    at::Tensor output = at::empty(sizes, input.options());
+    linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows,
+                   bias ? bias->value.view(-1) : at::Tensor());
+    return output;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -52,7 +56,8 @@ struct LinearFunction : Function<LinearFunction> {
     }
     at::Tensor grad_input;
     if (ctx->needs_input_grad(0)) {
-      grad_input = at::mm(grad, weight->value.view({-1, weight->value.size(-1)})).view(input.sizes());
+      grad_input = at::empty(input.sizes(), input.options());
+      plain_product(as_rows(grad_input), grad, weight->value.view({-1, weight->value.size(-1)}));
     }
     return {grad_input, {}, {}, {}};
   }

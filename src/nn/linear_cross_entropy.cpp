@@ -2,7 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -104,10 +104,11 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     }
     weight.accumulate_product(grad, input);
     if (rows == all) {
-      at::Tensor out = result.grad_hidden.narrow(0, first, count);
-      at::mm_out(out, grad, weight.value);
+      plain_product(result.grad_hidden.narrow(0, first, count), grad, weight.value);
     } else {
-      result.grad_hidden.index_copy_(0, index, at::mm(grad, weight.value));
+      const at::Tensor by_input = at::empty_like(input);
+      plain_product(by_input, grad, weight.value);
+      result.grad_hidden.index_copy_(0, index, by_input);
     }
   }
   return result;

@@ -1,7 +1,10 @@
 #include "chorus/kernels/gemm.h"
 
+#include <array>
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
@@ -76,6 +79,70 @@ TEST_P(Product, IsWide) {
     EXPECT_LT(error(out, input.to(at::kDouble).mm(weight.to(at::kDouble).t())), 1e-5)
         << s.n << " " << s.rows << " " << s.columns;
   }
+}
+
+/// Rounded once, to the type of the operands.
+double tolerance(at::ScalarType type) {
+  return type == at::kBFloat16 ? 4e-3 : 1e-6;
+}
+
+constexpr std::array kLayers = {Shape{0, 5, 4},   Shape{1, 1, 1},    Shape{2, 17, 1},     Shape{7, 16, 300},
+                                Shape{63, 65, 8}, Shape{241, 33, 9}, Shape{500, 257, 66}, Shape{6, 200, 513}};
+
+TEST_P(Product, OfALinearLayer) {
+  for (const Shape s : kLayers) {
+    const auto input = at::randn({s.n, s.columns}).to(type()),
+               weight = at::randn({s.rows, s.columns}).to(type()), bias = at::randn({s.rows}).to(type());
+    const auto exact = input.to(at::kDouble).mm(weight.to(at::kDouble).t());
+    at::Tensor out = at::full({s.n, s.rows}, std::nan(""), type());
+    linear_product(out, input, weight, {});
+    EXPECT_LE(error(out, exact), tolerance(type())) << s.n << " " << s.rows << " " << s.columns;
+    linear_product(out, input, weight, bias);
+    EXPECT_LE(error(out, exact + bias.to(at::kDouble)), tolerance(type()));
+  }
+}
+
+TEST_P(Product, OfALinearLayersGradient) {
+  for (const Shape s : kLayers) {
+    const auto grad = at::randn({s.n, s.rows}).to(type()), weight = at::randn({s.rows, s.columns}).to(type());
+    at::Tensor out = at::full({s.n, s.columns}, std::nan(""), type());
+    plain_product(out, grad, weight);
+    EXPECT_LE(error(out, grad.to(at::kDouble).mm(weight.to(at::kDouble))), tolerance(type()))
+        << s.n << " " << s.rows << " " << s.columns;
+  }
+}
+
+TEST_P(Product, TakesStridedInputs) {
+  const auto wide = at::randn({90, 100}).to(type());
+  const auto input = wide.narrow(1, 40, 33), weight = at::randn({33, 20}).to(type()).t();
+  at::Tensor out = at::empty({90, 20}, type()), back = at::empty({90, 33}, type());
+  linear_product(out, input, weight, {});
+  EXPECT_LE(error(out, input.to(at::kDouble).mm(weight.to(at::kDouble).t())), tolerance(type()));
+  plain_product(back, wide.narrow(1, 7, 20), weight);
+  EXPECT_LE(error(back, wide.narrow(1, 7, 20).to(at::kDouble).mm(weight.to(at::kDouble))), tolerance(type()));
+}
+
+TEST_P(Product, InBlocksHasTheSameBitsHoweverItIsCut) {
+  if (cpu_isa() != Isa::plain || type() == at::kDouble) GTEST_SKIP() << "libtorch's product";
+  const auto input = at::randn({250, 300}).to(type()), weight = at::randn({270, 300}).to(type());
+  const auto grad = at::randn({250, 270}).to(type());
+  const auto all = [&] {
+    std::vector<at::Tensor> out = {at::empty({250, 270}, type()), at::empty({250, 300}, type()),
+                                   at::empty({270, 300}, wide())};
+    linear_product(out[0], input, weight, {});
+    plain_product(out[1], grad, weight);
+    add_product(out[2], grad, input, true);
+    return out;
+  };
+  const auto several = all();
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto one = all();
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], several[i])) << i;
+  at::Tensor last = at::empty({5, 270}, type());
+  linear_product(last, input.narrow(0, 245, 5), weight, {});
+  EXPECT_TRUE(at::equal(last, one[0].narrow(0, 245, 5)));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Product,
