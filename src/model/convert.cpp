@@ -1,6 +1,5 @@
 #include "chorus/model/convert.h"
 
-#include <ATen/ops/mul.h>
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
@@ -66,7 +65,7 @@ void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
     } else {
       const at::Tensor value = as_tensor(transfer.from);
       writer.write(transfer.tensor.name,
-                   bytes_of(value.to(at::kDouble).mul_(transfer.factor).to(value.scalar_type())));
+                   bytes_of(value.to(at::kDouble).mul(transfer.factor).to(value.scalar_type())));
     }
   }
   writer.commit();

@@ -10,6 +10,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/json.h"
+#include "chorus/base/text.h"
 #include "chorus/data/batch.h"
 #include "chorus/data/config.h"
 
@@ -22,6 +23,15 @@ namespace {
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kTokenizer = "tokenizer.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
+
+// The languages of M2M100Tokenizer, by its option language_codes. Their tags follow the pieces in this order;
+// no file need list them.
+constexpr std::string_view kM2m100Languages =
+    "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu "
+    "ha he hi hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr "
+    "ms my ne nl no ns oc or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk "
+    "ur uz vi wo xh yi yo zh zu";
+constexpr std::string_view kWmt21Languages = "en ha is ja cs ru zh de";
 
 /// A token as these files list them; without an id where only its place in a list is known.
 struct Token {
@@ -91,7 +101,8 @@ std::optional<std::string> inside_underscores(const std::string& token) {
 
 std::vector<std::string> read_pieces(const fs::path& path) {
   const nlohmann::json json = read_json(path);
-  if (!json.is_object()) throw UserError("{}: not a JSON object", path.string());
+  if (!json.is_object() || json.empty())
+    throw UserError("{}: not a JSON object of pieces and their ids", path.string());
   std::vector<std::string> pieces(json.size());
   std::vector<bool> seen(json.size());
   for (const auto& [piece, value] : json.items()) {
@@ -111,6 +122,23 @@ void write_pieces(const fs::path& path, const std::vector<std::string>& pieces) 
     json.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(pieces[id], id);
   write_file_atomically(path, json.dump(2) + "\n");
 }
+
+namespace {
+
+/// The tags that M2M100's tokenizer has without being told.
+std::vector<LanguageTag> m2m100_tags(const nlohmann::json& config, const fs::path& folder) {
+  const nlohmann::json codes =
+      config.is_object() ? config.value("language_codes", nlohmann::json()) : nlohmann::json();
+  if (!codes.is_null() && codes != "m2m100" && codes != "wmt21")
+    throw UserError("{}: language_codes is {}, neither m2m100 nor wmt21",
+                    (folder / kTokenizerConfig).string(), in_quotes(codes.dump()));
+  std::vector<LanguageTag> tags;
+  for (const std::string_view code : split(codes == "wmt21" ? kWmt21Languages : kM2m100Languages, ' '))
+    tags.push_back({std::string(code)});
+  return tags;
+}
+
+}  // namespace
 
 Vocabulary read_tokenizer(const fs::path& folder) {
   const nlohmann::json config = read_if_there(folder / kTokenizerConfig);
@@ -134,6 +162,7 @@ Vocabulary read_tokenizer(const fs::path& folder) {
                       token.id);
     layout.tags.push_back({language, token.id});
   }
+  if (m2m100 && layout.tags.empty() && pieces.languages().empty()) layout.tags = m2m100_tags(config, folder);
   if (layout.tags.empty() && pieces.languages().empty())
     throw UserError("{}: no language has a tag: neither {} nor {} nor {} lists any", folder.string(),
                     kTokenizerConfig, kTokenizer, kSpecialTokens);
@@ -170,7 +199,9 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
     config["src_lang"] = vocabulary.languages().front();
     write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
   } else {
-    decoder[std::to_string(vocabulary.size())] = added("<mask>");
+    int32_t free = vocabulary.pieces_end();
+    while (decoder.contains(std::to_string(free))) ++free;
+    decoder[std::to_string(free)] = added("<mask>");
     special["cls_token"] = "<s>";
     special["mask_token"] = "<mask>";
     config["legacy_behaviour"] = false;

@@ -1,0 +1,70 @@
+// Any bytes as config.json, vocab.json or tokenizer_config.json of a folder: refused with a UserError, or
+// read as something that holds together. The first byte says which.
+#include <cstdint>
+#include <cstdlib>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+#include "chorus/model/config.h"
+
+#include "data/corpus.h"
+#include "model/tokenizer_files.h"
+
+namespace {
+
+void check(bool holds) {
+  if (!holds) std::abort();
+}
+
+void read_config(std::string_view text) {
+  const chorus::ModelConfig config = chorus::model_config_from_json(chorus::parse_json(text, "input"));
+  check(config.d_model % config.attention_heads == 0 && config.vocabulary > 0);
+  check(chorus::to_json(chorus::model_config_from_json(chorus::to_json(config))) == chorus::to_json(config));
+  for (const auto& [name, format] : chorus::kFormats) {
+    try {
+      (void)chorus::to_json(config, format);
+    } catch (const chorus::UserError&) {
+    }
+  }
+}
+
+/// A folder whose tokenizer consists of a small SentencePiece model and `file`.
+void read_tokenizer(const char* file, std::string_view text) {
+  static const chorus::TemporaryFolder folder;
+  static const std::string model = chorus::small_vocabulary().sentencepiece();
+  const auto path = folder / file;
+  chorus::write_text(folder / "sentencepiece.bpe.model", model);
+  chorus::write_text(path, std::string(text));
+  try {
+    const chorus::Vocabulary vocabulary = chorus::read_tokenizer(folder.path());
+    check(!vocabulary.languages().empty());
+    for (const std::string& language : vocabulary.languages())
+      check(vocabulary.tag(language) < vocabulary.size() && vocabulary.is_tag(vocabulary.tag(language)));
+    for (const int32_t id : vocabulary.encode("abc __de__ xyz"))
+      check(id >= 3 && id < vocabulary.pieces_end());
+  } catch (const chorus::UserError&) {
+  }
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  try {
+    switch (data[0] % 3) {
+      case 0:
+        read_config(text);
+        break;
+      case 1:
+        read_tokenizer("vocab.json", text);
+        break;
+      default:
+        read_tokenizer("tokenizer_config.json", text);
+    }
+  } catch (const chorus::UserError&) {
+  }
+  return 0;
+}

@@ -1,0 +1,129 @@
+// What the comparisons with transformers look at: runs a model on given token ids and writes down what it
+// computed.
+//
+//   probe MODEL_DIR INPUT.json OUTPUT
+//
+// INPUT: {"batches": [{"source": [[id]], "target": [[id]]}],
+//         "decode": {"source": [[id]], "forced": [[id]], "never": [id], "most": tokens, "beams": [n]}}
+// OUTPUT.safetensors, for batch b, whose rows are padded to a rectangle:
+//   b.encoder [B, S, d]; b.logits [B, T, V], token by token as when translating; b.nll [B, T], in one pass as
+//   when training; b.router.l [B S or B T, E] and b.experts.l [.., k] of sparse layer l
+// OUTPUT.json: {"beam": [{"tokens": [id], "score": x}]}, the best of each source
+#include <cstdio>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/stack.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+#include "chorus/decode/beam.h"
+#include "chorus/model/folder.h"
+
+namespace chorus {
+namespace {
+
+using Rows = std::vector<std::vector<int32_t>>;
+
+int64_t longest(const Rows& rows) {
+  size_t length = 0;
+  for (const auto& row : rows) length = std::max(length, row.size());
+  return static_cast<int64_t>(length);
+}
+
+std::vector<int32_t> padded(const Rows& rows, size_t shift) {
+  std::vector<int32_t> ids;
+  const auto length = static_cast<size_t>(longest(rows));
+  for (const auto& row : rows)
+    for (size_t i = shift; i < length + shift; ++i) ids.push_back(i < row.size() ? row[i] : kPad);
+  return ids;
+}
+
+using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+void run_batch(Transformer& model, const nlohmann::json& json, const std::string& name, Tensors& out) {
+  const Rows source = json.at("source").get<Rows>(), target = json.at("target").get<Rows>();
+  const auto rows = static_cast<int64_t>(source.size());
+  const MicroBatch micro_batch = {.rows = rows,
+                                  .source_length = longest(source),
+                                  .target_length = longest(target),
+                                  .source = padded(source, 0),
+                                  .target_input = padded(target, 0),
+                                  .target_labels = padded(target, 1),
+                                  .direction = std::vector<int32_t>(rows, 0)};
+  const Batch batch = model.to_batch(micro_batch);
+
+  const at::Tensor memory = model.encode(batch.source);
+  out.emplace_back(name + ".encoder", memory);
+  DecoderState state = model.start_decoding(memory, batch.source.attention_mask, micro_batch.target_length);
+  std::vector<at::Tensor> steps;
+  for (int64_t t = 0; t < micro_batch.target_length; ++t)
+    steps.push_back(model.decode_step(state, batch.target.ids.select(1, t)));
+  out.emplace_back(name + ".logits", at::stack(steps, 1));
+
+  std::vector<RoutingRecord> routings(model.catalogue().sparse_layers());
+  const LossSums sums = model.evaluate(batch, {.routings = &routings, .per_token = true});
+  out.emplace_back(name + ".nll", sums.token_nll);
+  for (size_t layer = 0; layer < routings.size(); ++layer) {
+    out.emplace_back(fmt::format("{}.router.{}", name, layer), routings[layer].probabilities);
+    out.emplace_back(fmt::format("{}.experts.{}", name, layer), routings[layer].routing.experts);
+  }
+}
+
+void write(const std::filesystem::path& path, const Tensors& tensors) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : tensors)
+    specs.push_back(
+        {name, tensor.scalar_type() == at::kLong ? DType::i64 : DType::f32, tensor.sizes().vec()});
+  SafetensorsWriter writer(path, specs);
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor plain = tensor.contiguous();
+    writer.write(name, {static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
+  }
+  writer.commit();
+}
+
+nlohmann::json run_decode(Transformer& model, const nlohmann::json& json) {
+  const Rows source = json.at("source").get<Rows>(), forced = json.at("forced").get<Rows>();
+  std::vector<DecodeInput> inputs;
+  for (size_t i = 0; i < source.size(); ++i) inputs.push_back({source[i], forced[i]});
+  nlohmann::json result;
+  for (const auto beam : json.at("beams").get<std::vector<int64_t>>()) {
+    const auto hypotheses = decode(model, inputs,
+                                   {.beam = beam,
+                                    .max_length_factor = 0,
+                                    .max_length_offset = json.at("most").get<int64_t>(),
+                                    .never = json.at("never").get<std::vector<int32_t>>()});
+    for (const auto& best : hypotheses)
+      result[std::to_string(beam)].push_back({{"tokens", best[0].tokens}, {"score", best[0].score}});
+  }
+  return result;
+}
+
+void probe(const std::filesystem::path& folder, const std::filesystem::path& input,
+           const std::string& output) {
+  const at::NoGradGuard plain;
+  const LoadedModel loaded = load_model(folder, {});
+  const nlohmann::json json = read_json(input);
+  Tensors tensors;
+  for (size_t b = 0; b < json.at("batches").size(); ++b)
+    run_batch(*loaded.model, json["batches"][b], std::to_string(b), tensors);
+  write(output + ".safetensors", tensors);
+  write_file_atomically(output + ".json", run_decode(*loaded.model, json.at("decode")).dump());
+}
+
+}  // namespace
+}  // namespace chorus
+
+int main(int argc, char** argv) {
+  try {
+    if (argc != 4) throw chorus::UserError("usage: probe MODEL_DIR INPUT.json OUTPUT");
+    chorus::probe(argv[1], argv[2], argv[3]);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "probe: %s\n", error.what());
+    return 1;
+  }
+}
