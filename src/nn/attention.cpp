@@ -3,10 +3,14 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/log.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/take.h>
+#include <ATen/ops/where.h>
 
 #include "chorus/kernels/cpu.h"
 #include "chorus/nn/functions.h"
@@ -17,7 +21,7 @@ namespace {
 
 at::Tensor composed(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                     const AttentionOptions& o) {
-  const double scale = 1 / std::sqrt(static_cast<double>(query.size(-1)));
+  const double scale = o.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(-1))));
   at::Tensor scores = at::matmul(query * scale, key.transpose(-2, -1));
   if (o.causal) {
     const at::Tensor lowest =
@@ -43,10 +47,27 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   }
   std::optional<at::Tensor> mask;
   if (o.mask.defined()) mask = o.mask;
-  const at::Tensor context = o.dropout > 0
-                                 ? composed(query, key, value, o)
-                                 : at::scaled_dot_product_attention(query, key, value, mask, 0.0, o.causal);
+  const at::Tensor context =
+      o.dropout > 0 ? composed(query, key, value, o)
+                    : at::scaled_dot_product_attention(query, key, value, mask, 0.0, o.causal, o.scale);
   return context.transpose(1, 2).flatten(2);
+}
+
+at::Tensor relative_buckets(int64_t first, int64_t queries, const RelativePositions& p) {
+  const int64_t keys = first + queries, buckets = p.bidirectional ? p.buckets / 2 : p.buckets;
+  const int64_t exact = buckets / 2;
+  // In the operators of T5's own computation, so that distances at a border round the same way.
+  const at::Tensor distance = at::arange(keys, at::kLong);
+  const double steps = std::log(static_cast<double>(p.max_distance) / static_cast<double>(exact));
+  const at::Tensor growing =
+      (at::log(distance.clamp_min(1).to(at::kFloat) / exact) / steps * (buckets - exact)).to(at::kLong) +
+      exact;
+  const at::Tensor of_distance = at::where(distance < exact, distance, growing.clamp_max(buckets - 1));
+
+  const at::Tensor relative = at::arange(keys, at::kLong) - at::arange(first, keys, at::kLong).unsqueeze(1);
+  const at::Tensor behind = at::take(of_distance, relative.neg().clamp_min(0));
+  if (!p.bidirectional) return behind;
+  return at::where(relative > 0, at::take(of_distance, relative.clamp_min(0)) + buckets, behind);
 }
 
 std::vector<at::Tensor> split_heads(const at::Tensor& projected, int64_t n, int64_t heads) {

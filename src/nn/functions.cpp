@@ -19,6 +19,10 @@ at::Tensor as_rows(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
 }
 
+at::ScalarType sum_type(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 Parameter* saved_parameter(AutogradContext* ctx, const char* name) {
   return reinterpret_cast<Parameter*>(ctx->saved_data[name].toInt());
 }
@@ -87,6 +91,29 @@ struct LayerNormFunction : Function<LayerNormFunction> {
   }
 };
 
+struct RmsNormFunction : Function<RmsNormFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
+                            Parameter* weight, double epsilon) {
+    const at::Tensor wide = input.to(sum_type(input));
+    const at::Tensor scale = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
+    ctx->save_for_backward({input, scale});
+    save_parameter(ctx, "weight", weight);
+    return (wide * scale).to(input.scalar_type()) * value;
+  }
+
+  // With n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient by n: g_x = s (g - n mean(g n)).
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &input = saved[0], &scale = saved[1];
+    Parameter* weight = saved_parameter(ctx, "weight");
+    const at::Tensor grad = grads[0].to(scale.scalar_type()), normal = input * scale;
+    weight->accumulate(as_rows(grad * normal).sum(0));
+    const at::Tensor by_normal = grad * weight->value;
+    const at::Tensor grad_input = (by_normal - normal * (by_normal * normal).mean(-1, true)) * scale;
+    return {grad_input.to(input.scalar_type()), {}, {}, {}};
+  }
+};
+
 struct EmbeddingFunction : Function<EmbeddingFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& ids, const at::Tensor& value,
                             Parameter* weight, double scale, int64_t padding) {
@@ -150,6 +177,10 @@ at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias) {
 
 at::Tensor layer_norm(const at::Tensor& input, Parameter& weight, Parameter& bias, double epsilon) {
   return LayerNormFunction::apply(input, weight.value, &weight, &bias, epsilon);
+}
+
+at::Tensor rms_norm(const at::Tensor& input, Parameter& weight, double epsilon) {
+  return RmsNormFunction::apply(input, weight.value, &weight, epsilon);
 }
 
 at::Tensor embedding(const at::Tensor& ids, Parameter& weight, double scale, int64_t padding) {

@@ -77,11 +77,31 @@ TEST_F(Functions, LayerNorm) {
                [&] { return at::layer_norm(x, {6}, weight.value, bias.value, 1e-5); }, {x}, {&weight, &bias});
 }
 
+TEST_F(Functions, RmsNorm) {
+  for (const int64_t width : {1, 6, 37}) {
+    Parameter weight = make({width});
+    const at::Tensor x = at::randn({4, 3, width}, kDouble).requires_grad_(true);
+    expect_equal([&] { return rms_norm(x, weight, 1e-3); },
+                 [&] { return x / (x.square().mean(-1, true) + 1e-3).sqrt() * weight.value; }, {x},
+                 {&weight});
+  }
+}
+
+TEST_F(Functions, RmsNormOfBf16SumsInFp32) {
+  Parameter weight = {.value = at::randn({5}).to(at::kBFloat16), .gradient = {}};
+  const at::Tensor x = (at::randn({7, 5}) * 100).to(at::kBFloat16), wide = x.to(at::kFloat);
+  const at::Tensor normal = wide * (wide.square().mean(-1, true) + 1e-6).rsqrt();
+  EXPECT_TRUE(at::equal(rms_norm(x, weight, 1e-6), normal.to(at::kBFloat16) * weight.value));
+}
+
 TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {
   Parameter weight = make({9, 4});
   const at::Tensor ids = at::tensor(std::vector<int64_t>{3, 1, 3, 8, 1, 0}).view({2, 3});
   expect_equal([&] { return embedding(ids, weight, 2.5, 1); },
                [&] { return at::embedding(weight.value, ids, 1) * 2.5; }, {}, {&weight});
+  Parameter all = make({9, 4});
+  expect_equal([&] { return embedding(ids, all, 1, -1); }, [&] { return at::embedding(all.value, ids); }, {},
+               {&all});
 }
 
 TEST_F(Functions, ActivationsMatchTheirDefinitions) {
@@ -130,6 +150,53 @@ TEST_F(Functions, CausalAttentionIsTheSameFusedAndComposed) {
   const at::Tensor composed =
       attention(q, k, v, {.causal = true, .dropout = 1.0 / (1 << 18), .key = RandomKey(1)});
   EXPECT_TRUE(at::allclose(attention(q, k, v, {.causal = true}), composed, 1e-6, 1e-7));
+}
+
+TEST_F(Functions, AttentionWithABiasAndAScaleOfItsOwn) {
+  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, kDouble).requires_grad_(true); };
+  const at::Tensor q = leaf({2, 3, 4, 5}), k = leaf({2, 3, 6, 5}), v = leaf({2, 3, 6, 5}),
+                   bias = leaf({1, 3, 4, 6});
+  for (const double p : {0.0, 0.4}) {
+    const RandomKey key(9);
+    const at::Tensor ones = at::ones({2, 3, 4, 6}, kDouble),
+                     drop = p > 0 ? dropout_by_key(ones, p, key) : ones;
+    expect_equal([&] { return attention(q, k, v, {.mask = bias, .scale = 0.7, .dropout = p, .key = key}); },
+                 [&] {
+                   const at::Tensor scores = at::matmul(q, k.transpose(-2, -1)) * 0.7 + bias;
+                   return at::matmul(at::softmax(scores, -1) * drop, v).transpose(1, 2).flatten(2);
+                 },
+                 {q, k, v, bias}, {});
+  }
+}
+
+/// T5's buckets, one distance at a time.
+int64_t plain_bucket(int64_t relative, const RelativePositions& p) {
+  const int64_t buckets = p.bidirectional ? p.buckets / 2 : p.buckets, exact = buckets / 2;
+  const int64_t base = p.bidirectional && relative > 0 ? buckets : 0;
+  const int64_t distance = p.bidirectional ? std::abs(relative) : std::max<int64_t>(-relative, 0);
+  if (distance < exact) return base + distance;
+  const float share =
+      std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+      static_cast<float>(std::log(static_cast<double>(p.max_distance) / static_cast<double>(exact)));
+  return base +
+         std::min(buckets - 1, exact + static_cast<int64_t>(share * static_cast<float>(buckets - exact)));
+}
+
+TEST_F(Functions, RelativeBucketsAreThoseOfT5) {
+  for (const bool bidirectional : {false, true}) {
+    for (const auto& [buckets, max_distance] :
+         {std::pair<int64_t, int64_t>{32, 128}, {8, 20}, {7, 13}, {4, 3}}) {
+      const RelativePositions p = {buckets, max_distance, bidirectional};
+      for (const int64_t first : {0, 1, 5, 150}) {
+        const at::Tensor ids = relative_buckets(first, 3, p);
+        ASSERT_EQ(ids.sizes(), (at::IntArrayRef{3, first + 3}));
+        for (int64_t query = 0; query < 3; ++query)
+          for (int64_t key = 0; key < first + 3; ++key)
+            EXPECT_EQ(ids[query][key].item<int64_t>(), plain_bucket(key - first - query, p))
+                << key - first - query << " " << buckets << " " << bidirectional;
+      }
+    }
+  }
 }
 
 }  // namespace

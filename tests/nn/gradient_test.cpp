@@ -76,6 +76,16 @@ TEST(Gradient, LayerNorm) {
   }
 }
 
+TEST(Gradient, RmsNorm) {
+  for (const auto& leading : kLeading) {
+    for (const int64_t width : {1, 2, 7, 33}) {
+      Parameter weight = parameter({width});
+      const at::Tensor x = leaf(shape(leading, width));
+      expect_gradients([&] { return rms_norm(x, weight, 0.1); }, {x}, {&weight});
+    }
+  }
+}
+
 TEST(Gradient, Embedding) {
   constexpr int64_t kPadding = 1;
   for (const std::vector<int64_t>& ids :
@@ -125,6 +135,25 @@ TEST(Gradient, Attention) {
               return attention(q, k, v, {.mask = mask, .causal = causal, .dropout = p, .key = RandomKey(9)});
             },
             {q, k, v}, {});
+      }
+    }
+  }
+}
+
+TEST(Gradient, AttentionWithABiasByDistance) {
+  for (const auto& [queries, first] : {std::pair<int64_t, int64_t>{1, 0}, {5, 0}, {1, 4}, {9, 0}}) {
+    for (const bool bidirectional : {false, true}) {
+      for (const double p : {0.0, 0.4}) {
+        const at::Tensor buckets = relative_buckets(first, queries, {8, 6, bidirectional});
+        Parameter table = parameter({8, 3});
+        const at::Tensor q = leaf({2, 3, queries, 4}), k = leaf({2, 3, first + queries, 4}),
+                         v = leaf({2, 3, first + queries, 4});
+        expect_gradients(
+            [&] {
+              const at::Tensor bias = embedding(buckets, table, 1, -1).permute({2, 0, 1}).unsqueeze(0);
+              return attention(q, k, v, {.mask = bias, .scale = 1.0, .dropout = p, .key = RandomKey(9)});
+            },
+            {q, k, v}, {&table});
       }
     }
   }

@@ -17,7 +17,13 @@ at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias);
 /// Layer normalisation over the last dimension.
 at::Tensor layer_norm(const at::Tensor& input, Parameter& weight, Parameter& bias, double epsilon);
 
-/// ids int64 [...] -> [..., d]: weight[id] * scale. Rows of `padding` ids get no gradient.
+/// Root-mean-square normalisation over the last dimension (1910.07467), as T5 has it: no mean is taken off
+/// and no bias added. input / sqrt(mean(input^2) + epsilon), computed in fp32 (fp64 for fp64) and rounded to
+/// the type of the input, times weight.
+at::Tensor rms_norm(const at::Tensor& input, Parameter& weight, double epsilon);
+
+/// ids int64 [...] -> [..., d]: weight[id] * scale. Rows of `padding` ids get no gradient; -1: all rows get
+/// theirs.
 at::Tensor embedding(const at::Tensor& ids, Parameter& weight, double scale, int64_t padding);
 
 /// Dropout by key; the identity when p is zero.
