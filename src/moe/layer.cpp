@@ -68,6 +68,13 @@ at::Tensor activated(const Saved& s, const at::Tensor& output, int64_t e) {
   return drops_activations(s) ? drop_activations(s, rows, e) : rows;
 }
 
+/// The linear layer of expert e.
+void linear_out(at::Tensor& out, const at::Tensor& input, const Parameter& weight, const Parameter* bias,
+                int64_t e) {
+  const at::Tensor matrix = weight.value[e].t();
+  bias ? at::addmm_out(out, bias->value[e], input, matrix) : at::mm_out(out, input, matrix);
+}
+
 void run_experts(Saved& s) {
   const MoeWeights& w = s.weights;
   const int64_t rows = s.expert_input.size(0);
@@ -77,15 +84,14 @@ void run_experts(Saved& s) {
   for (int64_t e = 0; e < experts; ++e) {
     if (s.order.counts[e] > 0) {
       at::Tensor out = rows_of(inner, s.order, e);
-      at::addmm_out(out, w.fc1_bias->value[e], rows_of(s.expert_input, s.order, e),
-                    w.fc1_weight->value[e].t());
+      linear_out(out, rows_of(s.expert_input, s.order, e), *w.fc1_weight, w.fc1_bias, e);
     }
   }
   const at::Tensor output = activate(s.call.activation, inner);
   for (int64_t e = 0; e < experts; ++e) {
     if (s.order.counts[e] > 0) {
       at::Tensor out = rows_of(s.expert_output, s.order, e);
-      at::addmm_out(out, w.fc2_bias->value[e], activated(s, output, e), w.fc2_weight->value[e].t());
+      linear_out(out, activated(s, output, e), *w.fc2_weight, w.fc2_bias, e);
     }
   }
   s.kept = activation_to_keep(s.call.activation, inner, output);
@@ -98,17 +104,23 @@ at::Tensor activation_output(const Saved& s) {
 
 /// The gradient of one expert's linear layer by its weights; an expert without rows gets zeros where nothing
 /// was yet.
-void accumulate_expert(Parameter& weight, Parameter& bias, int64_t e, const at::Tensor& grad,
+void accumulate_expert(Parameter& weight, Parameter* bias, int64_t e, const at::Tensor& grad,
                        const at::Tensor& input, bool overwrite) {
-  at::Tensor bias_gradient = bias.gradient[e];
   if (grad.size(0) > 0) {
     weight.accumulate_product_slice(e, grad, input, overwrite);
-    const at::Tensor sum = grad.sum(0, false, bias_gradient.scalar_type());
-    overwrite ? bias_gradient.copy_(sum) : bias_gradient.add_(sum);
   } else if (overwrite) {
     weight.gradient[e].zero_();
-    bias_gradient.zero_();
   }
+  if (bias) {
+    at::Tensor gradient = bias->gradient[e];
+    const at::Tensor sum = grad.sum(0, false, gradient.scalar_type());
+    overwrite ? gradient.copy_(sum) : gradient.add_(sum);
+  }
+}
+
+bool begin_slices(Parameter* weight, Parameter* bias) {
+  if (bias) bias->begin_slices();
+  return weight->begin_slices();
 }
 
 /// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; weights' gradients
@@ -118,8 +130,7 @@ at::Tensor run_experts_backward(const Saved& s, const at::Tensor& grad_output) {
   const auto experts = static_cast<int64_t>(s.order.counts.size());
   const at::Tensor output = activation_output(s);
   at::Tensor grad_inner = at::empty({output.size(0), output.size(1)}, output.options());
-  const bool overwrite2 = w.fc2_weight->begin_slices();
-  w.fc2_bias->begin_slices();
+  const bool overwrite2 = begin_slices(w.fc2_weight, w.fc2_bias);
   for (int64_t e = 0; e < experts; ++e) {
     const at::Tensor grad = rows_of(grad_output, s.order, e);
     if (s.order.counts[e] > 0) {
@@ -129,19 +140,18 @@ at::Tensor run_experts_backward(const Saved& s, const at::Tensor& grad_output) {
         out.copy_(drop_activations(s, out, e));
       }
     }
-    accumulate_expert(*w.fc2_weight, *w.fc2_bias, e, grad, activated(s, output, e), overwrite2);
+    accumulate_expert(*w.fc2_weight, w.fc2_bias, e, grad, activated(s, output, e), overwrite2);
   }
   const at::Tensor grad_preactivation = activate_backward(s.call.activation, grad_inner, s.kept);
   at::Tensor grad_input = at::empty_like(s.expert_input);
-  const bool overwrite1 = w.fc1_weight->begin_slices();
-  w.fc1_bias->begin_slices();
+  const bool overwrite1 = begin_slices(w.fc1_weight, w.fc1_bias);
   for (int64_t e = 0; e < experts; ++e) {
     const at::Tensor grad = rows_of(grad_preactivation, s.order, e);
     if (s.order.counts[e] > 0) {
       at::Tensor out = rows_of(grad_input, s.order, e);
       at::mm_out(out, grad, w.fc1_weight->value[e]);
     }
-    accumulate_expert(*w.fc1_weight, *w.fc1_bias, e, grad, rows_of(s.expert_input, s.order, e), overwrite1);
+    accumulate_expert(*w.fc1_weight, w.fc1_bias, e, grad, rows_of(s.expert_input, s.order, e), overwrite1);
   }
   return grad_input;
 }
@@ -252,6 +262,8 @@ struct MoeFunction : Function<MoeFunction> {
                            : call.training ? config.capacity_factor
                                            : config.evaluation_capacity_factor,
         .selection = call.training ? config.selection : TokenSelection::position,
+        .sentence_capacity = config.sentence_capacity,
+        .sentence_length = call.sentence_length,
     };
     s.routing = route(s.probabilities.to(at::kCPU, at::kFloat).contiguous(), call.active, options,
                       call.key.derive("selection"));

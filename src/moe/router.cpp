@@ -79,6 +79,26 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
   }
 }
 
+/// The same where capacity counts in each sentence by itself.
+void drop_overflow_of_sentences(int64_t rows, int64_t experts, const RoutingOptions& options,
+                                Routing& routing) {
+  const int64_t k = options.top_k, length = options.sentence_length;
+  auto* kept = routing.kept.mutable_data_ptr<int64_t>();
+  std::vector<int64_t> taken(experts);
+  for (int64_t first = 0; first < rows; first += length) {
+    std::ranges::fill(taken, 0);
+    for (int64_t choice = 0; choice < k; ++choice) {
+      for (int64_t row = first; row < std::min(first + length, rows); ++row) {
+        int64_t& e = kept[row * k + choice];
+        if (e >= 0 && ++taken[e] > options.sentence_capacity) {
+          e = -1;
+          ++routing.dropped;
+        }
+      }
+    }
+  }
+}
+
 struct GateParts {
   at::Tensor index;    // int64 [N, k]  experts, 0 in the place of none
   at::Tensor kept;     // [N, k]  1 where kept
@@ -135,9 +155,14 @@ Routing route(const at::Tensor& probabilities, const at::Tensor& active, const R
       ++routing.assigned[chosen[row * k + j]];
     }
   }
-  routing.capacity = expert_capacity(options.capacity_factor, k, routing.tokens, experts);
   routing.kept = routing.experts.clone();
-  drop_overflow(p, rows, experts, options, key, routing);
+  if (options.sentence_capacity > 0) {
+    routing.capacity = options.sentence_capacity;
+    drop_overflow_of_sentences(rows, experts, options, routing);
+  } else {
+    routing.capacity = expert_capacity(options.capacity_factor, k, routing.tokens, experts);
+    drop_overflow(p, rows, experts, options, key, routing);
+  }
   return routing;
 }
 

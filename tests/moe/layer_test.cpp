@@ -184,6 +184,44 @@ INSTANTIATE_TEST_SUITE_P(
         Case{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
              0.2}));  // nearly all dropped
 
+TEST(MoeLayer, WithoutBiasesIsAsWithBiasesOfZero) {
+  Fixture with({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu}),
+      without({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu});
+  for (Parameter* bias : {&with.fc1_bias, &with.fc2_bias}) bias->value.detach().zero_();
+  const at::Tensor expected = moe_layer(
+      with.hidden, {&with.router, &with.fc1_weight, &with.fc1_bias, &with.fc2_weight, &with.fc2_bias},
+      with.config, with.call);
+  const at::Tensor output = moe_layer(
+      without.hidden,
+      {.router = &without.router, .fc1_weight = &without.fc1_weight, .fc2_weight = &without.fc2_weight},
+      without.config, without.call);
+  EXPECT_TRUE(at::allclose(output, expected, 1e-12, 1e-14));
+  for (const auto& [x, f] : {std::pair{expected, &with}, {output, &without}})
+    torch::autograd::backward({(x * f->weight_of_output).sum()}, {});
+  EXPECT_TRUE(at::allclose(without.hidden.grad(), with.hidden.grad(), 1e-10, 1e-12));
+  for (const auto parameter : {&Fixture::router, &Fixture::fc1_weight, &Fixture::fc2_weight})
+    EXPECT_TRUE(at::allclose((without.*parameter).gradient, (with.*parameter).gradient, 1e-10, 1e-12));
+}
+
+TEST(MoeLayer, ACapacityOfSentencesLeavesEachSentenceToItself) {
+  // 4 sentences of 7: what a sentence becomes depends on nothing else, and tokens are dropped.
+  Fixture f({28, 2, 1, 0.1, kRandom, GateNormalization::none, Activation::relu});
+  f.config.sentence_capacity = 2;
+  f.config.jitter = 0;
+  f.call = {.dropless = true, .sentence_length = 7};
+  const MoeWeights weights = {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias};
+  const at::Tensor together = moe_layer(f.hidden, weights, f.config, f.call);
+  int64_t zeros = 0;
+  for (int64_t sentence = 0; sentence < 4; ++sentence) {
+    const at::Tensor x = f.hidden.narrow(0, 7 * sentence, 7), out = together.narrow(0, 7 * sentence, 7);
+    EXPECT_TRUE(at::allclose(out, moe_layer(x, weights, f.config, f.call), 1e-12, 1e-14));
+    zeros += out.abs().sum(1).eq(0).sum().item<int64_t>();
+  }
+  EXPECT_GE(zeros, 4 * (7 - 4)) << "at most 2 tokens of a sentence an expert";
+  f.call.sentence_length = 1;
+  EXPECT_EQ(moe_layer(f.hidden, weights, f.config, f.call).abs().sum(1).eq(0).sum().item<int64_t>(), 0);
+}
+
 TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   Fixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
   MoeStatistics s;

@@ -73,6 +73,24 @@ TEST(Router, PaddingTakesNoPlace) {
   EXPECT_EQ(values(r.experts), (std::vector<int64_t>{-1, -1, 0, 0, -1, -1}));
 }
 
+TEST(Router, ACapacityOfSentencesCountsInEachByItself) {
+  const std::vector<float> a = {0.9F, 0.1F}, b = {0.2F, 0.8F};
+  const at::Tensor active = at::tensor(std::vector<int64_t>{1, 1, 1, 1, 0, 1, 1, 1}).to(at::kBool);
+  const RoutingOptions options = {.capacity_factor = 0.1,
+                                  .selection = TokenSelection::probability,
+                                  .sentence_capacity = 1,
+                                  .sentence_length = 4};
+  const Routing r = route(probabilities({a, a, b, b, a, a, b, a}), active, options, RandomKey(1));
+  EXPECT_EQ(r.capacity, 1);
+  EXPECT_EQ(r.dropped, 3);
+  EXPECT_EQ(values(r.kept), (std::vector<int64_t>{0, -1, 1, -1, -1, 0, 1, -1}));
+  EXPECT_EQ(r.assigned, (std::vector<int64_t>{4, 3}));
+  // With two choices, all first ones come before all second ones.
+  const Routing two = route(probabilities({a, b}), {},
+                            {.top_k = 2, .sentence_capacity = 1, .sentence_length = 2}, RandomKey(1));
+  EXPECT_EQ(values(two.kept), (std::vector<int64_t>{0, -1, 1, -1}));
+}
+
 TEST(Router, NothingToRoute) {
   const Routing r = route(at::zeros({0, 4}), {}, {2, 1.0, TokenSelection::random}, RandomKey(1));
   EXPECT_EQ(r.tokens, 0);

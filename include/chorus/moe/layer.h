@@ -21,7 +21,7 @@ namespace chorus {
 struct MoeWeights {
   Parameter* router = nullptr;      // [E, d]      fp32 whatever the compute type
   Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
-  Parameter* fc1_bias = nullptr;    // [E, f']
+  Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
   Parameter* fc2_weight = nullptr;  // [E, d, f]
   Parameter* fc2_bias = nullptr;    // [E, d]
 };
@@ -36,7 +36,8 @@ struct RoutingRecord {
 /// written.
 struct MoeCall {
   bool training = false;
-  bool dropless = false;        // capacity does not bind, whatever the configuration says
+  bool dropless = false;        // no capacity factor binds, whatever the configuration says
+  int64_t sentence_length = 1;  // rows of a sentence, of which N is a multiple: see moe.sentence_capacity
   RandomKey key = RandomKey();  // of this layer in this micro-batch
   Activation activation = Activation::relu;
   double activation_dropout = 0;  // inside the experts, in training

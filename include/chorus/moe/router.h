@@ -30,6 +30,10 @@ struct RoutingOptions {
   int64_t top_k = 1;
   double capacity_factor = 0;  // 0: dropless
   TokenSelection selection = TokenSelection::position;
+  // Above 0: an expert takes at most so many choices of each sentence of `sentence_length` rows, the first
+  // ones, whatever factor and selection say.
+  int64_t sentence_capacity = 0;
+  int64_t sentence_length = 1;
 };
 
 /// ceil(factor k tokens / experts), at least 1; `tokens` when factor is 0.
