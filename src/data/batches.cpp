@@ -74,12 +74,15 @@ MicroBatch read_batch(const DataSet& data, std::span<const Example> examples) {
 MicroBatch make_batch(std::span<const SentencePair> pairs) {
   MicroBatch batch;
   batch.rows = static_cast<int64_t>(pairs.size());
+  // Of pieces with their tag, if any, and </s>.
+  const auto length = [](const std::vector<int32_t>& pieces, int32_t tag) {
+    return static_cast<int64_t>(pieces.size()) + (tag == kNoTag ? 1 : kTagAndEnd);
+  };
   for (const auto& pair : pairs) {
-    batch.source_length =
-        std::max<int64_t>(batch.source_length, static_cast<int64_t>(pair.source.size()) + 2);
-    batch.target_length =
-        std::max<int64_t>(batch.target_length, static_cast<int64_t>(pair.target.size()) + 2);
-    batch.source_tokens += static_cast<int64_t>(pair.source.size()) + 2;
+    const int64_t source = length(pair.source, pair.source_tag);
+    batch.source_length = std::max(batch.source_length, source);
+    batch.target_length = std::max(batch.target_length, length(pair.target, pair.target_tag));
+    batch.source_tokens += source;
     batch.target_tokens += static_cast<int64_t>(pair.target.size()) + 1;
     batch.direction.push_back(pair.direction);
   }
@@ -89,13 +92,16 @@ MicroBatch make_batch(std::span<const SentencePair> pairs) {
   for (int64_t row = 0; row < batch.rows; ++row) {
     const auto& pair = pairs[row];
     int32_t* source = &batch.source[row * batch.source_length];
-    *source++ = pair.source_tag;
+    if (pair.source_tag != kNoTag) *source++ = pair.source_tag;
     *std::copy(pair.source.begin(), pair.source.end(), source) = kEos;
     int32_t* input = &batch.target_input[row * batch.target_length];
     *input++ = kEos;
-    *input++ = pair.target_tag;
+    int32_t* labels = &batch.target_labels[row * batch.target_length];
+    if (pair.target_tag != kNoTag) {
+      *input++ = pair.target_tag;
+      ++labels;
+    }
     std::copy(pair.target.begin(), pair.target.end(), input);
-    int32_t* labels = &batch.target_labels[row * batch.target_length] + 1;
     *std::copy(pair.target.begin(), pair.target.end(), labels) = kEos;
   }
   return batch;

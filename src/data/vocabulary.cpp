@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <optional>
 #include <unordered_map>
 
@@ -21,13 +22,41 @@ namespace {
 
 constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
 constexpr size_t kMaxModelBytes = size_t{1} << 30;
-constexpr int32_t kLargestId = 1 << 24;
+constexpr int32_t kLargestId = 1 << 24, kMostExtraIds = 1 << 16;
+constexpr std::string_view kExtraId = "<extra_id_";
 constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
 
 // "de" of "__de__", the tags of vocabularies that chorus trains.
 std::optional<std::string> language_of_symbol(std::string_view symbol) {
   if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
   return std::string(symbol.substr(2, symbol.size() - 4));
+}
+
+/// Whether the first pieces are special tokens of these names, among which <unk> alone is the unknown piece.
+bool begins_with(std::span<const SentencePieceModel::Piece> pieces,
+                 std::initializer_list<std::string_view> names) {
+  using Type = SentencePieceModel::Type;
+  return pieces.size() >= names.size() &&
+         std::equal(names.begin(), names.end(), pieces.begin(), [](std::string_view name, const auto& piece) {
+           return piece.text == name && piece.type == (name == "<unk>" ? Type::unknown : Type::control);
+         });
+}
+
+/// The first "<extra_id_7>" of a text whose number is below `count`; its size is 0 when there is none.
+struct ExtraId {
+  size_t begin = 0, size = 0;
+  int32_t number = 0;
+};
+ExtraId find_extra_id(std::string_view text, int32_t count) {
+  for (size_t begin = text.find(kExtraId); begin != text.npos; begin = text.find(kExtraId, begin + 1)) {
+    const char* const digits = text.data() + begin + kExtraId.size();
+    ExtraId found = {.begin = begin};
+    const auto [end, error] = std::from_chars(digits, text.data() + text.size(), found.number);
+    if (error != std::errc() || found.number < 0 || found.number >= count) continue;
+    found.size = kExtraId.size() + static_cast<size_t>(end - digits) + 1;
+    if (text.substr(begin, found.size) == fmt::format("{}{}>", kExtraId, found.number)) return found;
+  }
+  return {.begin = text.size()};
 }
 
 }  // namespace
@@ -37,7 +66,8 @@ struct Vocabulary::State {
   VocabularyLayout layout;
   sentencepiece::SentencePieceProcessor processor;
   std::vector<int32_t> ids;  // of each piece of the model
-  int32_t pieces_end = 0;    // ids below it are special tokens and pieces, from it on added tags
+  bool is_t5 = false;
+  int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
   std::vector<std::string> languages;
   std::vector<int32_t> tags;            // of each language
   std::vector<bool> is_symbol;          // of each piece's id: user-defined, so found in text as it stands
@@ -57,7 +87,9 @@ struct Vocabulary::State {
     hash = hash_bytes(std::string_view(model));
     if (layout.pieces.empty()) {
       for (size_t i = 3; i < pieces.size(); ++i) ids[i] = static_cast<int32_t>(i) + kPieceOffset;
-      pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset;
+      pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset + layout.extra_ids;
+      if (layout.extra_ids > 0)
+        hash = hash_bytes(fmt::format("{} extra_ids={}", hash_text(hash), layout.extra_ids));
       return;
     }
     if (layout.pieces.size() < kSpecial.size() ||
@@ -91,6 +123,34 @@ struct Vocabulary::State {
       }
     }
   }
+  /// The text's pieces, with no regard to extra ids.
+  void encode(std::string_view text, std::vector<int32_t>& out) const {
+    const auto status = processor.Encode(text, &out);
+    if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
+    bool has_symbol = false;
+    for (int32_t& id : out) {
+      id = ids[id];
+      has_symbol = has_symbol || is_symbol[id];
+    }
+    if (!has_symbol) return;
+    std::vector<int32_t> spelt;
+    for (const int32_t id : out) {
+      if (!is_symbol[id]) {
+        spelt.push_back(id);
+        continue;
+      }
+      const auto language = std::ranges::find(tags, id) - tags.begin();
+      for (const char ch : fmt::format("__{}__", languages[language]))
+        spelt.push_back(byte_ids[static_cast<unsigned char>(ch)]);
+    }
+    out = std::move(spelt);
+  }
+  [[nodiscard]] std::string decode(const std::vector<std::string>& pieces) const {
+    std::string text;
+    const auto status = processor.Decode(pieces, &text);
+    if (!status.ok()) throw Error("SentencePiece could not decode: {}", status.ToString());
+    return text;
+  }
   void add_tags() {
     int32_t next = pieces_end;
     for (LanguageTag& tag : layout.tags) {
@@ -116,9 +176,12 @@ Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyL
   if (state->model.size() > kMaxModelBytes) throw refuse("it is larger than 1 GiB");
   try {
     const auto pieces = parse_sentencepiece_model(state->model).pieces;
-    if (pieces.size() < 3 || pieces[0].type != SentencePieceModel::Type::unknown || pieces[1].text != "<s>" ||
-        pieces[2].text != "</s>")
-      throw Error("its first pieces are not <unk>, <s> and </s>");
+    state->is_t5 = begins_with(pieces, {"<pad>", "</s>", "<unk>"});
+    if (!state->is_t5 && !begins_with(pieces, {"<unk>", "<s>", "</s>"}))
+      throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
+    if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
+      throw Error("it is to have {} extra ids; T5's models may have up to {}, others none", layout.extra_ids,
+                  kMostExtraIds);
     if (const auto status = state->processor.LoadFromSerializedProto(state->model); !status.ok())
       throw Error("{}", status.ToString());
     state->number_pieces(pieces);
@@ -144,41 +207,53 @@ std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
 }
 
 void Vocabulary::encode(std::string_view text, std::vector<int32_t>& ids) const {
-  const auto status = state_->processor.Encode(text, &ids);
-  if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
-  bool has_symbol = false;
-  for (int32_t& id : ids) {
-    id = state_->ids[id];
-    has_symbol = has_symbol || state_->is_symbol[id];
+  const int32_t extra_ids = state_->layout.extra_ids;
+  if (extra_ids == 0) {
+    state_->encode(text, ids);
+    return;
   }
-  if (!has_symbol) return;
-  std::vector<int32_t> spelt;
-  for (const int32_t id : ids) {
-    if (!state_->is_symbol[id]) {
-      spelt.push_back(id);
-      continue;
-    }
-    const auto language = std::ranges::find(state_->tags, id) - state_->tags.begin();
-    for (const char ch : fmt::format("__{}__", state_->languages[language]))
-      spelt.push_back(state_->byte_ids[static_cast<unsigned char>(ch)]);
+  ids.clear();
+  std::vector<int32_t> part;
+  for (;;) {
+    const ExtraId extra = find_extra_id(text, extra_ids);
+    state_->encode(text.substr(0, extra.begin), part);
+    ids.insert(ids.end(), part.begin(), part.end());
+    if (extra.size == 0) return;
+    ids.push_back(state_->pieces_end - 1 - extra.number);
+    text.remove_prefix(extra.begin + extra.size);
   }
-  ids = std::move(spelt);
 }
 
 std::string Vocabulary::decode(std::span<const int32_t> ids) const {
   const std::vector<std::string>& listed = state_->layout.pieces;
+  const int32_t first_extra = state_->pieces_end - state_->layout.extra_ids;
+  std::string text;
+  const auto append = [&](std::string_view part) {
+    if (!text.empty() && !part.empty()) text += ' ';
+    text += part;
+  };
   std::vector<std::string> pieces;
   pieces.reserve(ids.size());
   for (const int32_t id : ids) {
     if (id < 0 || id >= size()) throw UserError("token id {} is outside the vocabulary of {}", id, size());
     if (id == kBos || id == kPad || id == kEos || is_tag(id)) continue;
-    pieces.push_back(!listed.empty() ? listed[id]
-                                     : state_->processor.IdToPiece(id == kUnk ? 0 : id - kPieceOffset));
+    if (id >= first_extra) {
+      append(state_->decode(pieces));
+      pieces.clear();
+      append(fmt::format("{}{}>", kExtraId, state_->pieces_end - 1 - id));
+    } else if (listed.empty()) {
+      const auto& processor = state_->processor;
+      pieces.push_back(processor.IdToPiece(id == kUnk ? processor.unk_id() : id - kPieceOffset));
+    } else {
+      pieces.push_back(listed[id]);
+    }
   }
-  std::string text;
-  const auto status = state_->processor.Decode(pieces, &text);
-  if (!status.ok()) throw Error("SentencePiece could not decode: {}", status.ToString());
+  append(state_->decode(pieces));
   return text;
+}
+
+bool Vocabulary::is_t5() const {
+  return state_->is_t5;
 }
 
 const std::vector<std::string>& Vocabulary::languages() const {
@@ -197,6 +272,7 @@ int32_t Vocabulary::language(std::string_view name) const {
 }
 
 int32_t Vocabulary::tag(std::string_view name) const {
+  if (name.empty() && state_->languages.empty()) return kNoTag;
   return state_->tags[language(name)];
 }
 

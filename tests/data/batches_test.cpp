@@ -70,6 +70,18 @@ TEST(MakeBatch, LaysOutTagsAndPadding) {
   EXPECT_EQ(make_batch({}).rows, 0);
 }
 
+TEST(MakeBatch, LeavesOutTagsThatAreNotThere) {
+  const std::vector<SentencePair> pairs{
+      {.source = {10, 11}, .target = {20}, .source_tag = kNoTag, .target_tag = kNoTag},
+      {.source = {}, .target = {21, 22, 23}, .source_tag = kNoTag, .target_tag = kNoTag}};
+  const MicroBatch batch = make_batch(pairs);
+  EXPECT_EQ(batch.source, (Row{10, 11, kEos, kEos, kPad, kPad}));
+  EXPECT_EQ(batch.target_input, (Row{kEos, 20, kPad, kPad, kEos, 21, 22, 23}));
+  EXPECT_EQ(batch.target_labels, (Row{20, kEos, kPad, kPad, 21, 22, 23, kEos}));
+  EXPECT_EQ(batch.source_tokens, 4);
+  EXPECT_EQ(batch.target_tokens, 6);
+}
+
 TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
   Corpus corpus;
   corpus.add("en", "de", 333);

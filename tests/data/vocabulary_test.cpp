@@ -8,6 +8,7 @@
 
 #include "corpus.h"
 #include "data/sentencepiece_model.h"
+#include "t5_model.h"
 
 namespace chorus {
 namespace {
@@ -243,6 +244,58 @@ TEST(VocabularyFile, WhatIsNoModelIsRefused) {
   for (const auto& path : {folder / "text", folder / "empty", folder / "missing", folder.path()}) {
     EXPECT_NE(message_of<UserError>([&] { Vocabulary::load(path); }).find(path.string()), std::string::npos);
   }
+}
+
+/// T5's with `extra_ids`, written under `folder`.
+Vocabulary t5_vocabulary(const TemporaryFolder& folder, int32_t extra_ids,
+                         std::string_view types = "\3\3\2") {
+  write_file_atomically(folder / "spiece.model", t5_model(types));
+  return Vocabulary::load(folder / "spiece.model", {.extra_ids = extra_ids});
+}
+
+TEST(VocabularyOfT5, KeepsSentencePiecesIdsPlusOneAndHasNoLanguages) {
+  const TemporaryFolder folder;
+  const Vocabulary vocabulary = t5_vocabulary(folder, 3);
+  EXPECT_TRUE(vocabulary.is_t5());
+  EXPECT_FALSE(small_vocabulary().is_t5());
+  EXPECT_EQ(vocabulary.size(), kT5Pieces + 1 + 3);
+  EXPECT_EQ(vocabulary.encode("ab the"), (std::vector<int32_t>{4, 5, 6, 31}));
+  EXPECT_EQ(vocabulary.encode("é"), (std::vector<int32_t>{4, kUnk}));
+  EXPECT_EQ(vocabulary.decode(std::vector<int32_t>{kPad, 4, 5, 6, 31, kEos}), "ab the");
+  EXPECT_EQ(vocabulary.decode(std::vector<int32_t>{kUnk}), " ⁇ ");
+  EXPECT_TRUE(vocabulary.languages().empty());
+  EXPECT_EQ(vocabulary.tag(""), kNoTag);
+  EXPECT_THROW((void)vocabulary.tag("de"), UserError);
+  EXPECT_NE(vocabulary.hash(), t5_vocabulary(folder, 4).hash());
+}
+
+TEST(VocabularyOfT5, FindsExtraIdsInTextAndSpellsThem) {
+  const TemporaryFolder folder;
+  const Vocabulary vocabulary = t5_vocabulary(folder, 12);
+  const int32_t last = kT5Pieces + 12;
+  using Ids = std::vector<int32_t>;
+  EXPECT_EQ(vocabulary.encode("the <extra_id_0> in<extra_id_11>"), (Ids{31, last, 33, last - 11}));
+  EXPECT_EQ(vocabulary.decode(Ids{31, last, 33, last - 11}), "the <extra_id_0> in <extra_id_11>");
+  EXPECT_EQ(vocabulary.encode("<extra_id_2>"), Ids{last - 2});
+  EXPECT_EQ(vocabulary.decode(Ids{last, last - 1}), "<extra_id_0> <extra_id_1>");
+  for (const char* text : {"<extra_id_12>", "<extra_id_01>", "<extra_id_", "<extra_id_>", "<extra_id_1 >",
+                           "<extra_id_-1>", "<extra_id_99999999999999999999>"}) {
+    for (const int32_t id : vocabulary.encode(text)) EXPECT_LE(id, kT5Pieces) << text;
+  }
+  EXPECT_TRUE(vocabulary.encode("").empty());
+  EXPECT_EQ(t5_vocabulary(folder, 0).encode("<extra_id_0>").size(), 13U);
+}
+
+TEST(VocabularyOfT5, ChecksTheKindOfItsSpecialTokens) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(t5_vocabulary(folder, 0, "\1\3\2"), UserError);
+  EXPECT_THROW(t5_vocabulary(folder, 0, "\3\1\2"), UserError);
+  EXPECT_THROW(t5_vocabulary(folder, 0, "\3\3\3"), UserError);
+  EXPECT_THROW(t5_vocabulary(folder, -1), UserError);
+  EXPECT_THROW(t5_vocabulary(folder, 1 << 20), UserError);
+  const Corpus corpus;
+  corpus.train();
+  EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {.extra_ids = 1}), UserError) << "not T5's";
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ namespace chorus {
 /// i + 1.
 enum SpecialToken : int32_t { kBos = 0, kPad = 1, kEos = 2, kUnk = 3 };
 
+/// In place of a tag's id, where sentences have none (T5).
+inline constexpr int32_t kNoTag = -1;
+
 /// What a side of a pair holds besides its pieces: the language's tag and </s>.
 inline constexpr int64_t kTagAndEnd = 2;
 
@@ -19,11 +22,13 @@ inline constexpr int64_t kTagAndEnd = 2;
 /// batch is cut into micro-batches.
 struct MicroBatch {
   int64_t rows = 0;
-  int64_t source_length = 0;           // S
-  int64_t target_length = 0;           // T
-  std::vector<int32_t> source;         // [rows, S]  [source tag] pieces </s>, then kPad
-  std::vector<int32_t> target_input;   // [rows, T]  </s> [target tag] pieces, then kPad
-  std::vector<int32_t> target_labels;  // [rows, T]  kPad pieces </s>, then kPad: the tag is not predicted
+  int64_t source_length = 0;    // S
+  int64_t target_length = 0;    // T
+  std::vector<int32_t> source;  // [rows, S]  [source tag] pieces </s>, then kPad
+  std::vector<int32_t>
+      target_input;  // [rows, T]  </s> [target tag] pieces, then kPad; models that start with
+                     //            another token put it in the place of </s>
+  std::vector<int32_t> target_labels;  // [rows, T]  [kPad] pieces </s>, then kPad: the tag is not predicted
   std::vector<int32_t> direction;      // [rows]     index into the data set's directions (for statistics)
   int64_t source_tokens = 0;           // not padding, in source
   int64_t target_tokens = 0;           // not padding, in target_labels: what the loss is normalised by

@@ -24,7 +24,7 @@ struct Direction {
 /// One sentence pair as ids, ready for make_batch.
 struct SentencePair {
   std::vector<int32_t> source, target;  // pieces, without tag and </s>
-  int32_t source_tag = 0, target_tag = 0;
+  int32_t source_tag = 0, target_tag = 0;  // or kNoTag
   int32_t direction = 0;  // index into DataSet::directions()
 };
 

@@ -3,6 +3,10 @@
 // Ids (data/batch.h): 0 bos, 1 pad, 2 eos, 3 unk; SentencePiece's id i >= 3 is i + 1, unless a list of pieces
 // says otherwise (M2M100); then the tags of languages that are not pieces (NLLB and M2M100). In a vocabulary
 // that chorus trained, the tag of "de" is the user-defined symbol "__de__" of the SentencePiece model.
+//
+// T5's SentencePiece models begin with <pad>, </s> and <unk>; there too, SentencePiece's id i is our i + 1.
+// They have no languages. Their extra ids follow the pieces, counted downwards, and are spelt in text:
+// "<extra_id_0>" is the last of them.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +34,18 @@ struct VocabularyLayout {
   std::vector<std::string>
       pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
   std::vector<LanguageTag> tags;  // of languages whose tags are not pieces
+  int32_t extra_ids = 0;          // of T5
 };
 
 class Vocabulary {
  public:
   /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
-  /// damaged, its special ids are not 0 unk, 1 bos, 2 eos, or the layout does not fit it: pieces that are
-  /// named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag.
+  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's, or the layout does not fit it: pieces
+  /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag.
   static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
+
+  /// Whether its SentencePiece model has T5's special ids.
+  [[nodiscard]] bool is_t5() const;
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;
@@ -55,7 +63,7 @@ class Vocabulary {
   /// The languages that have a tag, in the order of their ids.
   [[nodiscard]] const std::vector<std::string>& languages() const;
   /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
-  /// knows ...
+  /// knows ... A vocabulary without languages has one tag, kNoTag, of the empty name.
   [[nodiscard]] int32_t language(std::string_view name) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;
