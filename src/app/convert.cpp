@@ -41,7 +41,7 @@ CLI::App* add(CLI::App& app, const char* name, const char* does, const char* fol
 void add_import(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
   CLI::App* command =
-      add(app, "import", "makes a model folder of one that transformers wrote (NLLB-MoE, M2M100)",
+      add(app, "import", "makes a model folder of one that transformers wrote (NLLB-MoE, M2M100, Switch)",
           "folder with config.json, safetensors and tokenizer", *a);
   command->callback([a] {
     import_model(a->folder, a->out);
@@ -53,7 +53,7 @@ void add_export(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
   CLI::App* command = add(app, "export", "writes a model as transformers reads it",
                           "model folder, or the folder of a run", *a);
-  command->add_option("--format", a->format, "nllb-moe or m2m100")->required()->type_name("NAME");
+  command->add_option("--format", a->format, "nllb-moe, m2m100 or switch")->required()->type_name("NAME");
   command->add_option("--shard-size", a->shard_gigabytes, "a larger model is written in files of this size")
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str()

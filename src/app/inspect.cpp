@@ -65,8 +65,8 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
   const auto count = [](auto number) { return human_count(static_cast<double>(number)); };
   const ParameterCount& p = cost.parameters;
   fmt::print("model      {}\n", architecture(model.config));
-  fmt::print("languages  {}: {}\n", model.vocabulary.languages().size(),
-             join(model.vocabulary.languages(), " "));
+  if (const auto& languages = model.vocabulary.languages(); !languages.empty())
+    fmt::print("languages  {}: {}\n", languages.size(), join(languages, " "));
   fmt::print("\nparameters {:>8}  of which {} serve one token\n", count(p.total()), count(p.active()));
   for (const auto& [name, elements] : {std::pair{"embedding", p.embedding},
                                        {"dense", p.dense},
@@ -81,8 +81,8 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
                count(layer.parameters.total()), count(layer.parameters.active()), count(layer.source_flops),
                count(layer.target_flops));
   }
-  fmt::print("{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", "output", "", "(shared)", "", "",
-             count(cost.output_flops));
+  fmt::print("{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", "output", "",
+             model.config.tied_output ? "(shared)" : "(own)", "", "", count(cost.output_flops));
   fmt::print("\nFLOPs for a source and a target token, in sentences of {} tokens: forward {}, training {}\n",
              cost.length, count(cost.forward_flops()), count(cost.training_flops()));
   fmt::print("\nmemory, without activations    fp32        bf16\n");

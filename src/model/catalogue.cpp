@@ -29,20 +29,26 @@ struct Builder {
 
   NormIndex norm(const std::string& name) {
     const std::vector<int64_t> shape = {config.d_model};
-    return {.weight = add({.name = name + ".weight",
-                           .shape = shape,
-                           .stored = {"model." + name + ".weight"},
-                           .initializer = Initializer::one}),
-            .bias = add({.name = name + ".bias", .shape = shape, .stored = {"model." + name + ".bias"}})};
+    NormIndex index;
+    index.weight = add({.name = name + ".weight",
+                        .shape = shape,
+                        .stored = {"model." + name + ".weight"},
+                        .initializer = Initializer::one});
+    if (config.norm == Norm::layer)
+      index.bias = add({.name = name + ".bias", .shape = shape, .stored = {"model." + name + ".bias"}});
+    return index;
   }
 
   LinearIndex linear(const std::string& name, int64_t out, int64_t in) {
-    return {.weight = add({.name = name + ".weight",
-                           .shape = {out, in},
-                           .stored = {"model." + name + ".weight"},
-                           .initializer = Initializer::xavier,
-                           .decay = true}),
-            .bias = add({.name = name + ".bias", .shape = {out}, .stored = {"model." + name + ".bias"}})};
+    LinearIndex index;
+    index.weight = add({.name = name + ".weight",
+                        .shape = {out, in},
+                        .stored = {"model." + name + ".weight"},
+                        .initializer = Initializer::xavier,
+                        .decay = true});
+    if (config.biases)
+      index.bias = add({.name = name + ".bias", .shape = {out}, .stored = {"model." + name + ".bias"}});
+    return index;
   }
 
   /// A stack of linear layers, one a name of `slices`.
@@ -60,7 +66,9 @@ struct Builder {
       weight.stored.push_back("model." + slice + ".weight");
       bias.stored.push_back("model." + slice + ".bias");
     }
-    return {.weight = add(std::move(weight)), .bias = add(std::move(bias))};
+    LinearIndex index = {.weight = add(std::move(weight))};
+    if (config.biases) index.bias = add(std::move(bias));
+    return index;
   }
 
   LinearIndex projections(const std::string& attention, const std::string& which) {
@@ -68,8 +76,8 @@ struct Builder {
     for (const char c : which) {
       slices.push_back(attention + "." + c + "_proj");
     }
-    return stack(attention + "." + which, slices, config.d_model, config.d_model, Initializer::xavier_qkv,
-                 Role::dense);
+    return stack(attention + "." + which, slices, config.attention_width(), config.d_model,
+                 Initializer::xavier_qkv, Role::dense);
   }
 
   LinearIndex experts(const std::string& ffn, const std::string& layer, int64_t out, int64_t in) {
@@ -78,6 +86,14 @@ struct Builder {
       slices.push_back(fmt::format("{}.experts.expert_{}.{}", ffn, e, layer));
     }
     return stack(ffn + ".experts." + layer, slices, out, in, Initializer::xavier, Role::expert);
+  }
+
+  size_t positions(const std::string& stack) {
+    if (config.positions == Positions::sinusoidal) return kNoParameter;
+    return add({.name = stack + ".relative_attention_bias.weight",
+                .shape = {config.relative_buckets, config.attention_heads},
+                .stored = {"model." + stack + ".relative_attention_bias.weight"},
+                .initializer = Initializer::xavier});
   }
 
   FeedForwardIndex feed_forward(const std::string& name, bool sparse) {
@@ -104,13 +120,13 @@ struct Builder {
     LayerIndex index;
     index.self_norm = norm(name + ".self_attn_layer_norm");
     index.self_qkv = projections(name + ".self_attn", "qkv");
-    index.self_out = linear(name + ".self_attn.out_proj", d, d);
+    index.self_out = linear(name + ".self_attn.out_proj", d, config.attention_width());
     if (decoder) {
       const std::string cross = name + ".cross_attention";
       index.cross_norm = norm(name + ".cross_attention_layer_norm");
       index.cross_q = projections(cross, "q");
       index.cross_kv = projections(cross, "kv");
-      index.cross_out = linear(cross + ".out_proj", d, d);
+      index.cross_out = linear(cross + ".out_proj", d, config.attention_width());
     }
     index.ffn_norm = norm(name + ".ff_layer_norm");
     index.ffn = feed_forward(name + ".ffn", sparse);
@@ -149,19 +165,36 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
                                              .stored = {"model.shared.weight"},
                                              .initializer = Initializer::embedding,
                                              .decay = true});
+  builder.catalogue.encoder_positions = builder.positions("encoder");
   for (int64_t i = 0; i < config.encoder_layers; ++i) {
     const bool sparse = config.is_sparse(i, config.moe.encoder_every);
     builder.catalogue.encoder.push_back(builder.layer(fmt::format("encoder.layers.{}", i), false, sparse));
   }
   builder.catalogue.encoder_norm = builder.norm("encoder.layer_norm");
+  builder.catalogue.decoder_positions = builder.positions("decoder");
   for (int64_t i = 0; i < config.decoder_layers; ++i) {
     const bool sparse = config.is_sparse(i, config.moe.decoder_every);
     builder.catalogue.decoder.push_back(builder.layer(fmt::format("decoder.layers.{}", i), true, sparse));
   }
   builder.catalogue.decoder_norm = builder.norm("decoder.layer_norm");
+  builder.catalogue.output = builder.catalogue.embedding;
+  if (!config.tied_output) {
+    builder.catalogue.output = builder.add({.name = "lm_head.weight",
+                                            .shape = {config.vocabulary, config.d_model},
+                                            .stored = {"lm_head.weight"},
+                                            .initializer = Initializer::embedding,
+                                            .decay = true});
+  }
   for (ParameterSpec& spec : builder.catalogue.parameters)
     for (std::string& name : spec.stored) name = stored_name(format, std::move(name));
+  if (format == Format::switch_transformers)
+    for (const size_t p : {builder.catalogue.embedding, builder.catalogue.output})
+      builder.catalogue.parameters[p].row_shift = 1;
   return std::move(builder.catalogue);
+}
+
+Catalogue make_catalogue(const ModelConfig& config) {
+  return make_catalogue(config, native_format(config));
 }
 
 namespace {

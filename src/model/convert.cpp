@@ -141,14 +141,23 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   if (options.format == Format::m2m100) exported.moe.experts = 0;
   json["torch_dtype"] = torch_name(stored[native.embedding][0].dtype);
 
-  AtomicFolder whole(out);
-  write_shards(
-      whole.temporary(),
+  std::vector<Transfer> list =
       transfers(stored, fates(native, options.format == Format::m2m100),
-                make_catalogue(exported, options.format), 1 - model.config.moe.expert_output_dropout),
-      options.shard_size);
+                make_catalogue(exported, options.format), 1 - model.config.moe.expert_output_dropout);
+  // With an output layer of its own, transformers takes the embeddings of encoder and decoder for other
+  // tensors than the one they share, and makes them at random where they are missing.
+  if (!model.config.tied_output) {
+    for (const char* name : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}) {
+      Transfer copy = list[native.embedding];
+      copy.tensor.name = name;
+      list.push_back(copy);
+    }
+  }
+
+  AtomicFolder whole(out);
+  write_shards(whole.temporary(), list, options.shard_size);
   write_json(whole.temporary() / kConfigFile, json);
-  write_json(whole.temporary() / kGenerationFile, generation_config());
+  write_json(whole.temporary() / kGenerationFile, generation_config(json));
   write_tokenizer(whole.temporary(), model.vocabulary, model.config.max_positions);
   whole.commit();
 }

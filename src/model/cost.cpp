@@ -22,10 +22,12 @@ class Counter {
       : config_(config), catalogue_(catalogue), length_(static_cast<double>(length)) {}
 
   [[nodiscard]] ParameterCount dense(std::initializer_list<LinearIndex> linears,
-                                     std::initializer_list<NormIndex> norms) const {
+                                     std::initializer_list<NormIndex> norms,
+                                     std::initializer_list<size_t> tables = {}) const {
     ParameterCount count;
     for (const LinearIndex& linear : linears) count.dense += elements(linear.weight) + elements(linear.bias);
     for (const NormIndex& norm : norms) count.dense += elements(norm.weight) + elements(norm.bias);
+    for (const size_t table : tables) count.dense += elements(table);
     return count;
   }
 
@@ -33,7 +35,7 @@ class Counter {
     LayerCost cost = {.name = std::move(name), .sparse = index.ffn.sparse};
     add(cost.parameters, dense({index.self_qkv, index.self_out}, {index.self_norm, index.ffn_norm}));
     add(cost.parameters, feed_forward(index.ffn));
-    const auto width = static_cast<double>(config_.d_model);
+    const auto width = static_cast<double>(config_.attention_width());
     const double attention = 4 * length_ * width;  // two products with `length` keys and values
     double flops = products(index.self_qkv) + products(index.self_out) + feed_forward_flops(index.ffn) +
                    (decoder ? attention / 2 : attention);
@@ -50,7 +52,7 @@ class Counter {
 
  private:
   [[nodiscard]] int64_t elements(size_t parameter) const {
-    return catalogue_.parameters[parameter].elements();
+    return parameter == kNoParameter ? 0 : catalogue_.parameters[parameter].elements();
   }
   [[nodiscard]] double products(const LinearIndex& linear) const {
     return 2 * static_cast<double>(elements(linear.weight));
@@ -88,8 +90,9 @@ ModelCost cost_of(const ModelConfig& config, int64_t length) {
   for (size_t i = 0; i < catalogue.decoder.size(); ++i)
     cost.layers.push_back(counter.layer(fmt::format("decoder.layers.{}", i), catalogue.decoder[i], true));
   const int64_t embedding = catalogue.parameters[catalogue.embedding].elements();
-  cost.parameters = counter.dense({}, {catalogue.encoder_norm, catalogue.decoder_norm});
-  cost.parameters.embedding = embedding;
+  cost.parameters = counter.dense({}, {catalogue.encoder_norm, catalogue.decoder_norm},
+                                  {catalogue.encoder_positions, catalogue.decoder_positions});
+  cost.parameters.embedding = config.tied_output ? embedding : 2 * embedding;
   cost.output_flops = 2 * static_cast<double>(embedding);
   cost.target_flops = cost.output_flops;
   for (const LayerCost& layer : cost.layers) {

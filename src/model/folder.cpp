@@ -22,7 +22,8 @@ void fill(const Catalogue& catalogue, const TensorSet& set, const StoredTensors&
   for (size_t p = 0; p < catalogue.parameters.size(); ++p) {
     const at::Tensor whole = set.tensor(p);
     for (size_t i = 0; i < views[p].size(); ++i)
-      slice(catalogue.parameters[p], whole, i).copy_(as_tensor(views[p][i]));
+      slice(catalogue.parameters[p], whole, i)
+          .copy_(from_stored(catalogue.parameters[p], as_tensor(views[p][i])));
   }
 }
 
@@ -47,17 +48,22 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
       throw UserError("{}: config.json: chorus.languages and chorus.language_ids differ in length",
                       folder.string());
     for (size_t i = 0; i < ids.size(); ++i) layout.tags.push_back({languages[i], ids[i]});
+    layout.extra_ids = own.value("extra_ids", layout.extra_ids);
   } catch (const nlohmann::json::exception&) {
     throw UserError(
-        "{}: config.json: chorus.languages, chorus.language_ids or chorus.vocabulary has the wrong type",
+        "{}: config.json: chorus.languages, language_ids, extra_ids or vocabulary has the wrong type",
         folder.string());
   }
   if (fs::exists(folder / kPiecesFile)) layout.pieces = read_pieces(folder / kPiecesFile);
-  const fs::path path = folder / kVocabularyFile;
+  const bool t5 = format_of(json) == Format::switch_transformers;
+  const fs::path path = folder / vocabulary_file(t5);
   Vocabulary vocabulary = Vocabulary::load(path, layout);
   if (!hash.empty() && hash != hash_text(vocabulary.hash()))
     throw UserError("{} is not the vocabulary that this model was trained with (its hash is {}, not {})",
                     path.string(), hash_text(vocabulary.hash()), in_quotes(hash));
+  if (vocabulary.is_t5() != t5)
+    throw UserError("{}: its special tokens are{} T5's, which does not go with a model of this type",
+                    path.string(), t5 ? " not" : "");
   return vocabulary;
 }
 
@@ -67,15 +73,22 @@ void write_json(const fs::path& path, const nlohmann::json& json) {
   write_file_atomically(path, json.dump(2) + "\n");
 }
 
-nlohmann::json generation_config() {
-  return {{"_from_model_config", true}, {"bos_token_id", kBos}, {"decoder_start_token_id", kEos},
-          {"eos_token_id", kEos},       {"pad_token_id", kPad}, {"max_length", 200}};
+const char* vocabulary_file(bool t5) {
+  return t5 ? "spiece.model" : "sentencepiece.bpe.model";
+}
+
+nlohmann::json generation_config(const nlohmann::json& config) {
+  nlohmann::json json = {{"_from_model_config", true}, {"max_length", 200}};
+  for (const char* key : {"bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"})
+    if (config.contains(key)) json[key] = config[key];
+  return json;
 }
 
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
   if (vocabulary.size() > config.vocabulary)
     throw UserError("{} has {} pieces, more than the {} rows of the model's embedding",
-                    (folder / kVocabularyFile).string(), vocabulary.size(), config.vocabulary);
+                    (folder / vocabulary_file(vocabulary.is_t5())).string(), vocabulary.size(),
+                    config.vocabulary);
 }
 
 uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::span<const TensorSet> sets,
@@ -94,7 +107,8 @@ uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::spa
       const ParameterSpec& spec = catalogue.parameters[p];
       const at::Tensor whole = set.tensor(p).detach();
       for (size_t i = 0; i < spec.stored.size(); ++i) {
-        const at::Tensor part = slice(spec, whole, i).to(at::kCPU, *scalar_type(set.dtype)).contiguous();
+        const at::Tensor part =
+            to_stored(spec, slice(spec, whole, i).to(at::kCPU, *scalar_type(set.dtype))).contiguous();
         writer.write(set.prefix + spec.stored[i], bytes_of(part));
       }
     }
@@ -125,8 +139,9 @@ ModelDescription describe_model(const fs::path& folder) {
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;
   try {
-    if (format_of(json) != Format::nllb_moe) throw UserError("of another format: `chorus import` it first");
     config = model_config_from_json(json);
+    if (format_of(json) != native_format(config))
+      throw UserError("of another format: `chorus import` it first");
   } catch (const UserError& error) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
@@ -174,11 +189,12 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
   }
   own["languages"] = names;
   if (!consecutive) own["language_ids"] = ids;
+  if (vocabulary.is_t5()) own["extra_ids"] = vocabulary.layout().extra_ids;
   own["vocabulary"] = hash_text(vocabulary.hash());
   config["torch_dtype"] = torch_name(dtype);
   write_json(folder / kConfigFile, config);
-  write_json(folder / kGenerationFile, generation_config());
-  write_file_atomically(folder / kVocabularyFile, vocabulary.sentencepiece());
+  write_json(folder / kGenerationFile, generation_config(config));
+  write_file_atomically(folder / vocabulary_file(vocabulary.is_t5()), vocabulary.sentencepiece());
   if (!vocabulary.layout().pieces.empty()) write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
 }
 

@@ -15,13 +15,15 @@ constexpr const char* kWeightsFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kGenerationFile = "generation_config.json";
-constexpr const char* kVocabularyFile = "sentencepiece.bpe.model";
 constexpr const char* kPiecesFile = "vocab.json";
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& json);
 
-/// generation_config.json for transformers' generate().
-nlohmann::json generation_config();
+/// The name of the SentencePiece model.
+const char* vocabulary_file(bool t5);
+
+/// generation_config.json for transformers' generate(), with the ids of config.json.
+nlohmann::json generation_config(const nlohmann::json& config);
 
 /// UserError when `folder` is there and is neither empty nor a model: it is not for us to replace.
 void check_is_replaceable(const std::filesystem::path& folder);

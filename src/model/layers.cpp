@@ -1,8 +1,11 @@
 #include "chorus/model/layers.h"
 
+#include <limits>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 
 #include "chorus/data/batch.h"
 #include "chorus/moe/layer.h"
@@ -14,11 +17,13 @@ namespace chorus {
 namespace {
 
 at::Tensor norm(const Weights& w, const NormIndex& index, const at::Tensor& x) {
-  return layer_norm(x, w[index.weight], w[index.bias], kNormEpsilon);
+  const double epsilon = w.config.norm_epsilon;
+  return w.config.norm == Norm::rms ? rms_norm(x, w[index.weight], epsilon)
+                                    : layer_norm(x, w[index.weight], w[index.bias], epsilon);
 }
 
 at::Tensor project(const Weights& w, const LinearIndex& index, const at::Tensor& x) {
-  return linear(x, w[index.weight], &w[index.bias]);
+  return linear(x, w[index.weight], w.find(index.bias));
 }
 
 /// One layer in one pass.
@@ -44,6 +49,7 @@ struct Layer {
                                                    const char* name) const {
     return {.mask = mask,
             .causal = causal,
+            .scale = w.config.scale_attention ? std::nullopt : std::optional(1.0),
             .dropout = pass.training ? w.config.attention_dropout : 0,
             .key = key.derive(name).derive("attention")};
   }
@@ -74,15 +80,16 @@ struct Layer {
     return project(w, ffn.fc2, dropout(inner, p, key.derive("activation")));
   }
 
-  [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side) const {
+  [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side, int64_t sentence_length) const {
     const FeedForwardIndex& ffn = place.index.ffn;
     const MoeWeights weights = {.router = &w[ffn.router],
                                 .fc1_weight = &w[ffn.fc1.weight],
-                                .fc1_bias = &w[ffn.fc1.bias],
+                                .fc1_bias = w.find(ffn.fc1.bias),
                                 .fc2_weight = &w[ffn.fc2.weight],
-                                .fc2_bias = &w[ffn.fc2.bias]};
+                                .fc2_bias = w.find(ffn.fc2.bias)};
     const MoeCall call = {.training = pass.training,
                           .dropless = pass.dropless,
+                          .sentence_length = sentence_length,
                           .key = key.derive("moe"),
                           .activation = w.config.activation,
                           .activation_dropout = w.config.activation_dropout,
@@ -95,9 +102,11 @@ struct Layer {
     return moe_layer(x.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
   }
 
-  [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side) const {
+  [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side,
+                                        int64_t sentence_length) const {
     const at::Tensor input = norm(w, place.index.ffn_norm, x);
-    return residual(x, place.index.ffn.sparse ? sparse(input, side) : dense(input), "feed forward");
+    return residual(x, place.index.ffn.sparse ? sparse(input, side, sentence_length) : dense(input),
+                    "feed forward");
   }
 };
 
@@ -115,45 +124,72 @@ at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model) {
 
 at::Tensor embed(const Weights& w, size_t embedding_index, const at::Tensor& ids, const at::Tensor& positions,
                  int64_t first, const Pass& pass) {
-  const double scale = std::sqrt(static_cast<double>(w.config.d_model));
-  const at::Tensor x =
-      embedding(ids, w[embedding_index], scale, kPad) + positions.narrow(0, first, ids.size(1));
+  const double scale = w.config.scale_embedding ? std::sqrt(static_cast<double>(w.config.d_model)) : 1;
+  // Where the decoder starts with it, padding has an embedding of its own; at its other places the gradient
+  // is 0.
+  const int64_t padding = w.config.decoder_start == kPad ? -1 : kPad;
+  at::Tensor x = embedding(ids, w[embedding_index], scale, padding);
+  if (positions.defined()) x = x + positions.narrow(0, first, ids.size(1));
   return dropout(x, pass.training ? w.config.dropout : 0, pass.key.derive("embedding"));
 }
 
-at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x, const Side& source,
-                         const Pass& pass) {
+at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t queries, bool causal,
+                         const at::Tensor& mask) {
+  const at::Tensor buckets = relative_buckets(first, queries,
+                                              {.buckets = w.config.relative_buckets,
+                                               .max_distance = w.config.relative_max_distance,
+                                               .bidirectional = !causal})
+                                 .to(w[table].value.device());
+  at::Tensor bias = embedding(buckets, w[table], 1, -1).permute({2, 0, 1}).unsqueeze(0);
+  if (causal && queries > 1) {
+    const at::Tensor lowest = at::full({queries, first + queries}, -std::numeric_limits<double>::infinity(),
+                                       bias.options().requires_grad(false));
+    bias = bias + lowest.triu(first + 1);
+  }
+  return mask.defined() ? bias + mask : bias;
+}
+
+at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale) {
+  const at::Tensor y = norm(w, index, x);
+  return scale == 1 ? y : y * scale;
+}
+
+at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                         const at::Tensor& bias, const Side& source, const Pass& pass) {
   const Layer layer(w, place, pass);
   if (layer.skipped()) return x;
-  return layer.feed_forward(layer.self_attention(x, source.attention_mask, false), source);
+  const at::Tensor y = layer.self_attention(x, bias.defined() ? bias : source.attention_mask, false);
+  return layer.feed_forward(y, source, x.size(1));
 }
 
 at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                         const at::Tensor& memory, const Side& target, const Side& source, const Pass& pass) {
+                         const at::Tensor& memory, const at::Tensor& bias, const Side& target,
+                         const Side& source, const Pass& pass) {
   const Layer layer(w, place, pass);
   if (layer.skipped()) return x;
   // Padding stands at the end, so the causal mask alone keeps it from every real token.
-  at::Tensor y = layer.self_attention(x, {}, true);
+  at::Tensor y = layer.self_attention(x, bias, !bias.defined());
   const auto kv = layer.memory_key_value(memory);
   y = layer.cross_attention(y, kv[0], kv[1], source.attention_mask);
-  return layer.feed_forward(y, target);
+  return layer.feed_forward(y, target, pass.dropless ? 1 : x.size(1));
 }
 
 at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                              LayerCache& cache, int64_t position, const at::Tensor& memory_mask,
-                              const Pass& pass) {
+                              const at::Tensor& bias, LayerCache& cache, int64_t position,
+                              const at::Tensor& memory_mask, const Pass& pass) {
   const Layer layer(w, place, pass);
   const auto qkv = split_heads(project(w, place.index.self_qkv, norm(w, place.index.self_norm, x)), 3,
                                w.config.attention_heads);
   cache.self_key.select(2, position).copy_(qkv[1].squeeze(2));
   cache.self_value.select(2, position).copy_(qkv[2].squeeze(2));
-  const at::Tensor context = attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
-                                       cache.self_value.narrow(2, 0, position + 1), {});
+  const at::Tensor context =
+      attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
+                cache.self_value.narrow(2, 0, position + 1), layer.attention_options(bias, false, "self"));
   at::Tensor y = x + project(w, place.index.self_out, context);
   // The hypotheses of a sentence look at its memory as if they were one text's positions.
   y = layer.cross_attention(y.view({cache.cross_key.size(0), -1, x.size(2)}), cache.cross_key,
                             cache.cross_value, memory_mask);
-  return layer.feed_forward(y.view(x.sizes()), {});
+  return layer.feed_forward(y.view(x.sizes()), {}, 1);
 }
 
 }  // namespace chorus

@@ -7,6 +7,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/roll.h>
 #include <fmt/ranges.h>
 
 #include "chorus/base/error.h"
@@ -85,8 +86,9 @@ class Resolver {
   TensorView find(const std::string& prefix, const std::string& stored, bool is_embedding) {
     std::vector<std::string> candidates = {stored, std::string(without_body(stored))};
     if (is_embedding)
-      for (const char* tie : {"lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight"})
-        candidates.insert(candidates.end(), {std::string(kBody) + tie, tie});
+      for (const char* tie : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"})
+        if (catalogue_.output == catalogue_.embedding || tie != std::string_view("lm_head.weight"))
+          candidates.insert(candidates.end(), {std::string(kBody) + tie, tie});
     for (const std::string& candidate : candidates) {
       if (const std::string name = prefix + candidate; file_.contains(name)) {
         used_.insert(name);
@@ -137,6 +139,14 @@ at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i) {
   return spec.sliced ? whole.select(0, static_cast<int64_t>(i)) : whole;
 }
 
+at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored) {
+  return spec.row_shift == 0 ? stored : at::roll(stored, spec.row_shift, 0);
+}
+
+at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part) {
+  return spec.row_shift == 0 ? part : at::roll(part, -spec.row_shift, 0);
+}
+
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
@@ -179,9 +189,10 @@ std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const C
 }
 
 void check_tensor_count(const ModelConfig& config, const SafetensorsFolder& folder, const fs::path& path) {
-  const auto sparse = [&](int64_t layers, int64_t every) { return every > 0 ? layers / every : 0; };
-  const int64_t layers = sparse(config.encoder_layers, config.moe.encoder_every) +
-                         sparse(config.decoder_layers, config.moe.decoder_every);
+  int64_t layers = 0;
+  for (const auto& [count, every] : {std::pair{config.encoder_layers, config.moe.encoder_every},
+                                     {config.decoder_layers, config.moe.decoder_every}})
+    for (int64_t i = 0; i < count; ++i) layers += config.is_sparse(i, every) ? 1 : 0;
   if (const size_t tensors = folder.names().size();
       static_cast<uint64_t>(layers) * static_cast<uint64_t>(config.moe.experts) > tensors)
     throw UserError("{}: config.json describes {} layers of {} experts, but the weights are {} tensors",

@@ -20,6 +20,9 @@ std::string torch_name(DType dtype);
 
 /// The part of a parameter that its i-th stored tensor holds.
 at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
+/// Such a part from its stored tensor, and back: another order of rows.
+at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
+at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
 std::span<const std::byte> bytes_of(const at::Tensor& tensor);
 /// A tensor over the bytes of a file, only to be read from; a copy of them where they are not aligned.
 at::Tensor as_tensor(const TensorView& view);

@@ -23,6 +23,7 @@ namespace {
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kTokenizer = "tokenizer.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
+constexpr int32_t kT5ExtraIds = 100;  // unless the tokenizer says otherwise
 
 // The languages of M2M100Tokenizer, by its option language_codes. Their tags follow the pieces in this order;
 // no file need list them.
@@ -138,6 +139,33 @@ std::vector<LanguageTag> m2m100_tags(const nlohmann::json& config, const fs::pat
   return tags;
 }
 
+Vocabulary read_t5(const fs::path& model, const nlohmann::json& config) {
+  VocabularyLayout layout = {.extra_ids = kT5ExtraIds};
+  if (const auto it = config.is_object() ? config.find("extra_ids") : config.end(); it != config.end()) {
+    if (!it->is_number_integer() || *it < 0 || *it > (1 << 16))
+      throw UserError("{}: extra_ids is {}", (model.parent_path() / kTokenizerConfig).string(), it->dump());
+    layout.extra_ids = it->get<int32_t>();
+  }
+  return Vocabulary::load(model, layout);
+}
+
+void write_t5(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
+  const int32_t extra_ids = vocabulary.layout().extra_ids;
+  nlohmann::json special = {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}};
+  special["additional_special_tokens"] = nlohmann::json::array();
+  for (int32_t i = 0; i < extra_ids; ++i)
+    special["additional_special_tokens"].push_back(fmt::format("<extra_id_{}>", i));
+  nlohmann::json config = {{"tokenizer_class", "T5Tokenizer"},
+                           {"extra_ids", extra_ids},
+                           {"legacy", true},
+                           {"clean_up_tokenization_spaces", false},
+                           {"model_max_length", max_positions}};
+  config.update(special);
+  write_json(folder / kTokenizerConfig, config);
+  write_json(folder / kSpecialTokens, special);
+  write_file_atomically(folder / vocabulary_file(true), vocabulary.sentencepiece());
+}
+
 }  // namespace
 
 Vocabulary read_tokenizer(const fs::path& folder) {
@@ -146,7 +174,8 @@ Vocabulary read_tokenizer(const fs::path& folder) {
     throw UserError(
         "{}: legacy_behaviour is true, the source's tag after its text, which this version does not do",
         (folder / kTokenizerConfig).string());
-  const fs::path model = folder / kVocabularyFile;
+  if (const fs::path t5 = folder / vocabulary_file(true); fs::exists(t5)) return read_t5(t5, config);
+  const fs::path model = folder / vocabulary_file(false);
   VocabularyLayout layout;
   const bool m2m100 = fs::exists(folder / kPiecesFile);
   if (m2m100) layout.pieces = read_pieces(folder / kPiecesFile);
@@ -170,6 +199,10 @@ Vocabulary read_tokenizer(const fs::path& folder) {
 }
 
 void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
+  if (vocabulary.is_t5()) {
+    write_t5(folder, vocabulary, max_positions);
+    return;
+  }
   const bool m2m100 = !vocabulary.layout().pieces.empty();
   const auto added = [](const std::string& content) {
     return nlohmann::json{{"content", content}, {"lstrip", content == "<mask>"}, {"normalized", false},
@@ -212,7 +245,7 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
   config["added_tokens_decoder"] = decoder;
   write_json(folder / kTokenizerConfig, config);
   write_json(folder / kSpecialTokens, special);
-  write_file_atomically(folder / kVocabularyFile, vocabulary.sentencepiece());
+  write_file_atomically(folder / vocabulary_file(false), vocabulary.sentencepiece());
 }
 
 }  // namespace chorus

@@ -1,5 +1,5 @@
-// The files in which transformers keeps a tokenizer: NllbTokenizer's, and M2M100Tokenizer's, which has a
-// vocab.json. They may come from anywhere.
+// The files in which transformers keeps a tokenizer: NllbTokenizer's, M2M100Tokenizer's, which has a
+// vocab.json, and T5Tokenizer's, whose pieces are in spiece.model. They may come from anywhere.
 //
 //   sentencepiece.bpe.model     the pieces
 //   vocab.json                  M2M100: {piece: id}
@@ -7,7 +7,8 @@
 //   tokenizer.json              added_tokens [{id, content}]
 //   special_tokens_map.json     additional_special_tokens [token]
 //
-// A language's token is its name ("eng_Latn"), in M2M100 "__en__"; the languages of M2M100 need not be listed.
+// A language's token is its name ("eng_Latn"), in M2M100 "__en__"; the languages of M2M100 need not be listed. T5
+// has none, and extra_ids in tokenizer_config.json.
 #pragma once
 
 #include <filesystem>

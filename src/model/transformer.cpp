@@ -59,8 +59,9 @@ Transformer::Transformer(const ModelConfig& config, Options options)
     }
     parameters_.push_back(std::move(parameter));
   }
-  positions_ =
-      sinusoidal_positions(config_.max_positions, config_.d_model).to(options_.device, options_.compute);
+  if (config_.positions == Positions::sinusoidal)
+    positions_ =
+        sinusoidal_positions(config_.max_positions, config_.d_model).to(options_.device, options_.compute);
 }
 
 void Transformer::set(size_t index, const at::Tensor& value) {
@@ -92,6 +93,7 @@ Batch Transformer::to_batch(const MicroBatch& m,
   Batch batch;
   batch.source = make_side(m.source, m.rows, m.source_length);
   batch.target = make_side(m.target_input, m.rows, m.target_length);
+  batch.target.ids.narrow(1, 0, std::min<int64_t>(1, m.target_length)).fill_(config_.decoder_start);
   batch.labels = to_int64(m.target_labels, {m.rows * m.target_length}, options_.device);
   batch.target_tokens = m.target_tokens;
   if (!languages.empty()) {
@@ -128,6 +130,15 @@ LayerPlace Transformer::decoder_place(size_t layer) const {
 
 namespace {
 
+at::Tensor optional_input(std::span<const at::Tensor> inputs, size_t i) {
+  return i < inputs.size() ? inputs[i] : at::Tensor();
+}
+
+/// Of what the output layer reads.
+double output_scale(const ModelConfig& config) {
+  return config.scale_output ? 1 / std::sqrt(static_cast<double>(config.d_model)) : 1;
+}
+
 /// The pass as a block sees it: statistics are not counted twice.
 Pass once(Pass pass, bool again) {
   if (again) pass.statistics = nullptr;
@@ -144,16 +155,27 @@ Value Transformer::run_encoder(Executor& executor, const Side& source, const Pas
         return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
       },
       {});
+  std::vector<Value> bias;  // one or none
+  if (catalogue_.encoder_positions != kNoParameter) {
+    bias.push_back(executor.run(
+        [=, this](auto, bool) {
+          return position_bias(w, catalogue_.encoder_positions, 0, source.ids.size(1), false,
+                               source.attention_mask);
+        },
+        {}));
+  }
   for (size_t i = 0; i < catalogue_.encoder.size(); ++i) {
+    std::vector<Value> inputs = {x};
+    inputs.insert(inputs.end(), bias.begin(), bias.end());
     x = executor.run(
         [=, this](auto in, bool again) {
-          return chorus::encoder_layer(w, encoder_place(i), in[0], source, once(pass, again));
+          return chorus::encoder_layer(w, encoder_place(i), in[0], optional_input(in, 1), source,
+                                       once(pass, again));
         },
-        {x});
+        std::move(inputs));
   }
-  const NormIndex norm = catalogue_.encoder_norm;
-  return executor.run(
-      [=](auto in, bool) { return layer_norm(in[0], w[norm.weight], w[norm.bias], kNormEpsilon); }, {x});
+  return executor.run([=, this](auto in, bool) { return final_norm(w, catalogue_.encoder_norm, in[0]); },
+                      {x});
 }
 
 Value Transformer::run_decoder(Executor& executor, const Value& memory, const Batch& batch,
@@ -166,16 +188,29 @@ Value Transformer::run_decoder(Executor& executor, const Value& memory, const Ba
         return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
       },
       {});
+  std::vector<Value> bias;  // one or none
+  if (catalogue_.decoder_positions != kNoParameter) {
+    bias.push_back(executor.run(
+        [=, this](auto, bool) {
+          return position_bias(w, catalogue_.decoder_positions, 0, target.ids.size(1), true, {});
+        },
+        {}));
+  }
   for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
+    std::vector<Value> inputs = {x, memory};
+    inputs.insert(inputs.end(), bias.begin(), bias.end());
     x = executor.run(
         [=, this](auto in, bool again) {
-          return chorus::decoder_layer(w, decoder_place(i), in[0], in[1], target, source, once(pass, again));
+          return chorus::decoder_layer(w, decoder_place(i), in[0], in[1], optional_input(in, 2), target,
+                                       source, once(pass, again));
         },
-        {x, memory});
+        std::move(inputs));
   }
-  const NormIndex norm = catalogue_.decoder_norm;
   return executor.run(
-      [=](auto in, bool) { return layer_norm(in[0], w[norm.weight], w[norm.bias], kNormEpsilon); }, {x});
+      [=, this](auto in, bool) {
+        return final_norm(w, catalogue_.decoder_norm, in[0], output_scale(config_));
+      },
+      {x});
 }
 
 LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOptions& options) {
@@ -184,7 +219,7 @@ LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOpt
   const Value hidden = run_decoder(executor, memory, batch, pass);
   const at::Tensor rows = hidden.data.reshape({-1, config_.d_model});
   const at::NoGradGuard plain;
-  LinearCrossEntropy head = linear_cross_entropy(rows, parameters_[catalogue_.embedding], batch.labels,
+  LinearCrossEntropy head = linear_cross_entropy(rows, parameters_[catalogue_.output], batch.labels,
                                                  {.ignore = kPad,
                                                   .label_smoothing = options.label_smoothing,
                                                   .gradient_scale = options.gradient_scale,
@@ -203,7 +238,7 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
                      .routings = options.routings};
   const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
   const LinearCrossEntropy head =
-      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.embedding],
+      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output],
                            batch.labels, {.ignore = kPad, .per_token = options.per_token});
   LossSums sums = {
       .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
@@ -224,9 +259,8 @@ DecoderState Transformer::start_decoding(const at::Tensor& memory, const at::Ten
   state.memory_mask = memory_mask;
   for (const LayerIndex& layer : catalogue_.decoder) {
     const auto kv = split_heads(
-        linear(memory, parameters_[layer.cross_kv.weight], &parameters_[layer.cross_kv.bias]), 2, heads);
-    const at::Tensor room =
-        at::empty({2, rows, heads, max_tokens, config_.d_model / heads}, memory.options());
+        linear(memory, parameters_[layer.cross_kv.weight], weights().find(layer.cross_kv.bias)), 2, heads);
+    const at::Tensor room = at::empty({2, rows, heads, max_tokens, config_.head_width()}, memory.options());
     state.layers.push_back({.self_key = room[0],
                             .self_value = room[1],
                             .cross_key = kv[0].contiguous(),
@@ -242,14 +276,16 @@ at::Tensor Transformer::decode_step(DecoderState& state, const at::Tensor& ids) 
     throw Error("decoding went past the {} tokens there is room for", state.layers[0].self_key.size(2));
   }
   at::Tensor x = embed(w, catalogue_.embedding, ids.unsqueeze(1), positions_, state.position, {});
+  at::Tensor bias;
+  if (catalogue_.decoder_positions != kNoParameter)
+    bias = position_bias(w, catalogue_.decoder_positions, state.position, 1, true, {});
   for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
-    x = decoder_layer_step(w, decoder_place(i), x, state.layers[i], state.position, state.memory_mask,
+    x = decoder_layer_step(w, decoder_place(i), x, bias, state.layers[i], state.position, state.memory_mask,
                            {.dropless = true});
   }
   ++state.position;
-  const NormIndex& norm = catalogue_.decoder_norm;
-  x = layer_norm(x, parameters_[norm.weight], parameters_[norm.bias], kNormEpsilon);
-  return at::linear(x.squeeze(1), parameters_[catalogue_.embedding].value).to(at::kFloat);
+  x = final_norm(w, catalogue_.decoder_norm, x, output_scale(config_));
+  return at::linear(x.squeeze(1), parameters_[catalogue_.output].value).to(at::kFloat);
 }
 
 void Transformer::reorder(DecoderState& state, const at::Tensor& rows, const at::Tensor& sentences) {

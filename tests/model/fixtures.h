@@ -20,6 +20,38 @@ inline ModelConfig tiny_config() {
           .moe = {.experts = 4, .top_k = 2}};
 }
 
+/// With a head width of its own, an untied output and, in the encoder, blocks of which not every one is
+/// sparse.
+inline ModelConfig switch_config() {
+  return {.vocabulary = 23,
+          .d_model = 12,
+          .encoder_layers = 3,
+          .decoder_layers = 2,
+          .attention_heads = 2,
+          .ffn_dim = 10,
+          .dropout = 0.1,
+          .attention_dropout = 0.1,
+          .activation_dropout = 0.1,
+          .max_positions = 32,
+          .norm = Norm::rms,
+          .norm_epsilon = 1e-6,
+          .biases = false,
+          .positions = Positions::relative,
+          .relative_buckets = 8,
+          .relative_max_distance = 6,
+          .head_dim = 5,
+          .scale_attention = false,
+          .scale_embedding = false,
+          .tied_output = false,
+          .decoder_start = kPad,
+          .moe = {.experts = 4,
+                  .encoder_every = 3,
+                  .decoder_every = 1,
+                  .sparse_block = SparseBlock::second,
+                  .top_k = 1,
+                  .sentence_capacity = 2}};
+}
+
 inline void initialise(Transformer& model, uint64_t seed) {
   for (size_t i = 0; i < model.parameters().size(); ++i) {
     model.set(i, initial_value(model.catalogue().parameters[i], RandomKey(seed)));

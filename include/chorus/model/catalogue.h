@@ -9,6 +9,7 @@
 // (`stored`).
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct ParameterSpec {
   std::vector<std::string>
       stored;  // checkpoint tensors: one a slice along dimension 0 when `sliced`, else one in all
   bool sliced = false;
+  // Stored row r is row (r + row_shift) mod rows: T5's ids, 0 pad, 1 eos, 2 unk, are ours less one, and its
+  // last row is our bos, which nothing uses.
+  int64_t row_shift = 0;
   Initializer initializer = Initializer::zero;
   Role role = Role::dense;
   bool decay = false;  // weight decay applies (matrices only)
@@ -45,12 +49,14 @@ struct ParameterSpec {
   [[nodiscard]] std::vector<int64_t> stored_shape() const;
 };
 
+inline constexpr size_t kNoParameter = std::numeric_limits<size_t>::max();
+
 // Indices into Catalogue::parameters.
 struct LinearIndex {
-  size_t weight = 0, bias = 0;
+  size_t weight = 0, bias = kNoParameter;
 };
 struct NormIndex {
-  size_t weight = 0, bias = 0;
+  size_t weight = 0, bias = kNoParameter;
 };
 struct FeedForwardIndex {
   bool sparse = false;
@@ -69,6 +75,9 @@ struct LayerIndex {
 struct Catalogue {
   std::vector<ParameterSpec> parameters;
   size_t embedding = 0;
+  size_t output = 0;  // the output layer's weight: the embedding when tied
+  // [buckets, heads], the bias of the self-attention by distance; kNoParameter without relative positions
+  size_t encoder_positions = kNoParameter, decoder_positions = kNoParameter;
   std::vector<LayerIndex> encoder, decoder;
   NormIndex encoder_norm, decoder_norm;
 
@@ -76,8 +85,10 @@ struct Catalogue {
   [[nodiscard]] int64_t sparse_layers() const;
 };
 
-/// The format decides ParameterSpec::stored alone.
-Catalogue make_catalogue(const ModelConfig& config, Format format = Format::nllb_moe);
+/// The format decides ParameterSpec::stored and row_shift alone.
+Catalogue make_catalogue(const ModelConfig& config, Format format);
+/// In the format of native folders.
+Catalogue make_catalogue(const ModelConfig& config);
 
 /// The initial value of a parameter of a native catalogue, fp32: each element is a function of (seed, stored
 /// name, index in the stored tensor) alone, so any layout starts from the same weights.

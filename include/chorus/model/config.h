@@ -1,18 +1,30 @@
-// The architecture: a pre-norm encoder-decoder Transformer, a superset of NLLB-MoE and M2M100.
+// The architecture: a pre-norm encoder-decoder Transformer, a superset of NLLB-MoE, M2M100 and Switch (T5).
 //
-// Embeddings are shared by encoder, decoder and output, and scaled by sqrt(d_model); positions are
-// sinusoidal; every n-th block of a stack has an MoE layer in place of its feed-forward layer
-// (moe.encoder_every, moe.decoder_every).
+// Encoder and decoder share an embedding; one of every n blocks of a stack has an MoE layer in place of its
+// feed-forward layer (moe.encoder_every, moe.decoder_every). Run files make models as NLLB-MoE and M2M100
+// have them; what follows `max_positions` below differs in Switch models, which are imported.
 #pragma once
 
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/options.h"
+#include "chorus/data/batch.h"
 #include "chorus/kernels/activation.h"
 #include "chorus/model/format.h"
 #include "chorus/moe/config.h"
 
 namespace chorus {
+
+enum class Norm {
+  layer,
+  rms,  // see nn/functions.h
+};
+
+/// How a model knows where a token stands.
+enum class Positions {
+  sinusoidal,  // added to the embeddings
+  relative,    // T5: a bias of the self-attention by distance, one table a stack that all of its blocks share
+};
 
 struct ModelConfig {
   int64_t vocabulary = 0;  // rows of the embedding; the vocabulary's size decides, not the run file
@@ -26,12 +38,29 @@ struct ModelConfig {
   double attention_dropout = 0;   // on the attention probabilities
   double activation_dropout = 0;  // inside feed-forward layers, experts included
   double layer_dropout = 0;       // probability of skipping a whole block in training
-  int64_t max_positions = 1024;
+  int64_t max_positions = 1024;   // longest sequence
+  Norm norm = Norm::layer;
+  double norm_epsilon = 1e-5;
+  bool biases = true;  // of the linear layers, experts included
+  Positions positions = Positions::sinusoidal;
+  int64_t relative_buckets = 32;  // RelativePositions, for relative positions
+  int64_t relative_max_distance = 128;
+  int64_t head_dim = 0;               // width of a head; 0: d_model / attention_heads
+  bool scale_attention = true;        // scores times 1 / sqrt(head width)
+  bool scale_embedding = true;        // embeddings times sqrt(d_model)
+  bool tied_output = true;            // the output layer's weight is the embedding
+  bool scale_output = false;          // the output layer's input times 1 / sqrt(d_model)
+  SpecialToken decoder_start = kEos;  // what the decoder reads first; a token like any other, kPad too
   MoeConfig moe;
 
-  /// Whether block `layer` of a stack whose every `every`-th block is sparse has an MoE layer.
+  [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
+  /// Of queries, keys and values of all heads together.
+  [[nodiscard]] int64_t attention_width() const { return attention_heads * head_width(); }
+
+  /// Whether block `layer` of a stack in which one of every `every` blocks is sparse has an MoE layer.
   [[nodiscard]] bool is_sparse(int64_t layer, int64_t every) const {
-    return moe.experts > 0 && every > 0 && (layer + 1) % every == 0;
+    if (moe.experts == 0 || every == 0) return false;
+    return layer % every == (moe.sparse_block == SparseBlock::last ? every - 1 : 1 % every);
   }
 };
 
@@ -44,7 +73,9 @@ void check(const ModelConfig& config);
 /// config.json as transformers' class of the format reads it. UserError when the class cannot compute what
 /// this model does; which key stands in the way.
 nlohmann::json to_json(const ModelConfig& config, Format format);
-/// config.json of a native folder: that of NLLB-MoE, with what it cannot express under "chorus".
+/// Whose layout a native folder has: Switch's for models with relative positions, else NLLB-MoE's.
+Format native_format(const ModelConfig& config);
+/// config.json of a native folder: that of its format, with what it cannot express under "chorus".
 nlohmann::json to_json(const ModelConfig& config);
 /// The inverse of both, for folders we or transformers wrote. UserError names the key that is missing, out of
 /// range, or asks for what this version does not compute.

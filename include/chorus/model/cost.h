@@ -11,7 +11,7 @@ namespace chorus {
 
 /// Elements, by what they are for; "active" counts those that serve one token: top_k experts of a layer.
 struct ParameterCount {
-  int64_t embedding = 0;  // shared by encoder, decoder and output
+  int64_t embedding = 0;  // of encoder and decoder, and the output layer where it has its own
   int64_t dense = 0;      // attention, norms, dense feed-forward layers
   int64_t router = 0;
   int64_t experts = 0;
@@ -30,7 +30,7 @@ struct LayerCost {
 
 struct ModelCost {
   int64_t length = 0;             // of source and target that attention is counted for
-  ParameterCount parameters;      // of the whole model, the two last norms included
+  ParameterCount parameters;      // of the whole model, the two last norms and relative positions included
   std::vector<LayerCost> layers;  // encoder first
   double output_flops = 0;        // of the output layer, forward, for one token of the target
   double source_flops = 0;        // sums over the layers, and the output layer

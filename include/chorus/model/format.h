@@ -13,9 +13,11 @@
 namespace chorus {
 
 enum class Format {
-  nllb_moe,  // transformers' NllbMoeForConditionalGeneration; and chorus's own, with a "chorus" in
-             // config.json
-  m2m100,    // transformers' M2M100ForConditionalGeneration: dense
+  nllb_moe,             // transformers' NllbMoeForConditionalGeneration; and chorus's own, with a "chorus" in
+                        // config.json
+  m2m100,               // transformers' M2M100ForConditionalGeneration: dense
+  switch_transformers,  // transformers' SwitchTransformersForConditionalGeneration; and chorus's own of such
+                        // models
 };
 
 /// How the command line spells them.
@@ -24,7 +26,7 @@ extern const std::vector<std::pair<std::string, Format>> kFormats;
 /// By config.json's model_type. UserError when it is none of them.
 Format format_of(const nlohmann::json& config);
 
-/// The name that a tensor of a native folder, "model.decoder.layers.0.cross_attention.q_proj.weight", has in
+/// The name that a tensor of a catalogue, "model.decoder.layers.0.cross_attention.q_proj.weight", has in
 /// a format.
 std::string stored_name(Format format, std::string name);
 
