@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 #include "app/commands.h"
 
@@ -13,8 +14,9 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--model", a.folder, "model folder, or the folder of a run")
       ->required()
       ->type_name("DIR");
-  command.add_option("--from", a.from, "language of the source")->required()->type_name("LANG");
-  command.add_option("--to", a.to, "language of the target")->required()->type_name("LANG");
+  command.add_option("--from", a.from, "language of the source, if the model has languages")
+      ->type_name("LANG");
+  command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   command.add_option("--device", a.device, "cpu or cuda")->capture_default_str()->type_name("NAME");
   command.add_option("--precision", a.precision, "fp32 or bf16")->capture_default_str()->type_name("NAME");
   command.add_option("--threads", a.threads, "threads to compute with (0: one a core)")
@@ -44,6 +46,14 @@ LoadedModel open_model(const ModelArguments& a) {
   const std::filesystem::path folder = find_model_folder(a.folder);
   ModelDescription description = describe_model(folder);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
+    const std::vector<std::string>& known = description.vocabulary.languages();
+    if (known.empty() && !language.empty())
+      throw UserError(
+          "{} {}: this model has no languages; leave it out, and say in the text what is to be done "
+          "with it, as the model was trained",
+          option, language);
+    if (!known.empty() && language.empty())
+      throw UserError("{} is missing: this model knows {}", option, join(known, ", "));
     try {
       static_cast<void>(description.vocabulary.tag(language));
     } catch (const UserError& error) {

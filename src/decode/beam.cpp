@@ -69,7 +69,7 @@ class BatchDecoder {
     for (const Search& search : searches_) room = std::max(room, search.limit());
     DecoderState state = model_.start_decoding(model_.encode(source), source.attention_mask, room);
     int64_t width = 1;
-    std::vector<int64_t> ids(searches_.size(), kEos);
+    std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
     while (!searches_.empty()) {
       extend(model_.decode_step(state, to_tensor(ids, device_)), width);
       const auto [rows, sentences] = next_rows(width, ids, finish);
@@ -125,7 +125,7 @@ class BatchDecoder {
     if (options_.no_repeat_ngram == 0) return banned;
     for (size_t b = 0; b < searches_.size(); ++b) {
       for (size_t i = 0; i < searches_[b].live().size(); ++i) {
-        for (const int32_t token : searches_[b].repeating(i, kEos)) {
+        for (const int32_t token : searches_[b].repeating(i, model_.config().decoder_start)) {
           banned.rows.push_back(static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
           banned.tokens.push_back(token);
         }
@@ -193,7 +193,8 @@ void check(const Transformer& model, std::span<const DecodeInput> inputs, const 
     if (std::cmp_greater(input.source.size(), positions))
       throw UserError("a source of {} tokens is longer than the {} the model has positions for",
                       input.source.size(), positions);
-    if (input.forced.empty()) throw Error("a translation begins with the tag of its language");
+    if (input.tagged && input.forced.empty())
+      throw Error("a translation begins with the tag of its language");
     if (std::cmp_greater_equal(input.forced.size(), positions))
       throw UserError("a prefix of {} tokens leaves no room in the {} positions of the model",
                       input.forced.size(), positions);

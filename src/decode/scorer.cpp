@@ -38,9 +38,11 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
         model.evaluate(model.to_batch(make_batch(batch)), {.per_token = true, .dropless = true})
             .token_nll.to(at::kCPU, at::kDouble)
             .sum(1);
-    for (size_t row = 0; row < rows; ++row)
+    for (size_t row = 0; row < rows; ++row) {
+      const int64_t around = batch[row].target_tag == kNoTag ? 1 : kTagAndEnd;
       scores[order[begin + row]] = {-nll.const_data_ptr<double>()[row],
-                                    static_cast<int64_t>(batch[row].target.size()) + kTagAndEnd};
+                                    static_cast<int64_t>(batch[row].target.size()) + around};
+    }
     begin += rows;
   }
   return scores;

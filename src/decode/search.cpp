@@ -38,7 +38,7 @@ std::vector<int32_t> Search::repeating(size_t i, int32_t start) const {
 
 void Search::add_finished(std::vector<int32_t> tokens, double sum, bool ended) {
   const auto length = static_cast<double>(tokens.size() + (ended ? 1 : 0));
-  tokens.erase(tokens.begin());  // the tag
+  if (input_->tagged) tokens.erase(tokens.begin());
   Hypothesis hypothesis = {.tokens = std::move(tokens),
                            .score = sum / std::pow(length, options_->length_penalty),
                            .log_probability = sum,

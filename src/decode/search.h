@@ -20,7 +20,7 @@ struct Candidate {
 class Search {
  public:
   struct Live {
-    std::vector<int32_t> tokens;  // after the </s> that the decoder starts with
+    std::vector<int32_t> tokens;  // after what the decoder starts with
     double log_probability = 0;
     size_t parent = 0;  // which hypothesis of the step before it goes on from
   };

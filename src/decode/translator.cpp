@@ -66,7 +66,9 @@ std::vector<std::vector<Translation>> Translator::translate(std::span<const Sour
   std::vector<DecodeInput> inputs;
   std::vector<Part> parts;
   const auto add = [&](size_t line, std::string_view text, bool space, bool first) {
-    DecodeInput input = {.source = {source_tag_}, .forced = {target_tag_}};
+    DecodeInput input = {.source = {}, .forced = {}, .tagged = target_tag_ != kNoTag};
+    if (source_tag_ != kNoTag) input.source.push_back(source_tag_);
+    if (input.tagged) input.forced.push_back(target_tag_);
     append_pieces(text, input.source);
     const auto tokens = static_cast<int64_t>(input.source.size()) + 1;
     if (tokens > options_.max_source) {

@@ -1,12 +1,15 @@
 #include "chorus/decode/translator.h"
 
+#include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include "chorus/base/files.h"
 #include "chorus/base/text.h"
 #include "chorus/data/utf8.h"
 #include "chorus/decode/scorer.h"
 
 #include "data/corpus.h"
+#include "data/t5_model.h"
 #include "fixtures.h"
 
 namespace chorus {
@@ -253,6 +256,46 @@ TEST(ScoreStream, NamesWhatItRefuses) {
   EXPECT_NE(refused("a\n", "\xC0\n").find("target.txt:1: byte 1"), std::string::npos);
   EXPECT_NE(refused("a\n" + join(sentences("en", 20), " ") + "\n", "a\nb\n").find("source.txt:2: "),
             std::string::npos);
+}
+
+TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "spiece.model", t5_model());
+  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model", {.extra_ids = 3});
+  ModelConfig config = switch_config();
+  config.vocabulary = vocabulary.size() + 2;
+  Transformer model(config, {});
+  at::manual_seed(4);
+  for (size_t i = 0; i < model.parameters().size(); ++i)
+    model.set(i, at::randn(model.catalogue().parameters[i].shape) * 0.7);
+  TranslatorOptions options = {
+      .decode = {.beam = 4, .nbest = 4, .max_length_factor = 0, .max_length_offset = 8}};
+  const Translator translator(model, vocabulary, options);
+  const std::vector<SourceLine> lines = {{.text = "the park", .prefix = "", .where = ""},
+                                         {.text = "walks in the park", .prefix = "in", .where = ""}};
+  const auto translations = translator.translate(lines);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    DecodeInput input = {.source = vocabulary.encode(lines[i].text),
+                         .forced = vocabulary.encode(lines[i].prefix),
+                         .tagged = false};
+    input.source.push_back(kEos);
+    const std::vector<Hypothesis> expected = decode(model, {&input, 1}, translator.options().decode)[0];
+    ASSERT_EQ(translations[i].size(), expected.size());
+    for (size_t rank = 0; rank < expected.size(); ++rank) {
+      EXPECT_EQ(translations[i][rank].text, vocabulary.decode(expected[rank].tokens));
+      if (!expected[rank].ended || i > 0) continue;  // a prefix counts in a score of its own
+      const SentencePair pair = {.source = vocabulary.encode(lines[i].text),
+                                 .target = expected[rank].tokens,
+                                 .source_tag = kNoTag,
+                                 .target_tag = kNoTag};
+      const PairScore score = score_pairs(model, {&pair, 1}, 1000)[0];
+      EXPECT_EQ(score.tokens, static_cast<int64_t>(expected[rank].tokens.size()) + 1);
+      EXPECT_NEAR(score.log_probability / static_cast<double>(score.tokens), expected[rank].score, 1e-5);
+    }
+  }
+  EXPECT_EQ(translations[1][0].text.substr(0, 2), "in");
+  options.to = "de";
+  EXPECT_THROW(Translator(model, vocabulary, options), UserError);
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
 // Beam search: from source ids to the best target ids.
 //
-// The rules are those of transformers' generate() with early_stopping = false. The decoder reads </s>; the
-// tag of the target language, and any prefix, are then forced. Each step keeps the 2 beam best continuations
-// of a sentence: those among the first `beam` that end in </s> (or are as long as allowed) go to its pool of
-// finished hypotheses, the best `beam` others go on. A sentence is done when its pool has `beam` hypotheses
-// and the best one that goes on, were it to end here, would not enter it. Finished sentences leave the batch.
+// The rules are those of transformers' generate() with early_stopping = false. The decoder reads its
+// start token; the tag of the target language, if it has one, and any prefix are then forced. Each step keeps
+// the 2 beam best continuations of a sentence: those among the first `beam` that end in </s> (or are as long
+// as allowed) go to its pool of finished hypotheses, the best `beam` others go on. A sentence is done when
+// its pool has `beam` hypotheses and the best one that goes on, were it to end here, would not enter it.
+// Finished sentences leave the batch.
 //
 //   score = sum of log p / n^length_penalty
 //
@@ -40,6 +41,7 @@ struct DecodeOptions {
 struct DecodeInput {
   std::vector<int32_t> source;  // tag, pieces, </s>
   std::vector<int32_t> forced;  // the target's tag, and what the translation must begin with
+  bool tagged = true;           // false: `forced` begins with no tag
 };
 
 struct Hypothesis {

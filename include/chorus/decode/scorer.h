@@ -17,7 +17,7 @@ namespace chorus {
 
 struct PairScore {
   double log_probability = 0;  // sum over the pieces and </s>, in nats: the target's tag is given
-  int64_t tokens = 0;          // tag, pieces and </s>, as beam search counts them
+  int64_t tokens = 0;          // tag (if any), pieces and </s>, as beam search counts them
 };
 
 /// One score a pair, in order. `batch_tokens` bounds rows x longest side of a batch; a pair is never cut, and
@@ -27,7 +27,7 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
                                    int64_t batch_tokens);
 
 struct ScoreOptions {
-  std::string from, to;       // languages
+  std::string from, to;       // languages; both empty for a vocabulary without tags
   double length_penalty = 0;  // what is written: log p / tokens^length_penalty; with beam search's penalty it
                               // is beam search's score
   int64_t batch_tokens = 8192;

@@ -20,7 +20,7 @@ enum class LongLines {
 };
 
 struct TranslatorOptions {
-  std::string from, to;    // languages
+  std::string from, to;    // languages; both empty for a vocabulary without tags
   DecodeOptions decode;    // `never` is filled in by the translator
   bool allow_unk = false;  // let the model choose the unknown token; it reads " ⁇ "
   int64_t max_source = 0;  // tokens of a source, tag and </s> included; 0: the model's positions
