@@ -7,7 +7,8 @@
 //         "decode": {"source": [[id]], "forced": [[id]], "never": [id], "most": tokens, "beams": [n]}}
 // OUTPUT.safetensors, for batch b, whose rows are padded to a rectangle:
 //   b.encoder [B, S, d]; b.logits [B, T, V], token by token as when translating; b.nll [B, T], in one pass as
-//   when training; b.router.l [B S or B T, E] and b.experts.l [.., k] of sparse layer l
+//   when training; b.router.l [B S or B T, E] b.experts.l and b.kept.l [.., k] of sparse layer l;
+//   with "gradients": true, b.gradient.TENSOR, by each stored tensor of the summed loss
 // OUTPUT.json: {"beam": [{"tokens": [id], "score": x}]}, the best of each source
 #include <cstdio>
 
@@ -43,6 +44,21 @@ std::vector<int32_t> padded(const Rows& rows, size_t shift) {
 
 using Tensors = std::vector<std::pair<std::string, at::Tensor>>;
 
+/// Rows of an embedding stay in the order of our ids.
+void run_backward(Transformer& model, const Batch& batch, const std::string& name, Tensors& out) {
+  for (Parameter& parameter : model.parameters()) parameter.has_gradient = false;
+  model.train(batch, {.training = true}, {});
+  for (size_t p = 0; p < model.parameters().size(); ++p) {
+    const ParameterSpec& spec = model.catalogue().parameters[p];
+    Parameter& parameter = model.parameters()[p];
+    if (!parameter.has_gradient) parameter.gradient.zero_();
+    for (size_t i = 0; i < spec.stored.size(); ++i) {
+      const at::Tensor part = spec.sliced ? parameter.gradient[static_cast<int64_t>(i)] : parameter.gradient;
+      out.emplace_back(fmt::format("{}.gradient.{}", name, spec.stored[i]), part.clone());
+    }
+  }
+}
+
 void run_batch(Transformer& model, const nlohmann::json& json, const std::string& name, Tensors& out) {
   const Rows source = json.at("source").get<Rows>(), target = json.at("target").get<Rows>();
   const auto rows = static_cast<int64_t>(source.size());
@@ -69,7 +85,9 @@ void run_batch(Transformer& model, const nlohmann::json& json, const std::string
   for (size_t layer = 0; layer < routings.size(); ++layer) {
     out.emplace_back(fmt::format("{}.router.{}", name, layer), routings[layer].probabilities);
     out.emplace_back(fmt::format("{}.experts.{}", name, layer), routings[layer].routing.experts);
+    out.emplace_back(fmt::format("{}.kept.{}", name, layer), routings[layer].routing.kept);
   }
+  if (model.options().gradients) run_backward(model, batch, name, out);
 }
 
 void write(const std::filesystem::path& path, const Tensors& tensors) {
@@ -88,7 +106,8 @@ void write(const std::filesystem::path& path, const Tensors& tensors) {
 nlohmann::json run_decode(Transformer& model, const nlohmann::json& json) {
   const Rows source = json.at("source").get<Rows>(), forced = json.at("forced").get<Rows>();
   std::vector<DecodeInput> inputs;
-  for (size_t i = 0; i < source.size(); ++i) inputs.push_back({source[i], forced[i]});
+  for (size_t i = 0; i < source.size(); ++i)
+    inputs.push_back({.source = source[i], .forced = forced[i], .tagged = !forced[i].empty()});
   nlohmann::json result;
   for (const auto beam : json.at("beams").get<std::vector<int64_t>>()) {
     const auto hypotheses = decode(model, inputs,
@@ -105,8 +124,8 @@ nlohmann::json run_decode(Transformer& model, const nlohmann::json& json) {
 void probe(const std::filesystem::path& folder, const std::filesystem::path& input,
            const std::string& output) {
   const at::NoGradGuard plain;
-  const LoadedModel loaded = load_model(folder, {});
   const nlohmann::json json = read_json(input);
+  const LoadedModel loaded = load_model(folder, {.gradients = json.value("gradients", false)});
   Tensors tensors;
   for (size_t b = 0; b < json.at("batches").size(); ++b)
     run_batch(*loaded.model, json["batches"][b], std::to_string(b), tensors);
