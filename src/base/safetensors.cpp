@@ -1,8 +1,11 @@
 #include "chorus/base/safetensors.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <thread>
 
 #include <nlohmann/json.hpp>
 
@@ -15,6 +18,8 @@ namespace {
 
 constexpr size_t kDigits = 16;  // of a hash in text
 constexpr std::string_view kChecksums = "chorus.xxh3";
+constexpr size_t kAlignment =
+    64;  // of the data in a file: a cache line, for who uses a mapped file's tensors
 
 using Tensor = SafetensorsHeader::Tensor;
 
@@ -57,6 +62,27 @@ TensorView SafetensorsFile::get(std::string_view name) const {
   return {tensor.dtype, tensor.shape, file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin)};
 }
 
+/// On several threads where it pays: one reads memory at less than half its speed. The largest tensors go
+/// first, so that none is left to one thread at the end.
+void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) const {
+  constexpr size_t kWorthAThread = size_t{16} << 20;  // bytes
+  const std::vector<Tensor>& tensors = header_.tensors;
+  const size_t useful = std::min(file_.bytes().size() / kWorthAThread, tensors.size());
+  const size_t count =
+      std::clamp<size_t>(std::thread::hardware_concurrency(), 1, std::max<size_t>(useful, 1));
+  std::vector<size_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater(),
+                           [&](size_t i) { return tensors[i].end - tensors[i].begin; });
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t at = next++; at < order.size(); at = next++) visit(order[at]);
+  };
+  std::vector<std::jthread> others;
+  for (size_t i = 1; i < count; ++i) others.emplace_back(work);
+  work();
+}
+
 bool SafetensorsFile::verify() const {
   const auto checksums = header_.metadata.find(std::string(kChecksums));
   if (checksums == header_.metadata.end()) return false;
@@ -66,13 +92,15 @@ bool SafetensorsFile::verify() const {
     throw UserError("{}: damaged: the header does not agree with its checksum; restore the file from a copy",
                     path_.string());
   }
-  for (size_t i = 0; i < header_.tensors.size(); ++i) {
+  std::vector<char> damaged(header_.tensors.size());
+  for_each_tensor([&](size_t i) {
     const Tensor& tensor = header_.tensors[i];
     const uint64_t hash = hash_bytes(file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin));
-    if (digits.substr(kDigits * (i + 1), kDigits) != hash_text(hash)) {
-      throw UserError("{}: damaged: tensor {} does not agree with its checksum; restore the file from a copy",
-                      path_.string(), in_quotes(tensor.name));
-    }
+    damaged[i] = digits.substr(kDigits * (i + 1), kDigits) != hash_text(hash);
+  });
+  if (const auto first = std::ranges::find(damaged, 1); first != damaged.end()) {
+    throw UserError("{}: damaged: tensor {} does not agree with its checksum; restore the file from a copy",
+                    path_.string(), in_quotes(header_.tensors[first - damaged.begin()].name));
   }
   return true;
 }
@@ -198,7 +226,7 @@ SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec
     at = end;
   }
   header_ += '}';
-  header_.resize((header_.size() + 7) / 8 * 8, ' ');
+  header_.resize((header_.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
   const uint64_t length = header_.size() - sizeof(uint64_t);
   if (length > SafetensorsHeader::kLongest)
     throw Error("{}: a header of {} bytes; split the file", path_.string(), length);

@@ -13,6 +13,7 @@
 #include <ATen/ops/topk.h>
 
 #include "chorus/base/error.h"
+#include "chorus/kernels/decoding.h"
 
 #include "search.h"
 
@@ -26,24 +27,15 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
   return tensor.to(device);
 }
 
-/// The best continuations of each row.
-struct Best {
-  at::Tensor tokens;             // int64 [rows, k] on the CPU
-  at::Tensor log_probabilities;  // fp32 [rows, k] on the CPU, over all tokens, those never chosen included
-};
-
-/// Tokens that rows may not go on with.
-struct Banned {
-  std::vector<int64_t> rows, tokens;
-};
-
-/// Overwrites the logits.
-Best best_tokens(const at::Tensor& logits, const at::Tensor& never, const Banned& banned, int64_t k) {
+/// Overwrites the logits; what it returns is on the CPU.
+BestTokens best_on(const at::Tensor& logits, const std::vector<int32_t>& never, const BannedTokens& banned,
+                   int64_t k) {
+  if (logits.is_cpu()) return best_tokens(logits, never, banned, k);
   constexpr double kImpossible = -std::numeric_limits<double>::infinity();
+  const at::Device device = logits.device();
   const at::Tensor total = at::logsumexp(logits, {1}, true);
-  if (never.numel() > 0) logits.index_fill_(1, never, kImpossible);
+  if (!never.empty()) logits.index_fill_(1, to_tensor({never.begin(), never.end()}, device), kImpossible);
   if (!banned.rows.empty()) {
-    const at::Device device = logits.device();
     at::Tensor flat = logits.view(-1);
     flat.index_fill_(0, to_tensor(banned.rows, device) * logits.size(1) + to_tensor(banned.tokens, device),
                      kImpossible);
@@ -56,18 +48,15 @@ Best best_tokens(const at::Tensor& logits, const at::Tensor& never, const Banned
 class BatchDecoder {
  public:
   BatchDecoder(Transformer& model, const DecodeOptions& options, std::vector<Search> searches)
-      : model_(model),
-        options_(options),
-        device_(model.options().device),
-        never_(to_tensor({options.never.begin(), options.never.end()}, device_)),
-        searches_(std::move(searches)) {}
+      : model_(model), options_(options), device_(model.options().device), searches_(std::move(searches)) {}
 
   /// Hands each finished search to `finish`.
   void run(const std::function<void(Search&)>& finish) {
     const Side source = encoder_input();
     int64_t room = 0;
     for (const Search& search : searches_) room = std::max(room, search.limit());
-    DecoderState state = model_.start_decoding(model_.encode(source), source.attention_mask, room);
+    DecoderState state =
+        model_.start_decoding(model_.encode(source), source.attention_mask, room, options_.beam);
     int64_t width = 1;
     std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
     while (!searches_.empty()) {
@@ -100,7 +89,7 @@ class BatchDecoder {
     sentence_count_ = searches_.size();
     const int64_t k = std::min(2 * options_.beam, logits.size(1));
     const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
-    const Best best = choosing ? best_tokens(logits, never_, repeats(width), k) : Best();
+    const BestTokens best = choosing ? best_on(logits, options_.never, repeats(width), k) : BestTokens();
     for (size_t b = 0; b < searches_.size(); ++b) {
       Search& search = searches_[b];
       if (search.is_forced()) {
@@ -120,8 +109,8 @@ class BatchDecoder {
   }
 
   /// What would repeat tokens that may not be repeated.
-  Banned repeats(int64_t width) const {
-    Banned banned;
+  BannedTokens repeats(int64_t width) const {
+    BannedTokens banned;
     if (options_.no_repeat_ngram == 0) return banned;
     for (size_t b = 0; b < searches_.size(); ++b) {
       for (size_t i = 0; i < searches_[b].live().size(); ++i) {
@@ -177,7 +166,6 @@ class BatchDecoder {
   Transformer& model_;
   const DecodeOptions& options_;
   at::Device device_;
-  at::Tensor never_;
   std::vector<Search> searches_;
   size_t row_count_ = 0, sentence_count_ = 0;  // of the last step
 };

@@ -17,14 +17,26 @@ namespace chorus {
 namespace fs = std::filesystem;
 namespace {
 
-void fill(const Catalogue& catalogue, const TensorSet& set, const StoredTensors& views) {
+void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
   const at::NoGradGuard plain;
-  for (size_t p = 0; p < catalogue.parameters.size(); ++p) {
-    const at::Tensor whole = set.tensor(p);
-    for (size_t i = 0; i < views[p].size(); ++i)
-      slice(catalogue.parameters[p], whole, i)
-          .copy_(from_stored(catalogue.parameters[p], as_tensor(views[p][i])));
+  for (size_t i = 0; i < slices.size(); ++i)
+    slice(spec, whole, i).copy_(from_stored(spec, as_tensor(slices[i])));
+}
+
+/// A parameter of type `type` where it lies in its file, which it keeps open; undefined when it does not lie
+/// there as one tensor of that type.
+at::Tensor in_file(const std::shared_ptr<const SafetensorsFolder>& file, const ParameterSpec& spec,
+                   at::ScalarType type, const std::vector<TensorView>& slices) {
+  if (spec.row_shift != 0) return {};
+  const std::byte* const begin = slices.front().bytes.data();
+  const std::byte* end = begin;
+  for (const TensorView& part : slices) {
+    if (scalar_type(part.dtype) != type || part.bytes.data() != end) return {};
+    end += part.bytes.size();
   }
+  if (begin == end || reinterpret_cast<uintptr_t>(begin) % size_of(slices.front().dtype) != 0) return {};
+  return at::from_blob(
+      const_cast<std::byte*>(begin), spec.shape, [file](void*) {}, type);
 }
 
 template <class File>
@@ -32,7 +44,9 @@ void load(const File& file, const Catalogue& catalogue, std::span<const TensorSe
   std::vector<std::string> prefixes;
   for (const TensorSet& set : sets) prefixes.push_back(set.prefix);
   const std::vector<StoredTensors> stored = find_tensors(file, catalogue, prefixes);
-  for (size_t s = 0; s < sets.size(); ++s) fill(catalogue, sets[s], stored[s]);
+  for (size_t s = 0; s < sets.size(); ++s)
+    for (size_t p = 0; p < catalogue.parameters.size(); ++p)
+      fill(catalogue.parameters[p], sets[s].tensor(p), stored[s][p]);
 }
 
 /// The vocabulary of a native folder, whose configuration is `json`.
@@ -157,16 +171,26 @@ LoadedModel load_model(const fs::path& dir, const Transformer::Options& options)
 
 LoadedModel load_model(const fs::path& folder, ModelDescription description,
                        const Transformer::Options& options) {
-  const SafetensorsFolder weights(folder);
-  check_tensor_count(description.config, weights, folder);
+  const auto weights = std::make_shared<const SafetensorsFolder>(folder);
+  check_tensor_count(description.config, *weights, folder);
   // Before memory for a model is taken at the word of a configuration.
   const std::string no_prefix;
   const StoredTensors stored =
-      std::move(find_tensors(weights, make_catalogue(description.config), {&no_prefix, 1}).front());
+      std::move(find_tensors(*weights, make_catalogue(description.config), {&no_prefix, 1}).front());
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, options),
                         std::move(description.vocabulary)};
-  fill(loaded.model->catalogue(),
-       {.prefix = "", .tensor = [&](size_t i) { return loaded.model->parameters()[i].value; }}, stored);
+  const bool may_stay = options.device.is_cpu() && !options.gradients;
+  const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;
+  for (size_t p = 0; p < specs.size(); ++p) {
+    const std::vector<TensorView>& slices = stored[p];
+    at::Tensor& value = loaded.model->parameters()[p].value;
+    if (const at::Tensor mapped =
+            may_stay ? in_file(weights, specs[p], value.scalar_type(), slices) : at::Tensor();
+        mapped.defined())
+      value = mapped;
+    else
+      fill(specs[p], value, slices);
+  }
   return loaded;
 }
 

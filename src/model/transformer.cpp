@@ -247,15 +247,21 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
 }
 
 at::Tensor Transformer::encode(const Side& source) {
+  const at::NoGradGuard plain;
+  if (infers_by_rows()) return encode_by_rows(weights(), catalogue_, source, positions_);
   Executor executor(Executor::Mode::evaluate);
   return run_encoder(executor, source, {.dropless = true}).data;
 }
 
 DecoderState Transformer::start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                         int64_t max_tokens) {
+                                         int64_t max_tokens, int64_t hypotheses) {
   const at::NoGradGuard plain;
   const int64_t rows = memory.size(0), heads = config_.attention_heads;
   DecoderState state;
+  if (infers_by_rows()) {
+    state.rows = make_step_cache(weights(), catalogue_, memory, memory_mask, rows * hypotheses * max_tokens);
+    return state;
+  }
   state.memory_mask = memory_mask;
   for (const LayerIndex& layer : catalogue_.decoder) {
     const auto kv = split_heads(
@@ -272,9 +278,11 @@ DecoderState Transformer::start_decoding(const at::Tensor& memory, const at::Ten
 at::Tensor Transformer::decode_step(DecoderState& state, const at::Tensor& ids) {
   const at::NoGradGuard plain;
   const Weights w = weights();
-  if (state.position >= std::min(config_.max_positions, state.layers[0].self_key.size(2))) {
-    throw Error("decoding went past the {} tokens there is room for", state.layers[0].self_key.size(2));
-  }
+  const int64_t room = state.rows ? config_.max_positions : state.layers[0].self_key.size(2);
+  if (state.position >= std::min(config_.max_positions, room))
+    throw Error("decoding went past the {} tokens there is room for", room);
+  if (state.rows)
+    return step_by_rows(w, catalogue_, ids, positions_.narrow(0, state.position++, 1), *state.rows);
   at::Tensor x = embed(w, catalogue_.embedding, ids.unsqueeze(1), positions_, state.position, {});
   at::Tensor bias;
   if (catalogue_.decoder_positions != kNoParameter)
@@ -290,6 +298,10 @@ at::Tensor Transformer::decode_step(DecoderState& state, const at::Tensor& ids) 
 
 void Transformer::reorder(DecoderState& state, const at::Tensor& rows, const at::Tensor& sentences) {
   const at::NoGradGuard plain;
+  if (state.rows) {
+    chorus::reorder(*state.rows, rows, sentences);
+    return;
+  }
   // Only the tokens so far are copied, into memory that was written before.
   const auto pick_rows = [&](at::Tensor& cache) {
     std::vector<int64_t> sizes = cache.sizes().vec();

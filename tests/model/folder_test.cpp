@@ -180,5 +180,18 @@ TEST(Tensors, SetsOfOneCatalogueShareAFile) {
       has(message_of<UserError>([&] { load_tensors(file, catalogue, one); }), "\"v.model.shared.weight\""));
 }
 
+TEST(ModelFolder, WeightsUsedWhereTheyLieOutliveTheFolder) {
+  const Saved saved;
+  const LoadedModel loaded = load_model(saved.path, {});
+  const LoadedModel again = load_model(saved.path, {});
+  const LoadedModel trainable = load_model(saved.path, {.gradients = true});
+  fs::remove_all(saved.path);
+  expect_same_weights(*saved.model, *loaded.model);
+  expect_same_weights(*saved.model, *again.model);
+  const at::NoGradGuard plain;
+  for (Parameter& parameter : trainable.model->parameters()) parameter.value.add_(1);  // a copy of its own
+  expect_same_weights(*saved.model, *loaded.model);
+}
+
 }  // namespace
 }  // namespace chorus

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -73,14 +74,16 @@ class SafetensorsFile {
   [[nodiscard]] TensorView get(std::string_view name) const;
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
-  /// Reads all bytes and compares them with the checksums: UserError naming the file and the damaged tensor.
-  /// False when the file carries none, so that nothing is known; a file of SafetensorsWriter without them is
-  /// a damaged one.
+  /// Reads all bytes, large files on all cores, and compares them with the checksums: UserError naming the
+  /// file and the damaged tensor. False when the file carries none, so that nothing is known; a file of
+  /// SafetensorsWriter without them is a damaged one.
   [[nodiscard]] bool verify() const;
   /// XXH3-64 of the header. With checksums it stands for the whole contents.
   [[nodiscard]] uint64_t hash() const;
 
  private:
+  void for_each_tensor(const std::function<void(size_t index)>& visit) const;
+
   std::filesystem::path path_;
   MappedFile file_;
   SafetensorsHeader header_;

@@ -68,7 +68,10 @@ struct ModelDescription {
 };
 ModelDescription describe_model(const std::filesystem::path& folder);
 
-/// Reads a model folder (see find_model_folder).
+/// Reads a model folder (see find_model_folder). Every checksum is verified first. Without gradients and on
+/// the CPU, weights that the file holds in the compute type, slices one after the other as save_model writes
+/// them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it open. The
+/// file may then be replaced, as save_model does, but not overwritten in place.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
 /// The same for a folder that was described already.
 LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,

@@ -1,6 +1,7 @@
 // The model in memory: weights, and the passes over them that training, scoring and decoding need.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "chorus/data/batch.h"
 #include "chorus/model/catalogue.h"
 #include "chorus/model/executor.h"
+#include "chorus/model/inference.h"
 #include "chorus/model/layers.h"
 
 namespace chorus {
@@ -36,9 +38,10 @@ struct LossSums {
 /// sentence by sentence.
 struct DecoderState {
   std::vector<LayerCache> layers;
-  at::Tensor memory_mask;  // [sentences, 1, 1, S]; undefined: no padding
-  int64_t position = 0;    // tokens consumed
-  at::Tensor spare;        // where the next cache to be reordered goes
+  at::Tensor memory_mask;         // [sentences, 1, 1, S]; undefined: no padding
+  int64_t position = 0;           // tokens consumed
+  at::Tensor spare;               // where the next cache to be reordered goes
+  std::optional<StepCache> rows;  // on the CPU, in place of `layers`, `memory_mask` and `spare`
 };
 
 class Transformer {
@@ -87,10 +90,12 @@ class Transformer {
 
   // Encoding and decoding drop no token, whatever the configuration says.
 
-  /// Encoder output [B, S, d].
+  /// Encoder output [B, S, d]; on the CPU fp32 for a bf16 model too.
   at::Tensor encode(const Side& source);
-  /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis a sentence.
-  DecoderState start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask, int64_t max_tokens);
+  /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis a sentence, and later
+  /// at most `hypotheses`.
+  DecoderState start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask, int64_t max_tokens,
+                              int64_t hypotheses = 1);
   /// Feeds one token a row (ids int64 [rows]) and returns the next token's logits, fp32 [rows, V].
   at::Tensor decode_step(DecoderState& state, const at::Tensor& ids);
   /// Rows of the state become rows `rows` (int64 [new rows]) of it, and its sentences `sentences` (int64 [new
@@ -99,6 +104,11 @@ class Transformer {
   static void reorder(DecoderState& state, const at::Tensor& rows, const at::Tensor& sentences);
 
  private:
+  [[nodiscard]] bool infers_by_rows() const {
+    return options_.device.is_cpu() &&
+           (options_.compute == at::kFloat || options_.compute == at::kBFloat16) &&
+           chorus::infers_by_rows(config_);
+  }
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] LayerPlace encoder_place(size_t layer) const;
   [[nodiscard]] LayerPlace decoder_place(size_t layer) const;

@@ -1,0 +1,45 @@
+// What a decoding step does between its linear layers (kernels/linear_rows.h): fp32 activations, one row a
+// hypothesis, on the CPU. A row's result does not depend on the other rows, nor on threads. Nothing is
+// recorded for autograd.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus {
+
+/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16; positions: [L,
+/// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
+at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
+                      const at::Tensor& position);
+
+/// Layer normalisation: fp32 [n, d], weight and bias [d] of any floating type -> fp32 [n, d].
+at::Tensor normalize_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon);
+
+/// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: fp32 [slots, d], all
+/// with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
+/// neighbouring queries.
+/// -> fp32 [n, d].
+at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                       const std::vector<std::vector<int32_t>>& seen, int64_t heads);
+
+/// The best continuations of each row.
+struct BestTokens {
+  at::Tensor tokens;             // int64 [rows, k], best first; equals by the lowest token
+  at::Tensor log_probabilities;  // fp32 [rows, k], over all tokens, those not to be chosen included
+};
+
+/// Tokens that single rows may not go on with: pairs.
+struct BannedTokens {
+  std::vector<int64_t> rows, tokens;
+};
+
+/// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf. k at most V. NaN in a
+/// row makes its log-probabilities NaN.
+BestTokens best_tokens(at::Tensor logits, const std::vector<int32_t>& never, const BannedTokens& banned,
+                       int64_t k);
+
+}  // namespace chorus

@@ -1,0 +1,32 @@
+#include "chorus/moe/inference.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/softmax.h>
+
+#include "chorus/kernels/linear_rows.h"
+#include "chorus/kernels/rows.h"
+
+namespace chorus {
+
+at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const MoeWeights& w,
+                    const MoeConfig& config, Activation kind) {
+  const at::Tensor probabilities = at::softmax(linear_rows(hidden, w.router->value), -1);
+  const Routing routing = route(probabilities, {}, {.top_k = config.top_k}, RandomKey());
+  const at::Tensor weight = gates(probabilities, routing, config.gate_normalization)
+                                .mul_(1 - config.expert_output_dropout);  // the expectation of the dropout
+  const ExpertOrder order = sort_by_expert(routing.kept, config.experts, at::kCPU);
+  const at::Tensor input = gather_rows(hidden, order.token);
+  const at::Tensor output = at::empty(input.sizes(), input.options());
+  for (int64_t e = 0; e < config.experts; ++e) {
+    if (order.counts[e] == 0) continue;
+    const auto rows = [&](const at::Tensor& all) { return all.narrow(0, order.offsets[e], order.counts[e]); };
+    const bool relu = kind == Activation::relu;
+    const at::Tensor inner =
+        linear_rows(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});
+    linear_rows(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->value[e],
+                {.bias = w.fc2_bias->value[e]});
+  }
+  return combine_rows(output, order.slot, weight).add_(residual);
+}
+
+}  // namespace chorus

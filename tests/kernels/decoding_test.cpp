@@ -1,0 +1,111 @@
+#include "chorus/kernels/decoding.h"
+
+#include <cmath>
+#include <limits>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include "chorus/kernels/cpu.h"
+
+namespace chorus {
+namespace {
+
+class Decoding : public testing::TestWithParam<Isa> {
+ protected:
+  Decoding() { limit_isa(GetParam()); }
+  ~Decoding() override { limit_isa(Isa::avx512_bf16); }
+};
+
+TEST_P(Decoding, EmbedsAsALookup) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const auto weight = at::randn({9, 21}).to(type), positions = at::randn({2, 21}).to(type);
+    const auto ids = at::tensor({8, 0, 3, 3}, at::kLong);
+    const auto expected =
+        weight.to(at::kFloat).index_select(0, ids) * 3.5 + at::cat({positions, positions}).to(at::kFloat);
+    EXPECT_TRUE(at::allclose(embed_rows(ids, weight, 3.5, positions), expected, 1e-6, 1e-6));
+  }
+}
+
+TEST_P(Decoding, NormalizesAsLibtorch) {
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const int64_t width : {1, 7, 16, 37, 512}) {
+      for (const int64_t rows : {0, 1, 300}) {
+        const auto x = at::randn({rows, width}) * 3 + 2;
+        const auto weight = at::randn({width}).to(type), bias = at::randn({width}).to(type);
+        const auto expected =
+            at::layer_norm(x.to(at::kDouble), {width}, weight.to(at::kDouble), bias.to(at::kDouble), 1e-5);
+        EXPECT_TRUE(at::allclose(normalize_rows(x, weight, bias, 1e-5).to(at::kDouble), expected, 1e-4, 1e-4))
+            << width;
+      }
+    }
+  }
+}
+
+TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
+  for (const int64_t width : {1, 5, 8, 20, 64, 72}) {
+    for (const int64_t group : {1, 3}) {
+      const int64_t heads = 3, d = heads * width;
+      const auto store = at::randn({50, 2 * d}), query = at::randn({4 * group, d});
+      const auto keys = store.narrow(1, 0, d), values = store.narrow(1, d, d);
+      const std::vector<std::vector<int32_t>> seen = {{49}, {0, 7, 3}, {3, 7, 0, 7}, {}};
+      auto slots = seen;
+      for (int32_t i = 0; i < 40; ++i) slots[3].push_back(i * 7 % 50);
+      const auto actual = attend_rows(query, keys, values, slots, heads);
+      for (int64_t row = 0; row < 4 * group; ++row) {
+        const auto& of_row = slots[row / group];
+        const auto index = at::tensor(std::vector<int64_t>(of_row.begin(), of_row.end()));
+        const auto k = keys.index_select(0, index).view({-1, heads, width}).transpose(0, 1).to(at::kDouble);
+        const auto v = values.index_select(0, index).view({-1, heads, width}).transpose(0, 1).to(at::kDouble);
+        const auto q = query[row].view({heads, 1, width}).to(at::kDouble) / std::sqrt(width);
+        const auto expected = at::matmul(at::softmax(at::matmul(q, k.transpose(1, 2)), -1), v).view(-1);
+        EXPECT_TRUE(at::allclose(actual[row].to(at::kDouble), expected, 1e-4, 1e-5)) << width << " " << row;
+      }
+    }
+  }
+}
+
+TEST_P(Decoding, FindsTheBestTokens) {
+  for (const int64_t vocabulary : {1, 5, 64, 65, 1000, 32001}) {
+    const int64_t k = std::min<int64_t>(8, vocabulary);
+    for (const bool rising : {false, true}) {
+      auto logits = at::randn({5, vocabulary}) * 4;
+      if (rising) logits = std::get<0>(at::sort(logits));  // every block has a new best
+      std::vector<int32_t> never;
+      if (vocabulary > 20) never = {0, 3, static_cast<int32_t>(vocabulary - 1)};
+      auto masked = at::log_softmax(logits.to(at::kDouble), -1);
+      for (const int32_t token : never) masked.select(1, token).fill_(-INFINITY);
+      BannedTokens banned;
+      if (vocabulary > 60) banned = {{4, 1, 4}, {17, vocabulary - 2, 18}};
+      for (size_t i = 0; i < banned.rows.size(); ++i)
+        masked[banned.rows[i]][banned.tokens[i]].fill_(-INFINITY);
+      const auto [values, tokens] = at::topk(masked, k, 1);
+      const BestTokens best = best_tokens(logits.clone(), never, banned, k);
+      EXPECT_TRUE(at::equal(best.tokens, tokens)) << vocabulary;
+      EXPECT_TRUE(at::allclose(best.log_probabilities.to(at::kDouble), values, 1e-5, 1e-5)) << vocabulary;
+    }
+  }
+}
+
+TEST_P(Decoding, PrefersTheLowestOfEqualTokens) {
+  const BestTokens best = best_tokens(at::zeros({1, 200}), {1}, {}, 4);
+  EXPECT_TRUE(at::equal(best.tokens, at::tensor({0, 2, 3, 4}, at::kLong).view({1, 4})));
+  EXPECT_NEAR(best.log_probabilities[0][3].item<double>(), -std::log(200.0), 1e-5);
+}
+
+TEST_P(Decoding, LetsNanThrough) {
+  for (const double bad : {std::nan(""), double(INFINITY)}) {
+    auto logits = at::randn({3, 100});
+    logits[1][77] = bad;
+    const BestTokens best = best_tokens(logits, {}, {}, 4);
+    EXPECT_TRUE(best.log_probabilities[1].isnan().any().item<bool>());
+    EXPECT_FALSE(best.log_probabilities[0].isnan().any().item<bool>());
+    EXPECT_TRUE(best.tokens.ge(0).logical_and(best.tokens.lt(100)).all().item<bool>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(InstructionSets, Decoding, testing::Values(Isa::plain, Isa::avx512));
+
+}  // namespace
+}  // namespace chorus
