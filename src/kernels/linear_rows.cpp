@@ -134,22 +134,21 @@ struct Epilogue {
   }
 };
 
-/// A block of the weight in fp32, widened into `scratch` where it is not.
-View<const float> widened(View<const float> weight, int64_t /*columns*/, int64_t /*depth*/,
-                          std::vector<float>& /*scratch*/) {
+/// A block of the weight in fp32; what is made of another type lasts until the thread's next call.
+View<const float> widened(View<const float> weight, int64_t /*columns*/, int64_t /*depth*/) {
   return weight;
 }
-View<const float> widened(View<const c10::BFloat16> weight, int64_t columns, int64_t depth,
-                          std::vector<float>& scratch) {
-  scratch.resize(kBlockColumns * kDepth);
+View<const float> widened(View<const c10::BFloat16> weight, int64_t columns, int64_t depth) {
+  thread_local std::vector<float> block(kBlockColumns * kDepth);
+  float* const out = block.data();
   run_kernel([&]() CHORUS_INLINE {
     for (int64_t column = 0; column < columns; ++column) {
       const c10::BFloat16* const from = weight.row(column);
-      float* const to = scratch.data() + column * kDepth;
+      float* const to = out + column * kDepth;
       for (int64_t k = 0; k < depth; ++k) to[k] = widen(from[k]);
     }
   });
-  return {scratch.data(), kDepth};
+  return {out, kDepth};
 }
 
 template <class T>
@@ -158,7 +157,6 @@ void run(View<float> out, View<const float> input, View<const T> weight, const E
   const int64_t groups = (columns + kGroup - 1) / kGroup;
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, depth * kGroup));
   at::parallel_for(0, groups, grain, [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch;
     const int64_t last = std::min(columns, end * kGroup);
     for (int64_t column = begin * kGroup; column < last; column += kBlockColumns) {
       const int64_t width = std::min(kBlockColumns, last - column);
@@ -166,7 +164,7 @@ void run(View<float> out, View<const float> input, View<const T> weight, const E
         const int64_t length = std::min(kDepth, depth - k);
         const View<const T> block = {weight.row(column) + k, weight.stride};
         multiply({.input = {input.data + k, input.stride},
-                  .weight = widened(block, width, length, scratch),
+                  .weight = widened(block, width, length),
                   .out = {out.data + column, out.stride},
                   .depth = length},
                  rows, width, k > 0);
