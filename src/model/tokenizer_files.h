@@ -7,8 +7,8 @@
 //   tokenizer.json              added_tokens [{id, content}]
 //   special_tokens_map.json     additional_special_tokens [token]
 //
-// A language's token is its name ("eng_Latn"), in M2M100 "__en__"; the languages of M2M100 need not be listed. T5
-// has none, and extra_ids in tokenizer_config.json.
+// A language's token is its name ("eng_Latn"), in M2M100 "__en__"; the languages of M2M100 need not be
+// listed. T5 has none, and extra_ids in tokenizer_config.json.
 #pragma once
 
 #include <filesystem>
