@@ -45,8 +45,9 @@ struct Product {
   int64_t depth;
 };
 
-/// out = or += the products of a tile.
-template <class Shape, int64_t kRows, int64_t kColumns>
+/// out = or += the products of a tile. kAhead: the weight comes from memory, so the next tile's is asked for:
+/// its rows are too short for the CPU to see a pattern in time.
+template <class Shape, int64_t kRows, int64_t kColumns, bool kAhead>
 CHORUS_INLINE inline void multiply_tile(const Product& p, int64_t row, int64_t column, bool add) {
   using V = Floats<Shape::kBytes>;
   constexpr int64_t kLanes = Shape::kBytes / static_cast<int64_t>(sizeof(float));
@@ -65,8 +66,13 @@ CHORUS_INLINE inline void multiply_tile(const Product& p, int64_t row, int64_t c
     }
   };
   int64_t k = 0;
-  for (; k + kLanes <= p.depth; k += kLanes)
+  for (; k + kLanes <= p.depth; k += kLanes) {
+    if constexpr (kAhead) {
+      CHORUS_UNROLL
+      for (int64_t j = 0; j < kColumns; ++j) __builtin_prefetch(b.row(j + kColumns) + k);
+    }
     add_products([&](const float* from, V& to) CHORUS_INLINE { load(from + k, to); });
+  }
   if (k < p.depth)
     add_products([&](const float* from, V& to) CHORUS_INLINE { load_some(from + k, p.depth - k, to); });
   CHORUS_UNROLL
@@ -81,23 +87,25 @@ CHORUS_INLINE inline void multiply_tile(const Product& p, int64_t row, int64_t c
 }
 
 /// All columns of some rows: whole tiles, then one column at a time.
-template <class Shape, int64_t kRows>
+template <class Shape, int64_t kRows, bool kAhead>
 CHORUS_INLINE inline void multiply_rows(const Product& p, int64_t row, int64_t columns, bool add) {
   int64_t column = 0;
   for (; column + Shape::kColumns <= columns; column += Shape::kColumns)
-    multiply_tile<Shape, kRows, Shape::kColumns>(p, row, column, add);
-  for (; column < columns; ++column) multiply_tile<Shape, kRows, 1>(p, row, column, add);
+    multiply_tile<Shape, kRows, Shape::kColumns, kAhead>(p, row, column, add);
+  for (; column < columns; ++column) multiply_tile<Shape, kRows, 1, kAhead>(p, row, column, add);
 }
 
 template <class Shape>
 CHORUS_INLINE inline void multiply(const Product& p, int64_t rows, int64_t columns, bool add) {
-  int64_t row = 0;
-  for (; row + Shape::kRows <= rows; row += Shape::kRows)
-    multiply_rows<Shape, Shape::kRows>(p, row, columns, add);
   static_assert(Shape::kRows == 4);
-  if (rows - row == 3) multiply_rows<Shape, 3>(p, row, columns, add);
-  if (rows - row == 2) multiply_rows<Shape, 2>(p, row, columns, add);
-  if (rows - row == 1) multiply_rows<Shape, 1>(p, row, columns, add);
+  int64_t row = 0;
+  if (rows >= 4) {
+    multiply_rows<Shape, 4, true>(p, 0, columns, add);
+    for (row = 4; row + 4 <= rows; row += 4) multiply_rows<Shape, 4, false>(p, row, columns, add);
+  }
+  if (rows - row == 3) multiply_rows<Shape, 3, true>(p, row, columns, add);
+  if (rows - row == 2) multiply_rows<Shape, 2, true>(p, row, columns, add);
+  if (rows - row == 1) multiply_rows<Shape, 1, true>(p, row, columns, add);
 }
 
 void multiply(const Product& p, int64_t rows, int64_t columns, bool add) {

@@ -120,7 +120,11 @@ at::Tensor step_by_rows(const Weights& w, const Catalogue& catalogue, const at::
     x = model.feed_forward(layer, x);
   }
   cache.used += rows;
-  return linear_rows(model.norm(catalogue.decoder_norm, x), w[catalogue.embedding].value);
+  if (!cache.logits.defined() || cache.logits.size(0) < rows)
+    cache.logits = at::empty({rows, w.config.vocabulary}, at::kFloat);
+  const at::Tensor logits = cache.logits.narrow(0, 0, rows);
+  linear_rows(logits, model.norm(catalogue.decoder_norm, x), w[catalogue.embedding].value);
+  return logits;
 }
 
 void reorder(StepCache& cache, const at::Tensor& rows, const at::Tensor& sentences) {

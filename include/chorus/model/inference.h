@@ -21,6 +21,8 @@ struct StepCache {
     at::Tensor memory;  // [sentences S, 2 d] key and value of the encoder's output
   };
   std::vector<Layer> layers;
+  at::Tensor
+      logits;  // [rows, V] of the last step: megabytes that need not be touched for the first time at each
   int64_t used = 0;                           // rows of `self`
   std::vector<std::vector<int32_t>> tokens;   // of each hypothesis: the rows of its tokens in `self`
   std::vector<std::vector<int32_t>> sources;  // of each sentence: the rows of its tokens in `memory`
@@ -38,7 +40,8 @@ at::Tensor encode_by_rows(const Weights& w, const Catalogue& catalogue, const Si
 StepCache make_step_cache(const Weights& w, const Catalogue& catalogue, const at::Tensor& memory,
                           const at::Tensor& mask, int64_t room);
 
-/// Feeds one token a hypothesis (ids int64 [rows]), the `position`-th; returns the logits, fp32 [rows, V].
+/// Feeds one token a hypothesis (ids int64 [rows]), the `position`-th; returns the logits, fp32 [rows, V],
+/// which the next step overwrites.
 at::Tensor step_by_rows(const Weights& w, const Catalogue& catalogue, const at::Tensor& ids,
                         const at::Tensor& position, StepCache& cache);
 

@@ -96,7 +96,8 @@ class Transformer {
   /// at most `hypotheses`.
   DecoderState start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask, int64_t max_tokens,
                               int64_t hypotheses = 1);
-  /// Feeds one token a row (ids int64 [rows]) and returns the next token's logits, fp32 [rows, V].
+  /// Feeds one token a row (ids int64 [rows]) and returns the next token's logits, fp32 [rows, V], which the
+  /// next step may overwrite.
   at::Tensor decode_step(DecoderState& state, const at::Tensor& ids);
   /// Rows of the state become rows `rows` (int64 [new rows]) of it, and its sentences `sentences` (int64 [new
   /// sentences]; undefined: all stay): hypotheses that go on, sentences that are done. Each new sentence has
