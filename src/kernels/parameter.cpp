@@ -18,11 +18,6 @@ void Parameter::accumulate_product(const at::Tensor& a, const at::Tensor& b) {
   has_gradient = true;
 }
 
-void Parameter::accumulate_product_slice(int64_t index, const at::Tensor& a, const at::Tensor& b,
-                                         bool overwrite) {
-  add_product(gradient.select(0, index), a, b, overwrite);
-}
-
 bool Parameter::begin_slices() {
   const bool overwrite = !has_gradient;
   has_gradient = true;

@@ -1,6 +1,5 @@
 #include "chorus/moe/layer.h"
 
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
@@ -9,6 +8,8 @@
 
 #include "chorus/kernels/dropout.h"
 #include "chorus/kernels/rows.h"
+
+#include "moe/experts.h"
 
 namespace chorus {
 
@@ -28,11 +29,9 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor log_partition;  // [N] logsumexp of the logits; undefined without z-loss
   Routing routing;
   ExpertOrder order;
-  at::Tensor output_scale;   // [N, 1] expert output dropout; undefined without
-  at::Tensor weight;         // [N, k] fp32: gates times output_scale
-  at::Tensor expert_input;   // [M, d]
-  at::Tensor kept;           // [M, f or f'] what the activation keeps
-  at::Tensor expert_output;  // [M, d]
+  at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
+  at::Tensor weight;        // [N, k] fp32: gates times output_scale
+  ExpertRun run;
 };
 
 at::ScalarType router_type(const at::Tensor& hidden) {
@@ -46,114 +45,12 @@ at::Tensor router_input(const Saved& s) {
              : x;
 }
 
-/// Rows of expert e in a tensor sorted by expert.
-at::Tensor rows_of(const at::Tensor& sorted, const ExpertOrder& order, int64_t e) {
-  return sorted.narrow(0, order.offsets[e], order.counts[e]);
-}
-
-bool drops_activations(const Saved& s) {
-  return s.call.training && s.call.activation_dropout > 0;
-}
-
-/// Activation dropout on the rows of one expert. Keyed by expert, so that it does not matter who computes
-/// which.
-at::Tensor drop_activations(const Saved& s, const at::Tensor& rows, int64_t e) {
-  const RandomKey key = s.call.key.derive("activation").derive(static_cast<uint64_t>(e));
-  return dropout_by_key(rows, s.call.activation_dropout, key);
-}
-
-/// What fc2 of expert e reads: the activation's output, after dropout.
-at::Tensor activated(const Saved& s, const at::Tensor& output, int64_t e) {
-  const at::Tensor rows = rows_of(output, s.order, e);
-  return drops_activations(s) ? drop_activations(s, rows, e) : rows;
-}
-
-/// The linear layer of expert e.
-void linear_out(at::Tensor& out, const at::Tensor& input, const Parameter& weight, const Parameter* bias,
-                int64_t e) {
-  const at::Tensor matrix = weight.value[e].t();
-  bias ? at::addmm_out(out, bias->value[e], input, matrix) : at::mm_out(out, input, matrix);
-}
-
-void run_experts(Saved& s) {
-  const MoeWeights& w = s.weights;
-  const int64_t rows = s.expert_input.size(0);
-  const auto experts = static_cast<int64_t>(s.order.counts.size());
-  at::Tensor inner = at::empty({rows, w.fc1_weight->value.size(1)}, s.hidden.options());
-  s.expert_output = at::empty({rows, s.hidden.size(1)}, s.hidden.options());
-  for (int64_t e = 0; e < experts; ++e) {
-    if (s.order.counts[e] > 0) {
-      at::Tensor out = rows_of(inner, s.order, e);
-      linear_out(out, rows_of(s.expert_input, s.order, e), *w.fc1_weight, w.fc1_bias, e);
-    }
-  }
-  const at::Tensor output = activate(s.call.activation, inner);
-  for (int64_t e = 0; e < experts; ++e) {
-    if (s.order.counts[e] > 0) {
-      at::Tensor out = rows_of(s.expert_output, s.order, e);
-      linear_out(out, activated(s, output, e), *w.fc2_weight, w.fc2_bias, e);
-    }
-  }
-  s.kept = activation_to_keep(s.call.activation, inner, output);
-}
-
-/// The activation's output again, from what was kept of it.
-at::Tensor activation_output(const Saved& s) {
-  return s.call.activation == Activation::relu ? s.kept : activate(s.call.activation, s.kept);
-}
-
-/// The gradient of one expert's linear layer by its weights; an expert without rows gets zeros where nothing
-/// was yet.
-void accumulate_expert(Parameter& weight, Parameter* bias, int64_t e, const at::Tensor& grad,
-                       const at::Tensor& input, bool overwrite) {
-  if (grad.size(0) > 0) {
-    weight.accumulate_product_slice(e, grad, input, overwrite);
-  } else if (overwrite) {
-    weight.gradient[e].zero_();
-  }
-  if (bias) {
-    at::Tensor gradient = bias->gradient[e];
-    const at::Tensor sum = grad.sum(0, false, gradient.scalar_type());
-    overwrite ? gradient.copy_(sum) : gradient.add_(sum);
-  }
-}
-
-bool begin_slices(Parameter* weight, Parameter* bias) {
-  if (bias) bias->begin_slices();
-  return weight->begin_slices();
-}
-
-/// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; weights' gradients
-/// on the way.
-at::Tensor run_experts_backward(const Saved& s, const at::Tensor& grad_output) {
-  const MoeWeights& w = s.weights;
-  const auto experts = static_cast<int64_t>(s.order.counts.size());
-  const at::Tensor output = activation_output(s);
-  at::Tensor grad_inner = at::empty({output.size(0), output.size(1)}, output.options());
-  const bool overwrite2 = begin_slices(w.fc2_weight, w.fc2_bias);
-  for (int64_t e = 0; e < experts; ++e) {
-    const at::Tensor grad = rows_of(grad_output, s.order, e);
-    if (s.order.counts[e] > 0) {
-      at::Tensor out = rows_of(grad_inner, s.order, e);
-      at::mm_out(out, grad, w.fc2_weight->value[e]);
-      if (drops_activations(s)) {
-        out.copy_(drop_activations(s, out, e));
-      }
-    }
-    accumulate_expert(*w.fc2_weight, w.fc2_bias, e, grad, activated(s, output, e), overwrite2);
-  }
-  const at::Tensor grad_preactivation = activate_backward(s.call.activation, grad_inner, s.kept);
-  at::Tensor grad_input = at::empty_like(s.expert_input);
-  const bool overwrite1 = begin_slices(w.fc1_weight, w.fc1_bias);
-  for (int64_t e = 0; e < experts; ++e) {
-    const at::Tensor grad = rows_of(grad_preactivation, s.order, e);
-    if (s.order.counts[e] > 0) {
-      at::Tensor out = rows_of(grad_input, s.order, e);
-      at::mm_out(out, grad, w.fc1_weight->value[e]);
-    }
-    accumulate_expert(*w.fc1_weight, w.fc1_bias, e, grad, rows_of(s.expert_input, s.order, e), overwrite1);
-  }
-  return grad_input;
+Experts experts_of(const Saved& s) {
+  return {.weights = s.weights,
+          .order = s.order,
+          .activation = s.call.activation,
+          .dropout = s.call.training ? s.call.activation_dropout : 0,
+          .key = s.call.key.derive("activation")};
 }
 
 /// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.
@@ -276,9 +173,8 @@ struct MoeFunction : Function<MoeFunction> {
     s.weight = gates(s.probabilities, s.routing, config.gate_normalization);
     apply_output_dropout(s);
     s.order = sort_by_expert(s.routing.kept, config.experts, hidden.device());
-    s.expert_input = gather_rows(hidden, s.order.token);
-    run_experts(s);
-    at::Tensor output = combine_rows(s.expert_output, s.order.slot, s.weight);
+    s.run = run_experts(experts_of(s), gather_rows(hidden, s.order.token));
+    at::Tensor output = combine_rows(s.run.output, s.order.slot, s.weight);
     if (call.training) {
       ctx->saved_data["saved"] = c10::IValue::make_capsule(saved);
     }
@@ -289,11 +185,13 @@ struct MoeFunction : Function<MoeFunction> {
     const auto holder = ctx->saved_data["saved"].toCapsule();
     const Saved& s = *static_cast<const Saved*>(holder.get());
     auto [grad_rows, grad_gates] =
-        combine_rows_backward(grads[0].contiguous(), s.expert_output, s.order.slot, s.weight);
+        combine_rows_backward(grads[0].contiguous(), s.run.output, s.order.slot, s.weight);
     if (s.output_scale.defined()) {
       grad_gates = grad_gates * s.output_scale;
     }
-    at::Tensor grad_hidden = sum_rows(run_experts_backward(s, grad_rows), s.order.slot);
+    const at::Tensor expert_input = gather_rows(s.hidden, s.order.token);  // dearer to keep than to make
+    const at::Tensor grad_input = run_experts_backward(experts_of(s), expert_input, s.run.kept, grad_rows);
+    at::Tensor grad_hidden = sum_rows(grad_input, s.order.slot);
     grad_hidden.add_(router_backward(s, grad_gates.to(s.probabilities.scalar_type())));
     ctx->saved_data.erase("saved");
     return {grad_hidden, {}, {}, {}, {}};

@@ -181,6 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{1, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},  // one token, empty experts
         Case{3, 16, 2, 0, kRandom, GateNormalization::none, Activation::gelu},   // dropless, empty experts
         Case{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
+        Case{600, 2, 1, 0, kRandom, GateNormalization::none, Activation::swiglu},  // experts of several tasks
         Case{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
              0.2}));  // nearly all dropped
 
@@ -221,6 +222,47 @@ TEST(MoeLayer, ACapacityOfSentencesLeavesEachSentenceToItself) {
   f.call.sentence_length = 1;
   EXPECT_EQ(moe_layer(f.hidden, weights, f.config, f.call).abs().sum(1).eq(0).sum().item<int64_t>(), 0);
 }
+
+/// In the types that training uses: close to double, and the same bits whatever the threads.
+class MoeLayerOf : public testing::TestWithParam<std::tuple<at::ScalarType, Activation>> {};
+
+TEST_P(MoeLayerOf, IsCloseToDoubleAndDoesNotDependOnThreads) {
+  const auto [type, activation] = GetParam();
+  const Case shape = {700, 5, 2, 0, kPosition, GateNormalization::none, activation};
+  const auto run = [&](at::ScalarType compute) {
+    Fixture f(shape);
+    for (Parameter* p : f.all) {
+      // fp32 keeps what bf16 can hold: then every type starts from the same numbers.
+      const at::Tensor value = p->value.detach().mul(0.5).to(at::kBFloat16);
+      p->value = value.to(p == &f.router && compute == at::kBFloat16 ? at::kFloat : compute);
+      p->value.requires_grad_(true);
+      if (compute != at::kDouble) p->gradient = p->gradient.to(at::kFloat);
+    }
+    f.config.jitter = 0;
+    const at::Tensor hidden = f.hidden.detach().to(at::kBFloat16).to(compute).requires_grad_(true);
+    const at::Tensor output = moe_layer(
+        hidden, {&f.router, &f.fc1_weight, &f.fc1_bias, &f.fc2_weight, &f.fc2_bias}, f.config, f.call);
+    torch::autograd::backward({output}, {f.weight_of_output.to(compute)});
+    std::vector<at::Tensor> results = {output.detach(), hidden.grad()};
+    for (Parameter* p : f.all) results.push_back(p->gradient);
+    return results;
+  };
+  const auto exact = run(at::kDouble), ours = run(type);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(threads == 1 ? 3 : 1);
+  const auto others = run(type);
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < exact.size(); ++i) {
+    const double error = ((ours[i].to(at::kDouble) - exact[i]).norm() / exact[i].norm()).item<double>();
+    EXPECT_LT(error, type == at::kBFloat16 ? 1e-2 : 1e-5) << i;
+    EXPECT_TRUE(at::equal(ours[i], others[i])) << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, MoeLayerOf,
+                         testing::Combine(testing::Values(at::kFloat, at::kBFloat16),
+                                          testing::Values(Activation::relu, Activation::gelu,
+                                                          Activation::swiglu)));
 
 TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   Fixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});

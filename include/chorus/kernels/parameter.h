@@ -20,10 +20,8 @@ struct Parameter {
   /// Adds a^T b, a: [n, rows], b: [n, columns], to the gradient of a [rows, columns] weight, without a
   /// temporary where the types allow.
   void accumulate_product(const at::Tensor& a, const at::Tensor& b);
-  /// The same for slice `index` along dimension 0 of a stacked weight. The caller takes care of
-  /// `has_gradient`: it calls begin_slices() first.
-  void accumulate_product_slice(int64_t index, const at::Tensor& a, const at::Tensor& b, bool overwrite);
-  /// Marks the gradient as present and tells whether the slices must overwrite (true) or add.
+  /// For a stacked weight, whose slices the caller adds to one by one: marks the gradient as present and
+  /// tells whether each slice must be overwritten (true) or added to.
   bool begin_slices();
 };
 
