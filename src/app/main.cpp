@@ -139,11 +139,18 @@ int fail_with(std::string_view message, int exit_code) {
 }  // namespace
 }  // namespace chorus
 
-/// Threads of the OpenMP runtime wait for each other by spinning, for so long that a process which shares its
-/// cores with others runs several times slower (3.5 times beside two busy compilers on two cores). A short
-/// spin costs nothing on an idle machine. The runtime reads the setting while it is loaded, before main: so
-/// the program sets it and starts again.
-void limit_spinning(char** argv) {
+/// What libraries read from the environment, unless the user has set it already.
+void set_up_libraries(char** argv) {
+  // Activations of some MB are fresh memory in each step: in huge pages the first touch costs a third.
+  ::setenv("THP_MEM_ALLOC_ENABLE", "1", 0);
+  // oneDNN keeps the code it made for each of its last 1,024 shapes, and the experts of a layer have new
+  // shapes in each step: that would grow to some GB. The shapes that do return in each step are fewer than
+  // this.
+  ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
+  // Threads of the OpenMP runtime wait for each other by spinning, for so long that a process which shares
+  // its cores with others runs several times slower (3.5 times beside two busy compilers on two cores). A
+  // short spin costs nothing on an idle machine. The runtime reads the setting while it is loaded, before
+  // main: so the program sets it and starts again.
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
   ::setenv("GOMP_SPINCOUNT", "2000", 1);
   std::error_code error;
@@ -152,7 +159,7 @@ void limit_spinning(char** argv) {
 }
 
 int main(int argc, char** argv) {
-  limit_spinning(argv);
+  set_up_libraries(argv);
   // A closed pipe is then an error like any other, found by flush_stdout.
   std::signal(SIGPIPE, SIG_IGN);
   try {

@@ -400,7 +400,7 @@ Ending train(const RunConfig& config, const RunOptions& options) {
   check(config);
   if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
-    log_warning("this CPU has no bf16 arithmetic: precision = \"fp32\" is many times faster here");
+    log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
   }
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
