@@ -283,7 +283,7 @@ TEST(VocabularyOfT5, FindsExtraIdsInTextAndSpellsThem) {
     for (const int32_t id : vocabulary.encode(text)) EXPECT_LE(id, kT5Pieces) << text;
   }
   EXPECT_TRUE(vocabulary.encode("").empty());
-  EXPECT_EQ(t5_vocabulary(folder, 0).encode("<extra_id_0>").size(), 13U);
+  EXPECT_GT(t5_vocabulary(folder, 0).encode("<extra_id_0>").size(), 1U) << "text, where there are none";
 }
 
 TEST(VocabularyOfT5, ChecksTheKindOfItsSpecialTokens) {

@@ -1,5 +1,7 @@
 #include "chorus/decode/translator.h"
 
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
