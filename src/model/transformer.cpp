@@ -147,6 +147,13 @@ Pass once(Pass pass, bool again) {
 
 }  // namespace
 
+std::vector<Value> Transformer::run_position_bias(Executor& executor, size_t table, int64_t length,
+                                                  bool causal, const at::Tensor& mask) {
+  if (table == kNoParameter) return {};
+  const Weights w = weights();
+  return {executor.run([=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
+}
+
 Value Transformer::run_encoder(Executor& executor, const Side& source, const Pass& pass) {
   const Weights w = weights();
   const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("encoder")};
@@ -155,15 +162,8 @@ Value Transformer::run_encoder(Executor& executor, const Side& source, const Pas
         return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
       },
       {});
-  std::vector<Value> bias;  // one or none
-  if (catalogue_.encoder_positions != kNoParameter) {
-    bias.push_back(executor.run(
-        [=, this](auto, bool) {
-          return position_bias(w, catalogue_.encoder_positions, 0, source.ids.size(1), false,
-                               source.attention_mask);
-        },
-        {}));
-  }
+  const std::vector<Value> bias = run_position_bias(executor, catalogue_.encoder_positions,
+                                                    source.ids.size(1), false, source.attention_mask);
   for (size_t i = 0; i < catalogue_.encoder.size(); ++i) {
     std::vector<Value> inputs = {x};
     inputs.insert(inputs.end(), bias.begin(), bias.end());
@@ -188,14 +188,8 @@ Value Transformer::run_decoder(Executor& executor, const Value& memory, const Ba
         return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
       },
       {});
-  std::vector<Value> bias;  // one or none
-  if (catalogue_.decoder_positions != kNoParameter) {
-    bias.push_back(executor.run(
-        [=, this](auto, bool) {
-          return position_bias(w, catalogue_.decoder_positions, 0, target.ids.size(1), true, {});
-        },
-        {}));
-  }
+  const std::vector<Value> bias =
+      run_position_bias(executor, catalogue_.decoder_positions, target.ids.size(1), true, {});
   for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
     std::vector<Value> inputs = {x, memory};
     inputs.insert(inputs.end(), bias.begin(), bias.end());

@@ -113,6 +113,9 @@ class Transformer {
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] LayerPlace encoder_place(size_t layer) const;
   [[nodiscard]] LayerPlace decoder_place(size_t layer) const;
+  /// One value for all blocks of a stack; none without relative positions.
+  std::vector<Value> run_position_bias(Executor& executor, size_t table, int64_t length, bool causal,
+                                       const at::Tensor& mask);
   Value run_encoder(Executor& executor, const Side& source, const Pass& pass);
   Value run_decoder(Executor& executor, const Value& memory, const Batch& batch, const Pass& pass);
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const;
