@@ -151,14 +151,12 @@ Work write_weights(const Json& options) {
 Work write_model(const Json& options) {
   const ModelConfig config = config_of(options);
   const Catalogue catalogue = make_catalogue(config);
-  const std::string pieces = options["vocabulary"];
-  const Vocabulary vocabulary = Vocabulary::load(pieces);
+  const Vocabulary vocabulary = Vocabulary::load(options["vocabulary"].get<std::string>());
   save_model(options["path"].get<std::string>(),
              {.config = config,
               .catalogue = catalogue,
               .weights = [&](size_t i) { return initial_value(catalogue.parameters[i], RandomKey(1)); },
-              .vocabulary = vocabulary,
-              .sentencepiece = pieces});
+              .vocabulary = vocabulary});
   Work work = {.run = [] {}};
   work.facts["parameters"] = elements(catalogue);
   return work;

@@ -210,29 +210,26 @@ def training_steps(models):
 
 
 def translations(models):
-    row = "Translation, 32 tokens in and 32 out, against CTranslate2 and transformers"
-    for experts in (0, 32):
-        for dtype in ("fp32", "bf16"):
-            for beam in (4, 1):
-                for batch in (32, 1):
-                    options = {"beam": beam, "length": 32}
-                    sides = {"chorus": Side("chorus", models.case("translation", experts, dtype, **options)),
-                             "transformers": Side("peer", models.case("transformers_translation", experts, dtype, **options))}
-                    ratios = [Ratio("transformers", "chorus", "transformers")]
-                    if experts:
-                        ratios[0].bar = (1.8 if dtype == "fp32" else 5) if batch == 32 else None
-                    else:
-                        ratios[0].bar = 1.4 if batch == 32 and dtype == "fp32" else None
-                        for compute in ("float32", "int8"):
-                            name = f"CTranslate2 {compute}"
-                            sides[name] = Side("peer", models.case("ctranslate2_translation", 0, dtype, compute=compute, **options))
-                            bar = (1.2 if batch == 32 else 1.0) if (compute, dtype) == ("float32", "fp32") else None
-                            ratios.append(Ratio(name, "chorus", name, 1.0 if (compute, dtype) == ("int8", "bf16") else bar))
-                    label = "dense" if experts == 0 else f"MoE of {experts} experts"
-                    yield Cell(f"translate/{'moe' if experts else 'dense'}/{dtype}/beam{beam}/batch{batch}", row,
-                               f"{label}, {dtype}, beam {beam}, batch {batch}", sides, ratios,
-                               prepare=models.prepare(experts, batch, 32), quick=dtype == "fp32" and beam == 4 and not experts,
-                               needs_bf16=dtype == "bf16")
+    """Who stands against whom, and what is to be reached at batch 32 and 1."""
+    peers = {("dense", "fp32"): {"transformers": (1.4, None), "CTranslate2 float32": (1.2, 1.0), "CTranslate2 int8": (None, None)},
+             ("dense", "bf16"): {"CTranslate2 int8": (1.0, 1.0)},
+             ("moe", "fp32"): {"transformers": (1.8, None)},
+             ("moe", "bf16"): {"transformers": (5, None)}}
+    for (name, dtype), bars in peers.items():
+        experts = 32 if name == "moe" else 0
+        for beam in (4, 1):
+            for batch in (32, 1):
+                options = {"beam": beam, "length": 32}
+                sides, ratios = {"chorus": Side("chorus", models.case("translation", experts, dtype, **options))}, []
+                for peer, bar in bars.items():
+                    work, _, compute = peer.lower().partition(" ")
+                    sides[peer] = Side("peer", models.case(f"{work}_translation", experts, dtype, compute=compute, **options))
+                    ratios.append(Ratio(peer, "chorus", peer, bar[batch == 1]))
+                yield Cell(f"translate/{name}/{dtype}/beam{beam}/batch{batch}",
+                           "Translation, 32 tokens in and 32 out, against CTranslate2 and transformers",
+                           f"{'MoE of 32 experts' if experts else 'dense'}, {dtype}, beam {beam}, batch {batch}", sides, ratios,
+                           prepare=models.prepare(experts, batch, 32), quick=dtype == "fp32" and beam == 4 and not experts,
+                           needs_bf16=dtype == "bf16" and "transformers" in sides)
 
 
 # ---- kernels -------------------------------------------------------------------------------------------------------------
