@@ -277,6 +277,10 @@ def compare_model(checks, chorus, folder, name, model, tokenizer, shard=None, dt
     checks(f"{name}: there and back", parity.same_tensors(tensors_of(theirs), tensors_of(back)))
     again, again_tokenizer = parity.load_quietly(checks, name, back, dtype=torch.float32)
     checks(f"{name}: transformers reads the same tokenizer", again_tokenizer.get_vocab() == tokenizer.get_vocab())
+    same = all(a.equal(b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    checks(f"{name}: transformers reads the same weights", same)
+    for weight in [*model.parameters(), *again.parameters()]:
+        weight.data = weight.data.clone()  # a file's tensors lie at odd addresses, where sums come out in another order
     source, target = padded(batches[0]["source"]), padded(batches[0]["target"])
     with torch.no_grad():
         logits = [m(input_ids=source, decoder_input_ids=target).logits for m in (model, again)]
