@@ -141,7 +141,7 @@ int fail_with(std::string_view message, int exit_code) {
 
 /// What libraries read from the environment, unless the user has set it already.
 void set_up_libraries(char** argv) {
-  // Activations of some MB are fresh memory in each step: in huge pages the first touch costs a third.
+  // Large activations are fresh memory in each step; in huge pages, first touch takes fewer faults.
   ::setenv("THP_MEM_ALLOC_ENABLE", "1", 0);
   // oneDNN keeps the code it made for each of its last 1,024 shapes, and the experts of a layer have new
   // shapes in each step: that would grow to some GB. The shapes that do return in each step are fewer than
