@@ -295,7 +295,8 @@ TEST(ImportedTokenizer, MustNameALanguage) {
   // The pieces of the small models here hold tags; these do not.
   const Exported exported;
   std::string bytes = read_file(exported.pieces);
-  for (const char* tag : {"__en__", "__de__"}) bytes.replace(bytes.find(tag), 6, "nolang");
+  for (const auto& [tag, piece] : {std::pair{"__en__", "piece1"}, {"__de__", "piece2"}})
+    bytes.replace(bytes.find(tag), 6, piece);
   write_file_atomically(exported.out / "sentencepiece.bpe.model", bytes);
   for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"})
     write_file_atomically(exported.out / file, "{}");
