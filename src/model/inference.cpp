@@ -58,7 +58,8 @@ std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t 
 
 bool infers_by_rows(const ModelConfig& c) {
   return c.norm == Norm::layer && c.biases && c.positions == Positions::sinusoidal && c.head_dim == 0 &&
-         c.scale_attention && c.scale_embedding && c.tied_output && !c.scale_output && c.moe.sentence_capacity == 0;
+         c.scale_attention && c.scale_embedding && c.tied_output && !c.scale_output &&
+         c.moe.sentence_capacity == 0;
 }
 
 at::Tensor encode_by_rows(const Weights& w, const Catalogue& catalogue, const Side& source,

@@ -23,9 +23,9 @@ struct Direction {
 
 /// One sentence pair as ids, ready for make_batch.
 struct SentencePair {
-  std::vector<int32_t> source, target;  // pieces, without tag and </s>
+  std::vector<int32_t> source, target;     // pieces, without tag and </s>
   int32_t source_tag = 0, target_tag = 0;  // or kNoTag
-  int32_t direction = 0;  // index into DataSet::directions()
+  int32_t direction = 0;                   // index into DataSet::directions()
 };
 
 /// A growing set of row numbers with the i-th smallest found in O(log n): one bit a row, and a count every
