@@ -62,7 +62,7 @@ TensorView SafetensorsFile::get(std::string_view name) const {
   return {tensor.dtype, tensor.shape, file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin)};
 }
 
-/// On several threads where it pays: one reads memory at less than half its speed. The largest tensors go
+/// On several threads where the file is large. The largest tensors go
 /// first, so that none is left to one thread at the end.
 void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) const {
   constexpr size_t kWorthAThread = size_t{16} << 20;  // bytes
