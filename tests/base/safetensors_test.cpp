@@ -131,6 +131,27 @@ TEST(Safetensors, ATruncatedFileIsNeverRead) {
   message_of<UserError>([&] { parse_safetensors(bytes_of_text(whole + "x"), "a.safetensors"); });
 }
 
+// Large enough for several threads, which must agree on what is named.
+TEST(Safetensors, OfALargeFileTheFirstDamagedTensorIsNamed) {
+  const TemporaryFolder folder;
+  const fs::path path = folder / "large.safetensors";
+  constexpr int64_t kBytes = int64_t{20} << 20;
+  const std::vector<TensorSpec> specs = {
+      {"whole", DType::u8, {5}}, {"first", DType::u8, {kBytes}}, {"second", DType::u8, {kBytes + 1}}};
+  SafetensorsWriter writer(path, specs);
+  for (const TensorSpec& spec : specs)
+    writer.write(spec.name, bytes_of_text(std::string(spec.shape[0], 'x')));
+  writer.commit();
+  EXPECT_TRUE(SafetensorsFile(path).verify());
+  const auto size = static_cast<int64_t>(fs::file_size(path));
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  for (const auto& [from_end, named] : {std::pair{int64_t{1}, "second"}, {2 * kBytes, "first"}}) {
+    file.seekp(size - from_end).put('y').flush();
+    EXPECT_PRED_FORMAT2(IsSubstring, "damaged: tensor \"" + std::string(named) + "\"",
+                        message_of<UserError>([&] { (void)SafetensorsFile(path).verify(); }));
+  }
+}
+
 TEST(Safetensors, EveryFlippedBitIsNoticed) {
   const TemporaryFolder folder;
   const fs::path path = folder / "a";
