@@ -76,7 +76,7 @@ void run_batch(Transformer& model, const nlohmann::json& json, const std::string
   DecoderState state = model.start_decoding(memory, batch.source.attention_mask, micro_batch.target_length);
   std::vector<at::Tensor> steps;
   for (int64_t t = 0; t < micro_batch.target_length; ++t)
-    steps.push_back(model.decode_step(state, batch.target.ids.select(1, t)));
+    steps.push_back(model.decode_step(state, batch.target.ids.select(1, t)).clone());
   out.emplace_back(name + ".logits", at::stack(steps, 1));
 
   std::vector<RoutingRecord> routings(model.catalogue().sparse_layers());
