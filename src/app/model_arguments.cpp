@@ -47,11 +47,12 @@ LoadedModel open_model(const ModelArguments& a) {
   ModelDescription description = describe_model(folder);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
     const std::vector<std::string>& known = description.vocabulary.languages();
-    if (known.empty() && !language.empty())
+    if (known.empty() && !language.empty()) {
       throw UserError(
           "{} {}: this model has no languages; leave it out, and say in the text what is to be done "
           "with it, as the model was trained",
           option, language);
+    }
     if (!known.empty() && language.empty())
       throw UserError("{} is missing: this model knows {}", option, join(known, ", "));
     try {

@@ -237,8 +237,8 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
   return out;
 }
 
-BestTokens best_tokens(at::Tensor logits, const std::vector<int32_t>& never, const BannedTokens& banned,
-                       int64_t k) {
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
+                       const BannedTokens& banned, int64_t k) {
   const int64_t rows = logits.size(0), n = logits.size(1);
   std::vector<std::vector<int64_t>> banned_of(rows);
   for (size_t i = 0; i < banned.rows.size(); ++i) banned_of[banned.rows[i]].push_back(banned.tokens[i]);

@@ -103,12 +103,12 @@ void check(const ModelConfig& c) {
   if (c.positions == Positions::sinusoidal && c.d_model % 2 != 0)
     throw UserError("model.d_model = {} must be even (sinusoidal positions)", c.d_model);
   if (c.positions == Positions::relative &&
-      (c.relative_buckets < 4 || c.relative_max_distance <= c.relative_buckets / 2))
+      (c.relative_buckets < 4 || c.relative_max_distance <= c.relative_buckets / 2)) {
     throw UserError(
         "{} buckets for relative positions up to a distance of {}: there must be 4 or more, and the distance "
-        "more "
-        "than half of them",
+        "more than half of them",
         c.relative_buckets, c.relative_max_distance);
+  }
   if (c.moe.experts > 0 && c.moe.top_k > c.moe.experts) {
     throw UserError("moe.top_k = {} is more than moe.experts = {}", c.moe.top_k, c.moe.experts);
   }

@@ -47,10 +47,11 @@ std::vector<Transfer> transfers(const StoredTensors& stored, const std::vector<F
   for (size_t p = 0; p < stored.size(); ++p) {
     if (fate[p] == Fate::left_out) continue;
     const ParameterSpec& spec = to.parameters[next++];
-    for (size_t i = 0; i < stored[p].size(); ++i)
+    for (size_t i = 0; i < stored[p].size(); ++i) {
       list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()},
                       stored[p][i],
                       fate[p] == Fate::scaled ? factor : 1});
+    }
   }
   return list;
 }

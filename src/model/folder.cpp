@@ -99,10 +99,11 @@ nlohmann::json generation_config(const nlohmann::json& config) {
 }
 
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
-  if (vocabulary.size() > config.vocabulary)
+  if (vocabulary.size() > config.vocabulary) {
     throw UserError("{} has {} pieces, more than the {} rows of the model's embedding",
                     (folder / vocabulary_file(vocabulary.is_t5())).string(), vocabulary.size(),
                     config.vocabulary);
+  }
 }
 
 uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::span<const TensorSet> sets,

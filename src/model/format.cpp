@@ -31,10 +31,11 @@ void replace(std::string& name, std::initializer_list<std::pair<std::string_view
 }  // namespace
 
 std::string stored_name(Format format, std::string name) {
-  if (format == Format::m2m100)
+  if (format == Format::m2m100) {
     replace(
         name,
         {{".cross_attention", ".encoder_attn"}, {".ff_layer_norm", ".final_layer_norm"}, {".ffn.fc", ".fc"}});
+  }
   if (format == Format::switch_transformers) {
     const bool decoder = name.starts_with("model.decoder");
     replace(name, {{"model.", ""},

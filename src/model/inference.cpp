@@ -47,10 +47,12 @@ struct Rows {
 std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t sentences, int64_t length) {
   const at::Tensor added = mask.defined() ? mask.to(at::kFloat).contiguous() : at::Tensor();
   std::vector<std::vector<int32_t>> rows(sentences);
-  for (int64_t b = 0; b < sentences; ++b)
-    for (int64_t i = b * length; i < (b + 1) * length; ++i)
+  for (int64_t b = 0; b < sentences; ++b) {
+    for (int64_t i = b * length; i < (b + 1) * length; ++i) {
       if (!mask.defined() || added.const_data_ptr<float>()[i] == 0)
         rows[b].push_back(static_cast<int32_t>(i));
+    }
+  }
   return rows;
 }
 
@@ -123,7 +125,7 @@ at::Tensor step_by_rows(const Weights& w, const Catalogue& catalogue, const at::
   cache.used += rows;
   if (!cache.logits.defined() || cache.logits.size(0) < rows)
     cache.logits = at::empty({rows, w.config.vocabulary}, at::kFloat);
-  const at::Tensor logits = cache.logits.narrow(0, 0, rows);
+  at::Tensor logits = cache.logits.narrow(0, 0, rows);
   linear_rows(logits, model.norm(catalogue.decoder_norm, x), w[catalogue.embedding].value);
   return logits;
 }

@@ -85,10 +85,13 @@ class Resolver {
  private:
   TensorView find(const std::string& prefix, const std::string& stored, bool is_embedding) {
     std::vector<std::string> candidates = {stored, std::string(without_body(stored))};
-    if (is_embedding)
-      for (const char* tie : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"})
+    if (is_embedding) {
+      for (const char* tie :
+           {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"}) {
         if (catalogue_.output == catalogue_.embedding || tie != std::string_view("lm_head.weight"))
           candidates.insert(candidates.end(), {std::string(kBody) + tie, tie});
+      }
+    }
     for (const std::string& candidate : candidates) {
       if (const std::string name = prefix + candidate; file_.contains(name)) {
         used_.insert(name);

@@ -170,10 +170,11 @@ void write_t5(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_
 
 Vocabulary read_tokenizer(const fs::path& folder) {
   const nlohmann::json config = read_if_there(folder / kTokenizerConfig);
-  if (config.is_object() && config.value("legacy_behaviour", nlohmann::json()) == true)
+  if (config.is_object() && config.value("legacy_behaviour", nlohmann::json()) == true) {
     throw UserError(
         "{}: legacy_behaviour is true, the source's tag after its text, which this version does not do",
         (folder / kTokenizerConfig).string());
+  }
   if (const fs::path t5 = folder / vocabulary_file(true); fs::exists(t5)) return read_t5(t5, config);
   const fs::path model = folder / vocabulary_file(false);
   VocabularyLayout layout;

@@ -98,8 +98,8 @@ bool begin_slices(Parameter* weight, Parameter* bias) {
 
 ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
   const MoeWeights& w = x.weights;
-  const ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
-                         .output = at::empty_like(input)};
+  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
+                   .output = at::empty_like(input)};
   const std::vector<Block> blocks = blocks_of(x);
   run_tasks(input.device(), static_cast<int64_t>(blocks.size()), [&](int64_t i) {
     const Block& block = blocks[i];

@@ -65,7 +65,7 @@ at::Tensor relative_buckets(int64_t first, int64_t queries, const RelativePositi
   const at::Tensor of_distance = at::where(distance < exact, distance, growing.clamp_max(buckets - 1));
 
   const at::Tensor relative = at::arange(keys, at::kLong) - at::arange(first, keys, at::kLong).unsqueeze(1);
-  const at::Tensor behind = at::take(of_distance, relative.neg().clamp_min(0));
+  at::Tensor behind = at::take(of_distance, relative.neg().clamp_min(0));
   if (!p.bidirectional) return behind;
   return at::where(relative > 0, at::take(of_distance, relative.clamp_min(0)) + buckets, behind);
 }

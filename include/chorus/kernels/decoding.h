@@ -39,7 +39,7 @@ struct BannedTokens {
 
 /// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf. k at most V. NaN in a
 /// row makes its log-probabilities NaN.
-BestTokens best_tokens(at::Tensor logits, const std::vector<int32_t>& never, const BannedTokens& banned,
-                       int64_t k);
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
+                       const BannedTokens& banned, int64_t k);
 
 }  // namespace chorus
