@@ -14,7 +14,6 @@ Known to differ, and so not compared: </s>, <pad> and <unk> spelt out in the tex
 transformers; unknown characters, which chorus shows as SentencePiece does and transformers as <unk>.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -342,18 +341,7 @@ def show_untied_reload(checks, folder, model):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chorus", type=Path, default=Path("build/release/chorus"))
-    parser.add_argument("--venv", type=Path, default=Path(".venv"))
-    parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    probe = args.chorus.parent / "tests/probe"
-    for program in (args.chorus, probe):
-        if not program.is_file():
-            sys.exit(f"{program}: no such program: build it first (make build), or name chorus with --chorus")
-    if not args.inside:
-        parity.run_inside(args.venv.absolute())
+    args, chorus = parity.start(__doc__)
 
     import torch
     import transformers
@@ -362,7 +350,6 @@ def main():
     transformers.logging.disable_progress_bar()
     started = time.monotonic()
     checks = parity.Checks()
-    chorus = parity.Chorus(args.chorus.absolute(), probe.absolute())
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(exist_ok=True)

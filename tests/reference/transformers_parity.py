@@ -422,8 +422,9 @@ def compare_model(checks, chorus, folder, name, model, tokenizer, tags, format, 
     return ours, data, numbers, translations
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def start(description):
+    """The arguments, and the programs to compare, in the Python that has transformers."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", type=Path, default=Path("build/release/chorus"))
     parser.add_argument("--venv", type=Path, default=Path(".venv"))
     parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
@@ -435,6 +436,11 @@ def main():
             sys.exit(f"{program}: no such program: build it first (make build), or name chorus with --chorus")
     if not args.inside:
         run_inside(args.venv.absolute())
+    return args, Chorus(args.chorus.absolute(), probe.absolute())
+
+
+def main():
+    args, chorus = start(__doc__)
 
     import torch
     import transformers
@@ -443,7 +449,6 @@ def main():
     transformers.logging.disable_progress_bar()
     started = time.monotonic()
     checks = Checks()
-    chorus = Chorus(args.chorus.absolute(), probe.absolute())
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
