@@ -19,6 +19,8 @@
 #include <ATen/ops/randn.h>
 #include <malloc.h>
 
+#include "chorus/base/process.h"
+
 #include "work.h"
 
 namespace chorus::bench {
@@ -76,6 +78,7 @@ Json answer(const Json& request, Work& work, int64_t idle_bytes) {
 
 int main() {
   using namespace chorus::bench;
+  chorus::set_up_process();
   std::ofstream("/proc/self/oom_score_adj")
       << "1000";                                // a case too large for the machine ends this process first
   at::randn({64, 64}).mm(at::randn({64, 64}));  // what libtorch sets up at first use

@@ -12,6 +12,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
+#include "chorus/base/process.h"
 #include "chorus/base/text.h"
 
 #include "app/commands.h"
@@ -139,14 +140,8 @@ int fail_with(std::string_view message, int exit_code) {
 }  // namespace
 }  // namespace chorus
 
-/// What libraries read from the environment, unless the user has set it already.
-void set_up_libraries(char** argv) {
-  // Large activations are fresh memory in each step; in huge pages, first touch takes fewer faults.
-  ::setenv("THP_MEM_ALLOC_ENABLE", "1", 0);
-  // oneDNN keeps the code it made for each of its last 1,024 shapes, and the experts of a layer have new
-  // shapes in each step: that would grow to some GB. The shapes that do return in each step are fewer than
-  // this.
-  ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
+/// Waits of the OpenMP runtime, unless the user has set them already: may start the program again.
+void shorten_waits(char** argv) {
   // Threads of the OpenMP runtime wait for each other by spinning, for so long that a process which shares
   // its cores with others runs several times slower (3.5 times beside two busy compilers on two cores). A
   // short spin costs nothing on an idle machine. The runtime reads the setting while it is loaded, before
@@ -159,7 +154,8 @@ void set_up_libraries(char** argv) {
 }
 
 int main(int argc, char** argv) {
-  set_up_libraries(argv);
+  shorten_waits(argv);
+  chorus::set_up_process();
   // A closed pipe is then an error like any other, found by flush_stdout.
   std::signal(SIGPIPE, SIG_IGN);
   try {
