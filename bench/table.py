@@ -90,7 +90,8 @@ def markdown(cells, load_result):
         return "Nothing was measured yet.\n"
     known = [cell for cell in cells if results[cell.id]]
     shown = [cell for cell in known if "skipped" not in results[cell.id]]
-    lines = [*machine_lines(measured), "", *table([c for c in shown if not c.growth], results), "",
-             "How the cost grows:", "", *table([c for c in shown if c.growth], results),
-             *skipped([cell for cell in known if cell not in shown], results)]
+    lines = [*machine_lines(measured), "", *table([c for c in shown if not c.growth], results)]
+    if growth := [c for c in shown if c.growth]:
+        lines += ["", "How the cost grows:", "", *table(growth, results)]
+    lines += skipped([cell for cell in known if cell not in shown], results)
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ namespace chorus {
 void set_up_process() {
   // Each step asks for the same large blocks again. From 32 MiB on, glibc would map and return each of them,
   // and first touch of fresh pages costs several times what the kernels do with them (dispatch of 16,384
-  // tokens: 2.7 times). So large blocks come from the heap too, and the heap does not shrink.
+  // tokens: 2.5 times). So large blocks come from the heap too, and the heap does not shrink.
   ::mallopt(M_MMAP_MAX, 0);
   ::mallopt(M_TRIM_THRESHOLD, -1);
   // What still is fresh takes fewer faults in huge pages.
