@@ -16,14 +16,17 @@ namespace chorus {
 
 namespace {
 
-at::Tensor norm(const Weights& w, const NormIndex& index, const at::Tensor& x) {
-  const double epsilon = w.config.norm_epsilon;
-  return w.config.norm == Norm::rms ? rms_norm(x, w[index.weight], epsilon)
-                                    : layer_norm(x, w[index.weight], w[index.bias], epsilon);
+NormParameters norm_of(const Weights& w, const NormIndex& index) {
+  return {.weight = &w[index.weight], .bias = w.find(index.bias), .epsilon = w.config.norm_epsilon};
 }
 
 at::Tensor project(const Weights& w, const LinearIndex& index, const at::Tensor& x) {
   return linear(x, w[index.weight], w.find(index.bias));
+}
+
+at::Tensor norm_project(const Weights& w, const NormIndex& norm_index, const LinearIndex& index,
+                        const at::Tensor& x) {
+  return norm_linear(x, norm_of(w, norm_index), w[index.weight], w.find(index.bias));
 }
 
 /// One layer in one pass.
@@ -55,7 +58,7 @@ struct Layer {
   }
 
   [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const at::Tensor& mask, bool causal) const {
-    const auto qkv = split_heads(project(w, place.index.self_qkv, norm(w, place.index.self_norm, x)), 3,
+    const auto qkv = split_heads(norm_project(w, place.index.self_norm, place.index.self_qkv, x), 3,
                                  w.config.attention_heads);
     const at::Tensor context = attention(qkv[0], qkv[1], qkv[2], attention_options(mask, causal, "self"));
     return residual(x, project(w, place.index.self_out, context), "self");
@@ -67,7 +70,7 @@ struct Layer {
 
   [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
                                            const at::Tensor& values, const at::Tensor& mask) const {
-    const auto query = split_heads(project(w, place.index.cross_q, norm(w, place.index.cross_norm, x)), 1,
+    const auto query = split_heads(norm_project(w, place.index.cross_norm, place.index.cross_q, x), 1,
                                    w.config.attention_heads);
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
     return residual(x, project(w, place.index.cross_out, context), "cross");
@@ -75,7 +78,8 @@ struct Layer {
 
   [[nodiscard]] at::Tensor dense(const at::Tensor& x) const {
     const FeedForwardIndex& ffn = place.index.ffn;
-    const at::Tensor inner = activation(w.config.activation, project(w, ffn.fc1, x));
+    const at::Tensor inner =
+        activation(w.config.activation, norm_project(w, place.index.ffn_norm, ffn.fc1, x));
     const double p = pass.training ? w.config.activation_dropout : 0;
     return project(w, ffn.fc2, dropout(inner, p, key.derive("activation")));
   }
@@ -99,14 +103,13 @@ struct Layer {
                           .group_count = pass.group_count,
                           .statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr,
                           .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr};
-    return moe_layer(x.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
+    const at::Tensor input = norm(x, norm_of(w, place.index.ffn_norm));
+    return moe_layer(input.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
   }
 
   [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side,
                                         int64_t sentence_length) const {
-    const at::Tensor input = norm(w, place.index.ffn_norm, x);
-    return residual(x, place.index.ffn.sparse ? sparse(input, side, sentence_length) : dense(input),
-                    "feed forward");
+    return residual(x, place.index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x), "feed forward");
   }
 };
 
@@ -150,7 +153,7 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
 }
 
 at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale) {
-  const at::Tensor y = norm(w, index, x);
+  const at::Tensor y = norm(x, norm_of(w, index));
   return scale == 1 ? y : y * scale;
 }
 
@@ -178,7 +181,7 @@ at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const a
                               const at::Tensor& bias, LayerCache& cache, int64_t position,
                               const at::Tensor& memory_mask, const Pass& pass) {
   const Layer layer(w, place, pass);
-  const auto qkv = split_heads(project(w, place.index.self_qkv, norm(w, place.index.self_norm, x)), 3,
+  const auto qkv = split_heads(norm_project(w, place.index.self_norm, place.index.self_qkv, x), 3,
                                w.config.attention_heads);
   cache.self_key.select(2, position).copy_(qkv[1].squeeze(2));
   cache.self_value.select(2, position).copy_(qkv[2].squeeze(2));

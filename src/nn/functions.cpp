@@ -34,83 +34,131 @@ void save_parameter(AutogradContext* ctx, const char* name, Parameter* parameter
 // The weight's value is an argument of each apply() only so that autograd records the function even where the
 // activation needs no gradient; its gradient is returned as undefined.
 
+at::Tensor linear_forward(const at::Tensor& input, const at::Tensor& value, const Parameter* bias) {
+  const at::Tensor rows = value.view({-1, value.size(-1)});
+  auto sizes = input.sizes().vec();
+  sizes.back() = rows.size(0);
+  at::Tensor output = at::empty(sizes, input.options());
+  linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows,
+                 bias ? bias->value.view(-1) : at::Tensor());
+  return output;
+}
+
+/// Adds the gradients of weight and bias.
+void linear_backward_weights(const at::Tensor& grad, const at::Tensor& input, Parameter& weight,
+                             Parameter* bias) {
+  weight.accumulate_product(grad, as_rows(input));
+  if (bias) bias->accumulate(grad.sum(0, false, bias->gradient.scalar_type()).view(bias->gradient.sizes()));
+}
+
+at::Tensor linear_backward_input(const at::Tensor& grad, const at::Tensor& input, const Parameter& weight) {
+  at::Tensor grad_input = at::empty(input.sizes(), input.options());
+  plain_product(as_rows(grad_input), grad, weight.value.view({-1, weight.value.size(-1)}));
+  return grad_input;
+}
+
 struct LinearFunction : Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
                             Parameter* weight, Parameter* bias) {
     ctx->save_for_backward({input});
     save_parameter(ctx, "weight", weight);
     save_parameter(ctx, "bias", bias);
-    const at::Tensor rows = value.view({-1, value.size(-1)});
-    auto sizes = input.sizes().vec();
-    sizes.back() = rows.size(0);
-    at::Tensor output = at::empty(sizes, input.options());
-    linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows,
-                   bias ? bias->value.view(-1) : at::Tensor());
-    return output;
+    return linear_forward(input, value, bias);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const at::Tensor input = ctx->get_saved_variables()[0];
     Parameter* weight = saved_parameter(ctx, "weight");
-    Parameter* bias = saved_parameter(ctx, "bias");
     const at::Tensor grad = as_rows(grads[0].contiguous());
-    weight->accumulate_product(grad, as_rows(input));
-    if (bias) {
-      bias->accumulate(grad.sum(0, false, bias->gradient.scalar_type()).view(bias->gradient.sizes()));
-    }
+    linear_backward_weights(grad, input, *weight, saved_parameter(ctx, "bias"));
     at::Tensor grad_input;
-    if (ctx->needs_input_grad(0)) {
-      grad_input = at::empty(input.sizes(), input.options());
-      plain_product(as_rows(grad_input), grad, weight->value.view({-1, weight->value.size(-1)}));
-    }
+    if (ctx->needs_input_grad(0)) grad_input = linear_backward_input(grad, input, *weight);
     return {grad_input, {}, {}, {}};
   }
 };
 
-struct LayerNormFunction : Function<LayerNormFunction> {
+/// Of each row: mean is undefined for RMS norm.
+struct Normed {
+  at::Tensor output, mean, scale;
+};
+
+Normed norm_forward(const at::Tensor& input, const at::Tensor& value, const NormParameters& p) {
+  if (p.bias) {
+    auto [output, mean, scale] =
+        at::native_layer_norm(input, {input.size(-1)}, value, p.bias->value, p.epsilon);
+    return {output, mean, scale};
+  }
+  const at::Tensor wide = input.to(sum_type(input));
+  const at::Tensor scale = wide.square().mean(-1, true).add_(p.epsilon).rsqrt_();
+  return {(wide * scale).to(input.scalar_type()) * value, {}, scale};
+}
+
+/// Adds the gradients of weight and bias; returns that of the input.
+/// RMS norm, with n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient by n: g_x = s (g - n mean(g n)).
+at::Tensor norm_backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& mean,
+                         const at::Tensor& scale, const NormParameters& p) {
+  if (p.bias) {
+    auto [grad_input, grad_weight, grad_bias] =
+        at::native_layer_norm_backward(grad_output.contiguous(), input, {input.size(-1)}, mean, scale,
+                                       p.weight->value, p.bias->value, {true, true, true});
+    p.weight->accumulate(grad_weight);
+    p.bias->accumulate(grad_bias);
+    return grad_input;
+  }
+  const at::Tensor grad = grad_output.to(scale.scalar_type()), normal = input * scale;
+  p.weight->accumulate(as_rows(grad * normal).sum(0));
+  const at::Tensor by_normal = grad * p.weight->value;
+  const at::Tensor grad_input = (by_normal - normal * (by_normal * normal).mean(-1, true)) * scale;
+  return grad_input.to(input.scalar_type());
+}
+
+void save_norm(AutogradContext* ctx, const NormParameters& p) {
+  save_parameter(ctx, "norm weight", p.weight);
+  save_parameter(ctx, "norm bias", p.bias);
+  ctx->saved_data["epsilon"] = p.epsilon;
+}
+
+NormParameters saved_norm(AutogradContext* ctx) {
+  return {.weight = saved_parameter(ctx, "norm weight"),
+          .bias = saved_parameter(ctx, "norm bias"),
+          .epsilon = ctx->saved_data["epsilon"].toDouble()};
+}
+
+struct NormFunction : Function<NormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
-                            Parameter* weight, Parameter* bias, double epsilon) {
-    const int64_t width = input.size(-1);
-    auto [output, mean, rstd] = at::native_layer_norm(input, {width}, value, bias->value, epsilon);
-    ctx->save_for_backward({input, mean, rstd});
-    save_parameter(ctx, "weight", weight);
-    save_parameter(ctx, "bias", bias);
-    return output;
+                            const NormParameters& parameters) {
+    const Normed normed = norm_forward(input, value, parameters);
+    ctx->save_for_backward({input, normed.mean, normed.scale});
+    save_norm(ctx, parameters);
+    return normed.output;
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    Parameter* weight = saved_parameter(ctx, "weight");
-    Parameter* bias = saved_parameter(ctx, "bias");
-    auto [grad_input, grad_weight, grad_bias] =
-        at::native_layer_norm_backward(grads[0].contiguous(), saved[0], {saved[0].size(-1)}, saved[1],
-                                       saved[2], weight->value, bias->value, {true, true, true});
-    weight->accumulate(grad_weight);
-    bias->accumulate(grad_bias);
-    return {grad_input, {}, {}, {}, {}};
+    return {norm_backward(grads[0], saved[0], saved[1], saved[2], saved_norm(ctx)), {}, {}};
   }
 };
 
-struct RmsNormFunction : Function<RmsNormFunction> {
+struct NormLinearFunction : Function<NormLinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
-                            Parameter* weight, double epsilon) {
-    const at::Tensor wide = input.to(sum_type(input));
-    const at::Tensor scale = wide.square().mean(-1, true).add_(epsilon).rsqrt_();
-    ctx->save_for_backward({input, scale});
+                            const NormParameters& parameters, Parameter* weight, Parameter* bias) {
+    ctx->save_for_backward({input});
+    save_norm(ctx, parameters);
     save_parameter(ctx, "weight", weight);
-    return (wide * scale).to(input.scalar_type()) * value;
+    save_parameter(ctx, "bias", bias);
+    return linear_forward(norm_forward(input, value, parameters).output, weight->value, bias);
   }
 
-  // With n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient by n: g_x = s (g - n mean(g n)).
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const auto saved = ctx->get_saved_variables();
-    const at::Tensor &input = saved[0], &scale = saved[1];
+    const at::Tensor input = ctx->get_saved_variables()[0];
+    const NormParameters parameters = saved_norm(ctx);
     Parameter* weight = saved_parameter(ctx, "weight");
-    const at::Tensor grad = grads[0].to(scale.scalar_type()), normal = input * scale;
-    weight->accumulate(as_rows(grad * normal).sum(0));
-    const at::Tensor by_normal = grad * weight->value;
-    const at::Tensor grad_input = (by_normal - normal * (by_normal * normal).mean(-1, true)) * scale;
-    return {grad_input.to(input.scalar_type()), {}, {}, {}};
+    const at::Tensor grad = as_rows(grads[0].contiguous());
+    Normed normed = norm_forward(input, parameters.weight->value, parameters);
+    linear_backward_weights(grad, normed.output, *weight, saved_parameter(ctx, "bias"));
+    normed.output.reset();
+    const at::Tensor grad_normed = linear_backward_input(grad, input, *weight);
+    return {norm_backward(grad_normed, input, normed.mean, normed.scale, parameters), {}, {}, {}, {}};
   }
 };
 
@@ -175,12 +223,13 @@ at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias) {
   return LinearFunction::apply(input, weight.value, &weight, bias);
 }
 
-at::Tensor layer_norm(const at::Tensor& input, Parameter& weight, Parameter& bias, double epsilon) {
-  return LayerNormFunction::apply(input, weight.value, &weight, &bias, epsilon);
+at::Tensor norm(const at::Tensor& input, const NormParameters& parameters) {
+  return NormFunction::apply(input, parameters.weight->value, parameters);
 }
 
-at::Tensor rms_norm(const at::Tensor& input, Parameter& weight, double epsilon) {
-  return RmsNormFunction::apply(input, weight.value, &weight, epsilon);
+at::Tensor norm_linear(const at::Tensor& input, const NormParameters& parameters, Parameter& weight,
+                       Parameter* bias) {
+  return NormLinearFunction::apply(input, parameters.weight->value, parameters, &weight, bias);
 }
 
 at::Tensor embedding(const at::Tensor& ids, Parameter& weight, double scale, int64_t padding) {

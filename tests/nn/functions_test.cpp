@@ -73,15 +73,18 @@ TEST_F(Functions, LinearWithFusedSlices) {
 TEST_F(Functions, LayerNorm) {
   Parameter weight = make({6}), bias = make({6});
   const at::Tensor x = at::randn({4, 3, 6}, kDouble).requires_grad_(true);
-  expect_equal([&] { return layer_norm(x, weight, bias, 1e-5); },
-               [&] { return at::layer_norm(x, {6}, weight.value, bias.value, 1e-5); }, {x}, {&weight, &bias});
+  expect_equal(
+      [&] {
+        return norm(x, {&weight, &bias, 1e-5});
+      },
+      [&] { return at::layer_norm(x, {6}, weight.value, bias.value, 1e-5); }, {x}, {&weight, &bias});
 }
 
 TEST_F(Functions, RmsNorm) {
   for (const int64_t width : {1, 6, 37}) {
     Parameter weight = make({width});
     const at::Tensor x = at::randn({4, 3, width}, kDouble).requires_grad_(true);
-    expect_equal([&] { return rms_norm(x, weight, 1e-3); },
+    expect_equal([&] { return norm(x, {.weight = &weight, .epsilon = 1e-3}); },
                  [&] { return x / (x.square().mean(-1, true) + 1e-3).sqrt() * weight.value; }, {x},
                  {&weight});
   }
@@ -91,7 +94,29 @@ TEST_F(Functions, RmsNormOfBf16SumsInFp32) {
   Parameter weight = {.value = at::randn({5}).to(at::kBFloat16), .gradient = {}};
   const at::Tensor x = (at::randn({7, 5}) * 100).to(at::kBFloat16), wide = x.to(at::kFloat);
   const at::Tensor normal = wide * (wide.square().mean(-1, true) + 1e-6).rsqrt();
-  EXPECT_TRUE(at::equal(rms_norm(x, weight, 1e-6), normal.to(at::kBFloat16) * weight.value));
+  EXPECT_TRUE(
+      at::equal(norm(x, {.weight = &weight, .epsilon = 1e-6}), normal.to(at::kBFloat16) * weight.value));
+}
+
+TEST_F(Functions, NormLinearEqualsItsParts) {
+  const at::Tensor x = at::randn({4, 3, 6}, kDouble).requires_grad_(true);
+  Parameter scale = make({6}), shift = make({6}), weight = make({2, 5, 6}), bias = make({2, 5});
+  const auto joined = [&](const at::Tensor& normed) {
+    return at::linear(normed, weight.value.view({10, 6}), bias.value.view(-1));
+  };
+  expect_equal(
+      [&] {
+        return norm_linear(x, {&scale, &shift, 1e-5}, weight, &bias);
+      },
+      [&] { return joined(at::layer_norm(x, {6}, scale.value, shift.value, 1e-5)); }, {x},
+      {&scale, &shift, &weight, &bias});
+  Parameter lone_scale = make({6}), lone_weight = make({7, 6});
+  expect_equal([&] { return norm_linear(x, {.weight = &lone_scale, .epsilon = 1e-3}, lone_weight, nullptr); },
+               [&] {
+                 return at::linear(x / (x.square().mean(-1, true) + 1e-3).sqrt() * lone_scale.value,
+                                   lone_weight.value);
+               },
+               {x}, {&lone_scale, &lone_weight});
 }
 
 TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {

@@ -71,7 +71,7 @@ TEST(Gradient, LayerNorm) {
     for (const int64_t width : {1, 2, 7, 33}) {
       Parameter weight = parameter({width}), bias = parameter({width});
       const at::Tensor x = leaf(shape(leading, width));
-      expect_gradients([&] { return layer_norm(x, weight, bias, 1e-5); }, {x}, {&weight, &bias});
+      expect_gradients([&] { return norm(x, {&weight, &bias, 1e-5}); }, {x}, {&weight, &bias});
     }
   }
 }
@@ -81,7 +81,27 @@ TEST(Gradient, RmsNorm) {
     for (const int64_t width : {1, 2, 7, 33}) {
       Parameter weight = parameter({width});
       const at::Tensor x = leaf(shape(leading, width));
-      expect_gradients([&] { return rms_norm(x, weight, 0.1); }, {x}, {&weight});
+      expect_gradients([&] { return norm(x, {.weight = &weight, .epsilon = 0.1}); }, {x}, {&weight});
+    }
+  }
+}
+
+TEST(Gradient, NormLinear) {
+  for (const auto& leading : kLeading) {
+    for (const int64_t width : {2, 7, 33}) {
+      Parameter scale = parameter({width}), shift = parameter({width}), weight = parameter({5, width}),
+                bias = parameter({5});
+      const at::Tensor x = leaf(shape(leading, width));
+      expect_gradients(
+          [&] {
+            return norm_linear(x, {&scale, &shift, 1e-5}, weight, &bias);
+          },
+          {x}, {&scale, &shift, &weight, &bias});
+      Parameter lone = parameter({width}), lone_weight = parameter({3, width});
+      const at::Tensor y = leaf(shape(leading, width));
+      expect_gradients(
+          [&] { return norm_linear(y, {.weight = &lone, .epsilon = 0.1}, lone_weight, nullptr); }, {y},
+          {&lone, &lone_weight});
     }
   }
 }

@@ -14,13 +14,22 @@ namespace chorus {
 /// out, in] for the fused query, key and value): it is used as [rows, in].
 at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias);
 
-/// Layer normalisation over the last dimension.
-at::Tensor layer_norm(const at::Tensor& input, Parameter& weight, Parameter& bias, double epsilon);
+/// The parameters of a norm.
+struct NormParameters {
+  Parameter* weight = nullptr;
+  Parameter* bias = nullptr;  // null: RMS norm
+  double epsilon = 0;
+};
 
-/// Root-mean-square normalisation over the last dimension (1910.07467), as T5 has it: no mean is taken off
-/// and no bias added. input / sqrt(mean(input^2) + epsilon), computed in fp32 (fp64 for fp64) and rounded to
-/// the type of the input, times weight.
-at::Tensor rms_norm(const at::Tensor& input, Parameter& weight, double epsilon);
+/// Over the last dimension. With a bias layer normalisation; without one root-mean-square normalisation
+/// (1910.07467) as T5 has it, with no mean taken off: input / sqrt(mean(input^2) + epsilon), computed in fp32
+/// (fp64 for fp64) and rounded to the type of the input, times weight.
+at::Tensor norm(const at::Tensor& input, const NormParameters& parameters);
+
+/// linear(norm(input)), keeping `input` alone for backward, which norms it once more: one activation less
+/// than the two keep, for one more pass over it.
+at::Tensor norm_linear(const at::Tensor& input, const NormParameters& parameters, Parameter& weight,
+                       Parameter* bias);
 
 /// ids int64 [...] -> [..., d]: weight[id] * scale. Rows of `padding` ids get no gradient; -1: all rows get
 /// theirs.
