@@ -4,8 +4,8 @@
 //   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops the case before)
 //   {"run": N}                     N repetitions          -> {"seconds": S}
 //   {"peak": true}                 one repetition         -> {"bytes": B}  highest resident memory beyond
-//   that of the
-//                                                            process before its first case, and "state_bytes"
+//                                                            that of the process before its first case, and
+//                                                            "state_bytes"
 //
 // What goes wrong is answered with {"error": TEXT}.
 #include <chrono>
@@ -17,7 +17,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
-#include <malloc.h>
 
 #include "chorus/base/process.h"
 
@@ -67,7 +66,6 @@ Json answer(const Json& request, Work& work, int64_t idle_bytes) {
     for (int64_t i = 0; i < request["run"]; ++i) work.run();
     return {{"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()}};
   }
-  malloc_trim(0);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from what is resident now
   work.run();
   return {{"bytes", status_bytes("VmHWM") - idle_bytes - work.facts.value("state_bytes", int64_t{0})}};

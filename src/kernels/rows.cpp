@@ -1,5 +1,7 @@
 #include "chorus/kernels/rows.h"
 
+#include <numeric>
+
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -14,73 +16,8 @@ namespace chorus {
 
 namespace {
 
-constexpr int64_t kBytes = 64;  // of a vector of accumulators
-
-template <class Acc>
-struct VectorOf {
-  using type __attribute__((vector_size(kBytes))) = Acc;
-};
-template <class Acc>
-using Vector = typename VectorOf<Acc>::type;
-
-/// Neighbouring elements of a row in two vectors: bf16 by even and odd places, which takes no shuffle, others
-/// by halves.
-template <class T>
-struct Packet {
-  using Acc = Accumulator<T>;
-  static constexpr int64_t kSize = 2 * kBytes / static_cast<int64_t>(sizeof(Acc));
-  Vector<Acc> part[2];
-
-  CHORUS_INLINE void add(const Packet& x, Acc weight) {
-    part[0] += x.part[0] * weight;
-    part[1] += x.part[1] * weight;
-  }
-};
-
-CHORUS_INLINE inline void load(const c10::BFloat16* from, Packet<c10::BFloat16>& to) {
-  Vector<uint32_t> pairs;
-  std::memcpy(&pairs, from, kBytes);
-  const Vector<uint32_t> even = pairs << 16, odd = pairs & 0xFFFF0000U;
-  std::memcpy(&to.part[0], &even, kBytes);
-  std::memcpy(&to.part[1], &odd, kBytes);
-}
-template <class T>
-CHORUS_INLINE inline void load(const T* from, Packet<T>& to) {
-  std::memcpy(&to, from, sizeof to);
-}
-
-/// To bf16 and nearest even, the result in the high half; NaN stays NaN.
-CHORUS_INLINE inline void round(const Vector<float>& x, Vector<uint32_t>& rounded) {
-  Vector<uint32_t> bits;
-  std::memcpy(&bits, &x, kBytes);
-  rounded = x == x ? bits + 0x7FFF + ((bits >> 16) & 1) : Vector<uint32_t>{} + 0x7FC00000U;
-}
-
-CHORUS_INLINE inline void store(const Packet<c10::BFloat16>& from, c10::BFloat16* to) {
-  Vector<uint32_t> even, odd;
-  round(from.part[0], even);
-  round(from.part[1], odd);
-  const Vector<uint32_t> pairs = (even >> 16) | (odd & 0xFFFF0000U);
-  std::memcpy(to, &pairs, kBytes);
-}
-template <class T>
-CHORUS_INLINE inline void store(const Packet<T>& from, T* to) {
-  std::memcpy(to, &from, sizeof from);
-}
-
-/// The first `count` of a packet, the others 0.
-template <class T>
-CHORUS_INLINE inline void load_some(const T* from, int64_t count, Packet<T>& to) {
-  T whole[Packet<T>::kSize] = {};
-  std::copy_n(from, count, whole);
-  load(whole, to);
-}
-template <class T>
-CHORUS_INLINE inline void store_some(const Packet<T>& from, int64_t count, T* to) {
-  T whole[Packet<T>::kSize];
-  store(from, whole);
-  std::copy_n(whole, count, to);
-}
+constexpr int64_t kBlock = 256;  // elements whose sums are held at once
+constexpr int64_t kLanes = 32;   // partial sums of a dot product
 
 int64_t grain_rows(int64_t width) {
   return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width));
@@ -96,37 +33,29 @@ struct Combine {
   int64_t k, width;
 };
 
+/// Of one token: elements [column, column + count), count at most kBlock.
 template <class T>
-CHORUS_INLINE inline void combine_token(const Combine<T>& c, int64_t token) {
+CHORUS_INLINE inline void combine_block(const Combine<T>& c, int64_t token, int64_t column, int64_t count) {
   using Acc = Accumulator<T>;
-  constexpr int64_t kSize = Packet<T>::kSize;
-  T* const out = c.out + token * c.width;
-  const int64_t first = token * c.k, last = first + c.k;
-  int64_t column = 0;
-  for (; column + 2 * kSize <= c.width; column += 2 * kSize) {
-    Packet<T> sum[2] = {}, row;
-    for (int64_t j = first; j < last; ++j) {
-      if (c.slot[j] >= 0) {
-        const T* const from = c.rows + c.slot[j] * c.width + column;
-        for (int64_t i = 0; i < 2; ++i) {
-          load(from + i * kSize, row);
-          sum[i].add(row, c.weight ? c.weight[j] : Acc(1));
-        }
-      }
+  T* const out = c.out + token * c.width + column;
+  Acc block[kBlock];
+  Acc* sum = block;
+  if constexpr (std::is_same_v<T, Acc>) sum = out;
+  bool empty = true;
+  for (int64_t j = token * c.k; j < (token + 1) * c.k; ++j) {
+    if (c.slot[j] < 0) continue;
+    const T* const row = c.rows + c.slot[j] * c.width + column;
+    const Acc weight = c.weight ? c.weight[j] : Acc(1);
+    if (empty) {
+      for (int64_t i = 0; i < count; ++i) sum[i] = weight * widen(row[i]);
+    } else {
+      for (int64_t i = 0; i < count; ++i) sum[i] += weight * widen(row[i]);
     }
-    store(sum[0], out + column);
-    store(sum[1], out + column + kSize);
+    empty = false;
   }
-  for (; column < c.width; column += kSize) {
-    const int64_t count = std::min(kSize, c.width - column);
-    Packet<T> sum = {}, row;
-    for (int64_t j = first; j < last; ++j) {
-      if (c.slot[j] >= 0) {
-        load_some(c.rows + c.slot[j] * c.width + column, count, row);
-        sum.add(row, c.weight ? c.weight[j] : Acc(1));
-      }
-    }
-    store_some(sum, count, out + column);
+  if (empty) std::fill_n(sum, count, Acc(0));
+  if constexpr (!std::is_same_v<T, Acc>) {
+    for (int64_t i = 0; i < count; ++i) out[i] = narrow<T>(sum[i]);
   }
 }
 
@@ -135,46 +64,31 @@ void combine(const Combine<T>& c, int64_t tokens) {
   at::parallel_for(0, tokens, grain_rows(c.k * c.width), [&](int64_t begin, int64_t end) {
     run_kernel([&]() CHORUS_INLINE {
       for (int64_t token = begin; token < end; ++token) {
-        combine_token(c, token);
+        for (int64_t column = 0; column < c.width; column += kBlock)
+          combine_block(c, token, column, std::min(kBlock, c.width - column));
       }
     });
   });
 }
 
-/// grad = weight * grad, having added its product with row to `sum`, place by place.
-template <class T>
-CHORUS_INLINE inline void scale_and_multiply(Packet<T>& grad, const Packet<T>& row, Accumulator<T> weight,
-                                             Packet<T>& sum) {
-  for (int64_t i = 0; i < 2; ++i) {
-    sum.part[i] += grad.part[i] * row.part[i];
-    grad.part[i] *= weight;
-  }
-}
-
 /// grad_row = weight * grad; returns the dot product of grad and row.
 template <class T, class Acc = Accumulator<T>>
 CHORUS_INLINE inline Acc scale_and_dot(const T* grad, const T* row, Acc weight, T* grad_row, int64_t width) {
-  constexpr int64_t kSize = Packet<T>::kSize;
-  Packet<T> sum = {}, g, r;
+  Acc sum[kLanes] = {};
   int64_t column = 0;
-  for (; column + kSize <= width; column += kSize) {
-    load(grad + column, g);
-    load(row + column, r);
-    scale_and_multiply(g, r, weight, sum);
-    store(g, grad_row + column);
+  for (; column + kLanes <= width; column += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const Acc g = widen(grad[column + lane]);
+      sum[lane] += g * widen(row[column + lane]);
+      grad_row[column + lane] = narrow<T>(weight * g);
+    }
   }
-  if (column < width) {
-    load_some(grad + column, width - column, g);
-    load_some(row + column, width - column, r);
-    scale_and_multiply(g, r, weight, sum);
-    store_some(g, width - column, grad_row + column);
+  for (; column < width; ++column) {
+    const Acc g = widen(grad[column]);
+    sum[column % kLanes] += g * widen(row[column]);
+    grad_row[column] = narrow<T>(weight * g);
   }
-  sum.part[0] += sum.part[1];
-  Acc total = 0;
-  for (int64_t lane = 0; lane < kSize / 2; ++lane) {
-    total += sum.part[0][lane];
-  }
-  return total;
+  return std::accumulate(sum, sum + kLanes, Acc(0));
 }
 
 template <class T>

@@ -3,9 +3,10 @@
 
 namespace chorus {
 
-/// Settings of the allocator and of libtorch and oneDNN, for the whole process. Call it first in main, before
-/// anything of libtorch runs. What the user has set of THP_MEM_ALLOC_ENABLE and
-/// ONEDNN_PRIMITIVE_CACHE_CAPACITY stays; glibc's MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ have no effect.
+/// Settings of libtorch and oneDNN for the whole process. Call it first in main, before anything of libtorch
+/// runs. What the user has set of THP_MEM_ALLOC_ENABLE and ONEDNN_PRIMITIVE_CACHE_CAPACITY stays. A program
+/// that calls it and is linked with jemalloc also gets our settings of that (MALLOC_CONF in the environment
+/// changes them); chorus is.
 void set_up_process();
 
 }  // namespace chorus
