@@ -176,7 +176,8 @@ def measure_peak(cell, pool, threads):
         worker = Worker(side.program, threads)
         try:
             facts = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
-            sides[name] = {"bytes": [worker.ask({"peak": True})["bytes"] for _ in range(2)], "facts": facts}
+            replies = [worker.ask({"peak": True}) for _ in range(2)]
+            sides[name] = {key: [reply[key] for reply in replies] for key in replies[0]} | {"facts": facts}
         finally:
             worker.close()
     return {"sides": sides}

@@ -36,6 +36,8 @@ def notes(cell, result):
     if cell.kind == "time" and "flops" in ours["facts"]:
         told.append(f"{ours['facts']['flops'] / statistics.median(ours['seconds']) / 1e9:.0f} GFLOP/s")
     told += sorted({f"compute type {side['facts']['compute']}" for side in result["sides"].values() if "compute" in side["facts"]})
+    told += [f"{name} in its forward pass, beyond what it has then (no gradients): {size(min(side['forward_bytes']))}"
+             for name, side in result["sides"].items() if "forward_bytes" in side]
     if result["differs"]:
         told.append("sides differ in " + result["differs"])
     if result.get("foreign", 0) > 0.1:

@@ -6,6 +6,7 @@ import tempfile
 import torch
 from safetensors.torch import load_file
 
+from memory import status_bytes
 
 TAG = 5  # of the target language, forced on every side
 
@@ -51,7 +52,7 @@ def transformers_step(case):
     labels[labels == 1] = -100
     bf16 = case["dtype"] == "bf16"
     first_loss = None
-    assigned = {}
+    facts, assigned = {}, {}
     hooks = [module.register_forward_hook(lambda _, __, out, name=name: assigned.__setitem__(name, (out[1] > 0).sum(0)))
              for name, module in model.named_modules() if name.endswith(".router")]
 
@@ -60,6 +61,7 @@ def transformers_step(case):
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             loss = model(input_ids=data["source"], decoder_input_ids=data["target"], labels=labels, use_cache=False).loss
+        facts["forward_peak"] = status_bytes("VmHWM")
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -69,7 +71,8 @@ def transformers_step(case):
     for hook in hooks:
         hook.remove()
     parameters = sum(p.numel() for p in model.parameters())
-    facts = {"parameters": parameters, "state_bytes": parameters * 16, "checks": {"loss": first_loss}}
+    facts |= {"parameters": parameters, "state_bytes": parameters * 16, "gradient_bytes": parameters * 4,
+              "checks": {"loss": first_loss}}
     if assigned:
         facts["skew"] = max((c.max() / c.double().mean()).item() for c in assigned.values())
     return run, facts

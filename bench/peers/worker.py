@@ -10,6 +10,8 @@ import sys
 import time
 import traceback
 
+from memory import status_bytes
+
 # module: works. Imported when first asked for, so that a row needs only its own peer.
 WORKS = {
     "moe": ["nllb_moe_layer", "deepspeed_layer", "bare_experts"],
@@ -17,15 +19,6 @@ WORKS = {
     "command": ["command"],
     "model": ["transformers_step", "transformers_translation", "ctranslate2_translation"],
 }
-
-
-def status_bytes(key):
-    """A line of /proc/self/status, in bytes."""
-    with open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith(key + ":"):
-                return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {key}")
 
 
 def peak_bytes(run):
@@ -60,7 +53,11 @@ class Worker:
             for _ in range(request["run"]):
                 self.run()
             return {"seconds": time.perf_counter() - begun}
-        return {"bytes": peak_bytes(self.run) - self.idle_bytes - self.facts.get("state_bytes", 0)}
+        beyond = self.idle_bytes + self.facts.get("state_bytes", 0)
+        reply = {"bytes": peak_bytes(self.run) - beyond}
+        if "forward_peak" in self.facts:  # of a work that has no gradients until its backward
+            reply["forward_bytes"] = self.facts["forward_peak"] - beyond + self.facts["gradient_bytes"]
+        return reply
 
 
 def main():
