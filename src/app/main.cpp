@@ -141,6 +141,7 @@ int fail_with(std::string_view message, int exit_code) {
 }  // namespace
 }  // namespace chorus
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their runtimes start later
 namespace {
 
 /// Threads of the OpenMP runtime wait for each other by spinning, for so long that a process which shares its
@@ -163,13 +164,11 @@ void shorten_waits(int /*argc*/, char** argv, char** environment) {
   ::execve(program, argv, variables.data());  // where that fails, go on as we are
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their runtimes start later
 /// What the loader calls before any constructor: those of libtorch take 0.3 s, which are then spent once.
 [[gnu::section(".preinit_array"), gnu::used]] void (*const before_constructors)(int, char**,
                                                                                 char**) = shorten_waits;
-#endif
-
 }  // namespace
+#endif
 
 int main(int argc, char** argv) {
   chorus::set_up_process();
