@@ -26,8 +26,8 @@ enum class Store {
 };
 
 /// c [m, n] with `c_stride` elements from row to row = a [m, depth] b [depth, n], or +=. Every
-/// element is a chain of fused multiply-adds in the order of depth for each 256 of it: however c is cut,
-/// it gets the same bits. T: float or c10::BFloat16.
+/// element is a chain of fused multiply-adds in the order of depth for each 256 of it: however c is cut, and
+/// with every instruction set, it gets the same bits. T: float or c10::BFloat16.
 template <class T>
 void blocked_product(int64_t m, int64_t n, int64_t depth, Strided<T> a, Strided<T> b, float* c,
                      int64_t c_stride, Store store);

@@ -127,31 +127,38 @@ Rows rows_of(const at::Tensor& x) {
   return {x.const_data_ptr<c10::BFloat16>(), x.stride(0)};
 }
 
-bool on_plain_cpu(const at::Tensor& x) {
-  return x.is_cpu() && cpu_isa() == Isa::plain;
-}
+enum class Gives { rows, weight };  // a product of activations' rows, or a weight's gradient
 
-/// Whether a product over the rows of `a` is made in our blocks: bf16, and fp32 of `fewest` rows or more, up
-/// to where MKL is as fast.
-bool in_blocks(const at::Tensor& a, int64_t fewest) {
-  constexpr int64_t kMost = 256;
+/// Whether a product over the rows of `a` is made in our blocks: where they are faster than MKL, and than
+/// oneDNN's bf16 without bf16 arithmetic (docs/performance.md has the times). With fewer than kFewRows, MKL
+/// streams a matrix from memory faster than we pack it.
+bool in_blocks(const at::Tensor& a, Gives product) {
+  constexpr int64_t kFewRows = 4;
   const int64_t rows = a.size(0);
-  return on_plain_cpu(a) && rows > 0 &&
-         (a.scalar_type() == at::kBFloat16 ||
-          (a.scalar_type() == at::kFloat && rows >= fewest && rows <= kMost));
+  const bool bf16 = a.scalar_type() == at::kBFloat16;
+  if (!a.is_cpu() || rows == 0 || !(bf16 || a.scalar_type() == at::kFloat)) return false;
+  switch (cpu_isa()) {
+    case Isa::plain:
+      return bf16 || ((rows >= kFewRows || product == Gives::weight) && rows <= 256);
+    case Isa::avx512:  // MKL writes a weight's gradient faster
+      return product == Gives::rows && (bf16 || (rows >= kFewRows && rows <= 128));
+    case Isa::avx512_bf16:
+      break;
+  }
+  return false;
 }
-/// Below, MKL streams a matrix from memory faster than we pack it.
-constexpr int64_t kFewRows = 4;
 
-/// [n, m] cut into blocks; f(first row, rows, first column, columns). Blocks do not depend on threads.
+/// [n, m] cut into blocks; f(first row, rows, first column, columns). Wide ones where other threads have work
+/// of their own: the rows are packed once for each. The bits do not depend on how it is cut.
 template <class F>
 void for_blocks(int64_t n, int64_t m, const F& f) {
-  constexpr int64_t kBlockRows = 240, kBlockColumns = 256;
-  const int64_t across = (m + kBlockColumns - 1) / kBlockColumns;
+  constexpr int64_t kBlockRows = 240;
+  const int64_t width = at::in_parallel_region() || at::get_num_threads() == 1 ? 1024 : 256;
+  const int64_t across = (m + width - 1) / width;
   at::parallel_for(0, (n + kBlockRows - 1) / kBlockRows * across, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t row = block / across * kBlockRows, column = block % across * kBlockColumns;
-      f(row, std::min(kBlockRows, n - row), column, std::min(kBlockColumns, m - column));
+      const int64_t row = block / across * kBlockRows, column = block % across * width;
+      f(row, std::min(kBlockRows, n - row), column, std::min(width, m - column));
     }
   });
 }
@@ -217,7 +224,7 @@ void add_product_in_blocks(float* target, const at::Tensor& a, const at::Tensor&
 
 void linear_product(at::Tensor out, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) {
-  if (in_blocks(input, kFewRows)) {
+  if (in_blocks(input, Gives::rows)) {
     const at::Tensor x = row_major(input), w = row_major(weight);
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "linear_product", [&] {
       if constexpr (!std::is_same_v<scalar_t, double>) {
@@ -233,7 +240,7 @@ void linear_product(at::Tensor out, const at::Tensor& input, const at::Tensor& w
 }
 
 void plain_product(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
-  if (in_blocks(a, kFewRows)) {
+  if (in_blocks(a, Gives::rows)) {
     const at::Tensor left = row_major(a), right = row_major(b);
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, left.scalar_type(), "plain_product", [&] {
       if constexpr (!std::is_same_v<scalar_t, double>) {
@@ -252,7 +259,7 @@ void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor
     const at::Tensor left = row_major(a), right = row_major(b);
     add_product_bf16(target.mutable_data_ptr<float>(), rows_of(left), rows_of(right), a.size(0), a.size(1),
                      b.size(1), overwrite);
-  } else if (target.scalar_type() == at::kFloat && in_blocks(a, 1)) {
+  } else if (target.scalar_type() == at::kFloat && in_blocks(a, Gives::weight)) {
     const at::Tensor left = row_major(a), right = row_major(b);
     widens(target, a)
         ? add_product_in_blocks<c10::BFloat16>(target.mutable_data_ptr<float>(), left, right, overwrite)
@@ -271,7 +278,7 @@ void wide_product(at::Tensor out, const at::Tensor& input, const at::Tensor& wei
     const at::Tensor left = row_major(input);
     wide_product_bf16(out.mutable_data_ptr<float>(), rows_of(left), rows_of(weight), input.size(0),
                       weight.size(0), weight.size(1));
-  } else if (widens(out, input) && in_blocks(input, 1)) {
+  } else if (widens(out, input) && in_blocks(input, Gives::rows)) {
     const at::Tensor x = row_major(input), w = row_major(weight);
     product_in_blocks<c10::BFloat16>(out.mutable_data_ptr<float>(), strided<c10::BFloat16>(x),
                                      transposed<c10::BFloat16>(w), nullptr, x.size(0), w.size(0), x.size(1));

@@ -123,11 +123,11 @@ TEST_P(Product, TakesStridedInputs) {
 }
 
 TEST_P(Product, InBlocksHasTheSameBitsHoweverItIsCut) {
-  if (cpu_isa() != Isa::plain || type() == at::kDouble) GTEST_SKIP() << "libtorch's product";
-  const auto input = at::randn({250, 300}).to(type()), weight = at::randn({270, 300}).to(type());
-  const auto grad = at::randn({250, 270}).to(type());
+  if (cpu_isa() == Isa::avx512_bf16 || type() == at::kDouble) GTEST_SKIP() << "libtorch's product";
+  const auto input = at::randn({120, 300}).to(type()), weight = at::randn({270, 300}).to(type());
+  const auto grad = at::randn({120, 270}).to(type());
   const auto all = [&] {
-    std::vector<at::Tensor> out = {at::empty({250, 270}, type()), at::empty({250, 300}, type()),
+    std::vector<at::Tensor> out = {at::empty({120, 270}, type()), at::empty({120, 300}, type()),
                                    at::empty({270, 300}, wide())};
     linear_product(out[0], input, weight, {});
     plain_product(out[1], grad, weight);
@@ -139,10 +139,13 @@ TEST_P(Product, InBlocksHasTheSameBitsHoweverItIsCut) {
   at::set_num_threads(1);
   const auto one = all();
   at::set_num_threads(threads);
-  for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(at::equal(one[i], several[i])) << i;
+  for (size_t i = 0; i < one.size(); ++i) {
+    if (i == 2 && cpu_isa() != Isa::plain) continue;  // MKL's
+    EXPECT_TRUE(at::equal(one[i], several[i])) << i;
+  }
   at::Tensor last = at::empty({5, 270}, type());
-  linear_product(last, input.narrow(0, 245, 5), weight, {});
-  EXPECT_TRUE(at::equal(last, one[0].narrow(0, 245, 5)));
+  linear_product(last, input.narrow(0, 115, 5), weight, {});
+  EXPECT_TRUE(at::equal(last, one[0].narrow(0, 115, 5)));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Product,

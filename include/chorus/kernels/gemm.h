@@ -2,10 +2,11 @@
 // by its weight, added in place. fp32 sums of bf16 matrices where libtorch's operators round them to bf16.
 //
 // On machines with AVX-512-BF16 (or AMX) bf16 goes through libtorch's operators and, into fp32, through
-// oneDNN's micro-kernel (at::native::cpublas::brgemm). On machines with no more than AVX2, where oneDNN has
-// nothing fast for bf16, products of bf16 run in fp32 blocks of our own (src/kernels/blocked_product.h) at
-// the speed of fp32, and so do fp32 products of few rows. Results do not depend on the number of threads
-// where the product is ours; within a parallel region each runs on the calling thread.
+// oneDNN's micro-kernel (at::native::cpublas::brgemm). On machines without, where oneDNN has nothing fast for
+// bf16, products of bf16 run in fp32 blocks of our own (src/kernels/blocked_product.h) at the speed of fp32,
+// and so do fp32 products of few rows; with AVX-512 a weight's gradient is MKL's, in fp32. Results do not
+// depend on the number of threads where the product is ours; within a parallel region each runs on the
+// calling thread.
 #pragma once
 
 #include <ATen/core/Tensor.h>
