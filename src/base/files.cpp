@@ -89,6 +89,19 @@ size_t read_some(int fd, char* data, size_t bytes, const fs::path& path) {
   return done;
 }
 
+void write_all_at(int fd, uint64_t offset, const void* data, size_t bytes, const fs::path& path) {
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(fd, next, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno != EINTR) fail_to_write(path, errno);
+    if (n > 0) {
+      next += n;
+      offset += static_cast<uint64_t>(n);
+      bytes -= static_cast<size_t>(n);
+    }
+  }
+}
+
 int sync(int fd) {
   int result = 0;
   do {
@@ -211,16 +224,7 @@ void AtomicFile::write(const void* data, size_t bytes) {
 }
 
 void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
-  const char* next = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t n = ::pwrite(fd_, next, bytes, static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) fail_to_write(path_, errno);
-    if (n > 0) {
-      next += n;
-      offset += static_cast<uint64_t>(n);
-      bytes -= static_cast<size_t>(n);
-    }
-  }
+  write_all_at(fd_, offset, data, bytes, path_);
 }
 
 void AtomicFile::commit() {
@@ -231,6 +235,28 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_to_write(path_, errno);
   temporary_.clear();
   sync_folder_of(path_);
+}
+
+void SharedFile::make(const fs::path& path, uint64_t bytes) {
+  const Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (fd.get() < 0 || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) fail_to_write(path, errno);
+}
+
+SharedFile::SharedFile(fs::path path)
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+  if (fd_ < 0) fail_to_write(path_, errno);
+}
+
+SharedFile::~SharedFile() {
+  ::close(fd_);
+}
+
+void SharedFile::write_at(uint64_t offset, const void* data, size_t bytes) {
+  write_all_at(fd_, offset, data, bytes, path_);
+}
+
+void SharedFile::sync() {
+  if (chorus::sync(fd_) != 0) fail_to_write(path_, errno);
 }
 
 AtomicFolder::AtomicFolder(fs::path path)

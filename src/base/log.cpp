@@ -42,6 +42,7 @@ std::string_view fit(std::string_view text, int columns) {
 Console::Console() : Console(Device{write_stderr, stderr_width, steady_seconds}) {}
 
 void Console::print(std::string_view line) {
+  if (muted_) return;
   const std::lock_guard lock(mutex_);
   const std::string_view clear = status_.empty() ? std::string_view() : kClearLine;
   device_.write(fmt::format("{}{}\n{}", clear, line, status_));
@@ -50,7 +51,7 @@ void Console::print(std::string_view line) {
 void Console::show_status(std::string_view text) {
   const std::lock_guard lock(mutex_);
   const int width = device_.width();
-  if (width == 0 || quiet_) return;
+  if (width == 0 || quiet()) return;
   status_ = fit(text, width - 1);
   device_.write(fmt::format("{}{}", kClearLine, status_));
 }

@@ -176,21 +176,13 @@ bool SafetensorsFolder::verify() const {
 
 // ---- writing
 
-struct SafetensorsWriter::Progress {
-  std::string name;
-  uint64_t next = 0, end = 0;      // bytes in the file
-  std::unique_ptr<Hasher> hasher;  // while some bytes, but not all, are written
-  uint64_t hash = 0;
-};
-
-SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec>& tensors,
-                                     const std::map<std::string, std::string>& metadata)
-    : path_(std::move(path)), file_(path_) {
-  const auto text = [this](const std::string& value) {
+SafetensorsLayout::SafetensorsLayout(const fs::path& path, const std::vector<TensorSpec>& tensors,
+                                     const std::map<std::string, std::string>& metadata) {
+  const auto text = [&path](const std::string& value) {
     try {
       return nlohmann::json(value).dump();
     } catch (const nlohmann::json::exception&) {
-      throw Error("{}: {} is not UTF-8", path_.string(), in_quotes(value));
+      throw Error("{}: {} is not UTF-8", path.string(), in_quotes(value));
     }
   };
   std::map<std::string, std::string> entries = metadata;
@@ -214,60 +206,97 @@ SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec
   for (const TensorSpec* tensor : order) {
     const uint64_t end = at + bytes_of(*tensor);
     if (end > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      throw Error("{}: more bytes than a file can hold", path_.string());
+      throw Error("{}: more bytes than a file can hold", path.string());
     }
     if (tensor->name == SafetensorsHeader::kMetadata ||
-        !index_.emplace(tensor->name, progress_.size()).second) {
-      throw Error("{}: a second entry {}", path_.string(), in_quotes(tensor->name));
+        !index_.emplace(tensor->name, tensors_.size()).second) {
+      throw Error("{}: a second entry {}", path.string(), in_quotes(tensor->name));
     }
     header_ += fmt::format(R"(,{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", text(tensor->name),
                            name_of(tensor->dtype), fmt::join(tensor->shape, ","), at, end);
-    progress_.push_back({tensor->name, at, end, nullptr, hash_bytes("")});
+    tensors_.push_back({tensor->name, at, end});
     at = end;
   }
   header_ += '}';
   header_.resize((header_.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
   const uint64_t length = header_.size() - sizeof(uint64_t);
   if (length > SafetensorsHeader::kLongest)
-    throw Error("{}: a header of {} bytes; split the file", path_.string(), length);
+    throw Error("{}: a header of {} bytes; split the file", path.string(), length);
   std::memcpy(header_.data(), &length, sizeof length);
-  for (Progress& tensor : progress_) {
-    tensor.next += header_.size();
+  for (Tensor& tensor : tensors_) {
+    tensor.begin += header_.size();
     tensor.end += header_.size();
+  }
+}
+
+std::optional<size_t> SafetensorsLayout::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? std::nullopt : std::optional(found->second);
+}
+
+uint64_t SafetensorsLayout::bytes() const {
+  return tensors_.empty() ? header_.size() : tensors_.back().end;
+}
+
+std::string SafetensorsLayout::header(std::span<const uint64_t> hashes) const {
+  std::string header = header_;
+  for (size_t i = 0; i < hashes.size(); ++i) {
+    header.replace(digits_at_ + kDigits * (i + 1), kDigits, hash_text(hashes[i]));
+  }
+  return header.replace(digits_at_, kDigits, hash_text(hash_header(header, digits_at_)));
+}
+
+uint64_t SafetensorsLayout::hash(std::string_view header) const {
+  return hash_header(header, digits_at_);
+}
+
+struct SafetensorsWriter::Progress {
+  uint64_t next = 0;               // byte in the file
+  std::unique_ptr<Hasher> hasher;  // while some bytes, but not all, are written
+  uint64_t hash = 0;
+};
+
+SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : path_(std::move(path)), layout_(path_, tensors, metadata), file_(path_) {
+  for (const SafetensorsLayout::Tensor& tensor : layout_.tensors()) {
+    progress_.push_back({tensor.begin, nullptr, hash_bytes("")});
   }
 }
 
 SafetensorsWriter::~SafetensorsWriter() = default;
 
 void SafetensorsWriter::write(std::string_view name, std::span<const std::byte> bytes) {
-  const auto found = index_.find(name);
-  if (found == index_.end()) throw Error("{}: tensor {} was not declared", path_.string(), in_quotes(name));
-  Progress& tensor = progress_[found->second];
-  if (bytes.size() > tensor.end - tensor.next) {
+  const std::optional<size_t> found = layout_.find(name);
+  if (!found) throw Error("{}: tensor {} was not declared", path_.string(), in_quotes(name));
+  Progress& tensor = progress_[*found];
+  const uint64_t left = layout_.tensors()[*found].end - tensor.next;
+  if (bytes.size() > left) {
     throw Error("{}: tensor {} given {} bytes with {} to come", path_.string(), in_quotes(name), bytes.size(),
-                tensor.end - tensor.next);
+                left);
   }
   if (bytes.empty()) return;
   if (!tensor.hasher) tensor.hasher = std::make_unique<Hasher>();
   tensor.hasher->update(bytes);
   file_.write_at(tensor.next, bytes.data(), bytes.size());
   tensor.next += bytes.size();
-  if (tensor.next == tensor.end) {
+  if (bytes.size() == left) {
     tensor.hash = tensor.hasher->digest();
     tensor.hasher.reset();
   }
 }
 
 void SafetensorsWriter::commit() {
+  std::vector<uint64_t> hashes;
   for (size_t i = 0; i < progress_.size(); ++i) {
-    if (progress_[i].next != progress_[i].end) {
-      throw Error("{}: tensor {} is not complete", path_.string(), in_quotes(progress_[i].name));
+    if (progress_[i].next != layout_.tensors()[i].end) {
+      throw Error("{}: tensor {} is not complete", path_.string(), in_quotes(layout_.tensors()[i].name));
     }
-    header_.replace(digits_at_ + kDigits * (i + 1), kDigits, hash_text(progress_[i].hash));
+    hashes.push_back(progress_[i].hash);
   }
-  hash_ = hash_header(header_, digits_at_);
-  header_.replace(digits_at_, kDigits, hash_text(hash_));
-  file_.write_at(0, header_.data(), header_.size());
+  const std::string header = layout_.header(hashes);
+  hash_ = layout_.hash(header);
+  file_.write_at(0, header.data(), header.size());
   file_.commit();
 }
 

@@ -36,6 +36,24 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+/// A file that several processes write at once, each its own bytes; one of them makes it first, with its
+/// size. Errors as write_file_atomically. For files in a folder that is to appear whole, under a name that
+/// nobody looks for.
+class SharedFile {
+ public:
+  static void make(const std::filesystem::path& path, uint64_t bytes);
+  explicit SharedFile(std::filesystem::path path);
+  ~SharedFile();
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+  void write_at(uint64_t offset, const void* data, size_t bytes);
+  void sync();
+
+ private:
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
 /// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed.
 class AtomicFolder {
  public:

@@ -34,8 +34,10 @@ class Console {
   void show_status(std::string_view text);
   void clear_status();
 
+  /// From now on nothing is shown: on all ranks of a run but one.
+  void mute() { muted_ = true; }
   void set_quiet(bool quiet) { quiet_ = quiet; }
-  [[nodiscard]] bool quiet() const { return quiet_; }
+  [[nodiscard]] bool quiet() const { return quiet_ || muted_; }
   [[nodiscard]] bool is_terminal() const { return device_.width() > 0; }
   [[nodiscard]] double seconds() const { return device_.seconds(); }
 
@@ -43,7 +45,7 @@ class Console {
   Device device_;
   std::mutex mutex_;
   std::string status_;
-  std::atomic<bool> quiet_ = false;
+  std::atomic<bool> quiet_ = false, muted_ = false;
 };
 
 /// The process's console.

@@ -16,6 +16,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -109,6 +110,33 @@ class SafetensorsFolder {
   std::map<std::string, size_t, std::less<>> index_;  // name -> position in files_
 };
 
+/// A file of SafetensorsWriter before its tensors: where each one goes.
+class SafetensorsLayout {
+ public:
+  struct Tensor {
+    std::string name;
+    uint64_t begin = 0, end = 0;  // bytes in the file
+  };
+  /// As SafetensorsWriter; `path` for errors.
+  SafetensorsLayout(const std::filesystem::path& path, const std::vector<TensorSpec>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+
+  [[nodiscard]] const std::vector<Tensor>& tensors() const { return tensors_; }  // in the order of the data
+  /// The position of a tensor in tensors(); none when it was not declared.
+  [[nodiscard]] std::optional<size_t> find(std::string_view name) const;
+  [[nodiscard]] uint64_t bytes() const;  // of the whole file
+  /// The header, with the hash of each tensor.
+  [[nodiscard]] std::string header(std::span<const uint64_t> hashes) const;
+  /// What SafetensorsFile::hash() gives for a file with this header.
+  [[nodiscard]] uint64_t hash(std::string_view header) const;
+
+ private:
+  std::string header_;    // the first 8 + N bytes, digits of the checksums as zeros
+  size_t digits_at_ = 0;  // where they are in header_
+  std::vector<Tensor> tensors_;
+  std::map<std::string, size_t, std::less<>> index_;  // name -> position in tensors_
+};
+
 /// Writes a file whose tensors are known beforehand and whose bytes come one after the other; it appears
 /// under its name when commit() returns (see AtomicFile), and never otherwise. Memory does not grow with the
 /// tensors.
@@ -134,11 +162,9 @@ class SafetensorsWriter {
  private:
   struct Progress;  // of one tensor
   std::filesystem::path path_;
+  SafetensorsLayout layout_;
   AtomicFile file_;
-  std::string header_;              // the first 8 + N bytes, digits of the checksums as zeros
-  size_t digits_at_ = 0;            // where they are in header_
-  std::vector<Progress> progress_;  // in the order of the data
-  std::map<std::string, size_t, std::less<>> index_;  // name -> position in progress_
+  std::vector<Progress> progress_;  // as layout_.tensors()
   uint64_t hash_ = 0;
 };
 
