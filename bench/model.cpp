@@ -48,10 +48,10 @@ std::vector<int32_t> ids_of(const at::Tensor& ids) {
 struct Training {
   explicit Training(const Json& options)
       : model(config_of(options), {.compute = type_of(options), .gradients = true}),
-        optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}),
+        optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel),
         statistics(model.catalogue().sparse_layers()) {
-    for (size_t i = 0; i < model.parameters().size(); ++i)
-      optimizer.master(i).copy_(initial_value(model.catalogue().parameters[i], RandomKey(1)));
+    for (const Optimizer::Part& part : optimizer.kept())
+      part.master.copy_(initial_value(model.catalogue().parameters[part.parameter], RandomKey(1)).view(-1));
     optimizer.masters_changed();
     const Tensors data(options["data"].get<std::string>());
     const at::Tensor source = data.get("source"), target = data.get("target"), labels = data.get("labels");
@@ -76,6 +76,7 @@ struct Training {
     loss = sums.loss / static_cast<double>(sums.tokens);
     optimizer.update(1e-4, optimizer.gradient_norm());
   }
+  Parallel parallel;
   Transformer model;
   Optimizer optimizer;
   std::vector<MoeStatistics> statistics;

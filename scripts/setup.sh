@@ -14,7 +14,7 @@ log=build/setup.log
 
 # What has to be there, and the Debian package that brings it: commands, headers, Python modules.
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3
-  clang-format:clang-format clang-tidy:clang-tidy'
+  mpicxx:libopenmpi-dev mpirun:openmpi-bin clang-format:clang-format clang-tidy:clang-tidy'
 headers='sentencepiece_trainer.h:libsentencepiece-dev toml++/toml.h:libtomlplusplus-dev CLI/CLI.hpp:libcli11-dev
   nlohmann/json.hpp:nlohmann-json3-dev fmt/format.h:libfmt-dev spdlog/spdlog.h:libspdlog-dev gtest/gtest.h:libgtest-dev
   gmock/gmock.h:libgmock-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev

@@ -15,6 +15,7 @@
 #include "chorus/base/log.h"
 #include "chorus/base/process.h"
 #include "chorus/base/text.h"
+#include "chorus/comm/world.h"
 
 #include "app/commands.h"
 
@@ -130,11 +131,14 @@ void run(CLI::App& app, int argc, char** argv) {
   flush_stdout();
 }
 
-/// Prints the first line of a message; libraries add their call stacks below it.
+/// Prints the first line of a message; libraries add their call stacks below it. Of many processes the first
+/// to fail speaks, and ends all.
 int fail_with(std::string_view message, int exit_code) {
   console().clear_status();
-  const std::string line = fmt::format("chorus: error: {}\n", trim(split(trim(message), '\n').front()));
+  const std::string line =
+      fmt::format("chorus: error: {}{}\n", before_last_words(), trim(split(trim(message), '\n').front()));
   std::fputs(line.c_str(), stderr);  // fmt::print would throw where standard error is closed
+  end_all(exit_code);
   return exit_code;
 }
 

@@ -1,5 +1,6 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
+#include "chorus/comm/world.h"
 #include "chorus/train/trainer.h"
 
 #include "app/commands.h"
@@ -28,12 +29,14 @@ std::filesystem::path run_folder(const Arguments& arguments) {
 }
 
 void run(const Arguments& arguments) {
+  World world;
   RunConfig config;
   Schema schema;
   describe(schema, config);
   if (!read_config(arguments.config, schema)) return;
   const std::filesystem::path folder = run_folder(arguments);
-  const Ending ending = train(config, {.folder = folder, .accept_changes = arguments.accept_changes});
+  const Ending ending =
+      train(config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
   const std::string model = (folder / "model").string();
   switch (ending) {
     case Ending::done:

@@ -21,8 +21,10 @@ int64_t product(const std::vector<int64_t>& shape) {
 struct Builder {
   const ModelConfig& config;
   Catalogue catalogue;
+  size_t block = 0;
 
   size_t add(ParameterSpec spec) {
+    spec.block = block;
     catalogue.parameters.push_back(std::move(spec));
     return catalogue.parameters.size() - 1;
   }
@@ -118,6 +120,7 @@ struct Builder {
   LayerIndex layer(const std::string& name, bool decoder, bool sparse) {
     const int64_t d = config.d_model;
     LayerIndex index;
+    block = 1 + catalogue.encoder.size() + catalogue.decoder.size();
     index.self_norm = norm(name + ".self_attn_layer_norm");
     index.self_qkv = projections(name + ".self_attn", "qkv");
     index.self_out = linear(name + ".self_attn.out_proj", d, config.attention_width());
@@ -130,6 +133,7 @@ struct Builder {
     }
     index.ffn_norm = norm(name + ".ff_layer_norm");
     index.ffn = feed_forward(name + ".ffn", sparse);
+    block = 0;
     return index;
   }
 };

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
 
 namespace chorus {
@@ -14,14 +15,34 @@ void Executor::record_graph(Record& record, bool again) {
   record.output = record.block(record.leaves, again);
 }
 
-Value Executor::run(Block block, std::vector<Value> inputs) {
-  Record record = {.block = std::move(block),
+Executor::Executor(Mode mode, BlockWatcher* watcher) : mode_(mode), watcher_(watcher) {
+  if (watcher_) watcher_->before(0, mode_ != Mode::evaluate);
+}
+
+void Executor::finish() {
+  if (watcher_) watcher_->after(0, mode_ != Mode::evaluate);
+}
+
+void Executor::tell_before(size_t number, bool backward) {
+  if (watcher_ && number != 0) watcher_->before(number, backward);
+}
+
+void Executor::tell_after(size_t number, bool backward) {
+  if (watcher_ && number != 0) watcher_->after(number, backward);
+}
+
+Value Executor::run(size_t number, Block block, std::vector<Value> inputs) {
+  tell_before(number, false);
+  Record record = {.number = number,
+                   .block = std::move(block),
                    .inputs = std::move(inputs),
                    .leaves = {},
                    .output = {},
                    .gradient = nullptr};
   if (mode_ == Mode::train) {
     record_graph(record, false);
+    tell_after(number, false);
+    record.sizes = record.output.sizes().vec();
     record.gradient = std::make_shared<at::Tensor>();
     tape_.push_back(std::move(record));
     return {tape_.back().output.detach(), tape_.back().gradient};
@@ -32,7 +53,9 @@ Value Executor::run(Block block, std::vector<Value> inputs) {
     data.push_back(input.data);
   }
   const at::Tensor output = record.block(data, false);
+  tell_after(number, false);
   if (mode_ == Mode::evaluate) return {output, nullptr};
+  record.sizes = output.sizes().vec();
   record.gradient = std::make_shared<at::Tensor>();
   tape_.push_back(std::move(record));
   return {output, tape_.back().gradient};
@@ -43,12 +66,17 @@ void Executor::backward(const Value& output, const at::Tensor& gradient) {
   while (!tape_.empty()) {
     Record record = std::move(tape_.back());
     tape_.pop_back();
-    if (!record.gradient->defined()) continue;
+    if (!record.gradient->defined()) {
+      if (!watcher_) continue;
+      *record.gradient = at::zeros(record.sizes, gradient.options());
+    }
+    tell_before(record.number, true);
     if (!record.output.defined()) {
       record_graph(record, true);
     }
     const at::Tensor arriving = std::move(*record.gradient);
     torch::autograd::backward({record.output}, {arriving});
+    tell_after(record.number, true);
     for (size_t i = 0; i < record.inputs.size(); ++i) {
       const at::Tensor& contribution = record.leaves[i].grad();
       if (record.inputs[i].gradient && contribution.defined()) {

@@ -224,11 +224,18 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
 }
 
 void save_model(const fs::path& folder, const ModelToSave& model) {
+  const TensorSet set = {.prefix = "", .dtype = model.dtype, .tensor = model.weights};
+  save_model(folder, model.config, model.vocabulary, model.dtype, [&](const fs::path& path) {
+    save_tensors(path, model.catalogue, {&set, 1});
+  });
+}
+
+void save_model(const fs::path& folder, const ModelConfig& config, const Vocabulary& vocabulary, DType dtype,
+                const std::function<void(const fs::path&)>& write_weights) {
   check_is_replaceable(folder);
   AtomicFolder whole(folder);
-  const TensorSet set = {.prefix = "", .dtype = model.dtype, .tensor = model.weights};
-  save_tensors(whole.temporary() / kWeightsFile, model.catalogue, {&set, 1});
-  write_description(whole.temporary(), model.config, model.dtype, model.vocabulary);
+  write_weights(whole.temporary() / kWeightsFile);
+  write_description(whole.temporary(), config, dtype, vocabulary);
   whole.commit();
 }
 

@@ -44,6 +44,15 @@ struct Layer {
            key.derive("layer").uniform(0) < w.config.layer_dropout;
   }
 
+  /// What a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
+  [[nodiscard]] at::Tensor passed_over(const at::Tensor& x) const {
+    const bool awaited = place.index.ffn.sparse && !pass.pass_over_experts && pass.experts_over &&
+                         pass.experts_over->size() > 1;
+    if (!awaited) return x;
+    const at::Tensor none = x.reshape({-1, x.size(-1)}).narrow(0, 0, 0);
+    return x + experts(none, {}, 1, nullptr).sum();  // a sum of nothing
+  }
+
   [[nodiscard]] at::Tensor residual(const at::Tensor& x, const at::Tensor& output, const char* name) const {
     return x + dropout(output, pass.training ? w.config.dropout : 0, key.derive(name));
   }
@@ -84,14 +93,17 @@ struct Layer {
     return project(w, ffn.fc2, dropout(inner, p, key.derive("activation")));
   }
 
-  [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side, int64_t sentence_length) const {
+  /// rows [N, d] -> [N, d]
+  [[nodiscard]] at::Tensor experts(const at::Tensor& rows, const Side& side, int64_t sentence_length,
+                                   MoeStatistics* statistics) const {
     const FeedForwardIndex& ffn = place.index.ffn;
     const MoeWeights weights = {.router = &w[ffn.router],
                                 .fc1_weight = &w[ffn.fc1.weight],
                                 .fc1_bias = w.find(ffn.fc1.bias),
                                 .fc2_weight = &w[ffn.fc2.weight],
                                 .fc2_bias = w.find(ffn.fc2.bias)};
-    const MoeCall call = {.training = pass.training,
+    const MoeCall call = {.experts_over = pass.experts_over,
+                          .training = pass.training,
                           .dropless = pass.dropless,
                           .sentence_length = sentence_length,
                           .key = key.derive("moe"),
@@ -101,14 +113,20 @@ struct Layer {
                           .active = side.active,
                           .groups = side.groups,
                           .group_count = pass.group_count,
-                          .statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr,
+                          .statistics = statistics,
                           .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr};
+    return moe_layer(rows, weights, w.config.moe, call);
+  }
+
+  [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side, int64_t sentence_length) const {
     const at::Tensor input = norm(x, norm_of(w, place.index.ffn_norm));
-    return moe_layer(input.reshape({-1, x.size(-1)}), weights, w.config.moe, call).view(x.sizes());
+    MoeStatistics* const statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr;
+    return experts(input.reshape({-1, x.size(-1)}), side, sentence_length, statistics).view(x.sizes());
   }
 
   [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side,
                                         int64_t sentence_length) const {
+    if (place.index.ffn.sparse && pass.pass_over_experts) return x;
     return residual(x, place.index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x), "feed forward");
   }
 };
@@ -160,7 +178,7 @@ at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor
 at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
                          const at::Tensor& bias, const Side& source, const Pass& pass) {
   const Layer layer(w, place, pass);
-  if (layer.skipped()) return x;
+  if (layer.skipped()) return layer.passed_over(x);
   const at::Tensor y = layer.self_attention(x, bias.defined() ? bias : source.attention_mask, false);
   return layer.feed_forward(y, source, x.size(1));
 }
@@ -169,7 +187,7 @@ at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Te
                          const at::Tensor& memory, const at::Tensor& bias, const Side& target,
                          const Side& source, const Pass& pass) {
   const Layer layer(w, place, pass);
-  if (layer.skipped()) return x;
+  if (layer.skipped()) return layer.passed_over(x);
   // Padding stands at the end, so the causal mask alone keeps it from every real token.
   at::Tensor y = layer.self_attention(x, bias, !bias.defined());
   const auto kv = layer.memory_key_value(memory);

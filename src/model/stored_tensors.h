@@ -34,6 +34,8 @@ using StoredTensors = std::vector<std::vector<TensorView>>;
 /// the errors: load_tensors().
 std::vector<StoredTensors> find_tensors(const SafetensorsFile& file, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, const Catalogue& catalogue,
+                                                   std::span<const std::string> prefixes);
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
 

@@ -46,18 +46,33 @@ void LossSums::add(const LossSums& other) {
 
 Transformer::Transformer(const ModelConfig& config, Options options)
     : config_(config), options_(options), catalogue_(make_catalogue(config_)) {
-  parameters_.reserve(catalogue_.parameters.size());
-  for (const ParameterSpec& spec : catalogue_.parameters) {
-    const bool wide = spec.fp32 && options_.compute == at::kBFloat16;
-    const at::ScalarType type = wide ? at::kFloat : options_.compute;
-    Parameter parameter;
-    parameter.value = at::empty(spec.shape, at::TensorOptions(type).device(options_.device));
-    if (options_.gradients) {
-      const at::ScalarType gradient_type = type == at::kDouble ? at::kDouble : at::kFloat;
-      parameter.gradient = at::empty(spec.shape, at::TensorOptions(gradient_type).device(options_.device));
-      parameter.value.requires_grad_(true);
+  parameters_.resize(catalogue_.parameters.size());
+  const at::TensorOptions on_device = at::TensorOptions().device(options_.device);
+  const Parallel alone;
+  const Parallel& parallel = options_.parallel ? *options_.parallel : alone;
+  if (options_.gradients) {
+    buckets_ = plan_buckets(catalogue_, parallel, options_.compute);
+    for (Bucket& bucket : buckets_) {
+      const at::ScalarType gradient_type = bucket.type == at::kDouble ? at::kDouble : at::kFloat;
+      bucket.values = at::empty({bucket.elements}, on_device.dtype(bucket.type));
+      bucket.gradients = at::empty({bucket.elements}, on_device.dtype(gradient_type));
+      for (size_t i = 0; i < bucket.parameters.size(); ++i) {
+        const std::vector<int64_t> shape =
+            local_part(catalogue_.parameters[bucket.parameters[i]], parallel).shape;
+        const auto place = [&](const at::Tensor& flat) {
+          return flat.narrow(0, bucket.offsets[i], c10::multiply_integers(shape)).view(shape);
+        };
+        Parameter& parameter = parameters_[bucket.parameters[i]];
+        parameter.value = place(bucket.values).detach().requires_grad_(true);
+        parameter.gradient = place(bucket.gradients);
+      }
     }
-    parameters_.push_back(std::move(parameter));
+  } else {
+    for (size_t p = 0; p < parameters_.size(); ++p) {
+      const ParameterSpec& spec = catalogue_.parameters[p];
+      parameters_[p].value =
+          at::empty(local_part(spec, parallel).shape, on_device.dtype(value_type(spec, options_.compute)));
+    }
   }
   if (config_.positions == Positions::sinusoidal)
     positions_ =
@@ -66,7 +81,11 @@ Transformer::Transformer(const ModelConfig& config, Options options)
 
 void Transformer::set(size_t index, const at::Tensor& value) {
   const at::NoGradGuard plain;
-  parameters_[index].value.copy_(value.view(catalogue_.parameters[index].shape));
+  const Parallel alone;
+  const LocalPart part =
+      local_part(catalogue_.parameters[index], options_.parallel ? *options_.parallel : alone);
+  at::Tensor& own = parameters_[index].value;
+  own.copy_(value.reshape(-1).narrow(0, part.first, own.numel()).view(part.shape));
 }
 
 Side Transformer::make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
@@ -106,6 +125,21 @@ Batch Transformer::to_batch(const MicroBatch& m,
     batch.target.groups = token_groups(target, m.target_length);
   }
   return batch;
+}
+
+Batch Transformer::idle_batch() const {
+  Batch batch;
+  for (Side* side : {&batch.source, &batch.target}) {
+    side->ids = to_int64({kEos}, {1, 1}, options_.device);
+    side->active = at::zeros({1}, at::kBool);
+  }
+  batch.labels = to_int64({kPad}, {1}, options_.device);
+  return batch;
+}
+
+Pass Transformer::over_ranks(Pass pass) const {
+  if (options_.parallel) pass.experts_over = &options_.parallel->ep;
+  return pass;
 }
 
 // Blocks are numbered through the whole model: that number keys their random draws.
@@ -151,30 +185,31 @@ std::vector<Value> Transformer::run_position_bias(Executor& executor, size_t tab
                                                   bool causal, const at::Tensor& mask) {
   if (table == kNoParameter) return {};
   const Weights w = weights();
-  return {executor.run([=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
+  return {executor.run(0, [=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
 }
 
 Value Transformer::run_encoder(Executor& executor, const Side& source, const Pass& pass) {
   const Weights w = weights();
   const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("encoder")};
-  Value x = executor.run(
-      [=, this](auto, bool) {
-        return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
-      },
-      {});
+  Value x = executor.run(0,
+                         [=, this](auto, bool) {
+                           return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
+                         },
+                         {});
   const std::vector<Value> bias = run_position_bias(executor, catalogue_.encoder_positions,
                                                     source.ids.size(1), false, source.attention_mask);
   for (size_t i = 0; i < catalogue_.encoder.size(); ++i) {
     std::vector<Value> inputs = {x};
     inputs.insert(inputs.end(), bias.begin(), bias.end());
     x = executor.run(
+        encoder_place(i).key,
         [=, this](auto in, bool again) {
           return chorus::encoder_layer(w, encoder_place(i), in[0], optional_input(in, 1), source,
                                        once(pass, again));
         },
         std::move(inputs));
   }
-  return executor.run([=, this](auto in, bool) { return final_norm(w, catalogue_.encoder_norm, in[0]); },
+  return executor.run(0, [=, this](auto in, bool) { return final_norm(w, catalogue_.encoder_norm, in[0]); },
                       {x});
 }
 
@@ -183,32 +218,34 @@ Value Transformer::run_decoder(Executor& executor, const Value& memory, const Ba
   const Weights w = weights();
   const Side source = batch.source, target = batch.target;
   const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("decoder")};
-  Value x = executor.run(
-      [=, this](auto, bool) {
-        return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
-      },
-      {});
+  Value x = executor.run(0,
+                         [=, this](auto, bool) {
+                           return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
+                         },
+                         {});
   const std::vector<Value> bias =
       run_position_bias(executor, catalogue_.decoder_positions, target.ids.size(1), true, {});
   for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
     std::vector<Value> inputs = {x, memory};
     inputs.insert(inputs.end(), bias.begin(), bias.end());
     x = executor.run(
+        decoder_place(i).key,
         [=, this](auto in, bool again) {
           return chorus::decoder_layer(w, decoder_place(i), in[0], in[1], optional_input(in, 2), target,
                                        source, once(pass, again));
         },
         std::move(inputs));
   }
-  return executor.run(
-      [=, this](auto in, bool) {
-        return final_norm(w, catalogue_.decoder_norm, in[0], output_scale(config_));
-      },
-      {x});
+  return executor.run(0,
+                      [=, this](auto in, bool) {
+                        return final_norm(w, catalogue_.decoder_norm, in[0], output_scale(config_));
+                      },
+                      {x});
 }
 
-LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOptions& options) {
-  Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train);
+LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOptions& options) {
+  const Pass pass = over_ranks(plan);
+  Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train, watcher_);
   const Value memory = run_encoder(executor, batch.source, pass);
   const Value hidden = run_decoder(executor, memory, batch, pass);
   const at::Tensor rows = hidden.data.reshape({-1, config_.d_model});
@@ -219,21 +256,23 @@ LossSums Transformer::train(const Batch& batch, const Pass& pass, const TrainOpt
                                                   .gradient_scale = options.gradient_scale,
                                                   .gradient = true});
   executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
+  executor.finish();
   return {
       .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
 }
 
 LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
-  Executor executor(Executor::Mode::evaluate);
+  Executor executor(Executor::Mode::evaluate, watcher_);
   const at::NoGradGuard plain;
-  const Pass pass = {.dropless = options.dropless,
-                     .group_count = options.group_count,
-                     .statistics = options.statistics,
-                     .routings = options.routings};
+  const Pass pass = over_ranks({.dropless = options.dropless,
+                                .group_count = options.group_count,
+                                .statistics = options.statistics,
+                                .routings = options.routings});
   const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
   const LinearCrossEntropy head =
       linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output],
                            batch.labels, {.ignore = kPad, .per_token = options.per_token});
+  executor.finish();
   LossSums sums = {
       .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
   if (options.per_token) sums.token_nll = head.token_nll.view(batch.target.ids.sizes());

@@ -35,6 +35,12 @@ void describe(Schema& s, MoeConfig& c) {
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
   s.add("balance_loss", c.balance_loss, {.help = "coefficient of the load-balancing loss", .min = 0});
   s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0});
+  s.add("gating_dropout", c.gating_dropout,
+        {.help = "probability that an update passes over the experts of all layers, which spares the "
+                 "exchange between "
+                 "processes",
+         .min = 0,
+         .max = 0.99});
   s.add("expert_output_dropout", c.expert_output_dropout,
         {.help = "probability of masking a token's whole expert output (NLLB's EOM)", .min = 0, .max = 0.99});
 }

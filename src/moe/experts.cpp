@@ -1,5 +1,6 @@
 #include "moe/experts.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include <ATen/Parallel.h>
@@ -18,19 +19,39 @@ namespace {
 constexpr int64_t kTaskRows = 240;  // of one expert, at most
 constexpr int64_t kParts = 4;       // of one expert's weight gradient
 
-/// Rows first .. first + count of the sorted rows, all of one expert.
+/// Rows first .. first + count of the sorted rows, all of one expert; with activation dropout of one source,
+/// too.
 struct Block {
   int64_t expert, first, count;
+  size_t source = 0;
 };
 
-/// In blocks of nearly one size; with activation dropout an expert is one block, since its mask is drawn by
-/// the place within the expert's rows.
+/// With activation dropout: all rows of an expert and a source.
+void add_blocks_by_source(std::vector<Block>& blocks, const Experts& x, int64_t expert) {
+  int64_t first = x.order.offsets[expert], end_of_source = 0;
+  const int64_t end = first + x.order.counts[expert];
+  const bool single = x.sources.size() == 1;
+  const auto* const row =
+      single ? nullptr : x.order.token.const_data_ptr<int64_t>();  // ascending in an expert
+  for (size_t source = 0; source < x.sources.size(); ++source) {
+    end_of_source += x.sources[source].rows;
+    const int64_t stop = single ? end : std::lower_bound(row + first, row + end, end_of_source) - row;
+    if (stop > first)
+      blocks.push_back({.expert = expert, .first = first, .count = stop - first, .source = source});
+    first = stop;
+  }
+}
+
+/// In blocks of nearly one size.
 std::vector<Block> blocks_of(const Experts& x) {
   std::vector<Block> blocks;
   for (int64_t e = 0; std::cmp_less(e, x.order.counts.size()); ++e) {
     const int64_t rows = x.order.counts[e];
-    if (rows == 0) continue;
-    const int64_t parts = x.dropout > 0 ? 1 : (rows + kTaskRows - 1) / kTaskRows;
+    if (x.dropout > 0) {
+      add_blocks_by_source(blocks, x, e);
+      continue;
+    }
+    const int64_t parts = (rows + kTaskRows - 1) / kTaskRows;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = rows * part / parts, end = rows * (part + 1) / parts;
       blocks.push_back({.expert = e, .first = x.order.offsets[e] + first, .count = end - first});
@@ -66,8 +87,10 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 }
 
 /// The activation's output, or the gradient by it, after dropout.
-at::Tensor dropped(const Experts& x, const at::Tensor& rows, int64_t e) {
-  return x.dropout > 0 ? dropout_by_key(rows, x.dropout, x.key.derive(static_cast<uint64_t>(e))) : rows;
+at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
+  if (x.dropout == 0) return rows;
+  const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
+  return dropout_by_key(rows, x.dropout, x.sources[block.source].key.derive(expert));
 }
 
 /// Rows `part` of kParts of the gradient of one expert's linear layer.
@@ -106,7 +129,7 @@ ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(run.kept, block);
     linear_product(inner, rows_of(input, block), w.fc1_weight->value[e], bias_of(w.fc1_bias, e));
-    const at::Tensor hidden = dropped(x, activate(x.activation, inner), e);  // relu in its place
+    const at::Tensor hidden = dropped(x, activate(x.activation, inner), block);  // relu in its place
     linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e], bias_of(w.fc2_bias, e));
   });
   return run;
@@ -125,12 +148,12 @@ at::Tensor run_experts_backward(const Experts& x, const at::Tensor& input, const
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(kept, block);
     if (!hidden.is_same(kept)) {
-      rows_of(hidden, block).copy_(dropped(x, relu ? inner : activate(x.activation, inner), e));
+      rows_of(hidden, block).copy_(dropped(x, relu ? inner : activate(x.activation, inner), block));
     }
     at::Tensor by_inner = rows_of(grad_inner, block);
     at::Tensor by_hidden = relu ? by_inner : at::empty_like(rows_of(hidden, block));
     plain_product(by_hidden, rows_of(grad_output, block), w.fc2_weight->value[e]);
-    by_hidden = dropped(x, by_hidden, e);
+    by_hidden = dropped(x, by_hidden, block);
     if (relu) {
       at::threshold_backward_out(by_inner, by_hidden, inner, 0);
     } else {

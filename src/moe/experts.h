@@ -6,12 +6,15 @@
 // threads.
 #pragma once
 
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
-#include "chorus/base/random.h"
 #include "chorus/kernels/activation.h"
 #include "chorus/kernels/rows.h"
 #include "chorus/moe/layer.h"
+
+#include "moe/exchange.h"
 
 namespace chorus {
 
@@ -20,8 +23,11 @@ struct Experts {
   const ExpertOrder& order;
   Activation activation = Activation::relu;
   double dropout = 0;  // on the activation's output; 0 when evaluating
-  RandomKey key =
-      RandomKey();  // of it; each expert derives its own, so it does not matter who computes which
+  // Of it: where the rows come from, in the order of the rows before sorting. The mask of a row is drawn by
+  // its place among the rows that its micro-batch sends to its expert, so it does not matter who computes it
+  // with what.
+  std::vector<Exchange::Source> sources;
+  int64_t first_expert = 0;  // the number of expert 0 among all of the layer
 };
 
 struct ExpertRun {

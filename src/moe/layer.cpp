@@ -1,5 +1,7 @@
 #include "chorus/moe/layer.h"
 
+#include <optional>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
@@ -28,9 +30,14 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor probabilities;  // [N, E]
   at::Tensor log_partition;  // [N] logsumexp of the logits; undefined without z-loss
   Routing routing;
-  ExpertOrder order;
   at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
+
+  // What the experts held here work on: this micro-batch, or what the ranks sent. R rows.
+  std::optional<Exchange> exchange;
+  at::Tensor rows;        // [R, d]
+  at::Tensor row_weight;  // [R, k]
+  ExpertOrder order;
   ExpertRun run;
 };
 
@@ -45,12 +52,50 @@ at::Tensor router_input(const Saved& s) {
              : x;
 }
 
+RandomKey activation_key(const Saved& s) {
+  return s.call.key.derive("activation");
+}
+
 Experts experts_of(const Saved& s) {
+  const bool spread = s.exchange.has_value();
   return {.weights = s.weights,
           .order = s.order,
           .activation = s.call.activation,
           .dropout = s.call.training ? s.call.activation_dropout : 0,
-          .key = s.call.key.derive("activation")};
+          .sources = spread ? s.exchange->sources()
+                            : std::vector<Exchange::Source>{{s.rows.size(0), activation_key(s)}},
+          .first_expert = spread ? s.exchange->experts() * s.call.experts_over->rank() : 0};
+}
+
+/// [N, d]: the weighted sum of what the experts make of each token.
+at::Tensor run(Saved& s) {
+  at::Tensor kept = s.routing.kept;
+  int64_t experts = s.config.experts;
+  s.rows = s.hidden;
+  s.row_weight = s.weight;
+  if (s.call.experts_over && s.call.experts_over->size() > 1) {
+    s.exchange.emplace(*s.call.experts_over, kept, experts, activation_key(s));
+    kept = s.exchange->kept();
+    experts = s.exchange->experts();
+    s.rows = s.exchange->send_rows(s.hidden);
+    s.row_weight = s.exchange->send_choices(s.weight);
+  }
+  s.order = sort_by_expert(kept, experts, s.hidden.device());
+  s.run = run_experts(experts_of(s), gather_rows(s.rows, s.order.token));
+  at::Tensor output = combine_rows(s.run.output, s.order.slot, s.row_weight);
+  return s.exchange ? s.exchange->return_rows(output) : output;
+}
+
+/// From the gradient by run()'s result: by `hidden` [N, d] and by `weight` [N, k].
+std::pair<at::Tensor, at::Tensor> run_backward(const Saved& s, const at::Tensor& grad) {
+  const at::Tensor arrived = s.exchange ? s.exchange->send_rows(grad) : grad;
+  const auto [grad_rows, grad_weight] =
+      combine_rows_backward(arrived.contiguous(), s.run.output, s.order.slot, s.row_weight);
+  const at::Tensor expert_input = gather_rows(s.rows, s.order.token);  // dearer to keep than to make
+  const at::Tensor grad_input = run_experts_backward(experts_of(s), expert_input, s.run.kept, grad_rows);
+  at::Tensor grad_hidden = sum_rows(grad_input, s.order.slot);
+  if (!s.exchange) return {grad_hidden, grad_weight};
+  return {s.exchange->return_rows(grad_hidden), s.exchange->return_choices(grad_weight)};
 }
 
 /// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.
@@ -172,9 +217,7 @@ struct MoeFunction : Function<MoeFunction> {
     }
     s.weight = gates(s.probabilities, s.routing, config.gate_normalization);
     apply_output_dropout(s);
-    s.order = sort_by_expert(s.routing.kept, config.experts, hidden.device());
-    s.run = run_experts(experts_of(s), gather_rows(hidden, s.order.token));
-    at::Tensor output = combine_rows(s.run.output, s.order.slot, s.weight);
+    at::Tensor output = run(s);
     if (call.training) {
       ctx->saved_data["saved"] = c10::IValue::make_capsule(saved);
     }
@@ -184,14 +227,10 @@ struct MoeFunction : Function<MoeFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto holder = ctx->saved_data["saved"].toCapsule();
     const Saved& s = *static_cast<const Saved*>(holder.get());
-    auto [grad_rows, grad_gates] =
-        combine_rows_backward(grads[0].contiguous(), s.run.output, s.order.slot, s.weight);
+    auto [grad_hidden, grad_gates] = run_backward(s, grads[0].contiguous());
     if (s.output_scale.defined()) {
       grad_gates = grad_gates * s.output_scale;
     }
-    const at::Tensor expert_input = gather_rows(s.hidden, s.order.token);  // dearer to keep than to make
-    const at::Tensor grad_input = run_experts_backward(experts_of(s), expert_input, s.run.kept, grad_rows);
-    at::Tensor grad_hidden = sum_rows(grad_input, s.order.slot);
     grad_hidden.add_(router_backward(s, grad_gates.to(s.probabilities.scalar_type())));
     ctx->saved_data.erase("saved");
     return {grad_hidden, {}, {}, {}, {}};

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/data/batches.h"
 #include "chorus/data/parallel_text.h"
 #include "chorus/decode/translator.h"
@@ -58,13 +59,24 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
       model, vocabulary,
       {.from = pairs.from, .to = pairs.to, .decode = options.decode, .long_lines = LongLines::split});
   std::vector<SourceLine> lines;
-  for (size_t i = 0; i < pairs.sources.size(); ++i) {
+  const size_t ranks = options.group ? options.group->size() : 1,
+               rank = options.group ? options.group->rank() : 0;
+  for (size_t i = rank; i < pairs.sources.size(); i += ranks) {
     lines.push_back(
         {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
   }
-  std::vector<std::string> translations;
+  std::string own;  // a line a translation, which has none of its own
   for (const std::vector<Translation>& nbest : translator.translate(lines)) {
-    translations.push_back(nbest.front().text);
+    own += nbest.front().text + '\n';
+  }
+  const std::vector<std::string> texts =
+      options.group ? options.group->gather_text(own) : std::vector<std::string>{own};
+  std::vector<std::string> translations(pairs.sources.size());
+  for (size_t r = 0; r < ranks; ++r) {
+    const std::vector<std::string_view> share = split(texts[r], '\n');
+    for (size_t i = r; i < translations.size(); i += ranks) {
+      translations[i] = share[i / ranks];
+    }
   }
   return translations;
 }

@@ -18,6 +18,7 @@ void describe(Schema& s, RunConfig& c) {
   describe(s, c.vocabulary);
   describe(s, c.model);
   describe(s, c.optim);
+  describe(s, c.parallel);
 
   TrainConfig& t = c.train;
   s.section("train", "the training loop");
@@ -82,11 +83,13 @@ void check(const RunConfig& c) {
 }
 
 bool may_change(const std::string& option) {
-  constexpr std::array<std::string_view, 10> kFree = {"device",          "threads",
+  constexpr std::array<std::string_view, 13> kFree = {"device",          "threads",
                                                       "train.duration",  "train.time_limit",
                                                       "train.recompute", "train.skip_limit",
                                                       "train.log_every", "train.checkpoint_every",
-                                                      "train.keep",      "validation.patience"};
+                                                      "train.keep",      "validation.patience",
+                                                      "parallel.ep",     "parallel.zero",
+                                                      "parallel.timeout"};
   return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
 }
 

@@ -56,10 +56,13 @@ void claim_settings(const RunConfig& config, const RunOptions& options) {
       log_warning("changed setting: {}", change);
     }
   }
-  RunConfig copy = config;
+  write_file_atomically(path, settings_text(config));
+}
+
+std::string settings_text(RunConfig config) {
   Schema schema;
-  describe(schema, copy);
-  write_file_atomically(path, schema.dump());
+  describe(schema, config);
+  return schema.dump();
 }
 
 }  // namespace chorus

@@ -2,9 +2,12 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "chorus/base/checkpoint.h"
 #include "chorus/base/error.h"
@@ -13,16 +16,21 @@
 #include "chorus/base/log.h"
 #include "chorus/base/progress.h"
 #include "chorus/base/text.h"
+#include "chorus/comm/world.h"
 #include "chorus/data/batches.h"
 #include "chorus/kernels/cpu.h"
 #include "chorus/model/folder.h"
+#include "chorus/model/parts.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
 
+#include "train/inputs.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
+#include "train/run_files.h"
 #include "train/run_folder.h"
+#include "train/sums.h"
 
 namespace chorus {
 
@@ -32,82 +40,74 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-std::filesystem::path vocabulary_path(const RunConfig& config, const std::filesystem::path& run) {
-  return config.vocabulary.model.empty() ? run / "sentencepiece.bpe.model"
-                                         : std::filesystem::path(config.vocabulary.model);
-}
-
-Vocabulary open_vocabulary(const RunConfig& config, const std::filesystem::path& run) {
-  const std::filesystem::path path = vocabulary_path(config, run);
-  if (!std::filesystem::exists(path)) {
-    log_info("vocabulary: training {} pieces into {}", config.vocabulary.size, path.string());
-    VocabularyTraining training = {
-        .seed = static_cast<uint64_t>(config.seed),
-        .progress = [](const std::string& line) { log_info("vocabulary: {}", line); }};
-    for (const SourceConfig& source : config.data.valid) {
-      training.more_languages.insert(training.more_languages.end(), source.languages.begin(),
-                                     source.languages.end());
-    }
-    train_vocabulary(config.data.train, config.vocabulary, path, training);
-  }
-  return Vocabulary::load(path);
-}
-
-std::unique_ptr<DataSet> open_data(const RunConfig& config, const std::filesystem::path& run,
-                                   const Vocabulary& vocabulary, const std::vector<SourceConfig>& sources,
-                                   const std::string& list) {
-  const std::filesystem::path store =
-      config.data.store.empty() ? run / "store" : std::filesystem::path(config.data.store);
-  DataSet::Options options = {.store = store, .max_length = config.data.max_length, .list = list};
-  options.build.log = [](const std::string& line) { log_info("{}", line); };
-  auto data = std::make_unique<DataSet>(sources, vocabulary, options);
-  // The whole report, a line a direction, is in the run folder; here as much as a person reads.
-  constexpr size_t kShown = 13;
-  const std::vector<std::string> lines = data->report().lines();
-  for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) {
-    log_info("data.{}: {}", list, lines[i]);
-  }
-  const std::filesystem::path report = run / ("data." + list + ".json");
-  if (lines.size() > kShown)
-    log_info("data.{}: ... {} more in {}", list, lines.size() - kShown, report.string());
-  write_file_atomically(report, data->report().json() + "\n");
-  return data;
-}
-
 ModelConfig sized(ModelConfig config, const Vocabulary& vocabulary) {
   config.vocabulary = vocabulary.size();
   return config;
 }
 
-Transformer::Options model_options(const RunConfig& config) {
+Transformer::Options model_options(const RunConfig& config, Parallel& parallel) {
   return {.device = config.device == Device::cuda ? at::kCUDA : at::kCPU,
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
-          .gradients = true};
+          .gradients = true,
+          .parallel = &parallel};
+}
+
+/// Each rank takes its share of the machine's cores, unless told otherwise.
+void set_threads(const RunConfig& config, Group& group) {
+  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
+  if (config.threads > 0 || group.size() == 1) return;
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  const std::vector<std::string> hosts = group.gather_text(host);
+  const int here = static_cast<int>(std::ranges::count(hosts, hosts[group.rank()]));
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(std::clamp(cores / here, 1, at::get_num_threads()));
+}
+
+struct Data {
+  Data(const RunConfig& config, const std::filesystem::path& run)
+      : vocabulary(open_vocabulary(config, run)),
+        train(open_data(config, run, vocabulary, config.data.train, "train")) {
+    if (!config.data.valid.empty()) valid = open_data(config, run, vocabulary, config.data.valid, "valid");
+  }
+  Vocabulary vocabulary;
+  std::unique_ptr<DataSet> train, valid;
+};
+
+/// Made ready by rank 0, then found by the others.
+std::unique_ptr<Data> open_inputs(const RunConfig& config, const std::filesystem::path& run, Group& group) {
+  std::unique_ptr<Data> data;
+  first_alone(group, "preparing vocabulary and text", [&] { data = std::make_unique<Data>(config, run); });
+  agree(group, "a vocabulary", hash_text(data->vocabulary.hash()));
+  agree(group, "training text", hash_text(data->train->hash()));
+  if (group.rank() == 0) {
+    write_report(*data->train, run, "train");
+    if (data->valid) write_report(*data->valid, run, "valid");
+  }
+  return data;
 }
 
 /// One run while it is being trained.
 class Run {
  public:
-  Run(const RunConfig& config, const RunOptions& options)
+  Run(const RunConfig& config, const RunOptions& options, Group& group, const Mesh& mesh)
       : config_(config),
         folder_(options.folder),
-        checkpoints_(options.folder),
-        vocabulary_(open_vocabulary(config, options.folder)),
-        train_data_(open_data(config, options.folder, vocabulary_, config.data.train, "train")),
-        valid_data_(config.data.valid.empty()
-                        ? nullptr
-                        : open_data(config, options.folder, vocabulary_, config.data.valid, "valid")),
-        stream_(*train_data_, {.seed = static_cast<uint64_t>(config.seed),
-                               .temperature = config.data.temperature,
-                               .batch_tokens = config.data.batch_tokens,
-                               .micro_batches = config.data.micro_batches,
-                               .pool_batches = config.data.pool_batches}),
-        model_(sized(config.model, vocabulary_), model_options(config)),
-        optimizer_(model_, config.optim),
-        languages_(train_data_->language_pairs()),
+        group_(group),
+        files_(options.folder, group),
+        data_(open_inputs(config, options.folder, group)),
+        stream_(*data_->train, {.seed = static_cast<uint64_t>(config.seed),
+                                .temperature = config.data.temperature,
+                                .batch_tokens = config.data.batch_tokens,
+                                .micro_batches = config.data.micro_batches,
+                                .pool_batches = config.data.pool_batches}),
+        parallel_(group, mesh),
+        model_(sized(config.model, data_->vocabulary), model_options(config, parallel_)),
+        optimizer_(model_, config.optim, parallel_),
+        languages_(data_->train->language_pairs()),
         statistics_(model_.catalogue().sparse_layers()) {
     start(options);
-    metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
+    if (writes()) metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
   }
 
   Ending train();
@@ -119,10 +119,11 @@ class Run {
   LossSums accumulate(const std::vector<MicroBatch>& micro_batches, int64_t target_tokens);
   void report(double learning_rate, double norm);
   bool validate();
+  Assessment assess_whole(const AssessOptions& options);
   void save();
-  void load(const std::filesystem::path& checkpoint);
-  std::vector<TensorSet> moments();
-  void export_model();
+  void export_model() { files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_); }
+  /// The rank that writes what is one: logs, metrics, manifests.
+  [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   [[nodiscard]] RunProgress elapsed_now() const {
     return {.updates = state_.updates,
             .epochs = state_.epochs(stream_.examples_per_epoch()),
@@ -131,18 +132,20 @@ class Run {
   [[nodiscard]] double seconds() const { return state_.seconds + now_seconds() - began_; }
   [[nodiscard]] double share_done() const;
   [[nodiscard]] std::optional<Ending> ending() const;
+  [[nodiscard]] std::optional<Ending> common_ending();
 
   RunConfig config_;
   std::filesystem::path folder_;
-  CheckpointStore checkpoints_;
-  Vocabulary vocabulary_;
-  std::unique_ptr<DataSet> train_data_, valid_data_;
+  Group& group_;
+  RunFiles files_;
+  std::unique_ptr<Data> data_;
   BatchStream stream_;
+  Parallel parallel_;
   Transformer model_;
   Optimizer optimizer_;
   TrainState state_;
-  std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of train_data_
-  std::vector<MoeStatistics> statistics_;               // of each sparse layer, since the last report
+  std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of the training text
+  std::vector<MoeStatistics> statistics_;  // of this rank, of each sparse layer, since the last report
   TrainWindow window_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Progress> progress_;
@@ -151,24 +154,16 @@ class Run {
 };
 
 void Run::start(const RunOptions& options) {
-  state_.data_hash = hash_text(train_data_->hash());
-  state_.vocabulary_hash = hash_text(vocabulary_.hash());
-  std::vector<std::string> complaints;
-  const std::optional<Checkpoint> checkpoint = checkpoints_.latest_valid(complaints);
-  for (const std::string& complaint : complaints) {
-    log_warning("{}", complaint);
-  }
-  if (checkpoint) {
+  state_.data_hash = hash_text(data_->train->hash());
+  state_.vocabulary_hash = hash_text(data_->vocabulary.hash());
+  if (const std::optional<Checkpoint> checkpoint = files_.latest()) {
     restore(*checkpoint, options.accept_changes);
     return;
   }
-  if (!complaints.empty()) {
-    throw UserError("no whole checkpoint in {}: remove the damaged ones to start afresh",
-                    (folder_ / "checkpoints").string());
-  }
   const RandomKey seed(static_cast<uint64_t>(config_.seed));
-  for (size_t i = 0; i < model_.parameters().size(); ++i) {
-    optimizer_.master(i).copy_(initial_value(model_.catalogue().parameters[i], seed));
+  for (const Optimizer::Part& part : optimizer_.kept()) {
+    const at::Tensor whole = initial_value(model_.catalogue().parameters[part.parameter], seed);
+    part.master.copy_(whole.view(-1).narrow(0, part.first, part.master.numel()));
   }
   optimizer_.masters_changed();
 }
@@ -197,7 +192,7 @@ void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {
   state_ = state;
   stream_.seek(state_.position);
   optimizer_.updates = state_.optimizer_updates;
-  load(checkpoint.folder);
+  files_.load(checkpoint, optimizer_, model_.catalogue());
   saved_at_ = state_.updates;
   log_info("resuming {} from update {}", folder_.string(), state_.updates);
 }
@@ -206,20 +201,26 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
   const RandomKey key = RandomKey(static_cast<uint64_t>(config_.seed))
                             .derive("update")
                             .derive(static_cast<uint64_t>(state_.updates));
-  const auto count = static_cast<double>(micro_batches.size());
+  const size_t count = micro_batches.size(), ranks = group_.size();
+  const bool pass_over = key.derive("gating dropout").uniform(0) < config_.model.moe.gating_dropout;
   LossSums sums;
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
+  // Rank r has the micro-batches r, r + ranks, ...; in the last round some ranks may have none.
+  for (size_t first = 0; first < count; first += ranks) {
+    const size_t i = first + group_.rank();
+    const bool idle = i >= count;
     const Pass pass = {.training = true,
                        .key = key.derive(static_cast<uint64_t>(i)),
-                       .auxiliary_scale = 1 / count,
-                       .group_count = static_cast<int64_t>(vocabulary_.languages().size()),
-                       .statistics = &statistics_};
-    sums.add(model_.train(model_.to_batch(micro_batches[i], languages_), pass,
+                       .pass_over_experts = pass_over,
+                       .auxiliary_scale = 1 / static_cast<double>(count),
+                       .group_count = static_cast<int64_t>(data_->vocabulary.languages().size()),
+                       .statistics = idle ? nullptr : &statistics_};
+    if (first + ranks >= count) optimizer_.last_micro_batch();
+    sums.add(model_.train(idle ? model_.idle_batch() : model_.to_batch(micro_batches[i], languages_), pass,
                           {.label_smoothing = config_.train.label_smoothing,
                            .gradient_scale = 1 / static_cast<double>(target_tokens),
                            .recompute = config_.train.recompute}));
   }
-  return sums;
+  return sum_over_ranks(group_, sums);
 }
 
 void Run::update() {
@@ -267,6 +268,8 @@ void Run::update() {
 }
 
 void Run::report(double learning_rate, double norm) {
+  sum_over_ranks(group_, statistics_, config_.model.moe.experts,
+                 static_cast<int64_t>(data_->vocabulary.languages().size()));
   nlohmann::json record = window_.record();
   record["dropped"] = drop_rate(statistics_);
   for (size_t layer = 0; layer < statistics_.size(); ++layer) {
@@ -278,22 +281,37 @@ void Run::report(double learning_rate, double norm) {
   record["learning_rate"] = learning_rate;
   record["gradient_norm"] = norm;
   record["seconds"] = seconds();
-  metrics_->write("train", record);
+  if (writes()) metrics_->write("train", record);
   window_ = {};
   statistics_.assign(statistics_.size(), {});
+}
+
+/// Ranks translate with the whole model: where each holds a part of it, with one that they write for this.
+Assessment Run::assess_whole(const AssessOptions& options) {
+  const bool whole = parallel_.ep.size() == 1 && (parallel_.mesh().zero < 3 || group_.size() == 1);
+  if (whole) return assess(model_, data_->vocabulary, config_.data.valid, options);
+  const std::filesystem::path folder = folder_ / "validation-model";
+  files_.export_model(folder, model_, data_->vocabulary, optimizer_);
+  group_.barrier("exporting the model");
+  Assessment assessment = assess(*load_model(folder, {.compute = model_.options().compute}).model,
+                                 data_->vocabulary, config_.data.valid, options);
+  group_.barrier("translating for validation");
+  if (writes()) std::filesystem::remove_all(folder);
+  return assessment;
 }
 
 /// Whether the model is the best so far.
 bool Run::validate() {
   validated_at_ = state_.updates;
-  if (!valid_data_) return false;
+  if (!data_->valid) return false;
   const double began = now_seconds();
-  ValidationResult result = chorus::validate(model_, *valid_data_, config_.data.batch_tokens);
+  ValidationResult result = chorus::validate(model_, *data_->valid, config_.data.batch_tokens, group_);
   if (config_.validation.decode > 0) {
     AssessOptions options;
     options.decode.beam = config_.validation.beam;
     options.sentences = config_.validation.decode;
-    result.add_scores(assess(model_, vocabulary_, config_.data.valid, options));
+    options.group = &group_;
+    result.add_scores(assess_whole(options));
   }
   const double score = result.criterion(config_.validation.criterion);
   const bool lower_is_better = config_.validation.criterion == Criterion::loss;
@@ -308,7 +326,7 @@ bool Run::validate() {
   record["update"] = state_.updates;
   record["best"] = better;
   record["seconds"] = now_seconds() - began;
-  metrics_->write("validation", record);
+  if (writes()) metrics_->write("validation", record);
   log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;
 }
@@ -317,31 +335,7 @@ void Run::save() {
   saved_at_ = state_.updates;
   TrainState state = state_;
   state.seconds = seconds();
-  checkpoints_.write(state_.updates, to_json(state).dump(), [&](const std::filesystem::path& folder) {
-    const TensorSet weights = {.prefix = "", .tensor = [&](size_t i) { return optimizer_.master(i); }};
-    save_tensors(folder / "model.safetensors", model_.catalogue(), std::span(&weights, 1));
-    save_tensors(folder / "optimizer.safetensors", model_.catalogue(), moments());
-  });
-  checkpoints_.keep(static_cast<size_t>(config_.train.keep));
-}
-
-std::vector<TensorSet> Run::moments() {
-  return {{.prefix = "m.", .tensor = [&](size_t i) { return optimizer_.first_moment(i); }},
-          {.prefix = "v.", .tensor = [&](size_t i) { return optimizer_.second_moment(i); }}};
-}
-
-void Run::load(const std::filesystem::path& checkpoint) {
-  const TensorSet weights = {.prefix = "", .tensor = [&](size_t i) { return optimizer_.master(i); }};
-  load_tensors(SafetensorsFile(checkpoint / "model.safetensors"), model_.catalogue(), std::span(&weights, 1));
-  load_tensors(SafetensorsFile(checkpoint / "optimizer.safetensors"), model_.catalogue(), moments());
-  optimizer_.masters_changed();
-}
-
-void Run::export_model() {
-  save_model(folder_ / "model", {.config = model_.config(),
-                                 .catalogue = model_.catalogue(),
-                                 .weights = [&](size_t i) { return optimizer_.master(i); },
-                                 .vocabulary = vocabulary_});
+  files_.save(state, optimizer_, model_.catalogue(), config_.train.keep);
 }
 
 /// Of the run's length, by train.duration or train.time_limit, whichever ends it first.
@@ -363,12 +357,23 @@ std::optional<Ending> Run::ending() const {
   return std::nullopt;
 }
 
+/// Rank 0's, since clocks differ; or that a signal has reached one of the ranks.
+std::optional<Ending> Run::common_ending() {
+  const std::optional<Ending> own = ending();
+  const bool interrupted = own == Ending::interrupted;
+  const double code = writes() && own && !interrupted ? 1 + static_cast<double>(*own) : 0;
+  const double first = group_.sum(code);
+  const double interrupts = group_.sum(interrupted ? 1 : 0);
+  if (first > 0) return static_cast<Ending>(static_cast<int>(first) - 1);
+  return interrupts > 0 ? std::optional(Ending::interrupted) : std::nullopt;
+}
+
 Ending Run::train() {
   const Interrupt interrupt;
   progress_ = std::make_unique<Progress>(
       ProgressOptions{.task = "training", .unit = "updates", .start = state_.updates});
   const auto due = [&](int64_t every) { return every > 0 && state_.updates % every == 0; };
-  std::optional<Ending> end = ending();
+  std::optional<Ending> end = common_ending();
   while (!end) {
     update();
     bool better = false;
@@ -377,15 +382,15 @@ Ending Run::train() {
       if (better) export_model();
     }
     if (better || due(config_.train.checkpoint_every)) save();
-    if (better) checkpoints_.mark_best(state_.updates);
-    end = ending();
+    if (better) files_.mark_best(state_.updates);
+    end = common_ending();
   }
   if (*end != Ending::interrupted && validated_at_ != state_.updates) {
-    if (validate() || !valid_data_) {
+    if (validate() || !data_->valid) {
       export_model();
-      if (valid_data_) {
+      if (data_->valid) {
         save();
-        checkpoints_.mark_best(state_.updates);
+        files_.mark_best(state_.updates);
       }
     }
   }
@@ -398,16 +403,28 @@ Ending Run::train() {
 
 Ending train(const RunConfig& config, const RunOptions& options) {
   check(config);
-  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
   if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
     log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
   }
-  std::error_code error;
-  std::filesystem::create_directories(options.folder, error);
-  if (error) throw UserError("cannot make the run folder {}: {}", options.folder.string(), error.message());
-  const FolderLock lock(options.folder);
-  claim_settings(config, options);
-  Run run(config, options);
+  Group alone;
+  Group& group = options.group ? *options.group : alone;
+  group.set_timeout(config.parallel.timeout);
+  set_threads(config, group);
+  std::optional<FolderLock> lock;
+  if (group.rank() == 0) {
+    std::error_code error;
+    std::filesystem::create_directories(options.folder, error);
+    if (error) throw UserError("cannot make the run folder {}: {}", options.folder.string(), error.message());
+    lock.emplace(options.folder);
+    claim_settings(config, options);
+  }
+  const Mesh mesh = make_mesh(config.parallel, group.size(), config.model.moe.experts);
+  for (const std::string& line : describe(mesh, config.model.moe.experts)) {
+    log_info("mesh: {}", line);
+  }
+  agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
+  agree(group, "settings", settings_text(config));
+  Run run(config, options, group, mesh);
   return run.train();
 }
 

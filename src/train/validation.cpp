@@ -5,6 +5,7 @@
 #include "chorus/data/batches.h"
 
 #include "train/metrics.h"
+#include "train/sums.h"
 
 namespace chorus {
 
@@ -13,17 +14,25 @@ namespace {
 DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int32_t direction,
                                    int64_t batch_tokens,
                                    const std::vector<std::pair<int32_t, int32_t>>& languages,
-                                   std::vector<MoeStatistics>& load) {
+                                   std::vector<MoeStatistics>& load, Group& group) {
   DirectionResult result = {.name = data.directions()[direction].name};
-  for (const MicroBatch& micro_batch : sequential_batches(data, direction, batch_tokens)) {
-    const LossSums sums =
-        model.evaluate(model.to_batch(micro_batch, languages),
-                       {.statistics = &load, .group_count = static_cast<int64_t>(data.languages().size())});
-    result.sentences += micro_batch.rows;
-    result.tokens += sums.tokens;
-    result.nll += sums.nll;
-    result.correct += sums.correct;
+  const std::vector<MicroBatch> batches = sequential_batches(data, direction, batch_tokens);
+  LossSums sums;
+  // As in training: ranks take turns, and one that has no batch left goes along with the others.
+  for (size_t first = 0; first < batches.size(); first += group.size()) {
+    const size_t i = first + group.rank();
+    const bool idle = i >= batches.size();
+    sums.add(model.evaluate(idle ? model.idle_batch() : model.to_batch(batches[i], languages),
+                            {.statistics = idle ? nullptr : &load,
+                             .group_count = static_cast<int64_t>(data.languages().size())}));
   }
+  sums = sum_over_ranks(group, sums);
+  for (const MicroBatch& batch : batches) {
+    result.sentences += batch.rows;
+  }
+  result.tokens = sums.tokens;
+  result.nll = sums.nll;
+  result.correct = sums.correct;
   return result;
 }
 
@@ -89,14 +98,16 @@ nlohmann::json to_json(const ValidationResult& result) {
   return json;
 }
 
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens) {
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& group) {
   const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   ValidationResult result;
   result.load.resize(static_cast<size_t>(model.catalogue().sparse_layers()));
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
     result.directions.push_back(
-        evaluate_direction(model, data, direction, batch_tokens, languages, result.load));
+        evaluate_direction(model, data, direction, batch_tokens, languages, result.load, group));
   }
+  sum_over_ranks(group, result.load, model.config().moe.experts,
+                 static_cast<int64_t>(data.languages().size()));
   return result;
 }
 

@@ -19,15 +19,15 @@ TEST(Executor, AddsTheGradientsOfAValueThatSeveralBlocksRead) {
     Executor executor(mode);
     int runs = 0;
     const at::Tensor weight = leaf();
-    const Value x = executor.run([&](Inputs, bool) { return weight * weight; }, {});
-    const Value y = executor.run(
-        [&](Inputs in, bool again) {
-          EXPECT_EQ(again, runs++ > 0);
-          return in[0].sin();
-        },
-        {x});
-    const Value z = executor.run([](Inputs in, bool) { return in[0] * in[1] * in[0]; }, {x, y});
-    const Value unused = executor.run([](Inputs in, bool) { return in[0].exp(); }, {y});
+    const Value x = executor.run(1, [&](Inputs, bool) { return weight * weight; }, {});
+    const Value y = executor.run(1,
+                                 [&](Inputs in, bool again) {
+                                   EXPECT_EQ(again, runs++ > 0);
+                                   return in[0].sin();
+                                 },
+                                 {x});
+    const Value z = executor.run(1, [](Inputs in, bool) { return in[0] * in[1] * in[0]; }, {x, y});
+    const Value unused = executor.run(1, [](Inputs in, bool) { return in[0].exp(); }, {y});
     executor.backward(z, at::ones({3}, at::kDouble));
     EXPECT_EQ(runs, mode == Executor::Mode::train ? 1 : 2);
 
@@ -39,7 +39,7 @@ TEST(Executor, AddsTheGradientsOfAValueThatSeveralBlocksRead) {
 
 TEST(Executor, RecordsNothingWhenEvaluating) {
   Executor executor(Executor::Mode::evaluate);
-  const Value x = executor.run([](Inputs, bool) { return leaf() * 1; }, {});
+  const Value x = executor.run(1, [](Inputs, bool) { return leaf() * 1; }, {});
   EXPECT_FALSE(x.data.requires_grad());
   EXPECT_EQ(x.gradient, nullptr);
 }

@@ -39,6 +39,9 @@ struct ParameterSpec {
   // Stored row r is row (r + row_shift) mod rows: T5's ids, 0 pad, 1 eos, 2 unk, are ours less one, and its
   // last row is our bos, which nothing uses.
   int64_t row_shift = 0;
+  // Of the model's blocks, in the order of their use: 0 for what several share (embedding, final norms,
+  // output layer, tables of positions), then the encoder's layers, then the decoder's.
+  size_t block = 0;
   Initializer initializer = Initializer::zero;
   Role role = Role::dense;
   bool decay = false;  // weight decay applies (matrices only)

@@ -21,6 +21,17 @@ struct Value {
   std::shared_ptr<at::Tensor> gradient;
 };
 
+/// Is told when the weights of a block are needed and when they are not, and when its gradients are there:
+/// what brings weights from elsewhere and takes gradients away. Blocks are numbered as ParameterSpec::block.
+class BlockWatcher {
+ public:
+  virtual ~BlockWatcher() = default;
+  /// The block is about to run; in a backward pass, to run back.
+  virtual void before(size_t block, bool backward) = 0;
+  /// It has run; in a backward pass, its gradients are those of the whole micro-batch.
+  virtual void after(size_t block, bool backward) = 0;
+};
+
 class Executor {
  public:
   enum class Mode {
@@ -31,25 +42,36 @@ class Executor {
   /// `again` tells a block that it is run a second time: it must not count statistics.
   using Block = std::function<at::Tensor(std::span<const at::Tensor> inputs, bool again)>;
 
-  explicit Executor(Mode mode) : mode_(mode) {}
+  /// `watcher` may be null. Block 0, which is used throughout, runs (and in training, back) from here to
+  /// finish().
+  explicit Executor(Mode mode, BlockWatcher* watcher = nullptr);
 
-  Value run(Block block, std::vector<Value> inputs);
+  Value run(size_t number, Block block, std::vector<Value> inputs);
 
-  /// Gradients of everything on the tape from that of `output`; the tape is empty afterwards.
+  /// Gradients of everything on the tape from that of `output`; the tape is empty afterwards. What nothing
+  /// depends on is left out, but with a watcher it runs back with zeros: the watcher may have to go along
+  /// with other ranks.
   void backward(const Value& output, const at::Tensor& gradient);
+  /// After everything, what was computed beside the executor included.
+  void finish();
 
  private:
   struct Record {
+    size_t number;
     Block block;
     std::vector<Value> inputs;
     std::vector<at::Tensor>
         leaves;         // the inputs, detached, as the block's graph sees them; empty when recomputing
     at::Tensor output;  // with its graph; undefined when recomputing
+    std::vector<int64_t> sizes;  // of it
     std::shared_ptr<at::Tensor> gradient;
   };
   static void record_graph(Record& record, bool again);
+  void tell_before(size_t number, bool backward);
+  void tell_after(size_t number, bool backward);
 
   Mode mode_;
+  BlockWatcher* watcher_;
   std::vector<Record> tape_;
 };
 

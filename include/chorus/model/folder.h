@@ -87,5 +87,8 @@ struct ModelToSave {
 /// Writes the folder beside `folder` under a temporary name and puts it in the place of `folder`, which must
 /// be absent or a model folder: at any moment one of them is there, whole. Errors as write_file_atomically.
 void save_model(const std::filesystem::path& folder, const ModelToSave& model);
+/// The same where `write_weights(path)` writes the weights' file, of that type.
+void save_model(const std::filesystem::path& folder, const ModelConfig& config, const Vocabulary& vocabulary,
+                DType dtype, const std::function<void(const std::filesystem::path&)>& write_weights);
 
 }  // namespace chorus

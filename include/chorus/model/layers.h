@@ -29,7 +29,9 @@ struct Side {
 /// What a block needs to know of the pass it is part of.
 struct Pass {
   bool training = false;
-  RandomKey key = RandomKey();  // of the micro-batch; each block derives its own
+  RandomKey key = RandomKey();     // of the micro-batch; each block derives its own
+  Group* experts_over = nullptr;   // see MoeCall
+  bool pass_over_experts = false;  // MoE layers leave the residual as it is (moe.gating_dropout)
   bool dropless = false;  // no capacity factor binds (MoeCall), and in the decoder no capacity at all: as
                           // when decoding token by token
   double auxiliary_scale = 1;  // see MoeCall

@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "chorus/data/batch.h"
+#include "chorus/model/buckets.h"
 #include "chorus/model/catalogue.h"
 #include "chorus/model/executor.h"
 #include "chorus/model/inference.h"
@@ -50,6 +51,7 @@ class Transformer {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
     bool gradients = false;               // allocate gradient buffers and record for backward
+    Parallel* parallel = nullptr;  // what of the experts is held here, and who has the others; null: all
   };
 
   /// Weights are allocated, not set: call set() for each parameter (initial_value(), or a checkpoint's).
@@ -62,13 +64,23 @@ class Transformer {
   [[nodiscard]] const Options& options() const { return options_; }
   [[nodiscard]] std::vector<Parameter>& parameters() { return parameters_; }
 
-  /// Copies `value` (any floating type, the spec's shape) into parameter `index`, converting as needed.
+  /// With gradients, the parameters lie in these.
+  [[nodiscard]] std::vector<Bucket>& buckets() { return buckets_; }
+  /// Is told from now on what blocks are run; null: nobody is.
+  void watch(BlockWatcher* watcher) { watcher_ = watcher; }
+
+  /// Copies `value` (any floating type, the spec's shape) into parameter `index`, what of it is held here,
+  /// converting as needed.
   void set(size_t index, const at::Tensor& value);
 
   /// `languages`: source and target language of each direction, for the load statistics; empty: none are
   /// kept.
   [[nodiscard]] Batch to_batch(const MicroBatch& micro_batch,
                                std::span<const std::pair<int32_t, int32_t>> languages = {}) const;
+
+  /// One token that is none: what a rank runs while others, with whom it shares experts or weights, run a
+  /// micro-batch and it has none left. It adds zeros to the gradients.
+  [[nodiscard]] Batch idle_batch() const;
 
   struct TrainOptions {
     double label_smoothing = 0;
@@ -110,6 +122,8 @@ class Transformer {
            (options_.compute == at::kFloat || options_.compute == at::kBFloat16) &&
            chorus::infers_by_rows(config_);
   }
+  /// The pass with who has the experts that are not here.
+  [[nodiscard]] Pass over_ranks(Pass pass) const;
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] LayerPlace encoder_place(size_t layer) const;
   [[nodiscard]] LayerPlace decoder_place(size_t layer) const;
@@ -124,6 +138,8 @@ class Transformer {
   Options options_;
   Catalogue catalogue_;
   std::vector<Parameter> parameters_;
+  std::vector<Bucket> buckets_;
+  BlockWatcher* watcher_ = nullptr;
   at::Tensor positions_;  // [max_positions, d_model], compute type
 };
 

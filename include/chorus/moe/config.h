@@ -44,9 +44,11 @@ struct MoeConfig {
                                   // training and evaluation (transformers' Switch); 0: the factors rule
   TokenSelection selection = TokenSelection::random;  // in training; evaluation drops by position
   GateNormalization gate_normalization = GateNormalization::none;
-  double jitter = 0.01;              // the router sees x (1 + jitter u), u uniform in [-1, 1), in training
-  double balance_loss = 0.01;        // coefficient of E sum_e f_e P_e
-  double z_loss = 0;                 // coefficient of mean(logsumexp(logits)^2)
+  double jitter = 0.01;        // the router sees x (1 + jitter u), u uniform in [-1, 1), in training
+  double balance_loss = 0.01;  // coefficient of E sum_e f_e P_e
+  double z_loss = 0;           // coefficient of mean(logsumexp(logits)^2)
+  double gating_dropout = 0;   // probability that an update passes over the experts of all layers, so that no
+                               // token is sent to another rank (2205.14336, its gate-expert-drop)
   double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
 };
 

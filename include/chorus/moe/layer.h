@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "chorus/comm/group.h"
 #include "chorus/kernels/activation.h"
 #include "chorus/kernels/parameter.h"
 #include "chorus/moe/config.h"
@@ -19,7 +20,8 @@
 namespace chorus {
 
 struct MoeWeights {
-  Parameter* router = nullptr;      // [E, d]      fp32 whatever the compute type
+  Parameter* router = nullptr;  // [E, d]      fp32 whatever the compute type
+  // E: those held here, when they are spread over ranks.
   Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
   Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
   Parameter* fc2_weight = nullptr;  // [E, d, f]
@@ -35,6 +37,10 @@ struct RoutingRecord {
 /// What a call needs beyond weights: it does not outlive the call, except that `statistics` and `record` are
 /// written.
 struct MoeCall {
+  // The ranks that hold the experts, in equal parts in the order of the ranks: each calls moe_layer() at the
+  // same time, with tokens of its own (or none) and its part of the expert weights. Null: all experts are
+  // here.
+  Group* experts_over = nullptr;
   bool training = false;
   bool dropless = false;        // no capacity factor binds, whatever the configuration says
   int64_t sentence_length = 1;  // rows of a sentence, of which N is a multiple: see moe.sentence_capacity

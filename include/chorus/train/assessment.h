@@ -9,6 +9,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "chorus/comm/group.h"
 #include "chorus/data/config.h"
 #include "chorus/data/vocabulary.h"
 #include "chorus/decode/beam.h"
@@ -22,6 +23,7 @@ struct AssessOptions {
   int64_t samples = 0;           // translations kept for display, over all directions
   bool load = false;             // also count which experts the text is routed to
   std::string tokenize = "13a";  // of BLEU
+  Group* group = nullptr;  // the ranks that translate together, each with the whole model; all get the result
   std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
 };
 

@@ -8,6 +8,7 @@
 #include "chorus/data/config.h"
 #include "chorus/model/config.h"
 #include "chorus/optim/config.h"
+#include "chorus/parallel/config.h"
 
 namespace chorus {
 
@@ -44,6 +45,7 @@ struct RunConfig {
   VocabularyConfig vocabulary;
   ModelConfig model;
   OptimConfig optim;
+  ParallelConfig parallel;
   TrainConfig train;
   ValidationConfig validation;
 };

@@ -1,6 +1,23 @@
-// AdamW over a model's parameters: their masters and moments, gradient clipping, updates.
+// AdamW over a model's parameters on one rank or many: sums of gradients, the global norm, clipping, updates,
+// and what ZeRO keeps in parts (Rajbhandari et al., "ZeRO: memory optimizations toward training trillion
+// parameter models").
+//
+// The ranks that share a bucket's weights (dp, of experts edp) cut its flat tensors into equal parts, one a
+// rank.
+//
+//   stage  whole on every rank              only the own part
+//   0      values, gradients, moments
+//   1      values, gradients                moments; masters of bf16 weights
+//   2      values; a block's gradients      besides, gradients
+//          while it runs back
+//   3      a block's values and gradients   besides, values
+//          while it runs
+//
+// Gradients are summed in the background while the backward pass goes on, a bucket as soon as its block has
+// run back.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "chorus/model/transformer.h"
@@ -9,31 +26,63 @@
 
 namespace chorus {
 
-class Optimizer {
+class Optimizer : public BlockWatcher {
  public:
-  /// `model` must outlive it. Moments start at zero; masters are not set.
-  Optimizer(Transformer& model, const OptimConfig& config);
+  /// `model` and `parallel`, with which it was made, must outlive it. Moments start at zero; masters are not
+  /// set.
+  Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel);
+  ~Optimizer() override;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
+  /// Consecutive elements of one parameter, as flat tensors that lie in this rank's state.
+  struct Part {
+    size_t parameter = 0;
+    int64_t first = 0;        // in the whole parameter, row-major
+    at::Tensor master, m, v;  // fp32
+  };
+  /// All that this rank keeps of masters and moments.
+  [[nodiscard]] std::vector<Part> kept() const;
+  /// What is its to write: every element of every parameter is in exactly one rank's.
+  [[nodiscard]] std::vector<Part> own() const;
   /// To be called when masters were written from outside: initialised, or read from a checkpoint.
   void masters_changed();
 
   /// Forgets the gradients of the update before.
   void begin_update();
-  /// The norm of all gradients together. A parameter that took no part in this update counts as zero.
+  /// The next micro-batch is the last that this rank adds to the update.
+  void last_micro_batch() { last_ = true; }
+  /// The norm of all gradients together, those of all ranks. A parameter that took no part counts as zero.
   double gradient_norm();
   /// One AdamW update with gradients scaled so that their norm is at most config.clip_norm.
   void update(double learning_rate, double norm);
 
-  [[nodiscard]] const at::Tensor& master(size_t parameter) const;
-  [[nodiscard]] const at::Tensor& first_moment(size_t parameter) const { return tensors_[parameter].m; }
-  [[nodiscard]] const at::Tensor& second_moment(size_t parameter) const { return tensors_[parameter].v; }
-
   int64_t updates = 0;  // made so far: what the bias corrections count
 
+  /// Most bytes of values and gradients that were there at one time.
+  [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
+
+  void before(size_t block, bool backward) override;
+  void after(size_t block, bool backward) override;
+
  private:
+  struct Shard;
+  void gather(Shard& shard);
+  void await_values(Shard& shard);
+  void reduce(Shard& shard);
+  void allocate(const at::Tensor& flat);
+  void free(const at::Tensor& flat);
+  [[nodiscard]] std::vector<Part> parts(int64_t Shard::*begin, int64_t Shard::*end) const;
+
   Transformer& model_;
   OptimConfig config_;
-  std::vector<AdamWTensor> tensors_;
+  Parallel& parallel_;
+  int zero_ = 0;
+  std::vector<Shard> shards_;                  // one a bucket
+  std::vector<std::vector<size_t>> of_block_;  // their indices
+  bool last_ = false;
+  std::atomic<int64_t> bytes_ = 0;  // of values and gradients that are there
+  int64_t peak_bytes_ = 0;
 };
 
 }  // namespace chorus

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <string>
 
+#include "chorus/comm/group.h"
 #include "chorus/train/config.h"
 
 namespace chorus {
@@ -23,6 +24,8 @@ namespace chorus {
 struct RunOptions {
   std::filesystem::path folder;
   bool accept_changes = false;  // go on with settings other than those the run was started with
+  Group* group =
+      nullptr;  // the ranks that train together, all with the same settings; null: this process alone
 };
 
 /// Why train() came back.

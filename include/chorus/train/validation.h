@@ -8,6 +8,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "chorus/comm/group.h"
 #include "chorus/data/dataset.h"
 #include "chorus/model/transformer.h"
 #include "chorus/train/assessment.h"
@@ -39,7 +40,8 @@ struct ValidationResult {
 
 nlohmann::json to_json(const ValidationResult& result);
 
-/// Every sentence of `data` once, teacher-forced. Deterministic. bleu and chrf are left out.
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens);
+/// Every sentence of `data` once, teacher-forced, by the ranks of `group` together; all get the result.
+/// Deterministic. bleu and chrf are left out.
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& group);
 
 }  // namespace chorus

@@ -1,0 +1,83 @@
+// Collectives over a group of processes ("ranks").
+//
+// All ranks of a group make the same calls in the same order. On the CPU messages go through MPI; a group of
+// one rank sends nothing and needs no MPI. Sums are added in the order of the ranks, so every rank gets the
+// same bits.
+//
+// A rank that waits longer than the time-out asks the others where they are, and throws Error naming the
+// operation, the group, and the ranks that are not there. Error also where ranks disagree on sizes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus {
+
+class Channel;
+
+class Group {
+ public:
+  /// This process alone.
+  Group();
+  explicit Group(std::unique_ptr<Channel> channel);
+  ~Group();
+  Group(Group&&) noexcept;
+  Group& operator=(Group&&) noexcept;
+
+  [[nodiscard]] int rank() const { return rank_; }
+  [[nodiscard]] int size() const { return size_; }
+  /// As messages call it: "world", "dp".
+  [[nodiscard]] const std::string& name() const;
+
+  // Tensors are contiguous and on the CPU.
+
+  /// x becomes the sum over the ranks. fp32, fp64, int64, or bf16 (added in fp32 and rounded once).
+  void all_reduce(const at::Tensor& x);
+  double sum(double x);
+  /// in: size() parts of out's elements each; out becomes the sum of part rank(). Types as in all_reduce;
+  /// with fp32 `out` and bf16 `in` nothing is rounded.
+  void reduce_scatter(const at::Tensor& out, const at::Tensor& in);
+  /// out: size() parts of in's elements each, in the order of the ranks; `in` may be its own part of `out`.
+  void all_gather(const at::Tensor& out, const at::Tensor& in);
+  /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
+  /// `out` come from rank r, likewise. Only these rows are sent, and those for this rank are copied.
+  void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
+                  std::span<const int64_t> send);
+  /// x becomes rank `from`'s.
+  void broadcast(const at::Tensor& x, int from);
+  /// Waits for all; `what` names it in messages.
+  void barrier(std::string_view what);
+  /// Every rank's text, on every rank.
+  std::vector<std::string> gather_text(std::string_view text);
+
+  /// Runs `work`, which may use this group, on a thread of the group's own, after what was given to it
+  /// before. While something is pending only such work may use the group: Error otherwise.
+  std::future<void> later(std::function<void()> work);
+
+  /// Those of `ranks` (numbers in this group, this one's among them, in the order of their new numbers), as a
+  /// group of their own. Called by these ranks only.
+  [[nodiscard]] Group subset(std::span<const int> ranks, std::string name) const;
+
+  /// To other ranks, so far.
+  [[nodiscard]] int64_t bytes_sent() const;
+  /// Of this group and of those made from it later. 600 by default.
+  void set_timeout(double seconds);
+
+ private:
+  class Queue;
+  Channel& channel();
+
+  int rank_ = 0, size_ = 1;
+  std::unique_ptr<Channel> channel_;  // null for one rank
+  std::unique_ptr<Queue> queue_;
+};
+
+}  // namespace chorus

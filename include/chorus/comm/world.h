@@ -1,0 +1,41 @@
+// The processes that mpirun or srun started together.
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "chorus/comm/group.h"
+
+namespace chorus {
+
+/// Joins the others for as long as it lives; at most one a process. Alone unless the environment says that
+/// this process was started as one of several. Where an exception passes, it leaves the others waiting:
+/// end_all() is then the way out.
+class World {
+ public:
+  World();
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  [[nodiscard]] Group& group() { return group_; }
+
+ private:
+  Group group_;
+};
+
+/// Runs `work` on rank 0 while the others wait, then on all others: where it makes files that they find, and
+/// where a mistake should be told once. A rank whose work throws ends all (see last_words).
+void first_alone(Group& group, std::string_view what, const std::function<void()>& work);
+
+/// Error unless `text` is the same on all ranks; it names a rank that differs, and `what`.
+void agree(Group& group, std::string_view what, std::string_view text);
+
+/// For main, when it is about to print why it fails: waits until the ranks below have had time to say the
+/// same, so that what all would say is said once. Returns "" where there is one process, else "rank 3: ".
+std::string before_last_words();
+
+/// Ends all processes with that exit code. Comes back where there is only this one.
+void end_all(int exit_code);
+
+}  // namespace chorus

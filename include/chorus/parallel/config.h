@@ -1,0 +1,18 @@
+// How a run is spread over ranks.
+#pragma once
+
+#include <cstdint>
+
+#include "chorus/base/options.h"
+
+namespace chorus {
+
+struct ParallelConfig {
+  int64_t ep = 1;    // ranks over which the experts of a layer are spread
+  int64_t zero = 0;  // ZeRO stage: what of a weight's state is spread over the ranks that share the weight
+  double timeout = 600;  // seconds that a rank waits for others
+};
+
+void describe(Schema& schema, ParallelConfig& config);
+
+}  // namespace chorus

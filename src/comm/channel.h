@@ -1,0 +1,54 @@
+// Messages between the ranks of one group: the only place that calls MPI.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <mpi.h>
+
+namespace chorus {
+
+/// What goes to, or comes from, one rank.
+struct Piece {
+  char* data = nullptr;  // only read when it is sent
+  size_t bytes = 0;
+};
+
+class Channel {
+ public:
+  /// Takes over `communicator`.
+  Channel(MPI_Comm communicator, std::string name, double timeout);
+  ~Channel();
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  [[nodiscard]] int rank() const { return rank_; }
+  [[nodiscard]] int size() const { return size_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] int64_t bytes_sent() const { return bytes_sent_; }
+  void set_timeout(double seconds) { timeout_ = seconds; }
+
+  /// Sends send[r] to each rank r and fills receive[r] from it; both may be empty, those of the own rank too,
+  /// which are copied unless they are one. `what` names the operation in messages.
+  void exchange(std::string_view what, std::span<const Piece> send, std::span<const Piece> receive);
+
+  /// Called by the ranks named.
+  [[nodiscard]] std::unique_ptr<Channel> subset(std::span<const int> ranks, std::string name) const;
+
+ private:
+  class RollCall;
+  void wait(std::string_view what, std::vector<MPI_Request>& requests, std::vector<MPI_Status>& statuses);
+
+  MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for
+  std::string name_;
+  double timeout_;  // seconds
+  int rank_ = 0, size_ = 1;
+  int64_t operations_ = 0;
+  std::atomic<int64_t> bytes_sent_ = 0;
+};
+
+}  // namespace chorus

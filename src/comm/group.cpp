@@ -1,0 +1,300 @@
+#include "chorus/comm/group.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include "chorus/base/error.h"
+
+#include "comm/channel.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr int64_t kScratch = 16 << 20;  // bytes in which the parts of a sum arrive
+constexpr int64_t kSmall = 64 << 10;    // bytes of all ranks together up to which everyone sums everything
+
+char* bytes_of(const at::Tensor& x) {
+  return static_cast<char*>(x.data_ptr());
+}
+
+void check(const at::Tensor& x, std::string_view what) {
+  if (!x.device().is_cpu() || !x.is_contiguous())
+    throw Error("{}: only contiguous tensors on the CPU can be sent", what);
+}
+
+/// into += x, or into = x.
+void add(const at::Tensor& into, const at::Tensor& x, bool first) {
+  first ? into.copy_(x) : into.add_(x);
+}
+
+/// out = sum over the rows of parts [ranks, n], in their order.
+void sum_parts(const at::Tensor& out, const at::Tensor& parts) {
+  const bool wide = parts.scalar_type() == at::kBFloat16 && out.scalar_type() == at::kBFloat16;
+  const at::Tensor total = wide ? at::empty(out.sizes(), out.options().dtype(at::kFloat)) : out;
+  for (int64_t r = 0; r < parts.size(0); ++r) {
+    add(total, parts[r], r == 0);
+  }
+  if (wide) out.copy_(total);
+}
+
+/// Where each rank's rows begin, and how many bytes they are.
+std::vector<Piece> pieces_of(const at::Tensor& x, std::span<const int64_t> rows, int64_t row_bytes) {
+  std::vector<Piece> pieces;
+  int64_t begin = 0;
+  for (const int64_t count : rows) {
+    pieces.push_back({bytes_of(x) + begin * row_bytes, static_cast<size_t>(count * row_bytes)});
+    begin += count;
+  }
+  if (begin > x.size(0)) throw Error("all_to_all: {} rows of a tensor of {}", begin, x.size(0));
+  return pieces;
+}
+
+}  // namespace
+
+/// Work that waits for its turn, and the thread that does it.
+class Group::Queue {
+ public:
+  ~Queue() {
+    {
+      const std::lock_guard lock(mutex_);
+      closing_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  std::future<void> push(std::function<void()> work) {
+    const std::lock_guard lock(mutex_);
+    ++pending_;
+    tasks_.push_back({std::move(work), {}});
+    changed_.notify_all();
+    return tasks_.back().done.get_future();
+  }
+
+  /// Whether the calling thread may use the group.
+  [[nodiscard]] bool allows_caller() {
+    const std::lock_guard lock(mutex_);
+    return pending_ == 0 || std::this_thread::get_id() == thread_.get_id();
+  }
+
+ private:
+  struct Task {
+    std::function<void()> work;
+    std::promise<void> done;
+  };
+
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return closing_ || !tasks_.empty(); });
+      if (tasks_.empty()) return;
+      Task task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
+      std::exception_ptr failure;
+      try {
+        task.work();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      lock.lock();
+      --pending_;  // before the future is ready: whoever waited for it may use the group
+      failure ? task.done.set_exception(failure) : task.done.set_value();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Task> tasks_;
+  int64_t pending_ = 0;
+  bool closing_ = false;
+  std::thread thread_ = std::thread([this] { run(); });
+};
+
+Group::Group() = default;
+
+Group::Group(std::unique_ptr<Channel> channel) : rank_(channel->rank()), size_(channel->size()) {
+  if (size_ > 1) channel_ = std::move(channel);
+}
+
+Group::~Group() {
+  // Where an exception passes, the work that is pending may wait for ranks that wait for this one, and
+  // freeing a channel waits for all: the process is about to end them all, so both are left as they are.
+  if (std::uncaught_exceptions() > 0) {
+    static_cast<void>(queue_.release());
+    static_cast<void>(channel_.release());
+  }
+}
+Group::Group(Group&&) noexcept = default;
+Group& Group::operator=(Group&&) noexcept = default;
+
+const std::string& Group::name() const {
+  static const std::string alone = "alone";
+  return channel_ ? channel_->name() : alone;
+}
+
+int64_t Group::bytes_sent() const {
+  return channel_ ? channel_->bytes_sent() : 0;
+}
+
+void Group::set_timeout(double seconds) {
+  if (channel_) channel_->set_timeout(seconds);
+}
+
+Channel& Group::channel() {
+  if (queue_ && !queue_->allows_caller())
+    throw Error("group {} was used while work given to it was pending", name());
+  return *channel_;
+}
+
+std::future<void> Group::later(std::function<void()> work) {
+  if (!queue_) queue_ = std::make_unique<Queue>();
+  return queue_->push(std::move(work));
+}
+
+Group Group::subset(std::span<const int> ranks, std::string name) const {
+  if (ranks.size() == 1) return {};
+  return Group(channel_->subset(ranks, std::move(name)));
+}
+
+void Group::all_reduce(const at::Tensor& x) {
+  check(x, "all_reduce");
+  if (!channel_ || x.numel() == 0) return;
+  const at::Tensor flat = x.view(-1);
+  const int64_t n = flat.numel();
+  if (n * size_ * x.element_size() <= kSmall) {
+    const at::Tensor parts = at::empty({size_, n}, x.options());
+    all_gather(parts, flat);
+    sum_parts(flat, parts);
+    return;
+  }
+  // Each rank sums its part of a stretch, and gives it to the others.
+  const int64_t stretch = kScratch / x.element_size();
+  for (int64_t begin = 0; begin < n; begin += stretch) {
+    const int64_t count = std::min(stretch, n - begin);
+    std::vector<int64_t> part(size_);
+    for (int r = 0; r < size_; ++r) {
+      part[r] = count * (r + 1) / size_ - count * r / size_;
+    }
+    const int64_t own = part[rank_];
+    const at::Tensor piece = flat.narrow(0, begin, count);
+    const at::Tensor arrived = at::empty({size_, own}, x.options());
+    const int64_t size = x.element_size();
+    channel().exchange("all_reduce", pieces_of(piece, part, size),
+                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, own), size));
+    const std::vector<Piece> places = pieces_of(piece, part, size);
+    sum_parts(piece.narrow(0, count * rank_ / size_, own), arrived);
+    channel().exchange("all_reduce", std::vector<Piece>(size_, places[rank_]), places);
+  }
+}
+
+double Group::sum(double x) {
+  const at::Tensor total = at::full({1}, x, at::kDouble);
+  all_reduce(total);
+  return total.item<double>();
+}
+
+void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) {
+  check(out, "reduce_scatter");
+  check(in, "reduce_scatter");
+  const int64_t n = out.numel();
+  if (in.numel() != n * size_)
+    throw Error("reduce_scatter: {} elements for {} parts of {}", in.numel(), size_, n);
+  if (n == 0) return;
+  const at::Tensor parts = in.view({size_, n}), flat = out.view(-1);
+  if (!channel_) {
+    if (out.data_ptr() != in.data_ptr()) flat.copy_(parts[0]);
+    return;
+  }
+  const int64_t size = in.element_size(), stretch = std::max<int64_t>(1, kScratch / size / size_);
+  for (int64_t begin = 0; begin < n; begin += stretch) {
+    const int64_t count = std::min(stretch, n - begin);
+    const at::Tensor arrived = at::empty({size_, count}, in.options());
+    std::vector<Piece> send;
+    for (int64_t r = 0; r < size_; ++r) {
+      send.push_back({bytes_of(in) + (r * n + begin) * size, static_cast<size_t>(count * size)});
+    }
+    channel().exchange("reduce_scatter", send,
+                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, count), size));
+    sum_parts(flat.narrow(0, begin, count), arrived);
+  }
+}
+
+void Group::all_gather(const at::Tensor& out, const at::Tensor& in) {
+  check(out, "all_gather");
+  check(in, "all_gather");
+  if (out.numel() != in.numel() * size_ || out.scalar_type() != in.scalar_type())
+    throw Error("all_gather: {} elements for {} parts of {}", out.numel(), size_, in.numel());
+  const Piece own = {bytes_of(in), static_cast<size_t>(in.numel() * in.element_size())};
+  if (!channel_) {
+    if (in.data_ptr() != out.data_ptr()) out.view(-1).copy_(in.view(-1));
+    return;
+  }
+  channel().exchange("all_gather", std::vector<Piece>(size_, own),
+                     pieces_of(out.view(-1), std::vector<int64_t>(size_, in.numel()), in.element_size()));
+}
+
+void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
+                       std::span<const int64_t> send) {
+  check(out, "all_to_all");
+  check(in, "all_to_all");
+  const int64_t out_row = out.stride(0) * out.element_size(), in_row = in.stride(0) * in.element_size();
+  if (out_row != in_row || std::cmp_not_equal(send.size(), size_) ||
+      std::cmp_not_equal(receive.size(), size_) || send[rank_] != receive[rank_])
+    throw Error("all_to_all: what goes in does not fit what comes out");
+  const std::vector<Piece> sent = pieces_of(in, send, in_row), received = pieces_of(out, receive, out_row);
+  if (!channel_) {
+    out.narrow(0, 0, send[0]).copy_(in.narrow(0, 0, send[0]));
+    return;
+  }
+  channel().exchange("all_to_all", sent, received);
+}
+
+void Group::broadcast(const at::Tensor& x, int from) {
+  check(x, "broadcast");
+  if (!channel_) return;
+  std::vector<Piece> send(size_), receive(size_);
+  const Piece whole = {bytes_of(x), static_cast<size_t>(x.numel() * x.element_size())};
+  if (rank_ == from) {
+    send.assign(size_, whole);
+    send[rank_] = {};
+  } else {
+    receive[from] = whole;
+  }
+  channel().exchange("broadcast", send, receive);
+}
+
+void Group::barrier(std::string_view what) {
+  if (!channel_) return;
+  char token = 0;
+  std::vector<char> tokens(size_);
+  std::vector<Piece> receive(size_);
+  std::ranges::transform(tokens, receive.begin(), [](char& t) { return Piece{&t, 1}; });
+  channel().exchange(what, std::vector<Piece>(size_, Piece{&token, 1}), receive);
+}
+
+std::vector<std::string> Group::gather_text(std::string_view text) {
+  const at::Tensor length = at::full({1}, static_cast<int64_t>(text.size()), at::kLong);
+  const at::Tensor lengths = at::empty({size_}, at::kLong);
+  all_gather(lengths, length);
+  std::vector<std::string> texts(size_);
+  std::vector<Piece> receive;
+  for (int r = 0; r < size_; ++r) {
+    texts[r].resize(lengths[r].item<int64_t>());
+    receive.push_back({texts[r].data(), texts[r].size()});
+  }
+  std::string own(text);
+  if (!channel_) return {own};
+  channel().exchange("gather_text", std::vector<Piece>(size_, Piece{own.data(), own.size()}), receive);
+  return texts;
+}
+
+}  // namespace chorus

@@ -1,0 +1,43 @@
+// The checkpoints of a run and its exported model, written and read by all its ranks together: each what it
+// holds.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "chorus/base/checkpoint.h"
+#include "chorus/comm/group.h"
+#include "chorus/data/vocabulary.h"
+#include "chorus/train/optimizer.h"
+#include "chorus/train/state.h"
+
+namespace chorus {
+
+/// Every member is called by all ranks.
+class RunFiles {
+ public:
+  /// Rank 0 must hold the folder's FolderLock. `group` must outlive it.
+  RunFiles(std::filesystem::path run, Group& group);
+
+  /// The newest whole checkpoint, verified. UserError when there are only damaged ones.
+  std::optional<Checkpoint> latest();
+  /// Fills the optimizer's masters and moments.
+  void load(const Checkpoint& checkpoint, Optimizer& optimizer, const Catalogue& catalogue);
+  /// A checkpoint of state.updates, of which the `keep` newest stay. Errors as CheckpointStore::write.
+  void save(const TrainState& state, const Optimizer& optimizer, const Catalogue& catalogue, int64_t keep);
+  void mark_best(int64_t update);
+  /// As save_model(), in fp32.
+  void export_model(const std::filesystem::path& folder, const Transformer& model,
+                    const Vocabulary& vocabulary, const Optimizer& optimizer);
+
+ private:
+  [[nodiscard]] bool writes() const { return group_.rank() == 0; }
+  /// Rank 0's, on every rank.
+  std::string common(const std::string& text);
+
+  std::filesystem::path run_;
+  Group& group_;
+  std::optional<CheckpointStore> checkpoints_;  // rank 0's
+};
+
+}  // namespace chorus

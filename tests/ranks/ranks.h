@@ -1,0 +1,8 @@
+// All ranks of the test program.
+#pragma once
+
+#include "chorus/comm/group.h"
+
+namespace chorus {
+Group& ranks();
+}  // namespace chorus

@@ -1,0 +1,227 @@
+// Training in every layout gives what one process gives: losses, gradient norms, weights and moments.
+#include "chorus/train/trainer.h"
+
+#include <cstring>
+#include <fstream>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/comm/world.h"
+#include "chorus/parallel/mesh.h"
+
+#include "ranks/ranks.h"
+#include "temporary_folder.h"
+#include "toy_run.h"
+
+namespace chorus {
+namespace {
+
+using testing::HasSubstr;
+
+/// What a run came to.
+struct Outcome {
+  std::map<std::string, double> numbers;  // losses and gradient norms: "train 3 loss", "validation 5 loss"
+  std::map<std::string, std::string> tensors;  // of the last checkpoint
+};
+
+Outcome outcome_of(const std::filesystem::path& run) {
+  Outcome outcome = {.numbers = {}, .tensors = last_tensors(run)};
+  std::ifstream file(run / "metrics.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    const nlohmann::json record = nlohmann::json::parse(line);
+    const std::string which =
+        fmt::format("{} {}", record["kind"].get<std::string>(), record["update"].get<int64_t>());
+    for (const char* number : {"loss", "gradient_norm", "dropped", "bleu", "chrf"}) {
+      if (record.contains(number))
+        outcome.numbers[fmt::format("{} {}", which, number)] = record[number].get<double>();
+    }
+  }
+  return outcome;
+}
+
+double relative(double a, double b) {
+  return a == b ? 0 : std::abs(a - b) / std::max(std::abs(a), std::abs(b));
+}
+
+/// Largest difference, over the largest magnitude.
+double difference(const std::string& a, const std::string& b) {
+  std::vector<float> x(a.size() / sizeof(float)), y(b.size() / sizeof(float));
+  std::memcpy(x.data(), a.data(), a.size());
+  std::memcpy(y.data(), b.data(), b.size());
+  double most = 0, largest = 1e-30;
+  for (size_t i = 0; i < x.size(); ++i) {
+    most = std::max(most, static_cast<double>(std::abs(x[i] - y[i])));
+    largest = std::max(largest, static_cast<double>(std::abs(x[i])));
+  }
+  return most / largest;
+}
+
+constexpr double kTolerance = 1e-5;
+
+void expect_equal(const Outcome& one, const Outcome& many) {
+  EXPECT_GE(one.numbers.size(), 10U);
+  for (const auto& [name, number] : one.numbers) {
+    EXPECT_LT(relative(number, many.numbers.at(name)), kTolerance) << name;
+  }
+  ASSERT_EQ(one.tensors.size(), many.tensors.size());
+  for (const auto& [name, bytes] : one.tensors) {
+    // What is added to all keys changes no attention: their gradient is rounding alone.
+    if (name.ends_with("k_proj.bias")) continue;
+    ASSERT_EQ(bytes.size(), many.tensors.at(name).size()) << name;
+    if (name == "step") continue;
+    EXPECT_LT(difference(bytes, many.tensors.at(name)), kTolerance) << name;
+  }
+}
+
+class RanksTest : public testing::Test {
+ protected:
+  RanksTest() : folder_(ranks().gather_text(own_.path().string()).front()) {}
+  ~RanksTest() override { ranks().barrier("the end of a test"); }
+
+  /// 10 updates in which choices are dropped and masks are drawn, over text that lies in rank 0's folder.
+  [[nodiscard]] RunConfig config() const {
+    RunConfig config = toy_run(own_.path(), 10);
+    config.data.train[0].files = (folder_ / "train.{lang}").string();
+    config.data.valid[0].files = (folder_ / "valid.{lang}").string();
+    config.data.micro_batches = 3;
+    config.vocabulary.size = 280;
+    config.vocabulary.model = (folder_ / "vocabulary.model").string();
+    config.model.moe.experts = 8;
+    config.model.moe.capacity_factor = 1;
+    config.model.activation_dropout = 0.1;
+    config.model.moe.expert_output_dropout = 0.1;
+    config.model.moe.z_loss = 1e-3;
+    config.optim.epsilon = 1e-5;  // smaller, it would blow up what is rounding alone
+    config.optim.warmup = {.count = 2};
+    config.optim.clip_norm = 0.5;
+    config.train.log_every = 1;
+    config.train.checkpoint_every = 0;
+    config.validation.every = 5;
+    config.parallel.timeout = 20;
+    return config;
+  }
+
+  [[nodiscard]] std::filesystem::path run(const std::string& name) const { return folder_ / name; }
+
+  /// What one process makes of it, on rank 0.
+  Outcome alone(const RunConfig& config, const std::string& name) {
+    if (ranks().rank() == 0) train(config, {.folder = run(name)});
+    ranks().barrier("one process's run");
+    return outcome_of(run(name));
+  }
+  Outcome together(const RunConfig& config, const std::string& name) {
+    train(config, {.folder = run(name), .accept_changes = true, .group = &ranks()});
+    ranks().barrier("the run of all");
+    return outcome_of(run(name));
+  }
+
+  TemporaryFolder own_;
+  std::filesystem::path folder_;  // rank 0's
+};
+
+TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
+  RunConfig c = config();
+  const Outcome one = alone(c, "one");
+  int meshes = 0;
+  for (int64_t ep = 1; ep <= 8; ++ep) {
+    if (ranks().size() % ep != 0 || 8 % ep != 0) continue;
+    for (int64_t zero = 0; zero <= 3; ++zero) {
+      SCOPED_TRACE(fmt::format("ep {} zero {}", ep, zero));
+      c.parallel.ep = ep;
+      c.parallel.zero = zero;
+      c.train.recompute = zero % 2 == 1;
+      expect_equal(one, together(c, fmt::format("{}-{}", ep, zero)));
+      ++meshes;
+    }
+  }
+  EXPECT_GE(meshes, 4);
+}
+
+TEST_F(RanksTest, SkippedLayersKeepTheirExpertsForOthers) {
+  RunConfig c = config();
+  c.model.layer_dropout = 0.5;
+  c.data.micro_batches = 4;
+  const Outcome one = alone(c, "one");
+  c.parallel.ep = ranks().size() % 2 == 0 ? 2 : 1;
+  expect_equal(one, together(c, "many"));
+}
+
+TEST_F(RanksTest, GatingDropoutSparesTheExchange) {
+  RunConfig c = config();
+  c.data.valid.clear();
+  c.validation.every = 0;
+  c.model.moe.gating_dropout = 0.5;
+  const Outcome one = alone(c, "one");
+  c.parallel.ep = ranks().size() % 2 == 0 ? 2 : 1;
+  expect_equal(one, together(c, "many"));
+  int64_t passed_over = 0;
+  std::ifstream file(run("many") / "metrics.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    passed_over += nlohmann::json::parse(line)["layers"]["00"]["entropy"].get<double>() == 0 ? 1 : 0;
+  }
+  EXPECT_GT(passed_over, 0);
+  EXPECT_LT(passed_over, 10);
+}
+
+TEST_F(RanksTest, CheckpointsAreReadInOtherLayouts) {
+  RunConfig c = config();
+  const Outcome one = alone(c, "one");
+  c.parallel = {.ep = ranks().size() % 2 == 0 ? 2 : 1, .zero = 3};
+  c.train.duration.count = 4;
+  together(c, "many");
+  c.parallel = {.ep = 1, .zero = 1};
+  c.train.duration.count = 7;
+  together(c, "many");
+  c.parallel = {};
+  c.train.duration.count = 10;
+  if (ranks().rank() == 0) train(c, {.folder = run("many")});
+  ranks().barrier("the last part of the run");
+  expect_equal(one, outcome_of(run("many")));
+}
+
+TEST_F(RanksTest, TranslationsForValidationAreThoseOfOneProcess) {
+  RunConfig c = config();
+  c.train.duration.count = 3;
+  c.validation = {.every = 3, .decode = 7, .criterion = Criterion::chrf};
+  const Outcome one = alone(c, "one");
+  EXPECT_TRUE(one.numbers.contains("validation 3 chrf"));
+  c.parallel.ep = ranks().size() % 2 == 0 ? 2 : 1;
+  expect_equal(one, together(c, "experts"));
+  c.parallel = {.zero = 3};
+  expect_equal(one, together(c, "zero"));
+}
+
+TEST_F(RanksTest, FilesAreThoseOfOneProcess) {
+  RunConfig c = config();
+  c.train.duration.count = 0;
+  c.data.valid.clear();
+  alone(c, "one");
+  c.parallel = {.ep = ranks().size() % 2 == 0 ? 2 : 1, .zero = 2};
+  together(c, "many");
+  for (const char* file :
+       {"checkpoints/step-00000000/model.safetensors", "checkpoints/step-00000000/optimizer.safetensors",
+        "model/model.safetensors", "model/config.json"}) {
+    EXPECT_EQ(read_file(run("one") / file), read_file(run("many") / file)) << file;
+  }
+}
+
+TEST_F(RanksTest, BadMeshesAreRefused) {
+  RunConfig c = config();
+  c.parallel.ep = 3;
+  try {
+    make_mesh(c.parallel, 4, 8);
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("parallel.ep = 3 does not go with 4 processes and 8 experts: it must divide "
+                          "both, as 1 or 2 or 4 does"));
+  }
+}
+
+}  // namespace
+}  // namespace chorus
