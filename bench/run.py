@@ -94,7 +94,10 @@ class Worker:
         return reply
 
     def close(self):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:  # it has died
+            pass
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
@@ -111,6 +114,8 @@ class Pool:
 
     def get(self, program, slot, threads):
         key = (program, slot, threads)
+        if any(other[2] != threads for other in self.workers):
+            self.close()  # what they keep of earlier cells would be missing here
         if key not in self.workers:
             self.workers[key] = Worker(program, threads)
         return self.workers[key]
