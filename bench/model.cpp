@@ -50,9 +50,7 @@ struct Training {
       : model(config_of(options), {.compute = type_of(options), .gradients = true}),
         optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel),
         statistics(model.catalogue().sparse_layers()) {
-    for (const Optimizer::Part& part : optimizer.kept())
-      part.master.copy_(initial_value(model.catalogue().parameters[part.parameter], RandomKey(1)).view(-1));
-    optimizer.masters_changed();
+    optimizer.initialise(RandomKey(1));
     const Tensors data(options["data"].get<std::string>());
     const at::Tensor source = data.get("source"), target = data.get("target"), labels = data.get("labels");
     batch = {.rows = source.size(0),

@@ -188,9 +188,9 @@ void Group::all_reduce(const at::Tensor& x) {
     const at::Tensor piece = flat.narrow(0, begin, count);
     const at::Tensor arrived = at::empty({size_, own}, x.options());
     const int64_t size = x.element_size();
-    channel().exchange("all_reduce", pieces_of(piece, part, size),
-                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, own), size));
     const std::vector<Piece> places = pieces_of(piece, part, size);
+    channel().exchange("all_reduce", places,
+                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, own), size));
     sum_parts(piece.narrow(0, count * rank_ / size_, own), arrived);
     channel().exchange("all_reduce", std::vector<Piece>(size_, places[rank_]), places);
   }

@@ -109,13 +109,7 @@ void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const f
 uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::span<const TensorSet> sets,
                       const std::map<std::string, std::string>& metadata) {
   std::vector<TensorSpec> tensors;
-  for (const TensorSet& set : sets) {
-    for (const ParameterSpec& spec : catalogue.parameters) {
-      for (const std::string& stored : spec.stored) {
-        tensors.push_back({set.prefix + stored, set.dtype, spec.stored_shape()});
-      }
-    }
-  }
+  for (const TensorSet& set : sets) add_specs(catalogue, set.prefix, set.dtype, tensors);
   SafetensorsWriter writer(path, tensors, metadata);
   for (const TensorSet& set : sets) {
     for (size_t p = 0; p < catalogue.parameters.size(); ++p) {

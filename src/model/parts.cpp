@@ -28,18 +28,6 @@ void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
   }
 }
 
-std::vector<TensorSpec> stored_specs(const Catalogue& catalogue, std::span<const PartSet> sets) {
-  std::vector<TensorSpec> tensors;
-  for (const PartSet& set : sets) {
-    for (const ParameterSpec& spec : catalogue.parameters) {
-      for (const std::string& stored : spec.stored) {
-        tensors.push_back({set.prefix + stored, DType::f32, spec.stored_shape()});
-      }
-    }
-  }
-  return tensors;
-}
-
 /// Of all tensors, each hashed by one of the ranks.
 std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const SafetensorsLayout& layout) {
   const MappedFile file(path);
@@ -58,7 +46,9 @@ std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const Saf
 
 void save_parts(Group& group, const fs::path& path, const Catalogue& catalogue,
                 std::span<const PartSet> sets) {
-  const SafetensorsLayout layout(path, stored_specs(catalogue, sets));
+  std::vector<TensorSpec> tensors;
+  for (const PartSet& set : sets) add_specs(catalogue, set.prefix, DType::f32, tensors);
+  const SafetensorsLayout layout(path, tensors);
   if (group.rank() == 0) SharedFile::make(path, layout.bytes());
   group.barrier("making a file together");
   SharedFile file(path);

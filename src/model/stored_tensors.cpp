@@ -131,6 +131,15 @@ std::vector<StoredTensors> find(const File& file, std::string where, const Catal
 
 }  // namespace
 
+void add_specs(const Catalogue& catalogue, const std::string& prefix, DType dtype,
+               std::vector<TensorSpec>& tensors) {
+  for (const ParameterSpec& spec : catalogue.parameters) {
+    for (const std::string& stored : spec.stored) {
+      tensors.push_back({prefix + stored, dtype, spec.stored_shape()});
+    }
+  }
+}
+
 std::optional<at::ScalarType> scalar_type(DType dtype) {
   for (const auto& [ours, theirs] : kTypes)
     if (ours == dtype) return theirs;

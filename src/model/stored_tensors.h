@@ -27,6 +27,10 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor);
 /// A tensor over the bytes of a file, only to be read from; a copy of them where they are not aligned.
 at::Tensor as_tensor(const TensorView& view);
 
+/// What a file of the catalogue's tensors holds under a prefix, after what `tensors` lists already.
+void add_specs(const Catalogue& catalogue, const std::string& prefix, DType dtype,
+               std::vector<TensorSpec>& tensors);
+
 /// Where each parameter's stored tensors lie: [parameter][slice].
 using StoredTensors = std::vector<std::vector<TensorView>>;
 

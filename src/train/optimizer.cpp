@@ -108,6 +108,14 @@ std::vector<Optimizer::Part> Optimizer::own() const {
   return parts(&Shard::own, &Shard::own_end);
 }
 
+void Optimizer::initialise(RandomKey seed) {
+  for (const Part& part : kept()) {
+    const at::Tensor whole = initial_value(model_.catalogue().parameters[part.parameter], seed);
+    part.master.copy_(whole.view(-1).narrow(0, part.first, part.master.numel()));
+  }
+  masters_changed();
+}
+
 void Optimizer::masters_changed() {
   const at::NoGradGuard plain;
   for (Shard& shard : shards_) {
@@ -252,7 +260,7 @@ void Optimizer::update(double learning_rate, double norm) {
     if (zero_ == 1 || zero_ == 2) gather(shard);
   }
   for (Shard& shard : shards_) {
-    if (zero_ < 3) finish(shard.gathering);
+    finish(shard.gathering);
   }
 }
 

@@ -20,7 +20,6 @@
 #include "chorus/data/batches.h"
 #include "chorus/kernels/cpu.h"
 #include "chorus/model/folder.h"
-#include "chorus/model/parts.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
@@ -160,12 +159,7 @@ void Run::start(const RunOptions& options) {
     restore(*checkpoint, options.accept_changes);
     return;
   }
-  const RandomKey seed(static_cast<uint64_t>(config_.seed));
-  for (const Optimizer::Part& part : optimizer_.kept()) {
-    const at::Tensor whole = initial_value(model_.catalogue().parameters[part.parameter], seed);
-    part.master.copy_(whole.view(-1).narrow(0, part.first, part.master.numel()));
-  }
-  optimizer_.masters_changed();
+  optimizer_.initialise(RandomKey(static_cast<uint64_t>(config_.seed)));
 }
 
 void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {

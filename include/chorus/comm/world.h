@@ -25,7 +25,7 @@ class World {
 };
 
 /// Runs `work` on rank 0 while the others wait, then on all others: where it makes files that they find, and
-/// where a mistake should be told once. A rank whose work throws ends all (see last_words).
+/// where a mistake should be told once. A rank whose work throws ends all (see before_last_words).
 void first_alone(Group& group, std::string_view what, const std::function<void()>& work);
 
 /// Error unless `text` is the same on all ranks; it names a rank that differs, and `what`.

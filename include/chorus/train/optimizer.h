@@ -45,7 +45,9 @@ class Optimizer : public BlockWatcher {
   [[nodiscard]] std::vector<Part> kept() const;
   /// What is its to write: every element of every parameter is in exactly one rank's.
   [[nodiscard]] std::vector<Part> own() const;
-  /// To be called when masters were written from outside: initialised, or read from a checkpoint.
+  /// Sets the masters to initial_value(), and what follows from them.
+  void initialise(RandomKey seed);
+  /// To be called when masters were written from outside: read from a checkpoint.
   void masters_changed();
 
   /// Forgets the gradients of the update before.
@@ -68,7 +70,6 @@ class Optimizer : public BlockWatcher {
  private:
   struct Shard;
   void gather(Shard& shard);
-  void await_values(Shard& shard);
   void reduce(Shard& shard);
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
