@@ -203,43 +203,64 @@ double Group::sum(double x) {
 }
 
 void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) {
-  check(out, "reduce_scatter");
-  check(in, "reduce_scatter");
   const int64_t n = out.numel();
   if (in.numel() != n * size_)
     throw Error("reduce_scatter: {} elements for {} parts of {}", in.numel(), size_, n);
-  if (n == 0) return;
-  const at::Tensor parts = in.view({size_, n}), flat = out.view(-1);
+  check(in, "reduce_scatter");
+  reduce_scatter(out, in.view(-1), std::vector<int64_t>(size_, n));
+}
+
+void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows) {
+  check(out, "reduce_scatter");
+  check(in, "reduce_scatter");
+  const int64_t row_bytes = in.stride(0) * in.element_size(), own = rows[rank_], width = in.stride(0);
+  if (out.numel() != own * width)
+    throw Error("reduce_scatter: {} elements for a part of {} rows of {}", out.numel(), own, width);
+  const std::vector<Piece> parts = pieces_of(in, rows, row_bytes);
+  const at::Tensor flat = out.view(-1);
   if (!channel_) {
-    if (out.data_ptr() != in.data_ptr()) flat.copy_(parts[0]);
+    if (out.data_ptr() != in.data_ptr()) flat.copy_(in.view(-1));
     return;
   }
-  const int64_t size = in.element_size(), stretch = std::max<int64_t>(1, kScratch / size / size_);
-  for (int64_t begin = 0; begin < n; begin += stretch) {
-    const int64_t count = std::min(stretch, n - begin);
-    const at::Tensor arrived = at::empty({size_, count}, in.options());
+  // As many rows at a time as there is scratch memory for; all ranks go on while the longest part lasts.
+  const int64_t stretch = std::max<int64_t>(1, kScratch / std::max<int64_t>(1, row_bytes) / size_);
+  const int64_t longest = *std::ranges::max_element(rows);
+  for (int64_t begin = 0; begin < longest; begin += stretch) {
+    const auto count_of = [&](int64_t r) { return std::clamp<int64_t>(rows[r] - begin, 0, stretch); };
+    const int64_t count = count_of(rank_);
+    const at::Tensor arrived = at::empty({size_, count * width}, in.options());
     std::vector<Piece> send;
     for (int64_t r = 0; r < size_; ++r) {
-      send.push_back({bytes_of(in) + (r * n + begin) * size, static_cast<size_t>(count * size)});
+      send.push_back({parts[r].data + begin * row_bytes, static_cast<size_t>(count_of(r) * row_bytes)});
     }
-    channel().exchange("reduce_scatter", send,
-                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, count), size));
-    sum_parts(flat.narrow(0, begin, count), arrived);
+    channel().exchange(
+        "reduce_scatter", send,
+        pieces_of(arrived.view(-1), std::vector<int64_t>(size_, count * width), in.element_size()));
+    if (count > 0) sum_parts(flat.narrow(0, begin * width, count * width), arrived);
   }
 }
 
 void Group::all_gather(const at::Tensor& out, const at::Tensor& in) {
+  check(in, "all_gather");
+  if (out.numel() != in.numel() * size_)
+    throw Error("all_gather: {} elements for {} parts of {}", out.numel(), size_, in.numel());
+  check(out, "all_gather");
+  all_gather(out.view(-1), in.view(-1), std::vector<int64_t>(size_, in.numel()));
+}
+
+void Group::all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows) {
   check(out, "all_gather");
   check(in, "all_gather");
-  if (out.numel() != in.numel() * size_ || out.scalar_type() != in.scalar_type())
-    throw Error("all_gather: {} elements for {} parts of {}", out.numel(), size_, in.numel());
+  const int64_t row_bytes = out.stride(0) * out.element_size();
   const Piece own = {bytes_of(in), static_cast<size_t>(in.numel() * in.element_size())};
+  if (out.scalar_type() != in.scalar_type() || std::cmp_not_equal(own.bytes, rows[rank_] * row_bytes))
+    throw Error("all_gather: what goes in does not fit what comes out");
+  const std::vector<Piece> parts = pieces_of(out, rows, row_bytes);
   if (!channel_) {
     if (in.data_ptr() != out.data_ptr()) out.view(-1).copy_(in.view(-1));
     return;
   }
-  channel().exchange("all_gather", std::vector<Piece>(size_, own),
-                     pieces_of(out.view(-1), std::vector<int64_t>(size_, in.numel()), in.element_size()));
+  channel().exchange("all_gather", std::vector<Piece>(size_, own), parts);
 }
 
 void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,

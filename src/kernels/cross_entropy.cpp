@@ -67,62 +67,142 @@ CHORUS_INLINE inline double sum_of_exponentials(const T* x, T max, int64_t n) {
   return sum;
 }
 
-/// G: type of the gradient, nullptr for none.
+template <class T>
+CHORUS_INLINE inline CrossEntropyPart part_of_row(const T* x, int64_t label, int64_t width) {
+  RowSums<T> sums;
+  scan(x, width, sums);
+  return {.max = static_cast<double>(sums.max),
+          .exponentials = sum_of_exponentials(x, sums.max, width),
+          .sum = sums.sum,
+          .label = label >= 0 && label < width ? static_cast<double>(x[label])
+                                               : -std::numeric_limits<double>::infinity()};
+}
+
+/// What the options make of one row.
+struct Weights {
+  Weights(const CrossEntropyOptions& options, int64_t width)
+      : smoothing(options.label_smoothing),
+        factor(options.gradient_scale),
+        uniform(smoothing * factor / static_cast<double>(width)),
+        on_label((1 - smoothing) * factor),
+        columns(static_cast<double>(width)) {}
+  double smoothing, factor, uniform, on_label, columns;
+};
+
+/// Row number `row` of the result, and its log of the sum of all exponentials.
+CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const Weights& w, int64_t row,
+                                       CrossEntropyRows& rows, char& correct) {
+  const double partition = part.max + std::log(part.exponentials);
+  rows.nll[row] = partition - part.label;
+  rows.loss[row] = (1 - w.smoothing) * rows.nll[row] + w.smoothing * (partition - part.sum / w.columns);
+  correct = part.label >= part.max;
+  return partition;
+}
+
 template <class T, class G>
-void rows_on_cpu(const T* logits, const int64_t* labels, int64_t width, const CrossEntropyOptions& options,
-                 CrossEntropyRows& rows, G* gradient) {
-  const double smoothing = options.label_smoothing, scale = options.gradient_scale;
-  const auto factor = static_cast<T>(scale), on_label = static_cast<T>((1 - smoothing) * scale);
-  const auto uniform = static_cast<T>(smoothing * scale / static_cast<double>(width));
+CHORUS_INLINE inline void gradient_of_row(const T* x, int64_t label, int64_t width, double partition,
+                                          const Weights& w, G* g) {
+  const auto factor = static_cast<T>(w.factor), uniform = static_cast<T>(w.uniform);
+  const auto shift = static_cast<T>(partition);
+  const bool here = label >= 0 && label < width;
+  const T on_label = here ? x[label] : 0;  // `g` may be `x`
+  for (int64_t i = 0; i < width; ++i) {
+    g[i] = narrow<G>(std::fma(exponential(x[i] - shift), factor, -uniform));
+  }
+  if (here)
+    g[label] =
+        narrow<G>(std::fma(exponential(on_label - shift), factor, -uniform) - static_cast<T>(w.on_label));
+}
+
+CrossEntropyRows make_rows(int64_t count) {
+  return {.nll = std::vector<double>(count), .loss = std::vector<double>(count), .correct = {}};
+}
+
+/// row(i, correct[i]) for all rows, in parallel; threads may not share the bytes of a vector<bool>.
+template <class Row>
+void for_rows(CrossEntropyRows& rows, const Row& row) {
   const auto count = static_cast<int64_t>(rows.nll.size());
-  std::vector<char> correct(count);  // threads may not share the bytes of a vector<bool>
+  std::vector<char> correct(count);
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     run_kernel([&]() CHORUS_INLINE {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* const x = logits + row * width;
-        const T label = x[labels[row]];
-        RowSums<T> sums;
-        scan(x, width, sums);
-        const double partition =
-            static_cast<double>(sums.max) + std::log(sum_of_exponentials(x, sums.max, width));
-        rows.nll[row] = partition - label;
-        rows.loss[row] =
-            (1 - smoothing) * rows.nll[row] + smoothing * (partition - sums.sum / static_cast<double>(width));
-        correct[row] = label >= sums.max;
-        if (gradient) {
-          G* const g = gradient + row * width;
-          const auto shift = static_cast<T>(partition);
-          for (int64_t i = 0; i < width; ++i) {
-            g[i] = narrow<G>(std::fma(exponential(x[i] - shift), factor, -uniform));
-          }
-          g[labels[row]] = narrow<G>(std::fma(exponential(label - shift), factor, -uniform) - on_label);
-        }
-      }
+      for (int64_t i = begin; i < end; ++i) row(i, correct[i]);
     });
   });
   rows.correct.assign(correct.begin(), correct.end());
 }
 
+/// f(the logits, the gradient, which is nullptr where there is none), in their types.
+template <class F>
+void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) {
+  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy_rows", [&] {
+    const auto* const x = logits.const_data_ptr<scalar_t>();
+    if (gradient.defined() && gradient.scalar_type() == at::kBFloat16) {
+      f(x, gradient.mutable_data_ptr<c10::BFloat16>());
+    } else {
+      f(x, gradient.defined() ? gradient.mutable_data_ptr<scalar_t>() : nullptr);
+    }
+  });
+}
+
 }  // namespace
+
+void CrossEntropyPart::add(const CrossEntropyPart& other) {
+  const double most = std::max(max, other.max);
+  exponentials = exponentials * std::exp(max - most) + other.exponentials * std::exp(other.max - most);
+  max = most;
+  sum += other.sum;
+  label = std::max(label, other.label);
+}
 
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     const CrossEntropyOptions& options, at::Tensor gradient) {
   if (!logits.is_cpu()) {
     return cross_entropy_rows_composed(logits, labels, options, gradient);
   }
-  const int64_t count = logits.size(0), width = logits.size(1);
-  CrossEntropyRows rows = {
-      .nll = std::vector<double>(count), .loss = std::vector<double>(count), .correct = {}};
+  const int64_t width = logits.size(1);
+  const Weights weights(options, width);
+  CrossEntropyRows rows = make_rows(logits.size(0));
   const at::Tensor label = labels.contiguous();
   const auto* const l = label.const_data_ptr<int64_t>();
-  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy_rows", [&] {
-    const auto* const x = logits.const_data_ptr<scalar_t>();
-    if (gradient.defined() && gradient.scalar_type() == at::kBFloat16) {
-      rows_on_cpu(x, l, width, options, rows, gradient.mutable_data_ptr<c10::BFloat16>());
-    } else {
-      rows_on_cpu(x, l, width, options, rows,
-                  gradient.defined() ? gradient.mutable_data_ptr<scalar_t>() : nullptr);
-    }
+  dispatch(logits, gradient, [&](const auto* x, auto* g) {
+    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
+      const auto* const own = x + row * width;
+      const CrossEntropyPart part = part_of_row(own, l[row], width);
+      const double partition = finish_row(part, weights, row, rows, correct);
+      if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
+    });
+  });
+  return rows;
+}
+
+std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
+  const int64_t width = logits.size(1);
+  std::vector<CrossEntropyPart> parts(logits.size(0));
+  const at::Tensor label = labels.contiguous();
+  const auto* const l = label.const_data_ptr<int64_t>();
+  dispatch(logits, {}, [&](const auto* x, auto*) {
+    at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+      run_kernel([&]() CHORUS_INLINE {
+        for (int64_t row = begin; row < end; ++row) parts[row] = part_of_row(x + row * width, l[row], width);
+      });
+    });
+  });
+  return parts;
+}
+
+CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    std::span<const CrossEntropyPart> parts, int64_t width,
+                                    const CrossEntropyOptions& options, at::Tensor gradient) {
+  const int64_t here = logits.size(1);
+  const Weights weights(options, width);
+  CrossEntropyRows rows = make_rows(logits.size(0));
+  const at::Tensor label = labels.contiguous();
+  const auto* const l = label.const_data_ptr<int64_t>();
+  dispatch(logits, gradient, [&](const auto* x, auto* g) {
+    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
+      const double partition = finish_row(parts[row], weights, row, rows, correct);
+      if (g) gradient_of_row(x + row * here, l[row], here, partition, weights, g + row * here);
+    });
   });
   return rows;
 }

@@ -6,6 +6,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/WrapDimUtils.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rand.h>
 
@@ -43,15 +44,29 @@ void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, 
   }
 }
 
-/// out[i] = f(in[i], sixteen random bits of element i), element i taking half-word (i % 64) of the block of
-/// eight counters number i / 64.
-template <class T, class F>
-void map_with_bits(const T* in, T* out, int64_t n, RandomKey key, F f) {
+/// Stretches of memory that lie one after the other, and the numbers of their elements: those of stretch s
+/// begin at first + s * distance.
+struct Stretches {
+  int64_t count = 1, length = 0, first = 0, distance = 0;
+};
+
+/// out[i] = f(in[i], sixteen random bits of its number), element number n taking half-word (n % 64) of the
+/// block of eight counters number n / 64 of key_of(stretch).
+template <class T, class Key, class F>
+void map_with_bits(const T* in, T* out, const Stretches& stretches, const Key& key_of, F f) {
   constexpr int64_t kBlock = kCounters * 8;
-  at::parallel_for(0, (n + kBlock - 1) / kBlock, kGrain / kBlock, [&](int64_t begin, int64_t end) {
+  // Where stretches begin inside a block, they touch one more.
+  const bool aligned = stretches.first % kBlock == 0 && stretches.distance % kBlock == 0;
+  const int64_t blocks = (stretches.length + kBlock - 1) / kBlock + (aligned ? 0 : 1);
+  at::parallel_for(0, stretches.count * blocks, kGrain / kBlock, [&](int64_t begin_task, int64_t end_task) {
     std::array<std::array<uint32_t, kCounters>, 4> words;
-    for (int64_t block = begin; block < end; ++block) {
-      philox_lanes(key.value(), static_cast<uint64_t>(block * kCounters), words);
+    for (int64_t task = begin_task; task < end_task; ++task) {
+      const int64_t stretch = task / blocks, number = stretches.first + stretch * stretches.distance;
+      const int64_t block = number / kBlock + task % blocks;
+      const int64_t begin = std::max(number, block * kBlock);
+      const int64_t end = std::min(number + stretches.length, (block + 1) * kBlock);
+      if (begin >= end) continue;
+      philox_lanes(key_of(stretch).value(), static_cast<uint64_t>(block * kCounters), words);
       std::array<uint16_t, kBlock> bits;
       for (int64_t w = 0; w < 4; ++w) {
         for (int64_t lane = 0; lane < kCounters; ++lane) {
@@ -59,34 +74,38 @@ void map_with_bits(const T* in, T* out, int64_t n, RandomKey key, F f) {
           bits[w * 16 + 8 + lane] = static_cast<uint16_t>(words[w][lane] >> 16);
         }
       }
-      const int64_t base = block * kBlock, count = std::min(kBlock, n - base);
+      const int64_t at = stretch * stretches.length + begin - number, count = end - begin;
+      const uint16_t* const own = bits.data() + (begin - block * kBlock);
       for (int64_t i = 0; i < count; ++i) {
-        out[base + i] = f(in[base + i], bits[i]);
+        out[at + i] = f(in[at + i], own[i]);
       }
     }
   });
 }
 
 /// Uniform numbers in [0, 1) on a device other than the CPU, a function of the key alone.
-at::Tensor device_uniform(const at::Tensor& like, RandomKey key) {
+at::Tensor device_uniform(const at::TensorOptions& like, at::IntArrayRef sizes, RandomKey key) {
   at::Generator generator = at::globalContext().defaultGenerator(like.device()).clone();
   generator.set_current_seed(key.value());
-  return at::rand(like.sizes(), generator, like.options().dtype(at::kFloat));
+  return at::rand(sizes, generator, like.dtype(at::kFloat));
 }
 
-}  // namespace
+uint16_t threshold_of(double p) {
+  return static_cast<uint16_t>(std::lround(p * 65536.0));
+}
 
-at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key) {
-  const auto threshold = static_cast<uint16_t>(std::lround(p * 65536.0));
-  const double keep = 1.0 - threshold / 65536.0;
-  if (!input.is_cpu()) {
-    return (input * (device_uniform(input, key) >= threshold / 65536.0)).mul_(1.0 / keep);
-  }
+double keep_of(uint16_t threshold) {
+  return 1.0 - threshold / 65536.0;
+}
+
+template <class Key>
+at::Tensor dropout_on_cpu(const at::Tensor& input, double p, const Stretches& stretches, const Key& key_of) {
+  const uint16_t threshold = threshold_of(p);
   const at::Tensor in = input.contiguous();
   at::Tensor out = at::empty_like(in);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, in.scalar_type(), "dropout", [&] {
-    const auto scale = static_cast<float>(1.0 / keep);
-    map_with_bits(in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), in.numel(), key,
+    const auto scale = static_cast<float>(1.0 / keep_of(threshold));
+    map_with_bits(in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), stretches, key_of,
                   [=](scalar_t x, uint16_t bits) {
                     return bits >= threshold ? static_cast<scalar_t>(x * scale) : static_cast<scalar_t>(0);
                   });
@@ -94,16 +113,47 @@ at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key) {
   return out;
 }
 
+}  // namespace
+
+at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {
+  const int64_t dimension = at::maybe_wrap_dim(slice.dimension, input.dim());
+  if (!input.is_cpu()) {
+    const uint16_t threshold = threshold_of(p);
+    std::vector<int64_t> sizes = input.sizes().vec();
+    if (slice.total > 0) sizes[dimension] = slice.total;
+    at::Tensor uniform = device_uniform(input.options(), sizes, key);
+    if (slice.total > 0) uniform = uniform.narrow(dimension, slice.first, input.size(dimension));
+    return (input * (uniform >= threshold / 65536.0)).mul_(1.0 / keep_of(threshold));
+  }
+  Stretches stretches = {.length = input.numel()};
+  if (slice.total > 0 && input.numel() > 0) {
+    const int64_t width = c10::multiply_integers(input.sizes().slice(dimension + 1));
+    stretches.length = input.size(dimension) * width;
+    stretches.count = input.numel() / stretches.length;
+    stretches.first = slice.first * width;
+    stretches.distance = slice.total * width;
+  }
+  return dropout_on_cpu(input, p, stretches, [key](int64_t) { return key; });
+}
+
+at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+                               int64_t first) {
+  return dropout_on_cpu(rows, p, {.count = rows.size(0), .length = rows.size(1), .first = first},
+                        [keys](int64_t row) { return keys[row]; });
+}
+
 at::Tensor jitter_by_key(const at::Tensor& input, double epsilon, RandomKey key) {
   if (!input.is_cpu()) {
-    return input * device_uniform(input, key).mul_(2 * epsilon).add_(1 - epsilon);
+    return input * device_uniform(input.options(), input.sizes(), key).mul_(2 * epsilon).add_(1 - epsilon);
   }
   const at::Tensor in = input.contiguous();
   at::Tensor out = at::empty_like(in);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, in.scalar_type(), "jitter", [&] {
     const auto low = static_cast<float>(1 - epsilon), step = static_cast<float>(epsilon / 32768);
-    map_with_bits(in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), in.numel(), key,
-                  [=](scalar_t x, uint16_t bits) { return static_cast<scalar_t>(x * (low + step * bits)); });
+    map_with_bits(
+        in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), {.length = in.numel()},
+        [key](int64_t) { return key; },
+        [=](scalar_t x, uint16_t bits) { return static_cast<scalar_t>(x * (low + step * bits)); });
   });
   return out;
 }

@@ -23,10 +23,24 @@ c10::StorageImpl& storage_of(const at::Tensor& flat) {
 
 LocalPart local_part(const ParameterSpec& spec, const Parallel& parallel) {
   LocalPart part = {.shape = spec.shape};
-  if (spec.role == Role::expert) {
-    const int64_t experts = spec.shape[0];
+  const bool expert = spec.role == Role::expert;
+  const Group& cutting = expert ? parallel.etp : parallel.tp;
+  if (spec.cut >= 0) {
+    int64_t& length = part.shape[spec.cut];
+    part.rows = length / spec.cut_blocks;
+    const Stretch own = part_of(part.rows, cutting.rank(), cutting.size());
+    part.first_row = own.first;
+    part.row_count = own.count;
+    length = own.count * spec.cut_blocks;
+    part.width = c10::multiply_integers(spec.shape.begin() + spec.cut + 1, spec.shape.end());
+  } else {
+    part.rows = part.row_count = expert ? spec.elements() / spec.shape[0] : spec.elements();
+    part.double_of_another = cutting.rank() > 0;
+  }
+  if (expert) {
+    const int64_t experts = spec.shape[0], groups = spec.elements() / (part.rows * part.width);
     part.shape[0] = parallel.expert_count(experts);
-    part.first = parallel.first_expert(experts) * (spec.elements() / experts);
+    part.first_group = parallel.first_expert(experts) * (groups / experts);
   }
   return part;
 }

@@ -3,8 +3,7 @@
 #include <numeric>
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include "chorus/data/batch.h"
@@ -16,6 +15,11 @@ namespace {
 int64_t product(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
+
+struct Cut {
+  bool by_inputs = false;
+  int blocks = 1;
+};
 
 /// Adds parameters in the order in which the model uses them.
 struct Builder {
@@ -41,29 +45,45 @@ struct Builder {
     return index;
   }
 
-  LinearIndex linear(const std::string& name, int64_t out, int64_t in) {
+  /// Tensor parallelism cuts the layer by its outputs (in `blocks`, see ParameterSpec) or by its inputs, as
+  /// Megatron-LM does (1909.08053, section 3).
+  LinearIndex linear(const std::string& name, int64_t out, int64_t in, Cut cut) {
     LinearIndex index;
     index.weight = add({.name = name + ".weight",
                         .shape = {out, in},
                         .stored = {"model." + name + ".weight"},
                         .initializer = Initializer::xavier,
+                        .cut = cut.by_inputs ? 1 : 0,
+                        .cut_blocks = cut.blocks,
                         .decay = true});
-    if (config.biases)
-      index.bias = add({.name = name + ".bias", .shape = {out}, .stored = {"model." + name + ".bias"}});
+    if (config.biases) {
+      index.bias = add({.name = name + ".bias",
+                        .shape = {out},
+                        .stored = {"model." + name + ".bias"},
+                        .cut = cut.by_inputs ? -1 : 0,
+                        .cut_blocks = cut.blocks});
+    }
     return index;
   }
 
   /// A stack of linear layers, one a name of `slices`.
   LinearIndex stack(const std::string& name, const std::vector<std::string>& slices, int64_t out, int64_t in,
-                    Initializer initializer, Role role) {
+                    Initializer initializer, Role role, Cut cut) {
     const auto count = static_cast<int64_t>(slices.size());
     ParameterSpec weight = {.name = name + ".weight",
                             .shape = {count, out, in},
                             .sliced = true,
                             .initializer = initializer,
                             .role = role,
+                            .cut = cut.by_inputs ? 2 : 1,
+                            .cut_blocks = cut.blocks,
                             .decay = true};
-    ParameterSpec bias = {.name = name + ".bias", .shape = {count, out}, .sliced = true, .role = role};
+    ParameterSpec bias = {.name = name + ".bias",
+                          .shape = {count, out},
+                          .sliced = true,
+                          .role = role,
+                          .cut = cut.by_inputs ? -1 : 1,
+                          .cut_blocks = cut.blocks};
     for (const std::string& slice : slices) {
       weight.stored.push_back("model." + slice + ".weight");
       bias.stored.push_back("model." + slice + ".bias");
@@ -79,15 +99,15 @@ struct Builder {
       slices.push_back(attention + "." + c + "_proj");
     }
     return stack(attention + "." + which, slices, config.attention_width(), config.d_model,
-                 Initializer::xavier_qkv, Role::dense);
+                 Initializer::xavier_qkv, Role::dense, {});
   }
 
-  LinearIndex experts(const std::string& ffn, const std::string& layer, int64_t out, int64_t in) {
+  LinearIndex experts(const std::string& ffn, const std::string& layer, int64_t out, int64_t in, Cut cut) {
     std::vector<std::string> slices;
     for (int64_t e = 0; e < config.moe.experts; ++e) {
       slices.push_back(fmt::format("{}.experts.expert_{}.{}", ffn, e, layer));
     }
-    return stack(ffn + ".experts." + layer, slices, out, in, Initializer::xavier, Role::expert);
+    return stack(ffn + ".experts." + layer, slices, out, in, Initializer::xavier, Role::expert, cut);
   }
 
   size_t positions(const std::string& stack) {
@@ -95,11 +115,13 @@ struct Builder {
     return add({.name = stack + ".relative_attention_bias.weight",
                 .shape = {config.relative_buckets, config.attention_heads},
                 .stored = {"model." + stack + ".relative_attention_bias.weight"},
-                .initializer = Initializer::xavier});
+                .initializer = Initializer::xavier,
+                .cut = 1});
   }
 
   FeedForwardIndex feed_forward(const std::string& name, bool sparse) {
     const int64_t d = config.d_model, f = config.ffn_dim, inputs = activation_inputs(config.activation, f);
+    const Cut by_outputs = {.blocks = static_cast<int>(inputs / f)}, by_inputs = {.by_inputs = true};
     FeedForwardIndex index = {.sparse = sparse};
     if (sparse) {
       index.router = add({.name = name + ".router.classifier.weight",
@@ -108,11 +130,11 @@ struct Builder {
                           .initializer = Initializer::xavier,
                           .decay = true,
                           .fp32 = true});
-      index.fc1 = experts(name, "fc1", inputs, d);
-      index.fc2 = experts(name, "fc2", d, f);
+      index.fc1 = experts(name, "fc1", inputs, d, by_outputs);
+      index.fc2 = experts(name, "fc2", d, f, by_inputs);
     } else {
-      index.fc1 = linear(name + ".fc1", inputs, d);
-      index.fc2 = linear(name + ".fc2", d, f);
+      index.fc1 = linear(name + ".fc1", inputs, d, by_outputs);
+      index.fc2 = linear(name + ".fc2", d, f, by_inputs);
     }
     return index;
   }
@@ -123,13 +145,13 @@ struct Builder {
     block = 1 + catalogue.encoder.size() + catalogue.decoder.size();
     index.self_norm = norm(name + ".self_attn_layer_norm");
     index.self_qkv = projections(name + ".self_attn", "qkv");
-    index.self_out = linear(name + ".self_attn.out_proj", d, config.attention_width());
+    index.self_out = linear(name + ".self_attn.out_proj", d, config.attention_width(), {.by_inputs = true});
     if (decoder) {
       const std::string cross = name + ".cross_attention";
       index.cross_norm = norm(name + ".cross_attention_layer_norm");
       index.cross_q = projections(cross, "q");
       index.cross_kv = projections(cross, "kv");
-      index.cross_out = linear(cross + ".out_proj", d, config.attention_width());
+      index.cross_out = linear(cross + ".out_proj", d, config.attention_width(), {.by_inputs = true});
     }
     index.ffn_norm = norm(name + ".ff_layer_norm");
     index.ffn = feed_forward(name + ".ffn", sparse);
@@ -168,6 +190,7 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
                                              .shape = {config.vocabulary, config.d_model},
                                              .stored = {"model.shared.weight"},
                                              .initializer = Initializer::embedding,
+                                             .cut = 0,
                                              .decay = true});
   builder.catalogue.encoder_positions = builder.positions("encoder");
   for (int64_t i = 0; i < config.encoder_layers; ++i) {
@@ -187,6 +210,7 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
                                             .shape = {config.vocabulary, config.d_model},
                                             .stored = {"lm_head.weight"},
                                             .initializer = Initializer::embedding,
+                                            .cut = 0,
                                             .decay = true});
   }
   for (ParameterSpec& spec : builder.catalogue.parameters)
@@ -203,38 +227,47 @@ Catalogue make_catalogue(const ModelConfig& config) {
 
 namespace {
 
-/// Fills data[i] = draw(i), in parallel.
+/// Fills out[i] = draw(first + i), in parallel.
 template <class Draw>
-void fill(float* data, int64_t n, Draw draw) {
+void fill(float* out, int64_t first, int64_t n, Draw draw) {
   at::parallel_for(0, n, 1 << 14, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      data[i] = draw(static_cast<uint64_t>(i));
+      out[i] = draw(static_cast<uint64_t>(first + i));
     }
   });
 }
 
 }  // namespace
 
-at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed) {
-  if (spec.initializer == Initializer::zero) return at::zeros(spec.shape, at::kFloat);
-  if (spec.initializer == Initializer::one) return at::full(spec.shape, 1, at::kFloat);
-  at::Tensor value = at::empty(spec.shape, at::kFloat);
+void fill_initial(const ParameterSpec& spec, RandomKey seed, int64_t first, int64_t count, float* out) {
+  if (spec.initializer == Initializer::zero || spec.initializer == Initializer::one) {
+    std::fill_n(out, count, spec.initializer == Initializer::one ? 1.0F : 0.0F);
+    return;
+  }
   const std::vector<int64_t> shape = spec.stored_shape();
   const int64_t size = product(shape);
-  auto* data = value.mutable_data_ptr<float>();
-  for (const std::string& name : spec.stored) {
-    const RandomKey key = seed.derive("initial value").derive(name);
+  while (count > 0) {
+    const RandomKey key = seed.derive("initial value").derive(spec.stored[first / size]);
+    const int64_t at = first % size, n = std::min(count, size - at);  // of one stored tensor
     if (spec.initializer == Initializer::embedding) {
       const float deviation = 1 / std::sqrt(static_cast<float>(shape[1]));
-      fill(data, size, [=](uint64_t i) { return deviation * key.normal(i); });
-      std::fill_n(data + kPad * shape[1], shape[1], 0.0F);
+      fill(out, at, n, [&](uint64_t i) {
+        return i / static_cast<uint64_t>(shape[1]) == kPad ? 0.0F : deviation * key.normal(i);
+      });
     } else {
       const double gain = spec.initializer == Initializer::xavier_qkv ? std::sqrt(0.5) : 1.0;
       const auto bound = static_cast<float>(gain * std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1])));
-      fill(data, size, [=](uint64_t i) { return bound * (2 * key.uniform(i) - 1); });
+      fill(out, at, n, [&](uint64_t i) { return bound * (2 * key.uniform(i) - 1); });
     }
-    data += size;
+    first += n;
+    count -= n;
+    out += n;
   }
+}
+
+at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed) {
+  at::Tensor value = at::empty(spec.shape, at::kFloat);
+  fill_initial(spec, seed, 0, value.numel(), value.mutable_data_ptr<float>());
   return value;
 }
 

@@ -10,7 +10,6 @@
 #include "chorus/data/batch.h"
 #include "chorus/moe/layer.h"
 #include "chorus/nn/attention.h"
-#include "chorus/nn/functions.h"
 
 namespace chorus {
 
@@ -18,15 +17,6 @@ namespace {
 
 NormParameters norm_of(const Weights& w, const NormIndex& index) {
   return {.weight = &w[index.weight], .bias = w.find(index.bias), .epsilon = w.config.norm_epsilon};
-}
-
-at::Tensor project(const Weights& w, const LinearIndex& index, const at::Tensor& x) {
-  return linear(x, w[index.weight], w.find(index.bias));
-}
-
-at::Tensor norm_project(const Weights& w, const NormIndex& norm_index, const LinearIndex& index,
-                        const at::Tensor& x) {
-  return norm_linear(x, norm_of(w, norm_index), w[index.weight], w.find(index.bias));
 }
 
 /// One layer in one pass.
@@ -39,6 +29,30 @@ struct Layer {
   Layer(const Weights& weights, const LayerPlace& layer_place, const Pass& layer_pass)
       : w(weights), place(layer_place), pass(layer_pass), key(layer_pass.key.derive(layer_place.key)) {}
 
+  [[nodiscard]] at::Tensor project(const LinearIndex& index, const at::Tensor& x, bool cut_by_inputs) const {
+    return linear(x, w[index.weight], w.find(index.bias),
+                  {.over = cut_over(pass), .by_inputs = cut_by_inputs});
+  }
+
+  [[nodiscard]] at::Tensor norm_project(const NormIndex& norm_index, const LinearIndex& index,
+                                        const at::Tensor& x) const {
+    return norm_linear(x, norm_of(w, norm_index), w[index.weight], w.find(index.bias), cut_over(pass));
+  }
+
+  /// Of `total` heads or inner values, those that this rank computes, along that dimension.
+  [[nodiscard]] SliceOf slice(int64_t dimension, int64_t total) const {
+    const Group* const over = cut_over(pass);
+    if (!over) return {};
+    return {
+        .dimension = dimension, .first = part_of(total, over->rank(), over->size()).first, .total = total};
+  }
+
+  /// How many of the heads are here.
+  [[nodiscard]] int64_t heads() const {
+    const Group* const over = cut_over(pass);
+    return w.config.attention_heads / (over ? over->size() : 1);
+  }
+
   [[nodiscard]] bool skipped() const {
     return pass.training && w.config.layer_dropout > 0 &&
            key.derive("layer").uniform(0) < w.config.layer_dropout;
@@ -46,8 +60,8 @@ struct Layer {
 
   /// What a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
   [[nodiscard]] at::Tensor passed_over(const at::Tensor& x) const {
-    const bool awaited = place.index.ffn.sparse && !pass.pass_over_experts && pass.experts_over &&
-                         pass.experts_over->size() > 1;
+    const bool awaited =
+        place.index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->ep.size() > 1;
     if (!awaited) return x;
     const at::Tensor none = x.reshape({-1, x.size(-1)}).narrow(0, 0, 0);
     return x + experts(none, {}, 1, nullptr).sum();  // a sum of nothing
@@ -63,34 +77,32 @@ struct Layer {
             .causal = causal,
             .scale = w.config.scale_attention ? std::nullopt : std::optional(1.0),
             .dropout = pass.training ? w.config.attention_dropout : 0,
-            .key = key.derive(name).derive("attention")};
+            .key = key.derive(name).derive("attention"),
+            .heads = slice(1, w.config.attention_heads)};
   }
 
   [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const at::Tensor& mask, bool causal) const {
-    const auto qkv = split_heads(norm_project(w, place.index.self_norm, place.index.self_qkv, x), 3,
-                                 w.config.attention_heads);
+    const auto qkv = split_heads(norm_project(place.index.self_norm, place.index.self_qkv, x), 3, heads());
     const at::Tensor context = attention(qkv[0], qkv[1], qkv[2], attention_options(mask, causal, "self"));
-    return residual(x, project(w, place.index.self_out, context), "self");
+    return residual(x, project(place.index.self_out, context, true), "self");
   }
 
   [[nodiscard]] std::vector<at::Tensor> memory_key_value(const at::Tensor& memory) const {
-    return split_heads(project(w, place.index.cross_kv, memory), 2, w.config.attention_heads);
+    return split_heads(project(place.index.cross_kv, memory, false), 2, heads());
   }
 
   [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
                                            const at::Tensor& values, const at::Tensor& mask) const {
-    const auto query = split_heads(norm_project(w, place.index.cross_norm, place.index.cross_q, x), 1,
-                                   w.config.attention_heads);
+    const auto query = split_heads(norm_project(place.index.cross_norm, place.index.cross_q, x), 1, heads());
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
-    return residual(x, project(w, place.index.cross_out, context), "cross");
+    return residual(x, project(place.index.cross_out, context, true), "cross");
   }
 
   [[nodiscard]] at::Tensor dense(const at::Tensor& x) const {
     const FeedForwardIndex& ffn = place.index.ffn;
-    const at::Tensor inner =
-        activation(w.config.activation, norm_project(w, place.index.ffn_norm, ffn.fc1, x));
+    const at::Tensor inner = activation(w.config.activation, norm_project(place.index.ffn_norm, ffn.fc1, x));
     const double p = pass.training ? w.config.activation_dropout : 0;
-    return project(w, ffn.fc2, dropout(inner, p, key.derive("activation")));
+    return project(ffn.fc2, dropout(inner, p, key.derive("activation"), slice(-1, w.config.ffn_dim)), true);
   }
 
   /// rows [N, d] -> [N, d]
@@ -102,13 +114,14 @@ struct Layer {
                                 .fc1_bias = w.find(ffn.fc1.bias),
                                 .fc2_weight = &w[ffn.fc2.weight],
                                 .fc2_bias = w.find(ffn.fc2.bias)};
-    const MoeCall call = {.experts_over = pass.experts_over,
+    const MoeCall call = {.parallel = pass.parallel,
                           .training = pass.training,
                           .dropless = pass.dropless,
                           .sentence_length = sentence_length,
                           .key = key.derive("moe"),
                           .activation = w.config.activation,
                           .activation_dropout = w.config.activation_dropout,
+                          .inner_width = w.config.ffn_dim,
                           .auxiliary_scale = pass.auxiliary_scale,
                           .active = side.active,
                           .groups = side.groups,
@@ -143,13 +156,20 @@ at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model) {
   return at::cat({angle.sin(), angle.cos()}, 1);
 }
 
+VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass) {
+  Group* const over = cut_over(pass);
+  if (!over) return {};
+  const int64_t total = w.config.vocabulary;
+  return {.over = over, .first = part_of(total, over->rank(), over->size()).first, .total = total};
+}
+
 at::Tensor embed(const Weights& w, size_t embedding_index, const at::Tensor& ids, const at::Tensor& positions,
                  int64_t first, const Pass& pass) {
   const double scale = w.config.scale_embedding ? std::sqrt(static_cast<double>(w.config.d_model)) : 1;
   // Where the decoder starts with it, padding has an embedding of its own; at its other places the gradient
   // is 0.
   const int64_t padding = w.config.decoder_start == kPad ? -1 : kPad;
-  at::Tensor x = embedding(ids, w[embedding_index], scale, padding);
+  at::Tensor x = embedding(ids, w[embedding_index], scale, padding, vocabulary_cut(w, pass));
   if (positions.defined()) x = x + positions.narrow(0, first, ids.size(1));
   return dropout(x, pass.training ? w.config.dropout : 0, pass.key.derive("embedding"));
 }
@@ -199,14 +219,14 @@ at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const a
                               const at::Tensor& bias, LayerCache& cache, int64_t position,
                               const at::Tensor& memory_mask, const Pass& pass) {
   const Layer layer(w, place, pass);
-  const auto qkv = split_heads(norm_project(w, place.index.self_norm, place.index.self_qkv, x), 3,
-                               w.config.attention_heads);
+  const auto qkv =
+      split_heads(layer.norm_project(place.index.self_norm, place.index.self_qkv, x), 3, layer.heads());
   cache.self_key.select(2, position).copy_(qkv[1].squeeze(2));
   cache.self_value.select(2, position).copy_(qkv[2].squeeze(2));
   const at::Tensor context =
       attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
                 cache.self_value.narrow(2, 0, position + 1), layer.attention_options(bias, false, "self"));
-  at::Tensor y = x + project(w, place.index.self_out, context);
+  at::Tensor y = x + layer.project(place.index.self_out, context, true);
   // The hypotheses of a sentence look at its memory as if they were one text's positions.
   y = layer.cross_attention(y.view({cache.cross_key.size(0), -1, x.size(2)}), cache.cross_key,
                             cache.cross_value, memory_mask);

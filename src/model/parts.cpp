@@ -19,13 +19,16 @@ void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
   const std::vector<int64_t> shape = spec.stored_shape();
   const int64_t size = c10::multiply_integers(shape);
   const int64_t shift = shape.empty() || shape[0] == 0 ? 0 : spec.row_shift * (size / shape[0]);
-  for (int64_t done = 0; done < part.data.numel();) {
-    const int64_t at = (part.first + done) % size, stored = (at + size - shift) % size;
-    // To the end of the tensor, or to where its rows begin anew.
-    const int64_t count = std::min({part.data.numel() - done, size - at, size - stored});
-    f(static_cast<size_t>((part.first + done) / size), stored, done, count);
-    done += count;
-  }
+  part.local.for_runs(
+      part.first, part.first + part.data.numel(), [&](int64_t whole, int64_t held, int64_t n) {
+        for (int64_t done = 0; done < n;) {
+          const int64_t at = (whole + done) % size, stored = (at + size - shift) % size;
+          // To the end of the tensor, or to where its rows begin anew.
+          const int64_t count = std::min({n - done, size - at, size - stored});
+          f(static_cast<size_t>((whole + done) / size), stored, held - part.first + done, count);
+          done += count;
+        }
+      });
 }
 
 /// Of all tensors, each hashed by one of the ranks.

@@ -84,8 +84,10 @@ void Transformer::set(size_t index, const at::Tensor& value) {
   const Parallel alone;
   const LocalPart part =
       local_part(catalogue_.parameters[index], options_.parallel ? *options_.parallel : alone);
-  at::Tensor& own = parameters_[index].value;
-  own.copy_(value.reshape(-1).narrow(0, part.first, own.numel()).view(part.shape));
+  const at::Tensor own = parameters_[index].value.detach().view(-1), whole = value.reshape(-1);
+  part.for_runs(0, own.numel(), [&](int64_t from, int64_t to, int64_t count) {
+    own.narrow(0, to, count).copy_(whole.narrow(0, from, count));
+  });
 }
 
 Side Transformer::make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
@@ -138,7 +140,7 @@ Batch Transformer::idle_batch() const {
 }
 
 Pass Transformer::over_ranks(Pass pass) const {
-  if (options_.parallel) pass.experts_over = &options_.parallel->ep;
+  pass.parallel = options_.parallel;
   return pass;
 }
 
@@ -190,7 +192,8 @@ std::vector<Value> Transformer::run_position_bias(Executor& executor, size_t tab
 
 Value Transformer::run_encoder(Executor& executor, const Side& source, const Pass& pass) {
   const Weights w = weights();
-  const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("encoder")};
+  Pass embedding_pass = pass;
+  embedding_pass.key = pass.key.derive("encoder");
   Value x = executor.run(0,
                          [=, this](auto, bool) {
                            return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
@@ -217,7 +220,8 @@ Value Transformer::run_decoder(Executor& executor, const Value& memory, const Ba
                                const Pass& pass) {
   const Weights w = weights();
   const Side source = batch.source, target = batch.target;
-  const Pass embedding_pass = {.training = pass.training, .key = pass.key.derive("decoder")};
+  Pass embedding_pass = pass;
+  embedding_pass.key = pass.key.derive("decoder");
   Value x = executor.run(0,
                          [=, this](auto, bool) {
                            return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
@@ -254,7 +258,8 @@ LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOpt
                                                  {.ignore = kPad,
                                                   .label_smoothing = options.label_smoothing,
                                                   .gradient_scale = options.gradient_scale,
-                                                  .gradient = true});
+                                                  .gradient = true,
+                                                  .cut = vocabulary_cut(weights(), pass)});
   executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
   executor.finish();
   return {
@@ -269,9 +274,9 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
                                 .statistics = options.statistics,
                                 .routings = options.routings});
   const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
-  const LinearCrossEntropy head =
-      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output],
-                           batch.labels, {.ignore = kPad, .per_token = options.per_token});
+  const LinearCrossEntropy head = linear_cross_entropy(
+      hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output], batch.labels,
+      {.ignore = kPad, .per_token = options.per_token, .cut = vocabulary_cut(weights(), pass)});
   executor.finish();
   LossSums sums = {
       .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};

@@ -29,58 +29,106 @@ at::Tensor ranks_of(const at::Tensor& kept, int64_t experts_each) {
 
 }  // namespace
 
-Exchange::Exchange(Group& group, const at::Tensor& kept, int64_t experts, RandomKey key)
-    : group_(group), experts_(experts / group.size()) {
-  order_ = sort_by_expert(ranks_of(kept, experts_), group.size(), at::kCPU);
-  // Who sends how many rows, and under which key.
-  const at::Tensor own = at::empty({group.size(), 2}, at::kLong),
-                   all = at::empty({group.size(), 2}, at::kLong);
-  for (int64_t r = 0; r < group.size(); ++r) {
-    own.mutable_data_ptr<int64_t>()[2 * r] = order_.counts[r];
-    own.mutable_data_ptr<int64_t>()[2 * r + 1] = static_cast<int64_t>(key.value());
-  }
-  const std::vector<int64_t> ones(group.size(), 1);
-  group.all_to_all(all, ones, own, ones);
-  for (int64_t r = 0; r < group.size(); ++r) {
-    const auto* const pair = all.const_data_ptr<int64_t>() + 2 * r;
-    receive_.push_back(pair[0]);
-    sources_.push_back({.rows = pair[0], .key = RandomKey(static_cast<uint64_t>(pair[1]))});
-  }
-  // The choices of each row that its rank holds, as that rank numbers them.
-  const at::Tensor sent = gather_rows(kept, order_.token);
+Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
+    : parallel_(parallel),
+      tokens_(kept.size(0)),
+      experts_here_(experts / parallel.ep.size()),
+      own_(part_of(tokens_, parallel.tp.rank(), parallel.tp.size())),
+      own_kept_(own(kept)) {
+  const int64_t parts = parallel.ep.size();
+  order_ = sort_by_expert(ranks_of(own_kept_, experts_here_), parts, at::kCPU);
+  // Who sends how many rows to each rank of ep; last, how many tokens it has.
+  const at::Tensor own_counts = at::empty({parts + 1}, at::kLong);
+  std::ranges::copy(order_.counts, own_counts.mutable_data_ptr<int64_t>());
+  own_counts[parts] = own_.count;
+  const at::Tensor counts = at::empty({parts, parts + 1}, at::kLong);
+  parallel_.ep.all_gather(counts, own_counts);
+  // The same of the ranks of etp: what comes to each part through each of them.
+  const at::Tensor through = at::empty({parallel.etp.size(), parts + 1}, at::kLong);
+  parallel_.etp.all_gather(through, counts.sum(0));
+  const auto column = [&](const at::Tensor& table) {
+    const at::Tensor own_column = table.select(1, parallel_.ep.rank()).contiguous();
+    const auto* const data = own_column.const_data_ptr<int64_t>();
+    return std::vector<int64_t>(data, data + own_column.numel());
+  };
+  received_ = column(counts);
+  gathered_ = column(through);
+  rows_ = std::accumulate(gathered_.begin(), gathered_.end(), int64_t{0});
+  const at::Tensor totals = through.sum(0);
+  most_rows_ = totals.narrow(0, 0, parts).max().item<int64_t>();
+  all_tokens_ = totals[parts].item<int64_t>();
+  // Which choices of each row its rank holds.
+  const at::Tensor sent = gather_rows(own_kept_, order_.token);
   at::Tensor first = at::empty({sent.size(0), 1}, at::kLong);
-  for (int64_t r = 0; r < group.size(); ++r) {
-    first.narrow(0, order_.offsets[r], order_.counts[r]).fill_(r * experts_);
+  for (int64_t r = 0; r < parts; ++r) {
+    first.narrow(0, order_.offsets[r], order_.counts[r]).fill_(r * experts_here_);
   }
-  const at::Tensor local = sent - first;
-  here_ = local.ge(0).logical_and_(local.lt(experts_)).logical_and_(sent.ge(0));
-  kept_ = exchanged(at::where(here_, local, at::full_like(local, -1)), false);
+  here_ = sent.ge(first).logical_and_(sent.lt(first + experts_here_));
 }
 
-at::Tensor Exchange::exchanged(const at::Tensor& rows, bool back) const {
-  const std::vector<int64_t>& send = back ? receive_ : order_.counts;
-  const std::vector<int64_t>& receive = back ? order_.counts : receive_;
-  at::Tensor out =
-      at::empty({std::accumulate(receive.begin(), receive.end(), int64_t{0}), rows.size(1)}, rows.options());
-  group_.all_to_all(out, receive, rows.contiguous(), send);
-  return out;
+int64_t Exchange::chunks(int64_t crowd) const {
+  const int64_t parts = parallel_.ep.size();
+  const int64_t bearable = (crowd * all_tokens_ * own_kept_.size(1) + parts - 1) / parts;
+  if (most_rows_ <= bearable) return 1;
+  return (all_tokens_ + bearable - 1) / bearable;  // though all of a chunk go to one rank
+}
+
+at::Tensor Exchange::kept() const {
+  const at::Tensor arrived =
+      forth(gather_rows(own_kept_, order_.token)) - parallel_.ep.rank() * experts_here_;
+  const at::Tensor here = arrived.ge(0).logical_and_(arrived.lt(experts_here_));
+  return at::where(here, arrived, at::full_like(arrived, -1));
+}
+
+/// Rows of this rank, by the ranks that they go to, to those that compute them.
+at::Tensor Exchange::forth(const at::Tensor& rows) const {
+  at::Tensor received = at::empty(
+      {std::accumulate(received_.begin(), received_.end(), int64_t{0}), rows.size(1)}, rows.options());
+  parallel_.ep.all_to_all(received, received_, rows.contiguous(), order_.counts);
+  if (parallel_.etp.size() == 1) return received;
+  at::Tensor gathered = at::empty({rows_, rows.size(1)}, rows.options());
+  parallel_.etp.all_gather(gathered, received, gathered_);
+  return gathered;
+}
+
+at::Tensor Exchange::back(const at::Tensor& rows) const {
+  at::Tensor received = rows.contiguous();
+  if (parallel_.etp.size() > 1) {
+    received = at::empty({gathered_[parallel_.etp.rank()], rows.size(1)}, rows.options());
+    parallel_.etp.reduce_scatter(received, rows.contiguous(), gathered_);
+  }
+  at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
+  parallel_.ep.all_to_all(returned, order_.counts, received, received_);
+  return returned;
+}
+
+/// From those of this rank's tokens to those of all.
+at::Tensor Exchange::shared(const at::Tensor& own_rows) const {
+  if (parallel_.tp.size() == 1) return own_rows;
+  std::vector<int64_t> counts(parallel_.tp.size());
+  for (int r = 0; r < parallel_.tp.size(); ++r) {
+    counts[r] = part_of(tokens_, r, parallel_.tp.size()).count;
+  }
+  at::Tensor all = at::empty({tokens_, own_rows.size(1)}, own_rows.options());
+  parallel_.tp.all_gather(all, own_rows.contiguous(), counts);
+  return all;
 }
 
 at::Tensor Exchange::send_rows(const at::Tensor& rows) const {
-  return exchanged(gather_rows(rows, order_.token), false);
+  return forth(gather_rows(own(rows), order_.token));
 }
 
 at::Tensor Exchange::return_rows(const at::Tensor& rows) const {
-  return sum_rows(exchanged(rows, true), order_.slot);
+  return shared(sum_rows(back(rows), order_.slot));
 }
 
 at::Tensor Exchange::send_choices(const at::Tensor& values) const {
-  return exchanged(gather_rows(values, order_.token) * here_, false);
+  return forth(gather_rows(own(values), order_.token) * here_);
 }
 
 at::Tensor Exchange::return_choices(const at::Tensor& values) const {
   // Each choice was sent with one row: adding the rows puts every value in its place.
-  return sum_rows(exchanged(values, true) * here_, order_.slot);
+  return shared(sum_rows(back(values) * here_, order_.slot));
 }
 
 }  // namespace chorus

@@ -19,38 +19,16 @@ namespace {
 constexpr int64_t kTaskRows = 240;  // of one expert, at most
 constexpr int64_t kParts = 4;       // of one expert's weight gradient
 
-/// Rows first .. first + count of the sorted rows, all of one expert; with activation dropout of one source,
-/// too.
+/// Rows first .. first + count of the sorted rows, all of one expert.
 struct Block {
   int64_t expert, first, count;
-  size_t source = 0;
 };
-
-/// With activation dropout: all rows of an expert and a source.
-void add_blocks_by_source(std::vector<Block>& blocks, const Experts& x, int64_t expert) {
-  int64_t first = x.order.offsets[expert], end_of_source = 0;
-  const int64_t end = first + x.order.counts[expert];
-  const bool single = x.sources.size() == 1;
-  const auto* const row =
-      single ? nullptr : x.order.token.const_data_ptr<int64_t>();  // ascending in an expert
-  for (size_t source = 0; source < x.sources.size(); ++source) {
-    end_of_source += x.sources[source].rows;
-    const int64_t stop = single ? end : std::lower_bound(row + first, row + end, end_of_source) - row;
-    if (stop > first)
-      blocks.push_back({.expert = expert, .first = first, .count = stop - first, .source = source});
-    first = stop;
-  }
-}
 
 /// In blocks of nearly one size.
 std::vector<Block> blocks_of(const Experts& x) {
   std::vector<Block> blocks;
   for (int64_t e = 0; std::cmp_less(e, x.order.counts.size()); ++e) {
     const int64_t rows = x.order.counts[e];
-    if (x.dropout > 0) {
-      add_blocks_by_source(blocks, x, e);
-      continue;
-    }
     const int64_t parts = (rows + kTaskRows - 1) / kTaskRows;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = rows * part / parts, end = rows * (part + 1) / parts;
@@ -90,7 +68,14 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
   const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
-  return dropout_by_key(rows, x.dropout, x.sources[block.source].key.derive(expert));
+  const at::Tensor token = rows_of(x.order.token, block);
+  const auto* const of = token.const_data_ptr<int64_t>();
+  const auto* const key = x.row_keys.const_data_ptr<int64_t>();
+  std::vector<RandomKey> keys(block.count);
+  for (int64_t row = 0; row < block.count; ++row) {
+    keys[row] = RandomKey(static_cast<uint64_t>(key[of[row]])).derive(expert);
+  }
+  return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
 /// Rows `part` of kParts of the gradient of one expert's linear layer.
@@ -130,7 +115,8 @@ ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
     const at::Tensor inner = rows_of(run.kept, block);
     linear_product(inner, rows_of(input, block), w.fc1_weight->value[e], bias_of(w.fc1_bias, e));
     const at::Tensor hidden = dropped(x, activate(x.activation, inner), block);  // relu in its place
-    linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e], bias_of(w.fc2_bias, e));
+    linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e],
+                   bias_of(x.adds_bias ? w.fc2_bias : nullptr, e));
   });
   return run;
 }

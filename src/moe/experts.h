@@ -14,8 +14,6 @@
 #include "chorus/kernels/rows.h"
 #include "chorus/moe/layer.h"
 
-#include "moe/exchange.h"
-
 namespace chorus {
 
 struct Experts {
@@ -23,11 +21,14 @@ struct Experts {
   const ExpertOrder& order;
   Activation activation = Activation::relu;
   double dropout = 0;  // on the activation's output; 0 when evaluating
-  // Of it: where the rows come from, in the order of the rows before sorting. The mask of a row is drawn by
-  // its place among the rows that its micro-batch sends to its expert, so it does not matter who computes it
-  // with what.
-  std::vector<Exchange::Source> sources;
+  // Of it: a key for each of the rows before sorting, int64, out of which, with the expert's number, its mask
+  // is drawn, so that it does not matter who computes it with what.
+  at::Tensor row_keys;
   int64_t first_expert = 0;  // the number of expert 0 among all of the layer
+  // Tensor parallelism: the weights are a part of each expert's inner values, and the outputs are parts of
+  // sums.
+  int64_t first_inner = 0;  // the first of the inner values here
+  bool adds_bias = true;    // of fc2: on one of the ranks
 };
 
 struct ExpertRun {

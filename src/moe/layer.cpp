@@ -3,6 +3,7 @@
 #include <optional>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/softmax.h>
@@ -11,6 +12,7 @@
 #include "chorus/kernels/dropout.h"
 #include "chorus/kernels/rows.h"
 
+#include "moe/exchange.h"
 #include "moe/experts.h"
 
 namespace chorus {
@@ -21,7 +23,20 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-/// Everything forward leaves for backward. M: kept choices.
+constexpr int64_t kCrowd = 2;  // see run()
+
+/// What the experts held here work on, for some tokens of the micro-batch: those tokens, or what the ranks
+/// sent of theirs. R rows, M choices.
+struct Dispatched {
+  std::optional<Exchange> exchange;
+  at::Tensor rows;        // [R, d]
+  at::Tensor row_weight;  // [R, k]
+  at::Tensor row_keys;    // int64 [R, 1]; undefined without activation dropout
+  ExpertOrder order;
+  ExpertRun run;
+};
+
+/// Everything forward leaves for backward.
 struct Saved : torch::CustomClassHolder {
   MoeWeights weights;
   MoeConfig config;
@@ -33,12 +48,8 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
 
-  // What the experts held here work on: this micro-batch, or what the ranks sent. R rows.
-  std::optional<Exchange> exchange;
-  at::Tensor rows;        // [R, d]
-  at::Tensor row_weight;  // [R, k]
-  ExpertOrder order;
-  ExpertRun run;
+  int64_t chunks = 1;                    // of the tokens, one after the other
+  std::optional<Dispatched> dispatched;  // of the one chunk; several are dispatched again in backward
 };
 
 at::ScalarType router_type(const at::Tensor& hidden) {
@@ -52,50 +63,117 @@ at::Tensor router_input(const Saved& s) {
              : x;
 }
 
-RandomKey activation_key(const Saved& s) {
-  return s.call.key.derive("activation");
+bool is_spread(const MoeCall& call) {
+  return call.parallel &&
+         (call.parallel->ep.size() > 1 || call.parallel->etp.size() > 1 || call.parallel->tp.size() > 1);
 }
 
-Experts experts_of(const Saved& s) {
-  const bool spread = s.exchange.has_value();
-  return {.weights = s.weights,
-          .order = s.order,
-          .activation = s.call.activation,
-          .dropout = s.call.training ? s.call.activation_dropout : 0,
-          .sources = spread ? s.exchange->sources()
-                            : std::vector<Exchange::Source>{{s.rows.size(0), activation_key(s)}},
-          .first_expert = spread ? s.exchange->experts() * s.call.experts_over->rank() : 0};
-}
-
-/// [N, d]: the weighted sum of what the experts make of each token.
-at::Tensor run(Saved& s) {
-  at::Tensor kept = s.routing.kept;
-  int64_t experts = s.config.experts;
-  s.rows = s.hidden;
-  s.row_weight = s.weight;
-  if (s.call.experts_over && s.call.experts_over->size() > 1) {
-    s.exchange.emplace(*s.call.experts_over, kept, experts, activation_key(s));
-    kept = s.exchange->kept();
-    experts = s.exchange->experts();
-    s.rows = s.exchange->send_rows(s.hidden);
-    s.row_weight = s.exchange->send_choices(s.weight);
+Experts experts_of(const Saved& s, const Dispatched& d) {
+  Experts experts = {.weights = s.weights,
+                     .order = d.order,
+                     .activation = s.call.activation,
+                     .dropout = s.call.training ? s.call.activation_dropout : 0,
+                     .row_keys = d.row_keys};
+  if (d.exchange) {
+    const Group& etp = s.call.parallel->etp;
+    experts.first_expert = s.call.parallel->first_expert(s.config.experts);
+    experts.first_inner = part_of(s.call.inner_width, etp.rank(), etp.size()).first;
+    experts.adds_bias = etp.rank() == 0;
   }
-  s.order = sort_by_expert(kept, experts, s.hidden.device());
-  s.run = run_experts(experts_of(s), gather_rows(s.rows, s.order.token));
-  at::Tensor output = combine_rows(s.run.output, s.order.slot, s.row_weight);
-  return s.exchange ? s.exchange->return_rows(output) : output;
+  return experts;
+}
+
+/// int64 [count, 1]: the keys of tokens first .. first + count in activation dropout.
+at::Tensor token_keys(const Saved& s, const Stretch& tokens) {
+  const RandomKey key = s.call.key.derive("activation");
+  at::Tensor keys = at::empty({tokens.count, 1}, at::kLong);
+  for (int64_t i = 0; i < tokens.count; ++i) {
+    keys.mutable_data_ptr<int64_t>()[i] =
+        static_cast<int64_t>(key.derive(static_cast<uint64_t>(tokens.first + i)).value());
+  }
+  return keys;
+}
+
+at::Tensor rows_of(const at::Tensor& x, const Stretch& tokens) {
+  return x.narrow(0, tokens.first, tokens.count);
+}
+
+/// Brings some tokens to their experts, by `exchange` where there is one, and runs them.
+Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchange> exchange) {
+  Dispatched d = {.exchange = std::move(exchange),
+                  .rows = rows_of(s.hidden, tokens),
+                  .row_weight = rows_of(s.weight, tokens)};
+  at::Tensor kept = rows_of(s.routing.kept, tokens);
+  int64_t experts = s.config.experts;
+  if (s.call.training && s.call.activation_dropout > 0) d.row_keys = token_keys(s, tokens);
+  if (d.exchange) {
+    kept = d.exchange->kept();
+    experts = s.call.parallel->expert_count(experts);
+    d.rows = d.exchange->send_rows(d.rows);
+    d.row_weight = d.exchange->send_choices(d.row_weight);
+    if (d.row_keys.defined()) d.row_keys = d.exchange->send_rows(d.row_keys);
+  }
+  d.order = sort_by_expert(kept, experts, s.hidden.device());
+  d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
+  return d;
+}
+
+/// For each of the tokens, the weighted sum of what its experts made of it.
+at::Tensor combine(const Dispatched& d) {
+  at::Tensor output = combine_rows(d.run.output, d.order.slot, d.row_weight);
+  return d.exchange ? d.exchange->return_rows(output) : output;
+}
+
+/// From the gradient by combine()'s result: by the rows of `hidden` and of `weight`.
+std::pair<at::Tensor, at::Tensor> dispatch_backward(const Saved& s, const Dispatched& d,
+                                                    const at::Tensor& grad) {
+  const at::Tensor arrived = d.exchange ? d.exchange->send_rows(grad) : grad;
+  const auto [grad_rows, grad_weight] =
+      combine_rows_backward(arrived.contiguous(), d.run.output, d.order.slot, d.row_weight);
+  const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // dearer to keep than to make
+  const at::Tensor grad_input = run_experts_backward(experts_of(s, d), expert_input, d.run.kept, grad_rows);
+  at::Tensor grad_hidden = sum_rows(grad_input, d.order.slot);
+  if (!d.exchange) return {grad_hidden, grad_weight};
+  return {d.exchange->return_rows(grad_hidden), d.exchange->return_choices(grad_weight)};
+}
+
+std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
+  if (!is_spread(s.call)) return std::nullopt;
+  return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
+                                 s.config.experts);
+}
+
+/// [N, d]: the weighted sum of what the experts make of each token. Tokens that would crowd a rank go in
+/// chunks, of which nothing is kept: so its memory is bounded, however tokens fall.
+at::Tensor run(Saved& s) {
+  const Stretch all = {.count = s.hidden.size(0)};
+  std::optional<Exchange> exchange = exchange_of(s, all);
+  if (exchange) s.chunks = exchange->chunks(kCrowd);
+  if (s.chunks == 1) {
+    s.dispatched.emplace(dispatch(s, all, std::move(exchange)));
+    return combine(*s.dispatched);
+  }
+  exchange.reset();
+  at::Tensor output = at::empty_like(s.hidden);
+  for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
+    const Stretch tokens = part_of(all.count, static_cast<int>(chunk), static_cast<int>(s.chunks));
+    rows_of(output, tokens).copy_(combine(dispatch(s, tokens, exchange_of(s, tokens))));
+  }
+  return output;
 }
 
 /// From the gradient by run()'s result: by `hidden` [N, d] and by `weight` [N, k].
 std::pair<at::Tensor, at::Tensor> run_backward(const Saved& s, const at::Tensor& grad) {
-  const at::Tensor arrived = s.exchange ? s.exchange->send_rows(grad) : grad;
-  const auto [grad_rows, grad_weight] =
-      combine_rows_backward(arrived.contiguous(), s.run.output, s.order.slot, s.row_weight);
-  const at::Tensor expert_input = gather_rows(s.rows, s.order.token);  // dearer to keep than to make
-  const at::Tensor grad_input = run_experts_backward(experts_of(s), expert_input, s.run.kept, grad_rows);
-  at::Tensor grad_hidden = sum_rows(grad_input, s.order.slot);
-  if (!s.exchange) return {grad_hidden, grad_weight};
-  return {s.exchange->return_rows(grad_hidden), s.exchange->return_choices(grad_weight)};
+  if (s.dispatched) return dispatch_backward(s, *s.dispatched, grad);
+  at::Tensor grad_hidden = at::empty_like(s.hidden), grad_weight = at::empty_like(s.weight);
+  for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
+    const Stretch tokens = part_of(s.hidden.size(0), static_cast<int>(chunk), static_cast<int>(s.chunks));
+    const Dispatched again = dispatch(s, tokens, exchange_of(s, tokens));
+    const auto [by_hidden, by_weight] = dispatch_backward(s, again, rows_of(grad, tokens));
+    rows_of(grad_hidden, tokens).copy_(by_hidden);
+    rows_of(grad_weight, tokens).copy_(by_weight);
+  }
+  return {grad_hidden, grad_weight};
 }
 
 /// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.

@@ -32,7 +32,7 @@ at::Tensor composed(const at::Tensor& query, const at::Tensor& key, const at::Te
     scores = scores + o.mask;
   }
   const at::Tensor probabilities = at::softmax(scores, -1);
-  return at::matmul(dropout(probabilities, o.dropout, o.key), value);
+  return at::matmul(dropout(probabilities, o.dropout, o.key, o.heads), value);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -48,12 +49,30 @@ Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocab
   return predicted;
 }
 
+/// Of rows of which each rank has some columns.
+CrossEntropyRows rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, const at::Tensor& labels,
+                                 const CrossEntropyOptions& options, const at::Tensor& gradient) {
+  const at::Tensor own_labels = labels - cut.first;
+  std::vector<CrossEntropyPart> own = cross_entropy_parts(logits, own_labels);
+  static_assert(sizeof(CrossEntropyPart) == 4 * sizeof(double));
+  const auto count = static_cast<int64_t>(own.size());
+  std::vector<CrossEntropyPart> all(own.size() * cut.over->size());
+  cut.over->all_gather(at::from_blob(all.data(), {cut.over->size(), count, 4}, at::kDouble),
+                       at::from_blob(own.data(), {count, 4}, at::kDouble));
+  for (int64_t row = 0; row < count; ++row) {
+    own[row] = all[row];
+    for (int64_t rank = 1; rank < cut.over->size(); ++rank) own[row].add(all[rank * count + row]);
+  }
+  return cross_entropy_rows(logits, own_labels, own, cut.total, options, gradient);
+}
+
 }  // namespace
 
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options) {
   const at::NoGradGuard no_grad;
-  const int64_t vocabulary = weight.value.size(0), all = hidden.size(0);
+  const int64_t width = weight.value.size(0), all = hidden.size(0);
+  const int64_t vocabulary = options.cut.over ? options.cut.total : width;
   if (labels.numel() != all || hidden.size(1) != weight.value.size(1)) {
     throw Error("linear_cross_entropy: {} labels for {} rows of {}, weight of {}", labels.numel(), all,
                 hidden.size(1), weight.value.size(1));
@@ -76,10 +95,10 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   const at::Tensor row_label = at::tensor(predicted.labels).to(hidden.device());
   const bool bf16 = hidden.scalar_type() == at::kBFloat16;
   const at::TensorOptions wide = hidden.options().dtype(bf16 ? at::kFloat : hidden.scalar_type());
-  const int64_t most = chunk_rows(rows, vocabulary);
-  const at::Tensor logits_buffer = at::empty({most, vocabulary}, wide);
+  const int64_t most = chunk_rows(rows, width);
+  const at::Tensor logits_buffer = at::empty({most, width}, wide);
   const at::Tensor grad_buffer =
-      bf16 && options.gradient ? at::empty({most, vocabulary}, hidden.options()) : logits_buffer;
+      bf16 && options.gradient ? at::empty({most, width}, hidden.options()) : logits_buffer;
   for (int64_t first = 0; first < rows; first += most) {
     const int64_t count = std::min(most, rows - first);
     const at::Tensor index = row_index.narrow(0, first, count);
@@ -87,9 +106,12 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     const at::Tensor logits = logits_buffer.narrow(0, 0, count);
     wide_product(logits, input, weight.value);
     const at::Tensor grad = options.gradient ? grad_buffer.narrow(0, 0, count) : at::Tensor();
-    const CrossEntropyRows losses = cross_entropy_rows(
-        logits, row_label.narrow(0, first, count),
-        {.label_smoothing = options.label_smoothing, .gradient_scale = options.gradient_scale}, grad);
+    const CrossEntropyOptions of_rows = {.label_smoothing = options.label_smoothing,
+                                         .gradient_scale = options.gradient_scale};
+    const at::Tensor label = row_label.narrow(0, first, count);
+    const CrossEntropyRows losses = options.cut.over
+                                        ? rows_over_ranks(options.cut, logits, label, of_rows, grad)
+                                        : cross_entropy_rows(logits, label, of_rows, grad);
     for (int64_t i = 0; i < count; ++i) {
       result.loss += losses.loss[i];
       result.nll += losses.nll[i];
@@ -111,6 +133,7 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
       result.grad_hidden.index_copy_(0, index, by_input);
     }
   }
+  if (options.gradient && options.cut.over) options.cut.over->all_reduce(result.grad_hidden);
   return result;
 }
 

@@ -1,7 +1,5 @@
 #include "chorus/parallel/mesh.h"
 
-#include <numeric>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -19,6 +17,18 @@ std::vector<int> ranks_where(const Mesh& mesh, const auto& condition) {
   return ranks;
 }
 
+/// Refuses `value` unless works(value); names those of 1 .. most that do.
+void require(const char* option, int64_t value, int64_t most, const std::string& with, const char* why,
+             const auto& works) {
+  std::vector<int64_t> possible;
+  for (int64_t n = 1; n <= most; ++n) {
+    if (works(n)) possible.push_back(n);
+  }
+  if (std::ranges::find(possible, value) != possible.end()) return;
+  throw UserError("parallel.{} = {} does not go with {}: {}, as {} does", option, value, with, why,
+                  fmt::join(possible, " or "));
+}
+
 }  // namespace
 
 void describe(Schema& schema, ParallelConfig& config) {
@@ -26,6 +36,13 @@ void describe(Schema& schema, ParallelConfig& config) {
   schema.add("ep", config.ep,
              {.help = "processes over which the experts of each layer are spread; divides their number and "
                       "that of the processes",
+              .min = 1});
+  schema.add("etp", config.etp,
+             {.help = "processes over which each expert is cut; ep times etp divides the number of processes",
+              .min = 1});
+  schema.add("tp", config.tp,
+             {.help = "processes over which attention, dense feed-forward layers and vocabulary are cut; "
+                      "divides the attention heads and the number of processes",
               .min = 1});
   schema.add(
       "zero", config.zero,
@@ -35,39 +52,83 @@ void describe(Schema& schema, ParallelConfig& config) {
       {.help = "seconds after which a process that waits for others gives up, and names them", .min = 1});
 }
 
-Mesh make_mesh(const ParallelConfig& config, int world, int64_t experts) {
-  std::vector<int64_t> possible;
-  for (int64_t ep = 1; ep <= std::max<int64_t>(experts, 1); ++ep) {
-    if (world % ep == 0 && (experts == 0 ? ep == 1 : experts % ep == 0)) possible.push_back(ep);
-  }
-  if (std::ranges::find(possible, config.ep) == possible.end()) {
-    throw UserError(
-        "parallel.ep = {} does not go with {} processes and {} experts: it must divide both, as {} does",
-        config.ep, world, experts, fmt::join(possible, " or "));
-  }
-  return {.world = world, .ep = static_cast<int>(config.ep), .zero = static_cast<int>(config.zero)};
+Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) {
+  const std::string processes = fmt::format("{} processes", world);
+  require("tp", config.tp, world, fmt::format("{} and {} attention heads", processes, model.heads),
+          "it must divide both", [&](int64_t n) { return world % n == 0 && model.heads % n == 0; });
+  require("ep", config.ep, world, fmt::format("{} and {} experts", processes, model.experts),
+          "it must divide both", [&](int64_t n) {
+            return world % n == 0 && (model.experts == 0 ? n == 1 : model.experts % n == 0);
+          });
+  require("etp", config.etp, world,
+          fmt::format("{}, parallel.ep = {} and experts of width {}", processes, config.ep, model.ffn),
+          "ep times etp must divide the processes, and an expert be wide enough", [&](int64_t n) {
+            return world % (config.ep * n) == 0 && (model.experts == 0 ? n == 1 : n <= model.ffn);
+          });
+  return {.world = world,
+          .tp = static_cast<int>(config.tp),
+          .ep = static_cast<int>(config.ep),
+          .etp = static_cast<int>(config.etp),
+          .zero = static_cast<int>(config.zero)};
 }
 
 std::vector<std::string> describe(const Mesh& mesh, int64_t experts) {
   if (mesh.world == 1) return {};
   std::vector<std::string> lines = {
-      fmt::format("{} processes, each with micro-batches of its own; ZeRO stage {}", mesh.world, mesh.zero)};
-  for (int part = 0; part < mesh.ep && mesh.ep > 1; ++part) {
-    const int64_t each = experts / mesh.ep, first = each * part;
+      fmt::format("{} processes, ZeRO stage {}; {}", mesh.world, mesh.zero,
+                  mesh.tp == 1 ? "each has micro-batches of its own"
+                               : fmt::format("every {} share their micro-batches", mesh.tp))};
+  const auto list = [&](const auto& condition) {
+    return fmt::format("{}", fmt::join(ranks_where(mesh, condition), ", "));
+  };
+  for (int part = 0; part < mesh.tp && mesh.tp > 1; ++part) {
+    lines.push_back(fmt::format("part {} of {} of the dense layers: rank {}", part + 1, mesh.tp,
+                                list([&](int r) { return mesh.tp_index(r) == part; })));
+  }
+  for (int part = 0; part < mesh.ep * mesh.etp && mesh.ep * mesh.etp > 1; ++part) {
+    const int64_t each = experts / mesh.ep, first = part / mesh.etp * each;
+    const std::string cut =
+        mesh.etp == 1 ? "" : fmt::format("part {} of {} of ", part % mesh.etp + 1, mesh.etp);
     lines.push_back(
-        fmt::format("experts {} to {} of each layer: rank {}", first, first + each - 1,
-                    fmt::join(ranks_where(mesh, [&](int r) { return mesh.ep_index(r) == part; }), ", ")));
+        fmt::format("{}experts {} to {} of each layer: rank {}", cut, first, first + each - 1,
+                    list([&](int r) { return mesh.ep_index(r) * mesh.etp + mesh.etp_index(r) == part; })));
   }
   return lines;
 }
 
-Parallel::Parallel(Group& world, const Mesh& mesh) : mesh_(mesh), rank_(world.rank()) {
-  const auto subset = [&](const auto& condition, const char* name) {
-    return world.subset(ranks_where(mesh, condition), name);
+Stretch part_of(int64_t n, int index, int parts) {
+  const int64_t first = n * index / parts;
+  return {.first = first, .count = n * (index + 1) / parts - first};
+}
+
+Parallel::Parallel(Group& world, const Mesh& mesh) : mesh_(mesh) {
+  const int self = world.rank();
+  // The ranks that stand where this one does by all of these.
+  const auto alike = [&](const char* name, auto... index) {
+    return world.subset(ranks_where(mesh, [&](int r) { return ((index(r) == index(self)) && ...); }), name);
   };
-  dp = subset([](int) { return true; }, "dp");
-  edp = subset([&](int r) { return mesh.ep_index(r) == mesh.ep_index(rank_); }, "edp");
-  ep = subset([&](int r) { return mesh.edp_index(r) == mesh.edp_index(rank_); }, "ep");
+  const auto tp_index = [&](int r) { return mesh.tp_index(r); };
+  const auto dp_index = [&](int r) { return mesh.dp_index(r); };
+  const auto etp_index = [&](int r) { return mesh.etp_index(r); };
+  const auto ep_index = [&](int r) { return mesh.ep_index(r); };
+  const auto edp_index = [&](int r) { return mesh.edp_index(r); };
+  dp = alike("dp", tp_index);
+  tp = alike("tp", dp_index);
+  edp = alike("edp", ep_index, etp_index);
+  ep = alike("ep", edp_index, etp_index);
+  etp = alike("etp", edp_index, ep_index);
+}
+
+bool Parallel::holds_everything() const {
+  return mesh_.world == 1 || (mesh_.tp * mesh_.ep * mesh_.etp == 1 && mesh_.zero < 3);
+}
+
+std::map<std::string, int64_t> Parallel::bytes_sent() const {
+  return {{"dp", dp.bytes_sent()},
+          {"edp", edp.bytes_sent()},
+          {"tp", tp.bytes_sent()},
+          {"ep", ep.bytes_sent()},
+          {"etp", etp.bytes_sent()}};
 }
 
 }  // namespace chorus

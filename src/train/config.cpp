@@ -83,13 +83,10 @@ void check(const RunConfig& c) {
 }
 
 bool may_change(const std::string& option) {
-  constexpr std::array<std::string_view, 13> kFree = {"device",          "threads",
-                                                      "train.duration",  "train.time_limit",
-                                                      "train.recompute", "train.skip_limit",
-                                                      "train.log_every", "train.checkpoint_every",
-                                                      "train.keep",      "validation.patience",
-                                                      "parallel.ep",     "parallel.zero",
-                                                      "parallel.timeout"};
+  constexpr auto kFree = std::to_array<std::string_view>(
+      {"device", "threads", "train.duration", "train.time_limit", "train.recompute", "train.skip_limit",
+       "train.log_every", "train.checkpoint_every", "train.keep", "validation.patience", "parallel.ep",
+       "parallel.etp", "parallel.tp", "parallel.zero", "parallel.timeout"});
   return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
 }
 

@@ -83,14 +83,19 @@ Optimizer::~Optimizer() {
   model_.watch(nullptr);
 }
 
+/// Of the bucket's parameter number i.
+LocalPart Optimizer::local(const Shard& shard, size_t i) const {
+  return local_part(model_.catalogue().parameters[shard.bucket.parameters[i]], parallel_);
+}
+
 std::vector<Optimizer::Part> Optimizer::parts(int64_t Shard::*begin, int64_t Shard::*end) const {
   std::vector<Part> parts;
   for (const Shard& shard : shards_) {
     const auto stretch = [&](size_t i, int64_t first, int64_t at, int64_t count) {
       const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - shard.begin, count); };
-      const size_t p = shard.bucket.parameters[i];
-      parts.push_back({.parameter = p,
-                       .first = local_part(model_.catalogue().parameters[p], parallel_).first + first,
+      parts.push_back({.parameter = shard.bucket.parameters[i],
+                       .local = local(shard, i),
+                       .first = first,
                        .master = view(shard.master.defined() ? shard.master : shard.value),
                        .m = view(shard.m),
                        .v = view(shard.v)});
@@ -105,13 +110,19 @@ std::vector<Optimizer::Part> Optimizer::kept() const {
 }
 
 std::vector<Optimizer::Part> Optimizer::own() const {
-  return parts(&Shard::own, &Shard::own_end);
+  std::vector<Part> own = parts(&Shard::own, &Shard::own_end);
+  std::erase_if(own, [](const Part& part) { return part.local.double_of_another; });
+  return own;
 }
 
 void Optimizer::initialise(RandomKey seed) {
   for (const Part& part : kept()) {
-    const at::Tensor whole = initial_value(model_.catalogue().parameters[part.parameter], seed);
-    part.master.copy_(whole.view(-1).narrow(0, part.first, part.master.numel()));
+    const at::Tensor values = at::empty(part.master.sizes(), at::kFloat);
+    auto* const out = values.mutable_data_ptr<float>();
+    part.local.for_runs(part.first, part.first + values.numel(), [&](int64_t whole, int64_t held, int64_t n) {
+      fill_initial(model_.catalogue().parameters[part.parameter], seed, whole, n, out + held - part.first);
+    });
+    part.master.copy_(values);
   }
   masters_changed();
 }
@@ -171,6 +182,12 @@ void Optimizer::before(size_t block, bool backward) {
       }
     }
   }
+  // At most two blocks' gradients wait to be summed, however slow the network is.
+  if (gradients_go && block > 0 && block + 2 < of_block_.size()) {
+    for (const size_t i : of_block_[block + 2]) {
+      finish(shards_[i].summing);
+    }
+  }
   if (!values_go) return;
   for (const size_t i : of_block_[block]) {
     finish(shards_[i].gathering);
@@ -226,11 +243,12 @@ double Optimizer::gradient_norm() {
   }
   for (const Shard& shard : shards_) {
     for_stretches(shard.bucket, model_.parameters(), shard.own, shard.own_end,
-                  [&](size_t, int64_t, int64_t at, int64_t count) {
-                    sum += squared_norm(shard.gradient.narrow(0, at - shard.begin, count));
+                  [&](size_t i, int64_t, int64_t at, int64_t count) {
+                    if (!local(shard, i).double_of_another)
+                      sum += squared_norm(shard.gradient.narrow(0, at - shard.begin, count));
                   });
   }
-  return std::sqrt(parallel_.dp.sum(sum));
+  return std::sqrt(parallel_.tp.sum(parallel_.dp.sum(sum)));
 }
 
 void Optimizer::update(double learning_rate, double norm) {

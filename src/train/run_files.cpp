@@ -14,7 +14,7 @@ namespace {
 PartSet weights_of(const std::vector<Optimizer::Part>& parts) {
   PartSet set;
   for (const Optimizer::Part& part : parts) {
-    set.parts.push_back({part.parameter, part.first, part.master});
+    set.parts.push_back({part.parameter, part.local, part.first, part.master});
   }
   return set;
 }
@@ -22,8 +22,8 @@ PartSet weights_of(const std::vector<Optimizer::Part>& parts) {
 std::vector<PartSet> moments_of(const std::vector<Optimizer::Part>& parts) {
   std::vector<PartSet> sets = {{.prefix = "m.", .parts = {}}, {.prefix = "v.", .parts = {}}};
   for (const Optimizer::Part& part : parts) {
-    sets[0].parts.push_back({part.parameter, part.first, part.m});
-    sets[1].parts.push_back({part.parameter, part.first, part.v});
+    sets[0].parts.push_back({part.parameter, part.local, part.first, part.m});
+    sets[1].parts.push_back({part.parameter, part.local, part.first, part.v});
   }
   return sets;
 }

@@ -121,6 +121,8 @@ class Run {
   Assessment assess_whole(const AssessOptions& options);
   void save();
   void export_model() { files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_); }
+  /// One of the ranks that share their micro-batches.
+  [[nodiscard]] bool counts() const { return parallel_.tp.rank() == 0; }
   /// The rank that writes what is one: logs, metrics, manifests.
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   [[nodiscard]] RunProgress elapsed_now() const {
@@ -146,6 +148,7 @@ class Run {
   std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of the training text
   std::vector<MoeStatistics> statistics_;  // of this rank, of each sparse layer, since the last report
   TrainWindow window_;
+  std::map<std::string, int64_t> bytes_sent_;  // by this rank until the last report, by group
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Progress> progress_;
   double began_ = now_seconds();
@@ -195,26 +198,26 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
   const RandomKey key = RandomKey(static_cast<uint64_t>(config_.seed))
                             .derive("update")
                             .derive(static_cast<uint64_t>(state_.updates));
-  const size_t count = micro_batches.size(), ranks = group_.size();
+  const size_t count = micro_batches.size(), replicas = parallel_.mesh().dp();
   const bool pass_over = key.derive("gating dropout").uniform(0) < config_.model.moe.gating_dropout;
   LossSums sums;
-  // Rank r has the micro-batches r, r + ranks, ...; in the last round some ranks may have none.
-  for (size_t first = 0; first < count; first += ranks) {
-    const size_t i = first + group_.rank();
+  // Replica r has the micro-batches r, r + replicas, ...; in the last round some may have none.
+  for (size_t first = 0; first < count; first += replicas) {
+    const size_t i = first + parallel_.dp.rank();
     const bool idle = i >= count;
     const Pass pass = {.training = true,
                        .key = key.derive(static_cast<uint64_t>(i)),
                        .pass_over_experts = pass_over,
                        .auxiliary_scale = 1 / static_cast<double>(count),
                        .group_count = static_cast<int64_t>(data_->vocabulary.languages().size()),
-                       .statistics = idle ? nullptr : &statistics_};
-    if (first + ranks >= count) optimizer_.last_micro_batch();
+                       .statistics = idle || !counts() ? nullptr : &statistics_};
+    if (first + replicas >= count) optimizer_.last_micro_batch();
     sums.add(model_.train(idle ? model_.idle_batch() : model_.to_batch(micro_batches[i], languages_), pass,
                           {.label_smoothing = config_.train.label_smoothing,
                            .gradient_scale = 1 / static_cast<double>(target_tokens),
                            .recompute = config_.train.recompute}));
   }
-  return sum_over_ranks(group_, sums);
+  return sum_over_ranks(group_, counts() ? sums : LossSums());
 }
 
 void Run::update() {
@@ -275,6 +278,9 @@ void Run::report(double learning_rate, double norm) {
   record["learning_rate"] = learning_rate;
   record["gradient_norm"] = norm;
   record["seconds"] = seconds();
+  for (const auto& [group, bytes] : parallel_.bytes_sent()) {
+    record["bytes_sent"][group] = bytes - std::exchange(bytes_sent_[group], bytes);
+  }
   if (writes()) metrics_->write("train", record);
   window_ = {};
   statistics_.assign(statistics_.size(), {});
@@ -282,8 +288,7 @@ void Run::report(double learning_rate, double norm) {
 
 /// Ranks translate with the whole model: where each holds a part of it, with one that they write for this.
 Assessment Run::assess_whole(const AssessOptions& options) {
-  const bool whole = parallel_.ep.size() == 1 && (parallel_.mesh().zero < 3 || group_.size() == 1);
-  if (whole) return assess(model_, data_->vocabulary, config_.data.valid, options);
+  if (parallel_.holds_everything()) return assess(model_, data_->vocabulary, config_.data.valid, options);
   const std::filesystem::path folder = folder_ / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");
@@ -299,7 +304,8 @@ bool Run::validate() {
   validated_at_ = state_.updates;
   if (!data_->valid) return false;
   const double began = now_seconds();
-  ValidationResult result = chorus::validate(model_, *data_->valid, config_.data.batch_tokens, group_);
+  ValidationResult result =
+      chorus::validate(model_, *data_->valid, config_.data.batch_tokens, group_, parallel_);
   if (config_.validation.decode > 0) {
     AssessOptions options;
     options.decode.beam = config_.validation.beam;
@@ -412,7 +418,10 @@ Ending train(const RunConfig& config, const RunOptions& options) {
     lock.emplace(options.folder);
     claim_settings(config, options);
   }
-  const Mesh mesh = make_mesh(config.parallel, group.size(), config.model.moe.experts);
+  const Mesh mesh = make_mesh(config.parallel, group.size(),
+                              {.experts = config.model.moe.experts,
+                               .heads = config.model.attention_heads,
+                               .ffn = config.model.ffn_dim});
   for (const std::string& line : describe(mesh, config.model.moe.experts)) {
     log_info("mesh: {}", line);
   }

@@ -14,19 +14,20 @@ namespace {
 DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int32_t direction,
                                    int64_t batch_tokens,
                                    const std::vector<std::pair<int32_t, int32_t>>& languages,
-                                   std::vector<MoeStatistics>& load, Group& group) {
+                                   std::vector<MoeStatistics>& load, Group& world, const Parallel& parallel) {
   DirectionResult result = {.name = data.directions()[direction].name};
   const std::vector<MicroBatch> batches = sequential_batches(data, direction, batch_tokens);
   LossSums sums;
   // As in training: ranks take turns, and one that has no batch left goes along with the others.
-  for (size_t first = 0; first < batches.size(); first += group.size()) {
-    const size_t i = first + group.rank();
+  const bool counts = parallel.tp.rank() == 0;
+  for (size_t first = 0; first < batches.size(); first += parallel.mesh().dp()) {
+    const size_t i = first + parallel.dp.rank();
     const bool idle = i >= batches.size();
     sums.add(model.evaluate(idle ? model.idle_batch() : model.to_batch(batches[i], languages),
-                            {.statistics = idle ? nullptr : &load,
+                            {.statistics = idle || !counts ? nullptr : &load,
                              .group_count = static_cast<int64_t>(data.languages().size())}));
   }
-  sums = sum_over_ranks(group, sums);
+  sums = sum_over_ranks(world, counts ? sums : LossSums());
   for (const MicroBatch& batch : batches) {
     result.sentences += batch.rows;
   }
@@ -98,15 +99,16 @@ nlohmann::json to_json(const ValidationResult& result) {
   return json;
 }
 
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& group) {
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& world,
+                          const Parallel& parallel) {
   const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   ValidationResult result;
   result.load.resize(static_cast<size_t>(model.catalogue().sparse_layers()));
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
     result.directions.push_back(
-        evaluate_direction(model, data, direction, batch_tokens, languages, result.load, group));
+        evaluate_direction(model, data, direction, batch_tokens, languages, result.load, world, parallel));
   }
-  sum_over_ranks(group, result.load, model.config().moe.experts,
+  sum_over_ranks(world, result.load, model.config().moe.experts,
                  static_cast<int64_t>(data.languages().size()));
   return result;
 }

@@ -25,12 +25,12 @@ ModelConfig config_of() {
 }
 
 /// Parameter by parameter, cut after every `length` elements.
-PartSet cut(const std::vector<at::Tensor>& values, int64_t length) {
+PartSet cut(const Catalogue& catalogue, const std::vector<at::Tensor>& values, int64_t length) {
   PartSet set;
   for (size_t p = 0; p < values.size(); ++p) {
     for (int64_t first = 0; first < values[p].numel(); first += length) {
-      set.parts.push_back(
-          {p, first, values[p].view(-1).narrow(0, first, std::min(length, values[p].numel() - first))});
+      set.parts.push_back({p, local_part(catalogue.parameters[p], Parallel()), first,
+                           values[p].view(-1).narrow(0, first, std::min(length, values[p].numel() - first))});
     }
   }
   return set;
@@ -48,7 +48,7 @@ TEST(Parts, MakeTheFileThatWholeTensorsMake) {
     const TensorSet whole = {.prefix = "m.", .tensor = [&](size_t p) { return values[p]; }};
     save_tensors(folder / "whole.safetensors", catalogue, {&whole, 1});
     for (const int64_t length : {int64_t{1'000'000}, int64_t{13}}) {
-      PartSet parts = cut(values, length);
+      PartSet parts = cut(catalogue, values, length);
       parts.prefix = "m.";
       Group alone;
       const std::filesystem::path path =
@@ -56,7 +56,7 @@ TEST(Parts, MakeTheFileThatWholeTensorsMake) {
       save_parts(alone, path, catalogue, {&parts, 1});
       EXPECT_EQ(read_file(folder / "whole.safetensors"), read_file(path));
       EXPECT_TRUE(SafetensorsFile(path).verify());
-      PartSet into = cut(read, 7);
+      PartSet into = cut(catalogue, read, 7);
       into.prefix = "m.";
       load_parts(SafetensorsFile(path), catalogue, {&into, 1});
       for (size_t p = 0; p < values.size(); ++p) {

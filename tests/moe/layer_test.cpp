@@ -88,18 +88,16 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
   const at::Tensor p = at::softmax(logits, -1);
   const RoutingOptions options = {k, f.config.capacity_factor, f.config.selection};
   const Routing r = route(p.detach().to(at::kFloat), f.call.active, options, f.call.key.derive("selection"));
-  const ExpertOrder order = sort_by_expert(r.kept, experts, at::kCPU);
 
   std::vector<at::Tensor> outputs;  // of each expert for every row
   for (int64_t e = 0; e < experts; ++e) {
     at::Tensor inner =
         plain_activation(f.call.activation, at::linear(f.hidden, f.fc1_weight.value[e], f.fc1_bias.value[e]));
-    if (f.call.activation_dropout > 0 && order.counts[e] > 0) {
-      const at::Tensor index = order.token.narrow(0, order.offsets[e], order.counts[e]);
-      const at::Tensor mask =
-          dropout_by_key(at::ones({order.counts[e], kInner}, at::kDouble), f.call.activation_dropout,
-                         f.call.key.derive("activation").derive(static_cast<uint64_t>(e)));
-      inner = inner * at::ones_like(inner).index_put({index}, mask);
+    for (int64_t t = 0; t < rows && f.call.activation_dropout > 0; ++t) {
+      const RandomKey key =
+          f.call.key.derive("activation").derive(static_cast<uint64_t>(t)).derive(static_cast<uint64_t>(e));
+      const at::Tensor mask = dropout_by_key(at::ones_like(inner[t]), f.call.activation_dropout, key);
+      inner = inner * at::ones_like(inner).index_put({at::tensor(t)}, mask);
     }
     outputs.push_back(at::linear(inner, f.fc2_weight.value[e], f.fc2_bias.value[e]));
   }

@@ -148,6 +148,14 @@ TEST_F(Functions, DropoutBackwardUsesTheSameMask) {
   const at::Tensor mask = dropout_by_key(at::ones({37, 5}, kDouble), 0.3, key);
   expect_equal([&] { return dropout(x, 0.3, key); }, [&] { return x * mask; }, {x}, {});
   EXPECT_TRUE(dropout(x, 0, key).is_same(x));
+  // A slice has the mask that it has in the whole, along whatever dimension.
+  const at::Tensor whole = at::randn({3, 70, 5}, kDouble);
+  for (int64_t d = 0; d < 3; ++d) {
+    const int64_t first = d, count = whole.size(d) - 2;
+    const SliceOf slice = {.dimension = d, .first = first, .total = whole.size(d)};
+    EXPECT_TRUE(at::equal(dropout(whole.narrow(d, first, count), 0.3, key, slice),
+                          dropout(whole, 0.3, key).narrow(d, first, count)));
+  }
 }
 
 TEST_F(Functions, AttentionWithDropoutEqualsMaskedProbabilities) {

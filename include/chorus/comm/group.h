@@ -45,8 +45,12 @@ class Group {
   /// in: size() parts of out's elements each; out becomes the sum of part rank(). Types as in all_reduce;
   /// with fp32 `out` and bf16 `in` nothing is rounded.
   void reduce_scatter(const at::Tensor& out, const at::Tensor& in);
+  /// Likewise for parts of different sizes: part r of `in` has rows[r] rows.
+  void reduce_scatter(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// out: size() parts of in's elements each, in the order of the ranks; `in` may be its own part of `out`.
   void all_gather(const at::Tensor& out, const at::Tensor& in);
+  /// Likewise for parts of different sizes: part r of `out` has rows[r] rows.
+  void all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
   /// `out` come from rank r, likewise. Only these rows are sent, and those for this rank are copied.
   void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,

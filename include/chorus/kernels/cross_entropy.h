@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -25,6 +26,24 @@ struct CrossEntropyRows {
 /// type or bf16, which receives the gradient of gradient_scale * loss; it may be `logits`. A row that holds a
 /// NaN has a loss that is not finite.
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    const CrossEntropyOptions& options, at::Tensor gradient = {});
+
+/// The same for logits of which only some columns are here, in two steps: what is known of each row, to be
+/// added up over all parts of it, and the rest. CPU only.
+struct CrossEntropyPart {
+  double max = 0;           // of the row's logits
+  double exponentials = 0;  // sum of exp(logit - max)
+  double sum = 0;           // of the logits
+  double label = 0;         // the label's logit; -inf where it is in another part
+
+  /// What is known of both together.
+  void add(const CrossEntropyPart& other);
+};
+/// Labels outside [0, V) are those of other parts.
+std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
+/// `rows`: of all `width` columns. The gradient is that by the columns here.
+CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    std::span<const CrossEntropyPart> rows, int64_t width,
                                     const CrossEntropyOptions& options, at::Tensor gradient = {});
 
 }  // namespace chorus

@@ -6,6 +6,7 @@
 // gradients, and emptying the flat tensor's storage frees them all.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -15,12 +16,30 @@
 
 namespace chorus {
 
-/// What of a parameter a rank holds: consecutive elements of it.
+/// What of a parameter a rank holds. With the parameter seen as [groups, rows, width], row-major: the same
+/// rows of some consecutive groups.
 struct LocalPart {
-  std::vector<int64_t> shape;
-  int64_t first = 0;  // in the whole parameter, row-major
+  std::vector<int64_t> shape;  // of what is held
+  int64_t rows = 1, width = 1;
+  int64_t first_group = 0, first_row = 0, row_count = 1;
+  // Another rank, which shares this one's micro-batches, holds the same: it counts for both where each
+  // element counts once.
+  bool double_of_another = false;
+
+  /// The elements begin .. end of what is held, by where they lie in the whole parameter, in its stretches:
+  /// f(first in the whole, first in the part, count).
+  template <class F>
+  void for_runs(int64_t begin, int64_t end, const F& f) const {
+    const int64_t size = row_count * width;  // of a stretch; everything where whole groups are held
+    const bool whole = row_count == rows;
+    while (begin < end) {
+      const int64_t group = begin / size, at = begin % size;
+      const int64_t count = whole ? end - begin : std::min(end - begin, size - at);
+      f(((first_group + group) * rows + first_row) * width + at, begin, count);
+      begin += count;
+    }
+  }
 };
-/// Whole, or a part of the experts.
 LocalPart local_part(const ParameterSpec& spec, const Parallel& parallel);
 
 struct Bucket {

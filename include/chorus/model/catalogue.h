@@ -44,6 +44,10 @@ struct ParameterSpec {
   size_t block = 0;
   Initializer initializer = Initializer::zero;
   Role role = Role::dense;
+  // Tensor parallelism cuts this dimension, and in it each of `cut_blocks` equal blocks (the gate and the
+  // value of swiglu) on its own; -1: it is whole on every rank.
+  int cut = -1;
+  int cut_blocks = 1;
   bool decay = false;  // weight decay applies (matrices only)
   bool fp32 = false;   // kept in fp32 whatever the compute type (the router)
 
@@ -96,5 +100,7 @@ Catalogue make_catalogue(const ModelConfig& config);
 /// The initial value of a parameter of a native catalogue, fp32: each element is a function of (seed, stored
 /// name, index in the stored tensor) alone, so any layout starts from the same weights.
 at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed);
+/// Its elements first .. first + count, row-major.
+void fill_initial(const ParameterSpec& spec, RandomKey seed, int64_t first, int64_t count, float* out);
 
 }  // namespace chorus

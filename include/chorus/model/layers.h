@@ -15,6 +15,8 @@
 #include "chorus/kernels/parameter.h"
 #include "chorus/model/catalogue.h"
 #include "chorus/moe/layer.h"
+#include "chorus/nn/functions.h"
+#include "chorus/parallel/mesh.h"
 
 namespace chorus {
 
@@ -30,7 +32,7 @@ struct Side {
 struct Pass {
   bool training = false;
   RandomKey key = RandomKey();     // of the micro-batch; each block derives its own
-  Group* experts_over = nullptr;   // see MoeCall
+  Parallel* parallel = nullptr;    // who has the weights that are not here; null: all are
   bool pass_over_experts = false;  // MoE layers leave the residual as it is (moe.gating_dropout)
   bool dropless = false;  // no capacity factor binds (MoeCall), and in the decoder no capacity at all: as
                           // when decoding token by token
@@ -40,6 +42,11 @@ struct Pass {
       nullptr;  // one a sparse layer, encoder first; null: nothing is counted
   std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
 };
+
+/// The ranks over which dense weights are cut; null: they are whole.
+inline Group* cut_over(const Pass& pass) {
+  return pass.parallel && pass.parallel->tp.size() > 1 ? &pass.parallel->tp : nullptr;
+}
 
 /// The weights, by index into the catalogue, and the configuration they belong to.
 struct Weights {
@@ -54,6 +61,9 @@ struct Weights {
 /// sin | cos halves of positions 0 .. positions - 1, as M2M100 makes them; row p serves the p-th token at
 /// index p + 2. [positions, d_model] fp32
 at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model);
+
+/// What of the vocabulary's `weight` is here.
+VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass);
 
 /// embedding[ids] sqrt(d_model) + positions[first ..], then dropout: [B, L] -> [B, L, d]. `positions`: [max,
 /// d], in the compute type; undefined, and nothing is added, when they are relative.

@@ -11,14 +11,16 @@
 
 #include "chorus/base/safetensors.h"
 #include "chorus/comm/group.h"
+#include "chorus/model/buckets.h"
 #include "chorus/model/catalogue.h"
 
 namespace chorus {
 
-/// Consecutive elements of one parameter.
+/// Consecutive elements of what a rank holds of one parameter.
 struct TensorPart {
   size_t parameter = 0;
-  int64_t first = 0;  // in the whole parameter, row-major
+  LocalPart local;
+  int64_t first = 0;  // in what is held
   at::Tensor data;    // flat, of a floating type
 };
 

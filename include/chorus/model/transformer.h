@@ -51,7 +51,7 @@ class Transformer {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
     bool gradients = false;               // allocate gradient buffers and record for backward
-    Parallel* parallel = nullptr;  // what of the experts is held here, and who has the others; null: all
+    Parallel* parallel = nullptr;  // what of the weights is held here, and who has the others; null: all
   };
 
   /// Weights are allocated, not set: call set() for each parameter (initial_value(), or a checkpoint's).
@@ -122,7 +122,7 @@ class Transformer {
            (options_.compute == at::kFloat || options_.compute == at::kBFloat16) &&
            chorus::infers_by_rows(config_);
   }
-  /// The pass with who has the experts that are not here.
+  /// The pass with who has the weights that are not here.
   [[nodiscard]] Pass over_ranks(Pass pass) const;
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] LayerPlace encoder_place(size_t layer) const;

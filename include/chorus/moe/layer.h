@@ -10,18 +10,18 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "chorus/comm/group.h"
 #include "chorus/kernels/activation.h"
 #include "chorus/kernels/parameter.h"
 #include "chorus/moe/config.h"
 #include "chorus/moe/router.h"
 #include "chorus/moe/statistics.h"
+#include "chorus/parallel/mesh.h"
 
 namespace chorus {
 
 struct MoeWeights {
   Parameter* router = nullptr;  // [E, d]      fp32 whatever the compute type
-  // E: those held here, when they are spread over ranks.
+  // What of them is here, when they are spread or cut over ranks: some experts, some inner values f of each.
   Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
   Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
   Parameter* fc2_weight = nullptr;  // [E, d, f]
@@ -37,16 +37,17 @@ struct RoutingRecord {
 /// What a call needs beyond weights: it does not outlive the call, except that `statistics` and `record` are
 /// written.
 struct MoeCall {
-  // The ranks that hold the experts, in equal parts in the order of the ranks: each calls moe_layer() at the
-  // same time, with tokens of its own (or none) and its part of the expert weights. Null: all experts are
-  // here.
-  Group* experts_over = nullptr;
+  // The ranks that compute the layer together: each calls moe_layer() at the same time, with its part of the
+  // expert weights (ep, etp), and with the tokens of its micro-batch, or none; those of tp have the same
+  // micro-batch. Null: this process alone.
+  Parallel* parallel = nullptr;
   bool training = false;
   bool dropless = false;        // no capacity factor binds, whatever the configuration says
   int64_t sentence_length = 1;  // rows of a sentence, of which N is a multiple: see moe.sentence_capacity
   RandomKey key = RandomKey();  // of this layer in this micro-batch
   Activation activation = Activation::relu;
   double activation_dropout = 0;  // inside the experts, in training
+  int64_t inner_width = 0;        // f of a whole expert, where experts are cut
   double auxiliary_scale = 1;  // scales the gradient of the auxiliary losses (1 / micro-batches of the step)
   at::Tensor active;           // bool [N] on the CPU, false for padding; undefined: all tokens are active
   at::Tensor groups;           // int32 [N] on the CPU: the language of each token; undefined: not counted

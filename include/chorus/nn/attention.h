@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "chorus/base/random.h"
+#include "chorus/kernels/dropout.h"
 
 namespace chorus {
 
@@ -17,6 +18,7 @@ struct AttentionOptions {
   std::optional<double> scale;  // of the scores; unset: 1 / sqrt(d_head)
   double dropout = 0;           // on the probabilities; 0 when evaluating
   RandomKey key = RandomKey();  // of the dropout
+  SliceOf heads;                // of all heads, those that these are: for the dropout
 };
 
 /// softmax(scale q k^T + mask) v through libtorch's fused kernel; with dropout, composed of plain

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "chorus/kernels/parameter.h"
+#include "chorus/nn/functions.h"
 
 namespace chorus {
 
@@ -16,6 +17,7 @@ struct LinearCrossEntropyOptions {
   double gradient_scale = 1;   // gradients are of gradient_scale * loss
   bool gradient = false;       // training: add the weight's gradient, return that by hidden
   bool per_token = false;      // return token_nll
+  VocabularyCut cut;           // the weight holds a part of the vocabulary; all its ranks have the same rows
 };
 
 /// Sums over the rows that are not ignored.

@@ -1,13 +1,19 @@
 // The mesh: which rank holds what. A pure function of the number of ranks and the degrees.
 //
-//   world = dp                     dense parameters: every rank holds them, and works on micro-batches of its
-//   own world = edp x ep               experts: rank r holds part r mod ep of each layer's; the ranks with
-//   the same part
-//                                  (edp of them) share its gradients
+//   world = dp x tp           dense parameters: rank r has part r mod tp of each, and works on the
+//   micro-batches
+//                             of replica r div tp; the ranks with the same part (dp of them) share its
+//                             gradients
+//   world = edp x ep x etp    experts: each layer's are spread over ep, and each is cut over etp; the ranks
+//   with
+//                             the same part of the same experts (edp of them) share its gradients
 //   ZeRO 0  weights, gradients and optimizer state are whole on every rank of dp (of an expert: edp)
 //        1  optimizer state is in parts          2  gradients too          3  weights too
+//
+// The two rows are two views of the same ranks, and neither asks anything of the other.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,19 +24,39 @@ namespace chorus {
 
 struct Mesh {
   int world = 1;
+  int tp = 1;
   int ep = 1;
+  int etp = 1;
   int zero = 0;
 
-  [[nodiscard]] int edp() const { return world / ep; }
-  [[nodiscard]] int ep_index(int rank) const { return rank % ep; }
-  [[nodiscard]] int edp_index(int rank) const { return rank / ep; }
+  [[nodiscard]] int dp() const { return world / tp; }
+  [[nodiscard]] int edp() const { return world / (ep * etp); }
+  // Where a rank stands along each.
+  [[nodiscard]] int tp_index(int rank) const { return rank % tp; }
+  [[nodiscard]] int dp_index(int rank) const { return rank / tp; }
+  [[nodiscard]] int etp_index(int rank) const { return rank % etp; }
+  [[nodiscard]] int ep_index(int rank) const { return rank / etp % ep; }
+  [[nodiscard]] int edp_index(int rank) const { return rank / (ep * etp); }
 };
 
-/// UserError saying which numbers would work. `experts`: of a layer; 0: a dense model.
-Mesh make_mesh(const ParallelConfig& config, int world, int64_t experts);
+/// What of a model can be cut.
+struct Divisible {
+  int64_t experts = 0;  // of a layer; 0: a dense model
+  int64_t heads = 1;    // of attention
+  int64_t ffn = 1;      // width of a feed-forward layer
+};
 
-/// For people: which rank holds which experts, and what is in parts; nothing for one rank.
+/// UserError saying which numbers would work.
+Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model);
+
+/// For people: which rank holds what, and what is in parts; nothing for one rank.
 std::vector<std::string> describe(const Mesh& mesh, int64_t experts);
+
+/// Part `index` of `parts` nearly equal ones of [0, n).
+struct Stretch {
+  int64_t first = 0, count = 0;
+};
+Stretch part_of(int64_t n, int index, int parts);
 
 /// The groups that a rank is in. Every rank makes them at the same time.
 class Parallel {
@@ -41,12 +67,17 @@ class Parallel {
   Parallel(Group& world, const Mesh& mesh);
 
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
-  [[nodiscard]] int rank() const { return rank_; }
+  /// Whether this rank's weights are the whole model.
+  [[nodiscard]] bool holds_everything() const;
+  /// To other ranks, so far: by the name of the group.
+  [[nodiscard]] std::map<std::string, int64_t> bytes_sent() const;
 
   // dp, edp: given work to do later, by the optimizer alone.
-  Group dp;   // the holders of the dense parameters: all ranks
-  Group edp;  // the holders of this rank's experts
+  Group dp;   // the holders of the same part of the dense parameters
+  Group edp;  // the holders of the same part of the same experts
+  Group tp;   // the holders of the other parts of the dense parameters, who work on the same micro-batch
   Group ep;   // the holders of all experts together, one of each part, in the order of the parts
+  Group etp;  // the holders of the other parts of the same experts
 
   /// The first of `experts` that this rank holds, of experts / ep.
   [[nodiscard]] int64_t first_expert(int64_t experts) const { return experts / mesh_.ep * ep.rank(); }
@@ -54,7 +85,6 @@ class Parallel {
 
  private:
   Mesh mesh_;
-  int rank_ = 0;
 };
 
 }  // namespace chorus

@@ -35,10 +35,11 @@ class Optimizer : public BlockWatcher {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Consecutive elements of one parameter, as flat tensors that lie in this rank's state.
+  /// Consecutive elements of what this rank holds of one parameter, as flat tensors that lie in its state.
   struct Part {
     size_t parameter = 0;
-    int64_t first = 0;        // in the whole parameter, row-major
+    LocalPart local;
+    int64_t first = 0;        // in what is held
     at::Tensor master, m, v;  // fp32
   };
   /// All that this rank keeps of masters and moments.
@@ -73,6 +74,7 @@ class Optimizer : public BlockWatcher {
   void reduce(Shard& shard);
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
+  [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   [[nodiscard]] std::vector<Part> parts(int64_t Shard::*begin, int64_t Shard::*end) const;
 
   Transformer& model_;

@@ -40,8 +40,9 @@ struct ValidationResult {
 
 nlohmann::json to_json(const ValidationResult& result);
 
-/// Every sentence of `data` once, teacher-forced, by the ranks of `group` together; all get the result.
-/// Deterministic. bleu and chrf are left out.
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& group);
+/// Every sentence of `data` once, teacher-forced, by all ranks of `world` together, spread as `parallel`
+/// says; all get the result. Deterministic. bleu and chrf are left out.
+ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& world,
+                          const Parallel& parallel);
 
 }  // namespace chorus
