@@ -7,7 +7,8 @@
 //                                                            that of the process before its first case, and
 //                                                            "state_bytes"
 //
-// What goes wrong is answered with {"error": TEXT}.
+// What goes wrong is answered with {"error": TEXT}. On several ranks (mpirun) rank 0 reads the requests and
+// answers; all run, and wait for each other after each repetition.
 #include <chrono>
 #include <exception>
 #include <fstream>
@@ -19,7 +20,9 @@
 #include <ATen/ops/randn.h>
 
 #include "chorus/base/process.h"
+#include "chorus/comm/world.h"
 
+#include "ranks.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -41,6 +44,11 @@ const std::map<std::string, Prepare*> kWorks = {
     {"torch_product", torch_product},
     {"build_store", build_store},
     {"sentencepiece", sentencepiece},
+    {"stack_step", stack_step},
+    {"exchange", exchange},
+    {"bare_exchange", bare_exchange},
+    {"experts", experts},
+    {"moving", moving},
 };
 
 /// A line of /proc/self/status, in bytes.
@@ -62,13 +70,24 @@ Json answer(const Json& request, Work& work, int64_t idle_bytes) {
     return {{"facts", work.facts}};
   }
   if (request.contains("run")) {
+    ranks().barrier("the start");
     const auto begun = std::chrono::steady_clock::now();
-    for (int64_t i = 0; i < request["run"]; ++i) work.run();
+    for (int64_t i = 0; i < request["run"]; ++i) {
+      work.run();
+      ranks().barrier("a repetition");
+    }
     return {{"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()}};
   }
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from what is resident now
   work.run();
   return {{"bytes", status_bytes("VmHWM") - idle_bytes - work.facts.value("state_bytes", int64_t{0})}};
+}
+
+/// Of rank 0's input; empty at its end.
+std::string next_line() {
+  std::string line;
+  if (ranks().rank() == 0) std::getline(std::cin, line);
+  return ranks().gather_text(line)[0];
 }
 
 }  // namespace
@@ -81,14 +100,17 @@ int main() {
       << "1000";                                // a case too large for the machine ends this process first
   at::randn({64, 64}).mm(at::randn({64, 64}));  // what libtorch sets up at first use
   const int64_t idle_bytes = status_bytes("VmRSS");
+  ranks().set_timeout(1e9);  // a side waits for its turn
   Work work;
-  for (std::string line; std::getline(std::cin, line);) {
+  for (std::string line = next_line(); !line.empty(); line = next_line()) {
     Json reply;
     try {
       reply = answer(Json::parse(line), work, idle_bytes);
     } catch (const std::exception& error) {
       reply = {{"error", error.what()}};
+      if (ranks().size() > 1) std::cerr << reply << std::endl;
+      chorus::end_all(1);  // the others wait for what will not come
     }
-    std::cout << reply.dump() << std::endl;
+    if (ranks().rank() == 0) std::cout << reply.dump() << std::endl;
   }
 }

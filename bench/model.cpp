@@ -7,6 +7,8 @@
 #include "chorus/train/optimizer.h"
 
 #include "data.h"
+#include "moe.h"
+#include "ranks.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -47,7 +49,9 @@ std::vector<int32_t> ids_of(const at::Tensor& ids) {
 
 struct Training {
   explicit Training(const Json& options)
-      : model(config_of(options), {.compute = type_of(options), .gradients = true}),
+      : parallel(parallel_of(options, options["model"].value("experts", 0))),
+        micro_batches(options.value("micro_batches", ranks().size())),
+        model(config_of(options), {.compute = type_of(options), .gradients = true, .parallel = &parallel}),
         optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel),
         statistics(model.catalogue().sparse_layers()) {
     optimizer.initialise(RandomKey(1));
@@ -66,15 +70,23 @@ struct Training {
   /// As train/trainer.cpp makes an update.
   void step() {
     optimizer.begin_update();
-    const Pass pass = {.training = true,
-                       .key = RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)),
-                       .statistics = &statistics};
-    const LossSums sums = model.train(model.to_batch(batch), pass,
-                                      {.gradient_scale = 1 / static_cast<double>(batch.target_tokens)});
-    loss = sums.loss / static_cast<double>(sums.tokens);
+    LossSums sums;
+    for (int64_t i = ranks().rank(); i < micro_batches; i += ranks().size()) {
+      const Pass pass = {
+          .training = true,
+          .key =
+              RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)).derive(static_cast<uint64_t>(i)),
+          .auxiliary_scale = 1 / static_cast<double>(micro_batches),
+          .statistics = &statistics};
+      if (i + ranks().size() >= micro_batches) optimizer.last_micro_batch();
+      sums.add(model.train(model.to_batch(batch), pass,
+                           {.gradient_scale = 1 / static_cast<double>(batch.target_tokens * micro_batches)}));
+    }
+    loss = ranks().sum(sums.loss) / ranks().sum(static_cast<double>(sums.tokens));
     optimizer.update(1e-4, optimizer.gradient_norm());
   }
   Parallel parallel;
+  int64_t micro_batches;  // of an update, all of the same text
   Transformer model;
   Optimizer optimizer;
   std::vector<MoeStatistics> statistics;
@@ -84,25 +96,24 @@ struct Training {
 
 }  // namespace
 
-/// model, dtype, data: a file of source, target and labels, int64 [B, L].
+/// model, dtype, data: a file of source, target and labels, int64 [B, L], which is a micro-batch; ep, zero;
+/// micro_batches: of an update, over all ranks (one each).
 Work training_step(const Json& options) {
   auto training = std::make_shared<Training>(options);
   Work work = {.run = [training] { training->step(); }};
   training->step();
   work.facts["checks"]["loss"] = training->loss;
   double skew = 0;
-  for (const MoeStatistics& layer : training->statistics) {
-    const int64_t most = *std::max_element(layer.assigned.begin(), layer.assigned.end());
-    skew = std::max(skew, static_cast<double>(most * static_cast<int64_t>(layer.assigned.size())) /
-                              static_cast<double>(layer.choices));
-  }
+  for (const MoeStatistics& layer : training->statistics) skew = std::max(skew, skew_of(layer));
   if (!training->statistics.empty()) work.facts["skew"] = skew;
   // Weights, gradients, two moments; for bf16 the masters as well.
   const bool bf16 = type_of(options) == at::kBFloat16;
   work.facts["state_bytes"] = elements(training->model.catalogue()) * (bf16 ? 18 : 16);
   work.facts["parameters"] = elements(training->model.catalogue());
-  work.facts["flops"] = cost_of(training->model.config(), training->batch.target_length).training_flops() *
-                        static_cast<double>(training->batch.target_tokens);
+  const auto tokens = static_cast<double>(training->batch.target_tokens * training->micro_batches);
+  work.facts["tokens"] = tokens;
+  work.facts["flops"] =
+      cost_of(training->model.config(), training->batch.target_length).training_flops() * tokens;
   return work;
 }
 

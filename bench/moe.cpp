@@ -1,4 +1,6 @@
 // One MoE layer, and what it is made of.
+#include "moe.h"
+
 #include <ATen/ops/randn.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
@@ -44,7 +46,21 @@ Parameter parameter(const at::Tensor& value, bool training) {
   return result;
 }
 
-/// E experts out of one: expert e is `expert` times 1 + e / E.
+}  // namespace
+
+MoeConfig moe_config(const Json& options, int64_t experts) {
+  const double capacity = options["capacity"];
+  return {
+      .experts = experts,
+      .top_k = options["k"],
+      .capacity_factor = capacity,
+      .evaluation_capacity_factor = capacity,
+      .selection = options["rts"] ? TokenSelection::random : TokenSelection::position,
+      .gate_normalization = options["normalize"] ? GateNormalization::after_drop : GateNormalization::none,
+      .jitter = 0,
+      .balance_loss = options["balance"]};
+}
+
 at::Tensor experts_like(const at::Tensor& expert, int64_t experts, at::ScalarType type) {
   std::vector<at::Tensor> slices;
   for (int64_t e = 0; e < experts; ++e)
@@ -52,7 +68,11 @@ at::Tensor experts_like(const at::Tensor& expert, int64_t experts, at::ScalarTyp
   return at::stack(slices);
 }
 
-}  // namespace
+double skew_of(const MoeStatistics& layer) {
+  const int64_t most = *std::max_element(layer.assigned.begin(), layer.assigned.end());
+  return static_cast<double>(most * static_cast<int64_t>(layer.assigned.size())) /
+         static_cast<double>(layer.choices);
+}
 
 /// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d], fc2 [d, f]. k, dtype, capacity (0:
 /// dropless), rts, normalize, balance, and evaluate: forward only.
@@ -63,22 +83,13 @@ Work moe_layer(const Json& options) {
   auto layer = std::make_shared<Layer>();
   Layer& l = *layer;
   const at::Tensor router = data.get("router"), fc1 = data.get("fc1"), fc2 = data.get("fc2");
-  const int64_t experts = router.size(0), k = options["k"];
+  const int64_t experts = router.size(0);
   l.router = parameter(router, training);
   l.fc1_weight = parameter(experts_like(fc1, experts, type), training);
   l.fc2_weight = parameter(experts_like(fc2, experts, type), training);
   l.fc1_bias = parameter(at::zeros({experts, fc1.size(0)}, type), training);
   l.fc2_bias = parameter(at::zeros({experts, fc2.size(0)}, type), training);
-  const double capacity = options["capacity"];
-  l.config = {
-      .experts = experts,
-      .top_k = k,
-      .capacity_factor = capacity,
-      .evaluation_capacity_factor = capacity,
-      .selection = options["rts"] ? TokenSelection::random : TokenSelection::position,
-      .gate_normalization = options["normalize"] ? GateNormalization::after_drop : GateNormalization::none,
-      .jitter = 0,
-      .balance_loss = options["balance"]};
+  l.config = moe_config(options, experts);
   l.call = {.training = training, .key = RandomKey(1)};
   l.hidden = data.get("hidden").to(type);
   l.grad = data.get("grad").to(type);
@@ -88,9 +99,7 @@ Work moe_layer(const Json& options) {
   l.call.statistics = &l.statistics;
   const at::Tensor output = training ? l.forward_backward() : l.forward();
   l.call.statistics = nullptr;
-  const auto& assigned = l.statistics.assigned;
-  const int64_t most = *std::max_element(assigned.begin(), assigned.end());
-  work.facts["skew"] = static_cast<double>(most * experts) / static_cast<double>(l.statistics.choices);
+  work.facts["skew"] = skew_of(l.statistics);
   work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
   work.facts["flops"] = (training ? 12 : 4) * (l.statistics.choices - l.statistics.dropped) * fc1.numel();
   work.facts["checks"]["output"] = norm_of(output);

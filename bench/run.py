@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -71,16 +72,42 @@ def busy_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+# For mpirun: by root, as in containers; more ranks than the slots it counts; ranks go where the system puts them.
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+       "OMPI_MCA_hwloc_base_binding_policy": "none"}
+
+
 class Worker:
-    def __init__(self, program, threads):
+    """A process, or as many as a side has ranks, of which rank 0 reads and answers."""
+
+    def __init__(self, program, ranks, threads):
         command = [PROGRAM] if program == "chorus" else [sys.executable, BENCH / "peers" / "worker.py"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
-                       "TRANSFORMERS_VERBOSITY": "error", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "1",
+                       "TRANSFORMERS_VERBOSITY": "error", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(ranks),
                        "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "TORCH_EXTENSIONS_DIR": str(OUT / "extensions")}
+        if ranks > 1:
+            command = ["mpirun", "-n", str(ranks), *command]
+            environment |= {**MPI, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
         self.name = program
         self.log = open(OUT / f"{program}.log", "a")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True,
                                         env=environment)
+
+    def cpu_seconds(self):
+        """Of all its processes."""
+        pids, seconds = [self.process.pid], 0
+        while pids:
+            pid = pids.pop()
+            seconds += cpu_seconds(pid)
+            for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
+        return seconds
 
     def ask(self, request):
         try:
@@ -112,13 +139,18 @@ class Pool:
     def __init__(self):
         self.workers = {}
 
-    def get(self, program, slot, threads):
-        key = (program, slot, threads)
-        if any(other[2] != threads for other in self.workers):
+    def get(self, sides, threads):
+        """A worker a side, each of its own."""
+        keys = {}
+        for name, side in sides.items():
+            wanted = (side.program, side.ranks, side.threads or threads)
+            keys[name] = (*wanted, sum(key[:3] == wanted for key in keys.values()))
+        if {key[1:3] for key in self.workers} - {key[1:3] for key in keys.values()}:
             self.close()  # what they keep of earlier cells would be missing here
-        if key not in self.workers:
-            self.workers[key] = Worker(program, threads)
-        return self.workers[key]
+        for key in keys.values():
+            if key not in self.workers:
+                self.workers[key] = Worker(*key[:3])
+        return {name: self.workers[key] for name, key in keys.items()}
 
     def drop_cases(self):
         for worker in self.workers.values():
@@ -135,13 +167,13 @@ class Pool:
 def timed(worker, others, repeats, machine):
     """Seconds a repetition, and what share of the machine others used meanwhile."""
     time.sleep(PAUSE)
-    begun, busy, own = time.perf_counter(), busy_seconds(), cpu_seconds(worker.process.pid)
-    idle = [cpu_seconds(o.process.pid) for o in others]
+    begun, busy, own = time.perf_counter(), busy_seconds(), worker.cpu_seconds()
+    idle = [other.cpu_seconds() for other in others]
     seconds = worker.ask({"run": repeats})["seconds"]
     wall = time.perf_counter() - begun
-    foreign = busy_seconds() - busy - (cpu_seconds(worker.process.pid) - own)
+    foreign = busy_seconds() - busy - (worker.cpu_seconds() - own)
     machine["foreign"].append(max(0.0, foreign / wall / os.cpu_count()))
-    machine["idle_worker"].append(max([0.0] + [(cpu_seconds(o.process.pid) - i) / wall for o, i in zip(others, idle)]))
+    machine["idle_worker"].append(max([0.0] + [(o.cpu_seconds() - i) / wall for o, i in zip(others, idle)]))
     return seconds / repeats
 
 
@@ -153,13 +185,10 @@ def rounds_for(seconds_a_round, quick):
 
 
 def measure_time(cell, pool, threads, quick):
-    workers, facts = {}, {}
     pool.drop_cases()
-    slots = {}
-    for name, side in cell.sides.items():
-        slot = slots[side.program] = slots.get(side.program, -1) + 1
-        worker = workers[name] = pool.get(side.program, slot, threads)
-        facts[name] = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
+    workers = pool.get(cell.sides, threads)
+    facts = {name: workers[name].ask({"case": {**side.case, "threads": side.threads or threads}})["facts"]
+             for name, side in cell.sides.items()}
     machine = {"foreign": [], "idle_worker": []}
     others = {name: [w for w in workers.values() if w is not worker] for name, worker in workers.items()}
     first = {name: timed(worker, others[name], 1, machine) for name, worker in workers.items()}
@@ -178,7 +207,7 @@ def measure_peak(cell, pool, threads):
     pool.close()
     sides = {}
     for name, side in cell.sides.items():
-        worker = Worker(side.program, threads)
+        worker = Worker(side.program, side.ranks, side.threads or threads)
         try:
             facts = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
             replies = [worker.ask({"peak": True}) for _ in range(2)]
@@ -204,15 +233,16 @@ def disagreement(sides):
 def ratios_of(cell, sides):
     for ratio in cell.ratios:
         field = "bytes" if cell.kind == "peak" else "seconds"
-        ours, peer = sides[ratio.ours][field], (sides[ratio.peer][field] if ratio.peer else None)
-        if ratio.peer is None:
+        figures = {name: [side["facts"][ratio.fact]] if ratio.fact else side[field] for name, side in sides.items()
+                   if name in (ratio.ours, ratio.peer)}
+        ours, peer = figures[ratio.ours], figures.get(ratio.peer)
+        if peer is None:
             pairs = ours
         elif cell.kind == "peak":
             pairs = [min(ours) / min(peer)]
         else:
             pairs = [p / o for o, p in zip(ours, peer)]
-        yield {"what": ratio.what, "ours": ratio.ours, "peer": ratio.peer, "bar": ratio.bar, "median": statistics.median(pairs),
-               "low": min(pairs), "high": max(pairs), "pairs": len(pairs)}
+        yield {**dataclasses.asdict(ratio), "median": statistics.median(pairs), "low": min(pairs), "high": max(pairs), "pairs": len(pairs)}
 
 
 def measure(cell, pool, settings):

@@ -14,7 +14,13 @@ def figures(cell, result, ratio):
     """Ours, the peer's, and the ratio with its spread."""
     field, text = ("bytes", size) if cell.kind == "peak" else ("seconds", duration)
     best = min if cell.kind == "peak" else statistics.median
-    value = lambda name: text(best(result["sides"][name][field])) if name else ""
+
+    def value(name):
+        if not name:
+            return ""
+        side = result["sides"][name]
+        return size(side["facts"][ratio["fact"]]) if ratio.get("fact") else text(best(side[field]))
+
     spread = f" ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio["pairs"] > 1 else ""
     return value(ratio["ours"]), value(ratio["peer"]), f"{ratio['median']:.2f}{spread}"
 
@@ -35,6 +41,8 @@ def notes(cell, result):
     ours = result["sides"]["chorus"]
     if cell.kind == "time" and "flops" in ours["facts"]:
         told.append(f"{ours['facts']['flops'] / statistics.median(ours['seconds']) / 1e9:.0f} GFLOP/s")
+    if cell.kind == "time" and "tokens" in ours["facts"]:
+        told.append(f"{ours['facts']['tokens'] / statistics.median(ours['seconds']):,.0f} target tokens/s")
     told += sorted({f"compute type {side['facts']['compute']}" for side in result["sides"].values() if "compute" in side["facts"]})
     told += [f"{name} in its forward pass, beyond what it has then (no gradients): {size(min(side['forward_bytes']))}"
              for name, side in result["sides"].items() if "forward_bytes" in side]

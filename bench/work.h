@@ -23,8 +23,9 @@ using Prepare = Work(const Json& options);
 Prepare moe_layer;                                               // moe.cpp
 Prepare training_step, translation, write_weights, write_model;  // model.cpp
 Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
-    torch_product;                   // kernels.cpp
-Prepare build_store, sentencepiece;  // text.cpp
+    torch_product;                                             // kernels.cpp
+Prepare build_store, sentencepiece;                            // text.cpp
+Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 
 at::ScalarType type_of(const Json& options);  // "dtype": "fp32" or "bf16"
 double norm_of(const at::Tensor& tensor);     // for "checks", which both sides of a row must agree on

@@ -1,8 +1,10 @@
 """The peers' side of bench/run.py: the same protocol as chorus_bench (bench/main.cpp), the same works by other programs.
 
-A work is a function of its case that returns (run, facts); see moe.py, model.py.
+A work is a function of its case that returns (run, facts); see moe.py, model.py. On several ranks, as mpirun starts them,
+rank 0 reads the requests and answers; all run.
 """
 import ctypes
+import datetime
 import importlib
 import json
 import os
@@ -17,6 +19,7 @@ WORKS = {
     "moe": ["nllb_moe_layer", "deepspeed_layer", "bare_experts"],
     "optimizer": ["adamw"],
     "command": ["command"],
+    "ranks": ["deepspeed_stack"],
     "model": ["transformers_step", "transformers_translation", "ctranslate2_translation"],
 }
 
@@ -30,9 +33,32 @@ def peak_bytes(run):
     return status_bytes("VmHWM")
 
 
-class Worker:
+class Ranks:
+    """The processes of which this is one; alone unless mpirun started it."""
+
     def __init__(self):
-        self.run, self.facts, self.idle_bytes = None, {}, None
+        self.rank, self.size = (int(os.environ.get(f"OMPI_COMM_WORLD_{what}", one)) for what, one in (("RANK", 0), ("SIZE", 1)))
+        if self.size > 1:
+            import torch.distributed
+            os.environ |= {"RANK": str(self.rank), "LOCAL_RANK": str(self.rank), "WORLD_SIZE": str(self.size)}
+            self.collectives = torch.distributed
+            self.collectives.init_process_group("gloo", timeout=datetime.timedelta(days=1))
+
+    def next_line(self):
+        """Of rank 0's input; empty at its end."""
+        line = [sys.stdin.readline() if self.rank == 0 else None]
+        if self.size > 1:
+            self.collectives.broadcast_object_list(line)
+        return line[0]
+
+    def barrier(self):
+        if self.size > 1:
+            self.collectives.barrier()
+
+
+class Worker:
+    def __init__(self, ranks):
+        self.run, self.facts, self.idle_bytes, self.ranks = None, {}, None, ranks
 
     def prepare(self, case):
         self.run, self.facts = None, {}  # the memory of the case before goes first
@@ -49,9 +75,11 @@ class Worker:
         if "case" in request:
             return self.prepare(request["case"])
         if "run" in request:
+            self.ranks.barrier()
             begun = time.perf_counter()
             for _ in range(request["run"]):
                 self.run()
+                self.ranks.barrier()
             return {"seconds": time.perf_counter() - begun}
         beyond = self.idle_bytes + self.facts.get("state_bytes", 0)
         reply = {"bytes": peak_bytes(self.run) - beyond}
@@ -65,15 +93,19 @@ def main():
     os.dup2(2, 1)  # what libraries print is no answer
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")  # a case too large for the machine ends this process first
-    worker = Worker()
-    for line in sys.stdin:
+    ranks = Ranks()
+    worker = Worker(ranks)
+    while line := ranks.next_line():
         try:
             reply = worker.answer(json.loads(line))
         except Exception as error:  # answered, whatever it is: the driver says it and goes on
             traceback.print_exc()
+            if ranks.size > 1:
+                os._exit(1)  # the others wait for what will not come: mpirun ends them
             reply = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
+        if ranks.rank == 0:
+            answers.write(json.dumps(reply) + "\n")
+            answers.flush()
 
 
 if __name__ == "__main__":
