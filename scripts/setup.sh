@@ -2,7 +2,8 @@
 # Brings a machine up to build chorus; a second call finds everything there and does nothing.
 #
 #   scripts/setup.sh              compiler, tools, libraries, and libtorch
-#   scripts/setup.sh --reference  besides, the Python packages that the tests compare chorus with
+#   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, and the tools
+#                                 of scripts/rehearse_hosts.sh
 #
 # Packages come from apt (as root or through sudo), torch from the package index that your pip is set to use.
 # TORCH_DIR=<site-packages/torch, or the virtual environment that holds it> takes that libtorch and fetches none.
@@ -11,6 +12,7 @@ cd "$(dirname "$0")/.."
 
 torch_wanted=2.13.0 # 2.11 to 2.13 work; this one is fetched when there is none
 log=build/setup.log
+for_tests='ip:iproute2 pgrep:procps'
 
 # What has to be there, and the Debian package that brings it: commands, headers, Python modules.
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3
@@ -136,6 +138,7 @@ install_reference() {
 
 mkdir -p build
 : >$log
+[ "${1:-}" != --reference ] || commands+=" $for_tests"
 install_packages
 check_versions
 install_torch

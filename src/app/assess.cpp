@@ -1,11 +1,11 @@
 // chorus assess: a model on aligned text, in many directions at once.
 #include <memory>
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/progress.h"
+#include "chorus/comm/world.h"
 #include "chorus/model/folder.h"
 #include "chorus/train/assessment.h"
 
@@ -24,7 +24,9 @@ struct Arguments {
 };
 
 void run(Arguments& arguments) {
-  if (arguments.threads > 0) at::set_num_threads(static_cast<int>(arguments.threads));
+  World world;
+  arguments.options.group = &world.group();
+  set_threads(arguments.threads, world.group());
   const LoadedModel loaded = load_model(arguments.model, {});
   if (arguments.source.languages.empty()) arguments.source.languages = loaded.vocabulary.languages();
   std::unique_ptr<Progress> progress;
@@ -38,6 +40,7 @@ void run(Arguments& arguments) {
   const Assessment assessment =
       assess(*loaded.model, loaded.vocabulary, std::span(&arguments.source, 1), arguments.options);
   progress.reset();
+  if (world.group().rank() > 0) return;
   fmt::print("{}", arguments.json ? to_json(assessment).dump(2) + "\n" : to_text(assessment));
 }
 
@@ -67,7 +70,9 @@ void add_assess(CLI::App& app) {
   command->add_option("--samples", o.samples, "translations shown")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "CPU threads; 0: as many as cores")
+  command
+      ->add_option("--threads", arguments->threads,
+                   "CPU threads; 0: as many as cores, shared by the ranks of a host")
       ->check(CLI::Range(0, 4096));
   command->add_flag("--no-load", arguments->no_load, "leave out which experts serve which language");
   command->add_flag("--json", arguments->json, "for machines");

@@ -176,8 +176,10 @@ void shorten_waits(int /*argc*/, char** argv, char** environment) {
 
 int main(int argc, char** argv) {
   chorus::set_up_process();
-  // A closed pipe is then an error like any other, found by flush_stdout.
+  // A closed pipe, found by flush_stdout, and a file over the limit (ulimit -f) are then errors like any
+  // other.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     CLI::App app("Trains, prunes and runs sparse mixture-of-experts translation models.");
     chorus::run(app, argc, argv);

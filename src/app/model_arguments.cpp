@@ -1,10 +1,10 @@
 #include "app/model_arguments.h"
 
 #include <ATen/Context.h>
-#include <ATen/Parallel.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/text.h"
+#include "chorus/comm/world.h"
 
 #include "app/commands.h"
 
@@ -19,13 +19,15 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   command.add_option("--device", a.device, "cpu or cuda")->capture_default_str()->type_name("NAME");
   command.add_option("--precision", a.precision, "fp32 or bf16")->capture_default_str()->type_name("NAME");
-  command.add_option("--threads", a.threads, "threads to compute with (0: one a core)")
+  command
+      .add_option("--threads", a.threads,
+                  "threads to compute with (0: one a core, shared by the ranks of a host)")
       ->capture_default_str()
       ->type_name("N");
   add_quiet_option(command);
 }
 
-LoadedModel open_model(const ModelArguments& a) {
+LoadedModel open_model(const ModelArguments& a, Group& group) {
   Transformer::Options options;
   if (a.device == "cuda") {
     if (!at::globalContext().hasCUDA())
@@ -42,7 +44,7 @@ LoadedModel open_model(const ModelArguments& a) {
   constexpr int64_t kMostThreads = 1024;
   if (a.threads < 0 || a.threads > kMostThreads)
     throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
-  if (a.threads > 0) at::set_num_threads(static_cast<int>(a.threads));
+  set_threads(a.threads, group);
   const std::filesystem::path folder = find_model_folder(a.folder);
   ModelDescription description = describe_model(folder);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {

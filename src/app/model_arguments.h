@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "chorus/comm/group.h"
 #include "chorus/model/folder.h"
 
 namespace chorus {
@@ -22,7 +23,8 @@ struct ModelArguments {
 /// the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
-/// Loads the model as asked for. UserError on a language it does not know, before the weights are read.
-LoadedModel open_model(const ModelArguments& arguments);
+/// Loads the model as asked for, whole on every rank. UserError on a language it does not know, before the
+/// weights are read.
+LoadedModel open_model(const ModelArguments& arguments, Group& group);
 
 }  // namespace chorus

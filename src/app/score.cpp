@@ -1,5 +1,6 @@
 // chorus score: log-probabilities of given translations.
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/progress.h"
+#include "chorus/comm/world.h"
 #include "chorus/decode/scorer.h"
 
 #include "app/commands.h"
@@ -24,12 +26,19 @@ struct ScoreArguments {
 };
 
 void score(const ScoreArguments& a) {
+  World world;
+  Group& group = world.group();
+  group.set_timeout(std::numeric_limits<double>::infinity());  // text may be slow in coming
   if (!std::isfinite(a.length_penalty)) throw UserError("--length-penalty is not a number");
-  LineReader source(a.source), target(a.target);
-  const LoadedModel loaded = open_model(a.model);
+  std::optional<LineReader> source, target;
+  if (group.rank() == 0) {
+    source.emplace(a.source);
+    target.emplace(a.target);
+  }
+  const LoadedModel loaded = open_model(a.model, group);
   std::optional<Progress> progress;
   if (console().is_terminal()) progress.emplace(ProgressOptions{.task = "scoring", .unit = "pairs"});
-  score_stream(*loaded.model, loaded.vocabulary, source, target,
+  score_stream(*loaded.model, loaded.vocabulary, source ? &*source : nullptr, target ? &*target : nullptr,
                {.from = a.model.from,
                 .to = a.model.to,
                 .length_penalty = a.length_penalty,
@@ -39,7 +48,8 @@ void score(const ScoreArguments& a) {
                     [&](int64_t pairs) {
                       flush_stdout();
                       if (progress) progress->update(pairs);
-                    }});
+                    },
+                .group = &group});
 }
 
 }  // namespace

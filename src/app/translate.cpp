@@ -1,4 +1,5 @@
 // chorus translate: standard input to standard output, line by line.
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/progress.h"
+#include "chorus/comm/world.h"
 #include "chorus/decode/translator.h"
 
 #include "app/commands.h"
@@ -28,6 +30,9 @@ struct TranslateArguments {
 };
 
 void translate(const TranslateArguments& a) {
+  World world;
+  Group& group = world.group();
+  group.set_timeout(std::numeric_limits<double>::infinity());  // text may be slow in coming
   TranslatorOptions options = {.from = a.model.from,
                                .to = a.model.to,
                                .decode = a.decode,
@@ -41,14 +46,15 @@ void translate(const TranslateArguments& a) {
   if (!a.prefix.empty() && !a.prefix_file.empty())
     throw UserError("--prefix and --prefix-file: give one of them");
   std::optional<LineReader> prefixes;
-  if (!a.prefix_file.empty()) prefixes.emplace(a.prefix_file);
-  const LoadedModel loaded = open_model(a.model);
+  if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
+  const LoadedModel loaded = open_model(a.model, group);
   const Translator translator(*loaded.model, loaded.vocabulary, options);
 
   StreamOptions stream = {.prefix = a.prefix,
                           .prefixes = prefixes ? &*prefixes : nullptr,
                           .scores = a.scores,
-                          .write = [](std::string_view text) { fmt::print("{}", text); }};
+                          .write = [](std::string_view text) { fmt::print("{}", text); },
+                          .group = &group};
   // Someone who types wants each line answered.
   if (::isatty(STDIN_FILENO) != 0) stream.window = 1;
   std::optional<Progress> progress;
@@ -58,8 +64,9 @@ void translate(const TranslateArguments& a) {
     flush_stdout();
     if (progress) progress->update(lines);
   };
-  LineReader source("/dev/stdin", size_t{1} << 20);
-  translate_stream(translator, source, stream);
+  std::optional<LineReader> source;
+  if (group.rank() == 0) source.emplace("/dev/stdin", size_t{1} << 20);
+  translate_stream(translator, source ? &*source : nullptr, stream);
 }
 
 }  // namespace

@@ -343,7 +343,8 @@ FolderLock::FolderLock(const fs::path& folder) {
   ::gethostname(host, sizeof host - 1);
   const std::string holder = fmt::format("process {} on {}\n", ::getpid(), host);
   if (::ftruncate(fd.get(), 0) != 0 ||
-      ::pwrite(fd.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size())) {
+      ::pwrite(fd.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size()) ||
+      sync(fd.get()) != 0) {
     fail_to_write(path, errno);
   }
   fd_ = fd.release();

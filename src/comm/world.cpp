@@ -1,11 +1,16 @@
 #include "chorus/comm/world.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 
+#include <ATen/Parallel.h>
 #include <mpi.h>
+#include <unistd.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
@@ -17,6 +22,11 @@ namespace chorus {
 namespace {
 
 constexpr double kTimeout = 600;  // seconds
+
+// What MPI_COMM_WORLD itself is used for: a rank that fails says so to those above it.
+constexpr int kFailing = 0;
+constexpr auto kHearing = std::chrono::seconds(1);   // for how long it listens to those below
+constexpr auto kSilence = std::chrono::seconds(10);  // and then leaves it to them to end all
 
 /// Set by mpirun (Open MPI's, MPICH's, Intel's) and srun for each process they start.
 bool started_with_others() {
@@ -46,6 +56,7 @@ Group join() {
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS ||
       provided < MPI_THREAD_MULTIPLE)
     throw Error("this MPI library does not let several threads communicate (MPI_THREAD_MULTIPLE)");
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm copy = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &copy);
   return Group(std::make_unique<Channel>(copy, "world", kTimeout));
@@ -55,6 +66,9 @@ Group join() {
 
 World::World() : group_(join()) {
   if (group_.rank() > 0) console().mute();
+  const std::string folder = group_.gather_text(std::filesystem::current_path().string()).front();
+  std::error_code ignored;  // a host may not have it, and need not while all paths are absolute
+  std::filesystem::current_path(folder, ignored);
 }
 
 World::~World() {
@@ -77,13 +91,38 @@ void agree(Group& group, std::string_view what, std::string_view text) {
   }
 }
 
+void set_threads(int64_t threads, Group& group) {
+  if (threads > 0) at::set_num_threads(static_cast<int>(threads));
+  if (threads > 0 || group.size() == 1) return;
+  char host[256] = {};
+  ::gethostname(host, sizeof host - 1);
+  const std::vector<std::string> hosts = group.gather_text(host);
+  const int here = static_cast<int>(std::ranges::count(hosts, hosts[group.rank()]));
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  at::set_num_threads(std::clamp(cores / here, 1, at::get_num_threads()));
+}
+
 std::string before_last_words() {
-  int size = 1;
+  int initialized = 0, size = 1;
+  MPI_Initialized(&initialized);
+  // A mistake in the command line comes before the command has joined the others. It stays joined: leaving
+  // would wait for all.
+  [[maybe_unused]] static Group* late = nullptr;
+  if (!initialized) late = new Group(join());
   if (!joined()) return {};
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   if (size == 1) return {};
   const int rank = world_rank();
-  if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1000 + 20 * rank));
+  for (int above = rank + 1; above < size; ++above) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Isend(nullptr, 0, MPI_BYTE, above, kFailing, MPI_COMM_WORLD, &request) == MPI_SUCCESS)
+      MPI_Request_free(&request);
+  }
+  const auto began = std::chrono::steady_clock::now();
+  for (int heard = 0; rank > 0 && std::chrono::steady_clock::now() - began < kHearing;) {
+    MPI_Iprobe(MPI_ANY_SOURCE, kFailing, MPI_COMM_WORLD, &heard, MPI_STATUS_IGNORE);
+    std::this_thread::sleep_for(heard ? kSilence : std::chrono::milliseconds(10));
+  }
   return fmt::format("rank {}: ", rank);
 }
 

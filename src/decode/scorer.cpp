@@ -1,7 +1,9 @@
 #include "chorus/decode/scorer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include <ATen/core/Tensor.h>
@@ -19,6 +21,16 @@ namespace {
 
 int64_t longest_side(const SentencePair& pair) {
   return static_cast<int64_t>(std::max(pair.source.size(), pair.target.size())) + kTagAndEnd;
+}
+
+std::string as_text(std::span<const int32_t> ids) {
+  return {reinterpret_cast<const char*>(ids.data()), ids.size_bytes()};
+}
+
+std::vector<int32_t> as_ids(std::string_view text) {
+  std::vector<int32_t> ids(text.size() / sizeof(int32_t));
+  std::memcpy(ids.data(), text.data(), text.size());
+  return ids;
 }
 
 }  // namespace
@@ -48,8 +60,11 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
   return scores;
 }
 
-void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader& source, LineReader& target,
+void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source, LineReader* target,
                   const ScoreOptions& options) {
+  Group alone;
+  Group& group = options.group ? *options.group : alone;
+  const int64_t longest = options.window * group.size();
   const int32_t source_tag = vocabulary.tag(options.from), target_tag = vocabulary.tag(options.to);
   const auto encode = [&](const LineReader& reader) {
     const std::string text = line_text(reader);
@@ -58,36 +73,49 @@ void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader& 
     if (const int64_t most = model.config().max_positions; std::cmp_greater(ids.size() + kTagAndEnd, most))
       throw UserError("{}: {} tokens with tag and </s>, more than the model's {} positions", place(reader),
                       ids.size() + kTagAndEnd, most);
-    return ids;
+    return as_text(ids);
+  };
+  // A pair goes to the rank that scores it as its ids, and comes back as what is written.
+  const auto read_window = [&] {
+    std::vector<std::string> window;
+    while (source && std::cmp_less(window.size(), longest)) {
+      const bool more = source->next();
+      if (more != target->next()) {
+        const LineReader& longer = more ? *source : *target;
+        const LineReader& shorter = more ? *target : *source;
+        throw UserError(
+            "{} has {} lines, fewer than {}: line i of one is the translation of line i of the other",
+            shorter.path().string(), shorter.number(), longer.path().string());
+      }
+      if (!more) break;
+      window.push_back(pack(std::array{encode(*source), encode(*target)}));
+    }
+    return window;
+  };
+  const auto score = [&](std::span<const std::string> packed) {
+    std::vector<SentencePair> pairs;
+    for (const std::string& pair : packed) {
+      const std::vector<std::string> sides = unpack(pair);
+      pairs.push_back({.source = as_ids(sides[0]),
+                       .target = as_ids(sides[1]),
+                       .source_tag = source_tag,
+                       .target_tag = target_tag});
+    }
+    std::vector<std::string> texts;
+    for (const PairScore& s : score_pairs(model, pairs, options.batch_tokens))
+      texts.push_back(
+          fmt::format("{:.6f}\n", s.log_probability / std::pow(s.tokens, options.length_penalty)));
+    return texts;
   };
   int64_t done = 0;
-  std::vector<SentencePair> window;
-  const auto write_window = [&] {
-    std::string text;
-    for (const PairScore& score : score_pairs(model, window, options.batch_tokens))
-      text += fmt::format("{:.6f}\n", score.log_probability / std::pow(score.tokens, options.length_penalty));
-    options.write(text);
-    done += static_cast<int64_t>(window.size());
+  while (true) {
+    const std::vector<std::string> texts = share(group, read_window(), score);
+    if (texts.empty()) break;
+    done += static_cast<int64_t>(texts.size());
+    if (group.rank() > 0) continue;
+    options.write(fmt::format("{}", fmt::join(texts, "")));
     if (options.progress) options.progress(done);
-    window.clear();
-  };
-  for (;;) {
-    const bool more = source.next();
-    if (more != target.next()) {
-      const LineReader& longer = more ? source : target;
-      const LineReader& shorter = more ? target : source;
-      throw UserError(
-          "{} has {} lines, fewer than {}: line i of one is the translation of line i of the other",
-          shorter.path().string(), shorter.number(), longer.path().string());
-    }
-    if (!more) break;
-    window.push_back({.source = encode(source),
-                      .target = encode(target),
-                      .source_tag = source_tag,
-                      .target_tag = target_tag});
-    if (std::cmp_greater_equal(window.size(), options.window)) write_window();
   }
-  if (!window.empty()) write_window();
 }
 
 }  // namespace chorus

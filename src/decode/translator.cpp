@@ -1,6 +1,7 @@
 #include "chorus/decode/translator.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -107,47 +108,61 @@ std::vector<std::vector<Translation>> Translator::translate(std::span<const Sour
   return translations;
 }
 
-void translate_stream(const Translator& translator, LineReader& source, const StreamOptions& options) {
+void translate_stream(const Translator& translator, LineReader* source, const StreamOptions& options) {
+  Group alone;
+  Group& group = options.group ? *options.group : alone;
+  const int64_t ranks = group.size(), longest = options.window * ranks;
   const bool nbest = translator.options().decode.nbest > 1;
   int64_t done = 0;
-  const auto write_window = [&](std::span<const SourceLine> window) {
-    for (const std::vector<Translation>& line : translator.translate(window)) {
-      std::string text;
+  // A line goes to the rank that translates it as {text, prefix, where}, and comes back as what is written.
+  const auto read_window = [&] {
+    std::vector<std::string> window;
+    while (source && std::cmp_less(window.size(), longest) && source->next()) {
+      std::string prefix = options.prefix;
+      if (options.prefixes) {
+        if (!options.prefixes->next()) {
+          throw UserError("{} has {} lines, fewer than {}: each line needs its prefix, which may be empty",
+                          options.prefixes->path().string(), options.prefixes->number(),
+                          source->path().string());
+        }
+        prefix = line_text(*options.prefixes);
+      }
+      window.push_back(pack(std::array{line_text(*source), prefix, place(*source)}));
+    }
+    return window;
+  };
+  const auto translate = [&](std::span<const std::string> packed) {
+    std::vector<SourceLine> lines;
+    for (const std::string& line : packed) {
+      const std::vector<std::string> parts = unpack(line);
+      lines.push_back({parts[0], parts[1], parts[2]});
+    }
+    std::vector<std::string> texts;
+    for (const std::vector<Translation>& line : translator.translate(lines)) {
+      const int64_t index = done + group.rank() + ranks * static_cast<int64_t>(texts.size());
+      std::string& text = texts.emplace_back();
       for (const auto& [translation, score] : line) {
         if (nbest)
-          text += fmt::format("{} ||| {} ||| {:.6f}\n", done, translation, score);
+          text += fmt::format("{} ||| {} ||| {:.6f}\n", index, translation, score);
         else if (options.scores)
           text += fmt::format("{}\t{:.6f}\n", translation, score);
         else
           text += translation + "\n";
       }
-      options.write(text);
-      ++done;
     }
-    if (options.progress) options.progress(done);
+    return texts;
   };
-
-  std::vector<SourceLine> window;
-  while (source.next()) {
-    SourceLine line = {line_text(source), options.prefix, place(source)};
-    if (options.prefixes) {
-      if (!options.prefixes->next()) {
-        throw UserError("{} has {} lines, fewer than {}: each line needs its prefix, which may be empty",
-                        options.prefixes->path().string(), options.prefixes->number(),
-                        source.path().string());
-      }
-      line.prefix = line_text(*options.prefixes);
-    }
-    window.push_back(std::move(line));
-    if (std::cmp_greater_equal(window.size(), options.window)) {
-      write_window(window);
-      window.clear();
-    }
+  while (true) {
+    const std::vector<std::string> texts = share(group, read_window(), translate);
+    if (texts.empty()) break;
+    done += static_cast<int64_t>(texts.size());
+    if (group.rank() > 0) continue;
+    for (const std::string& text : texts) options.write(text);
+    if (options.progress) options.progress(done);
   }
-  if (!window.empty()) write_window(window);
-  if (options.prefixes && options.prefixes->next())
-    throw UserError("{} has more lines than the {} of {}", options.prefixes->path().string(), source.number(),
-                    source.path().string());
+  if (source && options.prefixes && options.prefixes->next())
+    throw UserError("{} has more lines than the {} of {}", options.prefixes->path().string(),
+                    source->number(), source->path().string());
 }
 
 }  // namespace chorus

@@ -43,12 +43,14 @@ std::optional<Checkpoint> RunFiles::latest() {
   if (writes()) {
     std::vector<std::string> complaints;
     checkpoint = checkpoints_->latest_valid(complaints).value_or(Checkpoint());
+    if (checkpoint.folder.empty() && !complaints.empty()) {
+      throw UserError(
+          "no whole checkpoint in {}: {}; put right what is missing, or remove the damaged ones to start "
+          "afresh",
+          (run_ / "checkpoints").string(), fmt::join(complaints, "; "));
+    }
     for (const std::string& complaint : complaints) {
       log_warning("{}", complaint);
-    }
-    if (checkpoint.folder.empty() && !complaints.empty()) {
-      throw UserError("no whole checkpoint in {}: remove the damaged ones to start afresh",
-                      (run_ / "checkpoints").string());
     }
   }
   checkpoint.folder = common(checkpoint.folder.string());

@@ -59,6 +59,17 @@ void claim_settings(const RunConfig& config, const RunOptions& options) {
   write_file_atomically(path, settings_text(config));
 }
 
+void check_shared(const std::filesystem::path& folder, Group& group) {
+  const std::filesystem::path lock = folder / ".lock";  // which names rank 0's process and host
+  std::error_code ignored;
+  const std::string found = std::filesystem::exists(lock, ignored) ? read_file(lock) : "";
+  if (group.gather_text(found).front() != found) {
+    throw UserError(
+        "{} is not the run folder of rank 0: ranks share one, so --out must name a place that all hosts see",
+        std::filesystem::absolute(folder).string());
+  }
+}
+
 std::string settings_text(RunConfig config) {
   Schema schema;
   describe(schema, config);

@@ -12,6 +12,10 @@ namespace chorus {
 /// unless options.accept_changes or every difference may_change().
 void claim_settings(const RunConfig& config, const RunOptions& options);
 
+/// Called by all ranks once rank 0 holds the folder's lock: UserError where a rank finds another folder
+/// there, or none.
+void check_shared(const std::filesystem::path& folder, Group& group);
+
 /// All settings, as in RUN/run.toml.
 std::string settings_text(RunConfig config);
 

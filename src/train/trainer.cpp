@@ -3,11 +3,8 @@
 #include <chrono>
 #include <memory>
 #include <optional>
-#include <thread>
 
-#include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "chorus/base/checkpoint.h"
 #include "chorus/base/error.h"
@@ -49,18 +46,6 @@ Transformer::Options model_options(const RunConfig& config, Parallel& parallel) 
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
           .gradients = true,
           .parallel = &parallel};
-}
-
-/// Each rank takes its share of the machine's cores, unless told otherwise.
-void set_threads(const RunConfig& config, Group& group) {
-  if (config.threads > 0) at::set_num_threads(static_cast<int>(config.threads));
-  if (config.threads > 0 || group.size() == 1) return;
-  char host[256] = {};
-  ::gethostname(host, sizeof host - 1);
-  const std::vector<std::string> hosts = group.gather_text(host);
-  const int here = static_cast<int>(std::ranges::count(hosts, hosts[group.rank()]));
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(std::clamp(cores / here, 1, at::get_num_threads()));
 }
 
 struct Data {
@@ -360,8 +345,8 @@ std::optional<Ending> Run::ending() const {
 /// Rank 0's, since clocks differ; or that a signal has reached one of the ranks.
 std::optional<Ending> Run::common_ending() {
   const std::optional<Ending> own = ending();
-  const bool interrupted = own == Ending::interrupted;
-  const double code = writes() && own && !interrupted ? 1 + static_cast<double>(*own) : 0;
+  const bool interrupted = Interrupt::requested();
+  const double code = writes() && own && own != Ending::interrupted ? 1 + static_cast<double>(*own) : 0;
   const double first = group_.sum(code);
   const double interrupts = group_.sum(interrupted ? 1 : 0);
   if (first > 0) return static_cast<Ending>(static_cast<int>(first) - 1);
@@ -409,7 +394,7 @@ Ending train(const RunConfig& config, const RunOptions& options) {
   Group alone;
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);
-  set_threads(config, group);
+  set_threads(config.threads, group);
   std::optional<FolderLock> lock;
   if (group.rank() == 0) {
     std::error_code error;
@@ -418,6 +403,8 @@ Ending train(const RunConfig& config, const RunOptions& options) {
     lock.emplace(options.folder);
     claim_settings(config, options);
   }
+  group.barrier("claiming the run folder");
+  check_shared(options.folder, group);
   const Mesh mesh = make_mesh(config.parallel, group.size(),
                               {.experts = config.model.moe.experts,
                                .heads = config.model.attention_heads,

@@ -41,7 +41,7 @@ std::string translated(const std::string& text, const TranslatorOptions& transla
   if (!prefixes.empty()) stream.prefixes = &prefix_reader;
   std::string out;
   stream.write = [&](std::string_view piece) { out += piece; };
-  translate_stream(Translator(model(), small_vocabulary(), translator), reader, stream);
+  translate_stream(Translator(model(), small_vocabulary(), translator), &reader, stream);
   return out;
 }
 
@@ -229,7 +229,7 @@ std::string scored(const std::string& source, const std::string& target, ScoreOp
   score.from = "en";
   score.to = "de";
   score.write = [&](std::string_view piece) { out += piece; };
-  score_stream(model(), small_vocabulary(), source_reader, target_reader, score);
+  score_stream(model(), small_vocabulary(), &source_reader, &target_reader, score);
   return out;
 }
 

@@ -9,7 +9,8 @@
 namespace chorus {
 
 /// Joins the others for as long as it lives; at most one a process. Alone unless the environment says that
-/// this process was started as one of several. Where an exception passes, it leaves the others waiting:
+/// this process was started as one of several. All go to rank 0's working directory where it is there, so
+/// that a relative path means the same everywhere. Where an exception passes, it leaves the others waiting:
 /// end_all() is then the way out.
 class World {
  public:
@@ -31,8 +32,12 @@ void first_alone(Group& group, std::string_view what, const std::function<void()
 /// Error unless `text` is the same on all ranks; it names a rank that differs, and `what`.
 void agree(Group& group, std::string_view what, std::string_view text);
 
-/// For main, when it is about to print why it fails: waits until the ranks below have had time to say the
-/// same, so that what all would say is said once. Returns "" where there is one process, else "rank 3: ".
+/// Threads to compute with: `threads`; where that is 0, this rank's share of its host's cores.
+void set_threads(int64_t threads, Group& group);
+
+/// For main, when it is about to print why it fails: leaves it to a rank below where one fails within the
+/// same second, so that what all would say is said once. Returns "" where there is one process, else "rank 3:
+/// ".
 std::string before_last_words();
 
 /// Ends all processes with that exit code. Comes back where there is only this one.

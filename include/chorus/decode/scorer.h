@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chorus/comm/group.h"
 #include "chorus/data/dataset.h"
 #include "chorus/data/line_reader.h"
 #include "chorus/data/vocabulary.h"
@@ -31,14 +32,17 @@ struct ScoreOptions {
   double length_penalty = 0;  // what is written: log p / tokens^length_penalty; with beam search's penalty it
                               // is beam search's score
   int64_t batch_tokens = 8192;
-  int64_t window = 4096;                        // pairs held at a time
+  int64_t window = 4096;                        // pairs held at a time, for each rank
   std::function<void(std::string_view)> write;  // one line a pair, in order
   std::function<void(int64_t pairs)> progress;  // pairs done, after each window; may be empty
+  Group* group =
+      nullptr;  // the ranks that share the pairs, each with the whole model; null: this process alone
 };
 
 /// Scores line i of `target` as a translation of line i of `source`. UserError on an unknown language, and
-/// naming file and line: not UTF-8, too long, or files of different length.
-void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader& source, LineReader& target,
+/// naming file and line: not UTF-8, too long, or files of different length. Rank 0 alone reads, writes and is
+/// told of progress: others have no readers.
+void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source, LineReader* target,
                   const ScoreOptions& options);
 
 }  // namespace chorus

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chorus/comm/group.h"
 #include "chorus/data/line_reader.h"
 #include "chorus/decode/beam.h"
 
@@ -61,14 +62,17 @@ struct StreamOptions {
   std::string prefix;              // of every translation; or
   LineReader* prefixes = nullptr;  // one a line
   bool scores = false;             // "TRANSLATION<TAB>SCORE"
-  int64_t window = 1024;           // lines held at a time; a window is sorted by length and written in order
+  int64_t window =
+      1024;  // lines held at a time, for each rank; a window is sorted by length, written in order
   std::function<void(std::string_view)> write;  // output, complete lines
   std::function<void(int64_t lines)> progress;  // lines done so far, after each window; may be empty
+  Group* group =
+      nullptr;  // the ranks that share the lines, each with the whole model; null: this process alone
 };
 
 /// Translates all lines. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from
 /// 0, as Moses and Marian write them. UserError names file and line: not UTF-8, too long, or not as many
-/// prefixes as lines.
-void translate_stream(const Translator& translator, LineReader& source, const StreamOptions& options);
+/// prefixes as lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
+void translate_stream(const Translator& translator, LineReader* source, const StreamOptions& options);
 
 }  // namespace chorus

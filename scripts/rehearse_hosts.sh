@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# Rehearses training on several hosts, on one: four network namespaces with a host name each, joined by a switch of limited
+# bandwidth, take the hosts' places; Open MPI starts a daemon in each, as it would through ssh, and ranks talk through TCP alone.
+#
+#   scripts/rehearse_hosts.sh [PATH_OF_CHORUS]     default build/release/chorus; about a minute on 2 cores
+#   REHEARSAL_RATE=RATE                            of each host's link, as tc takes it; default 50mbit (0.1 s an update)
+#
+#   1. Four hosts, a rank each, train a toy model: losses are those of one process, and the bytes went over the links.
+#   2. The same anew; after a checkpoint a rank is killed with SIGKILL: all others end within seconds, with words and a code.
+#   3. On two of the hosts the same line goes on from the checkpoint and finishes, with the losses of one process.
+#   4. Anew on four; a host's link is cut: its rank is named, and all ranks end.
+#
+# It needs root, or permission for user namespaces; iproute2, procps, util-linux; and Open MPI. Exit codes: 0 all as it should be, 1
+# something was not, 77 the machine does not permit it. Everything happens in namespaces of this process, so when it ends,
+# however it ends, no process, interface or mount is left.
+set -euo pipefail
+
+hosts=(h0 h1 h2 h3)
+net=10.77.0 # hosts are .1 to .4; mpirun runs at the switch, .254
+rate=${REHEARSAL_RATE:-50mbit}
+
+say() { printf 'rehearsal: %3d s  %s\n' $SECONDS "$*"; }
+skip() { say "skipped: $*"; exit 77; }
+fail() { say "FAILED: $*"; exit 1; }
+
+# ---- out here: go inside namespaces of our own -----------------------------------------------------------------------------
+if [ "${1:-}" != --inside ]; then
+  chorus=$(realpath -e "${1:-$(dirname "$0")/../build/release/chorus}") || fail "no chorus there: build it first"
+  for tool in ip tc unshare pgrep mpirun python3; do
+    command -v $tool >/dev/null || skip "there is no $tool here (ip and tc are in Debian's iproute2, pgrep in procps)"
+  done
+  new=(unshare --net --mount --uts --pid --fork --kill-child --mount-proc)
+  [ "$(id -u)" = 0 ] || new+=(--map-root-user)
+  "${new[@]}" true 2>/dev/null || skip "no permission for namespaces: run it as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN"
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  "${new[@]}" "$0" --inside "$chorus" "$folder" && code=0 || code=$?
+  exit $code
+fi
+
+# ---- inside ----------------------------------------------------------------------------------------------------------------
+chorus=$2
+cd "$3"
+export TMPDIR=$PWD # for what Open MPI leaves
+
+# The switch, and a cable from it to each host.
+lay_cables() {
+  mount -t tmpfs none /run && mkdir -p /run/netns # where ip keeps names of namespaces
+  hostname switch
+  ip link set lo up
+  ip link add switch type bridge
+  ip address add $net.254/24 dev switch
+  ip link set switch up
+  local i h
+  for i in "${!hosts[@]}"; do
+    h=${hosts[i]}
+    ip netns add "$h"
+    ip link add "to-$h" type veth peer name eth0 netns "$h"
+    ip link set "to-$h" master switch up
+    ip -n "$h" address add $net.$((i + 1))/24 dev eth0
+    ip -n "$h" link set eth0 up
+    ip -n "$h" link set lo up
+    # Both ways: what the host sends, and what the switch sends to it.
+    ip netns exec "$h" tc qdisc add dev eth0 root tbf rate "$rate" burst 128kb latency 50ms
+    tc qdisc add dev "to-$h" root tbf rate "$rate" burst 128kb latency 50ms
+  done
+}
+set +e
+message=$(set -e; lay_cables 2>&1) # after ||, -e would not count
+code=$?
+set -e
+[ $code = 0 ] || skip "no network namespaces with limited links here: $(tail -n 1 <<<"$message")"
+
+# What mpirun calls where it would call ssh: HOST COMMAND...
+cat >agent <<'END'
+#!/bin/sh
+host=$1
+shift
+exec ip netns exec "$host" unshare --uts sh -c "hostname $host; $*"
+END
+chmod +x agent
+
+cat >run.toml <<'END'
+threads = 1
+[[data.train]]
+files = "train.{lang}"
+languages = ["xx", "yy"]
+[data]
+batch_tokens = 384
+micro_batches = 4
+max_length = 24
+[vocabulary]
+size = 290
+model = "vocabulary.model"
+[model]
+d_model = 32
+encoder_layers = 2
+decoder_layers = 2
+attention_heads = 4
+ffn_dim = 64
+max_positions = 32
+[moe]
+experts = 8
+top_k = 2
+[optim]
+learning_rate = 2e-3
+warmup = "5u"
+epsilon = 1e-4 # smaller, it would blow up what is rounding alone
+[train]
+duration = "30u"
+log_every = 1
+checkpoint_every = 10
+END
+awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
+  for (i = 0; i < 400; i++) {
+    a = w[i % n + 1]; b = w[int(i / n) % n + 1]; c = w[i * 7 % n + 1]
+    print a, b, c > "train.xx"; print c, b, a > "train.yy" } }'
+
+# train_on NUMBER_OF_HOSTS ARGUMENTS...
+train_on() {
+  local count=$1
+  shift
+  printf '%s slots=1\n' "${hosts[@]:0:count}" >hostfile
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --hostfile hostfile -n "$count" --map-by node \
+    --mca plm_rsh_agent "$PWD/agent" --mca oob_tcp_if_include $net.0/24 \
+    --mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include $net.0/24 --mca mpi_yield_when_idle 1 \
+    "$chorus" train run.toml "$@" --set parallel.ep=2 --set parallel.zero=2 -q
+}
+ranks() { pgrep -f "^$chorus train"; }
+bytes_sent() { ip netns exec "$1" cat /sys/class/net/eth0/statistics/tx_bytes; }
+
+# start_on_four FOLDER ARGUMENTS...: comes back soon after the first checkpoint, in the middle of an update; the job is $job.
+start_on_four() {
+  train_on 4 --out "$@" 2>words &
+  job=$!
+  until [ -e "$1/checkpoints/step-00000010" ]; do
+    kill -0 $job 2>/dev/null || fail "the run ended before its first checkpoint: $(cat words)"
+    sleep 0.1
+  done
+  sleep 0.3
+}
+
+# await_end SECONDS: until no rank lives, $took seconds.
+await_end() {
+  local began=$SECONDS
+  while ranks >/dev/null; do
+    took=$((SECONDS - began))
+    [ $took -lt "$1" ] || fail "ranks still run after $took s: $(cat words)"
+    sleep 0.1
+  done
+  took=$((SECONDS - began))
+}
+
+# Largest relative difference of the losses that two runs have logged.
+compare() {
+  python3 - "$1" "$2" <<'END'
+import json, sys
+runs = [{r["update"]: r["loss"] for r in map(json.loads, open(f"{run}/metrics.jsonl")) if r["kind"] == "train"}
+        for run in sys.argv[1:]]
+assert sorted(runs[0]) == sorted(runs[1]) == list(range(1, 31)), [sorted(r) for r in runs]
+worst = max(abs(runs[0][u] - runs[1][u]) / runs[0][u] for u in runs[0])
+print(f"30 losses, {runs[0][1]:.3f} to {runs[0][30]:.3f}; largest relative difference {worst:.1e}")
+sys.exit(worst > 1e-5)
+END
+}
+
+say "four hosts (${hosts[*]}) on a switch, $rate each way"
+"$chorus" train run.toml --out one -q || fail "one process"
+
+say "1. four ranks, one a host, through TCP"
+before=()
+for h in "${hosts[@]}"; do before+=("$(bytes_sent "$h")"); done
+train_on 4 --out four 2>words || fail "$(cat words)"
+for i in "${!hosts[@]}"; do
+  sent=$(($(bytes_sent "${hosts[i]}") - before[i]))
+  say "   ${hosts[i]} sent $((sent / 1000)) kB over its link"
+  [ $sent -gt 1000000 ] || fail "that is too little: ranks talked past the network"
+done
+result=$(compare one four) || fail "the losses differ from one process's: $result"
+say "   against one process: $result"
+
+say "2. anew; once there is a checkpoint, kill -9 for the rank of h2"
+start_on_four killed
+kill -9 "$(comm -12 <(ip netns pids h2 | sort) <(ranks | sort))" || fail "there is no rank on h2"
+await_end 20
+wait $job && fail "mpirun ended with code 0" || code=$?
+say "   all ended in $took s, code $code; mpirun: $(grep 'exited on signal' words || fail "said nothing of it: $(cat words)")"
+
+say "3. on h0 and h1 alone, the same line"
+train_on 2 --out killed 2>words || fail "$(cat words)"
+result=$(compare one killed) || fail "the losses differ from one process's: $result"
+say "   against one process: $result"
+
+say "4. anew on four, with parallel.timeout = 8; once there is a checkpoint, the link of h3 is cut"
+start_on_four cut --set parallel.timeout=8
+ip link set to-h3 down
+await_end 40
+say "   all ranks ended in $took s: $(grep -m 1 '^chorus: error: rank [0-2]: .*rank 3' words || fail "nobody named rank 3: $(cat words)")"
+# mpirun asks its daemon on h3 to end, and waits for an answer.
+if mpirun=$(pgrep -P $job -x mpirun); then
+  kill -9 "$mpirun"
+  say "   mpirun itself waited on for h3's daemon, and had to be killed"
+fi
+say "all as it should be, in $SECONDS s"
