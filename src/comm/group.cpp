@@ -13,6 +13,7 @@
 #include "chorus/base/error.h"
 
 #include "comm/channel.h"
+#include "comm/two_level.h"
 
 namespace chorus {
 
@@ -122,7 +123,9 @@ class Group::Queue {
 Group::Group() = default;
 
 Group::Group(std::unique_ptr<Channel> channel) : rank_(channel->rank()), size_(channel->size()) {
-  if (size_ > 1) channel_ = std::move(channel);
+  if (size_ == 1) return;
+  channel_ = std::move(channel);
+  set_hosts(std::vector<int>(size_));
 }
 
 Group::~Group() {
@@ -139,6 +142,11 @@ Group& Group::operator=(Group&&) noexcept = default;
 const std::string& Group::name() const {
   static const std::string alone = "alone";
   return channel_ ? channel_->name() : alone;
+}
+
+void Group::set_hosts(std::vector<int> host_of_rank) {
+  ranks_a_host_ = ranks_a_host(host_of_rank);
+  hosts_ = std::move(host_of_rank);
 }
 
 int64_t Group::bytes_sent() const {
@@ -162,7 +170,11 @@ std::future<void> Group::later(std::function<void()> work) {
 
 Group Group::subset(std::span<const int> ranks, std::string name) const {
   if (ranks.size() == 1) return {};
-  return Group(channel_->subset(ranks, std::move(name)));
+  Group group(channel_->subset(ranks, std::move(name)));
+  std::vector<int> hosts;
+  for (const int rank : ranks) hosts.push_back(hosts_[rank]);
+  group.set_hosts(std::move(hosts));
+  return group;
 }
 
 void Group::all_reduce(const at::Tensor& x) {
@@ -276,7 +288,11 @@ void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, 
     out.narrow(0, 0, send[0]).copy_(in.narrow(0, 0, send[0]));
     return;
   }
-  channel().exchange("all_to_all", sent, received);
+  if (ranks_a_host_ > 0) {
+    exchange_in_two_steps(channel(), sent, received, ranks_a_host_);
+  } else {
+    channel().exchange("all_to_all", sent, received);
+  }
 }
 
 void Group::broadcast(const at::Tensor& x, int from) {

@@ -50,6 +50,12 @@ int world_rank() {
   return rank;
 }
 
+std::string host_name() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
 Group join() {
   if (!started_with_others()) return {};
   int provided = 0;
@@ -59,7 +65,14 @@ Group join() {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm copy = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &copy);
-  return Group(std::make_unique<Channel>(copy, "world", kTimeout));
+  Group group(std::make_unique<Channel>(copy, "world", kTimeout));
+  const std::vector<std::string> names = group.gather_text(host_name());
+  std::vector<int> hosts;
+  for (const std::string& name : names) {
+    hosts.push_back(static_cast<int>(std::ranges::find(names, name) - names.begin()));
+  }
+  group.set_hosts(std::move(hosts));
+  return group;
 }
 
 }  // namespace
@@ -94,9 +107,7 @@ void agree(Group& group, std::string_view what, std::string_view text) {
 void set_threads(int64_t threads, Group& group) {
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
   if (threads > 0 || group.size() == 1) return;
-  char host[256] = {};
-  ::gethostname(host, sizeof host - 1);
-  const std::vector<std::string> hosts = group.gather_text(host);
+  const std::vector<std::string> hosts = group.gather_text(host_name());
   const int here = static_cast<int>(std::ranges::count(hosts, hosts[group.rank()]));
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(std::clamp(cores / here, 1, at::get_num_threads()));

@@ -8,6 +8,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -94,6 +95,37 @@ TEST(Group, AllToAllSendsExactlyTheRowsNamed) {
   EXPECT_TRUE(at::equal(out, at::cat(expected)));
   const int64_t to_others = std::accumulate(send.begin(), send.end(), int64_t{0}) - send[rank];
   EXPECT_EQ(ranks().bytes_sent() - before, to_others * 4 * 4);
+}
+
+TEST(Group, AllToAllGoesFromHostToHostInOneMessage) {
+  const int size = ranks().size(), rank = ranks().rank();
+  if (size < 4 || size % 2 != 0) GTEST_SKIP() << "two hosts of several ranks take 4 or more";
+  std::vector<int> all(size), hosts(size);
+  std::iota(all.begin(), all.end(), 0);
+  for (int r = 0; r < size; ++r) hosts[r] = r < size / 2 ? 0 : 1;
+  Group group = ranks().subset(all, "hosts");
+  for (const int64_t most : {1, 3, 1000}) {
+    // Some send nothing; with `most` 1, nobody sends anything.
+    const auto rows = [most](int64_t from, int64_t to) { return (from + 2 * to) % most; };
+    std::vector<int64_t> send, receive;
+    std::vector<at::Tensor> sent;
+    for (int r = 0; r < size; ++r) {
+      send.push_back(rows(rank, r));
+      receive.push_back(rows(r, rank));
+      sent.push_back(at::full({send.back(), 3}, static_cast<double>(100 * rank + r)));
+    }
+    const at::Tensor in = at::cat(sent);
+    at::Tensor plain = at::zeros({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 3});
+    at::Tensor in_steps = at::zeros_like(plain);
+    group.set_hosts(std::vector<int>(size));
+    group.all_to_all(plain, receive, in, send);
+    group.set_hosts(hosts);
+    const int64_t before = group.bytes_sent();
+    group.all_to_all(in_steps, receive, in, send);
+    EXPECT_TRUE(at::equal(plain, in_steps)) << most;
+    // Sizes went to the other host and nothing else to itself: it is the path in two steps.
+    EXPECT_GE(group.bytes_sent() - before, size / 2 * 8);
+  }
 }
 
 TEST(Group, BroadcastAndText) {

@@ -52,7 +52,9 @@ class Group {
   /// Likewise for parts of different sizes: part r of `out` has rows[r] rows.
   void all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
-  /// `out` come from rank r, likewise. Only these rows are sent, and those for this rank are copied.
+  /// `out` come from rank r, likewise. Only these rows are sent, and those for this rank are copied. Where
+  /// each of several hosts has several of the ranks, as many and in order, rows go from host to host in one
+  /// message and are passed on there.
   void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
                   std::span<const int64_t> send);
   /// x becomes rank `from`'s.
@@ -70,6 +72,9 @@ class Group {
   /// group of their own. Called by these ranks only.
   [[nodiscard]] Group subset(std::span<const int> ranks, std::string name) const;
 
+  /// Of each rank, the number of its host. World knows; tests may say otherwise.
+  void set_hosts(std::vector<int> host_of_rank);
+
   /// To other ranks, so far.
   [[nodiscard]] int64_t bytes_sent() const;
   /// Of this group and of those made from it later. 600 by default.
@@ -80,6 +85,8 @@ class Group {
   Channel& channel();
 
   int rank_ = 0, size_ = 1;
+  std::vector<int> hosts_;            // of each rank
+  int ranks_a_host_ = 0;              // where all_to_all goes in two steps; 0: it doesn't
   std::unique_ptr<Channel> channel_;  // null for one rank
   std::unique_ptr<Queue> queue_;
 };
