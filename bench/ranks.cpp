@@ -33,7 +33,7 @@ Group& ranks() {
 
 Parallel parallel_of(const Json& options, int64_t experts) {
   const ParallelConfig config = {.ep = options.value("ep", 1), .zero = options.value("zero", 0)};
-  return {ranks(), make_mesh(config, ranks().size(), experts)};
+  return {ranks(), make_mesh(config, ranks().size(), {.experts = experts})};
 }
 
 namespace {
@@ -65,7 +65,11 @@ struct Stack {
       if (value == values.end()) {
         part.master.zero_();
       } else {
-        part.master.copy_(value->second.view(-1).narrow(0, part.first, part.master.numel()));
+        const at::Tensor whole = value->second.view(-1);
+        part.local.for_runs(
+            part.first, part.first + part.master.numel(), [&](int64_t from, int64_t held, int64_t count) {
+              part.master.narrow(0, held - part.first, count).copy_(whole.narrow(0, from, count));
+            });
       }
     }
     optimizer.masters_changed();
@@ -93,7 +97,7 @@ struct Stack {
                                 &w[ffn.fc2.bias]};
     const RandomKey key = RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)).derive(number);
     return x + moe_layer(x, weights, model.config().moe,
-                         {.experts_over = &parallel.ep,
+                         {.parallel = &parallel,
                           .training = true,
                           .key = key,
                           .auxiliary_scale = 1 / static_cast<double>(ranks().size()),
@@ -173,38 +177,53 @@ at::Tensor choices(const Json& options) {
 
 }  // namespace
 
+namespace {
+
+struct Spread {
+  explicit Spread(const Json& options)
+      : kept(choices(options)),
+        experts(options["experts"]),
+        parallel(ranks(), make_mesh({.ep = ranks().size()}, ranks().size(), {.experts = experts})),
+        exchange(parallel, kept, experts) {}
+  at::Tensor kept;
+  int64_t experts;
+  Parallel parallel;
+  Exchange exchange;
+};
+
+}  // namespace
+
 /// tokens, k, experts: rows to the ranks of their experts and back, fp32. with_choices: what a layer does
 /// for it besides: who sends how much to whom, and the choices and weights of the rows.
 Work exchange(const Json& options) {
-  const at::Tensor kept = choices(options), x = at::randn({kept.size(0), kWidth});
-  const at::Tensor weight = at::rand(kept.sizes());
-  const int64_t experts = options["experts"];
-  const auto make = [kept, experts] {
-    return std::make_shared<Exchange>(ranks(), kept, experts, RandomKey(1));
-  };
-  const auto exchange = make();
-  const at::Tensor arrived = exchange->send_rows(x);
+  const auto spread = std::make_shared<Spread>(options);
+  const at::Tensor x = at::randn({spread->kept.size(0), kWidth}), weight = at::rand(spread->kept.sizes());
+  const at::Tensor arrived = spread->exchange.send_rows(x);
   if (!options["with_choices"]) {
     return {.run = [=] {
-      exchange->send_rows(x);
-      exchange->return_rows(arrived);
+      spread->exchange.send_rows(x);
+      spread->exchange.return_rows(arrived);
     }};
   }
   return {.run = [=] {
-    const auto fresh = make();
-    fresh->send_rows(x);
-    fresh->send_choices(weight);
-    fresh->return_rows(arrived);
+    const Exchange fresh(spread->parallel, spread->kept, spread->experts);
+    static_cast<void>(fresh.kept());
+    fresh.send_rows(x);
+    fresh.send_choices(weight);
+    fresh.return_rows(arrived);
   }};
 }
 
 /// As `exchange`: MPI_Alltoallv of as many bytes, there and back, from and into memory that is there.
 Work bare_exchange(const Json& options) {
-  const Exchange exchange(ranks(), choices(options), options["experts"], RandomKey(1));
-  std::vector<int> receive, send(ranks().size());
-  for (const Exchange::Source& source : exchange.sources())
-    receive.push_back(static_cast<int>(source.rows * kWidth));
-  MPI_Alltoall(receive.data(), 1, MPI_INT, send.data(), 1, MPI_INT, MPI_COMM_WORLD);
+  const int64_t experts = options["experts"], each = experts / ranks().size();
+  const at::Tensor chosen = choices(options);
+  std::vector<int> receive(ranks().size()), send(ranks().size());
+  for (int r = 0; r < ranks().size(); ++r) {
+    const at::Tensor there = chosen.ge(r * each).logical_and(chosen.lt((r + 1) * each)).any(1);
+    send[r] = static_cast<int>(there.sum().item<int64_t>() * kWidth);
+  }
+  MPI_Alltoall(send.data(), 1, MPI_INT, receive.data(), 1, MPI_INT, MPI_COMM_WORLD);
   const auto offsets = [](const std::vector<int>& counts) {
     std::vector<int> result(counts.size());
     std::exclusive_scan(counts.begin(), counts.end(), result.begin(), 0);
@@ -256,8 +275,7 @@ Work experts(const Json& options) {
   Work work = {.run = [held] {
     const MoeWeights weights = {nullptr, &held->fc1_weight, &held->fc1_bias, &held->fc2_weight,
                                 &held->fc2_bias};
-    const Experts experts = {
-        .weights = weights, .order = held->order, .sources = {{held->x.size(0), RandomKey(1)}}};
+    const Experts experts = {.weights = weights, .order = held->order};
     const ExpertRun run = run_experts(experts, held->rows);
     run_experts_backward(experts, held->rows, run.kept, held->rows);
   }};

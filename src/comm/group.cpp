@@ -172,6 +172,7 @@ Group Group::subset(std::span<const int> ranks, std::string name) const {
   if (ranks.size() == 1) return {};
   Group group(channel_->subset(ranks, std::move(name)));
   std::vector<int> hosts;
+  hosts.reserve(ranks.size());
   for (const int rank : ranks) hosts.push_back(hosts_[rank]);
   group.set_hosts(std::move(hosts));
   return group;

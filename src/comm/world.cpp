@@ -68,6 +68,7 @@ Group join() {
   Group group(std::make_unique<Channel>(copy, "world", kTimeout));
   const std::vector<std::string> names = group.gather_text(host_name());
   std::vector<int> hosts;
+  hosts.reserve(names.size());
   for (const std::string& name : names) {
     hosts.push_back(static_cast<int>(std::ranges::find(names, name) - names.begin()));
   }

@@ -155,7 +155,7 @@ void CrossEntropyPart::add(const CrossEntropyPart& other) {
 }
 
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    const CrossEntropyOptions& options, at::Tensor gradient) {
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
   if (!logits.is_cpu()) {
     return cross_entropy_rows_composed(logits, labels, options, gradient);
   }
@@ -192,7 +192,7 @@ std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, cons
 
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     std::span<const CrossEntropyPart> parts, int64_t width,
-                                    const CrossEntropyOptions& options, at::Tensor gradient) {
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
   const int64_t here = logits.size(1);
   const Weights weights(options, width);
   CrossEntropyRows rows = make_rows(logits.size(0));

@@ -26,7 +26,7 @@ struct CrossEntropyRows {
 /// type or bf16, which receives the gradient of gradient_scale * loss; it may be `logits`. A row that holds a
 /// NaN has a loss that is not finite.
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    const CrossEntropyOptions& options, at::Tensor gradient = {});
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient = {});
 
 /// The same for logits of which only some columns are here, in two steps: what is known of each row, to be
 /// added up over all parts of it, and the rest. CPU only.
@@ -44,6 +44,6 @@ std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, cons
 /// `rows`: of all `width` columns. The gradient is that by the columns here.
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     std::span<const CrossEntropyPart> rows, int64_t width,
-                                    const CrossEntropyOptions& options, at::Tensor gradient = {});
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient = {});
 
 }  // namespace chorus
