@@ -209,7 +209,7 @@ Work exchange(const Json& options) {
     const Exchange fresh(spread->parallel, spread->kept, spread->experts);
     static_cast<void>(fresh.kept());
     fresh.send_rows(x);
-    fresh.send_choices(weight);
+    fresh.send_rows(weight);
     fresh.return_rows(arrived);
   }};
 }

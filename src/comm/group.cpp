@@ -149,6 +149,10 @@ void Group::set_hosts(std::vector<int> host_of_rank) {
   hosts_ = std::move(host_of_rank);
 }
 
+int Group::ranks_here() const {
+  return channel_ ? static_cast<int>(std::ranges::count(hosts_, hosts_[rank_])) : 1;
+}
+
 int64_t Group::bytes_sent() const {
   return channel_ ? channel_->bytes_sent() : 0;
 }
@@ -277,16 +281,17 @@ void Group::all_gather(const at::Tensor& out, const at::Tensor& in, std::span<co
 }
 
 void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
-                       std::span<const int64_t> send) {
+                       std::span<const int64_t> send, OwnRows own) {
   check(out, "all_to_all");
   check(in, "all_to_all");
   const int64_t out_row = out.stride(0) * out.element_size(), in_row = in.stride(0) * in.element_size();
   if (out_row != in_row || std::cmp_not_equal(send.size(), size_) ||
       std::cmp_not_equal(receive.size(), size_) || send[rank_] != receive[rank_])
     throw Error("all_to_all: what goes in does not fit what comes out");
-  const std::vector<Piece> sent = pieces_of(in, send, in_row), received = pieces_of(out, receive, out_row);
+  std::vector<Piece> sent = pieces_of(in, send, in_row), received = pieces_of(out, receive, out_row);
+  if (own == OwnRows::left) sent[rank_] = received[rank_] = {};
   if (!channel_) {
-    out.narrow(0, 0, send[0]).copy_(in.narrow(0, 0, send[0]));
+    if (own == OwnRows::copied) out.narrow(0, 0, send[0]).copy_(in.narrow(0, 0, send[0]));
     return;
   }
   if (ranks_a_host_ > 0) {
@@ -294,20 +299,6 @@ void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, 
   } else {
     channel().exchange("all_to_all", sent, received);
   }
-}
-
-void Group::broadcast(const at::Tensor& x, int from) {
-  check(x, "broadcast");
-  if (!channel_) return;
-  std::vector<Piece> send(size_), receive(size_);
-  const Piece whole = {bytes_of(x), static_cast<size_t>(x.numel() * x.element_size())};
-  if (rank_ == from) {
-    send.assign(size_, whole);
-    send[rank_] = {};
-  } else {
-    receive[from] = whole;
-  }
-  channel().exchange("broadcast", send, receive);
 }
 
 void Group::barrier(std::string_view what) {

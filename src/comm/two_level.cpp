@@ -45,42 +45,47 @@ void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::s
   }
   channel.exchange("all_to_all", out, in);
 
-  // Between hosts: what is for a host lies together.
-  std::vector<char> passing(std::reduce(arriving.begin(), arriving.end()));
+  // Between hosts: what is for a host lies together. What stays on this one is taken from where it is.
+  const auto arriving_from = [&](size_t h) { return std::span(arriving).subspan(h * here, here); };
+  const auto total = [](std::span<const uint64_t> bytes) { return std::reduce(bytes.begin(), bytes.end()); };
+  std::vector<char> passing(total(arriving) - total(arriving_from(host)));
+  std::vector<const char*> next(
+      send.size());  // in what arrived: by the place to go to, and the host it is from
   for (size_t h = 0, at = 0; h < hosts; ++h) {
-    const auto counts = std::span(arriving).subspan(h * here, here);
-    const size_t bytes = std::reduce(counts.begin(), counts.end());
-    out[h * here + place] = {of_host(send, h).front().data, bytes_of(of_host(send, h))};
+    const bool stays = h == host;
+    const size_t bytes = stays ? 0 : total(arriving_from(h));
+    out[h * here + place] = {of_host(send, h).front().data, stays ? 0 : bytes_of(of_host(send, h))};
     in[h * here + place] = {passing.data() + at, bytes};
+    for (size_t p = 0, begin = at; p < here; ++p) {
+      next[p * hosts + h] = stays ? send[h * here + p].data : passing.data() + begin;
+      begin += arriving_from(h)[p];
+    }
     at += bytes;
   }
   channel.exchange("all_to_all", out, in);
 
   // Inside the host: to each place what is for it, host by host, and from each likewise.
-  std::vector<char> leaving(passing.size()), coming(bytes_of(receive));
+  std::vector<char> leaving(total(arriving)), coming(bytes_of(receive));
   std::ranges::fill(out, Piece());
   std::ranges::fill(in, Piece());
   for (size_t p = 0, to = 0, from = 0; p < here; ++p) {
     const size_t begin = to, first = from;
-    for (size_t h = 0, at = 0; h < hosts; ++h) {
-      for (size_t q = 0; q < here; ++q) {
-        const size_t bytes = arriving[h * here + q];
-        if (q == p && bytes > 0) std::memcpy(leaving.data() + to, passing.data() + at, bytes);
-        to += q == p ? bytes : 0;
-        at += bytes;
-      }
+    for (size_t h = 0; h < hosts; ++h) {
+      const size_t bytes = arriving_from(h)[p];
+      if (bytes > 0) std::memcpy(leaving.data() + to, next[p * hosts + h], bytes);
+      to += bytes;
       from += receive[h * here + p].bytes;
     }
     out[host * here + p] = {leaving.data() + begin, to - begin};
     in[host * here + p] = {coming.data() + first, from - first};
   }
   channel.exchange("all_to_all", out, in);
-  const char* next = coming.data();
+  const char* arrived = coming.data();
   for (size_t p = 0; p < here; ++p) {
     for (size_t h = 0; h < hosts; ++h) {
       const Piece& piece = receive[h * here + p];
-      if (piece.bytes > 0) std::memcpy(piece.data, next, piece.bytes);
-      next += piece.bytes;
+      if (piece.bytes > 0) std::memcpy(piece.data, arrived, piece.bytes);
+      arrived += piece.bytes;
     }
   }
 }

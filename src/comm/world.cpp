@@ -56,13 +56,17 @@ std::string host_name() {
   return name;
 }
 
-Group join() {
-  if (!started_with_others()) return {};
+void start_mpi() {
   int provided = 0;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS ||
       provided < MPI_THREAD_MULTIPLE)
     throw Error("this MPI library does not let several threads communicate (MPI_THREAD_MULTIPLE)");
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+}
+
+Group join() {
+  if (!started_with_others()) return {};
+  start_mpi();
   MPI_Comm copy = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &copy);
   Group group(std::make_unique<Channel>(copy, "world", kTimeout));
@@ -108,19 +112,15 @@ void agree(Group& group, std::string_view what, std::string_view text) {
 void set_threads(int64_t threads, Group& group) {
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
   if (threads > 0 || group.size() == 1) return;
-  const std::vector<std::string> hosts = group.gather_text(host_name());
-  const int here = static_cast<int>(std::ranges::count(hosts, hosts[group.rank()]));
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(std::clamp(cores / here, 1, at::get_num_threads()));
+  at::set_num_threads(std::clamp(cores / group.ranks_here(), 1, at::get_num_threads()));
 }
 
 std::string before_last_words() {
   int initialized = 0, size = 1;
   MPI_Initialized(&initialized);
-  // A mistake in the command line comes before the command has joined the others. It stays joined: leaving
-  // would wait for all.
-  [[maybe_unused]] static Group* late = nullptr;
-  if (!initialized) late = new Group(join());
+  // A mistake in the command line comes before the command has joined the others.
+  if (!initialized && started_with_others()) start_mpi();
   if (!joined()) return {};
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   if (size == 1) return {};

@@ -144,6 +144,27 @@ void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) 
   });
 }
 
+/// part_of(i, row i of the logits, its label, their width) is what is known of all of row i, which has
+/// `columns`.
+template <class PartOf>
+CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
+                             const CrossEntropyOptions& options, const at::Tensor& gradient,
+                             const PartOf& part_of) {
+  const int64_t width = logits.size(1);
+  const Weights weights(options, columns);
+  CrossEntropyRows rows = make_rows(logits.size(0));
+  const at::Tensor label = labels.contiguous();
+  const auto* const l = label.const_data_ptr<int64_t>();
+  dispatch(logits, gradient, [&](const auto* x, auto* g) {
+    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
+      const auto* const own = x + row * width;
+      const double partition = finish_row(part_of(row, own, l[row], width), weights, row, rows, correct);
+      if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
+    });
+  });
+  return rows;
+}
+
 }  // namespace
 
 void CrossEntropyPart::add(const CrossEntropyPart& other) {
@@ -159,20 +180,9 @@ CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& 
   if (!logits.is_cpu()) {
     return cross_entropy_rows_composed(logits, labels, options, gradient);
   }
-  const int64_t width = logits.size(1);
-  const Weights weights(options, width);
-  CrossEntropyRows rows = make_rows(logits.size(0));
-  const at::Tensor label = labels.contiguous();
-  const auto* const l = label.const_data_ptr<int64_t>();
-  dispatch(logits, gradient, [&](const auto* x, auto* g) {
-    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
-      const auto* const own = x + row * width;
-      const CrossEntropyPart part = part_of_row(own, l[row], width);
-      const double partition = finish_row(part, weights, row, rows, correct);
-      if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
-    });
-  });
-  return rows;
+  return rows_on_cpu(logits, labels, logits.size(1), options, gradient,
+                     [](int64_t, const auto* x, int64_t label, int64_t width)
+                         CHORUS_INLINE { return part_of_row(x, label, width); });
 }
 
 std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
@@ -193,18 +203,9 @@ std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, cons
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     std::span<const CrossEntropyPart> parts, int64_t width,
                                     const CrossEntropyOptions& options, const at::Tensor& gradient) {
-  const int64_t here = logits.size(1);
-  const Weights weights(options, width);
-  CrossEntropyRows rows = make_rows(logits.size(0));
-  const at::Tensor label = labels.contiguous();
-  const auto* const l = label.const_data_ptr<int64_t>();
-  dispatch(logits, gradient, [&](const auto* x, auto* g) {
-    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
-      const double partition = finish_row(parts[row], weights, row, rows, correct);
-      if (g) gradient_of_row(x + row * here, l[row], here, partition, weights, g + row * here);
-    });
-  });
-  return rows;
+  return rows_on_cpu(logits, labels, width, options, gradient,
+                     [parts](int64_t row, const auto*, int64_t, int64_t)
+                         CHORUS_INLINE { return parts[row]; });
 }
 
 }  // namespace chorus

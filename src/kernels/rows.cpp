@@ -31,6 +31,12 @@ struct Combine {
   const Accumulator<T>* weight;
   T* out;
   int64_t k, width;
+  const T* elsewhere = nullptr;  // rows [first, end)
+  int64_t first = 0, end = 0;
+
+  [[nodiscard]] const T* row(int64_t i) const {
+    return i >= first && i < end ? elsewhere + (i - first) * width : rows + i * width;
+  }
 };
 
 /// Of one token: elements [column, column + count), count at most kBlock.
@@ -44,7 +50,7 @@ CHORUS_INLINE inline void combine_block(const Combine<T>& c, int64_t token, int6
   bool empty = true;
   for (int64_t j = token * c.k; j < (token + 1) * c.k; ++j) {
     if (c.slot[j] < 0) continue;
-    const T* const row = c.rows + c.slot[j] * c.width + column;
+    const T* const row = c.row(c.slot[j]) + column;
     const Acc weight = c.weight ? c.weight[j] : Acc(1);
     if (empty) {
       for (int64_t i = 0; i < count; ++i) sum[i] = weight * widen(row[i]);
@@ -105,17 +111,23 @@ void combine_backward(const Combine<T>& c, const T* grad, Accumulator<T>* grad_w
   });
 }
 
-at::Tensor combine_on_cpu(const at::Tensor& sorted, const at::Tensor& slot, const at::Tensor& weight) {
+at::Tensor combine_on_cpu(const at::Tensor& sorted, const at::Tensor& slot, const at::Tensor& weight,
+                          const RowsElsewhere& elsewhere) {
+  const int64_t rows_elsewhere = elsewhere.rows.defined() ? elsewhere.rows.size(0) : 0;
   const at::Tensor rows = sorted.contiguous();
   at::Tensor out = at::empty({slot.size(0), rows.size(1)}, rows.options());
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, rows.scalar_type(), "combine_rows", [&] {
     const auto* w = weight.defined() ? weight.const_data_ptr<Accumulator<scalar_t>>() : nullptr;
-    const Combine<scalar_t> c = {.rows = rows.const_data_ptr<scalar_t>(),
-                                 .slot = slot.const_data_ptr<int64_t>(),
-                                 .weight = w,
-                                 .out = out.mutable_data_ptr<scalar_t>(),
-                                 .k = slot.size(1),
-                                 .width = rows.size(1)};
+    const Combine<scalar_t> c = {
+        .rows = rows.const_data_ptr<scalar_t>(),
+        .slot = slot.const_data_ptr<int64_t>(),
+        .weight = w,
+        .out = out.mutable_data_ptr<scalar_t>(),
+        .k = slot.size(1),
+        .width = rows.size(1),
+        .elsewhere = rows_elsewhere > 0 ? elsewhere.rows.const_data_ptr<scalar_t>() : nullptr,
+        .first = elsewhere.first,
+        .end = elsewhere.first + rows_elsewhere};
     combine(c, slot.size(0));
   });
   return out;
@@ -162,8 +174,13 @@ at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
   if (!x.is_cpu()) {
     return at::index_select(x, 0, index);
   }
-  const at::Tensor from = x.contiguous();
   at::Tensor out = at::empty({index.size(0), x.size(1)}, x.options());
+  gather_rows(x, index, out);
+  return out;
+}
+
+void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) {
+  const at::Tensor from = x.contiguous();
   const auto bytes = static_cast<int64_t>(x.size(1) * x.element_size());
   const auto* const source = static_cast<const std::byte*>(from.const_data_ptr());
   const auto* const row = index.const_data_ptr<int64_t>();
@@ -173,13 +190,12 @@ at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
       std::memcpy(target + i * bytes, source + row[i] * bytes, bytes);
     }
   });
-  return out;
 }
 
 at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot, const at::Tensor& weight) {
   const at::Tensor w = weight.to(sum_type(rows)).contiguous();
   if (rows.is_cpu()) {
-    return combine_on_cpu(rows, slot, w);
+    return combine_on_cpu(rows, slot, w, {});
   }
   return combine_rows_composed(rows, slot, w);
 }
@@ -208,9 +224,13 @@ std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, 
 
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot) {
   if (rows.is_cpu()) {
-    return combine_on_cpu(rows, slot, {});
+    return combine_on_cpu(rows, slot, {}, {});
   }
   return sum_rows_composed(rows, slot);
+}
+
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere) {
+  return combine_on_cpu(rows, slot, {}, elsewhere);
 }
 
 }  // namespace chorus

@@ -61,7 +61,7 @@ struct Layer {
   /// What a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
   [[nodiscard]] at::Tensor passed_over(const at::Tensor& x) const {
     const bool awaited =
-        place.index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->ep.size() > 1;
+        place.index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->shares_experts();
     if (!awaited) return x;
     const at::Tensor none = x.reshape({-1, x.size(-1)}).narrow(0, 0, 0);
     return x + experts(none, {}, 1, nullptr).sum();  // a sum of nothing

@@ -52,18 +52,14 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
     return std::vector<int64_t>(data, data + own_column.numel());
   };
   received_ = column(counts);
+  const int own_rank = parallel_.ep.rank();
+  left_ = {order_.offsets[own_rank], order_.counts[own_rank]};
+  left_at_ = std::accumulate(received_.begin(), received_.begin() + own_rank, int64_t{0});
   gathered_ = column(through);
   rows_ = std::accumulate(gathered_.begin(), gathered_.end(), int64_t{0});
   const at::Tensor totals = through.sum(0);
   most_rows_ = totals.narrow(0, 0, parts).max().item<int64_t>();
   all_tokens_ = totals[parts].item<int64_t>();
-  // Which choices of each row its rank holds.
-  const at::Tensor sent = gather_rows(own_kept_, order_.token);
-  at::Tensor first = at::empty({sent.size(0), 1}, at::kLong);
-  for (int64_t r = 0; r < parts; ++r) {
-    first.narrow(0, order_.offsets[r], order_.counts[r]).fill_(r * experts_here_);
-  }
-  here_ = sent.ge(first).logical_and_(sent.lt(first + experts_here_));
 }
 
 int64_t Exchange::chunks(int64_t crowd) const {
@@ -74,32 +70,41 @@ int64_t Exchange::chunks(int64_t crowd) const {
 }
 
 at::Tensor Exchange::kept() const {
-  const at::Tensor arrived =
-      forth(gather_rows(own_kept_, order_.token)) - parallel_.ep.rank() * experts_here_;
+  const at::Tensor arrived = forth(own_kept_) - parallel_.ep.rank() * experts_here_;
   const at::Tensor here = arrived.ge(0).logical_and_(arrived.lt(experts_here_));
   return at::where(here, arrived, at::full_like(arrived, -1));
 }
 
-/// Rows of this rank, by the ranks that they go to, to those that compute them.
-at::Tensor Exchange::forth(const at::Tensor& rows) const {
-  at::Tensor received = at::empty(
-      {std::accumulate(received_.begin(), received_.end(), int64_t{0}), rows.size(1)}, rows.options());
-  parallel_.ep.all_to_all(received, received_, rows.contiguous(), order_.counts);
+/// Rows of this rank's tokens to those that compute them.
+at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
+  at::Tensor received =
+      at::empty({std::accumulate(received_.begin(), received_.end(), int64_t{0}), own_rows.size(1)},
+                own_rows.options());
+  const at::Tensor sent = at::empty({order_.token.size(0), own_rows.size(1)}, own_rows.options());
+  const auto gather = [&](int64_t first, int64_t count, const at::Tensor& out) {
+    gather_rows(own_rows, order_.token.narrow(0, first, count), out);
+  };
+  const int64_t after = left_.first + left_.count, rest = sent.size(0) - after;
+  gather(0, left_.first, sent.narrow(0, 0, left_.first));
+  gather(left_.first, left_.count, received.narrow(0, left_at_, left_.count));
+  gather(after, rest, sent.narrow(0, after, rest));
+  parallel_.ep.all_to_all(received, received_, sent, order_.counts, OwnRows::left);
   if (parallel_.etp.size() == 1) return received;
-  at::Tensor gathered = at::empty({rows_, rows.size(1)}, rows.options());
+  at::Tensor gathered = at::empty({rows_, own_rows.size(1)}, own_rows.options());
   parallel_.etp.all_gather(gathered, received, gathered_);
   return gathered;
 }
 
+/// The sums of what comes back for each of this rank's tokens.
 at::Tensor Exchange::back(const at::Tensor& rows) const {
   at::Tensor received = rows.contiguous();
   if (parallel_.etp.size() > 1) {
     received = at::empty({gathered_[parallel_.etp.rank()], rows.size(1)}, rows.options());
     parallel_.etp.reduce_scatter(received, rows.contiguous(), gathered_);
   }
-  at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
-  parallel_.ep.all_to_all(returned, order_.counts, received, received_);
-  return returned;
+  const at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
+  parallel_.ep.all_to_all(returned, order_.counts, received, received_, OwnRows::left);
+  return sum_rows(returned, order_.slot, {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
 /// From those of this rank's tokens to those of all.
@@ -115,20 +120,11 @@ at::Tensor Exchange::shared(const at::Tensor& own_rows) const {
 }
 
 at::Tensor Exchange::send_rows(const at::Tensor& rows) const {
-  return forth(gather_rows(own(rows), order_.token));
+  return forth(own(rows));
 }
 
 at::Tensor Exchange::return_rows(const at::Tensor& rows) const {
-  return shared(sum_rows(back(rows), order_.slot));
-}
-
-at::Tensor Exchange::send_choices(const at::Tensor& values) const {
-  return forth(gather_rows(own(values), order_.token) * here_);
-}
-
-at::Tensor Exchange::return_choices(const at::Tensor& values) const {
-  // Each choice was sent with one row: adding the rows puts every value in its place.
-  return shared(sum_rows(back(values) * here_, order_.slot));
+  return shared(back(rows));
 }
 
 }  // namespace chorus

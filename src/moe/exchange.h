@@ -1,13 +1,13 @@
 // Sending tokens to the ranks that compute their experts, and back.
 //
-//   N tokens, the same on all ranks of tp: each rank sends its part of them, so that none goes out twice
-//   over ep: to the ranks that hold a token's experts, once to each, however many of its experts live there;
-//            only for kept choices, nothing padded
-//   over etp: to the other ranks that have parts of the same experts, each of which computes a part of the
-//   sum R rows   that look like a micro-batch of its own: rows, and for each up to k of this rank's experts
-//   with
-//            their weights. So ranks run their experts by the code that one process runs all of them by
-//   and back: added up over etp, returned over ep, added up over the experts, and shared by all ranks of tp
+// N tokens, the same on all ranks of tp, of which each sends its part, so that none goes out twice:
+//   - over ep, once to each rank that holds experts of the token, however many; only for kept choices, and
+//     nothing padded;
+//   - over etp, to the other ranks with parts of the same experts, each of which computes a part of the sum.
+// The R rows that arrive look like a micro-batch of its own: rows, and for each up to k of this rank's
+// experts with their weights. So ranks run their experts by the code that one process runs all of them by.
+// Back it is added up over etp, returned over ep, added up over a token's ranks, and shared by all ranks of
+// tp.
 #pragma once
 
 #include <cstdint>
@@ -35,18 +35,15 @@ class Exchange {
   /// elsewhere.
   [[nodiscard]] at::Tensor kept() const;
 
-  /// [N, d] -> [R, d].
+  /// [N, d] -> [R, d]; with d = k, a value a choice, also of choices that are elsewhere.
   at::Tensor send_rows(const at::Tensor& rows) const;
   /// [R, d], of which each rank of etp has a part of the sum -> [N, d]: the sum over the ranks that a token
-  /// was sent to, 0 without any.
+  /// was sent to, 0 without any. So with a value a choice, 0 where it is elsewhere, each is back in its
+  /// place.
   at::Tensor return_rows(const at::Tensor& rows) const;
-  /// [N, k], a value a choice -> [R, k]; what belongs to choices that are elsewhere is 0.
-  at::Tensor send_choices(const at::Tensor& values) const;
-  /// [R, k], parts of sums as above -> [N, k].
-  at::Tensor return_choices(const at::Tensor& values) const;
 
  private:
-  [[nodiscard]] at::Tensor forth(const at::Tensor& rows) const;
+  [[nodiscard]] at::Tensor forth(const at::Tensor& own_rows) const;
   [[nodiscard]] at::Tensor back(const at::Tensor& rows) const;
   [[nodiscard]] at::Tensor own(const at::Tensor& x) const { return x.narrow(0, own_.first, own_.count); }
   [[nodiscard]] at::Tensor shared(const at::Tensor& own_rows) const;
@@ -56,8 +53,9 @@ class Exchange {
   Stretch own_;                    // of the tokens, those that this rank sends
   at::Tensor own_kept_;            // [own_.count, k]
   ExpertOrder order_;              // of the rows sent: by rank of ep instead of by expert
-  at::Tensor here_;                // bool [S, k] which choices of its token a row sent is for
+  Stretch left_;                   // of the rows sent, those for this rank itself, which go nowhere
   std::vector<int64_t> received_;  // rows from each rank of ep; order_.counts are those to each
+  int64_t left_at_ = 0;            // where left_ begins among the rows received
   std::vector<int64_t> gathered_;  // rows of each rank of etp
   int64_t rows_ = 0;               // R
   int64_t most_rows_ = 0;          // of all ranks of ep and etp, as all_tokens_

@@ -63,11 +63,6 @@ at::Tensor router_input(const Saved& s) {
              : x;
 }
 
-bool is_spread(const MoeCall& call) {
-  return call.parallel &&
-         (call.parallel->ep.size() > 1 || call.parallel->etp.size() > 1 || call.parallel->tp.size() > 1);
-}
-
 Experts experts_of(const Saved& s, const Dispatched& d) {
   Experts experts = {.weights = s.weights,
                      .order = d.order,
@@ -110,7 +105,7 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
     kept = d.exchange->kept();
     experts = s.call.parallel->expert_count(experts);
     d.rows = d.exchange->send_rows(d.rows);
-    d.row_weight = d.exchange->send_choices(d.row_weight);
+    d.row_weight = d.exchange->send_rows(d.row_weight);
     if (d.row_keys.defined()) d.row_keys = d.exchange->send_rows(d.row_keys);
   }
   d.order = sort_by_expert(kept, experts, s.hidden.device());
@@ -134,11 +129,11 @@ std::pair<at::Tensor, at::Tensor> dispatch_backward(const Saved& s, const Dispat
   const at::Tensor grad_input = run_experts_backward(experts_of(s, d), expert_input, d.run.kept, grad_rows);
   at::Tensor grad_hidden = sum_rows(grad_input, d.order.slot);
   if (!d.exchange) return {grad_hidden, grad_weight};
-  return {d.exchange->return_rows(grad_hidden), d.exchange->return_choices(grad_weight)};
+  return {d.exchange->return_rows(grad_hidden), d.exchange->return_rows(grad_weight)};
 }
 
 std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
-  if (!is_spread(s.call)) return std::nullopt;
+  if (!s.call.parallel || !s.call.parallel->shares_experts()) return std::nullopt;
   return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
                                  s.config.experts);
 }

@@ -80,6 +80,17 @@ TEST_P(Rows, MatchADenseComposition) {
     EXPECT_TRUE(close(combine_rows_composed(rows, order.slot, weight), weighted.mm(wide)));
     EXPECT_TRUE(close(sum_rows(rows, order.slot), spread.mm(wide)));
     EXPECT_TRUE(close(sum_rows_composed(rows, order.slot), spread.mm(wide)));
+
+    // Some of the rows in the middle lie elsewhere.
+    const int64_t first = rows_kept / 3, count = rows_kept / 2;
+    const at::Tensor gathered = at::full({rows_kept, s.width}, std::nan(""), rows.options());
+    gather_rows(x, order.token.narrow(0, first, count), gathered.narrow(0, first, count));
+    EXPECT_TRUE(
+        at::equal(gathered.narrow(0, first, count), x.index_select(0, order.token.narrow(0, first, count))));
+    const at::Tensor holed = rows.clone();
+    holed.narrow(0, first, count).fill_(std::nan(""));
+    const RowsElsewhere elsewhere = {rows.narrow(0, first, count), first};
+    EXPECT_TRUE(at::equal(sum_rows(holed, order.slot, elsewhere), sum_rows(rows, order.slot)));
     auto expected = at::zeros({s.tokens, s.k}, at::kDouble);
     for (int64_t choice = 0; choice < s.tokens * s.k; ++choice) {
       const auto m = order.slot.view(-1)[choice].item<int64_t>();

@@ -95,6 +95,13 @@ TEST(Group, AllToAllSendsExactlyTheRowsNamed) {
   EXPECT_TRUE(at::equal(out, at::cat(expected)));
   const int64_t to_others = std::accumulate(send.begin(), send.end(), int64_t{0}) - send[rank];
   EXPECT_EQ(ranks().bytes_sent() - before, to_others * 4 * 4);
+
+  // Without a rank's own rows, which it neither reads nor writes.
+  sent[rank].fill_(-1);
+  expected[rank].fill_(-2);
+  out.fill_(-2);
+  ranks().all_to_all(out, receive, at::cat(sent), send, OwnRows::left);
+  EXPECT_TRUE(at::equal(out, at::cat(expected)));
 }
 
 TEST(Group, AllToAllGoesFromHostToHostInOneMessage) {
@@ -115,25 +122,23 @@ TEST(Group, AllToAllGoesFromHostToHostInOneMessage) {
       sent.push_back(at::full({send.back(), 3}, static_cast<double>(100 * rank + r)));
     }
     const at::Tensor in = at::cat(sent);
-    at::Tensor plain = at::zeros({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 3});
-    at::Tensor in_steps = at::zeros_like(plain);
-    group.set_hosts(std::vector<int>(size));
-    group.all_to_all(plain, receive, in, send);
-    group.set_hosts(hosts);
-    const int64_t before = group.bytes_sent();
-    group.all_to_all(in_steps, receive, in, send);
-    EXPECT_TRUE(at::equal(plain, in_steps)) << most;
-    // Sizes went to the other host and nothing else to itself: it is the path in two steps.
-    EXPECT_GE(group.bytes_sent() - before, size / 2 * 8);
+    const at::Tensor plain = at::zeros({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 3});
+    for (const OwnRows own : {OwnRows::copied, OwnRows::left}) {
+      const at::Tensor in_steps = at::zeros_like(plain);
+      plain.zero_();
+      group.set_hosts(std::vector<int>(size));
+      group.all_to_all(plain, receive, in, send, own);
+      group.set_hosts(hosts);
+      const int64_t before = group.bytes_sent();
+      group.all_to_all(in_steps, receive, in, send, own);
+      EXPECT_TRUE(at::equal(plain, in_steps)) << most;
+      // Sizes went to the other host: it is the path in two steps.
+      EXPECT_GE(group.bytes_sent() - before, size / 2 * 8);
+    }
   }
 }
 
-TEST(Group, BroadcastAndText) {
-  for (int from = 0; from < ranks().size(); ++from) {
-    const at::Tensor x = at::full({3}, ranks().rank() + 1.0);
-    ranks().broadcast(x, from);
-    EXPECT_TRUE(at::equal(x, at::full({3}, from + 1.0)));
-  }
+TEST(Group, GathersTextAndAdds) {
   const std::vector<std::string> texts = ranks().gather_text(std::string(ranks().rank(), 'x'));
   for (int r = 0; r < ranks().size(); ++r) {
     EXPECT_EQ(texts[r], std::string(r, 'x'));

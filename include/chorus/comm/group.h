@@ -23,6 +23,9 @@ namespace chorus {
 
 class Channel;
 
+/// What all_to_all does with the rows of a rank that are for itself: copy them, or read and write none.
+enum class OwnRows { copied, left };
+
 class Group {
  public:
   /// This process alone.
@@ -52,13 +55,10 @@ class Group {
   /// Likewise for parts of different sizes: part r of `out` has rows[r] rows.
   void all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
-  /// `out` come from rank r, likewise. Only these rows are sent, and those for this rank are copied. Where
-  /// each of several hosts has several of the ranks, as many and in order, rows go from host to host in one
-  /// message and are passed on there.
+  /// `out` come from rank r, likewise. Only these rows are sent. Where each of several hosts has several of
+  /// the ranks, as many and in order, rows go from host to host in one message and are passed on there.
   void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
-                  std::span<const int64_t> send);
-  /// x becomes rank `from`'s.
-  void broadcast(const at::Tensor& x, int from);
+                  std::span<const int64_t> send, OwnRows own = OwnRows::copied);
   /// Waits for all; `what` names it in messages.
   void barrier(std::string_view what);
   /// Every rank's text, on every rank.
@@ -74,6 +74,8 @@ class Group {
 
   /// Of each rank, the number of its host. World knows; tests may say otherwise.
   void set_hosts(std::vector<int> host_of_rank);
+  /// How many of the ranks are on this one's host.
+  [[nodiscard]] int ranks_here() const;
 
   /// To other ranks, so far.
   [[nodiscard]] int64_t bytes_sent() const;

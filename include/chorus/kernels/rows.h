@@ -25,6 +25,8 @@ ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device d
 
 /// x [N, d], index int64 [M] -> [M, d].
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index);
+/// Into `out` [M, d], contiguous, on the CPU.
+void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out);
 
 /// rows [M, d], slot int64 [N, k], weight [N, k] fp32 (fp64 for fp64 rows) -> [N, d]: sum_j weight[t, j]
 /// rows[slot[t, j]], in the type of `rows`. Slots of -1 contribute nothing.
@@ -37,5 +39,13 @@ std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, 
 
 /// rows [M, d], slot int64 [N, k] -> [N, d]: sum_j rows[slot[t, j]]. gather_rows' backward.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot);
+
+/// Some of the rows of a tensor, from `first` on, that lie elsewhere.
+struct RowsElsewhere {
+  at::Tensor rows;  // [.., d] contiguous
+  int64_t first;
+};
+/// Likewise, on the CPU, where what `rows` would have to hold there isn't read.
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
 
 }  // namespace chorus

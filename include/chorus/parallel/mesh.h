@@ -1,12 +1,9 @@
 // The mesh: which rank holds what. A pure function of the number of ranks and the degrees.
 //
-//   world = dp x tp           dense parameters: rank r has part r mod tp of each, and works on the
-//   micro-batches
-//                             of replica r div tp; the ranks with the same part (dp of them) share its
-//                             gradients
-//   world = edp x ep x etp    experts: each layer's are spread over ep, and each is cut over etp; the ranks
-//   with
-//                             the same part of the same experts (edp of them) share its gradients
+//   world = dp x tp          dense parameters: rank r has part r mod tp of each, and the micro-batches of
+//                            replica r div tp; the dp ranks with the same part share its gradients
+//   world = edp x ep x etp   experts: each layer's are spread over ep, and each is cut over etp; the edp
+//                            ranks with the same part of the same experts share its gradients
 //   ZeRO 0  weights, gradients and optimizer state are whole on every rank of dp (of an expert: edp)
 //        1  optimizer state is in parts          2  gradients too          3  weights too
 //
@@ -69,6 +66,8 @@ class Parallel {
   [[nodiscard]] const Mesh& mesh() const { return mesh_; }
   /// Whether this rank's weights are the whole model.
   [[nodiscard]] bool holds_everything() const;
+  /// Whether an MoE layer needs other ranks: all of them then have to run it together.
+  [[nodiscard]] bool shares_experts() const { return ep.size() > 1 || etp.size() > 1 || tp.size() > 1; }
   /// To other ranks, so far: by the name of the group.
   [[nodiscard]] std::map<std::string, int64_t> bytes_sent() const;
 
