@@ -3,7 +3,11 @@
 # bandwidth, take the hosts' places; Open MPI starts a daemon in each, as it would through ssh, and ranks talk through TCP alone.
 #
 #   scripts/rehearse_hosts.sh [PATH_OF_CHORUS]     default build/release/chorus; about a minute on 2 cores
+#   scripts/rehearse_hosts.sh PATH_OF_CHORUS train RUN.toml ...
+#                                                  that command on the four hosts, and nothing else
 #   REHEARSAL_RATE=RATE                            of each host's link, as tc takes it; default 50mbit (0.1 s an update)
+#   REHEARSAL_RANKS=N                              of a command, on each host; default 1
+#   REHEARSAL_MAP=node                             numbers them host after host in turn; default slot: a host's together
 #
 #   1. Four hosts, a rank each, train a toy model: losses are those of one process, and the bytes went over the links.
 #   2. The same anew; after a checkpoint a rank is killed with SIGKILL: all others end within seconds, with words and a code.
@@ -34,13 +38,15 @@ if [ "${1:-}" != --inside ]; then
   "${new[@]}" true 2>/dev/null || skip "no permission for namespaces: run it as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN"
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
-  "${new[@]}" "$0" --inside "$chorus" "$folder" && code=0 || code=$?
+  "${new[@]}" "$0" --inside "$folder" "$chorus" "${@:2}" && code=0 || code=$?
   exit $code
 fi
 
 # ---- inside ----------------------------------------------------------------------------------------------------------------
-chorus=$2
-cd "$3"
+began_in=$PWD
+chorus=$3
+cd "$2"
+shift 3
 export TMPDIR=$PWD # for what Open MPI leaves
 
 # The switch, and a cable from it to each host.
@@ -80,6 +86,23 @@ exec ip netns exec "$host" unshare --uts sh -c "hostname $host; $*"
 END
 chmod +x agent
 
+# on_hosts NUMBER_OF_HOSTS RANKS_A_HOST ARGUMENTS_OF_CHORUS...
+on_hosts() {
+  local count=$1 each=$2
+  shift 2
+  printf "%s slots=$each\n" "${hosts[@]:0:count}" >"$TMPDIR/hostfile"
+  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --hostfile "$TMPDIR/hostfile" -n $((count * each)) --map-by "${REHEARSAL_MAP:-slot}" \
+    --mca plm_rsh_agent "$TMPDIR/agent" --mca oob_tcp_if_include $net.0/24 --bind-to none \
+    --mca pml ob1 --mca btl tcp,vader,self --mca btl_vader_single_copy_mechanism none \
+    --mca btl_tcp_if_include $net.0/24 --mca mpi_yield_when_idle 1 "$chorus" "$@"
+}
+
+if [ $# -gt 0 ]; then
+  cd "$began_in"
+  on_hosts ${#hosts[@]} "${REHEARSAL_RANKS:-1}" "$@"
+  exit
+fi
+
 cat >run.toml <<'END'
 threads = 1
 [[data.train]]
@@ -118,13 +141,7 @@ awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa
 
 # train_on NUMBER_OF_HOSTS ARGUMENTS...
 train_on() {
-  local count=$1
-  shift
-  printf '%s slots=1\n' "${hosts[@]:0:count}" >hostfile
-  OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --hostfile hostfile -n "$count" --map-by node \
-    --mca plm_rsh_agent "$PWD/agent" --mca oob_tcp_if_include $net.0/24 \
-    --mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include $net.0/24 --mca mpi_yield_when_idle 1 \
-    "$chorus" train run.toml "$@" --set parallel.ep=2 --set parallel.zero=2 -q
+  on_hosts "$1" 1 train run.toml "${@:2}" --set parallel.ep=2 --set parallel.zero=2 -q
 }
 ranks() { pgrep -f "^$chorus train"; }
 bytes_sent() { ip netns exec "$1" cat /sys/class/net/eth0/statistics/tx_bytes; }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <thread>
 
+#include <ATen/ThreadLocalState.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
@@ -169,7 +170,10 @@ Channel& Group::channel() {
 
 std::future<void> Group::later(std::function<void()> work) {
   if (!queue_) queue_ = std::make_unique<Queue>();
-  return queue_->push(std::move(work));
+  return queue_->push([settings = at::ThreadLocalState(), work = std::move(work)] {
+    const at::ThreadLocalStateGuard guard(settings);
+    work();
+  });
 }
 
 Group Group::subset(std::span<const int> ranks, std::string name) const {

@@ -30,7 +30,7 @@ at::Tensor ranks_of(const at::Tensor& kept, int64_t experts_each) {
 }  // namespace
 
 Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
-    : parallel_(parallel),
+    : parallel_(&parallel),
       tokens_(kept.size(0)),
       experts_here_(experts / parallel.ep.size()),
       own_(part_of(tokens_, parallel.tp.rank(), parallel.tp.size())),
@@ -42,17 +42,17 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
   std::ranges::copy(order_.counts, own_counts.mutable_data_ptr<int64_t>());
   own_counts[parts] = own_.count;
   const at::Tensor counts = at::empty({parts, parts + 1}, at::kLong);
-  parallel_.ep.all_gather(counts, own_counts);
+  parallel_->ep.all_gather(counts, own_counts);
   // The same of the ranks of etp: what comes to each part through each of them.
   const at::Tensor through = at::empty({parallel.etp.size(), parts + 1}, at::kLong);
-  parallel_.etp.all_gather(through, counts.sum(0));
+  parallel_->etp.all_gather(through, counts.sum(0));
   const auto column = [&](const at::Tensor& table) {
-    const at::Tensor own_column = table.select(1, parallel_.ep.rank()).contiguous();
+    const at::Tensor own_column = table.select(1, parallel_->ep.rank()).contiguous();
     const auto* const data = own_column.const_data_ptr<int64_t>();
     return std::vector<int64_t>(data, data + own_column.numel());
   };
   received_ = column(counts);
-  const int own_rank = parallel_.ep.rank();
+  const int own_rank = parallel_->ep.rank();
   left_ = {order_.offsets[own_rank], order_.counts[own_rank]};
   left_at_ = std::accumulate(received_.begin(), received_.begin() + own_rank, int64_t{0});
   gathered_ = column(through);
@@ -63,14 +63,14 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
 }
 
 int64_t Exchange::chunks(int64_t crowd) const {
-  const int64_t parts = parallel_.ep.size();
+  const int64_t parts = parallel_->ep.size();
   const int64_t bearable = (crowd * all_tokens_ * own_kept_.size(1) + parts - 1) / parts;
   if (most_rows_ <= bearable) return 1;
   return (all_tokens_ + bearable - 1) / bearable;  // though all of a chunk go to one rank
 }
 
 at::Tensor Exchange::kept() const {
-  const at::Tensor arrived = forth(own_kept_) - parallel_.ep.rank() * experts_here_;
+  const at::Tensor arrived = forth(own_kept_) - parallel_->ep.rank() * experts_here_;
   const at::Tensor here = arrived.ge(0).logical_and_(arrived.lt(experts_here_));
   return at::where(here, arrived, at::full_like(arrived, -1));
 }
@@ -88,34 +88,34 @@ at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
   gather(0, left_.first, sent.narrow(0, 0, left_.first));
   gather(left_.first, left_.count, received.narrow(0, left_at_, left_.count));
   gather(after, rest, sent.narrow(0, after, rest));
-  parallel_.ep.all_to_all(received, received_, sent, order_.counts, OwnRows::left);
-  if (parallel_.etp.size() == 1) return received;
+  parallel_->ep.all_to_all(received, received_, sent, order_.counts, OwnRows::left);
+  if (parallel_->etp.size() == 1) return received;
   at::Tensor gathered = at::empty({rows_, own_rows.size(1)}, own_rows.options());
-  parallel_.etp.all_gather(gathered, received, gathered_);
+  parallel_->etp.all_gather(gathered, received, gathered_);
   return gathered;
 }
 
 /// The sums of what comes back for each of this rank's tokens.
 at::Tensor Exchange::back(const at::Tensor& rows) const {
   at::Tensor received = rows.contiguous();
-  if (parallel_.etp.size() > 1) {
-    received = at::empty({gathered_[parallel_.etp.rank()], rows.size(1)}, rows.options());
-    parallel_.etp.reduce_scatter(received, rows.contiguous(), gathered_);
+  if (parallel_->etp.size() > 1) {
+    received = at::empty({gathered_[parallel_->etp.rank()], rows.size(1)}, rows.options());
+    parallel_->etp.reduce_scatter(received, rows.contiguous(), gathered_);
   }
   const at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
-  parallel_.ep.all_to_all(returned, order_.counts, received, received_, OwnRows::left);
+  parallel_->ep.all_to_all(returned, order_.counts, received, received_, OwnRows::left);
   return sum_rows(returned, order_.slot, {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
 /// From those of this rank's tokens to those of all.
 at::Tensor Exchange::shared(const at::Tensor& own_rows) const {
-  if (parallel_.tp.size() == 1) return own_rows;
-  std::vector<int64_t> counts(parallel_.tp.size());
-  for (int r = 0; r < parallel_.tp.size(); ++r) {
-    counts[r] = part_of(tokens_, r, parallel_.tp.size()).count;
+  if (parallel_->tp.size() == 1) return own_rows;
+  std::vector<int64_t> counts(parallel_->tp.size());
+  for (int r = 0; r < parallel_->tp.size(); ++r) {
+    counts[r] = part_of(tokens_, r, parallel_->tp.size()).count;
   }
   at::Tensor all = at::empty({tokens_, own_rows.size(1)}, own_rows.options());
-  parallel_.tp.all_gather(all, own_rows.contiguous(), counts);
+  parallel_->tp.all_gather(all, own_rows.contiguous(), counts);
   return all;
 }
 

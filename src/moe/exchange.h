@@ -23,7 +23,8 @@ namespace chorus {
 /// Who sends how much to whom, for one micro-batch a rank of `parallel`, or some of its tokens.
 class Exchange {
  public:
-  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all.
+  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all. `parallel` must
+  /// outlive it.
   Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts);
 
   /// Into how many chunks tokens must be cut, each to be exchanged on its own, for no rank to get more than
@@ -48,7 +49,7 @@ class Exchange {
   [[nodiscard]] at::Tensor own(const at::Tensor& x) const { return x.narrow(0, own_.first, own_.count); }
   [[nodiscard]] at::Tensor shared(const at::Tensor& own_rows) const;
 
-  Parallel& parallel_;
+  Parallel* parallel_;
   int64_t tokens_, experts_here_;
   Stretch own_;                    // of the tokens, those that this rank sends
   at::Tensor own_kept_;            // [own_.count, k]

@@ -1,6 +1,10 @@
 #include "chorus/moe/layer.h"
 
+#include <algorithm>
+#include <functional>
+#include <future>
 #include <optional>
+#include <vector>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -25,15 +29,15 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kCrowd = 2;  // see run()
 
-/// What the experts held here work on, for some tokens of the micro-batch: those tokens, or what the ranks
-/// sent of theirs. R rows, M choices.
+/// What the experts held here work on, for a chunk of the micro-batch's tokens: those tokens, or what the
+/// ranks sent of theirs. R rows, M choices.
 struct Dispatched {
   std::optional<Exchange> exchange;
   at::Tensor rows;        // [R, d]
   at::Tensor row_weight;  // [R, k]
   at::Tensor row_keys;    // int64 [R, 1]; undefined without activation dropout
   ExpertOrder order;
-  ExpertRun run;
+  ExpertRun run;  // once they have run
 };
 
 /// Everything forward leaves for backward.
@@ -48,8 +52,9 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
 
-  int64_t chunks = 1;                    // of the tokens, one after the other
-  std::optional<Dispatched> dispatched;  // of the one chunk; several are dispatched again in backward
+  int64_t chunks = 1;                  // of the tokens
+  bool crowded = false;                // they would crowd a rank: nothing is kept of a chunk
+  std::vector<Dispatched> dispatched;  // each chunk, unless crowded
 };
 
 at::ScalarType router_type(const at::Tensor& hidden) {
@@ -93,7 +98,17 @@ at::Tensor rows_of(const at::Tensor& x, const Stretch& tokens) {
   return x.narrow(0, tokens.first, tokens.count);
 }
 
-/// Brings some tokens to their experts, by `exchange` where there is one, and runs them.
+Stretch chunk_of(const Saved& s, int64_t chunk) {
+  return part_of(s.hidden.size(0), static_cast<int>(chunk), static_cast<int>(s.chunks));
+}
+
+std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
+  if (!s.call.parallel || !s.call.parallel->shares_experts()) return std::nullopt;
+  return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
+                                 s.config.experts);
+}
+
+/// Brings tokens to their experts, by `exchange` where there is one.
 Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchange> exchange) {
   Dispatched d = {.exchange = std::move(exchange),
                   .rows = rows_of(s.hidden, tokens),
@@ -109,65 +124,131 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
     if (d.row_keys.defined()) d.row_keys = d.exchange->send_rows(d.row_keys);
   }
   d.order = sort_by_expert(kept, experts, s.hidden.device());
-  d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
   return d;
 }
 
-/// For each of the tokens, the weighted sum of what its experts made of it.
-at::Tensor combine(const Dispatched& d) {
-  at::Tensor output = combine_rows(d.run.output, d.order.slot, d.row_weight);
-  return d.exchange ? d.exchange->return_rows(output) : output;
+void run_experts_on(const Saved& s, Dispatched& d) {
+  d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
 }
 
-/// From the gradient by combine()'s result: by the rows of `hidden` and of `weight`.
-std::pair<at::Tensor, at::Tensor> dispatch_backward(const Saved& s, const Dispatched& d,
-                                                    const at::Tensor& grad) {
-  const at::Tensor arrived = d.exchange ? d.exchange->send_rows(grad) : grad;
+/// From the gradient by the weighted sums of the rows that were sent here: by the rows and by their weights.
+std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatched& d,
+                                                   const at::Tensor& grad) {
   const auto [grad_rows, grad_weight] =
-      combine_rows_backward(arrived.contiguous(), d.run.output, d.order.slot, d.row_weight);
+      combine_rows_backward(grad.contiguous(), d.run.output, d.order.slot, d.row_weight);
   const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // dearer to keep than to make
   const at::Tensor grad_input = run_experts_backward(experts_of(s, d), expert_input, d.run.kept, grad_rows);
-  at::Tensor grad_hidden = sum_rows(grad_input, d.order.slot);
-  if (!d.exchange) return {grad_hidden, grad_weight};
-  return {d.exchange->return_rows(grad_hidden), d.exchange->return_rows(grad_weight)};
+  return {sum_rows(grad_input, d.order.slot), grad_weight};
 }
 
-std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
-  if (!s.call.parallel || !s.call.parallel->shares_experts()) return std::nullopt;
-  return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
-                                 s.config.experts);
-}
-
-/// [N, d]: the weighted sum of what the experts make of each token. Tokens that would crowd a rank go in
-/// chunks, of which nothing is kept: so its memory is bounded, however tokens fall.
-at::Tensor run(Saved& s) {
-  const Stretch all = {.count = s.hidden.size(0)};
-  std::optional<Exchange> exchange = exchange_of(s, all);
-  if (exchange) s.chunks = exchange->chunks(kCrowd);
+/// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, what is
+/// exchanged goes on beside what is computed, in the same order on every rank.
+void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
+                const std::function<void(int64_t)>& compute, const std::function<void(int64_t)>& bring_back) {
   if (s.chunks == 1) {
-    s.dispatched.emplace(dispatch(s, all, std::move(exchange)));
-    return combine(*s.dispatched);
+    bring(0);
+    compute(0);
+    bring_back(0);
+    return;
   }
-  exchange.reset();
-  at::Tensor output = at::empty_like(s.hidden);
+  struct Pending {
+    std::vector<std::future<void>> works;
+    ~Pending() {  // also where an exception passes: they use what lies below
+      for (const std::future<void>& work : works) {
+        if (work.valid()) work.wait();
+      }
+    }
+  } pending = {.works = std::vector<std::future<void>>(2 * s.chunks)};
+  const auto later = [&](const auto& work, int64_t chunk) {
+    return s.call.parallel->ep.later([&work, chunk] { work(chunk); });
+  };
+  const auto brought = pending.works.begin(), back = brought + s.chunks;
+  brought[0] = later(bring, 0);
   for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
-    const Stretch tokens = part_of(all.count, static_cast<int>(chunk), static_cast<int>(s.chunks));
-    rows_of(output, tokens).copy_(combine(dispatch(s, tokens, exchange_of(s, tokens))));
+    if (chunk + 1 < s.chunks) brought[chunk + 1] = later(bring, chunk + 1);
+    brought[chunk].get();
+    compute(chunk);
+    back[chunk] = later(bring_back, chunk);
   }
+  std::for_each(back, back + s.chunks, [](std::future<void>& work) { work.get(); });
+}
+
+/// Rows of a chunk become those of `part`, which is taken as it is where there are no others.
+void put(const Saved& s, int64_t chunk, at::Tensor part, at::Tensor& whole) {
+  if (s.chunks == 1) {
+    whole = std::move(part);
+  } else {
+    rows_of(whole, chunk_of(s, chunk)).copy_(part);
+  }
+}
+
+/// [N, d]: the weighted sum of what the experts make of each token. Tokens that would crowd a rank go in as
+/// many chunks as it takes, of which nothing is kept: so its memory is bounded, however tokens fall.
+at::Tensor run(Saved& s) {
+  std::optional<Exchange> whole = exchange_of(s, {.count = s.hidden.size(0)});
+  if (whole) {
+    const int64_t bearable = whole->chunks(kCrowd);
+    s.crowded = bearable > 1;
+    s.chunks = s.crowded ? bearable : s.call.parallel->mesh().exchange_chunks;
+  }
+  if (s.chunks > 1) whole.reset();
+  std::vector<Dispatched> chunks(s.chunks);
+  std::vector<at::Tensor> results(s.chunks);
+  at::Tensor output = s.chunks == 1 ? at::Tensor() : at::empty_like(s.hidden);
+  for_chunks(
+      s,
+      [&](int64_t c) {
+        const Stretch tokens = chunk_of(s, c);
+        chunks[c] = dispatch(s, tokens, whole ? std::move(whole) : exchange_of(s, tokens));
+      },
+      [&](int64_t c) {
+        run_experts_on(s, chunks[c]);
+        results[c] = combine_rows(chunks[c].run.output, chunks[c].order.slot, chunks[c].row_weight);
+      },
+      [&](int64_t c) {
+        const at::Tensor result = std::move(results[c]);
+        put(s, c, chunks[c].exchange ? chunks[c].exchange->return_rows(result) : result, output);
+        if (s.crowded) chunks[c] = {};
+      });
+  if (!s.crowded) s.dispatched = std::move(chunks);
   return output;
 }
 
 /// From the gradient by run()'s result: by `hidden` [N, d] and by `weight` [N, k].
-std::pair<at::Tensor, at::Tensor> run_backward(const Saved& s, const at::Tensor& grad) {
-  if (s.dispatched) return dispatch_backward(s, *s.dispatched, grad);
-  at::Tensor grad_hidden = at::empty_like(s.hidden), grad_weight = at::empty_like(s.weight);
-  for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
-    const Stretch tokens = part_of(s.hidden.size(0), static_cast<int>(chunk), static_cast<int>(s.chunks));
-    const Dispatched again = dispatch(s, tokens, exchange_of(s, tokens));
-    const auto [by_hidden, by_weight] = dispatch_backward(s, again, rows_of(grad, tokens));
-    rows_of(grad_hidden, tokens).copy_(by_hidden);
-    rows_of(grad_weight, tokens).copy_(by_weight);
+std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad) {
+  std::vector<Dispatched> chunks = std::move(s.dispatched);
+  chunks.resize(s.chunks);
+  std::vector<at::Tensor> arrived(s.chunks);
+  std::vector<std::pair<at::Tensor, at::Tensor>> results(s.chunks);
+  at::Tensor grad_hidden, grad_weight;
+  if (s.chunks > 1) {
+    grad_hidden = at::empty_like(s.hidden);
+    grad_weight = at::empty_like(s.weight);
   }
+  for_chunks(
+      s,
+      [&](int64_t c) {
+        const Stretch tokens = chunk_of(s, c);
+        if (s.crowded) chunks[c] = dispatch(s, tokens, exchange_of(s, tokens));
+        arrived[c] = rows_of(grad, tokens);
+        if (chunks[c].exchange) arrived[c] = chunks[c].exchange->send_rows(arrived[c]);
+      },
+      [&](int64_t c) {
+        if (s.crowded) run_experts_on(s, chunks[c]);
+        results[c] = experts_backward(s, chunks[c], arrived[c]);
+        arrived[c].reset();
+        chunks[c].run = {};
+      },
+      [&](int64_t c) {
+        auto [by_rows, by_weight] = std::move(results[c]);
+        if (const std::optional<Exchange>& exchange = chunks[c].exchange) {
+          by_rows = exchange->return_rows(by_rows);
+          by_weight = exchange->return_rows(by_weight);
+        }
+        put(s, c, by_rows, grad_hidden);
+        put(s, c, by_weight, grad_weight);
+        if (s.crowded) chunks[c] = {};
+      });
   return {grad_hidden, grad_weight};
 }
 
@@ -299,7 +380,7 @@ struct MoeFunction : Function<MoeFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto holder = ctx->saved_data["saved"].toCapsule();
-    const Saved& s = *static_cast<const Saved*>(holder.get());
+    Saved& s = *static_cast<Saved*>(holder.get());
     auto [grad_hidden, grad_gates] = run_backward(s, grads[0].contiguous());
     if (s.output_scale.defined()) {
       grad_gates = grad_gates * s.output_scale;

@@ -48,6 +48,9 @@ void describe(Schema& schema, ParallelConfig& config) {
       "zero", config.zero,
       {.help = "ZeRO stage: 1 optimizer state in parts, 2 gradients too, 3 weights too", .min = 0, .max = 3});
   schema.add(
+      "exchange_chunks", config.exchange_chunks,
+      {.help = "chunks of a micro-batch's tokens: one is exchanged while experts compute another", .min = 1});
+  schema.add(
       "timeout", config.timeout,
       {.help = "seconds after which a process that waits for others gives up, and names them", .min = 1});
 }
@@ -69,7 +72,8 @@ Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) 
           .tp = static_cast<int>(config.tp),
           .ep = static_cast<int>(config.ep),
           .etp = static_cast<int>(config.etp),
-          .zero = static_cast<int>(config.zero)};
+          .zero = static_cast<int>(config.zero),
+          .exchange_chunks = config.exchange_chunks};
 }
 
 std::vector<std::string> describe(const Mesh& mesh, int64_t experts) {

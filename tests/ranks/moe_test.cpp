@@ -1,4 +1,6 @@
 // The MoE layer over ranks: what it sends, and what it holds at once, however tokens fall.
+#include <mutex>
+
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
@@ -15,11 +17,13 @@ namespace {
 
 constexpr int64_t kExperts = 8, kWidth = 16, kInner = 96, kTokens = 600;
 
-/// Counts what libtorch allocates on this thread while it is the one that is told.
+/// Counts what libtorch allocates while it is the one that is told.
 struct PeakBytes : c10::MemoryReportingInfoBase {
   int64_t now = 0, most = 0;
+  std::mutex mutex;
   void reportMemoryUsage(void* /*at*/, int64_t change, size_t /*all*/, size_t /*reserved*/,
                          c10::Device /*device*/) override {
+    const std::lock_guard lock(mutex);
     now += change;
     most = std::max(most, now);
   }
@@ -95,9 +99,11 @@ TEST(MoeOverRanks, GivesWhatOneProcessGivesHoweverTokensFall) {
   for (const ParallelConfig& config :
        {ParallelConfig{.ep = world}, ParallelConfig{.etp = world}, ParallelConfig{.tp = world},
         ParallelConfig{.ep = world, .tp = world}, ParallelConfig{.etp = world, .tp = world},
-        ParallelConfig{.ep = world / 2, .etp = 2, .tp = 2}}) {
+        ParallelConfig{.ep = world / 2, .etp = 2, .tp = 2}, ParallelConfig{.ep = world, .exchange_chunks = 3},
+        ParallelConfig{.etp = world, .tp = world, .exchange_chunks = 40}}) {
     if (config.ep < 1 || world % (config.ep * config.etp) != 0 || kExperts % config.ep != 0) continue;
-    SCOPED_TRACE(testing::Message() << "ep " << config.ep << " etp " << config.etp << " tp " << config.tp);
+    SCOPED_TRACE(testing::Message() << "ep " << config.ep << " etp " << config.etp << " tp " << config.tp
+                                    << " chunks " << config.exchange_chunks);
     Parallel p(ranks(), make_mesh(config, static_cast<int>(world),
                                   {.experts = kExperts, .heads = world, .ffn = kInner}));
     Parallel alone;

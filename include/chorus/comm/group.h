@@ -65,7 +65,8 @@ class Group {
   std::vector<std::string> gather_text(std::string_view text);
 
   /// Runs `work`, which may use this group, on a thread of the group's own, after what was given to it
-  /// before. While something is pending only such work may use the group: Error otherwise.
+  /// before, with the caller's settings of libtorch (gradients, profiling). While something is pending only
+  /// such work may use the group: Error otherwise.
   std::future<void> later(std::function<void()> work);
 
   /// Those of `ranks` (numbers in this group, this one's among them, in the order of their new numbers), as a

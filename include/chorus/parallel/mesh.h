@@ -25,6 +25,7 @@ struct Mesh {
   int ep = 1;
   int etp = 1;
   int zero = 0;
+  int64_t exchange_chunks = 1;  // of a micro-batch's tokens, exchanged while experts compute others
 
   [[nodiscard]] int dp() const { return world / tp; }
   [[nodiscard]] int edp() const { return world / (ep * etp); }
