@@ -60,7 +60,7 @@ struct Stack {
       values[layer.ffn.fc1.weight] = fc1;
       values[layer.ffn.fc2.weight] = fc2;
     }
-    for (const Optimizer::Part& part : optimizer.kept()) {
+    optimizer.change([&](const Optimizer::Part& part) {
       const auto value = values.find(part.parameter);
       if (value == values.end()) {
         part.master.zero_();
@@ -71,8 +71,7 @@ struct Stack {
               part.master.narrow(0, held - part.first, count).copy_(whole.narrow(0, from, count));
             });
       }
-    }
-    optimizer.masters_changed();
+    });
   }
 
   ModelConfig config_of(const Json& options) {

@@ -31,6 +31,12 @@ void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
       });
 }
 
+std::vector<TensorSpec> specs_of(const Catalogue& catalogue, std::span<const std::string> prefixes) {
+  std::vector<TensorSpec> specs;
+  for (const std::string& prefix : prefixes) add_specs(catalogue, prefix, DType::f32, specs);
+  return specs;
+}
+
 /// Of all tensors, each hashed by one of the ranks.
 std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const SafetensorsLayout& layout) {
   const MappedFile file(path);
@@ -47,49 +53,60 @@ std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const Saf
 
 }  // namespace
 
-void save_parts(Group& group, const fs::path& path, const Catalogue& catalogue,
-                std::span<const PartSet> sets) {
-  std::vector<TensorSpec> tensors;
-  for (const PartSet& set : sets) add_specs(catalogue, set.prefix, DType::f32, tensors);
-  const SafetensorsLayout layout(path, tensors);
-  if (group.rank() == 0) SharedFile::make(path, layout.bytes());
+PartWriter::PartWriter(Group& group, const fs::path& path, const Catalogue& catalogue,
+                       std::vector<std::string> prefixes)
+    : group_(group),
+      catalogue_(catalogue),
+      prefixes_(std::move(prefixes)),
+      path_(path),
+      layout_(path, specs_of(catalogue, prefixes_)) {
+  if (group.rank() == 0) SharedFile::make(path, layout_.bytes());
   group.barrier("making a file together");
-  SharedFile file(path);
-  for (const PartSet& set : sets) {
-    for (const TensorPart& part : set.parts) {
-      const ParameterSpec& spec = catalogue.parameters[part.parameter];
-      const at::Tensor data = part.data.detach().to(at::kCPU, at::kFloat).contiguous();
-      for_runs(spec, part, [&](size_t slice, int64_t stored, int64_t first, int64_t count) {
-        const uint64_t begin = layout.tensors()[*layout.find(set.prefix + spec.stored[slice])].begin;
-        file.write_at(begin + static_cast<uint64_t>(stored) * sizeof(float),
-                      data.const_data_ptr<float>() + first, static_cast<size_t>(count) * sizeof(float));
-      });
-    }
-  }
-  file.sync();
-  group.barrier("writing a file together");
-  const std::string header = layout.header(hash_tensors(group, path, layout));
-  if (group.rank() == 0) {
-    file.write_at(0, header.data(), header.size());
-    file.sync();
-  }
-  group.barrier("finishing a file together");
+  file_.emplace(path);
 }
 
-void load_parts(const SafetensorsFile& file, const Catalogue& catalogue, std::span<const PartSet> sets) {
-  const at::NoGradGuard plain;
-  std::vector<std::string> prefixes;
-  for (const PartSet& set : sets) prefixes.push_back(set.prefix);
-  const std::vector<StoredTensors> stored = find_tensors_unverified(file, catalogue, prefixes);
-  for (size_t s = 0; s < sets.size(); ++s) {
-    for (const TensorPart& part : sets[s].parts) {
-      for_runs(catalogue.parameters[part.parameter], part,
-               [&](size_t slice, int64_t from, int64_t first, int64_t count) {
-                 const at::Tensor whole = as_tensor(stored[s][part.parameter][slice]).view(-1);
-                 part.data.narrow(0, first, count).copy_(whole.narrow(0, from, count));
-               });
-    }
+void PartWriter::write(size_t set, const TensorPart& part) {
+  const ParameterSpec& spec = catalogue_.parameters[part.parameter];
+  const at::Tensor data = part.data.detach().to(at::kCPU, at::kFloat).contiguous();
+  for_runs(spec, part, [&](size_t slice, int64_t stored, int64_t first, int64_t count) {
+    const uint64_t begin = layout_.tensors()[*layout_.find(prefixes_[set] + spec.stored[slice])].begin;
+    file_->write_at(begin + static_cast<uint64_t>(stored) * sizeof(float),
+                    data.const_data_ptr<float>() + first, static_cast<size_t>(count) * sizeof(float));
+  });
+}
+
+void PartWriter::finish() {
+  file_->sync();
+  group_.barrier("writing a file together");
+  const std::string header = layout_.header(hash_tensors(group_, path_, layout_));
+  if (group_.rank() == 0) {
+    file_->write_at(0, header.data(), header.size());
+    file_->sync();
   }
+  group_.barrier("finishing a file together");
+}
+
+struct PartReader::Stored {
+  explicit Stored(const fs::path& path) : file(path) {}
+  SafetensorsFile file;
+  std::vector<StoredTensors> tensors;  // by prefix
+};
+
+PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
+                       std::span<const std::string> prefixes)
+    : catalogue_(catalogue), stored_(std::make_unique<Stored>(path)) {
+  stored_->tensors = find_tensors_unverified(stored_->file, catalogue, prefixes);
+}
+
+PartReader::~PartReader() = default;
+
+void PartReader::read(size_t set, const TensorPart& part) const {
+  const at::NoGradGuard plain;
+  for_runs(catalogue_.parameters[part.parameter], part,
+           [&](size_t slice, int64_t from, int64_t first, int64_t count) {
+             const at::Tensor whole = as_tensor(stored_->tensors[set][part.parameter][slice]).view(-1);
+             part.data.narrow(0, first, count).copy_(whole.narrow(0, from, count));
+           });
 }
 
 }  // namespace chorus

@@ -66,6 +66,10 @@ Transformer::Transformer(const ModelConfig& config, Options options)
         parameter.value = place(bucket.values).detach().requires_grad_(true);
         parameter.gradient = place(bucket.gradients);
       }
+      if (options_.empty && options_.device.is_cpu()) {
+        release(bucket.values);
+        release(bucket.gradients);
+      }
     }
   } else {
     for (size_t p = 0; p < parameters_.size(); ++p) {

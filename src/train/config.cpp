@@ -19,6 +19,7 @@ void describe(Schema& s, RunConfig& c) {
   describe(s, c.model);
   describe(s, c.optim);
   describe(s, c.parallel);
+  describe(s, c.memory);
 
   TrainConfig& t = c.train;
   s.section("train", "the training loop");
@@ -62,6 +63,10 @@ void describe(Schema& s, RunConfig& c) {
 
 void check(const RunConfig& c) {
   check(c.model);
+  parse_bytes(c.memory.device_budget, "memory.device_budget");
+  if (c.device == Device::cuda && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme)))
+    throw UserError(
+        "memory.* = \"host\" and \"nvme\" are for device = \"cpu\" so far: leave them out, or train there");
   if (c.data.train.empty())
     throw UserError("the run file names no training text: add a [[data.train]] table");
   for (const auto* list : {&c.data.train, &c.data.valid}) {
@@ -86,8 +91,8 @@ bool may_change(const std::string& option) {
   constexpr auto kFree = std::to_array<std::string_view>(
       {"device", "threads", "train.duration", "train.time_limit", "train.recompute", "train.skip_limit",
        "train.log_every", "train.checkpoint_every", "train.keep", "validation.patience", "parallel.ep",
-       "parallel.etp", "parallel.tp", "parallel.zero", "parallel.timeout"});
-  return std::find(kFree.begin(), kFree.end(), option) != kFree.end();
+       "parallel.etp", "parallel.tp", "parallel.zero", "parallel.exchange_chunks", "parallel.timeout"});
+  return option.starts_with("memory.") || std::find(kFree.begin(), kFree.end(), option) != kFree.end();
 }
 
 }  // namespace chorus

@@ -1,6 +1,7 @@
 #include "chorus/train/optimizer.h"
 
 #include <algorithm>
+#include <exception>
 #include <future>
 #include <utility>
 
@@ -17,15 +18,18 @@ struct Optimizer::Shard {
   Bucket& bucket;
   Group& sharing;
   int64_t begin = 0, end = 0, own = 0, own_end = 0;
-  at::Tensor value;  // [begin, end), what AdamW writes: a view of the bucket's values unless they come and go
-  at::Tensor master;     // [begin, end) fp32; undefined when `value` is fp32
-  at::Tensor gradient;   // [begin, end), a view of the bucket's unless they come and go
-  at::Tensor m, v;       // [begin, end) fp32
+  // Whether what the bucket itself has comes and goes, and `value` and `gradient` are no views of it.
+  bool values_go = false, gradients_go = false;
+  Arrays value;     // what AdamW writes
+  Arrays gradient;  // fp32
+  Arrays state;     // fp32: m, v, and the master unless `value` is fp32
+  bool has_master = false;
   bool summed = false;   // the gradient is that of all ranks
   bool started = false;  // `gradient`, where it is no view, holds something of this update
   std::future<void> gathering, summing;
 
   [[nodiscard]] bool shared() const { return sharing.size() > 1; }
+  [[nodiscard]] bool in_parts() const { return end - begin < bucket.elements; }
 };
 
 namespace {
@@ -48,29 +52,43 @@ void finish(std::future<void>& work) {
 
 }  // namespace
 
-Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel)
+Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel,
+                     const MemoryConfig& memory)
     : model_(model), config_(config), parallel_(parallel), zero_(parallel.mesh().zero) {
   const at::NoGradGuard plain;
+  if (memory.uses(Tier::nvme)) file_ = std::make_unique<ScratchFile>(memory.folder);
   for (Bucket& bucket : model.buckets()) {
-    Group& sharing = bucket.role == Role::expert ? parallel.edp : parallel.dp;
-    Shard shard = {.bucket = bucket, .sharing = sharing};
-    const int64_t part = bucket.elements / sharing.size();
-    shard.own = part * sharing.rank();
+    const bool expert = bucket.role == Role::expert;
+    const auto tier = [&](Tier all, std::optional<Tier> experts) {
+      return expert ? experts.value_or(all) : all;
+    };
+    const Tier values = tier(memory.parameters, memory.expert_parameters);
+    const Tier gradients = tier(memory.gradients, memory.expert_gradients);
+    Shard shard = {.bucket = bucket, .sharing = expert ? parallel.edp : parallel.dp};
+    const int64_t part = bucket.elements / shard.sharing.size();
+    shard.own = part * shard.sharing.rank();
     shard.own_end = shard.own + part;
     shard.begin = zero_ >= 1 ? shard.own : 0;
     shard.end = zero_ >= 1 ? shard.own_end : bucket.elements;
+    shard.values_go = (zero_ >= 3 && shard.shared()) || values != Tier::device;
+    shard.gradients_go = (zero_ >= 2 && shard.shared()) || gradients != Tier::device;
+    shard.has_master = bucket.type != bucket.gradients.scalar_type();
     const int64_t count = shard.end - shard.begin;
-    const at::TensorOptions wide = bucket.gradients.options();
-    const bool values_go = zero_ >= 3 && shard.shared(), gradients_go = zero_ >= 2 && shard.shared();
-    shard.value = values_go ? at::zeros({count}, bucket.values.options())
-                            : bucket.values.detach().narrow(0, shard.begin, count);
-    shard.gradient = gradients_go ? at::zeros({count}, wide) : bucket.gradients.narrow(0, shard.begin, count);
-    if (bucket.type != at::kFloat) shard.master = at::zeros({count}, wide);
-    shard.m = at::zeros({count}, wide);
-    shard.v = at::zeros({count}, wide);
-    bytes_ += static_cast<int64_t>(bucket.values.nbytes() + bucket.gradients.nbytes());
-    if (values_go) free(bucket.values);
-    if (gradients_go) free(bucket.gradients);
+    const at::ScalarType wide = bucket.gradients.scalar_type();
+    const auto arrays = [&](Tier where, int64_t n, at::ScalarType type) {
+      return Arrays(where, n, count, type, model.options().device, file_.get());
+    };
+    // What comes and goes has no memory now, the rest has it.
+    const auto settle = [&](const at::Tensor& flat, bool goes) { goes ? free(flat) : allocate(flat); };
+    bytes_ += bucket.values.storage().nbytes() + bucket.gradients.storage().nbytes();
+    settle(bucket.values, shard.values_go);
+    settle(bucket.gradients, shard.gradients_go);
+    const auto view = [&](const at::Tensor& flat) {
+      return Arrays(flat.detach().narrow(0, shard.begin, count));
+    };
+    shard.value = shard.values_go ? arrays(values, 1, bucket.type) : view(bucket.values);
+    shard.gradient = shard.gradients_go ? arrays(gradients, 1, wide) : view(bucket.gradients);
+    shard.state = arrays(tier(memory.optimizer, memory.expert_optimizer), shard.has_master ? 3 : 2, wide);
     if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
     of_block_[bucket.block].push_back(shards_.size());
     shards_.push_back(std::move(shard));
@@ -81,6 +99,38 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
 
 Optimizer::~Optimizer() {
   model_.watch(nullptr);
+  // Where an exception passes, other ranks may never come: the process is about to end them all.
+  const bool failing = std::uncaught_exceptions() > 0;
+  bool stuck = false;
+  for (const Shard& shard : shards_) {
+    for (const std::future<void>* work : {&shard.gathering, &shard.summing}) {
+      if (!work->valid()) continue;
+      if (failing && shard.shared()) {
+        stuck = true;
+      } else {
+        work->wait();
+      }
+    }
+  }
+  if (stuck) {  // what such work uses stays
+    static_cast<void>(file_.release());
+    static_cast<void>(std::make_unique<std::vector<Shard>>(std::move(shards_)).release());
+  }
+}
+
+/// work(shard, chunk) for all chunks that this rank keeps; prefetch(shard, chunk) is called two chunks ahead.
+template <class Prefetch, class Work>
+void Optimizer::for_chunks(const Prefetch& prefetch, const Work& work) {
+  std::vector<std::pair<Shard*, int64_t>> all;
+  for (Shard& shard : shards_) {
+    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) all.emplace_back(&shard, chunk);
+  }
+  const size_t ahead = 2;
+  for (size_t i = 0; i < std::min(ahead, all.size()); ++i) prefetch(*all[i].first, all[i].second);
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i + ahead < all.size()) prefetch(*all[i + ahead].first, all[i + ahead].second);
+    work(*all[i].first, all[i].second);
+  }
 }
 
 /// Of the bucket's parameter number i.
@@ -88,50 +138,65 @@ LocalPart Optimizer::local(const Shard& shard, size_t i) const {
   return local_part(model_.catalogue().parameters[shard.bucket.parameters[i]], parallel_);
 }
 
-std::vector<Optimizer::Part> Optimizer::parts(int64_t Shard::*begin, int64_t Shard::*end) const {
-  std::vector<Part> parts;
-  for (const Shard& shard : shards_) {
-    const auto stretch = [&](size_t i, int64_t first, int64_t at, int64_t count) {
-      const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - shard.begin, count); };
-      parts.push_back({.parameter = shard.bucket.parameters[i],
-                       .local = local(shard, i),
-                       .first = first,
-                       .master = view(shard.master.defined() ? shard.master : shard.value),
-                       .m = view(shard.m),
-                       .v = view(shard.v)});
-    };
-    for_stretches(shard.bucket, model_.parameters(), shard.*begin, shard.*end, stretch);
+/// Of the elements of a chunk.
+void Optimizer::visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit) {
+  const at::Tensor value = shard.value.load(chunk), state = shard.state.load(chunk);
+  const at::Tensor master = shard.has_master ? state[2] : value[0];
+  const int64_t first = shard.begin + shard.state.first(chunk), last = first + shard.state.size(chunk);
+  const auto stretch = [&](size_t i, int64_t within, int64_t at, int64_t count) {
+    const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - first, count); };
+    visit({.parameter = shard.bucket.parameters[i],
+           .local = local(shard, i),
+           .first = within,
+           .master = view(master),
+           .m = view(state[0]),
+           .v = view(state[1])});
+  };
+  const auto [from, to] =
+      changes ? std::pair(first, last) : std::pair(std::max(first, shard.own), std::min(last, shard.own_end));
+  for_stretches(shard.bucket, model_.parameters(), from, to, stretch);
+  if (!changes) return;
+  if (shard.has_master) value[0].copy_(master);
+  shard.value.store(chunk, value);
+  shard.state.store(chunk, state);
+}
+
+void Optimizer::read(const Visit& visit) {
+  const Visit own = [&](const Part& part) {
+    if (!part.local.double_of_another) visit(part);
+  };
+  for (Shard& shard : shards_) {
+    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) {
+      visit_chunk(shard, chunk, false, own);
+    }
   }
-  return parts;
 }
 
-std::vector<Optimizer::Part> Optimizer::kept() const {
-  return parts(&Shard::begin, &Shard::end);
-}
-
-std::vector<Optimizer::Part> Optimizer::own() const {
-  std::vector<Part> own = parts(&Shard::own, &Shard::own_end);
-  std::erase_if(own, [](const Part& part) { return part.local.double_of_another; });
-  return own;
+void Optimizer::change(const Visit& visit) {
+  const at::NoGradGuard plain;
+  for (Shard& shard : shards_) {
+    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) {
+      visit_chunk(shard, chunk, true, visit);
+    }
+  }
+  gather_all();
 }
 
 void Optimizer::initialise(RandomKey seed) {
-  for (const Part& part : kept()) {
+  change([&](const Part& part) {
     const at::Tensor values = at::empty(part.master.sizes(), at::kFloat);
     auto* const out = values.mutable_data_ptr<float>();
     part.local.for_runs(part.first, part.first + values.numel(), [&](int64_t whole, int64_t held, int64_t n) {
       fill_initial(model_.catalogue().parameters[part.parameter], seed, whole, n, out + held - part.first);
     });
     part.master.copy_(values);
-  }
-  masters_changed();
+  });
 }
 
-void Optimizer::masters_changed() {
-  const at::NoGradGuard plain;
+/// Values that stay are put together from all ranks' parts.
+void Optimizer::gather_all() {
   for (Shard& shard : shards_) {
-    if (shard.master.defined()) shard.value.copy_(shard.master);
-    if (zero_ == 1 || zero_ == 2) gather(shard);
+    if (!shard.values_go && shard.in_parts()) gather(shard);
   }
   for (Shard& shard : shards_) {
     finish(shard.gathering);
@@ -146,16 +211,20 @@ void Optimizer::allocate(const at::Tensor& flat) {
 }
 
 void Optimizer::free(const at::Tensor& flat) {
+  if (!is_present(flat)) return;
   release(flat);
-  bytes_ -= static_cast<int64_t>(flat.nbytes());
+  bytes_ -= static_cast<int64_t>(flat.numel()) * flat.element_size();
 }
 
-/// Begins to fill the bucket's values with those of all ranks.
+/// Begins to fill the bucket's values: with what this rank keeps, and what others do.
 void Optimizer::gather(Shard& shard) {
-  if (!shard.shared()) return;
-  allocate(shard.bucket.values);
-  shard.gathering = shard.sharing.later([&sharing = shard.sharing, all = shard.bucket.values.detach(),
-                                         own = shard.value] { sharing.all_gather(all, own); });
+  const at::Tensor all = shard.bucket.values.detach();
+  allocate(all);
+  shard.gathering = shard.sharing.later([&shard, all] {
+    const at::Tensor kept = all.narrow(0, shard.begin, shard.end - shard.begin);
+    if (shard.values_go) shard.value.copy_to(kept);
+    if (shard.in_parts()) shard.sharing.all_gather(all, kept);
+  });
 }
 
 void Optimizer::begin_update() {
@@ -169,26 +238,27 @@ void Optimizer::begin_update() {
 }
 
 void Optimizer::before(size_t block, bool backward) {
-  const bool values_go = zero_ >= 3, gradients_go = zero_ >= 2 && backward;
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
-    if (!shard.shared()) continue;
-    if (values_go && !shard.gathering.valid()) gather(shard);
-    if (gradients_go) {
+    if (shard.values_go && !shard.gathering.valid()) gather(shard);
+    if (shard.gradients_go && backward) {
       finish(shard.summing);  // of the micro-batch before: the memory is still its
       allocate(shard.bucket.gradients);
+      // What only this rank adds to is added to in place, in the same order and so to the same bits as if it
+      // had never left; what ranks share is summed micro-batch by micro-batch.
+      const bool goes_on = shard.started && !shard.shared();
+      if (goes_on) shard.gradient.copy_to(shard.bucket.gradients);
       for (const size_t p : shard.bucket.parameters) {
-        model_.parameters()[p].has_gradient = false;
+        model_.parameters()[p].has_gradient = goes_on;
       }
     }
   }
-  // At most two blocks' gradients wait to be summed, however slow the network is.
-  if (gradients_go && block > 0 && block + 2 < of_block_.size()) {
+  // At most two blocks' gradients wait to leave, however slow what takes them is.
+  if (backward && block > 0 && block + 2 < of_block_.size()) {
     for (const size_t i : of_block_[block + 2]) {
-      finish(shards_[i].summing);
+      if (shards_[i].gradients_go) finish(shards_[i].summing);
     }
   }
-  if (!values_go) return;
   for (const size_t i : of_block_[block]) {
     finish(shards_[i].gathering);
   }
@@ -196,42 +266,46 @@ void Optimizer::before(size_t block, bool backward) {
   const size_t next = backward ? block - 1 : block + 1;
   if (block == 0 || next == 0 || next >= of_block_.size()) return;
   for (const size_t i : of_block_[next]) {
-    if (!shards_[i].gathering.valid()) gather(shards_[i]);
+    if (shards_[i].values_go && !shards_[i].gathering.valid()) gather(shards_[i]);
   }
 }
 
 void Optimizer::after(size_t block, bool backward) {
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
-    if (!shard.shared()) continue;
-    if (zero_ >= 3) free(shard.bucket.values);
-    if (backward && (last_ || zero_ >= 2)) reduce(shard);
+    if (shard.values_go) free(shard.bucket.values);
+    if (backward && (shard.gradients_go || (last_ && shard.shared()))) reduce(shard);
   }
 }
 
 /// Begins to add up the gradients that the ranks have in the bucket.
 void Optimizer::reduce(Shard& shard) {
-  allocate(shard.bucket.gradients);  // they are there unless the block took no part
+  const at::Tensor all = shard.bucket.gradients;
+  allocate(all);  // they are there unless the block took no part
   for (const size_t p : shard.bucket.parameters) {
     Parameter& parameter = model_.parameters()[p];
     if (!parameter.has_gradient) parameter.gradient.zero_();
     parameter.has_gradient = true;
   }
   shard.summed = true;
-  if (!shard.shared()) return;
-  const at::Tensor all = shard.bucket.gradients, own = shard.gradient;
-  const bool adds = std::exchange(shard.started, true);
-  shard.summing = shard.sharing.later([this, &sharing = shard.sharing, all, own, adds] {
-    if (zero_ == 0) {
-      sharing.all_reduce(all);
-    } else if (zero_ == 1) {
-      sharing.reduce_scatter(own, all);
+  if (!shard.shared() && !shard.gradients_go) return;
+  const bool adds = std::exchange(shard.started, true) && shard.shared();
+  shard.summing = shard.sharing.later([this, &shard, all, adds] {
+    at::Tensor sum = all.narrow(0, shard.begin, shard.end - shard.begin);
+    if (shard.in_parts()) {
+      if (shard.gradients_go) sum = at::empty_like(sum);
+      shard.sharing.reduce_scatter(sum, all);
     } else {
-      const at::Tensor sum = adds ? at::empty_like(own) : own;
-      sharing.reduce_scatter(sum, all);
-      if (adds) own.add_(sum);
-      free(all);
+      shard.sharing.all_reduce(all);
     }
+    if (!shard.gradients_go) return;
+    for (int64_t chunk = 0; chunk < shard.gradient.chunks(); ++chunk) {
+      const at::Tensor more = sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk));
+      const at::Tensor kept = adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk);
+      adds ? kept[0].add_(more) : kept[0].copy_(more);
+      shard.gradient.store(chunk, kept);
+    }
+    free(all);
   });
 }
 
@@ -241,13 +315,17 @@ double Optimizer::gradient_norm() {
     if (!shard.summed) reduce(shard);
     finish(shard.summing);
   }
-  for (const Shard& shard : shards_) {
-    for_stretches(shard.bucket, model_.parameters(), shard.own, shard.own_end,
-                  [&](size_t i, int64_t, int64_t at, int64_t count) {
-                    if (!local(shard, i).double_of_another)
-                      sum += squared_norm(shard.gradient.narrow(0, at - shard.begin, count));
-                  });
-  }
+  for_chunks(
+      [](Shard& shard, int64_t chunk) { shard.gradient.prefetch(chunk); },
+      [&](Shard& shard, int64_t chunk) {
+        const at::Tensor gradient = shard.gradient.load(chunk)[0];
+        const int64_t first = shard.begin + shard.gradient.first(chunk), last = first + gradient.numel();
+        for_stretches(shard.bucket, model_.parameters(), std::max(first, shard.own),
+                      std::min(last, shard.own_end), [&](size_t i, int64_t, int64_t at, int64_t count) {
+                        if (!local(shard, i).double_of_another)
+                          sum += squared_norm(gradient.narrow(0, at - first, count));
+                      });
+      });
   return std::sqrt(parallel_.tp.sum(parallel_.dp.sum(sum)));
 }
 
@@ -261,22 +339,31 @@ void Optimizer::update(double learning_rate, double norm) {
                           .weight_decay = config_.weight_decay,
                           .step = updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
-  for (Shard& shard : shards_) {
-    const auto stretch = [&](size_t i, int64_t /*first*/, int64_t at, int64_t count) {
-      const auto view = [&](const at::Tensor& x) {
-        return x.defined() ? x.narrow(0, at - shard.begin, count) : at::Tensor();
-      };
-      AdamWTensor tensor = {.value = view(shard.value),
-                            .master = view(shard.master),
-                            .gradient = view(shard.gradient),
-                            .m = view(shard.m),
-                            .v = view(shard.v),
+  const auto prefetch = [](Shard& shard, int64_t chunk) {
+    shard.gradient.prefetch(chunk);
+    shard.state.prefetch(chunk);
+    shard.value.prefetch(chunk);
+  };
+  for_chunks(prefetch, [&](Shard& shard, int64_t chunk) {
+    const at::Tensor value = shard.value.load(chunk), state = shard.state.load(chunk),
+                     gradient = shard.gradient.load(chunk);
+    const int64_t first = shard.begin + shard.state.first(chunk);
+    const auto stretch = [&](size_t i, int64_t, int64_t at, int64_t count) {
+      const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - first, count); };
+      AdamWTensor tensor = {.value = view(value[0]),
+                            .master = shard.has_master ? view(state[2]) : at::Tensor(),
+                            .gradient = view(gradient[0]),
+                            .m = view(state[0]),
+                            .v = view(state[1]),
                             .decay = model_.catalogue().parameters[shard.bucket.parameters[i]].decay};
       adamw_step(tensor, step);
     };
-    for_stretches(shard.bucket, model_.parameters(), shard.begin, shard.end, stretch);
-    if (zero_ == 1 || zero_ == 2) gather(shard);
-  }
+    for_stretches(shard.bucket, model_.parameters(), first, first + gradient.size(1), stretch);
+    shard.value.store(chunk, value);
+    shard.state.store(chunk, state);
+    const bool last = chunk + 1 == shard.state.chunks();
+    if (last && !shard.values_go && shard.in_parts()) gather(shard);
+  });
   for (Shard& shard : shards_) {
     finish(shard.gathering);
   }

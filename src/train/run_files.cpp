@@ -11,21 +11,11 @@ namespace chorus {
 
 namespace {
 
-PartSet weights_of(const std::vector<Optimizer::Part>& parts) {
-  PartSet set;
-  for (const Optimizer::Part& part : parts) {
-    set.parts.push_back({part.parameter, part.local, part.first, part.master});
-  }
-  return set;
-}
+// The tensors of model.safetensors, and of optimizer.safetensors.
+const std::vector<std::string> kWeights = {""}, kMoments = {"m.", "v."};
 
-std::vector<PartSet> moments_of(const std::vector<Optimizer::Part>& parts) {
-  std::vector<PartSet> sets = {{.prefix = "m.", .parts = {}}, {.prefix = "v.", .parts = {}}};
-  for (const Optimizer::Part& part : parts) {
-    sets[0].parts.push_back({part.parameter, part.local, part.first, part.m});
-    sets[1].parts.push_back({part.parameter, part.local, part.first, part.v});
-  }
-  return sets;
+TensorPart part_of(const Optimizer::Part& part, const at::Tensor& data) {
+  return {.parameter = part.parameter, .local = part.local, .first = part.first, .data = data};
 }
 
 }  // namespace
@@ -59,21 +49,27 @@ std::optional<Checkpoint> RunFiles::latest() {
 }
 
 void RunFiles::load(const Checkpoint& checkpoint, Optimizer& optimizer, const Catalogue& catalogue) {
-  const std::vector<Optimizer::Part> kept = optimizer.kept();
-  const PartSet weights = weights_of(kept);
-  load_parts(SafetensorsFile(checkpoint.folder / "model.safetensors"), catalogue, {&weights, 1});
-  load_parts(SafetensorsFile(checkpoint.folder / "optimizer.safetensors"), catalogue, moments_of(kept));
-  optimizer.masters_changed();
+  const PartReader weights(checkpoint.folder / "model.safetensors", catalogue, kWeights);
+  const PartReader moments(checkpoint.folder / "optimizer.safetensors", catalogue, kMoments);
+  optimizer.change([&](const Optimizer::Part& part) {
+    weights.read(0, part_of(part, part.master));
+    moments.read(0, part_of(part, part.m));
+    moments.read(1, part_of(part, part.v));
+  });
 }
 
-void RunFiles::save(const TrainState& state, const Optimizer& optimizer, const Catalogue& catalogue,
-                    int64_t keep) {
+void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Catalogue& catalogue, int64_t keep) {
   const auto write_files = [&](const std::filesystem::path& own) {
     const std::filesystem::path folder = common(own.string());
-    const std::vector<Optimizer::Part> parts = optimizer.own();
-    const PartSet weights = weights_of(parts);
-    save_parts(group_, folder / "model.safetensors", catalogue, {&weights, 1});
-    save_parts(group_, folder / "optimizer.safetensors", catalogue, moments_of(parts));
+    PartWriter weights(group_, folder / "model.safetensors", catalogue, kWeights);
+    PartWriter moments(group_, folder / "optimizer.safetensors", catalogue, kMoments);
+    optimizer.read([&](const Optimizer::Part& part) {
+      weights.write(0, part_of(part, part.master));
+      moments.write(0, part_of(part, part.m));
+      moments.write(1, part_of(part, part.v));
+    });
+    weights.finish();
+    moments.finish();
   };
   if (!writes()) {
     write_files({});
@@ -88,11 +84,12 @@ void RunFiles::mark_best(int64_t update) {
 }
 
 void RunFiles::export_model(const std::filesystem::path& folder, const Transformer& model,
-                            const Vocabulary& vocabulary, const Optimizer& optimizer) {
+                            const Vocabulary& vocabulary, Optimizer& optimizer) {
   const auto write = [&](const std::filesystem::path& own) {
     const std::filesystem::path path = common(own.string());
-    const PartSet weights = weights_of(optimizer.own());
-    save_parts(group_, path, model.catalogue(), {&weights, 1});
+    PartWriter weights(group_, path, model.catalogue(), kWeights);
+    optimizer.read([&](const Optimizer::Part& part) { weights.write(0, part_of(part, part.master)); });
+    weights.finish();
   };
   writes() ? save_model(folder, model.config(), vocabulary, DType::f32, write) : write({});
 }

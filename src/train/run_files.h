@@ -24,11 +24,11 @@ class RunFiles {
   /// Fills the optimizer's masters and moments.
   void load(const Checkpoint& checkpoint, Optimizer& optimizer, const Catalogue& catalogue);
   /// A checkpoint of state.updates, of which the `keep` newest stay. Errors as CheckpointStore::write.
-  void save(const TrainState& state, const Optimizer& optimizer, const Catalogue& catalogue, int64_t keep);
+  void save(const TrainState& state, Optimizer& optimizer, const Catalogue& catalogue, int64_t keep);
   void mark_best(int64_t update);
   /// As save_model(), in fp32.
   void export_model(const std::filesystem::path& folder, const Transformer& model,
-                    const Vocabulary& vocabulary, const Optimizer& optimizer);
+                    const Vocabulary& vocabulary, Optimizer& optimizer);
 
  private:
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }

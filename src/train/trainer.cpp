@@ -16,6 +16,7 @@
 #include "chorus/comm/world.h"
 #include "chorus/data/batches.h"
 #include "chorus/kernels/cpu.h"
+#include "chorus/memory/usage.h"
 #include "chorus/model/folder.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
@@ -45,7 +46,13 @@ Transformer::Options model_options(const RunConfig& config, Parallel& parallel) 
   return {.device = config.device == Device::cuda ? at::kCUDA : at::kCPU,
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
           .gradients = true,
+          .empty = true,
           .parallel = &parallel};
+}
+
+MemoryConfig placed(MemoryConfig config, const std::filesystem::path& run) {
+  if (config.folder.empty()) config.folder = (run / "scratch").string();
+  return config;
 }
 
 struct Data {
@@ -87,7 +94,7 @@ class Run {
                                 .pool_batches = config.data.pool_batches}),
         parallel_(group, mesh),
         model_(sized(config.model, data_->vocabulary), model_options(config, parallel_)),
-        optimizer_(model_, config.optim, parallel_),
+        optimizer_(model_, config.optim, parallel_, placed(config.memory, options.folder)),
         languages_(data_->train->language_pairs()),
         statistics_(model_.catalogue().sparse_layers()) {
     start(options);
@@ -266,6 +273,10 @@ void Run::report(double learning_rate, double norm) {
   for (const auto& [group, bytes] : parallel_.bytes_sent()) {
     record["bytes_sent"][group] = bytes - std::exchange(bytes_sent_[group], bytes);
   }
+  record["memory"] = {{"device_peak", device_memory().peak},
+                      {"host_peak", host_memory().peak},
+                      {"nvme", optimizer_.bytes_on_disk()}};
+  restart_peaks();
   if (writes()) metrics_->write("train", record);
   window_ = {};
   statistics_.assign(statistics_.size(), {});
@@ -395,6 +406,8 @@ Ending train(const RunConfig& config, const RunOptions& options) {
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);
   set_threads(config.threads, group);
+  count_device_memory(parse_bytes(config.memory.device_budget, "memory.device_budget"));
+  restart_peaks();
   std::optional<FolderLock> lock;
   if (group.rank() == 0) {
     std::error_code error;

@@ -25,15 +25,16 @@ ModelConfig config_of() {
 }
 
 /// Parameter by parameter, cut after every `length` elements.
-PartSet cut(const Catalogue& catalogue, const std::vector<at::Tensor>& values, int64_t length) {
-  PartSet set;
+std::vector<TensorPart> cut(const Catalogue& catalogue, const std::vector<at::Tensor>& values,
+                            int64_t length) {
+  std::vector<TensorPart> parts;
   for (size_t p = 0; p < values.size(); ++p) {
     for (int64_t first = 0; first < values[p].numel(); first += length) {
-      set.parts.push_back({p, local_part(catalogue.parameters[p], Parallel()), first,
-                           values[p].view(-1).narrow(0, first, std::min(length, values[p].numel() - first))});
+      parts.push_back({p, local_part(catalogue.parameters[p], Parallel()), first,
+                       values[p].view(-1).narrow(0, first, std::min(length, values[p].numel() - first))});
     }
   }
-  return set;
+  return parts;
 }
 
 TEST(Parts, MakeTheFileThatWholeTensorsMake) {
@@ -48,17 +49,17 @@ TEST(Parts, MakeTheFileThatWholeTensorsMake) {
     const TensorSet whole = {.prefix = "m.", .tensor = [&](size_t p) { return values[p]; }};
     save_tensors(folder / "whole.safetensors", catalogue, {&whole, 1});
     for (const int64_t length : {int64_t{1'000'000}, int64_t{13}}) {
-      PartSet parts = cut(catalogue, values, length);
-      parts.prefix = "m.";
       Group alone;
       const std::filesystem::path path =
           folder / (std::to_string(length) + std::to_string(static_cast<int>(format)));
-      save_parts(alone, path, catalogue, {&parts, 1});
+      PartWriter writer(alone, path, catalogue, {"m."});
+      for (const TensorPart& part : cut(catalogue, values, length)) writer.write(0, part);
+      writer.finish();
       EXPECT_EQ(read_file(folder / "whole.safetensors"), read_file(path));
       EXPECT_TRUE(SafetensorsFile(path).verify());
-      PartSet into = cut(catalogue, read, 7);
-      into.prefix = "m.";
-      load_parts(SafetensorsFile(path), catalogue, {&into, 1});
+      const std::vector<std::string> prefixes = {"m."};
+      const PartReader reader(path, catalogue, prefixes);
+      for (const TensorPart& part : cut(catalogue, read, 7)) reader.read(0, part);
       for (size_t p = 0; p < values.size(); ++p) {
         EXPECT_TRUE(at::equal(values[p], read[p])) << catalogue.parameters[p].name;
       }

@@ -126,6 +126,16 @@ class RanksTest : public testing::Test {
   std::filesystem::path folder_;  // rank 0's
 };
 
+/// What lies where, in some of the ways there are.
+std::vector<MemoryConfig> placements() {
+  const Tier host = Tier::host, nvme = Tier::nvme;
+  return {{},
+          {.optimizer = host},
+          {.parameters = host, .gradients = host, .optimizer = nvme},
+          {.gradients = host, .expert_parameters = nvme, .expert_gradients = nvme, .expert_optimizer = nvme},
+          {.parameters = nvme, .gradients = nvme, .optimizer = nvme, .expert_gradients = Tier::device}};
+}
+
 TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
   RunConfig c = config();
   // A ReLU whose input is zero but for rounding passes a gradient in one mesh and none in another: of all
@@ -145,6 +155,8 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
           if (cut && zero != (tp + ep + etp) % 4) continue;
           c.parallel = {.ep = ep, .etp = etp, .tp = tp, .zero = zero, .timeout = 20};
           c.train.recompute = number % 2 == 1;
+          c.parallel.exchange_chunks = 1 + number % 3;
+          c.memory = placements()[number % placements().size()];
           const std::string mesh = fmt::format("tp{}-ep{}-etp{}-zero{}", tp, ep, etp, zero);
           SCOPED_TRACE(mesh);
           expect_equal(one, together(c, mesh));

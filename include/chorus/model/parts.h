@@ -3,12 +3,15 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "chorus/base/files.h"
 #include "chorus/base/safetensors.h"
 #include "chorus/comm/group.h"
 #include "chorus/model/buckets.h"
@@ -24,21 +27,44 @@ struct TensorPart {
   at::Tensor data;    // flat, of a floating type
 };
 
-/// Parts of one value for each parameter: its weights, or a moment. Stored tensors carry the prefix before
-/// their names.
-struct PartSet {
-  std::string prefix;
-  std::vector<TensorPart> parts;
-};
-
-/// Called by all ranks of the group: writes fp32, each rank its parts, which must make up every parameter
+/// A file of one or more values for each parameter: its weights, moments. The stored tensors of each carry a
+/// prefix before their names. Every rank writes fp32 parts, which must make up every value of every parameter
 /// once. The file is not renamed into place: write it into a folder that is still unknown. Errors as
 /// SharedFile.
-void save_parts(Group& group, const std::filesystem::path& path, const Catalogue& catalogue,
-                std::span<const PartSet> sets);
+class PartWriter {
+ public:
+  /// Called by all ranks of the group. `catalogue` must outlive it.
+  PartWriter(Group& group, const std::filesystem::path& path, const Catalogue& catalogue,
+             std::vector<std::string> prefixes);
+  /// Of the value with prefix number `set`.
+  void write(size_t set, const TensorPart& part);
+  /// Called by all ranks.
+  void finish();
 
-/// Fills the parts, checking names and shapes as load_tensors() does, but no checksums: see
+ private:
+  Group& group_;
+  const Catalogue& catalogue_;
+  std::vector<std::string> prefixes_;
+  std::filesystem::path path_;
+  SafetensorsLayout layout_;
+  std::optional<SharedFile> file_;
+};
+
+/// Reads parts of such a file, checking names and shapes as load_tensors() does, but no checksums: see
 /// SafetensorsFile::verify.
-void load_parts(const SafetensorsFile& file, const Catalogue& catalogue, std::span<const PartSet> sets);
+class PartReader {
+ public:
+  /// `catalogue` must outlive it.
+  PartReader(const std::filesystem::path& path, const Catalogue& catalogue,
+             std::span<const std::string> prefixes);
+  ~PartReader();
+  /// Fills part.data.
+  void read(size_t set, const TensorPart& part) const;
+
+ private:
+  struct Stored;
+  const Catalogue& catalogue_;
+  std::unique_ptr<Stored> stored_;
+};
 
 }  // namespace chorus

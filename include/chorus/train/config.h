@@ -6,6 +6,7 @@
 
 #include "chorus/base/options.h"
 #include "chorus/data/config.h"
+#include "chorus/memory/config.h"
 #include "chorus/model/config.h"
 #include "chorus/optim/config.h"
 #include "chorus/parallel/config.h"
@@ -46,6 +47,7 @@ struct RunConfig {
   ModelConfig model;
   OptimConfig optim;
   ParallelConfig parallel;
+  MemoryConfig memory;
   TrainConfig train;
   ValidationConfig validation;
 };

@@ -13,13 +13,22 @@
 //   3      a block's values and gradients   besides, values
 //          while it runs
 //
+// What MemoryConfig keeps on the host or on disk is never there as a whole: values come to the device for as
+// long as their block runs (at stages 1 and 2 then from all ranks' parts, as at stage 3); gradients leave it
+// as soon as their block has run back; masters and moments pass through memory a chunk after the other while
+// they are updated.
+//
 // Gradients are summed in the background while the backward pass goes on, a bucket as soon as its block has
 // run back.
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <memory>
 #include <vector>
 
+#include "chorus/memory/arrays.h"
+#include "chorus/memory/config.h"
 #include "chorus/model/transformer.h"
 #include "chorus/optim/adamw.h"
 #include "chorus/optim/config.h"
@@ -29,27 +38,28 @@ namespace chorus {
 class Optimizer : public BlockWatcher {
  public:
   /// `model` and `parallel`, with which it was made, must outlive it. Moments start at zero; masters are not
-  /// set.
-  Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel);
+  /// set. UserError where there is no room for what goes on disk.
+  Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel,
+            const MemoryConfig& memory = {});
   ~Optimizer() override;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Consecutive elements of what this rank holds of one parameter, as flat tensors that lie in its state.
+  /// Consecutive elements of what this rank holds of one parameter, as flat tensors that lie in its state, or
+  /// in what of it is in memory.
   struct Part {
     size_t parameter = 0;
     LocalPart local;
     int64_t first = 0;        // in what is held
     at::Tensor master, m, v;  // fp32
   };
-  /// All that this rank keeps of masters and moments.
-  [[nodiscard]] std::vector<Part> kept() const;
-  /// What is its to write: every element of every parameter is in exactly one rank's.
-  [[nodiscard]] std::vector<Part> own() const;
-  /// Sets the masters to initial_value(), and what follows from them.
+  using Visit = std::function<void(const Part&)>;
+  /// Shows what is this rank's to write: every element of every parameter is in exactly one rank's.
+  void read(const Visit& visit);
+  /// Lets `visit` write all that this rank keeps of masters and moments; values follow.
+  void change(const Visit& visit);
+  /// Sets the masters to initial_value().
   void initialise(RandomKey seed);
-  /// To be called when masters were written from outside: read from a checkpoint.
-  void masters_changed();
 
   /// Forgets the gradients of the update before.
   void begin_update();
@@ -64,6 +74,8 @@ class Optimizer : public BlockWatcher {
 
   /// Most bytes of values and gradients that were there at one time.
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
+  /// Of the scratch file.
+  [[nodiscard]] uint64_t bytes_on_disk() const { return file_ ? file_->size() : 0; }
 
   void before(size_t block, bool backward) override;
   void after(size_t block, bool backward) override;
@@ -75,12 +87,16 @@ class Optimizer : public BlockWatcher {
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
-  [[nodiscard]] std::vector<Part> parts(int64_t Shard::*begin, int64_t Shard::*end) const;
+  void visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit);
+  void gather_all();
+  template <class Prefetch, class Work>
+  void for_chunks(const Prefetch& prefetch, const Work& work);
 
   Transformer& model_;
   OptimConfig config_;
   Parallel& parallel_;
   int zero_ = 0;
+  std::unique_ptr<ScratchFile> file_;          // where something goes on disk
   std::vector<Shard> shards_;                  // one a bucket
   std::vector<std::vector<size_t>> of_block_;  // their indices
   bool last_ = false;

@@ -1,0 +1,75 @@
+// What is kept for each of a stretch of weights, in one tier: flat arrays side by side, in chunks, so that
+// what lies on disk passes through memory a chunk at a time.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "chorus/base/scratch_file.h"
+#include "chorus/memory/config.h"
+
+namespace chorus {
+
+class Arrays {
+ public:
+  static constexpr int64_t kChunk = int64_t{1} << 20;  // elements of each array
+
+  Arrays() = default;
+  /// `count` arrays of `elements` zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
+  Arrays(Tier tier, int64_t count, int64_t elements, at::ScalarType type, at::Device device,
+         ScratchFile* file);
+  /// One array on the device, that lies in `flat`.
+  explicit Arrays(const at::Tensor& flat);
+  ~Arrays();
+  Arrays(Arrays&&) noexcept = default;
+  Arrays& operator=(Arrays&&) noexcept = default;
+
+  [[nodiscard]] int64_t elements() const { return elements_; }
+  [[nodiscard]] int64_t chunks() const { return (elements_ + kChunk - 1) / kChunk; }
+  [[nodiscard]] int64_t first(int64_t chunk) const { return chunk * kChunk; }
+  [[nodiscard]] int64_t size(int64_t chunk) const { return std::min(kChunk, elements_ - first(chunk)); }
+  /// [count, elements]; undefined on disk.
+  [[nodiscard]] const at::Tensor& whole() const { return whole_; }
+
+  /// Begins to read a chunk that will be asked for, where it has to be read.
+  void prefetch(int64_t chunk);
+  /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
+  /// it was given.
+  at::Tensor load(int64_t chunk);
+  /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
+  at::Tensor blank(int64_t chunk);
+  /// `values`, which load() or blank() returned, have changed. On disk this begins to write them: they must
+  /// not change any more.
+  void store(int64_t chunk, const at::Tensor& values);
+  /// Until all is written.
+  void finish();
+
+  /// Copies all of the first array to `out`.
+  void copy_to(const at::Tensor& out);
+
+ private:
+  struct OnDisk {
+    at::Tensor memory;  // [count, whole blocks]
+    ScratchFile::Request request = 0;
+  };
+  [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
+  [[nodiscard]] at::Tensor part_of(const at::Tensor& memory, int64_t chunk) const {
+    return memory.narrow(1, 0, size(chunk));
+  }
+  void wait_for_write(int64_t chunk);
+
+  int64_t count_ = 0, elements_ = 0;
+  at::ScalarType type_ = at::kFloat;
+  at::Tensor whole_;
+  ScratchFile* file_ = nullptr;
+  uint64_t begin_ = 0, chunk_bytes_ = 0;  // in the file
+  std::map<int64_t, OnDisk> reading_, writing_;
+  std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
+};
+
+}  // namespace chorus

@@ -1,0 +1,39 @@
+// Where a run keeps what: three tiers of memory, each larger and slower than the one before.
+//
+//   device  where the model computes. Without a GPU it is the memory that libtorch allocates, counted, and
+//   kept
+//           below memory.device_budget
+//   host    the host's memory; without a GPU counted apart from the device's
+//   nvme    a scratch file (base/scratch_file.h)
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "chorus/base/options.h"
+
+namespace chorus {
+
+enum class Tier { device, host, nvme };
+
+struct MemoryConfig {
+  Tier parameters = Tier::device;  // the weights that the model computes with
+  Tier gradients = Tier::device;
+  Tier optimizer = Tier::device;  // moments, and the fp32 masters of bf16 weights
+  std::optional<Tier> expert_parameters, expert_gradients,
+      expert_optimizer;       // of experts; none: as the others
+  std::string device_budget;  // "2GiB"; empty: no limit
+  std::string folder;         // of scratch files; empty: the run's own
+
+  [[nodiscard]] bool uses(Tier tier) const;
+};
+
+/// Section "memory".
+void describe(Schema& schema, MemoryConfig& config);
+
+/// "512MiB", "2GiB", "40GB", "1.5TB" -> bytes; 0 for "". UserError naming `option` for anything else.
+int64_t parse_bytes(const std::string& text, std::string_view option);
+
+}  // namespace chorus

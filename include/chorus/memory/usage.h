@@ -1,0 +1,27 @@
+// How much memory this process holds, tier by tier.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus {
+
+struct MemoryUse {
+  int64_t now = 0, peak = 0;  // bytes; the peak since restart_peaks()
+};
+
+/// From now on counts what libtorch allocates on the CPU, for the whole process: without a GPU that is the
+/// device. An allocation that would bring it above `budget` bytes (0: no limit) throws Error.
+void count_device_memory(int64_t budget);
+MemoryUse device_memory();
+
+/// A tensor of `elements` in the host's memory, counted as such, its address a multiple of 4 KiB; undefined
+/// contents.
+at::Tensor allocate_on_host(int64_t elements, at::ScalarType type);
+MemoryUse host_memory();
+
+/// The highest so far are what is there now.
+void restart_peaks();
+
+}  // namespace chorus

@@ -1,0 +1,222 @@
+#include "chorus/base/scratch_file.h"
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr unsigned kAtOnce = 64;              // requests the kernel has in hand
+constexpr size_t kLargest = size_t{1} << 30;  // bytes of one call
+
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+/// What is left to be read or written of a request.
+struct Transfer {
+  bool write = false;
+  uint64_t offset = 0;
+  char* data = nullptr;
+  size_t bytes = 0;
+  int error = 0;
+  [[nodiscard]] bool done() const { return bytes == 0 || error != 0; }
+
+  /// After a call that returned `result`: bytes, or a negative error number.
+  void advance(int64_t result) {
+    if (result == -EINTR || result == -EAGAIN) return;
+    if (result <= 0) {
+      error = result < 0 ? static_cast<int>(-result) : EIO;  // 0: behind the end
+      return;
+    }
+    offset += static_cast<uint64_t>(result);
+    data += result;
+    bytes -= static_cast<size_t>(result);
+  }
+};
+
+}  // namespace
+
+struct ScratchFile::State {
+  fs::path folder;
+  int fd = -1;
+  bool direct = false, uring = false;
+  uint64_t size = 0;
+
+  std::mutex mutex;  // of all below
+  Request last = 0;
+  std::map<Request, Transfer> transfers;
+
+  io_uring ring = {};
+  unsigned in_hand = 0;
+
+  std::condition_variable changed;
+  std::deque<Request> queue;
+  bool closing = false;
+  std::thread thread;
+
+  // ---- io_uring; with the mutex held
+
+  void submit(Request request) {
+    while (in_hand == kAtOnce) reap();
+    Transfer& t = transfers.at(request);
+    io_uring_sqe* const entry = io_uring_get_sqe(&ring);
+    const auto bytes = static_cast<unsigned>(std::min(t.bytes, kLargest));
+    t.write ? io_uring_prep_write(entry, fd, t.data, bytes, t.offset)
+            : io_uring_prep_read(entry, fd, t.data, bytes, t.offset);
+    entry->user_data = request;
+    ++in_hand;
+    io_uring_submit(&ring);
+  }
+
+  /// Waits for one of those in hand, and gives it back where it isn't through.
+  void reap() {
+    io_uring_cqe* event = nullptr;
+    while (io_uring_wait_cqe(&ring, &event) == -EINTR) {
+    }
+    const Request request = event->user_data;
+    const int result = event->res;
+    io_uring_cqe_seen(&ring, event);
+    --in_hand;
+    Transfer& t = transfers.at(request);
+    t.advance(result);
+    if (!t.done()) submit(request);
+  }
+
+  // ---- a thread
+
+  void run() {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [this] { return closing || !queue.empty(); });
+      if (queue.empty()) return;
+      const Request request = queue.front();
+      queue.pop_front();
+      Transfer t = transfers.at(request);
+      lock.unlock();
+      while (!t.done()) {
+        const size_t bytes = std::min(t.bytes, kLargest);
+        const ssize_t result = t.write ? ::pwrite(fd, t.data, bytes, static_cast<off_t>(t.offset))
+                                       : ::pread(fd, t.data, bytes, static_cast<off_t>(t.offset));
+        t.advance(result < 0 ? -errno : result);
+      }
+      lock.lock();
+      transfers.at(request) = t;
+      changed.notify_all();
+    }
+  }
+
+  Request start(bool write, uint64_t offset, char* data, size_t bytes) {
+    if (offset % kBlock != 0 || bytes % kBlock != 0 || reinterpret_cast<uintptr_t>(data) % kBlock != 0)
+      throw Error("scratch file in {}: {} bytes at {} are no whole blocks", folder.string(), bytes, offset);
+    const std::lock_guard lock(mutex);
+    const Request request = ++last;
+    transfers[request] = {.write = write, .offset = offset, .data = data, .bytes = bytes};
+    if (uring) {
+      submit(request);
+    } else {
+      queue.push_back(request);
+      changed.notify_all();
+    }
+    return request;
+  }
+};
+
+ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.folder = folder;
+  std::error_code ignored;  // open() says it better
+  fs::create_directories(folder, ignored);
+  s.fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (s.fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without nameless files
+    std::string name = (folder / ".scratch-XXXXXX").string();
+    s.fd = ::mkostemp(name.data(), O_CLOEXEC);
+    if (s.fd >= 0) ::unlink(name.c_str());
+  }
+  if (s.fd < 0) {
+    throw UserError("cannot make a scratch file in {}: {}; memory.folder takes another folder",
+                    folder.string(), reason(errno));
+  }
+  s.direct = ::fcntl(s.fd, F_SETFL, O_DIRECT) == 0;
+  s.uring = engine == Engine::best && io_uring_queue_init(kAtOnce, &s.ring, 0) == 0;
+  if (!s.uring) s.thread = std::thread([&s] { s.run(); });
+}
+
+ScratchFile::~ScratchFile() {
+  State& s = *state_;
+  if (s.uring) {
+    while (s.in_hand > 0) s.reap();
+    io_uring_queue_exit(&s.ring);
+  } else {
+    {
+      const std::lock_guard lock(s.mutex);
+      s.closing = true;
+    }
+    s.changed.notify_all();
+    s.thread.join();
+  }
+  ::close(s.fd);
+}
+
+uint64_t ScratchFile::reserve(uint64_t bytes) {
+  State& s = *state_;
+  const uint64_t begin = s.size, whole = (bytes + kBlock - 1) / kBlock * kBlock;
+  if (whole == 0) return begin;
+  if (const int error = ::posix_fallocate(s.fd, static_cast<off_t>(begin), static_cast<off_t>(whole))) {
+    throw UserError(
+        "cannot set {:.1f} GB aside in {}: {}; free some space, or set memory.folder to another disk",
+        static_cast<double>(begin + whole) * 1e-9, s.folder.string(), reason(error));
+  }
+  s.size += whole;
+  return begin;
+}
+
+ScratchFile::Request ScratchFile::read(uint64_t offset, void* data, size_t bytes) {
+  return state_->start(false, offset, static_cast<char*>(data), bytes);
+}
+
+ScratchFile::Request ScratchFile::write(uint64_t offset, const void* data, size_t bytes) {
+  return state_->start(true, offset, static_cast<char*>(const_cast<void*>(data)), bytes);
+}
+
+void ScratchFile::wait(Request request) {
+  State& s = *state_;
+  std::unique_lock lock(s.mutex);
+  const auto transfer = s.transfers.find(request);
+  while (!transfer->second.done()) {
+    s.uring ? s.reap() : s.changed.wait(lock);
+  }
+  const int error = transfer->second.error;
+  const bool write = transfer->second.write;
+  s.transfers.erase(transfer);
+  if (error != 0) {
+    throw Error("cannot {} the scratch file in {}: {}; the last checkpoint is whole",
+                write ? "write" : "read", s.folder.string(), reason(error));
+  }
+}
+
+bool ScratchFile::uses_io_uring() const {
+  return state_->uring;
+}
+bool ScratchFile::passes_the_page_cache() const {
+  return state_->direct;
+}
+uint64_t ScratchFile::size() const {
+  return state_->size;
+}
+
+}  // namespace chorus

@@ -1,0 +1,121 @@
+#include "chorus/memory/arrays.h"
+
+#include <span>
+
+#include <ATen/ops/zeros.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/memory/usage.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr size_t kWritesInFlight = 2;  // of one Arrays: each holds a chunk's memory
+
+std::span<const std::byte> bytes_of(const at::Tensor& memory) {
+  return {static_cast<const std::byte*>(memory.const_data_ptr()), memory.nbytes()};
+}
+
+}  // namespace
+
+Arrays::Arrays(Tier tier, int64_t count, int64_t elements, at::ScalarType type, at::Device device,
+               ScratchFile* file)
+    : count_(count), elements_(elements), type_(type) {
+  if (tier == Tier::nvme) {
+    file_ = file;
+    hashes_.resize(chunks());
+    chunk_bytes_ = chunks() > 0 ? memory_of(0).nbytes() : 0;
+    begin_ = file_->reserve(chunk_bytes_ * chunks());
+  } else if (tier == Tier::host) {
+    whole_ = allocate_on_host(count * elements, type).view({count, elements}).zero_();
+  } else {
+    whole_ = at::zeros({count, elements}, at::TensorOptions(type).device(device));
+  }
+}
+
+Arrays::Arrays(const at::Tensor& flat)
+    : count_(1), elements_(flat.numel()), type_(flat.scalar_type()), whole_(flat.view({1, -1})) {}
+
+Arrays::~Arrays() {
+  for (const auto* requests : {&reading_, &writing_}) {
+    for (const auto& [chunk, on_disk] : *requests) {
+      try {
+        file_->wait(on_disk.request);  // the kernel has its memory
+      } catch (const Error&) {         // nobody will miss it
+      }
+    }
+  }
+}
+
+/// Each of the arrays begins at a whole block.
+at::Tensor Arrays::memory_of(int64_t chunk) const {
+  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type_));
+  const int64_t width = (size(chunk) + block - 1) / block * block;
+  return allocate_on_host(count_ * width, type_).view({count_, width});
+}
+
+void Arrays::wait_for_write(int64_t chunk) {
+  const auto write = writing_.find(chunk);
+  if (write == writing_.end()) return;
+  file_->wait(write->second.request);
+  writing_.erase(write);
+}
+
+void Arrays::prefetch(int64_t chunk) {
+  if (!file_ || !hashes_[chunk] || reading_.contains(chunk)) return;
+  wait_for_write(chunk);
+  OnDisk read = {.memory = memory_of(chunk)};
+  read.request =
+      file_->read(begin_ + chunk * chunk_bytes_, read.memory.mutable_data_ptr(), read.memory.nbytes());
+  reading_[chunk] = std::move(read);
+}
+
+at::Tensor Arrays::load(int64_t chunk) {
+  if (!file_) return whole_.narrow(1, first(chunk), size(chunk));
+  if (!hashes_[chunk]) return part_of(memory_of(chunk).zero_(), chunk);
+  prefetch(chunk);
+  const auto node = reading_.extract(chunk);
+  const OnDisk& read = node.mapped();
+  file_->wait(read.request);
+  if (hash_bytes(bytes_of(read.memory)) != *hashes_[chunk]) {
+    throw Error(
+        "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
+        "whole");
+  }
+  return part_of(read.memory, chunk);
+}
+
+at::Tensor Arrays::blank(int64_t chunk) {
+  return file_ ? part_of(memory_of(chunk), chunk) : whole_.narrow(1, first(chunk), size(chunk));
+}
+
+void Arrays::store(int64_t chunk, const at::Tensor& values) {
+  if (!file_) return;
+  while (writing_.size() >= kWritesInFlight) wait_for_write(writing_.begin()->first);
+  wait_for_write(chunk);
+  // `values` are a view of all that memory_of() gave.
+  OnDisk write = {.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0)};
+  hashes_[chunk] = hash_bytes(bytes_of(write.memory));
+  write.request =
+      file_->write(begin_ + chunk * chunk_bytes_, write.memory.const_data_ptr(), write.memory.nbytes());
+  writing_[chunk] = std::move(write);
+}
+
+void Arrays::finish() {
+  while (!writing_.empty()) wait_for_write(writing_.begin()->first);
+}
+
+void Arrays::copy_to(const at::Tensor& out) {
+  if (!file_) {
+    out.copy_(whole_[0]);
+    return;
+  }
+  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
+    if (chunk + 1 < chunks()) prefetch(chunk + 1);
+    out.narrow(0, first(chunk), size(chunk)).copy_(load(chunk)[0]);
+  }
+}
+
+}  // namespace chorus

@@ -1,0 +1,115 @@
+#include "chorus/memory/usage.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+#include <ATen/ops/from_blob.h>
+#include <c10/core/CPUAllocator.h>
+#include <malloc.h>
+
+#include "chorus/base/error.h"
+
+namespace chorus {
+
+namespace {
+
+class Count {
+ public:
+  int64_t add(int64_t bytes) {
+    const int64_t sum = now_ += bytes;
+    int64_t highest = peak_;
+    while (sum > highest && !peak_.compare_exchange_weak(highest, sum)) {
+    }
+    return sum;
+  }
+  void restart() { peak_ = now_.load(); }
+  [[nodiscard]] MemoryUse use() const { return {.now = now_, .peak = peak_}; }
+
+ private:
+  std::atomic<int64_t> now_ = 0, peak_ = 0;
+};
+
+Count device, host;
+
+/// Blocks above this begin on a page: direct reads from a file can go there.
+constexpr size_t kPaged = size_t{1} << 16, kPage = 4096, kLine = 64;
+
+void* allocate(size_t bytes) {
+  void* data = nullptr;
+  if (::posix_memalign(&data, bytes >= kPaged ? kPage : kLine, bytes) != 0)
+    throw Error("out of memory: {:.1f} MB more were wanted", static_cast<double>(bytes) * 1e-6);
+  return data;
+}
+
+/// Counts `bytes` more, or fewer, at `data`; libtorch's profilers are told as its own allocator tells them.
+int64_t count_on_device(void* data, int64_t bytes) {
+  const int64_t sum = device.add(bytes);
+  c10::reportMemoryUsageToProfiler(data, bytes, sum, 0, c10::Device(c10::kCPU));
+  return sum;
+}
+
+void free_device(void* data) {
+  if (!data) return;
+  count_on_device(data, -static_cast<int64_t>(::malloc_usable_size(data)));
+  std::free(data);
+}
+
+void free_host(void* data) {
+  host.add(-static_cast<int64_t>(::malloc_usable_size(data)));
+  std::free(data);
+}
+
+class CountingAllocator final : public c10::Allocator {
+ public:
+  int64_t budget = 0;
+
+  at::DataPtr allocate(size_t bytes) override {
+    if (bytes == 0) return {nullptr, nullptr, &free_device, c10::Device(c10::kCPU)};
+    void* const data = chorus::allocate(bytes);
+    const auto taken = static_cast<int64_t>(::malloc_usable_size(data));
+    if (const int64_t sum = count_on_device(data, taken); budget > 0 && sum > budget) {
+      free_device(data);
+      throw Error(
+          "memory.device_budget: {:.1f} MB are held and {:.1f} more wanted, of {:.1f}; keep more on host or "
+          "nvme, or make micro-batches smaller",
+          static_cast<double>(sum - taken) * 1e-6, static_cast<double>(taken) * 1e-6,
+          static_cast<double>(budget) * 1e-6);
+    }
+    return {data, data, &free_device, c10::Device(c10::kCPU)};
+  }
+  at::DeleterFnPtr raw_deleter() const override { return &free_device; }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+};
+
+}  // namespace
+
+void count_device_memory(int64_t budget) {
+  static CountingAllocator allocator;  // blocks outlive any other owner
+  allocator.budget = budget;
+  c10::SetCPUAllocator(&allocator, 1);
+}
+
+MemoryUse device_memory() {
+  return device.use();
+}
+
+at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
+  const size_t bytes = static_cast<size_t>(elements) * c10::elementSize(type);
+  void* const data = allocate(std::max(bytes, kPaged));
+  host.add(static_cast<int64_t>(::malloc_usable_size(data)));
+  return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
+}
+
+MemoryUse host_memory() {
+  return host.use();
+}
+
+void restart_peaks() {
+  device.restart();
+  host.restart();
+}
+
+}  // namespace chorus

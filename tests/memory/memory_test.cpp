@@ -1,0 +1,89 @@
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+#include "chorus/base/error.h"
+#include "chorus/memory/arrays.h"
+#include "chorus/memory/config.h"
+#include "chorus/memory/usage.h"
+
+#include "temporary_folder.h"
+
+namespace chorus {
+namespace {
+
+TEST(Bytes, AreReadAsPeopleWriteThem) {
+  EXPECT_EQ(parse_bytes("", "x"), 0);
+  EXPECT_EQ(parse_bytes("2GiB", "x"), int64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("1.5 kB", "x"), 1500);
+  EXPECT_EQ(parse_bytes("40GB", "x"), 40'000'000'000);
+  for (const char* wrong : {"2", "GiB", "2 GiBs", "-1GB", "nanGB", "1e30TB", "0GB"}) {
+    EXPECT_THROW(parse_bytes(wrong, "memory.device_budget"), UserError) << wrong;
+  }
+}
+
+TEST(Usage, CountsWhatIsHeldAndRefusesMoreThanTheBudget) {
+  count_device_memory(0);
+  const MemoryUse before = device_memory();
+  restart_peaks();
+  {
+    const at::Tensor x = at::empty({1 << 20}), y = x.clone();
+    EXPECT_GE(device_memory().now - before.now, 2 * 4 << 20);
+  }
+  EXPECT_EQ(device_memory().now, before.now);
+  EXPECT_GE(device_memory().peak - before.now, 2 * 4 << 20);
+  EXPECT_LT(device_memory().peak - before.now, 2.1 * (4 << 20));
+
+  count_device_memory(before.now + (6 << 20));
+  const at::Tensor x = at::empty({1 << 20});
+  EXPECT_THROW(x.clone(), Error);
+  EXPECT_EQ(x.sum().numel(), 1);  // goes on
+  const MemoryUse host = host_memory();
+  const at::Tensor elsewhere = allocate_on_host(1 << 20, at::kFloat);  // not the device's
+  EXPECT_GE(host_memory().now - host.now, 4 << 20);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(elsewhere.data_ptr()) % ScratchFile::kBlock, 0U);
+  count_device_memory(0);
+}
+
+class ArraysTest : public testing::TestWithParam<Tier> {
+ protected:
+  TemporaryFolder folder_;
+  ScratchFile file_{folder_.path()};
+};
+
+TEST_P(ArraysTest, GiveBackWhatWasStoredChunkByChunk) {
+  const int64_t elements = 2 * Arrays::kChunk + 77;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    Arrays arrays(GetParam(), 3, elements, type, at::kCPU, &file_),
+        other(GetParam(), 1, 5, type, at::kCPU, &file_);
+    ASSERT_EQ(arrays.chunks(), 3);
+    EXPECT_EQ(arrays.whole().defined(), GetParam() != Tier::nvme);
+    const at::Tensor expected = at::randn({3, elements}).to(type);
+    for (int round = 0; round < 2; ++round) {
+      for (int64_t c = 0; c < arrays.chunks(); ++c) {
+        const at::Tensor part = expected.narrow(1, arrays.first(c), arrays.size(c));
+        const at::Tensor chunk = round == 0 ? arrays.load(c) : arrays.blank(c);
+        if (round == 0) {
+          EXPECT_TRUE(at::equal(chunk, at::zeros_like(chunk)));  // at first
+        }
+        chunk.copy_(part);
+        arrays.store(c, chunk);
+      }
+      other.store(0, other.load(0).fill_(3));
+      arrays.prefetch(1);
+      for (int64_t c = 0; c < arrays.chunks(); ++c) {
+        EXPECT_TRUE(at::equal(arrays.load(c), expected.narrow(1, arrays.first(c), arrays.size(c)))) << c;
+      }
+      const at::Tensor first = at::empty({elements}, type);
+      arrays.copy_to(first);
+      EXPECT_TRUE(at::equal(first, expected[0]));
+      EXPECT_TRUE(at::equal(other.load(0), at::full({1, 5}, 3, type)));
+      expected.add_(1);
+    }
+    arrays.finish();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiers, ArraysTest, testing::Values(Tier::device, Tier::host, Tier::nvme));
+
+}  // namespace
+}  // namespace chorus
