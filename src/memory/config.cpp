@@ -10,8 +10,8 @@
 namespace chorus {
 
 bool MemoryConfig::uses(Tier tier) const {
-  return parameters == tier || gradients == tier || optimizer == tier || expert_parameters == tier ||
-         expert_gradients == tier || expert_optimizer == tier;
+  return parameters == tier || gradients == tier || optimizer == tier || activations == tier ||
+         expert_parameters == tier || expert_gradients == tier || expert_optimizer == tier;
 }
 
 void describe(Schema& schema, MemoryConfig& config) {
@@ -25,6 +25,8 @@ void describe(Schema& schema, MemoryConfig& config) {
   add("gradients", config.gradients,
       "gradients; elsewhere than on the device, a block's leave it as soon as the block has run back");
   add("optimizer", config.optimizer, "moments, and the fp32 masters of bf16 weights");
+  add("activations", config.activations,
+      "what blocks keep for backward; with train.recompute their inputs alone");
   const auto add_expert = [&](const char* key, std::optional<Tier>& tier, const char* help) {
     schema.add(key, tier,
                {{"same", std::optional<Tier>()},

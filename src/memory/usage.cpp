@@ -32,13 +32,15 @@ class Count {
 
 Count device, host;
 
-/// Blocks above this begin on a page: direct reads from a file can go there.
-constexpr size_t kPaged = size_t{1} << 16, kPage = 4096, kLine = 64;
+// A page for what is read from a file and written to it; other blocks are left to the allocator, which lays
+// them out so that they don't compete for the same lines of the cache.
+constexpr size_t kPage = 4096, kLine = 64;
 
-void* allocate(size_t bytes) {
+void* allocate(size_t bytes, size_t alignment) {
   void* data = nullptr;
-  if (::posix_memalign(&data, bytes >= kPaged ? kPage : kLine, bytes) != 0)
+  if (::posix_memalign(&data, alignment, bytes) != 0) {
     throw Error("out of memory: {:.1f} MB more were wanted", static_cast<double>(bytes) * 1e-6);
+  }
   return data;
 }
 
@@ -66,7 +68,7 @@ class CountingAllocator final : public c10::Allocator {
 
   at::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free_device, c10::Device(c10::kCPU)};
-    void* const data = chorus::allocate(bytes);
+    void* const data = chorus::allocate(bytes, kLine);
     const auto taken = static_cast<int64_t>(::malloc_usable_size(data));
     if (const int64_t sum = count_on_device(data, taken); budget > 0 && sum > budget) {
       free_device(data);
@@ -98,7 +100,7 @@ MemoryUse device_memory() {
 
 at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
   const size_t bytes = static_cast<size_t>(elements) * c10::elementSize(type);
-  void* const data = allocate(std::max(bytes, kPaged));
+  void* const data = allocate(std::max(bytes, kPage), kPage);
   host.add(static_cast<int64_t>(::malloc_usable_size(data)));
   return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
 }

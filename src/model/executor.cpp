@@ -15,7 +15,8 @@ void Executor::record_graph(Record& record, bool again) {
   record.output = record.block(record.leaves, again);
 }
 
-Executor::Executor(Mode mode, BlockWatcher* watcher) : mode_(mode), watcher_(watcher) {
+Executor::Executor(Mode mode, BlockWatcher* watcher, Stash* stash)
+    : mode_(mode), watcher_(watcher), stash_(mode == Mode::recompute ? stash : nullptr) {
   if (watcher_) watcher_->before(0, mode_ != Mode::evaluate);
 }
 
@@ -57,8 +58,37 @@ Value Executor::run(size_t number, Block block, std::vector<Value> inputs) {
   if (mode_ == Mode::evaluate) return {output, nullptr};
   record.sizes = output.sizes().vec();
   record.gradient = std::make_shared<at::Tensor>();
+  stash_inputs(record);
   tape_.push_back(std::move(record));
   return {output, tape_.back().gradient};
+}
+
+void Executor::stash_inputs(Record& record) {
+  if (!stash_) return;
+  for (Value& input : record.inputs) {
+    if (!input.gradient) continue;  // no activation
+    Stashed& stashed = stashed_[input.gradient.get()];
+    if (stashed.uses++ == 0) stashed.ticket = stash_->put(input.data);
+    input.data.reset();
+  }
+}
+
+/// And lets those of the record before it come nearer.
+void Executor::fetch_inputs(Record& record) {
+  if (!stash_) return;
+  for (Value& input : record.inputs) {
+    const auto found = stashed_.find(input.gradient.get());
+    if (!input.gradient || found == stashed_.end()) continue;
+    Stashed& stashed = found->second;
+    if (!stashed.data.defined()) stashed.data = stash_->take(stashed.ticket);
+    input.data = stashed.data;
+    if (--stashed.uses == 0) stashed_.erase(found);
+  }
+  if (tape_.empty()) return;
+  for (const Value& input : tape_.back().inputs) {
+    const auto found = stashed_.find(input.gradient.get());
+    if (found != stashed_.end() && !found->second.data.defined()) stash_->prefetch(found->second.ticket);
+  }
 }
 
 void Executor::backward(const Value& output, const at::Tensor& gradient) {
@@ -66,6 +96,7 @@ void Executor::backward(const Value& output, const at::Tensor& gradient) {
   while (!tape_.empty()) {
     Record record = std::move(tape_.back());
     tape_.pop_back();
+    fetch_inputs(record);
     if (!record.gradient->defined()) {
       if (!watcher_) continue;
       *record.gradient = at::zeros(record.sizes, gradient.options());

@@ -253,7 +253,8 @@ Value Transformer::run_decoder(Executor& executor, const Value& memory, const Ba
 
 LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOptions& options) {
   const Pass pass = over_ranks(plan);
-  Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train, watcher_);
+  Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train, watcher_,
+                    options.stash);
   const Value memory = run_encoder(executor, batch.source, pass);
   const Value hidden = run_decoder(executor, memory, batch, pass);
   const at::Tensor rows = hidden.data.reshape({-1, config_.d_model});

@@ -64,6 +64,9 @@ void describe(Schema& s, RunConfig& c) {
 void check(const RunConfig& c) {
   check(c.model);
   parse_bytes(c.memory.device_budget, "memory.device_budget");
+  if (c.memory.activations != Tier::device && !c.train.recompute)
+    throw UserError(
+        "memory.activations: only what train.recompute = true keeps can leave the device; set that too");
   if (c.device == Device::cuda && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme)))
     throw UserError(
         "memory.* = \"host\" and \"nvme\" are for device = \"cpu\" so far: leave them out, or train there");

@@ -95,6 +95,10 @@ class Run {
         parallel_(group, mesh),
         model_(sized(config.model, data_->vocabulary), model_options(config, parallel_)),
         optimizer_(model_, config.optim, parallel_, placed(config.memory, options.folder)),
+        stash_(config.memory.activations == Tier::device
+                   ? nullptr
+                   : std::make_unique<Stash>(config.memory.activations,
+                                             placed(config.memory, options.folder).folder)),
         languages_(data_->train->language_pairs()),
         statistics_(model_.catalogue().sparse_layers()) {
     start(options);
@@ -136,6 +140,7 @@ class Run {
   Parallel parallel_;
   Transformer model_;
   Optimizer optimizer_;
+  std::unique_ptr<Stash> stash_;  // null: activations stay on the device
   TrainState state_;
   std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of the training text
   std::vector<MoeStatistics> statistics_;  // of this rank, of each sparse layer, since the last report
@@ -207,7 +212,8 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
     sums.add(model_.train(idle ? model_.idle_batch() : model_.to_batch(micro_batches[i], languages_), pass,
                           {.label_smoothing = config_.train.label_smoothing,
                            .gradient_scale = 1 / static_cast<double>(target_tokens),
-                           .recompute = config_.train.recompute}));
+                           .recompute = config_.train.recompute,
+                           .stash = stash_.get()}));
   }
   return sum_over_ranks(group_, counts() ? sums : LossSums());
 }
@@ -275,7 +281,7 @@ void Run::report(double learning_rate, double norm) {
   }
   record["memory"] = {{"device_peak", device_memory().peak},
                       {"host_peak", host_memory().peak},
-                      {"nvme", optimizer_.bytes_on_disk()}};
+                      {"nvme", optimizer_.bytes_on_disk() + (stash_ ? stash_->bytes_on_disk() : 0)}};
   restart_peaks();
   if (writes()) metrics_->write("train", record);
   window_ = {};

@@ -157,6 +157,7 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
           c.train.recompute = number % 2 == 1;
           c.parallel.exchange_chunks = 1 + number % 3;
           c.memory = placements()[number % placements().size()];
+          if (c.train.recompute) c.memory.activations = Tier::host;
           const std::string mesh = fmt::format("tp{}-ep{}-etp{}-zero{}", tp, ep, etp, zero);
           SCOPED_TRACE(mesh);
           expect_equal(one, together(c, mesh));

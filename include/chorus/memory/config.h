@@ -21,7 +21,8 @@ enum class Tier { device, host, nvme };
 struct MemoryConfig {
   Tier parameters = Tier::device;  // the weights that the model computes with
   Tier gradients = Tier::device;
-  Tier optimizer = Tier::device;  // moments, and the fp32 masters of bf16 weights
+  Tier optimizer = Tier::device;    // moments, and the fp32 masters of bf16 weights
+  Tier activations = Tier::device;  // what blocks keep for backward: their inputs
   std::optional<Tier> expert_parameters, expert_gradients,
       expert_optimizer;       // of experts; none: as the others
   std::string device_budget;  // "2GiB"; empty: no limit

@@ -7,11 +7,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+
+#include "chorus/memory/stash.h"
 
 namespace chorus {
 
@@ -43,8 +46,8 @@ class Executor {
   using Block = std::function<at::Tensor(std::span<const at::Tensor> inputs, bool again)>;
 
   /// `watcher` may be null. Block 0, which is used throughout, runs (and in training, back) from here to
-  /// finish().
-  explicit Executor(Mode mode, BlockWatcher* watcher = nullptr);
+  /// finish(). With a `stash`, what Mode::recompute keeps waits there.
+  explicit Executor(Mode mode, BlockWatcher* watcher = nullptr, Stash* stash = nullptr);
 
   Value run(size_t number, Block block, std::vector<Value> inputs);
 
@@ -66,13 +69,23 @@ class Executor {
     std::vector<int64_t> sizes;  // of it
     std::shared_ptr<at::Tensor> gradient;
   };
+  /// An activation in the stash, an input of `uses` records.
+  struct Stashed {
+    Stash::Ticket ticket = 0;
+    int64_t uses = 0;
+    at::Tensor data;  // once it is back
+  };
   static void record_graph(Record& record, bool again);
+  void stash_inputs(Record& record);
+  void fetch_inputs(Record& record);
   void tell_before(size_t number, bool backward);
   void tell_after(size_t number, bool backward);
 
   Mode mode_;
   BlockWatcher* watcher_;
+  Stash* stash_;
   std::vector<Record> tape_;
+  std::map<const at::Tensor*, Stashed> stashed_;  // by Value::gradient
 };
 
 }  // namespace chorus

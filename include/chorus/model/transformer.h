@@ -88,6 +88,7 @@ class Transformer {
     double label_smoothing = 0;
     double gradient_scale = 1;  // what each token's loss is multiplied by before backward
     bool recompute = false;     // activation checkpointing
+    Stash* stash = nullptr;     // with it, where what is kept waits; null: on the device
   };
   /// Forward and backward: adds to the parameters' gradient buffers.
   LossSums train(const Batch& batch, const Pass& pass, const TrainOptions& options);

@@ -1,0 +1,92 @@
+#include "chorus/memory/stash.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ops/empty_strided.h>
+
+#include "chorus/base/error.h"
+#include "chorus/memory/usage.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr size_t kWritesInFlight = 4;
+constexpr uint64_t kStep = uint64_t{64} << 20;  // bytes by which the file grows
+
+/// Of `elements`, in whole blocks of the file.
+at::Tensor memory_for(int64_t elements, at::ScalarType type) {
+  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type));
+  return allocate_on_host((elements + block - 1) / block * block, type);
+}
+
+}  // namespace
+
+Stash::Stash(Tier tier, const std::filesystem::path& folder)
+    : file_(tier == Tier::nvme ? std::make_unique<ScratchFile>(folder) : nullptr) {}
+
+Stash::~Stash() {
+  for (auto& [ticket, item] : items_) {
+    try {
+      finish(item);           // the kernel has its memory
+    } catch (const Error&) {  // nobody will miss it
+    }
+  }
+}
+
+void Stash::finish(Item& item) {
+  if (item.request != 0) file_->wait(std::exchange(item.request, 0));
+}
+
+Stash::Ticket Stash::put(const at::Tensor& x) {
+  // Laid out as it was: what computes with it again has the same steps, and so the same bits.
+  const bool dense = x.is_non_overlapping_and_dense();
+  Item item = {.sizes = x.sizes().vec(),
+               .strides = (dense ? x : x.contiguous()).strides().vec(),
+               .options = x.options(),
+               .memory = memory_for(x.numel(), x.scalar_type())};
+  item.memory.as_strided(item.sizes, item.strides, 0).copy_(x);
+  const Ticket ticket = ++last_;
+  if (file_ && x.numel() > 0) {
+    const uint64_t bytes = item.memory.nbytes();
+    if (end_ + bytes > file_->size()) file_->reserve(std::max(kStep, bytes));
+    item.offset = end_;
+    end_ += bytes;
+    item.request = file_->write(item.offset, item.memory.const_data_ptr(), bytes);
+    writing_.push_back(ticket);
+  }
+  items_[ticket] = std::move(item);
+  while (writing_.size() > kWritesInFlight) {
+    const auto oldest = items_.find(writing_.front());
+    writing_.pop_front();
+    if (oldest == items_.end() || oldest->second.request == 0) continue;  // taken in the meantime
+    finish(oldest->second);
+    oldest->second.memory.reset();
+  }
+  return ticket;
+}
+
+void Stash::prefetch(Ticket ticket) {
+  Item& item = items_.at(ticket);
+  if (item.memory.defined()) return;
+  item.memory =
+      memory_for(c10::multiply_integers(item.sizes), c10::typeMetaToScalarType(item.options.dtype()));
+  item.request = file_->read(item.offset, item.memory.mutable_data_ptr(), item.memory.nbytes());
+}
+
+at::Tensor Stash::take(Ticket ticket) {
+  prefetch(ticket);
+  const auto node = items_.extract(ticket);
+  Item& item = node.mapped();
+  finish(item);
+  at::Tensor x = at::empty_strided(item.sizes, item.strides, item.options);
+  x.copy_(item.memory.as_strided(item.sizes, item.strides, 0));
+  if (items_.empty()) {
+    end_ = 0;
+    writing_.clear();
+  }
+  return x;
+}
+
+}  // namespace chorus
