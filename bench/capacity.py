@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The largest MoE model that trains for three updates within a device budget: everything on the device, then on the host, then on NVMe.
+"""MoE models trained for three updates within one device budget: the largest with everything on the device, then one of eight times
+what that budget could hold at 16 bytes a weight with everything on the host, then one of thirty times with everything on NVMe.
 
-    bench/capacity.py [--budget 256MiB] [--chorus build/release/chorus]
+    bench/capacity.py [--budget 256] [--chorus build/release/chorus]
 
-Layers are added until the program says that the budget is exceeded; each number is a run that ended well, and its peaks are what
-the program counted. Writes build/bench/capacity.md. docs/memory.md explains the rows.
+Each row is a run that ended well, and its peaks are what the program counted. Writes build/bench/capacity.md. docs/memory.md explains
+the rows.
 """
-import argparse, json, pathlib, shutil, subprocess, sys, tempfile
+import argparse, json, math, pathlib, shutil, subprocess, sys, tempfile
 
 RUN = """
 threads = 2
@@ -18,7 +19,7 @@ batch_tokens = 512
 micro_batches = 1
 max_length = 24
 [vocabulary]
-size = 300
+size = 290
 model = "vocabulary.model"
 [model]
 d_model = 256
@@ -36,7 +37,7 @@ log_every = 1
 checkpoint_every = 0
 recompute = true
 """
-FORMS = {"device": [], "host": ["parameters", "gradients", "optimizer"], "nvme": ["parameters", "gradients", "optimizer"]}
+PARTS = ["parameters", "gradients", "optimizer", "activations"]
 
 
 def write_text(folder):
@@ -52,7 +53,7 @@ def attempt(chorus, folder, budget, tier, layers):
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     settings = {"model.encoder_layers": layers, "model.decoder_layers": layers, "memory.device_budget": budget}
-    settings |= {f"memory.{what}": tier for what in FORMS[tier]}
+    settings |= {f"memory.{part}": tier for part in PARTS}
     command = [chorus, "train", "run.toml", "--out", "out", "-q"]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
@@ -70,45 +71,44 @@ def attempt(chorus, folder, budget, tier, layers):
             "seconds": records[2]["seconds"] - records[1]["seconds"], **memory}
 
 
-def largest(chorus, folder, budget, tier, begin):
-    """As `attempt`, of the model with the most layers that fits: by doubling, then by halving what is between."""
-    best, fits, fails = None, 0, None
-    layers = begin
-    while fails is None or fails - fits > max(1, fits // 16):
-        result = attempt(chorus, folder, budget, tier, layers)
-        print(f"capacity: {tier}, {layers}+{layers} layers: "
-              + (f"{result['parameters'] / 1e6:.0f} M parameters, {result['seconds']:.1f} s an update" if result else "too much"),
-              flush=True)
-        if result:
-            best, fits = result, layers
-        else:
-            fails = layers
-        layers = 2 * fits if fails is None else (fits + fails) // 2
-        if layers == 0:
-            sys.exit(f"not even one layer fits into {budget}")
-    return best
+def say(tier, layers, result):
+    print(f"capacity: {tier}, {layers}+{layers} layers: "
+          + (f"{result['parameters'] / 1e6:.0f} M parameters, {result['seconds']:.1f} s an update" if result else "too much"), flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", default="256MiB")
+    parser.add_argument("--budget", type=int, default=256, metavar="MIB")
     parser.add_argument("--chorus", default="build/release/chorus")
     settings = parser.parse_args()
     chorus = str(pathlib.Path(settings.chorus).resolve())
     report = pathlib.Path("build/bench/capacity.md").resolve()
     report.parent.mkdir(parents=True, exist_ok=True)
-    rows = ["| everything on | layers | parameters | of the device's | s an update | device peak | host peak | nvme |",
+    bound = settings.budget * 2**20 / 16  # weights, gradients, two moments, in fp32
+    rows = [f"| everything on | layers | parameters | of the {bound / 1e6:.1f} M that fit at 16 bytes | s an update | device peak | host peak | nvme |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory(dir=report.parent) as name:
         folder = pathlib.Path(name)
         write_text(folder)
-        plain = None
-        for tier, begin in (("device", 1), ("host", 16), ("nvme", 16)):
-            best = largest(chorus, folder, settings.budget, tier, begin)
-            plain = plain or best
-            rows.append(f"| {tier} | {best['layers']}+{best['layers']} | {best['parameters'] / 1e6:.1f} M | "
-                        f"{best['parameters'] / plain['parameters']:.1f} | {best['seconds']:.2f} | {best['device_peak'] / 2**20:.0f} MiB | "
-                        f"{best['host_peak'] / 2**20:.0f} MiB | {best['nvme'] / 2**20:.0f} MiB |")
+
+        def row(tier, layers):
+            result = attempt(chorus, folder, f"{settings.budget}MiB", tier, layers)
+            say(tier, layers, result)
+            if result:
+                rows.append(f"| {tier} | {layers}+{layers} | {result['parameters'] / 1e6:.1f} M | {result['parameters'] / bound:.1f} | "
+                            f"{result['seconds']:.2f} | {result['device_peak'] / 2**20:.0f} MiB | {result['host_peak'] / 2**20:.0f} MiB | "
+                            f"{result['nvme'] / 2**20:.0f} MiB |")
+            return result
+
+        layers, best = 1, None
+        while fits := row("device", layers):
+            layers, best = layers + 1, fits
+        if not best:
+            sys.exit("not even one layer fits into the budget")
+        del rows[2:-1]  # the largest alone
+        each = best["parameters"] / best["layers"]
+        row("host", math.ceil(8 * bound / each))
+        row("nvme", math.ceil(30 * bound / each))
     report.write_text("\n".join(rows) + "\n")
     print(f"capacity: wrote {report}")
 

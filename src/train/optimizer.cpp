@@ -29,6 +29,9 @@ struct Optimizer::Shard {
   std::future<void> gathering, summing;
 
   [[nodiscard]] bool shared() const { return sharing.size() > 1; }
+  void finish_writing() {
+    for (Arrays* arrays : {&value, &gradient, &state}) arrays->finish();
+  }
   [[nodiscard]] bool in_parts() const { return end - begin < bucket.elements; }
 };
 
@@ -118,18 +121,24 @@ Optimizer::~Optimizer() {
   }
 }
 
-/// work(shard, chunk) for all chunks that this rank keeps; prefetch(shard, chunk) is called two chunks ahead.
+/// work(shard, chunk) for all chunks that this rank keeps; prefetch(shard, chunk) is called two chunks ahead,
+/// and what was written two shards ago is waited for, so that its memory is free.
 template <class Prefetch, class Work>
 void Optimizer::for_chunks(const Prefetch& prefetch, const Work& work) {
-  std::vector<std::pair<Shard*, int64_t>> all;
-  for (Shard& shard : shards_) {
-    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) all.emplace_back(&shard, chunk);
+  constexpr size_t kAhead = 2, kBehind = 2;
+  std::vector<std::pair<size_t, int64_t>> all;  // the shard's number
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    for (int64_t chunk = 0; chunk < shards_[i].state.chunks(); ++chunk) all.emplace_back(i, chunk);
   }
-  const size_t ahead = 2;
-  for (size_t i = 0; i < std::min(ahead, all.size()); ++i) prefetch(*all[i].first, all[i].second);
+  for (size_t i = 0; i < std::min(kAhead, all.size()); ++i) prefetch(shards_[all[i].first], all[i].second);
   for (size_t i = 0; i < all.size(); ++i) {
-    if (i + ahead < all.size()) prefetch(*all[i + ahead].first, all[i + ahead].second);
-    work(*all[i].first, all[i].second);
+    const auto [number, chunk] = all[i];
+    if (i + kAhead < all.size()) prefetch(shards_[all[i + kAhead].first], all[i + kAhead].second);
+    if (chunk == 0 && number >= kBehind) shards_[number - kBehind].finish_writing();
+    work(shards_[number], chunk);
+  }
+  for (Shard& shard : shards_) {
+    shard.finish_writing();
   }
 }
 
@@ -178,6 +187,7 @@ void Optimizer::change(const Visit& visit) {
     for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) {
       visit_chunk(shard, chunk, true, visit);
     }
+    shard.finish_writing();
   }
   gather_all();
 }
@@ -256,7 +266,9 @@ void Optimizer::before(size_t block, bool backward) {
   // At most two blocks' gradients wait to leave, however slow what takes them is.
   if (backward && block > 0 && block + 2 < of_block_.size()) {
     for (const size_t i : of_block_[block + 2]) {
-      if (shards_[i].gradients_go) finish(shards_[i].summing);
+      if (!shards_[i].gradients_go) continue;
+      finish(shards_[i].summing);
+      shards_[i].gradient.finish();
     }
   }
   for (const size_t i : of_block_[block]) {
