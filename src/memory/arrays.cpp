@@ -51,9 +51,7 @@ Arrays::~Arrays() {
 
 /// Each of the arrays begins at a whole block.
 at::Tensor Arrays::memory_of(int64_t chunk) const {
-  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type_));
-  const int64_t width = (size(chunk) + block - 1) / block * block;
-  return allocate_on_host(count_ * width, type_).view({count_, width});
+  return allocate_blocks_on_host(count_, size(chunk), type_);
 }
 
 void Arrays::wait_for_write(int64_t chunk) {

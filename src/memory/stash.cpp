@@ -15,12 +15,6 @@ namespace {
 constexpr size_t kWritesInFlight = 4;
 constexpr uint64_t kStep = uint64_t{64} << 20;  // bytes by which the file grows
 
-/// Of `elements`, in whole blocks of the file.
-at::Tensor memory_for(int64_t elements, at::ScalarType type) {
-  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type));
-  return allocate_on_host((elements + block - 1) / block * block, type);
-}
-
 }  // namespace
 
 Stash::Stash(Tier tier, const std::filesystem::path& folder)
@@ -45,7 +39,7 @@ Stash::Ticket Stash::put(const at::Tensor& x) {
   Item item = {.sizes = x.sizes().vec(),
                .strides = (dense ? x : x.contiguous()).strides().vec(),
                .options = x.options(),
-               .memory = memory_for(x.numel(), x.scalar_type())};
+               .memory = allocate_blocks_on_host(1, x.numel(), x.scalar_type())};
   item.memory.as_strided(item.sizes, item.strides, 0).copy_(x);
   const Ticket ticket = ++last_;
   if (file_ && x.numel() > 0) {
@@ -70,8 +64,8 @@ Stash::Ticket Stash::put(const at::Tensor& x) {
 void Stash::prefetch(Ticket ticket) {
   Item& item = items_.at(ticket);
   if (item.memory.defined()) return;
-  item.memory =
-      memory_for(c10::multiply_integers(item.sizes), c10::typeMetaToScalarType(item.options.dtype()));
+  item.memory = allocate_blocks_on_host(1, c10::multiply_integers(item.sizes),
+                                        c10::typeMetaToScalarType(item.options.dtype()));
   item.request = file_->read(item.offset, item.memory.mutable_data_ptr(), item.memory.nbytes());
 }
 

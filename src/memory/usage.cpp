@@ -9,6 +9,7 @@
 #include <malloc.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/scratch_file.h"
 
 namespace chorus {
 
@@ -103,6 +104,12 @@ at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
   void* const data = allocate(std::max(bytes, kPage), kPage);
   host.add(static_cast<int64_t>(::malloc_usable_size(data)));
   return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
+}
+
+at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type) {
+  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type));
+  const int64_t whole = (width + block - 1) / block * block;
+  return allocate_on_host(rows * whole, type).view({rows, whole});
 }
 
 MemoryUse host_memory() {

@@ -19,6 +19,9 @@ MemoryUse device_memory();
 /// A tensor of `elements` in the host's memory, counted as such, its address a multiple of 4 KiB; undefined
 /// contents.
 at::Tensor allocate_on_host(int64_t elements, at::ScalarType type);
+/// The same for rows of at least `width` elements, each of whole blocks of a ScratchFile: [rows, width or
+/// more].
+at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type);
 MemoryUse host_memory();
 
 /// The highest so far are what is there now.
