@@ -54,7 +54,7 @@ struct Transfer {
 struct ScratchFile::State {
   fs::path folder;
   int fd = -1;
-  bool direct = false, uring = false;
+  bool uring = false;
   uint64_t size = 0;
 
   std::mutex mutex;  // of all below
@@ -151,7 +151,7 @@ ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : state_(std::ma
     throw UserError("cannot make a scratch file in {}: {}; memory.folder takes another folder",
                     folder.string(), reason(errno));
   }
-  s.direct = ::fcntl(s.fd, F_SETFL, O_DIRECT) == 0;
+  static_cast<void>(::fcntl(s.fd, F_SETFL, O_DIRECT));  // where it can't be, the page cache serves
   s.uring = engine == Engine::best && io_uring_queue_init(kAtOnce, &s.ring, 0) == 0;
   if (!s.uring) s.thread = std::thread([&s] { s.run(); });
 }
@@ -211,9 +211,6 @@ void ScratchFile::wait(Request request) {
 
 bool ScratchFile::uses_io_uring() const {
   return state_->uring;
-}
-bool ScratchFile::passes_the_page_cache() const {
-  return state_->direct;
 }
 uint64_t ScratchFile::size() const {
   return state_->size;

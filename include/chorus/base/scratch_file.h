@@ -35,7 +35,6 @@ class ScratchFile {
   void wait(Request request);
 
   [[nodiscard]] bool uses_io_uring() const;
-  [[nodiscard]] bool passes_the_page_cache() const;
   [[nodiscard]] uint64_t size() const;  // bytes reserved
 
  private:

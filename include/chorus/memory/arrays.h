@@ -29,7 +29,6 @@ class Arrays {
   Arrays(Arrays&&) noexcept = default;
   Arrays& operator=(Arrays&&) noexcept = default;
 
-  [[nodiscard]] int64_t elements() const { return elements_; }
   [[nodiscard]] int64_t chunks() const { return (elements_ + kChunk - 1) / kChunk; }
   [[nodiscard]] int64_t first(int64_t chunk) const { return chunk * kChunk; }
   [[nodiscard]] int64_t size(int64_t chunk) const { return std::min(kChunk, elements_ - first(chunk)); }

@@ -1,8 +1,7 @@
 // Where a run keeps what: three tiers of memory, each larger and slower than the one before.
 //
-//   device  where the model computes. Without a GPU it is the memory that libtorch allocates, counted, and
-//   kept
-//           below memory.device_budget
+//   device  where the model computes. Without a GPU it is what libtorch allocates, counted, and kept below
+//           memory.device_budget
 //   host    the host's memory; without a GPU counted apart from the device's
 //   nvme    a scratch file (base/scratch_file.h)
 #pragma once
