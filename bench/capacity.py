@@ -113,4 +113,5 @@ def main():
     print(f"capacity: wrote {report}")
 
 
-main()
+if __name__ == "__main__":
+    main()

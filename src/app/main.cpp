@@ -33,7 +33,7 @@ struct Purpose {
 const std::vector<Purpose>& purposes() {
   static const std::vector<Purpose> list = {
       {"Data", {add_corpus, add_vocab}},
-      {"Training", {add_train}},
+      {"Training", {add_train, add_plan, add_bench}},
       {"Translating and scoring", {add_translate, add_score, add_evaluate, add_assess}},
       {"Models", {add_inspect, add_import, add_export}},
   };

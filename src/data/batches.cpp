@@ -232,6 +232,21 @@ int64_t BatchStream::examples_per_epoch() const {
   return state_->mixing.draws_per_epoch();
 }
 
+BatchShape BatchStream::largest() {
+  state_->load_pool(state_->position.epoch, state_->position.pool);
+  BatchShape most;
+  for (const auto& [begin, end] : state_->pool.batches) {
+    BatchShape shape = {.rows = static_cast<int64_t>(end - begin)};
+    for (size_t i = begin; i < end; ++i) {
+      shape.source_length = std::max(shape.source_length, state_->pool.examples[i].source);
+      shape.target_length = std::max(shape.target_length, state_->pool.examples[i].target);
+    }
+    const auto tokens = [](const BatchShape& s) { return s.rows * (s.source_length + s.target_length); };
+    if (tokens(shape) > tokens(most)) most = shape;
+  }
+  return most;
+}
+
 std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction, int64_t batch_tokens) {
   std::vector<Example> examples;
   for (size_t part = 0; part < data.parts().size(); ++part) {

@@ -15,10 +15,15 @@ bool MemoryConfig::uses(Tier tier) const {
 }
 
 void describe(Schema& schema, MemoryConfig& config) {
-  schema.section("memory", "what is kept where: device, host, or nvme, a file of the run's");
+  schema.section(
+      "memory",
+      "what is kept where: device, host, or nvme, a file of the run's; auto: as near as the budgets "
+      "allow");
   const auto add = [&](const char* key, Tier& tier, const char* help) {
-    schema.add(key, tier, {{"device", Tier::device}, {"host", Tier::host}, {"nvme", Tier::nvme}},
-               {.help = help});
+    schema.add(
+        key, tier,
+        {{"device", Tier::device}, {"host", Tier::host}, {"nvme", Tier::nvme}, {"auto", Tier::automatic}},
+        {.help = help});
   };
   add("parameters", config.parameters,
       "weights; elsewhere than on the device, a block's are there while it runs");
@@ -32,7 +37,8 @@ void describe(Schema& schema, MemoryConfig& config) {
                {{"same", std::optional<Tier>()},
                 {"device", std::optional(Tier::device)},
                 {"host", std::optional(Tier::host)},
-                {"nvme", std::optional(Tier::nvme)}},
+                {"nvme", std::optional(Tier::nvme)},
+                {"auto", std::optional(Tier::automatic)}},
                {.help = help});
   };
   add_expert("expert_parameters", config.expert_parameters, "weights of experts");
@@ -40,6 +46,8 @@ void describe(Schema& schema, MemoryConfig& config) {
   add_expert("expert_optimizer", config.expert_optimizer, "moments and masters of experts");
   schema.add("device_budget", config.device_budget,
              {.help = "most that this process may hold on the device at once, as \"2GiB\"; empty: no limit"});
+  schema.add("host_budget", config.host_budget,
+             {.help = "what auto may keep on the host before it takes nvme; empty: no limit"});
   schema.add("folder", config.folder,
              {.help = "where the nvme tier's file is made, which has no name; empty: in the run's folder"});
 }

@@ -6,12 +6,9 @@
 
 #include <ATen/ops/from_blob.h>
 #include <c10/core/CPUAllocator.h>
-#include <malloc.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/scratch_file.h"
-
-extern "C" size_t nallocx(size_t bytes, int flags) __attribute__((weak));  // jemalloc's, where it is linked
 
 namespace chorus {
 
@@ -54,15 +51,17 @@ int64_t count_on_device(void* data, int64_t bytes) {
   return sum;
 }
 
+// In front of a block on the device: how many bytes were asked for. The allocator's size classes may set up
+// to a quarter more aside, which nobody touches and so takes no memory.
+struct alignas(kLine) Header {
+  int64_t bytes;
+};
+
 void free_device(void* data) {
   if (!data) return;
-  count_on_device(data, -static_cast<int64_t>(::malloc_usable_size(data)));
-  std::free(data);
-}
-
-void free_host(void* data) {
-  host.add(-static_cast<int64_t>(::malloc_usable_size(data)));
-  std::free(data);
+  Header* const header = static_cast<Header*>(data) - 1;
+  count_on_device(data, -header->bytes);
+  std::free(header);
 }
 
 class CountingAllocator final : public c10::Allocator {
@@ -71,14 +70,16 @@ class CountingAllocator final : public c10::Allocator {
 
   at::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free_device, c10::Device(c10::kCPU)};
-    void* const data = chorus::allocate(bytes, kLine);
-    const auto taken = static_cast<int64_t>(::malloc_usable_size(data));
-    if (const int64_t sum = count_on_device(data, taken); budget > 0 && sum > budget) {
+    auto* const header = static_cast<Header*>(chorus::allocate(sizeof(Header) + bytes, kLine));
+    header->bytes = static_cast<int64_t>(bytes);
+    void* const data = header + 1;
+    if (const int64_t sum = count_on_device(data, header->bytes); budget > 0 && sum > budget) {
+      const int64_t held = sum - header->bytes;
       free_device(data);
       throw Error(
           "memory.device_budget: {:.1f} MB are held and {:.1f} more wanted, of {:.1f}; keep more on host or "
           "nvme, or make micro-batches smaller",
-          static_cast<double>(sum - taken) * 1e-6, static_cast<double>(taken) * 1e-6,
+          static_cast<double>(held) * 1e-6, static_cast<double>(bytes) * 1e-6,
           static_cast<double>(budget) * 1e-6);
     }
     return {data, data, &free_device, c10::Device(c10::kCPU)};
@@ -104,7 +105,12 @@ MemoryUse device_memory() {
 at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
   const size_t bytes = static_cast<size_t>(elements) * c10::elementSize(type);
   void* const data = allocate(std::max(bytes, kPage), kPage);
-  host.add(static_cast<int64_t>(::malloc_usable_size(data)));
+  const auto held = static_cast<int64_t>(bytes);
+  host.add(held);
+  const auto free_host = [held](void* block) {
+    host.add(-held);
+    std::free(block);
+  };
   return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
 }
 
@@ -112,11 +118,6 @@ at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType t
   const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type));
   const int64_t whole = (width + block - 1) / block * block;
   return allocate_on_host(rows * whole, type).view({rows, whole});
-}
-
-int64_t allocated_bytes(int64_t bytes) {
-  if (bytes <= 0) return 0;
-  return nallocx ? static_cast<int64_t>(nallocx(static_cast<size_t>(bytes), 0)) : bytes;
 }
 
 MemoryUse host_memory() {

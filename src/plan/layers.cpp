@@ -192,7 +192,7 @@ struct LayerShadow::Experts {
   bool crowded = false;  // more than a rank bears: in chunks, of which nothing is kept
 };
 
-LayerShadow::Experts LayerShadow::experts_of(int64_t tokens) const {
+LayerShadow::Experts LayerShadow::experts_of(int64_t tokens, int64_t number) const {
   const MoeConfig& moe = job_.model.moe;
   const Mesh& mesh = job_.mesh;
   const auto n = static_cast<double>(tokens), k = static_cast<double>(moe.top_k);
@@ -211,24 +211,25 @@ LayerShadow::Experts LayerShadow::experts_of(int64_t tokens) const {
   const double together =
       moe.experts > 1 ? (each - 1) / static_cast<double>(moe.experts - 1) * (k - 1) / 2 : 0;
   const double ranks = std::min(k, static_cast<double>(mesh.ep)) * (1 - together / std::max(k, 1.0));
-  const double kept = std::min(1.0, most), load = std::min({job_.skew, most, double(mesh.ep)});
+  const double skew = std::cmp_less(number, job_.skew.size()) ? job_.skew[number] : 1;
+  const double kept = std::min(1.0, most), load = std::min({skew, most, double(mesh.ep)});
   const double bearable = 2.0 * n * k;  // kCrowd of moe/layer.cpp
   Experts e;
   // A rank of etp gets the rows of all its peers, whose micro-batches differ unless tp has them share one.
   const double own = n / mesh.tp, sources = mesh.etp;
-  e.sent = static_cast<int64_t>(own * ranks * kept);
   const double arrived = own * ranks * load * sources;
   e.crowded = arrived > bearable * sources / mesh.tp;
-  e.arrived = static_cast<int64_t>(std::min(arrived, bearable * sources / mesh.tp));
-  e.choices = static_cast<int64_t>(
-      std::min(own * k * load * sources, static_cast<double>(e.arrived) * std::min(k, each)));
+  const double chunks = e.crowded ? std::ceil(mesh.ep / (2 * k)) : 1;
+  e.sent = static_cast<int64_t>(own * ranks * kept / chunks);
+  e.arrived = static_cast<int64_t>(arrived / chunks);
+  e.choices = static_cast<int64_t>(std::min(own * k * load * sources, arrived * std::min(k, each)) / chunks);
   return e;
 }
 
-Block LayerShadow::experts(const Block& x, int64_t tokens, Branch* branch) const {
+Block LayerShadow::experts(const Block& x, int64_t tokens, int64_t number, Branch* branch) const {
   const ModelConfig& m = job_.model;
   const MoeConfig& moe = m.moe;
-  const Experts e = experts_of(tokens);
+  const Experts e = experts_of(tokens, number);
   const Purpose kept = branch && !e.crowded ? kKept : kWorking;
   const bool exchanges = e.sent > 0;
   const Block normed = norm(x, tokens, branch);
@@ -276,12 +277,12 @@ Block LayerShadow::experts(const Block& x, int64_t tokens, Branch* branch) const
   return residual(hidden(tokens, branch ? kKept : kWorking), tokens, branch);
 }
 
-Block LayerShadow::layer(Block x, const SideShape& side, const SideShape* memory, bool sparse,
+Block LayerShadow::layer(Block x, const SideShape& side, const SideShape* memory, int64_t sparse,
                          std::vector<Branch>* branches) const {
   const auto next = [&]() -> Branch* { return branches ? &branches->emplace_back() : nullptr; };
   x = self_attention(x, side, next());
   if (memory) x = cross_attention(x, side, *memory, next());
-  return sparse ? experts(x, side.tokens(), next()) : dense(x, side.tokens(), next());
+  return sparse >= 0 ? experts(x, side.tokens(), sparse, next()) : dense(x, side.tokens(), next());
 }
 
 Block LayerShadow::embedding(const SideShape& side, Branch* branch) const {

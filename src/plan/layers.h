@@ -26,9 +26,10 @@ class LayerShadow {
   /// `job` and `device` must outlive it.
   LayerShadow(const Job& job, int rank, Ledger& device);
 
-  /// One block of a stack; `memory` is the encoder's side for a decoder's block, else null. Returns its
-  /// output; `branches` is what goes back, empty where nothing is recorded.
-  Block layer(Block x, const SideShape& side, const SideShape* memory, bool sparse,
+  /// One block of a stack; `memory` is the encoder's side for a decoder's block, else null; `sparse`: the
+  /// number of its sparse layer, -1 for a dense one. Returns its output; `branches` is what goes back, empty
+  /// where nothing is recorded.
+  Block layer(Block x, const SideShape& side, const SideShape* memory, int64_t sparse,
               std::vector<Branch>* branches) const;
   [[nodiscard]] Block embedding(const SideShape& side, Branch* branch) const;
   Block final_norm(const Block& x, const SideShape& side, Branch* branch) const;
@@ -55,8 +56,8 @@ class LayerShadow {
   Block self_attention(const Block& x, const SideShape& side, Branch* branch) const;
   Block cross_attention(const Block& x, const SideShape& side, const SideShape& memory, Branch* branch) const;
   Block dense(const Block& x, int64_t tokens, Branch* branch) const;
-  Block experts(const Block& x, int64_t tokens, Branch* branch) const;
-  [[nodiscard]] Experts experts_of(int64_t tokens) const;
+  Block experts(const Block& x, int64_t tokens, int64_t number, Branch* branch) const;
+  [[nodiscard]] Experts experts_of(int64_t tokens, int64_t number) const;
 
   const Job& job_;
   Ledger& device_;

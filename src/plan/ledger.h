@@ -3,7 +3,6 @@
 
 #include <memory>
 
-#include "chorus/memory/usage.h"
 #include "chorus/plan/memory.h"
 
 namespace chorus {
@@ -30,7 +29,7 @@ class Block {
  public:
   Block() = default;
   Block(Ledger& ledger, Purpose purpose, int64_t bytes)
-      : held_(std::make_shared<const Held>(ledger, purpose, allocated_bytes(bytes))) {}
+      : held_(std::make_shared<const Held>(ledger, purpose, bytes)) {}
 
   [[nodiscard]] bool empty() const { return !held_; }
 

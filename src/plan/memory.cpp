@@ -44,7 +44,8 @@ class StepShadow {
   /// What the tape keeps of a block.
   struct Record {
     size_t number = 0;
-    bool sparse = false, decoder = false;
+    int64_t sparse = -1;  // the number of its sparse layer
+    bool decoder = false;
     const SideShape* side = nullptr;
     Block input, output;
     std::vector<Branch> branches;  // empty when recomputing
@@ -56,15 +57,18 @@ class StepShadow {
   void micro_batch() {
     const Block ids(ledgers_.device, Purpose::buffers, 8 * (source_.tokens() + 2 * target_.tokens()));
     weights_.before(0, true);
+    int64_t sparse = 0;
+    const auto sparse_number = [&](int64_t layer, int64_t every) {
+      return job_.model.is_sparse(layer, every) ? sparse++ : int64_t{-1};
+    };
     Block x = begin(source_);
     for (int64_t i = 0; i < job_.model.encoder_layers; ++i) {
-      x = run(1 + i, x, false, job_.model.is_sparse(i, job_.model.moe.encoder_every));
+      x = run(1 + i, x, false, sparse_number(i, job_.model.moe.encoder_every));
     }
     const Block memory = end(x, source_);
     x = begin(target_);
     for (int64_t i = 0; i < job_.model.decoder_layers; ++i) {
-      x = run(1 + job_.model.encoder_layers + i, x, true,
-              job_.model.is_sparse(i, job_.model.moe.decoder_every));
+      x = run(1 + job_.model.encoder_layers + i, x, true, sparse_number(i, job_.model.moe.decoder_every));
     }
     const Block hidden = end(x, target_);
     x = {};
@@ -118,7 +122,7 @@ class StepShadow {
     if (writing_.size() > kWritesInFlight) writing_.pop_front();
   }
 
-  Block run(size_t number, const Block& x, bool decoder, bool sparse) {
+  Block run(size_t number, const Block& x, bool decoder, int64_t sparse) {
     weights_.before(number, false);
     Record record = {.number = number,
                      .sparse = sparse,

@@ -9,7 +9,8 @@ namespace chorus {
 
 namespace {
 
-constexpr size_t kWritesInFlight = 2;  // of memory/arrays.cpp
+constexpr size_t kWritesInFlight = 2;   // of memory/arrays.cpp
+constexpr int64_t kScratch = 16 << 20;  // of comm/group.cpp
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -94,6 +95,7 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     Shard shard = {.elements = bucket.elements,
                    .kept = zero >= 1 ? bucket.elements / sharing : bucket.elements,
                    .value_bytes = static_cast<int64_t>(c10::elementSize(bucket.type)),
+                   .expert = expert,
                    .shared = sharing > 1};
     shard.values_go = (zero >= 3 && shard.shared) || values != Tier::device;
     shard.gradients_go = (zero >= 2 && shard.shared) || gradients != Tier::device;
@@ -106,7 +108,8 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     };
     if (shard.values_go) shard.value = arrays(Purpose::parameters, values, 1, shard.value_bytes);
     if (shard.gradients_go) shard.gradient = arrays(Purpose::gradients, gradients, 1, 4);
-    shard.leaves_slowly = gradients == Tier::nvme && shard.gradient.chunks() > int64_t{kWritesInFlight};
+    shard.leaves_slowly =
+        shard.shared || (gradients == Tier::nvme && shard.gradient.chunks() > int64_t{kWritesInFlight});
     shard.state = arrays(Purpose::optimizer, tier(memory.optimizer, memory.expert_optimizer),
                          shard.has_master ? 3 : 2, 4);
     if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
@@ -121,6 +124,7 @@ void WeightsShadow::gather(Shard& shard) {
 }
 
 void WeightsShadow::settle(Shard& shard) {
+  shard.moving = {};
   if (std::exchange(shard.leaving, false)) shard.gradients = {};
 }
 
@@ -128,9 +132,12 @@ void WeightsShadow::reduce(Shard& shard) {
   shard.summed = true;
   if (!shard.shared && !shard.gradients_go) return;
   const bool adds = std::exchange(shard.started, true) && shard.shared;
-  const bool apart = shard.in_parts() && shard.gradients_go;
-  const Block sum(ledgers_.device, Purpose::buffers, apart ? shard.kept * 4 : 0);
-  if (!shard.gradients_go) return;
+  const int64_t scratch = shard.shared ? std::min(kScratch, shard.elements * 4) : 0;
+  if (!shard.gradients_go) {  // one after the other
+    (shard.expert ? summing_experts_ : summing_dense_) = Block(ledgers_.device, Purpose::exchange, scratch);
+    return;
+  }
+  shard.moving = Block(ledgers_.device, Purpose::exchange, scratch + (shard.in_parts() ? shard.kept * 4 : 0));
   for (int64_t chunk = 0; chunk < shard.gradient.chunks(); ++chunk) {
     shard.gradient.store(chunk, adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk));
   }
@@ -151,7 +158,7 @@ void WeightsShadow::before(size_t block, bool backward) {
   }
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
-    if (shard.values_go) gather(shard);
+    if (shard.values_go && shard.values.empty()) gather(shard);
     if (shard.gradients_go && backward) {
       settle(shard);
       shard.gradients = Block(ledgers_.device, Purpose::gradients, shard.elements * 4);
@@ -166,7 +173,7 @@ void WeightsShadow::before(size_t block, bool backward) {
   const size_t next = backward ? block - 1 : block + 1;
   if (block == 0 || next == 0 || next >= of_block_.size()) return;
   for (const size_t i : of_block_[next]) {
-    if (shards_[i].values_go) gather(shards_[i]);
+    if (shards_[i].values_go && shards_[i].values.empty()) gather(shards_[i]);
   }
 }
 
@@ -198,6 +205,7 @@ void WeightsShadow::for_chunks(const Prefetch& prefetch, const Work& work) {
 
 void WeightsShadow::norm_and_update() {
   for (Shard& shard : shards_) settle(shard);
+  summing_dense_ = summing_experts_ = {};
   for_chunks([](Shard& shard, int64_t chunk) { shard.gradient.prefetch(chunk); },
              [](Shard& shard, int64_t chunk) { shard.gradient.load(chunk); });
   const auto prefetch = [](Shard& shard, int64_t chunk) {

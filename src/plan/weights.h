@@ -57,11 +57,12 @@ class WeightsShadow {
   struct Shard {
     int64_t elements = 0, kept = 0;  // of the bucket, and of this rank's part
     int64_t value_bytes = 4;         // of an element
-    bool shared = false, values_go = false, gradients_go = false, has_master = false;
+    bool expert = false, shared = false, values_go = false, gradients_go = false, has_master = false;
     bool started = false, summed = false;
     Block values, gradients;     // whole, on the device
+    Block moving;                // what a sum over ranks takes
     bool leaving = false;        // gradients that wait to leave,
-    bool leaves_slowly = false;  // for the disk
+    bool leaves_slowly = false;  // for the disk or other ranks
     ArraysShadow value, gradient, state;
     [[nodiscard]] bool in_parts() const { return kept < elements; }
     void finish_writing();
@@ -74,6 +75,7 @@ class WeightsShadow {
 
   Ledgers& ledgers_;
   std::vector<Shard> shards_;
+  Block summing_dense_, summing_experts_;  // likewise, where gradients stay
   std::vector<std::vector<size_t>> of_block_;
   bool last_ = false;
 };

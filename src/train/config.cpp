@@ -64,12 +64,16 @@ void describe(Schema& s, RunConfig& c) {
 void check(const RunConfig& c) {
   check(c.model);
   parse_bytes(c.memory.device_budget, "memory.device_budget");
-  if (c.memory.activations != Tier::device && !c.train.recompute)
+  parse_bytes(c.memory.host_budget, "memory.host_budget");
+  const Tier activations = c.memory.activations;
+  if ((activations == Tier::host || activations == Tier::nvme) && !c.train.recompute)
     throw UserError(
         "memory.activations: only what train.recompute = true keeps can leave the device; set that too");
-  if (c.device == Device::cuda && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme)))
+  if (c.device == Device::cuda &&
+      (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic)))
     throw UserError(
-        "memory.* = \"host\" and \"nvme\" are for device = \"cpu\" so far: leave them out, or train there");
+        "memory.* = \"host\", \"nvme\" and \"auto\" are for device = \"cpu\" so far: leave them out, or "
+        "train there");
   if (c.data.train.empty())
     throw UserError("the run file names no training text: add a [[data.train]] table");
   for (const auto* list : {&c.data.train, &c.data.valid}) {

@@ -63,7 +63,11 @@ nlohmann::json load_record(const MoeStatistics& layer) {
   const auto experts = static_cast<double>(layer.assigned.size());
   const int64_t most =
       layer.assigned.empty() ? 0 : *std::max_element(layer.assigned.begin(), layer.assigned.end());
-  return {{"dropped", static_cast<double>(layer.dropped) / choices},
+  std::vector<double> load;
+  load.reserve(layer.assigned.size());
+  for (const int64_t assigned : layer.assigned) load.push_back(static_cast<double>(assigned) / choices);
+  return {{"load", load},
+          {"dropped", static_cast<double>(layer.dropped) / choices},
           {"entropy", layer.entropy / tokens},
           {"balance_loss", layer.balance_loss / calls},
           {"z_loss", layer.z_loss / calls},

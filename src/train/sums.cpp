@@ -51,4 +51,11 @@ void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, int64_t exper
   }
 }
 
+int64_t most_of_ranks(Group& group, int64_t number) {
+  const at::Tensor all = at::empty({group.size()}, at::kLong), own = at::empty({1}, at::kLong);
+  own.fill_(number);
+  group.all_gather(all, own);
+  return all.max().item<int64_t>();
+}
+
 }  // namespace chorus

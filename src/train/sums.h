@@ -1,4 +1,4 @@
-// What each rank counted, added up over all.
+// What each rank counted, put together.
 #pragma once
 
 #include <span>
@@ -13,5 +13,8 @@ LossSums sum_over_ranks(Group& group, const LossSums& sums);
 
 /// In place; `groups`: languages. A rank that counted nothing yet may have empty lists.
 void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, int64_t experts, int64_t groups);
+
+/// The largest of the ranks' numbers.
+int64_t most_of_ranks(Group& group, int64_t number);
 
 }  // namespace chorus

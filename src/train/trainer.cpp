@@ -18,6 +18,7 @@
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/usage.h"
 #include "chorus/model/folder.h"
+#include "chorus/train/job.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
@@ -48,11 +49,6 @@ Transformer::Options model_options(const RunConfig& config, Parallel& parallel) 
           .gradients = true,
           .empty = true,
           .parallel = &parallel};
-}
-
-MemoryConfig placed(MemoryConfig config, const std::filesystem::path& run) {
-  if (config.folder.empty()) config.folder = (run / "scratch").string();
-  return config;
 }
 
 struct Data {
@@ -93,12 +89,14 @@ class Run {
                                 .micro_batches = config.data.micro_batches,
                                 .pool_batches = config.data.pool_batches}),
         parallel_(group, mesh),
+        memory_(settle_memory(config,
+                              job_of(config, sized(config.model, data_->vocabulary), mesh, stream_.largest()),
+                              options.folder)),
         model_(sized(config.model, data_->vocabulary), model_options(config, parallel_)),
-        optimizer_(model_, config.optim, parallel_, placed(config.memory, options.folder)),
-        stash_(config.memory.activations == Tier::device
+        optimizer_(model_, config.optim, parallel_, memory_),
+        stash_(memory_.activations == Tier::device
                    ? nullptr
-                   : std::make_unique<Stash>(config.memory.activations,
-                                             placed(config.memory, options.folder).folder)),
+                   : std::make_unique<Stash>(memory_.activations, memory_.folder)),
         languages_(data_->train->language_pairs()),
         statistics_(model_.catalogue().sparse_layers()) {
     start(options);
@@ -138,6 +136,7 @@ class Run {
   std::unique_ptr<Data> data_;
   BatchStream stream_;
   Parallel parallel_;
+  MemoryConfig memory_;  // without Tier::automatic
   Transformer model_;
   Optimizer optimizer_;
   std::unique_ptr<Stash> stash_;  // null: activations stay on the device
@@ -279,9 +278,10 @@ void Run::report(double learning_rate, double norm) {
   for (const auto& [group, bytes] : parallel_.bytes_sent()) {
     record["bytes_sent"][group] = bytes - std::exchange(bytes_sent_[group], bytes);
   }
-  record["memory"] = {{"device_peak", device_memory().peak},
-                      {"host_peak", host_memory().peak},
-                      {"nvme", optimizer_.bytes_on_disk() + (stash_ ? stash_->bytes_on_disk() : 0)}};
+  const uint64_t on_disk = optimizer_.bytes_on_disk() + (stash_ ? stash_->bytes_on_disk() : 0);
+  record["memory"] = {{"device_peak", most_of_ranks(group_, device_memory().peak)},
+                      {"host_peak", most_of_ranks(group_, host_memory().peak)},
+                      {"nvme", most_of_ranks(group_, static_cast<int64_t>(on_disk))}};
   restart_peaks();
   if (writes()) metrics_->write("train", record);
   window_ = {};

@@ -17,6 +17,11 @@ inline constexpr int32_t kNoTag = -1;
 /// What a side of a pair holds besides its pieces: the language's tag and </s>.
 inline constexpr int64_t kTagAndEnd = 2;
 
+/// Of a micro-batch.
+struct BatchShape {
+  int64_t rows = 0, source_length = 0, target_length = 0;
+};
+
 /// One micro-batch: sentence pairs padded to a rectangle. It is the routing group of the MoE layers:
 /// capacity, drops and the balance loss are defined inside it, and the run file alone fixes how a global
 /// batch is cut into micro-batches.

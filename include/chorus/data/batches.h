@@ -48,6 +48,9 @@ class BatchStream {
   void seek(const DataPosition& position);
 
   [[nodiscard]] int64_t examples_per_epoch() const;
+  /// The micro-batch of the pool where the next batch lies that has most tokens, padding included. Before the
+  /// first next() after seek() only.
+  [[nodiscard]] BatchShape largest();
 
  private:
   struct State;

@@ -15,7 +15,12 @@
 
 namespace chorus {
 
-enum class Tier { device, host, nvme };
+enum class Tier {
+  device,
+  host,
+  nvme,
+  automatic,  // in run files "auto": the planner chooses before anything is allocated (plan/placement.h)
+};
 
 struct MemoryConfig {
   Tier parameters = Tier::device;  // the weights that the model computes with
@@ -25,6 +30,7 @@ struct MemoryConfig {
   std::optional<Tier> expert_parameters, expert_gradients,
       expert_optimizer;       // of experts; none: as the others
   std::string device_budget;  // "2GiB"; empty: no limit
+  std::string host_budget;    // what `automatic` may put on the host; empty: no limit
   std::string folder;         // of scratch files; empty: the run's own
 
   [[nodiscard]] bool uses(Tier tier) const;

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/config.h"
@@ -38,11 +39,6 @@ struct Holdings {
   int64_t operator[](Purpose purpose) const { return bytes[static_cast<size_t>(purpose)]; }
 };
 
-/// The largest micro-batch, as the model meets it.
-struct BatchShape {
-  int64_t rows = 0, source_length = 0, target_length = 0;
-};
-
 /// A run as far as its memory is concerned.
 struct Job {
   ModelConfig model;  // with its vocabulary
@@ -52,10 +48,10 @@ struct Job {
   MemoryConfig memory;
   bool recompute = false;
   int64_t micro_batches = 1;  // of a rank, an update
-  BatchShape batch;
-  // Choices that go to the experts of the busiest rank, of the mean over the ranks of ep: 1 where routing is
-  // even. A capacity factor bounds it.
-  double skew = 1;
+  BatchShape batch;           // the largest
+  // Choices that go to the experts of this rank, of the mean over the ranks of ep, in each sparse layer; 1
+  // where there is none of a layer: routing is even. A capacity factor bounds it.
+  std::vector<double> skew;
 };
 
 /// At the moment when the tier held most.

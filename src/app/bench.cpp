@@ -1,0 +1,67 @@
+// chorus bench machine: what the planner's times rest on.
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "chorus/base/files.h"
+#include "chorus/base/text.h"
+#include "chorus/comm/world.h"
+#include "chorus/plan/measure.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+namespace {
+
+struct BenchArguments {
+  std::string out;
+  std::string folder = ".";
+  int64_t threads = 0;
+  bool bf16 = false;
+};
+
+void bench_machine(const BenchArguments& a) {
+  World world;
+  set_threads(a.threads, world.group());
+  const Machine m =
+      measure_machine(world.group(), {.compute = a.bf16 ? at::kBFloat16 : at::kFloat, .folder = a.folder});
+  if (world.group().rank() != 0) return;
+  const auto rate = [](const char* name, double bytes) {
+    fmt::print("  {:<28}{:>9}/s\n", name, human_bytes(static_cast<uint64_t>(bytes)));
+  };
+  fmt::print("{}, a rank of {}{}\n  {:<28}{:>8}FLOP/s\n", m.name, world.group().size(),
+             a.bf16 ? ", bf16" : ", fp32", "products", human_count(m.flops));
+  rate("memory, read and written", m.device_memory);
+  rate("copies, device to host", m.host_link);
+  rate("disk, read", m.disk_read);
+  rate("disk, written", m.disk_write);
+  rate("sent to a rank of the host", m.link);
+  rate("sent to another host", m.network);
+  fmt::print("  {:<28}{:>9} us\n", "latency", fmt::format("{:.1f}", m.latency * 1e6));
+  if (!a.out.empty()) {
+    write_file_atomically(a.out, to_json(m).dump(2) + "\n");
+    fmt::print("written to {}: chorus plan RUN.toml --machine {}\n", a.out, a.out);
+  }
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("bench", "measure the machine");
+  command->require_subcommand(1);
+  auto arguments = std::make_shared<BenchArguments>();
+  BenchArguments& a = *arguments;
+  CLI::App* machine = command->add_subcommand(
+      "machine",
+      "rates of processor, memory, disk and links, for `chorus plan --machine`; under mpirun a "
+      "rank's share");
+  machine->add_option("--out", a.out, "write them to this file too, as JSON")->type_name("FILE");
+  machine->add_option("--folder", a.folder, "where the disk is measured")->capture_default_str();
+  machine->add_option("--threads", a.threads, "of a rank; 0: the cores over the ranks of the host")
+      ->capture_default_str();
+  machine->add_flag("--bf16", a.bf16, "products in bf16 instead of fp32");
+  machine->callback([arguments] { bench_machine(*arguments); });
+}
+
+}  // namespace chorus

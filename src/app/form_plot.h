@@ -1,0 +1,14 @@
+// The largest model of each parallel form as a picture.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "chorus/plan/forms.h"
+
+namespace chorus {
+
+/// SVG: a bar a form, on a logarithmic axis of parameters.
+std::string form_plot(const std::vector<Candidate>& forms, const Cluster& cluster);
+
+}  // namespace chorus

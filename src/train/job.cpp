@@ -1,0 +1,82 @@
+#include "chorus/train/job.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/log.h"
+#include "chorus/base/text.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr double kCertain = 1.05;  // the planner's error is below that (docs/memory.md)
+
+/// "optimizer 1.2 GB, gradients 0.6 GB": what there is most of first.
+std::string text_of(const Holdings& held) {
+  std::vector<std::pair<int64_t, std::string_view>> parts;
+  for (size_t i = 0; i < kPurposes.size(); ++i) {
+    if (held.bytes[i] > 0) parts.emplace_back(held.bytes[i], kPurposes[i]);
+  }
+  std::ranges::sort(parts, std::greater());
+  std::vector<std::string> words;
+  words.reserve(parts.size());
+  for (const auto& [bytes, name] : parts) words.push_back(fmt::format("{} {}", name, human_bytes(bytes)));
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+}  // namespace
+
+Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh, const BatchShape& batch) {
+  return {.model = model,
+          .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
+          .isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16,
+          .mesh = mesh,
+          .memory = config.memory,
+          .recompute = config.train.recompute,
+          .micro_batches = (config.data.micro_batches + mesh.dp() - 1) / mesh.dp(),
+          .batch = batch};
+}
+
+Budgets budgets_of(const MemoryConfig& config) {
+  return {.device = parse_bytes(config.device_budget, "memory.device_budget"),
+          .host = parse_bytes(config.host_budget, "memory.host_budget")};
+}
+
+MemoryConfig settle_memory(const RunConfig& config, const Job& job, const std::filesystem::path& folder) {
+  const Budgets budgets = budgets_of(config.memory);
+  MemoryConfig memory = config.memory;
+  if (memory.uses(Tier::automatic)) {
+    const std::optional<MemoryConfig> placed = place(job, budgets);
+    if (!placed) {
+      throw UserError("no placement of what is \"auto\" (memory.*) fits memory.device_budget = \"{}\"{}: {}",
+                      config.memory.device_budget,
+                      config.memory.host_budget.empty()
+                          ? ""
+                          : fmt::format(" and memory.host_budget = \"{}\"", config.memory.host_budget),
+                      "lower data.batch_tokens, set train.recompute, or raise the budgets; `chorus plan` "
+                      "shows what it takes");
+    }
+    memory = *placed;
+    const auto name = [](Tier tier) {
+      return tier == Tier::device ? "device" : tier == Tier::host ? "host" : "nvme";
+    };
+    log_info("memory: parameters on {}, gradients on {}, optimizer on {}, activations on {}",
+             name(memory.parameters), name(memory.gradients), name(memory.optimizer),
+             name(memory.activations));
+  } else if (budgets.device > 0) {
+    const Holdings held = plan_memory(job).device;
+    if (static_cast<double>(held.total()) > kCertain * static_cast<double>(budgets.device)) {
+      const auto settings = remedies(job, budgets);
+      throw UserError("this run holds {} on the device ({}), beyond memory.device_budget = \"{}\": {}",
+                      human_bytes(held.total()), text_of(held), config.memory.device_budget,
+                      settings ? fmt::format("it fits with --set {}", fmt::join(*settings, " --set "))
+                               : "lower data.batch_tokens, or take a smaller model");
+    }
+  }
+  if (memory.folder.empty()) memory.folder = (folder / "scratch").string();
+  return memory;
+}
+
+}  // namespace chorus

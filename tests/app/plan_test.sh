@@ -1,0 +1,67 @@
+#!/bin/sh
+# chorus plan and chorus bench machine: what they print, and what train does with the planner.
+set -eu
+chorus=$1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+fail() { echo "plan_test: $1" >&2; exit 1; }
+
+i=0
+while [ $i -lt 200 ]; do
+  echo "alpha beta gamma $((i % 7)) delta" >>train.xx
+  echo "$((i % 7)) zeta eta theta" >>train.yy
+  i=$((i + 1))
+done
+cat >run.toml <<'END'
+[[data.train]]
+files = "train.{lang}"
+languages = ["xx", "yy"]
+[data]
+batch_tokens = 256
+max_length = 32
+[vocabulary]
+size = 282
+[model]
+d_model = 64
+attention_heads = 4
+encoder_layers = 2
+decoder_layers = 2
+ffn_dim = 256
+max_positions = 32
+[moe]
+experts = 16
+[train]
+duration = "2u"
+END
+
+$chorus plan run.toml --length 16 >plan.txt
+grep -q "^optimizer" plan.txt || fail "no optimizer in the plan"
+$chorus plan run.toml --length 16 --device-memory 16MiB >plan.txt
+grep -q "IT DOES NOT FIT" plan.txt || fail "16 MiB are enough?"
+grep -q "it would fit with --set memory.optimizer=host" plan.txt || fail "nothing was proposed"
+$chorus bench machine --out machine.json --threads 1 >bench.txt
+grep -q "FLOP/s" bench.txt || fail "no rate of products"
+$chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host-memory 1GiB --nvme 4GiB --machine machine.json --forms --search \
+  --plot forms.svg >plan.txt
+grep -q "^E+Z-NVMe+M" plan.txt || fail "a form is missing"
+grep -q "parallel.ep=" plan.txt || fail "no layout was found"
+grep -q "</svg>" forms.svg || fail "no picture"
+$chorus plan run.toml --json --world 2 | grep -q '"fits": true' || fail "no JSON"
+! $chorus plan run.toml --search 2>error.txt || fail "--search without a machine went through"
+grep -q "give --machine" error.txt || fail "$(cat error.txt)"
+! $chorus plan run.toml --machine run.toml 2>error.txt || fail "a run file was taken for a machine"
+[ "$(wc -l <error.txt)" = 1 ] || fail "more than a line: $(cat error.txt)"
+
+# train refuses what cannot fit, with what would, and places what is auto.
+status=0
+$chorus train run.toml --out out --set memory.device_budget=16MiB -q 2>error.txt || status=$?
+[ $status = 2 ] || fail "exit code $status: $(cat error.txt)"
+grep -q "it fits with --set memory.optimizer=host" error.txt || fail "$(cat error.txt)"
+settings=$(sed 's/.*it fits with //' error.txt)
+# shellcheck disable=SC2086
+$chorus train run.toml --out out --set memory.device_budget=16MiB $settings -q 2>error.txt || fail "what was proposed does not fit: $(cat error.txt)"
+$chorus train run.toml --out auto --set memory.device_budget=16MiB --set memory.optimizer=auto --set memory.gradients=auto \
+  --set memory.parameters=auto 2>log.txt || fail "auto: $(tail -1 log.txt)"
+grep -q "memory: parameters on .*, optimizer on host" log.txt || fail "auto placed nothing"
+cmp out/model/model.safetensors auto/model/model.safetensors || fail "placements differ in their result"
