@@ -7,21 +7,23 @@
 #include <utility>
 
 #include "chorus/base/error.h"
+#include "chorus/data/curriculum.h"
 
 namespace chorus {
 namespace {
 
 struct Example {
   int64_t part = 0, index = 0;
+  int64_t draw = 0;                // what its noise is keyed by: its place in the epoch
   int64_t source = 0, target = 0;  // S and T
   [[nodiscard]] int64_t length() const { return std::max(source, target); }
 };
 
 using Range = std::pair<size_t, size_t>;  // [begin, end) of sorted examples: one micro-batch
 
-Example find_example(const DataSet& data, int64_t part, int64_t index) {
+Example find_example(const DataSet& data, int64_t part, int64_t index, int64_t draw) {
   const auto lengths = data.lengths(part, index);
-  return {.part = part, .index = index, .source = lengths.source, .target = lengths.target};
+  return {.part = part, .index = index, .draw = draw, .source = lengths.source, .target = lengths.target};
 }
 
 void sort_by_length(std::vector<Example>& examples) {
@@ -62,10 +64,11 @@ void split_to_multiple(std::vector<Range>& ranges, size_t multiple) {
   std::sort(ranges.begin(), ranges.end());
 }
 
-MicroBatch read_batch(const DataSet& data, std::span<const Example> examples) {
+MicroBatch read_batch(const DataSet& data, std::span<const Example> examples, RandomKey noise) {
   std::vector<SentencePair> pairs;
   pairs.reserve(examples.size());
-  for (const auto& example : examples) pairs.push_back(data.read(example.part, example.index));
+  for (const auto& example : examples)
+    pairs.push_back(data.read(example.part, example.index, noise.derive(example.draw)));
   return make_batch(pairs);
 }
 
@@ -108,10 +111,15 @@ MicroBatch make_batch(std::span<const SentencePair> pairs) {
 }
 
 struct BatchStream::State {
+  struct Order {  // of a phase
+    int64_t update = 0;
+    Mixing mixing;
+    int64_t pools = 1;  // of an epoch
+  };
   struct Pool {
-    int64_t epoch = -1, number = -1;
-    std::vector<Example> examples;  // by length
-    std::vector<Range> batches;     // micro-batches, in the order in which they are served
+    DataPosition of = {.epoch = -1};  // its first batch; `update` is that of its phase
+    std::vector<Example> examples;    // by length
+    std::vector<Range> batches;       // micro-batches, in the order in which they are served
   };
   struct Prepared {
     std::vector<MicroBatch> batch;
@@ -120,54 +128,73 @@ struct BatchStream::State {
 
   const DataSet& data;
   BatchOptions options;
-  Mixing mixing;
-  int64_t pools = 1;      // of an epoch
+  std::vector<Order> orders;
   DataPosition position;  // of the batch that next() returns
   Pool pool;              // touched by the preparing thread alone while `pending` is valid
   std::future<Prepared> pending;
 
-  State(const DataSet& d, const BatchOptions& o)
-      : data(d), options(o), mixing(d.parts(), o.temperature, o.seed) {
+  State(const DataSet& d, const BatchOptions& o) : data(d), options(o) {
     if (o.batch_tokens < 1 || o.micro_batches < 1 || o.pool_batches < 1) {
       throw UserError("data.batch_tokens, data.micro_batches and data.pool_batches must be 1 or more");
     }
-    double tokens = 0;  // of an epoch
-    for (size_t i = 0; i < d.parts().size(); ++i) {
-      const auto& part = d.parts()[i];
+    for (const auto& part : d.parts()) {
       if (part.longest > o.batch_tokens) {
         throw UserError(
             "data.batch_tokens = {} has no room for the longest sentence, of {} tokens: raise it, or lower "
             "data.max_length",
             o.batch_tokens, part.longest);
       }
-      tokens += static_cast<double>(part.length_sum) / static_cast<double>(part.examples) *
-                static_cast<double>(mixing.draws(static_cast<int64_t>(i)));
     }
-    const double pool_tokens = static_cast<double>(o.pool_batches) * static_cast<double>(o.micro_batches) *
-                               static_cast<double>(o.batch_tokens);
-    pools = std::clamp<int64_t>(std::llround(std::ceil(tokens / pool_tokens)), 1, mixing.draws_per_epoch());
+    const std::vector<Phase> phases = plan_phases(o.curriculum, d.parts());
+    for (size_t i = 0; i < phases.size(); ++i) add_order(phases[i], i);
   }
 
-  [[nodiscard]] int64_t pool_begin(int64_t number) const {
-    return static_cast<int64_t>(static_cast<__int128>(mixing.draws_per_epoch()) * number / pools);
+  void add_order(const Phase& phase, size_t number) {
+    std::vector<DataSet::Part> parts = data.parts();
+    for (size_t i = 0; i < parts.size(); ++i) parts[i].weight = phase.weights[i];
+    // Each phase begins cycles of its own through the examples.
+    const uint64_t seed =
+        number == 0 ? options.seed : RandomKey(options.seed).derive("phase").derive(number).value();
+    Order order = {.update = phase.update, .mixing = Mixing(parts, options.temperature, seed)};
+    double tokens = 0;  // of an epoch
+    for (size_t i = 0; i < parts.size(); ++i) {
+      tokens += static_cast<double>(parts[i].length_sum) / static_cast<double>(parts[i].examples) *
+                static_cast<double>(order.mixing.draws(static_cast<int64_t>(i)));
+    }
+    const double pool_tokens = static_cast<double>(options.pool_batches) *
+                               static_cast<double>(options.micro_batches) *
+                               static_cast<double>(options.batch_tokens);
+    order.pools =
+        std::clamp<int64_t>(std::llround(std::ceil(tokens / pool_tokens)), 1, order.mixing.draws_per_epoch());
+    orders.push_back(std::move(order));
   }
 
-  void load_pool(int64_t epoch, int64_t number) {
-    if (pool.epoch == epoch && pool.number == number) return;
-    pool.epoch = -1;  // should reading fail, nothing half-made stays
+  /// Of the phase in which an update lies.
+  [[nodiscard]] const Order& order_at(int64_t update) const {
+    return *std::prev(std::ranges::upper_bound(orders, update, {}, &Order::update));
+  }
+
+  static int64_t pool_begin(const Order& order, int64_t number) {
+    return static_cast<int64_t>(static_cast<__int128>(order.mixing.draws_per_epoch()) * number / order.pools);
+  }
+
+  void load_pool(const DataPosition& at) {
+    const Order& order = order_at(at.update);
+    const DataPosition wanted = {.epoch = at.epoch, .pool = at.pool, .update = order.update};
+    if (pool.of == wanted) return;
+    pool.of = {.epoch = -1};  // should reading fail, nothing half-made stays
     pool.examples.clear();
-    for (int64_t i = pool_begin(number); i < pool_begin(number + 1); ++i) {
-      const Draw draw = mixing.draw(epoch, i);
-      pool.examples.push_back(find_example(data, draw.part, draw.example));
+    for (int64_t i = pool_begin(order, at.pool); i < pool_begin(order, at.pool + 1); ++i) {
+      const Draw draw = order.mixing.draw(at.epoch, i);
+      pool.examples.push_back(find_example(data, draw.part, draw.example, i));
     }
     sort_by_length(pool.examples);
     std::vector<Range> ranges = cut(pool.examples, options.batch_tokens);
     split_to_multiple(ranges, static_cast<size_t>(options.micro_batches));
-    const RandomKey key = RandomKey(options.seed).derive("batches").derive(epoch).derive(number);
+    const RandomKey key = RandomKey(options.seed).derive("batches").derive(at.epoch).derive(at.pool);
     pool.batches.clear();
     for (size_t i = 0; i < ranges.size(); ++i) pool.batches.push_back(ranges[permute(key, i, ranges.size())]);
-    pool.epoch = epoch;
-    pool.number = number;
+    pool.of = wanted;
   }
 
   // Of the loaded pool.
@@ -176,20 +203,23 @@ struct BatchStream::State {
   }
 
   Prepared prepare(const DataPosition& at) {
-    load_pool(at.epoch, at.pool);
+    load_pool(at);
     Prepared prepared;
+    const RandomKey noise = RandomKey(options.seed).derive("noise").derive(at.epoch);
     const int64_t begin = at.batch * options.micro_batches;
     const int64_t end = std::min(begin + options.micro_batches, static_cast<int64_t>(pool.batches.size()));
     for (int64_t i = begin; i < end; ++i) {
       const auto [first, last] = pool.batches[i];
-      prepared.batch.push_back(read_batch(data, std::span(pool.examples).subspan(first, last - first)));
+      prepared.batch.push_back(
+          read_batch(data, std::span(pool.examples).subspan(first, last - first), noise));
     }
-    prepared.following = at;
-    if (++prepared.following.batch == global_batches()) {
-      prepared.following = {.epoch = at.epoch, .pool = at.pool + 1, .batch = 0};
-      if (prepared.following.pool == pools)
-        prepared.following = {.epoch = at.epoch + 1, .pool = 0, .batch = 0};
-    }
+    DataPosition& next = prepared.following = at;
+    ++next.update;
+    if (++next.batch == global_batches())
+      next = {.epoch = at.epoch, .pool = at.pool + 1, .update = next.update};
+    const Order& order = order_at(at.update);
+    if (next.pool == order.pools || &order_at(next.update) != &order)
+      next = {.epoch = at.epoch + 1, .update = next.update};
     return prepared;
   }
 
@@ -218,9 +248,9 @@ DataPosition BatchStream::position() const {
 void BatchStream::seek(const DataPosition& position) {
   if (state_->pending.valid()) state_->pending.wait();
   state_->pending = {};
-  const bool within =
-      position.epoch >= 0 && position.pool >= 0 && position.pool < state_->pools && position.batch >= 0;
-  if (within) state_->load_pool(position.epoch, position.pool);
+  const bool within = position.epoch >= 0 && position.pool >= 0 && position.update >= 0 &&
+                      position.pool < state_->order_at(position.update).pools && position.batch >= 0;
+  if (within) state_->load_pool(position);
   if (!within || position.batch >= state_->global_batches()) {
     throw Error("the data has no batch at epoch {}, pool {}, batch {}", position.epoch, position.pool,
                 position.batch);
@@ -229,7 +259,7 @@ void BatchStream::seek(const DataPosition& position) {
 }
 
 int64_t BatchStream::examples_per_epoch() const {
-  return state_->mixing.draws_per_epoch();
+  return state_->orders.front().mixing.draws_per_epoch();
 }
 
 BatchShape BatchStream::largest() {
@@ -252,13 +282,14 @@ std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t directio
   for (size_t part = 0; part < data.parts().size(); ++part) {
     if (data.parts()[part].direction != direction) continue;
     for (int64_t i = 0; i < data.parts()[part].examples; ++i) {
-      examples.push_back(find_example(data, static_cast<int64_t>(part), i));
+      examples.push_back(find_example(data, static_cast<int64_t>(part), i, i));
     }
   }
   sort_by_length(examples);
+  const RandomKey noise = RandomKey().derive("noise of an evaluation");
   std::vector<MicroBatch> batches;
   for (const auto& [begin, end] : cut(examples, batch_tokens)) {
-    batches.push_back(read_batch(data, std::span(examples).subspan(begin, end - begin)));
+    batches.push_back(read_batch(data, std::span(examples).subspan(begin, end - begin), noise));
   }
   return batches;
 }

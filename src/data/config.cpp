@@ -26,7 +26,41 @@ void describe_source(Schema& s, SourceConfig& c) {
   s.add("directions", c.directions,
         {.help = "what to translate: [\"en-de\", \"en-*\", \"*-en\"]; by default every pair both ways"});
   s.add("weight", c.weight,
-        {.help = "how much more often than its size and the temperature say", .min = 1e-6, .max = 1e6});
+        {.help = "how much more often than its size and the temperature say; 0: not yet (data.curriculum)",
+         .min = 0,
+         .max = 1e6});
+}
+
+void describe_denoising(Schema& s, DenoiseConfig& c) {
+  s.add("name", c.name, {.help = "of the task, in metrics and in its tag <task:NAME>; each has its own"});
+  s.add(
+      "files", c.files,
+      {.help = "monolingual text, one file a language, of any lengths: \"mono/{lang}.gz\"; by default every "
+               "side of data.train"});
+  s.add("languages", c.languages, {.help = "its languages; by default all of data.train"});
+  s.add("weight", c.weight,
+        {.help = "how much more often than its size and the temperature say", .min = 0, .max = 1e6});
+  s.add("mask", c.noise.mask,
+        {.help = "share of the words that lie in masked spans, of which each becomes one <mask>",
+         .min = 0,
+         .max = 1});
+  s.add("span", c.noise.span,
+        {.help = "mean length of a span (Poisson; a span of none puts a <mask> between words)",
+         .unit = "words",
+         .min = 0.5,
+         .max = 32});
+  s.add("drop", c.noise.drop,
+        {.help = "probability of dropping a word that is not masked", .min = 0, .max = 1});
+  s.add(
+      "shuffle", c.noise.shuffle,
+      {.help = "words move by so many places at most; 0: they stay", .unit = "words", .min = 0, .max = 1000});
+}
+
+void describe_phase(Schema& s, CurriculumConfig& c) {
+  s.add("update", c.update, {.help = "from this update on", .unit = "updates", .min = 1});
+  s.add("weights", c.weights,
+        {.help = "new weights of sources and tasks by name: [\"denoise=0.2\", \"train[0]=1\"]; others keep "
+                 "theirs"});
 }
 
 // Every reading of "SOURCE-TARGET" as two languages of the source, or "*".
@@ -68,6 +102,10 @@ void describe(Schema& s, DataConfig& c) {
         {.help = "updates' worth of sentences sorted by length together", .min = 1, .max = 1 << 16});
   s.list("train", c.train, &describe_source, {.help = "a source of training text"});
   s.list("valid", c.valid, &describe_source, {.help = "a source of validation text"});
+  s.list("denoise", c.denoise, &describe_denoising,
+         {.help = "a task: sentences are restored from what masking, dropping and shuffling words leaves"});
+  s.list("curriculum", c.curriculum, &describe_phase,
+         {.help = "weights that change at an update; an epoch ends there early"});
 }
 
 void describe(Schema& s, VocabularyConfig& c) {
@@ -86,6 +124,9 @@ void describe(Schema& s, VocabularyConfig& c) {
         {.help = "lines it is trained on, at most, over all languages", .min = 100, .max = 1e8});
   s.add("temperature", c.temperature,
         {.help = "language l gives lines in proportion to n_l^(1/T)", .min = 1, .max = 1e6});
+  s.add("add", c.add,
+        {.help = "languages that get a tag beyond the pieces: [\"hsb=cs\", \"dsb\"]; with train.init its row "
+                 "begins as that of cs, or as the mean of all tags"});
 }
 
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i) {
@@ -107,6 +148,23 @@ void check_language_name(std::string_view name, std::string_view where) {
   }
 }
 
+namespace {
+
+void check_languages(const std::vector<std::string>& languages, std::string_view where) {
+  std::set<std::string_view> seen;
+  for (const auto& language : languages) {
+    check_language_name(language, where);
+    if (!seen.insert(language).second) throw UserError("{}: language '{}' is named twice", where, language);
+  }
+}
+
+void check_weight(double weight, std::string_view where) {
+  if (!(weight >= 0) || !std::isfinite(weight))
+    throw UserError("{}: `weight` must be a number from 0 on, not {}", where, weight);
+}
+
+}  // namespace
+
 void check_source(const SourceConfig& source, std::string_view where) {
   if (source.files.empty() == source.tsv.empty()) {
     throw UserError("{}: give either `files` or `tsv`", where);
@@ -117,14 +175,55 @@ void check_source(const SourceConfig& source, std::string_view where) {
   if (source.languages.size() < 2) {
     throw UserError("{}: `languages` must name at least two, such as [\"en\", \"de\"]", where);
   }
-  std::set<std::string_view> seen;
-  for (const auto& language : source.languages) {
-    check_language_name(language, where);
-    if (!seen.insert(language).second) throw UserError("{}: language '{}' is named twice", where, language);
+  check_languages(source.languages, where);
+  check_weight(source.weight, where);
+}
+
+void check_denoising(const DataConfig& config) {
+  std::set<std::string_view> names, spoken;
+  for (const SourceConfig& source : config.train)
+    spoken.insert(source.languages.begin(), source.languages.end());
+  for (size_t i = 0; i < config.denoise.size(); ++i) {
+    const DenoiseConfig& task = config.denoise[i];
+    const std::string where = fmt::format("data.denoise[{}] '{}'", i, task.name);
+    if (!is_language_name(task.name) || task.name == kTranslation) {
+      throw UserError("{}: `name` is letters and digits, with _ - @ inside, and not \"{}\"", where,
+                      kTranslation);
+    }
+    if (!names.insert(task.name).second)
+      throw UserError("{}: another task has that name; give it another `name`", where);
+    check_weight(task.weight, where);
+    if (!task.files.empty() && task.languages.empty())
+      throw UserError("{}: `languages` must name those of `files`", where);
+    if (task.languages.size() > 1 && !task.files.empty() && task.files.find(kLanguageSlot) == task.files.npos)
+      throw UserError("{}: `files` lacks {{lang}}, which stands for the language: '{}'", where, task.files);
+    check_languages(task.languages, where);
+    for (const std::string& language : task.languages) {
+      if (task.files.empty() && !spoken.contains(language))
+        throw UserError("{}: no data.train has the language '{}': give `files` of it", where, language);
+    }
   }
-  if (!(source.weight > 0) || !std::isfinite(source.weight)) {
-    throw UserError("{}: `weight` must be above 0, not {}", where, source.weight);
+}
+
+std::vector<AddedLanguage> added_languages(const VocabularyConfig& config) {
+  std::vector<AddedLanguage> languages;
+  languages.reserve(config.add.size());
+  for (const std::string& text : config.add) {
+    const size_t equals = text.find('=');
+    languages.push_back(
+        {.name = text.substr(0, equals), .like = equals == text.npos ? "" : text.substr(equals + 1)});
+    check_language_name(languages.back().name, "vocabulary.add");
+    if (equals != text.npos) check_language_name(languages.back().like, "vocabulary.add");
   }
+  return languages;
+}
+
+std::string curriculum_name(const SourceConfig& source, size_t i) {
+  return source.name.empty() ? fmt::format("train[{}]", i) : source.name;
+}
+
+SourceConfig monolingual_source(const DenoiseConfig& task, const std::string& language) {
+  return {.name = task.name, .files = task.files, .languages = {language}};
 }
 
 TextSource text_source(const SourceConfig& source) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
@@ -117,28 +118,32 @@ std::string DataReport::json() const {
 
 DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options)
     : vocabulary_(vocabulary) {
-  for (size_t i = 0; i < sources.size(); ++i) {
-    add_source(sources[i], source_label(sources[i], options.list, i), options);
+  for (size_t i = 0; i < sources.size(); ++i) add_source(sources[i], i, options);
+  for (const DenoiseConfig& task : options.denoise) add_task(task, sources, options);
+}
+
+int32_t DataSet::language(const std::string& name, const std::string& label) const {
+  try {
+    return vocabulary_.language(name);
+  } catch (const UserError& error) {
+    throw UserError("{}: {}", label, error.what());
   }
 }
 
-void DataSet::add_source(const SourceConfig& source, const std::string& label, const Options& options) {
+void DataSet::add_source(const SourceConfig& source, size_t number, const Options& options) {
+  const std::string label = source_label(source, options.list, number);
   check_source(source, label);
   const auto pairs = expand_directions(source, label);
   std::vector<int32_t> languages;
-  for (const auto& name : source.languages) {
-    try {
-      languages.push_back(vocabulary_.language(name));
-    } catch (const UserError& error) {
-      throw UserError("{}: {}", label, error.what());
-    }
-  }
+  for (const auto& name : source.languages) languages.push_back(language(name, label));
   const size_t store = stores_.size();
   stores_.push_back(TokenStore::open(source, label, vocabulary_, options.store, options.build));
   std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
   for (const auto& [from, to] : pairs) {
     PartReport report{.source = label, .direction = source.languages[from] + "-" + source.languages[to]};
-    Part part{.direction = direction_index(languages[from], languages[to], report.direction),
+    Part part{.name = curriculum_name(source, number),
+              .direction = direction_index(
+                  {.source = languages[from], .target = languages[to], .name = report.direction}),
               .weight = source.weight};
     Columns columns{.store = store, .source = from, .target = to, .rows = rows_.size()};
     if (const auto there = seen.find({to, from}); there != seen.end()) {  // the same rows, the other way
@@ -153,15 +158,57 @@ void DataSet::add_source(const SourceConfig& source, const std::string& label, c
       seen[{from, to}] = parts_.size();
       rows_.push_back(usable_rows(columns, options.max_length, report, part));
     }
-    if (report.examples == 0) {
-      throw UserError("{}: no usable sentence pair for {} in {} rows{}", label, report.direction, report.rows,
-                      report.rows == 0 ? "" : fmt::format(" ({})", left_out(report)));
-    }
-    part.examples = report.examples;
-    parts_.push_back(part);
-    columns_.push_back(columns);
-    report_.parts.push_back(report);
+    add_part(part, columns, report);
   }
+}
+
+void DataSet::add_task(const DenoiseConfig& task, std::span<const SourceConfig> sources,
+                       const Options& options) {
+  const std::string label = fmt::format("data.denoise '{}'", task.name);
+  const std::optional<int32_t> tag = vocabulary_.symbol(task_tag(task.name));
+  if (!tag || !vocabulary_.symbol(kMask))
+    throw UserError("{}: the vocabulary has no {} or no {}", label, kMask, task_tag(task.name));
+  tasks_.push_back(task.name);
+  denoising_.push_back({.noise = task.noise, .tag = *tag});
+  const auto add = [&](size_t store, size_t column, const std::string& name) {
+    const int32_t index = language(name, label);
+    const Columns columns = {
+        .store = store, .source = column, .target = column, .rows = rows_.size(), .task = tasks_.size() - 1};
+    PartReport report{.source = label, .direction = fmt::format("{}:{}", task.name, name)};
+    Part part{.name = task.name,
+              .direction = direction_index(
+                  {.source = index, .target = index, .name = report.direction, .task = columns.task}),
+              .weight = task.weight};
+    rows_.push_back(usable_rows(columns, options.max_length, report, part));
+    add_part(part, columns, report);
+  };
+  if (!task.files.empty()) {
+    for (const std::string& name : task.languages) {
+      stores_.push_back(
+          TokenStore::open(monolingual_source(task, name), label, vocabulary_, options.store, options.build));
+      add(stores_.size() - 1, 0, name);
+    }
+    return;
+  }
+  for (size_t i = 0; i < sources.size(); ++i) {
+    for (size_t column = 0; column < sources[i].languages.size(); ++column) {
+      const std::string& name = sources[i].languages[column];
+      if (task.languages.empty() || std::ranges::find(task.languages, name) != task.languages.end())
+        add(i, column, name);
+    }
+  }
+}
+
+void DataSet::add_part(const Part& part, const Columns& columns, const PartReport& report) {
+  if (report.examples == 0) {
+    throw UserError("{}: no usable sentence{} for {} in {} rows{}", report.source,
+                    columns.task > 0 ? "" : " pair", report.direction, report.rows,
+                    report.rows == 0 ? "" : fmt::format(" ({})", left_out(report)));
+  }
+  parts_.push_back(part);
+  parts_.back().examples = report.examples;
+  columns_.push_back(columns);
+  report_.parts.push_back(report);
 }
 
 RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartReport& report,
@@ -170,7 +217,8 @@ RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartRepo
   const auto source = static_cast<int64_t>(columns.source), target = static_cast<int64_t>(columns.target);
   RowSet rows;
   for (int64_t row = 0; row < store.rows(); ++row) {
-    const int64_t s = store.length(row, source), t = store.length(row, target), longest = std::max(s, t);
+    const int64_t s = store.length(row, source), t = store.length(row, target),
+                  longest = std::max(s + columns.extra(), t);
     const bool usable =
         count_row(report, {store.status(row, source), store.status(row, target)}, longest, max_length);
     rows.append(usable);
@@ -183,11 +231,13 @@ RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartRepo
   return rows;
 }
 
-int32_t DataSet::direction_index(int32_t source, int32_t target, const std::string& name) {
+int32_t DataSet::direction_index(const Direction& direction) {
   for (size_t i = 0; i < directions_.size(); ++i) {
-    if (directions_[i].source == source && directions_[i].target == target) return static_cast<int32_t>(i);
+    const Direction& there = directions_[i];
+    if (there.source == direction.source && there.target == direction.target && there.task == direction.task)
+      return static_cast<int32_t>(i);
   }
-  directions_.push_back({.source = source, .target = target, .name = name});
+  directions_.push_back(direction);
   return static_cast<int32_t>(directions_.size() - 1);
 }
 
@@ -210,6 +260,8 @@ uint64_t DataSet::hash() const {
         fmt::format("\n{} {} {} {} {}", directions_[parts_[i].direction].name, parts_[i].weight,
                     parts_[i].examples, parts_[i].length_sum, hash_text(stores_[columns_[i].store].hash()));
   }
+  for (const auto& [noise, tag] : denoising_)
+    text += fmt::format("\n{} {} {} {} {}", tag, noise.mask, noise.span, noise.drop, noise.shuffle);
   return hash_bytes(std::string_view(text));
 }
 
@@ -217,20 +269,32 @@ DataSet::Lengths DataSet::lengths(int64_t part, int64_t example) const {
   const Columns& columns = columns_.at(part);
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
-  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEos,
+  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEos + columns.extra(),
           .target = store.length(row, static_cast<int64_t>(columns.target)) + kTagAndEos};
 }
 
-SentencePair DataSet::read(int64_t part, int64_t example) const {
+SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const {
   const Columns& columns = columns_.at(part);
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
   const Direction& direction = directions_[parts_[part].direction];
-  return {.source = store.read(row, static_cast<int64_t>(columns.source)),
-          .target = store.read(row, static_cast<int64_t>(columns.target)),
-          .source_tag = vocabulary_.tag(direction.source),
-          .target_tag = vocabulary_.tag(direction.target),
-          .direction = parts_[part].direction};
+  SentencePair pair = {.source = store.read(row, static_cast<int64_t>(columns.source)),
+                       .target = {},
+                       .source_tag = vocabulary_.tag(direction.source),
+                       .target_tag = vocabulary_.tag(direction.target),
+                       .direction = parts_[part].direction};
+  if (columns.task == 0) {
+    pair.target = store.read(row, static_cast<int64_t>(columns.target));
+    return pair;
+  }
+  pair.target = std::move(pair.source);
+  const Denoising& task = denoising_[columns.task - 1];
+  std::vector<bool> starts_word;
+  starts_word.reserve(pair.target.size());
+  for (const int32_t id : pair.target) starts_word.push_back(vocabulary_.starts_word(id));
+  pair.source = add_noise(pair.target, starts_word, task.noise, *vocabulary_.symbol(kMask), noise);
+  pair.source.insert(pair.source.begin(), task.tag);
+  return pair;
 }
 
 }  // namespace chorus

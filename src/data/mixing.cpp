@@ -10,15 +10,18 @@
 namespace chorus {
 namespace {
 
-// Rounds shares that sum to `total` to integers of the same sum by largest remainder, none below 1.
+// Rounds shares that sum to `total` to integers of the same sum by largest remainder, none below 1 but those
+// of 0.
 std::vector<int64_t> round_shares(const std::vector<double>& shares, int64_t total) {
   std::vector<int64_t> counts(shares.size());
   std::vector<size_t> order(shares.size());
   std::iota(order.begin(), order.end(), size_t{0});
   for (size_t i = 0; i < shares.size(); ++i) {
+    if (shares[i] == 0) continue;
     counts[i] = std::max<int64_t>(1, static_cast<int64_t>(std::floor(shares[i])));
     total -= counts[i];
   }
+  std::erase_if(order, [&](size_t i) { return shares[i] == 0; });
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return shares[a] - static_cast<double>(counts[a]) > shares[b] - static_cast<double>(counts[b]);
   });

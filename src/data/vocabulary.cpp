@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
+#include <map>
 #include <optional>
 #include <unordered_map>
 
@@ -21,15 +23,26 @@ namespace chorus {
 namespace {
 
 constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
+constexpr int32_t kFirstPiece = kUnk + 1;
 constexpr size_t kMaxModelBytes = size_t{1} << 30;
 constexpr int32_t kLargestId = 1 << 24, kMostExtraIds = 1 << 16;
 constexpr std::string_view kExtraId = "<extra_id_";
+constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:";
 constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
 
 // "de" of "__de__", the tags of vocabularies that chorus trains.
 std::optional<std::string> language_of_symbol(std::string_view symbol) {
   if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
   return std::string(symbol.substr(2, symbol.size() - 4));
+}
+
+/// Whether it stands for <mask> or a task: no language's name begins so.
+bool is_symbol_name(std::string_view name) {
+  return name == kMask || (name.starts_with(kTaskTag) && name.ends_with('>'));
+}
+
+std::string symbol_of_language(std::string_view language) {
+  return fmt::format("__{}__", language);
 }
 
 /// Whether the first pieces are special tokens of these names, among which <unk> alone is the unknown piece.
@@ -69,9 +82,11 @@ struct Vocabulary::State {
   bool is_t5 = false;
   int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
   std::vector<std::string> languages;
-  std::vector<int32_t> tags;            // of each language
-  std::vector<bool> is_symbol;          // of each piece's id: user-defined, so found in text as it stands
-  std::array<int32_t, 256> byte_ids{};  // kUnk in a model without byte pieces
+  std::vector<int32_t> tags;                            // of each language
+  std::map<std::string, int32_t, std::less<>> symbols;  // <mask> and the tags of tasks
+  std::map<int32_t, std::string> spelling;  // of the tags and symbols that are pieces, found in text so
+  std::vector<bool> starts_word;            // of each piece's id
+  std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
   std::unordered_map<std::string, int32_t> language_index;
   uint64_t hash = 0;
 
@@ -80,6 +95,14 @@ struct Vocabulary::State {
       throw Error("language '{}' has two tags", name);
     languages.push_back(name);
     tags.push_back(id);
+  }
+  /// A language's or a symbol's.
+  void add_tag(const std::string& name, int32_t id) {
+    if (!is_symbol_name(name)) {
+      add_language(name, id);
+    } else if (!symbols.emplace(name, id).second) {
+      throw Error("{} is there twice", name);
+    }
   }
   /// Which id each piece of the model has.
   void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces) {
@@ -111,15 +134,17 @@ struct Vocabulary::State {
   void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces) {
     using Type = SentencePieceModel::Type;
     byte_ids.fill(kUnk);
-    is_symbol.resize(pieces_end);
+    starts_word.resize(pieces_end);
     for (size_t i = 3; i < pieces.size(); ++i) {
+      if (ids[i] != kUnk) starts_word[ids[i]] = pieces[i].text.starts_with(kWordStart);
       if (pieces[i].type == Type::byte) {  // "<0x0A>": the library has checked it
         byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = ids[i];
       } else if (pieces[i].type == Type::user_defined && ids[i] != kUnk) {
-        if (const auto language = language_of_symbol(pieces[i].text)) {
-          is_symbol[ids[i]] = true;
-          add_language(*language, ids[i]);
-        }
+        const std::string text(pieces[i].text);
+        const auto language = language_of_symbol(text);
+        if (!language && !is_symbol_name(text)) continue;
+        add_tag(language.value_or(text), ids[i]);
+        spelling[ids[i]] = text;
       }
     }
   }
@@ -130,18 +155,17 @@ struct Vocabulary::State {
     bool has_symbol = false;
     for (int32_t& id : out) {
       id = ids[id];
-      has_symbol = has_symbol || is_symbol[id];
+      has_symbol = has_symbol || spelling.contains(id);
     }
     if (!has_symbol) return;
     std::vector<int32_t> spelt;
     for (const int32_t id : out) {
-      if (!is_symbol[id]) {
+      const auto symbol = spelling.find(id);
+      if (symbol == spelling.end()) {
         spelt.push_back(id);
         continue;
       }
-      const auto language = std::ranges::find(tags, id) - tags.begin();
-      for (const char ch : fmt::format("__{}__", languages[language]))
-        spelt.push_back(byte_ids[static_cast<unsigned char>(ch)]);
+      for (const char ch : symbol->second) spelt.push_back(byte_ids[static_cast<unsigned char>(ch)]);
     }
     out = std::move(spelt);
   }
@@ -160,18 +184,37 @@ struct Vocabulary::State {
         throw Error("the tag of language '{}' has the id {}, which is not above those before it",
                     tag.language, tag.id);
       next = tag.id + 1;
-      add_language(tag.language, tag.id);
+      add_tag(tag.language, tag.id);
       hash = hash_bytes(hash_text(hash) + tag.language + (follows ? "" : fmt::format("={}", tag.id)));
     }
   }
 };
 
+std::string task_tag(std::string_view task) {
+  return fmt::format("{}{}>", kTaskTag, task);
+}
+
 Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyLayout& layout) {
+  return parse(read_file(path), layout, path.string());
+}
+
+Vocabulary Vocabulary::with_tags(std::span<const std::string> names) const {
+  VocabularyLayout layout = state_->layout;
+  for (const std::string& name : names) {
+    if (!state_->symbols.contains(name) && !state_->language_index.contains(name))
+      layout.tags.push_back({.language = name});
+  }
+  if (layout.tags.size() == state_->layout.tags.size()) return *this;
+  if (is_t5()) throw UserError("a vocabulary of T5 can get no tags");
+  return parse(state_->model, layout, "the vocabulary");
+}
+
+Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, const std::string& where) {
   auto state = std::make_shared<State>();
-  state->model = read_file(path);
+  state->model = std::move(model);
   state->layout = layout;
   const auto refuse = [&](const std::string& why) {
-    return UserError("{} is not a usable SentencePiece model: {}", path.string(), why);
+    return UserError("{} is not a usable SentencePiece model: {}", where, why);
   };
   if (state->model.size() > kMaxModelBytes) throw refuse("it is larger than 1 GiB");
   try {
@@ -196,8 +239,8 @@ Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyL
 }
 
 int64_t Vocabulary::size() const {
-  const int32_t last_tag = state_->tags.empty() ? 0 : state_->tags.back();
-  return std::max<int64_t>(state_->pieces_end, last_tag + 1);
+  const std::vector<LanguageTag>& added = state_->layout.tags;
+  return added.empty() ? state_->pieces_end : added.back().id + 1;
 }
 
 std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
@@ -281,7 +324,32 @@ int32_t Vocabulary::tag(int32_t language) const {
 }
 
 bool Vocabulary::is_tag(int32_t id) const {
-  return id >= state_->pieces_end || (id >= 0 && state_->is_symbol[id]);
+  return id >= state_->pieces_end || state_->spelling.contains(id);
+}
+
+const std::map<std::string, int32_t, std::less<>>& Vocabulary::symbols() const {
+  return state_->symbols;
+}
+
+std::optional<int32_t> Vocabulary::symbol(std::string_view name) const {
+  const auto found = state_->symbols.find(name);
+  return found == state_->symbols.end() ? std::nullopt : std::optional(found->second);
+}
+
+bool Vocabulary::starts_word(int32_t id) const {
+  return id >= 0 && id < state_->pieces_end && state_->starts_word[id];
+}
+
+std::string Vocabulary::name_of(int32_t id) const {
+  const State& s = *state_;
+  if (id < s.pieces_end - s.layout.extra_ids) {
+    if (!s.layout.pieces.empty()) return s.layout.pieces[id];
+    return id < kFirstPiece ? std::string(kSpecial[id]) : s.processor.IdToPiece(id - kPieceOffset);
+  }
+  if (id < s.pieces_end) return fmt::format("{}{}>", kExtraId, s.pieces_end - 1 - id);
+  const auto tag = std::ranges::find(s.layout.tags, id, &LanguageTag::id);
+  if (tag == s.layout.tags.end()) return "";
+  return is_symbol_name(tag->language) ? tag->language : symbol_of_language(tag->language);
 }
 
 uint64_t Vocabulary::hash() const {

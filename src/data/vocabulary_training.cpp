@@ -160,6 +160,7 @@ void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyCon
   for (const auto& language : training.more_languages) tags.insert(language);
   std::string symbols;
   for (const auto& language : tags) symbols += fmt::format("{}__{}__", symbols.empty() ? "" : ",", language);
+  for (const auto& symbol : training.symbols) symbols += fmt::format(",{}", symbol);
 
   report(fmt::format("sampling text of {} language{}", tags.size(), tags.size() == 1 ? "" : "s"));
   std::vector<std::string> lines = sample_lines(sources, config, training);

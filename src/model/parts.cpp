@@ -87,15 +87,17 @@ void PartWriter::finish() {
 }
 
 struct PartReader::Stored {
-  explicit Stored(const fs::path& path) : file(path) {}
-  SafetensorsFile file;
+  std::optional<SafetensorsFile> file;  // one of these
+  std::optional<SafetensorsFolder> folder;
   std::vector<StoredTensors> tensors;  // by prefix
 };
 
 PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
                        std::span<const std::string> prefixes)
-    : catalogue_(catalogue), stored_(std::make_unique<Stored>(path)) {
-  stored_->tensors = find_tensors_unverified(stored_->file, catalogue, prefixes);
+    : catalogue_(catalogue), stored_(std::make_unique<Stored>()) {
+  stored_->tensors = fs::is_directory(path)
+                         ? find_tensors(stored_->folder.emplace(path), catalogue, prefixes)
+                         : find_tensors_unverified(stored_->file.emplace(path), catalogue, prefixes);
 }
 
 PartReader::~PartReader() = default;

@@ -224,6 +224,7 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
     decoder[std::to_string(id)] = added(token);
     tokens.push_back(token);
   }
+  for (const auto& [symbol, id] : vocabulary.symbols()) decoder[std::to_string(id)] = added(symbol);
   nlohmann::json config = {{"tokenizer_class", m2m100 ? "M2M100Tokenizer" : "NllbTokenizer"},
                            {"model_max_length", max_positions},
                            {"clean_up_tokenization_spaces", false},
@@ -235,7 +236,7 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
   } else {
     int32_t free = vocabulary.pieces_end();
     while (decoder.contains(std::to_string(free))) ++free;
-    decoder[std::to_string(free)] = added("<mask>");
+    if (!vocabulary.symbol(kMask)) decoder[std::to_string(free)] = added(std::string(kMask));
     special["cls_token"] = "<s>";
     special["mask_token"] = "<mask>";
     config["legacy_behaviour"] = false;

@@ -180,6 +180,13 @@ double output_scale(const ModelConfig& config) {
   return config.scale_output ? 1 / std::sqrt(static_cast<double>(config.d_model)) : 1;
 }
 
+LossSums sums_of(const LinearCrossEntropy& head, const Batch& batch) {
+  LossSums sums = {
+      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
+  if (head.token_nll.defined()) sums.token_nll = head.token_nll.view(batch.target.ids.sizes());
+  return sums;
+}
+
 /// The pass as a block sees it: statistics are not counted twice.
 Pass once(Pass pass, bool again) {
   if (again) pass.statistics = nullptr;
@@ -265,11 +272,11 @@ LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOpt
                                                   .label_smoothing = options.label_smoothing,
                                                   .gradient_scale = options.gradient_scale,
                                                   .gradient = true,
+                                                  .per_token = options.per_token,
                                                   .cut = vocabulary_cut(weights(), pass)});
   executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
   executor.finish();
-  return {
-      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
+  return sums_of(head, batch);
 }
 
 LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
@@ -284,10 +291,7 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
       hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output], batch.labels,
       {.ignore = kPad, .per_token = options.per_token, .cut = vocabulary_cut(weights(), pass)});
   executor.finish();
-  LossSums sums = {
-      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
-  if (options.per_token) sums.token_nll = head.token_nll.view(batch.target.ids.sizes());
-  return sums;
+  return sums_of(head, batch);
 }
 
 at::Tensor Transformer::encode(const Side& source) {

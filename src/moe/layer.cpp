@@ -280,6 +280,28 @@ at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
                              : grad_input;
 }
 
+void count_by_place(const Saved& s, MoeStatistics& statistics) {
+  const int64_t rows = s.routing.experts.size(0), k = s.routing.experts.size(1);
+  const auto* chosen = s.routing.experts.const_data_ptr<int64_t>();
+  const auto* kept = s.routing.kept.const_data_ptr<int64_t>();
+  // Of the rows first .. first + count, by their places among those that are tokens.
+  const auto add = [&](DropsByPlace& sums, int64_t first, int64_t count, int64_t tokens) {
+    for (int64_t row = first, place = 0; row < first + count; ++row) {
+      if (chosen[row * k] < 0) continue;
+      const auto tenth = static_cast<size_t>(place++ * DropsByPlace::kTenths / tokens);
+      sums.choices[tenth] += k;
+      sums.dropped[tenth] += std::count(kept + row * k, kept + (row + 1) * k, -1);
+    }
+  };
+  add(statistics.in_batch, 0, rows, s.routing.tokens);
+  const int64_t length = s.call.sentence_length;
+  for (int64_t first = 0; first < rows && length > 1; first += length) {
+    int64_t tokens = 0;
+    for (int64_t row = first; row < first + length; ++row) tokens += chosen[row * k] < 0 ? 0 : 1;
+    add(statistics.in_sentence, first, length, tokens);
+  }
+}
+
 void count(const Saved& s, const at::Tensor& log_partition) {
   MoeStatistics& statistics = *s.call.statistics;
   const int64_t rows = s.routing.experts.size(0), k = s.routing.experts.size(1);
@@ -306,6 +328,7 @@ void count(const Saved& s, const at::Tensor& log_partition) {
     const at::Tensor sum = active.defined() ? (squares * active.squeeze(1)).sum() : squares.sum();
     statistics.z_loss += sum.item<double>() / static_cast<double>(s.routing.tokens);
   }
+  count_by_place(s, statistics);
   if (s.call.groups.defined()) {
     const auto* group = s.call.groups.const_data_ptr<int32_t>();
     const auto* chosen = s.routing.experts.const_data_ptr<int64_t>();

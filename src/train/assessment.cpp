@@ -13,6 +13,8 @@
 #include "chorus/metrics/bleu.h"
 #include "chorus/metrics/chrf.h"
 
+#include "train/metrics.h"
+
 namespace chorus {
 
 namespace {
@@ -155,6 +157,17 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
 
 namespace {
 
+std::string drop_table(const MoeStatistics& layer) {
+  std::string text;
+  for (const auto& [where, places] :
+       {std::pair{"batch", &layer.in_batch}, {"sentence", &layer.in_sentence}}) {
+    text += fmt::format("dropped in each tenth of a {}:", where);
+    for (const double rate : drop_rates(*places)) text += fmt::format(" {:.1f}%", 100 * rate);
+    text += '\n';
+  }
+  return text;
+}
+
 std::string load_table(const MoeStatistics& layer, const std::vector<std::string>& languages) {
   const size_t experts = layer.assigned.size();
   std::string text = fmt::format("{:>14}", "expert");
@@ -203,6 +216,7 @@ std::string to_text(const Assessment& a) {
   for (size_t layer = 0; layer < a.load.size(); ++layer) {
     text += fmt::format("\nshare of each language's tokens sent to each expert, MoE layer {} of {}\n{}",
                         layer + 1, a.load.size(), load_table(a.load[layer], a.languages));
+    if (a.load[layer].dropped > 0) text += drop_table(a.load[layer]);
   }
   return text;
 }
@@ -227,7 +241,10 @@ nlohmann::json to_json(const Assessment& a) {
                                {"translation", s.translation}});
   }
   for (const MoeStatistics& layer : a.load) {
-    json["load"].push_back({{"assigned", layer.assigned}, {"by_language", layer.by_group}});
+    nlohmann::json entry = load_record(layer);
+    entry["assigned"] = layer.assigned;
+    entry["by_language"] = layer.by_group;
+    json["load"].push_back(std::move(entry));
   }
   return json;
 }

@@ -24,6 +24,14 @@ void describe(Schema& s, RunConfig& c) {
   TrainConfig& t = c.train;
   s.section("train", "the training loop");
   s.add(
+      "init", t.init,
+      {.help = "a model folder, a run or a checkpoint: the run begins with its weights, its architecture and "
+               "its vocabulary"});
+  s.add(
+      "freeze", t.freeze,
+      {.help = "parameters that stay as they are: \"embedding\", \"router\", \"expert\", \"dense\" (all but "
+               "experts) or patterns of their names, \"encoder.*\", \"*.self_attn.*\""});
+  s.add(
       "duration", t.duration,
       {.help =
            "when the run is done: \"20000u\" updates, \"5e\" epochs or \"50Mt\" target tokens; \"0u\" writes "
@@ -81,6 +89,7 @@ void check(const RunConfig& c) {
       check_source((*list)[i], source_label((*list)[i], list == &c.data.train ? "train" : "valid", i));
     }
   }
+  check_denoising(c.data);
   if (c.data.max_length > c.model.max_positions) {
     throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
                     c.model.max_positions);

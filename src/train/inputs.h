@@ -3,23 +3,22 @@
 
 #include <filesystem>
 #include <memory>
-#include <string>
-#include <vector>
 
+#include "chorus/comm/group.h"
 #include "chorus/data/dataset.h"
 #include "chorus/data/vocabulary.h"
 #include "chorus/train/config.h"
 
 namespace chorus {
 
-/// Trains it first if there is none.
-Vocabulary open_vocabulary(const RunConfig& config, const std::filesystem::path& run);
+struct Data {
+  Vocabulary vocabulary;                  // with the tags of vocabulary.add and of the denoising tasks
+  std::unique_ptr<DataSet> train, valid;  // valid: null without text for it
+};
 
-/// `list`: "train" or "valid"; logs the report of the text. Builds the stores first if they are not there.
-std::unique_ptr<DataSet> open_data(const RunConfig& config, const std::filesystem::path& run,
-                                   const Vocabulary& vocabulary, const std::vector<SourceConfig>& sources,
-                                   const std::string& list);
-/// RUN/data.LIST.json.
-void write_report(const DataSet& data, const std::filesystem::path& run, const std::string& list);
+/// Made ready by rank 0, then found by the others. Trains a vocabulary if there is none, nor one of
+/// train.init; builds the stores if they are not there. Logs reports of the text, which go to
+/// RUN/data.train.json and data.valid.json. For validation, denoising tasks take the text of data.valid.
+std::unique_ptr<Data> open_inputs(const RunConfig& config, const std::filesystem::path& run, Group& group);
 
 }  // namespace chorus

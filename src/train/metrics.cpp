@@ -56,6 +56,16 @@ double drop_rate(const std::vector<MoeStatistics>& layers) {
   return choices > 0 ? static_cast<double>(dropped) / static_cast<double>(choices) : 0;
 }
 
+std::vector<double> drop_rates(const DropsByPlace& places) {
+  std::vector<double> rates;
+  rates.reserve(DropsByPlace::kTenths);
+  for (size_t i = 0; i < DropsByPlace::kTenths; ++i) {
+    const auto choices = static_cast<double>(std::max<int64_t>(places.choices[i], 1));
+    rates.push_back(static_cast<double>(places.dropped[i]) / choices);
+  }
+  return rates;
+}
+
 nlohmann::json load_record(const MoeStatistics& layer) {
   const auto choices = static_cast<double>(std::max<int64_t>(layer.choices, 1));
   const auto tokens = static_cast<double>(std::max<int64_t>(layer.tokens, 1));
@@ -66,13 +76,27 @@ nlohmann::json load_record(const MoeStatistics& layer) {
   std::vector<double> load;
   load.reserve(layer.assigned.size());
   for (const int64_t assigned : layer.assigned) load.push_back(static_cast<double>(assigned) / choices);
-  return {{"load", load},
-          {"dropped", static_cast<double>(layer.dropped) / choices},
-          {"entropy", layer.entropy / tokens},
-          {"balance_loss", layer.balance_loss / calls},
-          {"z_loss", layer.z_loss / calls},
-          {"max_over_mean", static_cast<double>(most) * experts / choices},
-          {"unused_experts", std::count(layer.assigned.begin(), layer.assigned.end(), 0)}};
+  nlohmann::json record = {{"load", load},
+                           {"dropped", static_cast<double>(layer.dropped) / choices},
+                           {"entropy", layer.entropy / tokens},
+                           {"balance_loss", layer.balance_loss / calls},
+                           {"z_loss", layer.z_loss / calls},
+                           {"max_over_mean", static_cast<double>(most) * experts / choices},
+                           {"unused_experts", std::count(layer.assigned.begin(), layer.assigned.end(), 0)}};
+  if (layer.dropped > 0) {
+    record["dropped_in_batch"] = drop_rates(layer.in_batch);
+    record["dropped_in_sentence"] = drop_rates(layer.in_sentence);
+  }
+  return record;
+}
+
+nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names) {
+  nlohmann::json record;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const auto& [nll, tokens] = tasks[i];
+    if (tokens > 0) record[names[i]] = {{"nll", nll / static_cast<double>(tokens)}, {"tokens", tokens}};
+  }
+  return record;
 }
 
 Metrics::Metrics(const std::filesystem::path& run, int64_t update)

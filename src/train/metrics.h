@@ -2,12 +2,16 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/metrics_log.h"
 #include "chorus/model/transformer.h"
+
+#include "train/sums.h"
 
 namespace chorus {
 
@@ -26,9 +30,16 @@ struct TrainWindow {
 /// Share of choices dropped over all layers.
 double drop_rate(const std::vector<MoeStatistics>& layers);
 
+/// The same in each tenth.
+std::vector<double> drop_rates(const DropsByPlace& places);
+
 /// A layer's load: dropped share, entropy of the router a token, balance loss, maximum over mean, experts
-/// never chosen.
+/// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the
+/// sentence.
 nlohmann::json load_record(const MoeStatistics& layer);
+
+/// Loss and target tokens of each task that had some.
+nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names);
 
 /// RUN/metrics.jsonl and RUN/tensorboard. A run that resumes at `update` drops what was written after it.
 class Metrics {

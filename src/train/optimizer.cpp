@@ -147,6 +147,10 @@ LocalPart Optimizer::local(const Shard& shard, size_t i) const {
   return local_part(model_.catalogue().parameters[shard.bucket.parameters[i]], parallel_.place());
 }
 
+bool Optimizer::is_frozen(const Shard& shard, size_t i) const {
+  return !frozen_.empty() && frozen_[shard.bucket.parameters[i]];
+}
+
 /// Of the elements of a chunk.
 void Optimizer::visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit) {
   const at::Tensor value = shard.value.load(chunk), state = shard.state.load(chunk);
@@ -334,7 +338,7 @@ double Optimizer::gradient_norm() {
         const int64_t first = shard.begin + shard.gradient.first(chunk), last = first + gradient.numel();
         for_stretches(shard.bucket, model_.parameters(), std::max(first, shard.own),
                       std::min(last, shard.own_end), [&](size_t i, int64_t, int64_t at, int64_t count) {
-                        if (!local(shard, i).double_of_another)
+                        if (!is_frozen(shard, i) && !local(shard, i).double_of_another)
                           sum += squared_norm(gradient.narrow(0, at - first, count));
                       });
       });
@@ -361,6 +365,7 @@ void Optimizer::update(double learning_rate, double norm) {
                      gradient = shard.gradient.load(chunk);
     const int64_t first = shard.begin + shard.state.first(chunk);
     const auto stretch = [&](size_t i, int64_t, int64_t at, int64_t count) {
+      if (is_frozen(shard, i)) return;
       const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - first, count); };
       AdamWTensor tensor = {.value = view(value[0]),
                             .master = shard.has_master ? view(state[2]) : at::Tensor(),

@@ -36,7 +36,8 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     s.optimizer_updates = count("optimizer_updates");
     s.target_tokens = count("target_tokens");
     s.sentences = count("sentences");
-    s.position = {.epoch = count("epoch"), .pool = count("pool"), .batch = count("batch")};
+    s.position = {
+        .epoch = count("epoch"), .pool = count("pool"), .batch = count("batch"), .update = s.updates};
     s.skipped_in_a_row = count("skipped_in_a_row");
     s.seconds = json.at("seconds").get<double>();
     if (!json.at("best").is_null()) s.best = json.at("best").get<double>();

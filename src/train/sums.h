@@ -4,9 +4,20 @@
 #include <span>
 
 #include "chorus/comm/group.h"
+#include "chorus/data/dataset.h"
 #include "chorus/model/transformer.h"
 
 namespace chorus {
+
+/// Of one task's target tokens.
+struct TaskSums {
+  double nll = 0;  // in nats
+  int64_t tokens = 0;
+};
+void sum_over_ranks(Group& group, std::span<TaskSums> tasks);
+/// Adds each row of a micro-batch of `data` to its task. token_nll: fp32 [rows, T].
+void add_rows(std::span<TaskSums> tasks, const DataSet& data, const MicroBatch& micro_batch,
+              const at::Tensor& token_nll);
 
 /// LossSums::token_nll is left out.
 LossSums sum_over_ranks(Group& group, const LossSums& sums);

@@ -23,6 +23,8 @@
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
 
+#include "train/frozen.h"
+#include "train/initial_model.h"
 #include "train/inputs.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
@@ -51,29 +53,6 @@ Transformer::Options model_options(const RunConfig& config, Parallel& parallel) 
           .parallel = &parallel};
 }
 
-struct Data {
-  Data(const RunConfig& config, const std::filesystem::path& run)
-      : vocabulary(open_vocabulary(config, run)),
-        train(open_data(config, run, vocabulary, config.data.train, "train")) {
-    if (!config.data.valid.empty()) valid = open_data(config, run, vocabulary, config.data.valid, "valid");
-  }
-  Vocabulary vocabulary;
-  std::unique_ptr<DataSet> train, valid;
-};
-
-/// Made ready by rank 0, then found by the others.
-std::unique_ptr<Data> open_inputs(const RunConfig& config, const std::filesystem::path& run, Group& group) {
-  std::unique_ptr<Data> data;
-  first_alone(group, "preparing vocabulary and text", [&] { data = std::make_unique<Data>(config, run); });
-  agree(group, "a vocabulary", hash_text(data->vocabulary.hash()));
-  agree(group, "training text", hash_text(data->train->hash()));
-  if (group.rank() == 0) {
-    write_report(*data->train, run, "train");
-    if (data->valid) write_report(*data->valid, run, "valid");
-  }
-  return data;
-}
-
 /// One run while it is being trained.
 class Run {
  public:
@@ -87,7 +66,8 @@ class Run {
                                 .temperature = config.data.temperature,
                                 .batch_tokens = config.data.batch_tokens,
                                 .micro_batches = config.data.micro_batches,
-                                .pool_batches = config.data.pool_batches}),
+                                .pool_batches = config.data.pool_batches,
+                                .curriculum = config.data.curriculum}),
         parallel_(group, mesh),
         memory_(settle_memory(config,
                               job_of(config, sized(config.model, data_->vocabulary), mesh, stream_.largest()),
@@ -98,7 +78,10 @@ class Run {
                    ? nullptr
                    : std::make_unique<Stash>(memory_.activations, memory_.folder)),
         languages_(data_->train->language_pairs()),
+        tasks_(data_->train->tasks().size()),
         statistics_(model_.catalogue().sparse_layers()) {
+    if (!config.train.freeze.empty())
+      optimizer_.freeze(frozen_parameters(model_.catalogue(), config.train.freeze));
     start(options);
     if (writes()) metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
   }
@@ -142,6 +125,7 @@ class Run {
   std::unique_ptr<Stash> stash_;  // null: activations stay on the device
   TrainState state_;
   std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of the training text
+  std::vector<TaskSums> tasks_;                         // of this rank, of each task, since the last report
   std::vector<MoeStatistics> statistics_;  // of this rank, of each sparse layer, since the last report
   TrainWindow window_;
   std::map<std::string, int64_t> bytes_sent_;  // by this rank until the last report, by group
@@ -158,7 +142,11 @@ void Run::start(const RunOptions& options) {
     restore(*checkpoint, options.accept_changes);
     return;
   }
-  optimizer_.initialise(RandomKey(static_cast<uint64_t>(config_.seed)));
+  if (config_.train.init.empty()) {
+    optimizer_.initialise(RandomKey(static_cast<uint64_t>(config_.seed)));
+  } else {
+    load_initial_model(config_, model_.catalogue(), data_->vocabulary, optimizer_);
+  }
 }
 
 void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {
@@ -179,7 +167,7 @@ void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {
     }
     log_warning("the training text has changed: going on from the beginning of epoch {}",
                 state.position.epoch + 1);
-    state.position = {.epoch = state.position.epoch + 1};
+    state.position = {.epoch = state.position.epoch + 1, .update = state.updates};
     state.data_hash = state_.data_hash;
   }
   state_ = state;
@@ -208,11 +196,16 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
                        .group_count = static_cast<int64_t>(data_->vocabulary.languages().size()),
                        .statistics = idle || !counts() ? nullptr : &statistics_};
     if (first + replicas >= count) optimizer_.last_micro_batch();
-    sums.add(model_.train(idle ? model_.idle_batch() : model_.to_batch(micro_batches[i], languages_), pass,
-                          {.label_smoothing = config_.train.label_smoothing,
-                           .gradient_scale = 1 / static_cast<double>(target_tokens),
-                           .recompute = config_.train.recompute,
-                           .stash = stash_.get()}));
+    const LossSums added =
+        model_.train(idle ? model_.idle_batch() : model_.to_batch(micro_batches[i], languages_), pass,
+                     {.label_smoothing = config_.train.label_smoothing,
+                      .gradient_scale = 1 / static_cast<double>(target_tokens),
+                      .recompute = config_.train.recompute,
+                      .stash = stash_.get(),
+                      .per_token = tasks_.size() > 1});
+    if (tasks_.size() > 1 && !idle && counts())
+      add_rows(tasks_, *data_->train, micro_batches[i], added.token_nll);
+    sums.add(added);
   }
   return sum_over_ranks(group_, counts() ? sums : LossSums());
 }
@@ -266,6 +259,8 @@ void Run::report(double learning_rate, double norm) {
                  static_cast<int64_t>(data_->vocabulary.languages().size()));
   nlohmann::json record = window_.record();
   record["dropped"] = drop_rate(statistics_);
+  sum_over_ranks(group_, tasks_);
+  if (tasks_.size() > 1) record["tasks"] = tasks_record(tasks_, data_->train->tasks());
   for (size_t layer = 0; layer < statistics_.size(); ++layer) {
     record["layers"][fmt::format("{:02}", layer)] = load_record(statistics_[layer]);
   }
@@ -285,6 +280,7 @@ void Run::report(double learning_rate, double norm) {
   restart_peaks();
   if (writes()) metrics_->write("train", record);
   window_ = {};
+  tasks_.assign(tasks_.size(), {});
   statistics_.assign(statistics_.size(), {});
 }
 
@@ -403,7 +399,8 @@ Ending Run::train() {
 
 }  // namespace
 
-Ending train(const RunConfig& config, const RunOptions& options) {
+Ending train(const RunConfig& given, const RunOptions& options) {
+  const RunConfig config = with_initial_model(given);
   check(config);
   if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
     log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");

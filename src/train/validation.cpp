@@ -1,5 +1,8 @@
 #include "chorus/train/validation.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include <nlohmann/json.hpp>
 
 #include "chorus/data/batches.h"
@@ -15,16 +18,17 @@ DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int3
                                    int64_t batch_tokens,
                                    const std::vector<std::pair<int32_t, int32_t>>& languages,
                                    std::vector<MoeStatistics>& load, Group& world, const Parallel& parallel) {
-  DirectionResult result = {.name = data.directions()[direction].name};
+  const Direction& about = data.directions()[direction];
+  DirectionResult result = {.name = about.name, .task = data.tasks()[about.task]};
   const std::vector<MicroBatch> batches = sequential_batches(data, direction, batch_tokens);
   LossSums sums;
   // As in training: ranks take turns, and one that has no batch left goes along with the others.
-  const bool counts = parallel.tp.rank() == 0;
+  const bool counts = parallel.tp.rank() == 0, counts_load = counts && about.task == 0;
   for (size_t first = 0; first < batches.size(); first += parallel.mesh().dp()) {
     const size_t i = first + parallel.dp.rank();
     const bool idle = i >= batches.size();
     sums.add(model.evaluate(idle ? model.idle_batch() : model.to_batch(batches[i], languages),
-                            {.statistics = idle || !counts ? nullptr : &load,
+                            {.statistics = idle || !counts_load ? nullptr : &load,
                              .group_count = static_cast<int64_t>(data.languages().size())}));
   }
   sums = sum_over_ranks(world, counts ? sums : LossSums());
@@ -50,28 +54,57 @@ void ValidationResult::add_scores(const Assessment& assessment) {
   }
 }
 
-double ValidationResult::criterion(Criterion criterion) const {
-  double sum = 0;
-  for (const DirectionResult& direction : directions) {
-    sum += criterion == Criterion::loss   ? direction.loss()
-           : criterion == Criterion::bleu ? *direction.bleu
-                                          : *direction.chrf;
+namespace {
+
+std::vector<DirectionResult> of_task(const std::vector<DirectionResult>& all, std::string_view task) {
+  std::vector<DirectionResult> directions;
+  std::ranges::copy_if(all, std::back_inserter(directions),
+                       [&](const DirectionResult& direction) { return direction.task == task; });
+  return directions;
+}
+
+/// In their order, each once.
+std::vector<std::string> tasks_of(const std::vector<DirectionResult>& all) {
+  std::vector<std::string> tasks;
+  for (const DirectionResult& direction : all) {
+    if (tasks.empty() || tasks.back() != direction.task) tasks.push_back(direction.task);
   }
-  return sum / static_cast<double>(directions.size());
+  return tasks;
+}
+
+}  // namespace
+
+double ValidationResult::loss(std::string_view task) const {
+  double sum = 0;
+  const std::vector<DirectionResult> own = of_task(directions, task);
+  for (const DirectionResult& direction : own) sum += direction.loss();
+  return sum / static_cast<double>(own.size());
+}
+
+double ValidationResult::criterion(Criterion criterion) const {
+  if (criterion == Criterion::loss) return loss(kTranslation);
+  double sum = 0;
+  const std::vector<DirectionResult> own = of_task(directions, kTranslation);
+  for (const DirectionResult& direction : own)
+    sum += criterion == Criterion::bleu ? *direction.bleu : *direction.chrf;
+  return sum / static_cast<double>(own.size());
 }
 
 std::string ValidationResult::line() const {
   const auto by_loss = [](const DirectionResult& a, const DirectionResult& b) { return a.loss() < b.loss(); };
-  const auto [best, worst] = std::minmax_element(directions.begin(), directions.end(), by_loss);
+  const std::vector<DirectionResult> own = of_task(directions, kTranslation);
+  const auto [best, worst] = std::minmax_element(own.begin(), own.end(), by_loss);
   const double loss = criterion(Criterion::loss);
   std::string line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
   if (directions.front().bleu) {
     line += fmt::format("  BLEU {:.2f}  chrF {:.2f}", criterion(Criterion::bleu), criterion(Criterion::chrf));
   }
-  if (directions.size() > 1) {
-    line += fmt::format("  ({} directions: {} {:.3f} to {} {:.3f})", directions.size(), best->name,
-                        best->loss(), worst->name, worst->loss());
+  if (own.size() > 1) {
+    line += fmt::format("  ({} directions: {} {:.3f} to {} {:.3f})", own.size(), best->name, best->loss(),
+                        worst->name, worst->loss());
   }
+  for (const std::string& task : tasks_of(directions))
+    if (task != kTranslation) line += fmt::format("  {} {:.4f}", task, this->loss(task));
   return line;
 }
 
@@ -82,10 +115,13 @@ nlohmann::json to_json(const ValidationResult& result) {
     entry = {{"loss", d.loss()},
              {"accuracy", static_cast<double>(d.correct) / static_cast<double>(d.tokens)},
              {"sentences", d.sentences},
-             {"tokens", d.tokens}};
+             {"tokens", d.tokens},
+             {"task", d.task}};
     if (d.bleu) entry["bleu"] = *d.bleu;
     if (d.chrf) entry["chrf"] = *d.chrf;
   }
+  for (const std::string& task : tasks_of(result.directions))
+    json["tasks"][task] = {{"loss", result.loss(task)}};
   for (const MoeStatistics& layer : result.load) {
     nlohmann::json entry = load_record(layer);
     entry["assigned"] = layer.assigned;

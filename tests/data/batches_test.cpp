@@ -1,6 +1,7 @@
 #include "chorus/data/batches.h"
 
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -90,7 +91,7 @@ TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
   std::map<Row, int> expected;
   for (size_t part = 0; part < data.parts().size(); ++part) {
     for (int64_t i = 0; i < data.parts()[part].examples; ++i) {
-      ++expected[rows_of(make_batch(std::vector{data.read(static_cast<int64_t>(part), i)}))[0]];
+      ++expected[rows_of(make_batch(std::vector{data.read(static_cast<int64_t>(part), i, RandomKey())}))[0]];
     }
   }
   BatchStream stream(data, corpus.options);
@@ -155,6 +156,100 @@ TEST(BatchStream, SeekGivesExactlyTheFollowingBatches) {
   }
 }
 
+/// A corpus with two denoising tasks, and its vocabulary.
+struct Denoised : Corpus {
+  Vocabulary vocabulary = small_vocabulary().with_tags(
+      std::vector<std::string>{std::string(kMask), task_tag("denoise"), task_tag("drop")});
+  std::vector<DenoiseConfig> tasks = {{}, {.name = "drop", .weight = 0, .noise = {.mask = 0, .drop = 0.5}}};
+  Denoised() { add("en", "de", 400); }
+  DataSet open() const {
+    return {sources, vocabulary, {.store = folder / "store", .denoise = tasks, .build = {}}};
+  }
+};
+
+TEST(BatchStream, MixesTasksWithNoiseThatIsDrawnAnew) {
+  const Denoised corpus;
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  std::vector<int64_t> rows(3);
+  std::map<Row, std::set<Row>> sources;  // of each clean sentence
+  while (stream.position().epoch < 4) {
+    for (const auto& batch : stream.next()) {
+      EXPECT_LE(batch.rows * std::max(batch.source_length, batch.target_length), corpus.options.batch_tokens);
+      for (int64_t r = 0; r < batch.rows; ++r) {
+        const Direction& direction = data.directions()[batch.direction[r]];
+        ++rows[direction.task];
+        if (direction.task == 0) continue;
+        const auto line = [&](const std::vector<int32_t>& ids, int64_t length) {
+          return Row(ids.begin() + r * length, ids.begin() + (r + 1) * length);
+        };
+        Row source = line(batch.source, batch.source_length),
+            target = line(batch.target_labels, batch.target_length);
+        EXPECT_EQ(source[0], corpus.vocabulary.tag(direction.source));
+        EXPECT_EQ(source[1], *corpus.vocabulary.symbol("<task:denoise>"));
+        std::erase(source, kPad);
+        std::erase(target, kPad);
+        EXPECT_LE(source.size(), target.size() + 2);
+        sources[target].insert(source);
+      }
+    }
+  }
+  EXPECT_EQ(rows[0], rows[1]);  // two directions and two languages, of one size
+  EXPECT_EQ(rows[2], 0);        // its weight is 0
+  const auto varied = std::count_if(sources.begin(), sources.end(),
+                                    [](const auto& entry) { return entry.second.size() > 1; });
+  EXPECT_GT(varied, static_cast<int64_t>(sources.size()) * 3 / 4);
+}
+
+TEST(BatchStream, ACurriculumChangesWeightsAtItsUpdate) {
+  Denoised corpus;
+  corpus.options.curriculum = {{.update = 3, .weights = {"denoise=0", "drop=1"}},
+                               {.update = 7, .weights = {"train[0]=0"}}};
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  std::vector<DataPosition> positions;
+  std::vector<std::vector<std::vector<Row>>> batches;
+  for (int64_t update = 0; update < 40; ++update) {
+    positions.push_back(stream.position());
+    EXPECT_EQ(stream.position().update, update);
+    const auto next = stream.next();
+    batches.push_back(rows_of(next));
+    std::set<size_t> tasks;
+    for (const auto& batch : next) {
+      for (const int32_t direction : batch.direction) tasks.insert(data.directions()[direction].task);
+    }
+    const std::set<size_t> expected = update < 3   ? std::set<size_t>{0, 1}
+                                      : update < 7 ? std::set<size_t>{0, 2}
+                                                   : std::set<size_t>{2};
+    EXPECT_EQ(tasks, expected) << update;
+  }
+  EXPECT_EQ(positions[3], (DataPosition{.epoch = 1, .update = 3}));
+  EXPECT_EQ(positions[7], (DataPosition{.epoch = 2, .update = 7}));
+  const DataSet again = corpus.open();
+  BatchStream other(again, corpus.options);
+  for (const size_t i : {2, 6, 3, 7, 0, 39, 8}) {
+    other.seek(positions[i]);
+    for (size_t k = i; k < std::min<size_t>(i + 3, positions.size()); ++k)
+      EXPECT_EQ(rows_of(other.next()), batches[k]) << i << " " << k;
+  }
+}
+
+TEST(BatchStream, WrongCurriculaAreRefused) {
+  Denoised corpus;
+  const DataSet data = corpus.open();
+  const auto message = [&](const std::vector<CurriculumConfig>& curriculum) {
+    corpus.options.curriculum = curriculum;
+    return message_of<UserError>([&] { BatchStream(data, corpus.options); });
+  };
+  EXPECT_NE(message({{.update = 1, .weights = {"denoize=1"}}}).find("denoise"), std::string::npos);
+  for (const char* wrong : {"denoise", "denoise=", "denoise=-1", "denoise=nan", "denoise=1x", "=1"})
+    EXPECT_TRUE(message({{.update = 1, .weights = {wrong}}}).starts_with("data.curriculum[0]: ")) << wrong;
+  EXPECT_TRUE(message({{.update = 5}, {.update = 5}}).starts_with("data.curriculum[1]: "));
+  EXPECT_TRUE(message({{.update = 0}}).starts_with("data.curriculum[0]: "));
+  EXPECT_TRUE(
+      message({{.update = 9, .weights = {"train[0]=0", "denoise=0"}}}).starts_with("all weights are 0"));
+}
+
 TEST(BatchStream, RefusesPositionsThatAreNot) {
   Corpus corpus;
   corpus.add("en", "de", 20);
@@ -175,7 +270,7 @@ TEST(BatchStream, OneExampleIsACorpus) {
   const DataSet data = corpus.open();
   BatchStream stream(data, corpus.options);
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
-    EXPECT_EQ(stream.position(), (DataPosition{.epoch = epoch, .pool = 0, .batch = 0}));
+    EXPECT_EQ(stream.position(), (DataPosition{.epoch = epoch, .update = epoch}));
     const auto batches = stream.next();
     ASSERT_EQ(batches.size(), 1U);
     EXPECT_EQ(batches[0].rows, 1);

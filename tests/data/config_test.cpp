@@ -58,8 +58,40 @@ TEST(Sources, WrongOnesAreRefused) {
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", ""}; }));
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "../x"}; }));
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "_de"}; }));
-  EXPECT_TRUE(refused([](auto& s) { s.weight = 0; }));
+  EXPECT_TRUE(refused([](auto& s) { s.weight = -1; }));
   EXPECT_TRUE(refused([](auto& s) { s.weight = NAN; }));
+}
+
+TEST(Denoising, WrongTasksAreRefused) {
+  DataConfig good{.train = {{.files = "a.{lang}", .languages = {"en", "de"}}},
+                  .denoise = {{}, {.name = "mono", .files = "mono.{lang}", .languages = {"fr", "cs"}}}};
+  EXPECT_NO_THROW(check_denoising(good));
+  good.denoise[0].languages = {"de"};
+  EXPECT_NO_THROW(check_denoising(good));
+  const auto refused = [&](auto change) {
+    DataConfig data = good;
+    change(data.denoise);
+    return message_of<UserError>([&] { check_denoising(data); }).starts_with("data.denoise[");
+  };
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].name = "mono"; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].name = "translation"; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].name = "a>b"; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].name = ""; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].languages = {"fr"}; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[0].weight = INFINITY; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[1].languages = {}; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[1].languages = {"fr", "fr"}; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[1].files = "mono"; }));
+}
+
+TEST(AddedLanguages, MayBeLikeAnother) {
+  const auto added = added_languages({.add = {"hsb=cs", "dsb"}});
+  ASSERT_EQ(added.size(), 2U);
+  EXPECT_EQ(added[0].name, "hsb");
+  EXPECT_EQ(added[0].like, "cs");
+  EXPECT_EQ(added[1].like, "");
+  for (const char* wrong : {"", "=cs", "hsb=", "a=b=c", "<mask>"})
+    EXPECT_THROW(added_languages({.add = {wrong}}), UserError) << wrong;
 }
 
 TEST(Sources, FilesAreNamedByLanguage) {

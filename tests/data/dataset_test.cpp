@@ -54,7 +54,7 @@ TEST(DataSet, PairsRowsThatHaveBothSides) {
   EXPECT_EQ(data.directions()[0].name, "en-de");
   EXPECT_EQ(data.languages()[data.directions()[0].source], "en");
   EXPECT_EQ(data.examples(0), 2);
-  const SentencePair pair = data.read(0, 1);
+  const SentencePair pair = data.read(0, 1, RandomKey());
   EXPECT_EQ(pair.source, small_vocabulary().encode("four"));
   EXPECT_EQ(pair.target, small_vocabulary().encode("vier"));
   EXPECT_EQ(pair.source_tag, small_vocabulary().tag("en"));
@@ -62,7 +62,7 @@ TEST(DataSet, PairsRowsThatHaveBothSides) {
   EXPECT_EQ(data.lengths(0, 1).source, static_cast<int64_t>(pair.source.size()) + 2);
   // The other way round: the same rows, sides and counts exchanged.
   ASSERT_EQ(data.directions()[2].name, "de-en");
-  EXPECT_EQ(data.read(2, 1).source, pair.target);
+  EXPECT_EQ(data.read(2, 1, RandomKey()).source, pair.target);
   const auto& report = data.report().parts;
   EXPECT_EQ(report[0].source_tokens, report[2].target_tokens);
   EXPECT_EQ(report[0].empty, 2);
@@ -94,7 +94,7 @@ TEST(DataSet, SourcesShareADirection) {
   EXPECT_EQ(data.directions().size(), 2U);
   EXPECT_EQ(data.parts().size(), 3U);
   EXPECT_EQ(data.examples(0), 50);
-  EXPECT_EQ(data.read(1, 3).source, small_vocabulary().encode(sentences("en", 20)[3]));
+  EXPECT_EQ(data.read(1, 3, RandomKey()).source, small_vocabulary().encode(sentences("en", 20)[3]));
 }
 
 TEST(DataSet, ReadsTsv) {
@@ -105,7 +105,7 @@ TEST(DataSet, ReadsTsv) {
   const DataSet data = corpus.open();
   EXPECT_EQ(data.examples(0), 2);
   EXPECT_EQ(data.report().parts[0].misshapen, 1);
-  EXPECT_EQ(data.read(0, 1).target, small_vocabulary().encode("bye"));
+  EXPECT_EQ(data.read(0, 1, RandomKey()).target, small_vocabulary().encode("bye"));
 }
 
 TEST(DataSet, ADirectionWithoutPairsIsRefusedByName) {
@@ -125,6 +125,47 @@ TEST(DataSet, UnknownLanguagesAreRefusedByName) {
   corpus.add("x", {{"en", {"a"}}, {"xx", {"b"}}});
   EXPECT_EQ(message_of<UserError>([&] { corpus.open(); }).find("data.train[0] 'x': unknown language 'xx'"),
             0U);
+}
+
+Vocabulary with_symbols(const std::vector<std::string>& tasks) {
+  std::vector<std::string> names = {std::string(kMask)};
+  for (const std::string& task : tasks) names.push_back(task_tag(task));
+  return small_vocabulary().with_tags(names);
+}
+
+TEST(DataSet, TasksDenoiseEachSideOrTextOfTheirOwn) {
+  Corpus corpus;
+  corpus.add("a", {{"en", {"one two", "", "three"}}, {"de", {"eins", "zwei", "drei"}}}, {"en-de"});
+  write_lines(corpus.folder / "mono.fr", {"un deux trois quatre cinq", ""});
+  corpus.options.denoise = {
+      {.noise = {.mask = 1, .drop = 0}},
+      {.name = "mono", .files = (corpus.folder / "mono.{lang}").string(), .languages = {"fr"}, .weight = 3}};
+  const Vocabulary vocabulary = with_symbols({"denoise", "mono"});
+  const DataSet data(corpus.sources, vocabulary, corpus.options);
+  EXPECT_EQ(data.tasks(), (std::vector<std::string>{"translation", "denoise", "mono"}));
+  std::vector<std::string> names;
+  for (const Direction& direction : data.directions()) names.push_back(direction.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"en-de", "denoise:en", "denoise:de", "mono:fr"}));
+  std::vector<int64_t> examples;
+  for (const auto& part : data.parts()) examples.push_back(part.examples);
+  EXPECT_EQ(examples, (std::vector<int64_t>{2, 2, 3, 1}));
+  EXPECT_EQ(data.parts()[3].name, "mono");
+  EXPECT_EQ(data.parts()[3].weight, 3);
+
+  const SentencePair pair = data.read(2, 1, RandomKey(1));  // "zwei", whose English side is empty
+  EXPECT_EQ(pair.target, vocabulary.encode("zwei"));
+  EXPECT_EQ(pair.source,
+            (std::vector<int32_t>{*vocabulary.symbol("<task:denoise>"), *vocabulary.symbol(kMask)}));
+  EXPECT_EQ(pair.source_tag, vocabulary.tag("de"));
+  EXPECT_EQ(pair.target_tag, vocabulary.tag("de"));
+  EXPECT_EQ(data.lengths(2, 1).source, data.lengths(2, 1).target + 1);
+  EXPECT_EQ(data.read(3, 0, RandomKey(1)).source, data.read(3, 0, RandomKey(1)).source);
+  EXPECT_NE(data.read(3, 0, RandomKey(1)).source, data.read(3, 0, RandomKey(2)).source);
+
+  const uint64_t hash = data.hash();
+  corpus.options.denoise[0].noise.drop = 0.5;
+  EXPECT_NE(DataSet(corpus.sources, vocabulary, corpus.options).hash(), hash);
+  EXPECT_NE(message_of<UserError>([&] { (void)corpus.open(); }).find("no <mask>"), std::string::npos);
 }
 
 TEST(DataSet, HashTellsDataApart) {

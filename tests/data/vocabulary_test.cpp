@@ -108,6 +108,45 @@ TEST(Vocabulary, AddedTagsFollowThePieces) {
   EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {.tags = {{"x"}, {"x"}}}), UserError);
 }
 
+TEST(Vocabulary, SymbolsArePiecesOrFollowThem) {
+  const Vocabulary& plain = small_vocabulary();
+  EXPECT_FALSE(plain.symbol(kMask));
+  const std::vector<std::string> names = {"de", "hsb", std::string(kMask), task_tag("denoise")};
+  const Vocabulary more = plain.with_tags(names);
+  EXPECT_EQ(more.size(), plain.size() + 3);
+  EXPECT_EQ(more.languages(), (std::vector<std::string>{"de", "en", "fr", "hsb"}));
+  EXPECT_EQ(more.symbol("<mask>"), plain.size() + 1);
+  EXPECT_EQ(more.symbol("<task:denoise>"), plain.size() + 2);
+  EXPECT_TRUE(more.is_tag(*more.symbol(kMask)));
+  EXPECT_EQ(more.name_of(*more.symbol(kMask)), kMask);
+  EXPECT_EQ(more.name_of(more.tag("hsb")), "__hsb__");
+  EXPECT_EQ(more.with_tags(names).hash(), more.hash());
+  EXPECT_NE(more.hash(), plain.hash());
+  EXPECT_THROW((void)more.language("<mask>"), UserError);
+  for (int32_t id = 0; id < plain.size(); ++id) {
+    EXPECT_EQ(more.name_of(id), plain.name_of(id));
+    EXPECT_NE(plain.name_of(id), "");
+  }
+  EXPECT_EQ(plain.name_of(plain.tag("de")), "__de__");
+  EXPECT_EQ(plain.name_of(kPad), "<pad>");
+  const auto pieces = plain.encode("abc def ghi");
+  EXPECT_EQ(std::count_if(pieces.begin(), pieces.end(), [&](int32_t id) { return plain.starts_word(id); }),
+            3);
+
+  const Corpus corpus;
+  train_vocabulary({&corpus.source, 1}, corpus.config, corpus.folder / "out.model",
+                   {.symbols = {std::string(kMask), task_tag("a")}});
+  const Vocabulary trained = Vocabulary::load(corpus.folder / "out.model");
+  EXPECT_EQ(trained.size(), corpus.config.size);
+  EXPECT_TRUE(trained.symbol(kMask) && trained.symbol("<task:a>"));
+  EXPECT_EQ(trained.name_of(*trained.symbol(kMask)), kMask);
+  for (const char* text : {"<mask>", "a <mask> b", "<task:a>"}) {
+    for (const int32_t id : trained.encode(text)) EXPECT_FALSE(trained.is_tag(id)) << text;
+    EXPECT_EQ(trained.decode(trained.encode(text)), text);
+  }
+  EXPECT_EQ(trained.decode(std::vector{*trained.symbol(kMask)}), "");
+}
+
 TEST(Vocabulary, IdsOfTagsMayHaveGapsButNotGoBack) {
   const Corpus corpus;
   const Vocabulary plain = corpus.train();

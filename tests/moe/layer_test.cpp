@@ -1,5 +1,7 @@
 #include "chorus/moe/layer.h"
 
+#include <numeric>
+
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -279,6 +281,53 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   EXPECT_EQ(assigned, 16);
   EXPECT_GE(s.balance_loss, 0.5);
   EXPECT_GT(s.entropy, 0);
+}
+
+/// Dropped shares by tenths over many micro-batches of 8 sentences, most of them padded.
+MoeStatistics drops(TokenSelection selection, int64_t top_k) {
+  constexpr int64_t kSentences = 8, kLength = 20;
+  Fixture f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
+  MoeStatistics s;
+  f.call.statistics = &s;
+  f.call.sentence_length = kLength;
+  f.call.active = at::ones({kSentences, kLength}, at::kBool);
+  for (int64_t i = 0; i < kSentences; ++i) f.call.active[i].narrow(0, 10 + i, 10 - i).fill_(false);
+  f.call.active = f.call.active.view(-1);
+  const at::NoGradGuard plain;
+  for (uint64_t i = 0; i < 40; ++i) {
+    f.call.key = RandomKey(i);
+    f.hidden = at::randn_like(f.hidden);
+    moe_layer(f.hidden, f.weights(), f.config, f.call);
+  }
+  return s;
+}
+
+TEST(MoeLayer, RandomSelectionTakesTheBiasAgainstLateTokensAway) {
+  for (const int64_t k : {1, 2, 3}) {
+    for (const TokenSelection selection :
+         {TokenSelection::position, TokenSelection::probability, TokenSelection::random}) {
+      const MoeStatistics s = drops(selection, k);
+      const auto rate = [](const DropsByPlace& places, size_t tenth) {
+        return static_cast<double>(places.dropped[tenth]) / static_cast<double>(places.choices[tenth]);
+      };
+      for (const DropsByPlace* places : {&s.in_batch, &s.in_sentence}) {
+        EXPECT_EQ(std::accumulate(places->choices.begin(), places->choices.end(), int64_t{0}), s.choices);
+        EXPECT_EQ(std::accumulate(places->dropped.begin(), places->dropped.end(), int64_t{0}), s.dropped);
+      }
+      const double mean = static_cast<double>(s.dropped) / static_cast<double>(s.choices);
+      EXPECT_GT(mean, 0.3);
+      if (selection == TokenSelection::position) {
+        // Of first choices alone, the last tenth loses nearly all and the first nothing.
+        EXPECT_GT(rate(s.in_batch, 9), (k == 1 ? 0.8 : 1.1 * mean)) << k;
+        EXPECT_LT(rate(s.in_batch, 0), (k == 1 ? 0.01 : 0.9 * mean)) << k;
+      } else {
+        for (size_t tenth = 0; tenth < 10; ++tenth) {
+          EXPECT_NEAR(rate(s.in_batch, tenth), mean, 0.09) << k << " " << tenth;
+          EXPECT_NEAR(rate(s.in_sentence, tenth), mean, 0.09) << k << " " << tenth;
+        }
+      }
+    }
+  }
 }
 
 /// The layer's contribution to a loss, its auxiliary losses as the statistics report them.

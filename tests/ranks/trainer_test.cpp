@@ -40,6 +40,8 @@ Outcome outcome_of(const std::filesystem::path& run) {
       if (record.contains(number))
         outcome.numbers[fmt::format("{} {}", which, number)] = record[number].get<double>();
     }
+    for (const auto& [task, sums] : record.value("tasks", nlohmann::json::object()).items())
+      outcome.numbers[fmt::format("{} {}", which, task)] = sums[sums.contains("nll") ? "nll" : "loss"];
   }
   return outcome;
 }
@@ -164,6 +166,35 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
         }
       }
     }
+  }
+}
+
+TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
+  RunConfig c = config();
+  c.data.denoise = {{.noise = {.mask = 0.5, .span = 1}}};
+  c.data.curriculum = {{.update = 4, .weights = {"denoise=3"}}};
+  c.train.freeze = {"router", "decoder.*"};
+  const Outcome one = alone(c, "one");
+  const int world = ranks().size();
+  std::vector<ParallelConfig> meshes = {{.zero = 1}, {.zero = 3}};
+  if (8 % world == 0) meshes.push_back({.ep = world, .zero = 2});
+  if (4 % world == 0) meshes.push_back({.tp = world});
+  for (size_t i = 0; i < meshes.size(); ++i) {
+    c.parallel = meshes[i];
+    c.parallel.timeout = 20;
+    SCOPED_TRACE(i);
+    expect_equal(one, together(c, fmt::format("many-{}", i)));
+  }
+  RunConfig tuned = config();
+  tuned.train.init = run("one").string();
+  tuned.vocabulary.model.clear();
+  tuned.vocabulary.add = {"zz=xx", "ww"};
+  const Outcome tuned_one = alone(tuned, "tuned");
+  for (size_t i = 0; i < meshes.size(); ++i) {
+    tuned.parallel = meshes[i];
+    tuned.parallel.timeout = 20;
+    SCOPED_TRACE(i);
+    expect_equal(tuned_one, together(tuned, fmt::format("tuned-{}", i)));
   }
 }
 

@@ -1,6 +1,8 @@
 #include "chorus/train/trainer.h"
 
+#include <cstring>
 #include <fstream>
+#include <set>
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -14,6 +16,7 @@
 #include "chorus/base/log.h"
 #include "chorus/base/random.h"
 #include "chorus/base/safetensors.h"
+#include "chorus/data/vocabulary.h"
 
 #include "temporary_folder.h"
 #include "toy_run.h"
@@ -67,6 +70,143 @@ TEST_F(TrainerTest, KilledAtRandomMomentsItEndsWithTheSameBits) {
     EXPECT_TRUE(actual.at(name) == bytes) << name << " differs after " << kills << " kills";
   }
   EXPECT_GT(kills, 0);
+}
+
+std::vector<nlohmann::json> records_of(const std::filesystem::path& run) {
+  std::ifstream file(run / "metrics.jsonl");
+  std::vector<nlohmann::json> records;
+  for (std::string line; std::getline(file, line);) records.push_back(nlohmann::json::parse(line));
+  return records;
+}
+
+TEST_F(TrainerTest, TasksAndCurriculaResumeToTheBit) {
+  RunConfig config = toy_run(folder_.path(), 14);
+  config.data.denoise = {{.noise = {.mask = 0.5, .span = 1}},
+                         {.name = "order", .weight = 0, .noise = {.mask = 0, .drop = 0, .shuffle = 2}}};
+  config.data.curriculum = {{.update = 6, .weights = {"order=2", "denoise=0"}}};
+  config.train.log_every = 1;
+  const std::filesystem::path whole = folder_.path() / "whole", parts = folder_.path() / "parts";
+  train(config, {.folder = whole});
+  for (const int64_t updates : {4, 6, 9, 14}) {
+    config.train.duration.count = updates;
+    train(config, {.folder = parts});
+  }
+  const auto expected = last_tensors(whole), actual = last_tensors(parts);
+  for (const auto& [name, bytes] : expected) EXPECT_TRUE(actual.at(name) == bytes) << name;
+  for (const nlohmann::json& record : records_of(whole)) {
+    const auto update = record["update"].get<int64_t>();
+    const nlohmann::json& tasks = record["tasks"];
+    if (record["kind"] == "validation") {
+      EXPECT_EQ(tasks.size(), 3U);
+      EXPECT_EQ(record["directions"].size(), 6U);
+      EXPECT_EQ(record["directions"]["order:xx"]["task"], "order");
+      EXPECT_EQ(record["loss"], tasks["translation"]["loss"]);
+      continue;
+    }
+    EXPECT_EQ(tasks.contains("denoise"), update <= 6) << update;
+    EXPECT_EQ(tasks.contains("order"), update > 6) << update;
+    double nll = 0, tokens = 0;
+    for (const auto& task : tasks) {
+      nll += task["nll"].get<double>() * task["tokens"].get<double>();
+      tokens += task["tokens"].get<double>();
+    }
+    EXPECT_NEAR(nll / tokens, record["nll"].get<double>(), 1e-5);
+  }
+}
+
+/// The tensors of two runs' last checkpoints that are the same.
+std::set<std::string> same_tensors(const std::filesystem::path& a, const std::filesystem::path& b) {
+  const auto x = last_tensors(a), y = last_tensors(b);
+  std::set<std::string> same;
+  for (const auto& [name, bytes] : x) {
+    if (y.contains(name) && y.at(name) == bytes) same.insert(name);
+  }
+  return same;
+}
+
+TEST_F(TrainerTest, FrozenParametersStayAsTheyAre) {
+  RunConfig config = toy_run(folder_.path(), 0);
+  const std::filesystem::path initial = folder_.path() / "initial", run = folder_.path() / "run";
+  train(config, {.folder = initial});
+  config.train.duration.count = 4;
+  config.train.log_every = 1;
+  config.optim.weight_decay = 0.1;
+  config.train.freeze = {"embedding", "expert", "encoder.*"};
+  train(config, {.folder = run});
+  const auto same = same_tensors(initial, run);
+  for (const auto& [name, bytes] : last_tensors(run)) {
+    const bool frozen = name.find("shared") != name.npos || name.find(".experts.") != name.npos ||
+                        name.find("model.encoder.") != name.npos;
+    EXPECT_TRUE(name == "step" || same.contains(name) == frozen) << name;
+  }
+  // The norm is that of what is trained.
+  const double norm = records_of(run)[0]["gradient_norm"];
+  config.train.freeze.clear();
+  train(config, {.folder = folder_.path() / "free"});
+  EXPECT_LT(norm, 0.95 * records_of(folder_.path() / "free")[0]["gradient_norm"].get<double>());
+  for (const char* wrong : {"encoder", "nothing.*"}) {
+    config.train.freeze = {wrong};
+    EXPECT_THROW(train(config, {.folder = folder_.path() / "wrong"}), UserError) << wrong;
+  }
+  config.train.freeze = {"dense", "expert"};
+  EXPECT_THROW(train(config, {.folder = folder_.path() / "all"}), UserError);
+}
+
+TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
+  RunConfig config = toy_run(folder_.path(), 6);
+  const std::filesystem::path base = folder_.path() / "base";
+  train(config, {.folder = base});
+  // The run file need not repeat the architecture; a checkpoint serves as well as the run.
+  RunConfig tuned = config;
+  tuned.model = {};
+  tuned.model.moe.jitter = 0.2;
+  tuned.vocabulary.model.clear();
+  tuned.train.duration.count = 0;
+  std::vector<std::string> complaints;
+  const std::filesystem::path checkpoint = CheckpointStore(base).latest_valid(complaints)->folder;
+  for (const auto& [name, init] : {std::pair{"run", base}, {"checkpoint", checkpoint}}) {
+    tuned.train.init = init.string();
+    const std::filesystem::path run = folder_.path() / name;
+    train(tuned, {.folder = run});
+    const auto expected = last_tensors(base), actual = last_tensors(run);
+    for (const auto& [tensor, bytes] : expected) {
+      EXPECT_TRUE(!tensor.starts_with("model.") || actual.at(tensor) == bytes) << name << " " << tensor;
+    }
+  }
+  tuned.model.d_model = 32;
+  EXPECT_THROW(train(tuned, {.folder = folder_.path() / "wide"}), UserError);
+  tuned.model.d_model = RunConfig().model.d_model;
+  tuned.train.init = (folder_.path() / "nothing").string();
+  EXPECT_THROW(train(tuned, {.folder = folder_.path() / "lost"}), UserError);
+
+  // A language and a task more: old rows stay, new ones begin as a tag or as a mean.
+  std::filesystem::copy(folder_.path() / "train.yy", folder_.path() / "train.zz");
+  tuned.train.init = base.string();
+  tuned.data.train[0].languages = {"xx", "zz"};
+  tuned.data.denoise = {{}};
+  tuned.vocabulary.add = {"zz=yy", "ww"};
+  const std::filesystem::path more = folder_.path() / "more";
+  train(tuned, {.folder = more});
+  const auto rows = [](const std::filesystem::path& run) {
+    const std::string bytes = last_tensors(run).at("model.shared.weight");
+    constexpr size_t kRow = 16 * sizeof(float);
+    std::vector<std::vector<float>> all(bytes.size() / kRow, std::vector<float>(16));
+    for (size_t r = 0; r < all.size(); ++r) std::memcpy(all[r].data(), bytes.data() + r * kRow, kRow);
+    return all;
+  };
+  const auto before = rows(base), after = rows(more);
+  ASSERT_EQ(after.size(), before.size() + 4);
+  EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
+  const Vocabulary vocabulary = Vocabulary::load(config.vocabulary.model);
+  const auto &xx = before[static_cast<size_t>(vocabulary.tag("xx"))],
+             &yy = before[static_cast<size_t>(vocabulary.tag("yy"))];
+  EXPECT_EQ(after[before.size()], yy);
+  for (size_t i = 0; i < 16; ++i) {
+    EXPECT_FLOAT_EQ(after[before.size() + 1][i], (xx[i] + yy[i]) / 2);
+    EXPECT_FLOAT_EQ(after[before.size() + 3][i], (xx[i] + yy[i]) / 2);
+  }
+  tuned.train.duration.count = 2;
+  EXPECT_EQ(train(tuned, {.folder = more}), Ending::done);
 }
 
 TEST_F(TrainerTest, LearnsAndKeepsTheBestModel) {

@@ -40,11 +40,12 @@ struct MicroBatch {
 };
 
 /// Where a stream of batches stands; the whole of its resume state. The order is a pure function of (seed,
-/// epoch, position).
+/// epoch, position), and the phase.
 struct DataPosition {
-  int64_t epoch = 0;  // complete passes made
-  int64_t pool = 0;   // the shuffled, length-sorted stretch of the epoch being served
-  int64_t batch = 0;  // global batches already served of it
+  int64_t epoch = 0;   // complete passes made
+  int64_t pool = 0;    // the shuffled, length-sorted stretch of the epoch being served
+  int64_t batch = 0;   // global batches already served of it
+  int64_t update = 0;  // global batches served in all: which phase of a curriculum it is
   friend bool operator==(const DataPosition&, const DataPosition&) = default;
 };
 

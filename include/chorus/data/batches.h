@@ -5,6 +5,9 @@
 // micro_batches, the ones with most rows are halved until it is. The micro-batches are shuffled by key and
 // served micro_batches at a time. So every global batch has exactly micro_batches micro-batches, unless its
 // pool (a whole tiny epoch) has fewer sentences than that.
+//
+// A curriculum cuts the run into phases. At the update where one begins the epoch ends, however much of it is
+// left, and the next one is drawn by the new weights. Noise of denoising tasks is drawn anew for every draw.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +31,7 @@ struct BatchOptions {
   int64_t batch_tokens = 4096;  // rows x max(S, T) of a micro-batch
   int64_t micro_batches = 1;
   int64_t pool_batches = 64;
+  std::vector<CurriculumConfig> curriculum;
 };
 
 /// The endless stream of global batches. The next one is prepared in the background.
@@ -57,8 +61,8 @@ class BatchStream {
   std::unique_ptr<State> state_;
 };
 
-/// Every example of a direction once, in an order of its own (by length): for validation. Any row of a batch
-/// stands alone, so the budget may be exceeded only by a batch of one row.
+/// Every example of a direction once, in an order of its own (by length), always with the same noise: for
+/// validation. Any row of a batch stands alone, so the budget may be exceeded only by a batch of one row.
 std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction, int64_t batch_tokens);
 
 }  // namespace chorus

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "chorus/data/noise.h"
 #include "chorus/data/parallel_text.h"
 
 namespace chorus {
@@ -26,8 +27,30 @@ struct SourceConfig {
   double weight = 1;                    // how much more often than its size and the temperature say
 };
 
+/// The task of every SourceConfig.
+inline constexpr std::string_view kTranslation = "translation";
+
+/// A denoising task: sentences are restored from what noise makes of them. Its source begins with the tags of
+/// its language and of the task.
+struct DenoiseConfig {
+  std::string name = "denoise";        // of the task; its tag is task_tag(name)
+  std::string files;                   // monolingual text, "mono/{lang}.gz"; empty: every side of data.train
+  std::vector<std::string> languages;  // empty: all of data.train
+  double weight = 1;                   // as SourceConfig::weight
+  Noise noise;
+};
+
+/// Weights from an update on: "NAME=WEIGHT" for a source or a task. What is not named goes on with the weight
+/// it had.
+struct CurriculumConfig {
+  int64_t update = 0;  // that begins with so many updates made
+  std::vector<std::string> weights;
+};
+
 struct DataConfig {
   std::vector<SourceConfig> train, valid;
+  std::vector<DenoiseConfig> denoise;
+  std::vector<CurriculumConfig> curriculum;
   std::string store;            // folder of the token stores; empty: beside the run
   double temperature = 5;       // direction d is drawn with p ~ weight n_d^(1/T)
   int64_t batch_tokens = 4096;  // of one micro-batch: rows x max(S, T) <= batch_tokens, padding included
@@ -43,6 +66,8 @@ struct VocabularyConfig {
   double character_coverage = 0.9995;  // of the text; rarer characters are spelt in bytes
   int64_t sentences = 1000000;         // at most so many, over all languages, are looked at
   double temperature = 5;              // language l gives sentences in proportion to n_l^(1/T)
+  std::vector<std::string> add;  // languages that get a tag beyond the pieces, see AddedLanguage: "hsb",
+                                 // "hsb=cs" (with train.init its row begins as that of cs)
 };
 
 void describe(Schema& schema, DataConfig& config);
@@ -60,11 +85,25 @@ bool is_language_name(std::string_view name);
 void check_language_name(std::string_view name, std::string_view where);
 
 /// Checks the keys of one source that no range can: exactly one of `files` (with "{lang}") and `tsv`, at
-/// least two distinct well-formed languages, a finite weight above 0. UserError beginning with `where`.
+/// least two distinct well-formed languages, a finite weight, not below 0. UserError beginning with `where`.
 void check_source(const SourceConfig& source, std::string_view where);
+/// The same for the denoising tasks of a run, whose names must differ, and which take their languages from
+/// data.train where they name no files.
+void check_denoising(const DataConfig& config);
+
+/// vocabulary.add. UserError on what is not "LANGUAGE" or "LANGUAGE=KNOWN".
+struct AddedLanguage {
+  std::string name, like;  // `like` may be empty
+};
+std::vector<AddedLanguage> added_languages(const VocabularyConfig& config);
+
+/// What the name of a source of data.train is to a curriculum: its name, or "train[0]".
+std::string curriculum_name(const SourceConfig& source, size_t i);
 
 /// Where the rows of a source are.
 TextSource text_source(const SourceConfig& source);
+/// The text of a denoising task in one of its languages, which need not be aligned with others'.
+SourceConfig monolingual_source(const DenoiseConfig& task, const std::string& language);
 
 /// "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid").
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "chorus/base/random.h"
 #include "chorus/data/config.h"
 #include "chorus/data/token_store.h"
 #include "chorus/data/vocabulary.h"
@@ -18,12 +19,15 @@ namespace chorus {
 
 struct Direction {
   int32_t source = 0, target = 0;  // indices into the vocabulary's languages
-  std::string name;                // "en-de"
+  std::string name;                // "en-de"; of a denoising task "denoise:en"
+  size_t task = 0;                 // index into DataSet::tasks()
 };
 
 /// One sentence pair as ids, ready for make_batch.
 struct SentencePair {
-  std::vector<int32_t> source, target;     // pieces, without tag and </s>
+  // Pieces, without tag and </s>. Of a denoising task the source is the task's tag and the target after
+  // noise.
+  std::vector<int32_t> source, target;
   int32_t source_tag = 0, target_tag = 0;  // or kNoTag
   int32_t direction = 0;                   // index into DataSet::directions()
 };
@@ -66,14 +70,17 @@ class DataSet {
     std::filesystem::path store;  // folder of the token stores
     int64_t max_length = 256;     // DataConfig::max_length
     std::string list = "train";   // names the sources in messages: data.train[0]
+    std::vector<DenoiseConfig> denoise;
     StoreOptions build;
   };
   /// Opens (and builds) the stores. UserError naming the source: unknown language, no usable pair in a
-  /// direction, ...
+  /// direction, no tag for a task, ...
   DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options);
 
   [[nodiscard]] const std::vector<std::string>& languages() const { return vocabulary_.languages(); }
-  /// Each language pair once, in the order in which the sources name them.
+  /// "translation", then the denoising tasks.
+  [[nodiscard]] const std::vector<std::string>& tasks() const { return tasks_; }
+  /// Each language pair once, in the order in which the sources name them; then each task's languages.
   [[nodiscard]] const std::vector<Direction>& directions() const { return directions_; }
   /// Source and target language of each direction.
   [[nodiscard]] std::vector<std::pair<int32_t, int32_t>> language_pairs() const;
@@ -84,6 +91,7 @@ class DataSet {
 
   /// One source's share of a direction.
   struct Part {
+    std::string name;  // curriculum_name() of the source, or the task's
     int32_t direction = 0;
     double weight = 1;  // the source's
     int64_t examples = 0;
@@ -94,20 +102,33 @@ class DataSet {
   struct Lengths {
     int64_t source = 0, target = 0;  // S and T of data/batch.h: pieces, tag and </s>
   };
+  /// Of a denoising task the source is no longer than they say.
   [[nodiscard]] Lengths lengths(int64_t part, int64_t example) const;
-  [[nodiscard]] SentencePair read(int64_t part, int64_t example) const;
+  /// `noise` decides what the noise of a denoising task does.
+  [[nodiscard]] SentencePair read(int64_t part, int64_t example, RandomKey noise) const;
 
  private:
   struct Columns {
-    size_t store = 0, source = 0, target = 0;  // column numbers
-    size_t rows = 0;                           // index into rows_
+    size_t store = 0, source = 0, target = 0;                         // column numbers
+    size_t rows = 0;                                                  // index into rows_
+    size_t task = 0;                                                  // index into tasks_
+    [[nodiscard]] int64_t extra() const { return task > 0 ? 1 : 0; }  // tokens of the source: the task's tag
   };
-  void add_source(const SourceConfig& source, const std::string& label, const Options& options);
+  struct Denoising {
+    Noise noise;
+    int32_t tag = 0;  // of the task
+  };
+  void add_source(const SourceConfig& source, size_t number, const Options& options);
+  void add_task(const DenoiseConfig& task, std::span<const SourceConfig> sources, const Options& options);
+  void add_part(const Part& part, const Columns& columns, const PartReport& report);
   RowSet usable_rows(const Columns& columns, int64_t max_length, PartReport& report, Part& part) const;
-  int32_t direction_index(int32_t source, int32_t target, const std::string& name);
+  int32_t direction_index(const Direction& direction);
+  [[nodiscard]] int32_t language(const std::string& name, const std::string& label) const;
 
   Vocabulary vocabulary_;
-  std::vector<TokenStore> stores_;
+  std::vector<std::string> tasks_ = {std::string(kTranslation)};
+  std::vector<Denoising> denoising_;  // of each task but the first
+  std::vector<TokenStore> stores_;    // of the sources, then those of the tasks' own files
   std::vector<RowSet> rows_;
   std::vector<Direction> directions_;
   std::vector<Part> parts_;

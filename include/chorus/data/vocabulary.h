@@ -4,6 +4,9 @@
 // says otherwise (M2M100); then the tags of languages that are not pieces (NLLB and M2M100). In a vocabulary
 // that chorus trained, the tag of "de" is the user-defined symbol "__de__" of the SentencePiece model.
 //
+// Denoising needs the symbols <mask> and, for the task "denoise", <task:denoise>. They are pieces or, as tags
+// of languages, beyond them.
+//
 // T5's SentencePiece models begin with <pad>, </s> and <unk>; there too, SentencePiece's id i is our i + 1.
 // They have no languages. Their extra ids follow the pieces, counted downwards, and are spelt in text:
 // "<extra_id_0>" is the last of them.
@@ -12,7 +15,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,10 +27,14 @@
 
 namespace chorus {
 
-/// The tag of a language, beyond the pieces.
+inline constexpr std::string_view kMask = "<mask>";
+/// "<task:denoise>".
+std::string task_tag(std::string_view task);
+
+/// The tag of a language, or <mask> or a task's tag, beyond the pieces.
 struct LanguageTag {
   static constexpr int32_t kNext = -1;  // one more than the last tag, or than the last piece
-  std::string language;
+  std::string language;                 // or the symbol, which begins with '<'
   int32_t id = kNext;
 };
 
@@ -33,7 +42,7 @@ struct LanguageTag {
 struct VocabularyLayout {
   std::vector<std::string>
       pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
-  std::vector<LanguageTag> tags;  // of languages whose tags are not pieces
+  std::vector<LanguageTag> tags;  // of languages and symbols that are not pieces
   int32_t extra_ids = 0;          // of T5
 };
 
@@ -43,6 +52,9 @@ class Vocabulary {
   /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's, or the layout does not fit it: pieces
   /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag.
   static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
+  /// The same with a tag, after all others, for each of these languages and symbols that has none. UserError
+  /// if it is T5's.
+  [[nodiscard]] Vocabulary with_tags(std::span<const std::string> names) const;
 
   /// Whether its SentencePiece model has T5's special ids.
   [[nodiscard]] bool is_t5() const;
@@ -67,7 +79,17 @@ class Vocabulary {
   [[nodiscard]] int32_t language(std::string_view name) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;
+  /// Whether it is that of a language or a symbol.
   [[nodiscard]] bool is_tag(int32_t id) const;
+  /// <mask> and the tags of tasks, as far as they are there, and their ids.
+  [[nodiscard]] const std::map<std::string, int32_t, std::less<>>& symbols() const;
+  /// The id of one of them, if it is there.
+  [[nodiscard]] std::optional<int32_t> symbol(std::string_view name) const;
+  /// Whether a word begins with the piece: SentencePiece marks it so.
+  [[nodiscard]] bool starts_word(int32_t id) const;
+  /// What an id stands for: a piece, "__de__" for the tag of de, however it is stored, a symbol. "" for an id
+  /// without meaning.
+  [[nodiscard]] std::string name_of(int32_t id) const;
 
   /// Identifies the vocabulary: of the model's bytes and the layout.
   [[nodiscard]] uint64_t hash() const;
@@ -80,12 +102,14 @@ class Vocabulary {
 
  private:
   struct State;
+  static Vocabulary parse(std::string model, const VocabularyLayout& layout, const std::string& where);
   std::shared_ptr<const State> state_;  // immutable: copies share it
 };
 
 struct VocabularyTraining {
   uint64_t seed = 1;
   std::vector<std::string> more_languages;                // get a tag though no source has them
+  std::vector<std::string> symbols;                       // as Vocabulary::symbol
   std::function<void(const std::string& line)> progress;  // what is being done
 };
 

@@ -51,7 +51,7 @@ class PartWriter {
 };
 
 /// Reads parts of such a file, checking names and shapes as load_tensors() does, but no checksums: see
-/// SafetensorsFile::verify.
+/// SafetensorsFile::verify. Of a folder (SafetensorsFolder) it checks these too.
 class PartReader {
  public:
   /// `catalogue` must outlive it.

@@ -89,6 +89,7 @@ class Transformer {
     double gradient_scale = 1;  // what each token's loss is multiplied by before backward
     bool recompute = false;     // activation checkpointing
     Stash* stash = nullptr;     // with it, where what is kept waits; null: on the device
+    bool per_token = false;     // return LossSums::token_nll
   };
   /// Forward and backward: adds to the parameters' gradient buffers.
   LossSums train(const Batch& batch, const Pass& pass, const TrainOptions& options);

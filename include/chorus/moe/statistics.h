@@ -1,10 +1,18 @@
 // What the experts were given to do: per layer, expert and language.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 namespace chorus {
+
+/// Choices, and those of them that were dropped, by tenths of where their tokens stand: what selection by
+/// position takes from those that come late, and random selection does not (2109.10465, section 3.1).
+struct DropsByPlace {
+  static constexpr int64_t kTenths = 10;
+  std::array<int64_t, kTenths> choices = {}, dropped = {};
+};
 
 /// Sums over the micro-batches seen since the last reset, for one MoE layer with E experts and G token groups
 /// (languages).
@@ -18,6 +26,8 @@ struct MoeStatistics {
   double z_loss = 0;              // sum over micro-batches of mean(logsumexp^2)
   std::vector<int64_t> assigned;  // [E]    choices before dropping
   std::vector<int64_t> by_group;  // [G, E] the same for each group
+  DropsByPlace in_batch;          // among the tokens of the micro-batch, without padding
+  DropsByPlace in_sentence;       // among the tokens of the sentence
 };
 
 }  // namespace chorus

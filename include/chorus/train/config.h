@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "chorus/base/options.h"
 #include "chorus/data/config.h"
@@ -17,6 +18,8 @@ enum class Device { cpu, cuda };
 enum class Precision { fp32, bf16 };
 
 struct TrainConfig {
+  std::string init;                 // model folder, run or checkpoint whose weights the run begins with
+  std::vector<std::string> freeze;  // parameters that stay as they are: train/frozen.h
   Duration duration = {.count = 100'000, .unit = Duration::Unit::updates};
   double time_limit = 0;  // minutes of training in all, over every start of the run; 0: none
   double label_smoothing = 0.1;

@@ -25,6 +25,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "chorus/memory/arrays.h"
@@ -61,11 +62,15 @@ class Optimizer : public BlockWatcher {
   /// Sets the masters to initial_value().
   void initialise(RandomKey seed);
 
+  /// From now on the parameters so marked (one a parameter) get no update, and no part in the norm.
+  void freeze(std::vector<bool> parameters) { frozen_ = std::move(parameters); }
+
   /// Forgets the gradients of the update before.
   void begin_update();
   /// The next micro-batch is the last that this rank adds to the update.
   void last_micro_batch() { last_ = true; }
-  /// The norm of all gradients together, those of all ranks. A parameter that took no part counts as zero.
+  /// The norm of all gradients together, those of all ranks but of frozen parameters. A parameter that took
+  /// no part counts as zero.
   double gradient_norm();
   /// One AdamW update with gradients scaled so that their norm is at most config.clip_norm.
   void update(double learning_rate, double norm);
@@ -87,6 +92,7 @@ class Optimizer : public BlockWatcher {
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
+  [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
   void visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit);
   void gather_all();
   template <class Prefetch, class Work>
@@ -99,6 +105,7 @@ class Optimizer : public BlockWatcher {
   std::unique_ptr<ScratchFile> file_;          // where something goes on disk
   std::vector<Shard> shards_;                  // one a bucket
   std::vector<std::vector<size_t>> of_block_;  // their indices
+  std::vector<bool> frozen_;                   // empty: none
   bool last_ = false;
   std::atomic<int64_t> bytes_ = 0;  // of values and gradients that are there
   int64_t peak_bytes_ = 0;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json_fwd.hpp>
@@ -17,7 +18,8 @@
 namespace chorus {
 
 struct DirectionResult {
-  std::string name;  // "en-de"
+  std::string name;  // "en-de"; of a denoising task "denoise:en"
+  std::string task;  // "translation", "denoise"
   int64_t sentences = 0;
   int64_t tokens = 0;  // target tokens
   double nll = 0;      // sum, in nats
@@ -29,10 +31,12 @@ struct DirectionResult {
 
 struct ValidationResult {
   std::vector<DirectionResult> directions;
-  std::vector<MoeStatistics> load;  // of each sparse layer, encoder first, by language
+  std::vector<MoeStatistics> load;  // of each sparse layer in translation, encoder first, by language
+  /// Mean loss over the directions of a task.
+  [[nodiscard]] double loss(std::string_view task) const;
   /// Takes over BLEU and chrF of each direction.
   void add_scores(const Assessment& assessment);
-  /// Mean over directions.
+  /// Mean over the directions of translation.
   [[nodiscard]] double criterion(Criterion criterion) const;
   /// For people: the means, and the best and the worst direction.
   [[nodiscard]] std::string line() const;

@@ -1,0 +1,32 @@
+// train.init: the model whose weights, architecture and vocabulary a run begins with.
+#pragma once
+
+#include <filesystem>
+
+#include "chorus/data/vocabulary.h"
+#include "chorus/model/folder.h"
+#include "chorus/train/config.h"
+#include "chorus/train/optimizer.h"
+
+namespace chorus {
+
+struct InitialModel {
+  std::filesystem::path weights;  // folder of model.safetensors or its shards
+  ModelDescription description;
+};
+
+/// A model folder, a run, or a checkpoint of a run, whose model describes it. UserError when it is none.
+InitialModel find_initial_model(const std::filesystem::path& path);
+
+/// The run's settings with the architecture of train.init, if there is one. [model] and [moe] count where
+/// they differ from the defaults. UserError where they ask for weights of another shape.
+RunConfig with_initial_model(RunConfig config);
+
+/// Sets the optimizer's masters to the initial model's weights; its other state is left alone. Rows of the
+/// embedding (and of the output layer) go by what their ids stand for (Vocabulary::name_of). A row that the
+/// initial vocabulary has not begins as that of the language it is `like` (vocabulary.add), else as the mean
+/// of all languages' tags if it is a tag, of all rows if not. Called by all ranks.
+void load_initial_model(const RunConfig& config, const Catalogue& catalogue, const Vocabulary& vocabulary,
+                        Optimizer& optimizer);
+
+}  // namespace chorus
