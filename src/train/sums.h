@@ -11,7 +11,9 @@ namespace chorus {
 /// LossSums::token_nll is left out.
 LossSums sum_over_ranks(Group& group, const LossSums& sums);
 
-/// In place; `groups`: languages. A rank that counted nothing yet may have empty lists.
-void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, int64_t experts, int64_t groups);
+/// In place; `experts` of each layer; `groups`: languages. A rank that counted nothing yet may have empty
+/// lists.
+void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, const std::vector<int64_t>& experts,
+                    int64_t groups);
 
 }  // namespace chorus
