@@ -1,5 +1,6 @@
 #include "surgery/compose.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include <ATen/Parallel.h>
@@ -188,11 +189,11 @@ void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
   };
   for (const nlohmann::json* keys : {&first, &second}) {
     for (const auto& [key, unused] : keys->items()) {
-      if (value(first, key) != value(second, key)) {
-        throw UserError("{} and {} differ: config.json: {} is {} in one and {} in the other",
-                        a.folder.string(), b.folder.string(), key.substr(1), value(first, key),
-                        value(second, key));
-      }
+      if (value(first, key) == value(second, key)) continue;
+      std::string name = key.substr(1);
+      std::ranges::replace(name, '/', '.');
+      throw UserError("{} and {} differ: config.json: {} is {} in one and {} in the other", a.folder.string(),
+                      b.folder.string(), name, value(first, key), value(second, key));
     }
   }
 }

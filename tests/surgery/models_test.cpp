@@ -122,7 +122,7 @@ TEST(Merge, NamesTheFirstDifference) {
     return refusal(other.path);
   };
   EXPECT_TRUE(has(with([](auto& c) { c.ffn_dim = 14; }), "ffn_dim is 10 in one and 14 in the other"));
-  EXPECT_TRUE(has(with([](auto& c) { c.moe.top_k = 1; }), "chorus/top_k is 2 in one and 1"));
+  EXPECT_TRUE(has(with([](auto& c) { c.moe.top_k = 1; }), "chorus.top_k is 2 in one and 1"));
   EXPECT_TRUE(has(with([](auto& c) { c.moe.experts = 0; }), "is a dense model"));
   const Saved tagged({"fr"}, summing_config(2));
   EXPECT_TRUE(has(refusal(tagged.path), "different vocabularies"));
