@@ -66,7 +66,8 @@ limited merge large other --out union
 limited prune union --keep 0.25 --by random --out pruned > report
 grep -q "^encoder.layers.1 *512 *128 " report || fail "the report of pruning says $(cat report)"
 limited prune large --keep 0.5 --by random --method merge --out merged > report
-rm -rf union mean merged other
+limited prune large --keep 0.5 --data "train.{lang}" --out used > report
+rm -rf union mean merged used other
 
 # With text: the same number a layer, and a threshold; one direction, and more files than one.
 run prune large --keep 0.25 --by utilization --data "train.{lang}" dev.tsv --directions xx-yy --json --out direction > json
