@@ -15,16 +15,21 @@ namespace chorus {
 // by exception; main() prints them and picks the exit code. An option that takes several values and may come
 // before a positional argument needs `->allow_extra_args(false)`, or it swallows that argument.
 void add_assess(CLI::App& app);
+void add_average(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_corpus(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_export(CLI::App& app);
+void add_grow(CLI::App& app);
 void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_merge(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_prune(CLI::App& app);
 void add_score(CLI::App& app);
 void add_train(CLI::App& app);
 void add_translate(CLI::App& app);
+void add_upcycle(CLI::App& app);
 void add_vocab(CLI::App& app);
 
 // ---- what commands share (shared.cpp) ----

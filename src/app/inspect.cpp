@@ -2,7 +2,7 @@
 #include <memory>
 #include <string>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/text.h"
@@ -56,8 +56,12 @@ std::string architecture(const ModelConfig& c) {
   std::string text = fmt::format(
       "{}+{} layers, d_model {}, {} heads, ffn_dim {}, vocabulary {}, {} positions", c.encoder_layers,
       c.decoder_layers, c.d_model, c.attention_heads, c.ffn_dim, c.vocabulary, c.max_positions);
-  if (c.moe.experts > 0)
+  if (!c.layer_experts.empty()) {
+    text += fmt::format("\n           {} experts in the MoE layers, top-{}", fmt::join(c.layer_experts, ", "),
+                        c.moe.top_k);
+  } else if (c.moe.experts > 0) {
     text += fmt::format("\n           {} experts in every MoE layer, top-{}", c.moe.experts, c.moe.top_k);
+  }
   return text;
 }
 

@@ -36,6 +36,7 @@ const std::vector<Purpose>& purposes() {
       {"Training", {add_train, add_plan, add_bench}},
       {"Translating and scoring", {add_translate, add_score, add_evaluate, add_assess}},
       {"Models", {add_inspect, add_import, add_export}},
+      {"Experts", {add_prune, add_merge, add_average, add_upcycle, add_grow}},
   };
   return list;
 }

@@ -26,6 +26,8 @@ struct Builder {
   const ModelConfig& config;
   Catalogue catalogue;
   size_t block = 0;
+  std::vector<int64_t> expert_counts = config.expert_counts();
+  size_t sparse_number = 0;  // of the next MoE layer
 
   size_t add(ParameterSpec spec) {
     spec.block = block;
@@ -104,7 +106,7 @@ struct Builder {
 
   LinearIndex experts(const std::string& ffn, const std::string& layer, int64_t out, int64_t in, Cut cut) {
     std::vector<std::string> slices;
-    for (int64_t e = 0; e < config.moe.experts; ++e) {
+    for (int64_t e = 0; e < expert_counts[sparse_number]; ++e) {
       slices.push_back(fmt::format("{}.experts.expert_{}.{}", ffn, e, layer));
     }
     return stack(ffn + ".experts." + layer, slices, out, in, Initializer::xavier, Role::expert, cut);
@@ -125,13 +127,14 @@ struct Builder {
     FeedForwardIndex index = {.sparse = sparse};
     if (sparse) {
       index.router = add({.name = name + ".router.classifier.weight",
-                          .shape = {config.moe.experts, d},
+                          .shape = {expert_counts[sparse_number], d},
                           .stored = {"model." + name + ".router.classifier.weight"},
                           .initializer = Initializer::xavier,
                           .decay = true,
                           .fp32 = true});
       index.fc1 = experts(name, "fc1", inputs, d, by_outputs);
       index.fc2 = experts(name, "fc2", d, f, by_inputs);
+      ++sparse_number;
     } else {
       index.fc1 = linear(name + ".fc1", inputs, d, by_outputs);
       index.fc2 = linear(name + ".fc2", d, f, by_inputs);

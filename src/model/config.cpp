@@ -1,5 +1,7 @@
 #include "chorus/model/config.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
@@ -95,6 +97,20 @@ void describe(Schema& s, ModelConfig& c) {
   describe(s, c.moe);
 }
 
+std::vector<int64_t> ModelConfig::expert_counts() const {
+  if (!layer_experts.empty()) return layer_experts;
+  int64_t layers = 0;
+  for (int64_t i = 0; i < encoder_layers; ++i) layers += is_sparse(i, moe.encoder_every) ? 1 : 0;
+  for (int64_t i = 0; i < decoder_layers; ++i) layers += is_sparse(i, moe.decoder_every) ? 1 : 0;
+  return std::vector<int64_t>(layers, moe.experts);
+}
+
+void ModelConfig::set_expert_counts(const std::vector<int64_t>& counts) {
+  moe.experts = std::ranges::max(counts);
+  const bool alike = std::ranges::all_of(counts, [&](int64_t n) { return n == moe.experts; });
+  layer_experts = alike ? std::vector<int64_t>() : counts;
+}
+
 void check(const ModelConfig& c) {
   if (c.head_dim == 0 && c.d_model % c.attention_heads != 0) {
     throw UserError("model.d_model = {} is not a multiple of model.attention_heads = {}", c.d_model,
@@ -112,6 +128,17 @@ void check(const ModelConfig& c) {
   if (c.moe.experts > 0 && c.moe.top_k > c.moe.experts) {
     throw UserError("moe.top_k = {} is more than moe.experts = {}", c.moe.top_k, c.moe.experts);
   }
+  if (c.layer_experts.empty()) return;
+  ModelConfig uniform = c;
+  uniform.layer_experts.clear();
+  if (const size_t layers = uniform.expert_counts().size(); layers != c.layer_experts.size()) {
+    throw UserError("layer_experts has {} numbers for {} MoE layers", c.layer_experts.size(), layers);
+  }
+  for (const int64_t experts : c.layer_experts) {
+    if (experts < c.moe.top_k || experts > c.moe.experts)
+      throw UserError("layer_experts: {} is outside moe.top_k = {} to moe.experts = {}", experts, c.moe.top_k,
+                      c.moe.experts);
+  }
 }
 
 namespace {
@@ -119,13 +146,6 @@ namespace {
 /// Whether each gate of a model is 1: one expert gets all.
 bool has_one_expert(const ModelConfig& c) {
   return c.moe.experts == 1;
-}
-
-bool has_sparse_layers(const ModelConfig& c) {
-  const auto some = [&](int64_t layers, int64_t every) {
-    return every <= layers && c.is_sparse(every - 1, every);
-  };
-  return some(c.encoder_layers, c.moe.encoder_every) || some(c.decoder_layers, c.moe.decoder_every);
 }
 
 /// What both classes of transformers know.
@@ -234,13 +254,14 @@ void check_expressible(const ModelConfig& c, Format format) {
     const auto name = std::ranges::find(kFormats, format, &std::pair<std::string, Format>::second);
     return UserError("the format {} cannot express this model: {}", name->first, why);
   };
+  if (!c.layer_experts.empty()) throw refuse("its MoE layers have different numbers of experts");
   if (native_format(c) == Format::switch_transformers) {
     if (format != Format::switch_transformers) throw refuse("it has no relative positions");
     return;
   }
   if (format == Format::switch_transformers) throw refuse("it has no sinusoidal positions");
   if (c.activation == Activation::swiglu) throw refuse("it has no activation swiglu");
-  if (!has_sparse_layers(c)) return;
+  if (c.expert_counts().empty()) return;
   if (c.moe.evaluation_capacity_factor > 0) {
     throw refuse(
         fmt::format("moe.evaluation_capacity_factor = {}, where that format's evaluation drops nothing",
@@ -393,6 +414,7 @@ nlohmann::json to_json(const ModelConfig& c) {
   if (native_format(c) == Format::switch_transformers) {
     nlohmann::json json = switch_json(c);
     json["chorus"] = {{"format", kFormatVersion}, {"max_positions", c.max_positions}};
+    if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
     return json;
   }
   nlohmann::json json = nllb_moe_json(c);
@@ -401,6 +423,7 @@ nlohmann::json to_json(const ModelConfig& c) {
                     {"top_k", c.moe.top_k},
                     {"evaluation_capacity_factor", c.moe.evaluation_capacity_factor},
                     {"gate_normalization", name_of(kGateNormalizations, c.moe.gate_normalization)}};
+  if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
   return json;
 }
 
@@ -421,6 +444,7 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
       throw UserError("config.json: written by a later version of chorus (chorus.format = {})",
                       (*own)["format"].dump());
     }
+    c.layer_experts = o.get("layer_experts", c.layer_experts);
     if (format == Format::switch_transformers) {
       c.max_positions = o.count("max_positions", 8, kLarge);
       check(c);

@@ -15,13 +15,6 @@ namespace chorus {
 namespace fs = std::filesystem;
 namespace {
 
-/// A tensor on its way: where its bytes are, and what it is called where it goes.
-struct Transfer {
-  TensorSpec tensor;
-  TensorView from;
-  double factor = 1;
-};
-
 /// What becomes of each parameter in a catalogue of another format.
 enum class Fate : uint8_t { renamed, scaled, left_out };
 
@@ -48,28 +41,15 @@ std::vector<Transfer> transfers(const StoredTensors& stored, const std::vector<F
     if (fate[p] == Fate::left_out) continue;
     const ParameterSpec& spec = to.parameters[next++];
     for (size_t i = 0; i < stored[p].size(); ++i) {
-      list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()},
-                      stored[p][i],
-                      fate[p] == Fate::scaled ? factor : 1});
+      list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()}, stored[p][i]});
+      if (fate[p] == Fate::scaled) {
+        list.back().make = [from = stored[p][i], factor] {
+          return as_tensor(from).to(at::kDouble).mul(factor);
+        };
+      }
     }
   }
   return list;
-}
-
-void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
-  std::vector<TensorSpec> tensors;
-  for (const Transfer& transfer : transfers) tensors.push_back(transfer.tensor);
-  SafetensorsWriter writer(path, tensors);
-  for (const Transfer& transfer : transfers) {
-    if (transfer.factor == 1) {
-      writer.write(transfer.tensor.name, transfer.from.bytes);
-    } else {
-      const at::Tensor value = as_tensor(transfer.from);
-      writer.write(transfer.tensor.name,
-                   bytes_of(value.to(at::kDouble).mul(transfer.factor).to(value.scalar_type())));
-    }
-  }
-  writer.commit();
 }
 
 /// model.safetensors, or shards and their index.

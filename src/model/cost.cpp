@@ -58,11 +58,15 @@ class Counter {
     return 2 * static_cast<double>(elements(linear.weight));
   }
 
+  [[nodiscard]] int64_t experts(const FeedForwardIndex& ffn) const {
+    return catalogue_.parameters[ffn.router].shape[0];
+  }
+
   [[nodiscard]] ParameterCount feed_forward(const FeedForwardIndex& ffn) const {
     ParameterCount count = dense({ffn.fc1, ffn.fc2}, {});
     if (!ffn.sparse) return count;
     count.experts = std::exchange(count.dense, 0);
-    count.active_experts = count.experts / config_.moe.experts * config_.moe.top_k;
+    count.active_experts = count.experts / experts(ffn) * config_.moe.top_k;
     count.router = elements(ffn.router);
     return count;
   }
@@ -70,7 +74,7 @@ class Counter {
   [[nodiscard]] double feed_forward_flops(const FeedForwardIndex& ffn) const {
     const double all = products(ffn.fc1) + products(ffn.fc2);
     if (!ffn.sparse) return all;
-    return all * static_cast<double>(config_.moe.top_k) / static_cast<double>(config_.moe.experts) +
+    return all * static_cast<double>(config_.moe.top_k) / static_cast<double>(experts(ffn)) +
            2 * static_cast<double>(elements(ffn.router));
   }
 

@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
@@ -172,19 +173,23 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
   const std::string no_prefix;
   const StoredTensors stored =
       std::move(find_tensors(*weights, make_catalogue(description.config), {&no_prefix, 1}).front());
-  LoadedModel loaded = {std::make_unique<Transformer>(description.config, options),
-                        std::move(description.vocabulary)};
   const bool may_stay = options.device.is_cpu() && !options.gradients;
+  Transformer::Options made = options;
+  made.empty = may_stay;
+  LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
+                        std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;
   for (size_t p = 0; p < specs.size(); ++p) {
     const std::vector<TensorView>& slices = stored[p];
     at::Tensor& value = loaded.model->parameters()[p].value;
     if (const at::Tensor mapped =
             may_stay ? in_file(weights, specs[p], value.scalar_type(), slices) : at::Tensor();
-        mapped.defined())
+        mapped.defined()) {
       value = mapped;
-    else
+    } else {
+      if (may_stay) value = at::empty(specs[p].shape, value.options());
       fill(specs[p], value, slices);
+    }
   }
   return loaded;
 }

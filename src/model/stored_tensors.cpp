@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <numeric>
 #include <set>
 
 #include <ATen/ops/empty.h>
@@ -206,15 +207,28 @@ std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const C
   return find(folder, where.string(), catalogue, prefixes);
 }
 
+void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
+  std::vector<TensorSpec> tensors;
+  tensors.reserve(transfers.size());
+  for (const Transfer& transfer : transfers) tensors.push_back(transfer.tensor);
+  SafetensorsWriter writer(path, tensors);
+  for (const Transfer& transfer : transfers) {
+    if (transfer.make) {
+      const at::Tensor value = transfer.make().to(*scalar_type(transfer.tensor.dtype)).contiguous();
+      writer.write(transfer.tensor.name, bytes_of(value));
+    } else {
+      writer.write(transfer.tensor.name, transfer.from.bytes);
+    }
+  }
+  writer.commit();
+}
+
 void check_tensor_count(const ModelConfig& config, const SafetensorsFolder& folder, const fs::path& path) {
-  int64_t layers = 0;
-  for (const auto& [count, every] : {std::pair{config.encoder_layers, config.moe.encoder_every},
-                                     {config.decoder_layers, config.moe.decoder_every}})
-    for (int64_t i = 0; i < count; ++i) layers += config.is_sparse(i, every) ? 1 : 0;
+  const std::vector<int64_t> experts = config.expert_counts();
   if (const size_t tensors = folder.names().size();
-      static_cast<uint64_t>(layers) * static_cast<uint64_t>(config.moe.experts) > tensors)
+      std::cmp_greater(std::accumulate(experts.begin(), experts.end(), int64_t{0}), tensors))
     throw UserError("{}: config.json describes {} layers of {} experts, but the weights are {} tensors",
-                    path.string(), layers, config.moe.experts, tensors);
+                    path.string(), experts.size(), config.moe.experts, tensors);
 }
 
 }  // namespace chorus

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -42,6 +43,16 @@ std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, 
                                                    std::span<const std::string> prefixes);
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
+
+/// A stored tensor on its way to another file: the bytes of one that is mapped, or what `make` makes when its
+/// turn comes (CPU, of any floating type).
+struct Transfer {
+  TensorSpec tensor;  // as it is called, and its type, where it goes
+  TensorView from;
+  std::function<at::Tensor()> make = {};
+};
+/// Writes a file of them, one after the other: in memory is no more than the one whose turn it is.
+void write_tensors(const std::filesystem::path& path, std::span<const Transfer> transfers);
 
 /// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError
 /// naming `path`.

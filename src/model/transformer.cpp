@@ -75,10 +75,11 @@ Transformer::Transformer(const ModelConfig& config, Options options)
       }
     }
   } else {
+    const bool empty = options_.empty && options_.device.is_cpu();
     for (size_t p = 0; p < parameters_.size(); ++p) {
       const ParameterSpec& spec = catalogue_.parameters[p];
-      parameters_[p].value =
-          at::empty(local_part(spec, place).shape, on_device.dtype(value_type(spec, options_.compute)));
+      parameters_[p].value = at::empty(empty ? std::vector<int64_t>{0} : local_part(spec, place).shape,
+                                       on_device.dtype(value_type(spec, options_.compute)));
     }
   }
   if (config_.positions == Positions::sinusoidal)

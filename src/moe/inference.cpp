@@ -10,14 +10,15 @@ namespace chorus {
 
 at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const MoeWeights& w,
                     const MoeConfig& config, Activation kind) {
+  const int64_t experts = w.router->value.size(0);
   const at::Tensor probabilities = at::softmax(linear_rows(hidden, w.router->value), -1);
   const Routing routing = route(probabilities, {}, {.top_k = config.top_k}, RandomKey());
   const at::Tensor weight = gates(probabilities, routing, config.gate_normalization)
                                 .mul_(1 - config.expert_output_dropout);  // the expectation of the dropout
-  const ExpertOrder order = sort_by_expert(routing.kept, config.experts, at::kCPU);
+  const ExpertOrder order = sort_by_expert(routing.kept, experts, at::kCPU);
   const at::Tensor input = gather_rows(hidden, order.token);
   const at::Tensor output = at::empty(input.sizes(), input.options());
-  for (int64_t e = 0; e < config.experts; ++e) {
+  for (int64_t e = 0; e < experts; ++e) {
     if (order.counts[e] == 0) continue;
     const auto rows = [&](const at::Tensor& all) { return all.narrow(0, order.offsets[e], order.counts[e]); };
     const bool relu = kind == Activation::relu;

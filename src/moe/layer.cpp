@@ -76,7 +76,7 @@ Experts experts_of(const Saved& s, const Dispatched& d) {
                      .row_keys = d.row_keys};
   if (d.exchange) {
     const Group& etp = s.call.parallel->etp;
-    experts.first_expert = s.call.parallel->first_expert(s.config.experts);
+    experts.first_expert = s.call.parallel->first_expert(s.probabilities.size(1));
     experts.first_inner = part_of(s.call.inner_width, etp.rank(), etp.size()).first;
     experts.adds_bias = etp.rank() == 0;
   }
@@ -105,7 +105,7 @@ Stretch chunk_of(const Saved& s, int64_t chunk) {
 std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
   if (!s.call.parallel || !s.call.parallel->shares_experts()) return std::nullopt;
   return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
-                                 s.config.experts);
+                                 s.probabilities.size(1));
 }
 
 /// Brings tokens to their experts, by `exchange` where there is one.
@@ -114,7 +114,7 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
                   .rows = rows_of(s.hidden, tokens),
                   .row_weight = rows_of(s.weight, tokens)};
   at::Tensor kept = rows_of(s.routing.kept, tokens);
-  int64_t experts = s.config.experts;
+  int64_t experts = s.probabilities.size(1);
   if (s.call.training && s.call.activation_dropout > 0) d.row_keys = token_keys(s, tokens);
   if (d.exchange) {
     kept = d.exchange->kept();

@@ -7,8 +7,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/text.h"
-#include "chorus/data/batches.h"
-#include "chorus/data/parallel_text.h"
+#include "chorus/data/direction_text.h"
 #include "chorus/decode/translator.h"
 #include "chorus/metrics/bleu.h"
 #include "chorus/metrics/chrf.h"
@@ -19,44 +18,8 @@ namespace chorus {
 
 namespace {
 
-/// The usable pairs of one direction.
-struct Pairs {
-  std::string name;
-  std::string from, to;
-  std::vector<std::string> sources, references;
-};
-
-/// Adds up to `limit` pairs of each direction of a source to `directions`, which keeps the order of first
-/// mention.
-void read_pairs(const SourceConfig& source, const std::string& where, int64_t limit,
-                std::vector<Pairs>& directions) {
-  const auto selected = expand_directions(source, where);
-  std::vector<size_t> at;
-  for (const auto& [from, to] : selected) {
-    const std::string name = source.languages[from] + "-" + source.languages[to];
-    const auto found =
-        std::find_if(directions.begin(), directions.end(), [&](const Pairs& p) { return p.name == name; });
-    at.push_back(static_cast<size_t>(found - directions.begin()));
-    if (found == directions.end())
-      directions.push_back({name, source.languages[from], source.languages[to], {}, {}});
-  }
-  ParallelReader reader(text_source(source));
-  while (reader.next()) {
-    for (size_t i = 0; i < selected.size(); ++i) {
-      const Cell& from = reader.cells()[selected[i].first];
-      const Cell& to = reader.cells()[selected[i].second];
-      Pairs& pairs = directions[at[i]];
-      const bool wanted = limit == 0 || static_cast<int64_t>(pairs.sources.size()) < limit;
-      if (wanted && from.status == CellStatus::ok && to.status == CellStatus::ok) {
-        pairs.sources.emplace_back(from.text);
-        pairs.references.emplace_back(to.text);
-      }
-    }
-  }
-}
-
-std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary, const Pairs& pairs,
-                                   const AssessOptions& options) {
+std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary,
+                                   const DirectionText& pairs, const AssessOptions& options) {
   const Translator translator(
       model, vocabulary,
       {.from = pairs.from, .to = pairs.to, .decode = options.decode, .long_lines = LongLines::split});
@@ -83,7 +46,7 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
   return translations;
 }
 
-DirectionScore score(const Pairs& pairs, const std::vector<std::string>& translations,
+DirectionScore score(const DirectionText& pairs, const std::vector<std::string>& translations,
                      const BleuOptions& bleu_options) {
   return {.name = pairs.name,
           .sentences = static_cast<int64_t>(pairs.sources.size()),
@@ -95,28 +58,14 @@ DirectionScore score(const Pairs& pairs, const std::vector<std::string>& transla
 
 /// Runs the pairs through the model, teacher-forced, to see where they are routed. Pairs beyond its positions
 /// are left out.
-void count_load(Transformer& model, const Vocabulary& vocabulary, const Pairs& pairs,
+void count_load(Transformer& model, const Vocabulary& vocabulary, const DirectionText& pairs,
                 std::vector<MoeStatistics>& load) {
   const std::vector<std::pair<int32_t, int32_t>> languages = {
       {vocabulary.language(pairs.from), vocabulary.language(pairs.to)}};
-  const auto longest = static_cast<size_t>(model.config().max_positions - kTagAndEnd);
-  std::vector<SentencePair> batch;
-  const auto flush = [&] {
-    if (batch.empty()) return;
-    model.evaluate(model.to_batch(make_batch(batch), languages),
+  for (const MicroBatch& batch : batches_of(pairs, vocabulary, model.config().max_positions)) {
+    model.evaluate(model.to_batch(batch, languages),
                    {.statistics = &load, .group_count = static_cast<int64_t>(vocabulary.languages().size())});
-    batch.clear();
-  };
-  constexpr size_t kRows = 64;
-  for (size_t i = 0; i < pairs.sources.size(); ++i) {
-    SentencePair pair = {.source = vocabulary.encode(pairs.sources[i]),
-                         .target = vocabulary.encode(pairs.references[i]),
-                         .source_tag = vocabulary.tag(pairs.from),
-                         .target_tag = vocabulary.tag(pairs.to)};
-    if (std::max(pair.source.size(), pair.target.size()) <= longest) batch.push_back(std::move(pair));
-    if (batch.size() == kRows) flush();
   }
-  flush();
 }
 
 }  // namespace
@@ -124,23 +73,14 @@ void count_load(Transformer& model, const Vocabulary& vocabulary, const Pairs& p
 Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
                   const AssessOptions& options) {
   const BleuOptions bleu_options = {.tokenizer = Tokenizer(options.tokenize)};
-  std::vector<Pairs> directions;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const std::string where = source_label(sources[i], "text", i);
-    check_source(sources[i], where);
-    read_pairs(sources[i], where, options.sentences, directions);
-  }
+  const std::vector<DirectionText> directions = read_directions(sources, options.sentences);
   int64_t total = 0, done = 0;
-  for (const Pairs& pairs : directions) {
-    if (pairs.sources.empty())
-      throw UserError("direction {} has no line with text on both sides", pairs.name);
-    total += static_cast<int64_t>(pairs.sources.size());
-  }
+  for (const DirectionText& pairs : directions) total += static_cast<int64_t>(pairs.sources.size());
   Assessment result = {.languages = vocabulary.languages()};
   result.load.resize(options.load ? static_cast<size_t>(model.catalogue().sparse_layers()) : 0);
   const auto count = static_cast<int64_t>(directions.size());
   for (int64_t d = 0; d < count; ++d) {
-    const Pairs& pairs = directions[d];
+    const DirectionText& pairs = directions[d];
     const std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
     result.directions.push_back(score(pairs, translations, bleu_options));
     if (options.load) count_load(model, vocabulary, pairs, result.load);

@@ -58,12 +58,14 @@ LossSums sum_over_ranks(Group& group, const LossSums& sums) {
           .token_nll = {}};
 }
 
-void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, int64_t experts, int64_t groups) {
+void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, const std::vector<int64_t>& experts,
+                    int64_t groups) {
   if (group.size() == 1) return;
   std::vector<double> numbers;
-  for (MoeStatistics& layer : layers) {
-    layer.assigned.resize(experts, 0);
-    layer.by_group.resize(experts * groups, 0);
+  for (size_t l = 0; l < layers.size(); ++l) {
+    MoeStatistics& layer = layers[l];
+    layer.assigned.resize(experts[l], 0);
+    layer.by_group.resize(experts[l] * groups, 0);
     for (const int64_t x : {layer.tokens, layer.choices, layer.dropped, layer.micro_batches}) {
       numbers.push_back(static_cast<double>(x));
     }

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -255,7 +256,7 @@ void Run::update() {
 }
 
 void Run::report(double learning_rate, double norm) {
-  sum_over_ranks(group_, statistics_, config_.model.moe.experts,
+  sum_over_ranks(group_, statistics_, config_.model.expert_counts(),
                  static_cast<int64_t>(data_->vocabulary.languages().size()));
   nlohmann::json record = window_.record();
   record["dropped"] = drop_rate(statistics_);
@@ -421,11 +422,13 @@ Ending train(const RunConfig& given, const RunOptions& options) {
   }
   group.barrier("claiming the run folder");
   check_shared(options.folder, group);
-  const Mesh mesh = make_mesh(config.parallel, group.size(),
-                              {.experts = config.model.moe.experts,
-                               .heads = config.model.attention_heads,
-                               .ffn = config.model.ffn_dim});
-  for (const std::string& line : describe(mesh, config.model.moe.experts)) {
+  const std::vector<int64_t> counts = config.model.expert_counts();
+  const int64_t experts =
+      std::accumulate(counts.begin(), counts.end(), int64_t{0}, std::gcd<int64_t, int64_t>);
+  const Mesh mesh =
+      make_mesh(config.parallel, group.size(),
+                {.experts = experts, .heads = config.model.attention_heads, .ffn = config.model.ffn_dim});
+  for (const std::string& line : describe(mesh, experts)) {
     log_info("mesh: {}", line);
   }
   agree(group, "a program", hash_text(hash_file("/proc/self/exe")));

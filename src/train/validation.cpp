@@ -144,7 +144,7 @@ ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch
     result.directions.push_back(
         evaluate_direction(model, data, direction, batch_tokens, languages, result.load, world, parallel));
   }
-  sum_over_ranks(world, result.load, model.config().moe.experts,
+  sum_over_ranks(world, result.load, model.config().expert_counts(),
                  static_cast<int64_t>(data.languages().size()));
   return result;
 }

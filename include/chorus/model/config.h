@@ -5,6 +5,8 @@
 // have them; what follows `max_positions` below differs in Switch models, which are imported.
 #pragma once
 
+#include <vector>
+
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/options.h"
@@ -52,6 +54,9 @@ struct ModelConfig {
   bool scale_output = false;          // the output layer's input times 1 / sqrt(d_model)
   SpecialToken decoder_start = kEos;  // what the decoder reads first; a token like any other, kPad too
   MoeConfig moe;
+  // Experts of each MoE layer, encoder first, where pruning left different numbers; moe.experts is then the
+  // most. Empty: moe.experts in each.
+  std::vector<int64_t> layer_experts;
 
   [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
   /// Of queries, keys and values of all heads together.
@@ -62,6 +67,10 @@ struct ModelConfig {
     if (moe.experts == 0 || every == 0) return false;
     return layer % every == (moe.sparse_block == SparseBlock::last ? every - 1 : 1 % every);
   }
+  /// Experts of each MoE layer, encoder first.
+  [[nodiscard]] std::vector<int64_t> expert_counts() const;
+  /// Sets moe.experts and layer_experts; one number for each MoE layer, of which there is one at least.
+  void set_expert_counts(const std::vector<int64_t>& counts);
 };
 
 void describe(Schema& schema, ModelConfig& config);

@@ -51,7 +51,7 @@ class Transformer {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
     bool gradients = false;               // allocate gradient buffers and record for backward
-    // With gradients, on the CPU: the buckets have no memory yet, which an Optimizer gives those that stay.
+    // On the CPU: weights have no memory yet; with gradients, an Optimizer gives it to the buckets that stay.
     bool empty = false;
     Parallel* parallel = nullptr;  // what of the weights is held here, and who has the others; null: all
   };

@@ -1,0 +1,31 @@
+// Aligned text by direction, in memory: what assessing and pruning a model look at.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "chorus/data/batch.h"
+#include "chorus/data/config.h"
+#include "chorus/data/vocabulary.h"
+
+namespace chorus {
+
+/// The usable pairs of one direction.
+struct DirectionText {
+  std::string name;  // "en-de"
+  std::string from, to;
+  std::vector<std::string> sources, references;
+};
+
+/// The first `limit` pairs (0: all) of each direction whose two cells are usable, in the order in which the
+/// directions are met. UserError as check_source, ParallelReader and expand_directions, and when a direction
+/// has no usable row.
+std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit);
+
+/// The pairs in order, in micro-batches of a bounded number of rows. Pairs with a side of more than `longest`
+/// tokens, tag and </s> included, are left out. UserError on a language without a tag.
+std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest);
+
+}  // namespace chorus

@@ -1,0 +1,129 @@
+// chorus merge, average, upcycle, grow: new models out of trained ones.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/ranges.h>
+
+#include "chorus/base/log.h"
+#include "chorus/surgery/models.h"
+
+#include "app/commands.h"
+
+namespace chorus {
+namespace {
+
+struct SurgeryArguments {
+  std::vector<std::filesystem::path> models;
+  std::filesystem::path out;
+  std::string dense = "average", gates = "after_drop";
+  std::vector<int64_t> every = {2};
+  UpcycleOptions upcycle;
+  GrowOptions grow;
+};
+
+void say(const SurgeryArguments& a, const ModelConfig& made) {
+  const std::vector<int64_t> counts = made.expert_counts();
+  log_info("wrote {}{}", a.out.string(),
+           counts.empty() ? "" : fmt::format(": {} experts in its MoE layers", fmt::join(counts, ", ")));
+}
+
+struct Command {
+  CLI::App* app;
+  std::shared_ptr<SurgeryArguments> arguments;
+};
+
+Command add(CLI::App& app, const char* name, const char* does, int models) {
+  const auto a = std::make_shared<SurgeryArguments>();
+  CLI::App* command = app.add_subcommand(name, does);
+  command
+      ->add_option(models == 1 ? "DIR" : "DIR...", a->models,
+                   "model folder, folder of a run, or RUN/checkpoints/NAME")
+      ->required()
+      ->expected(models, models == 1 ? 1 : 1 << 20)
+      ->option_text(" ");
+  command->add_option("--out", a->out, "the folder to write, which is not there yet")
+      ->required()
+      ->type_name("DIR");
+  add_quiet_option(*command);
+  return {command, a};
+}
+
+}  // namespace
+
+void add_merge(CLI::App& app) {
+  const auto [command, a] =
+      add(app, "merge", "one model with the experts of several (aggregation of experts)", 2);
+  command->add_option("--dense", a->dense, "other weights: their average, or those of the first model")
+      ->check(CLI::IsMember({"average", "first"}))
+      ->capture_default_str();
+  command->callback([a] {
+    say(*a,
+        merge_models(a->models, a->dense == "first" ? DenseWeights::first : DenseWeights::average, a->out));
+  });
+}
+
+void add_average(CLI::App& app) {
+  const auto [command, a] =
+      add(app, "average", "the mean of the weights of several models or checkpoints", 2);
+  command->callback([a] { say(*a, average_models(a->models, a->out)); });
+}
+
+void add_upcycle(CLI::App& app) {
+  const auto [command, a] = add(app, "upcycle", "a dense model's feed-forward layers become experts", 1);
+  UpcycleOptions& o = a->upcycle;
+  command->add_option("--experts", o.experts, "in each MoE layer")
+      ->required()
+      ->check(CLI::Range(1, 65536))
+      ->type_name("N");
+  command->add_option("--top-k", o.top_k, "experts a token is sent to")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->type_name("K");
+  command
+      ->add_option("--every", a->every,
+                   "of every so many blocks one gets experts; 2,0: of the encoder, of the decoder; 0: none")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->expected(1, 2)
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->type_name("N[,M]");
+  command
+      ->add_option("--gates", a->gates,
+                   "moe.gate_normalization; where gates sum to 1 nothing changes but by --noise")
+      ->check(CLI::IsMember({"none", "before_drop", "after_drop"}))
+      ->capture_default_str();
+  command->add_option("--noise", o.noise, "added to each copy, in standard deviations of its tensor")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str()
+      ->type_name("X");
+  command->add_option("--seed", o.seed, "of noise and routers")->capture_default_str()->type_name("N");
+  command->callback([a] {
+    a->upcycle.encoder_every = a->every.front();
+    a->upcycle.decoder_every = a->every.back();
+    for (const auto& [name, value] : kGateNormalizations)
+      if (name == a->gates) a->upcycle.gates = value;
+    say(*a, upcycle_model(a->models.front(), a->upcycle, a->out));
+  });
+}
+
+void add_grow(CLI::App& app) {
+  const auto [command, a] = add(app, "grow", "more experts: copies with noise of those that are there", 1);
+  GrowOptions& o = a->grow;
+  command->add_option("--experts", o.experts, "in each MoE layer afterwards")
+      ->required()
+      ->check(CLI::Range(2, 65536))
+      ->type_name("N");
+  command
+      ->add_option("--noise", o.noise,
+                   "added to each copy and to its row of the router, in standard deviations")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str()
+      ->type_name("X");
+  command->add_option("--seed", o.seed, "of the noise")->capture_default_str()->type_name("N");
+  command->callback([a] { say(*a, grow_model(a->models.front(), a->grow, a->out)); });
+}
+
+}  // namespace chorus

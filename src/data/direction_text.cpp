@@ -1,0 +1,77 @@
+#include "chorus/data/direction_text.h"
+
+#include <algorithm>
+
+#include "chorus/base/error.h"
+#include "chorus/data/batches.h"
+#include "chorus/data/dataset.h"
+#include "chorus/data/parallel_text.h"
+
+namespace chorus {
+
+namespace {
+
+/// Adds up to `limit` pairs of each direction of a source to `directions`, which keeps the order of first
+/// mention.
+void read_pairs(const SourceConfig& source, const std::string& where, int64_t limit,
+                std::vector<DirectionText>& directions) {
+  const auto selected = expand_directions(source, where);
+  std::vector<size_t> at;
+  for (const auto& [from, to] : selected) {
+    const std::string name = source.languages[from] + "-" + source.languages[to];
+    const auto found = std::find_if(directions.begin(), directions.end(),
+                                    [&](const DirectionText& p) { return p.name == name; });
+    at.push_back(static_cast<size_t>(found - directions.begin()));
+    if (found == directions.end())
+      directions.push_back({name, source.languages[from], source.languages[to], {}, {}});
+  }
+  ParallelReader reader(text_source(source));
+  while (reader.next()) {
+    for (size_t i = 0; i < selected.size(); ++i) {
+      const Cell& from = reader.cells()[selected[i].first];
+      const Cell& to = reader.cells()[selected[i].second];
+      DirectionText& pairs = directions[at[i]];
+      const bool wanted = limit == 0 || static_cast<int64_t>(pairs.sources.size()) < limit;
+      if (wanted && from.status == CellStatus::ok && to.status == CellStatus::ok) {
+        pairs.sources.emplace_back(from.text);
+        pairs.references.emplace_back(to.text);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit) {
+  std::vector<DirectionText> directions;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string where = source_label(sources[i], "text", i);
+    check_source(sources[i], where);
+    read_pairs(sources[i], where, limit, directions);
+  }
+  for (const DirectionText& text : directions) {
+    if (text.sources.empty()) throw UserError("direction {} has no line with text on both sides", text.name);
+  }
+  return directions;
+}
+
+std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest) {
+  constexpr size_t kRows = 64;
+  std::vector<MicroBatch> batches;
+  std::vector<SentencePair> rows;
+  for (size_t i = 0; i < text.sources.size(); ++i) {
+    SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
+                         .target = vocabulary.encode(text.references[i]),
+                         .source_tag = vocabulary.tag(text.from),
+                         .target_tag = vocabulary.tag(text.to)};
+    if (std::cmp_less_equal(std::max(pair.source.size(), pair.target.size()) + kTagAndEnd, longest))
+      rows.push_back(std::move(pair));
+    if (rows.size() == kRows || (i + 1 == text.sources.size() && !rows.empty())) {
+      batches.push_back(make_batch(rows));
+      rows.clear();
+    }
+  }
+  return batches;
+}
+
+}  // namespace chorus

@@ -1,0 +1,221 @@
+#include "surgery/compose.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/model/folder.h"
+#include "chorus/surgery/models.h"
+
+#include "model/folder_files.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+/// Where configuration and vocabulary of a source are.
+fs::path description_folder(const fs::path& dir) {
+  std::error_code ignored;
+  const bool checkpoint = fs::exists(dir / kWeightsFile, ignored) && !fs::exists(dir / kConfigFile, ignored);
+  return checkpoint ? find_model_folder(fs::absolute(dir).parent_path().parent_path())
+                    : find_model_folder(dir);
+}
+
+/// In standard deviations of what it is added to.
+void add_noise(at::Tensor& value, double noise, RandomKey key) {
+  if (noise == 0) return;
+  const double scale = noise * value.std(/*unbiased=*/false).item<double>();
+  auto* const x = value.mutable_data_ptr<double>();
+  at::parallel_for(0, value.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) x[i] += scale * key.normal(static_cast<uint64_t>(i));
+  });
+}
+
+/// Hidden units of a stored tensor in another order; they lie along the dimension that expert tensor
+/// parallelism cuts, in each of its blocks.
+at::Tensor reorder_units(const ParameterSpec& spec, const at::Tensor& stored, const at::Tensor& units) {
+  if (spec.cut < 0) return stored;
+  const int64_t dimension = spec.cut - 1, blocks = spec.cut_blocks;
+  const at::Tensor split = stored.unflatten(dimension, at::IntArrayRef({blocks, -1}));
+  return split.index_select(dimension + 1, units).flatten(dimension, dimension + 1);
+}
+
+class Composer {
+ public:
+  Composer(std::span<const Source> sources, const Recipe& recipe)
+      : sources_(sources), recipe_(recipe), made_(make_catalogue(recipe.config)) {}
+
+  /// The stored tensors of the new model. They refer to sources, recipe and this.
+  [[nodiscard]] std::vector<Transfer> transfers() const {
+    constexpr size_t kNone = std::numeric_limits<size_t>::max();
+    std::vector<size_t> layer_of(made_.parameters.size(), kNone), router_of = layer_of;
+    const std::vector<SparseLayer> layers = sparse_layers(made_);
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const FeedForwardIndex& ffn = layers[l].ffn;
+      router_of[ffn.router] = l;
+      for (const size_t p : {ffn.fc1.weight, ffn.fc1.bias, ffn.fc2.weight, ffn.fc2.bias})
+        if (p != kNoParameter) layer_of[p] = l;
+    }
+    std::vector<Transfer> list;
+    size_t from = 0;  // the same parameter in the sources, where a dense model has no routers
+    for (size_t p = 0; p < made_.parameters.size(); ++p) {
+      const ParameterSpec& spec = made_.parameters[p];
+      if (router_of[p] != kNone) {
+        list.push_back(router(spec, router_of[p], from));
+        from += is_dense() ? 0 : 1;
+        continue;
+      }
+      for (size_t i = 0; i < spec.stored.size(); ++i) {
+        list.push_back(layer_of[p] == kNone ? blend(spec, i, from, dense(i))
+                                            : blend(spec, i, from, recipe_.experts[layer_of[p]][i]));
+      }
+      ++from;
+    }
+    return list;
+  }
+
+ private:
+  [[nodiscard]] bool is_dense() const { return sources_[0].config.expert_counts().empty(); }
+  [[nodiscard]] const TensorView& view(const Ingredient& part, size_t parameter) const {
+    return sources_[part.source].tensors[parameter][part.expert];
+  }
+
+  /// Slice i of a parameter that is no expert's, said like one.
+  [[nodiscard]] NewExpert dense(size_t i) const {
+    NewExpert expert;
+    const size_t count = recipe_.average_dense ? sources_.size() : 1;
+    for (size_t s = 0; s < count; ++s) {
+      expert.of.push_back(
+          {.source = s, .expert = static_cast<int64_t>(i), .weight = 1 / static_cast<double>(count)});
+    }
+    return expert;
+  }
+
+  [[nodiscard]] Transfer blend(const ParameterSpec& spec, size_t i, size_t from, NewExpert expert) const {
+    const Ingredient& first = expert.of.front();
+    const DType dtype = sources_[0].tensors[from][0].dtype;
+    Transfer transfer = {{spec.stored[i], dtype, spec.stored_shape()}, view(first, from)};
+    const bool as_it_is = expert.of.size() == 1 && first.weight == 1 && first.units.empty() &&
+                          expert.noise == 0 && transfer.from.dtype == dtype;
+    if (as_it_is) return transfer;
+    transfer.make = [this, &spec, i, from, expert = std::move(expert)] {
+      at::Tensor sum;
+      for (const Ingredient& part : expert.of) {
+        at::Tensor value = as_tensor(view(part, from));
+        if (!part.units.empty()) value = reorder_units(spec, value, at::tensor(part.units));
+        value = value.to(at::kDouble).mul(part.weight);
+        sum = sum.defined() ? sum.add_(value) : value;
+      }
+      add_noise(sum, expert.noise, recipe_.key.derive("noise").derive(spec.stored[i]));
+      return sum;
+    };
+    return transfer;
+  }
+
+  [[nodiscard]] Transfer router(const ParameterSpec& spec, size_t layer, size_t from) const {
+    const DType dtype = is_dense() ? DType::f32 : sources_[0].tensors[from][0].dtype;
+    Transfer transfer = {{spec.stored[0], dtype, spec.stored_shape()}, {}};
+    if (is_dense()) {
+      transfer.make = [this, &spec] { return initial_value(spec, recipe_.key.derive("router")); };
+      return transfer;
+    }
+    transfer.make = [this, &spec, layer, from] {
+      std::vector<at::Tensor> rows;
+      for (const NewExpert& expert : recipe_.experts[layer]) {
+        at::Tensor row = at::zeros({spec.shape[1]}, at::kDouble);
+        for (const Ingredient& part : expert.of) {
+          const at::Tensor stored = as_tensor(sources_[part.source].tensors[from][0]);
+          row.add_(stored[part.expert].to(at::kDouble), part.weight);
+        }
+        add_noise(
+            row, expert.noise,
+            recipe_.key.derive("noise").derive(spec.stored[0]).derive(static_cast<uint64_t>(rows.size())));
+        rows.push_back(row);
+      }
+      return at::stack(rows);
+    };
+    return transfer;
+  }
+
+  std::span<const Source> sources_;
+  const Recipe& recipe_;
+  Catalogue made_;
+};
+
+}  // namespace
+
+Source open_source(const fs::path& dir) {
+  const fs::path folder = description_folder(dir);
+  std::error_code ignored;
+  const bool checkpoint = !fs::equivalent(folder, dir, ignored) && fs::exists(dir / kWeightsFile, ignored);
+  ModelDescription model = describe_model(folder);
+  Source source = {.folder = dir,
+                   .config = model.config,
+                   .vocabulary = std::move(model.vocabulary),
+                   .catalogue = make_catalogue(model.config),
+                   .weights = std::make_unique<SafetensorsFolder>(checkpoint ? dir : folder),
+                   .tensors = {}};
+  check_tensor_count(source.config, *source.weights, dir);
+  const std::string no_prefix;
+  source.tensors = std::move(find_tensors(*source.weights, source.catalogue, {&no_prefix, 1}).front());
+  return source;
+}
+
+void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
+  if (a.vocabulary.hash() != b.vocabulary.hash()) {
+    throw UserError("{} and {} have different vocabularies (of {} and {} tokens)", a.folder.string(),
+                    b.folder.string(), a.vocabulary.size(), b.vocabulary.size());
+  }
+  const auto flat = [&](ModelConfig config) {
+    if (experts_may_differ && config.moe.experts > 0) {
+      config.moe.experts = 2;
+      config.layer_experts.clear();
+    }
+    return to_json(config).flatten();
+  };
+  const nlohmann::json first = flat(a.config), second = flat(b.config);
+  const auto value = [](const nlohmann::json& json, const std::string& key) {
+    return json.contains(key) ? json[key].dump() : "not there";
+  };
+  for (const nlohmann::json* keys : {&first, &second}) {
+    for (const auto& [key, unused] : keys->items()) {
+      if (value(first, key) == value(second, key)) continue;
+      std::string name = key.substr(1);
+      std::ranges::replace(name, '/', '.');
+      throw UserError("{} and {} differ: config.json: {} is {} in one and {} in the other", a.folder.string(),
+                      b.folder.string(), name, value(first, key), value(second, key));
+    }
+  }
+}
+
+std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue) {
+  std::vector<SparseLayer> layers;
+  for (const auto& [stack, name] :
+       {std::pair{&catalogue.encoder, "encoder"}, {&catalogue.decoder, "decoder"}})
+    for (size_t i = 0; i < stack->size(); ++i)
+      if ((*stack)[i].ffn.sparse) layers.push_back({fmt::format("{}.layers.{}", name, i), (*stack)[i].ffn});
+  return layers;
+}
+
+void compose(std::span<const Source> sources, const Recipe& recipe, const fs::path& out) {
+  check(recipe.config);
+  check_absent(out);
+  const Composer composer(sources, recipe);
+  AtomicFolder whole(out);
+  write_tensors(whole.temporary() / kWeightsFile, composer.transfers());
+  write_description(whole.temporary(), recipe.config,
+                    sources[0].tensors[sources[0].catalogue.embedding][0].dtype, sources[0].vocabulary);
+  whole.commit();
+}
+
+}  // namespace chorus

@@ -1,0 +1,111 @@
+#include "chorus/surgery/models.h"
+
+#include <system_error>
+
+#include "chorus/base/error.h"
+
+#include "surgery/compose.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+/// UserError unless the model has MoE layers.
+std::vector<int64_t> expert_counts(const Source& source) {
+  std::vector<int64_t> counts = source.config.expert_counts();
+  if (counts.empty()) throw UserError("{} is a dense model: it has no experts", source.folder.string());
+  return counts;
+}
+
+std::vector<Source> open_sources(std::span<const fs::path> models, bool experts_may_differ) {
+  if (models.size() < 2) throw UserError("one model alone: name two or more");
+  std::vector<Source> sources;
+  sources.reserve(models.size());
+  for (const fs::path& model : models) {
+    sources.push_back(open_source(model));
+    if (experts_may_differ) static_cast<void>(expert_counts(sources.back()));
+    check_alike(sources.front(), sources.back(), experts_may_differ);
+  }
+  return sources;
+}
+
+}  // namespace
+
+void check_absent(const fs::path& out) {
+  std::error_code ignored;
+  if (fs::exists(out, ignored))
+    throw UserError("--out {}: it is there already; choose another place", out.string());
+}
+
+ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, const fs::path& out) {
+  const std::vector<Source> sources = open_sources(models, true);
+  Recipe recipe = {.config = sources[0].config, .average_dense = dense == DenseWeights::average};
+  std::vector<int64_t> united(expert_counts(sources[0]).size());
+  recipe.experts.resize(united.size());
+  for (size_t s = 0; s < sources.size(); ++s) {
+    const std::vector<int64_t> counts = expert_counts(sources[s]);
+    for (size_t l = 0; l < counts.size(); ++l) {
+      united[l] += counts[l];
+      for (int64_t e = 0; e < counts[l]; ++e)
+        recipe.experts[l].push_back({.of = {{.source = s, .expert = e}}});
+    }
+  }
+  recipe.config.set_expert_counts(united);
+  compose(sources, recipe, out);
+  return recipe.config;
+}
+
+ModelConfig average_models(std::span<const fs::path> models, const fs::path& out) {
+  const std::vector<Source> sources = open_sources(models, false);
+  Recipe recipe = {.config = sources[0].config, .average_dense = true};
+  for (const int64_t count : recipe.config.expert_counts()) {
+    std::vector<NewExpert>& experts = recipe.experts.emplace_back(count);
+    for (int64_t e = 0; e < count; ++e)
+      for (size_t s = 0; s < sources.size(); ++s)
+        experts[e].of.push_back(
+            {.source = s, .expert = e, .weight = 1 / static_cast<double>(sources.size())});
+  }
+  compose(sources, recipe, out);
+  return recipe.config;
+}
+
+ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, const fs::path& out) {
+  const Source source = open_source(dense);
+  if (!source.config.expert_counts().empty())
+    throw UserError("{} has experts already: `chorus grow` adds more", dense.string());
+  if (native_format(source.config) != Format::nllb_moe)
+    throw UserError("{} is of T5's kind, of which dense models cannot be upcycled", dense.string());
+  Recipe recipe = {.config = source.config, .key = RandomKey(options.seed).derive("upcycle")};
+  MoeConfig& moe = recipe.config.moe;
+  moe = {.experts = options.experts,
+         .encoder_every = options.encoder_every,
+         .decoder_every = options.decoder_every,
+         .top_k = options.top_k,
+         .gate_normalization = options.gates};
+  for (const int64_t count : recipe.config.expert_counts())
+    recipe.experts.emplace_back(count, NewExpert{.of = {{}}, .noise = options.noise});
+  if (recipe.experts.empty()) throw UserError("no layer of {} would get experts", dense.string());
+  compose({&source, 1}, recipe, out);
+  return recipe.config;
+}
+
+ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const fs::path& out) {
+  const Source source = open_source(model);
+  Recipe recipe = {.config = source.config, .key = RandomKey(options.seed).derive("grow")};
+  const std::vector<int64_t> counts = expert_counts(source);
+  for (const int64_t count : counts) {
+    if (options.experts <= count)
+      throw UserError("{} has {} experts in a layer: --experts {} is no more", model.string(), count,
+                      options.experts);
+    std::vector<NewExpert>& experts = recipe.experts.emplace_back();
+    experts.reserve(options.experts);
+    for (int64_t e = 0; e < options.experts; ++e) {
+      experts.push_back({.of = {{.expert = e % count}}, .noise = e < count ? 0 : options.noise});
+    }
+  }
+  recipe.config.set_expert_counts(std::vector<int64_t>(counts.size(), options.experts));
+  compose({&source, 1}, recipe, out);
+  return recipe.config;
+}
+
+}  // namespace chorus

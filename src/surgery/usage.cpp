@@ -1,0 +1,56 @@
+#include "chorus/surgery/usage.h"
+
+#include "chorus/moe/router.h"
+
+namespace chorus {
+namespace {
+
+void add(const RoutingRecord& record, GateNormalization normalization, ExpertUsage& usage) {
+  const int64_t experts = record.probabilities.size(1), rows = record.routing.experts.size(0),
+                k = record.routing.experts.size(1);
+  usage.chosen.resize(experts, 0);
+  usage.first.resize(experts, 0);
+  usage.gate.resize(experts, 0);
+  usage.confidence.resize(experts, 0);
+  usage.tokens += record.routing.tokens;
+  const at::Tensor probabilities = record.probabilities.to(at::kCPU, at::kFloat).contiguous(),
+                   weights = gates(probabilities, record.routing, normalization).contiguous();
+  const auto* const p = probabilities.const_data_ptr<float>();
+  const auto* const gate = weights.const_data_ptr<float>();
+  const auto* const chosen = record.routing.experts.const_data_ptr<int64_t>();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < k; ++j) {
+      const int64_t e = chosen[row * k + j];
+      if (e < 0) continue;  // padding
+      ++usage.chosen[e];
+      usage.gate[e] += gate[row * k + j];
+      if (j > 0) continue;
+      ++usage.first[e];
+      usage.confidence[e] += p[row * experts + e];
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& vocabulary,
+                                       std::span<const DirectionText> texts,
+                                       const std::function<void(int64_t pairs)>& progress) {
+  const auto layers = static_cast<size_t>(model.catalogue().sparse_layers());
+  std::vector<ExpertUsage> usage(layers);
+  int64_t done = 0;
+  for (const DirectionText& text : texts) {
+    for (const MicroBatch& batch : batches_of(text, vocabulary, model.config().max_positions)) {
+      std::vector<RoutingRecord> routings(layers);
+      model.evaluate(model.to_batch(batch), {.routings = &routings, .dropless = true});
+      for (size_t l = 0; l < layers; ++l) {
+        add(routings[l], model.config().moe.gate_normalization, usage[l]);
+      }
+      done += batch.rows;
+      if (progress) progress(done);
+    }
+  }
+  return usage;
+}
+
+}  // namespace chorus

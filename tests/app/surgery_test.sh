@@ -1,0 +1,95 @@
+#!/bin/sh
+# chorus upcycle, grow, average, merge and prune: what they write is translated with and pruned again, and a model larger than
+# the memory that a process may have goes through all of them.
+# usage: surgery_test.sh PATH_OF_CHORUS
+chorus=$1
+failed=0
+folder=$(mktemp -d) || exit 1
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+
+fail() { echo "$*" >&2; failed=1; }
+run() { "$chorus" "$@" -q || fail "chorus $* failed"; }
+# refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
+refuse() {
+  words=$1
+  shift
+  "$chorus" "$@" > out 2> err
+  got=$?
+  [ $got -eq 2 ] && [ "$(wc -l < err)" -eq 1 ] && grep -qF -- "$words" err ||
+    fail "chorus $*: exit code $got, expected 2 and '$words'; it said: $(cat err)"
+}
+translates() { echo "alpha beta" | "$chorus" translate --model "$1" --from xx --to yy -q > line && [ "$(wc -l < line)" -eq 1 ] ||
+  fail "no translation by $1"; }
+
+awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
+  for (i = 0; i < 100; i++) {
+    a = w[i % n + 1]; b = w[int(i / n) % n + 1]
+    print a, b > "train.xx"; print b, a > "train.yy"; print a "\t" b > "dev.tsv" } }'
+cat > run.toml << END
+threads = 1
+[[data.train]]
+files = "train.{lang}"
+languages = ["xx", "yy"]
+[data]
+batch_tokens = 512
+max_length = 24
+[vocabulary]
+size = 280
+[model]
+d_model = 64
+encoder_layers = 2
+decoder_layers = 2
+attention_heads = 2
+ffn_dim = 512
+max_positions = 64
+[moe]
+experts = 0
+[train]
+duration = "0u"
+END
+run train run.toml --out run
+
+# A dense model of 2 MB becomes one of 4, then 256 experts in two layers: 134 MB.
+run upcycle run --experts 4 --top-k 2 --noise 0.1 --out four
+translates four
+# A process takes 60 MB however small the model is; stacks of threads count too.
+limit=110000 # KB
+(ulimit -s 1024; ulimit -d $limit && "$chorus" --version > out 2>&1) || limit=unlimited # sanitizers reserve more than this
+limited() { (ulimit -s 1024; ulimit -d $limit && "$chorus" "$@" -q) || fail "chorus $* under ulimit -d $limit failed"; }
+limited grow four --experts 256 --noise 0.1 --out large
+size=$(du -k large/model.safetensors | cut -f 1)
+[ $limit = unlimited ] || [ "$size" -gt $limit ] || fail "the large model takes $size KB, no more than the $limit of the limit"
+limited grow four --experts 256 --noise 0.1 --seed 2 --out other
+limited average large other --out mean
+limited merge large other --out union
+limited prune union --keep 0.25 --by random --out pruned > report
+grep -q "^encoder.layers.1 *512 *128 " report || fail "the report of pruning says $(cat report)"
+limited prune large --keep 0.5 --by random --method merge --out merged > report
+limited prune large --keep 0.5 --data "train.{lang}" --out used > report
+rm -rf union mean merged used other
+
+# With text: the same number a layer, and a threshold; one direction, and more files than one.
+run prune large --keep 0.25 --by utilization --data "train.{lang}" dev.tsv --directions xx-yy --json --out direction > json
+grep -q '"sentences": 200' json || fail "two files of 100 lines are not counted together"
+translates direction
+run prune direction --keep 0.5 --global --by importance --data "train.{lang}" --out global > report
+grep -q "^decoder.layers.1 *64 " report || fail "what was pruned before is not pruned again"
+translates global
+"$chorus" inspect global | grep -q "experts in the MoE layers, top-2" || fail "inspect does not show layers of different size"
+
+# What transformers wrote, in shards.
+run export four --format nllb-moe --shard-size 0.001 --out theirs
+run import theirs --out imported
+run prune imported --keep 0.5 --by importance --data "train.{lang}" --out half > report
+translates half
+"$chorus" export global --format nllb-moe --out more 2> err && fail "layers of different size were exported"
+grep -q "different numbers of experts" err || fail "the export of layers of different size says $(cat err)"
+
+refuse "is there already" prune large --keep 0.5 --by random --out direction
+refuse "needs text" prune large --keep 0.5 --out more
+refuse "is a dense model" merge four large run --out more
+refuse "no more" grow large --experts 100 --out more
+refuse "direction 'xx-zz'" prune four --data "train.{lang}" --directions xx-zz --out more
+[ ! -e more ] || fail "something was written all the same"
+exit $failed

@@ -1,0 +1,52 @@
+// For tests of surgery: models in folders, and what they make of the same text.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
+
+#include "chorus/surgery/models.h"
+
+#include "model/saved_model.h"
+
+namespace chorus {
+
+/// The tiny model with gates that sum to 1.
+inline ModelConfig summing_config(int64_t top_k) {
+  ModelConfig config = tiny_config();
+  config.moe.top_k = top_k;
+  config.moe.gate_normalization = GateNormalization::after_drop;
+  return config;
+}
+
+/// [rows, T] of the same sentences for every model.
+inline at::Tensor losses(Transformer& model) {
+  const Batch batch = model.to_batch(tiny_batch(5, 9, 8, model.config().vocabulary));
+  return model.evaluate(batch, {.per_token = true}).token_nll;
+}
+
+inline at::Tensor losses(const fs::path& folder) {
+  return losses(*load_model(folder, {}).model);
+}
+
+inline void expect_same_losses(const at::Tensor& a, const at::Tensor& b) {
+  EXPECT_TRUE(at::allclose(a, b, 1e-5, 1e-5)) << (a - b).abs().max().item<double>();
+}
+
+/// The parameters of a model with this part of their names.
+inline std::vector<size_t> parameters_called(const Catalogue& catalogue, const std::string& part) {
+  std::vector<size_t> found;
+  for (size_t p = 0; p < catalogue.parameters.size(); ++p)
+    if (has(catalogue.parameters[p].name, part)) found.push_back(p);
+  return found;
+}
+
+inline bool has_experts(const ParameterSpec& spec) {
+  return spec.role == Role::expert || has(spec.name, ".router.");
+}
+
+inline std::string weights_of(const fs::path& folder) {
+  return read_file(folder / "model.safetensors");
+}
+
+}  // namespace chorus
