@@ -70,6 +70,9 @@ void check(const RunConfig& c) {
   if (c.device == Device::cuda && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme)))
     throw UserError(
         "memory.* = \"host\" and \"nvme\" are for device = \"cpu\" so far: leave them out, or train there");
+  if (c.device == Device::cuda && c.optim.expert_state != StateForm::fp32)
+    throw UserError(
+        "optim.expert_state = \"bf16\" and \"fp8\" are for device = \"cpu\" so far: leave it out");
   if (c.data.train.empty())
     throw UserError("the run file names no training text: add a [[data.train]] table");
   for (const auto* list : {&c.data.train, &c.data.valid}) {

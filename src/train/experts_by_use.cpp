@@ -24,17 +24,25 @@ Optimizer::Loaded Optimizer::load(const Chunk& chunk) {
   Shard& shard = chunk.shard;
   const int64_t missed = made_ - std::exchange(shard.made[chunk.number], made_);
   const Loaded loaded = {.value = shard.value.load(chunk.number),
-                         .state = shard.state.load(chunk.number),
+                         .state = shard.load_state(chunk.number),
                          .caught_up = missed > 0};
   if (!loaded.caught_up) return loaded;
-  for_weights(chunk, loaded,
-              [&](AdamWTensor& weight, int64_t) { adamw_catch_up(weight, std::span(recent_).last(missed)); });
+  const std::span steps = std::span(recent_).last(missed);
+  const auto make = [&](std::span<const AdamWStep> some) {
+    for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t) { adamw_catch_up(weight, some); });
+    shard.round_state(loaded.state, some.back().step);
+  };
+  if (shard.form == StateForm::fp32) {
+    make(steps);
+  } else {  // rounded after each
+    for (size_t i = 0; i < steps.size(); ++i) make(steps.subspan(i, 1));
+  }
   return loaded;
 }
 
-void Optimizer::store(const Chunk& chunk, const Loaded& loaded) {
+void Optimizer::store(const Chunk& chunk, const Loaded& loaded) const {
   chunk.shard.value.store(chunk.number, loaded.value);
-  chunk.shard.state.store(chunk.number, loaded.state);
+  chunk.shard.store_state(chunk.number, loaded.state, updates);
 }
 
 /// Lets chunks make up for the updates that they missed, and their values come where they are computed with.

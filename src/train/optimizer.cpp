@@ -71,7 +71,11 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
     shard.value = shard.values_go ? arrays(values, 1, bucket.type) : view(bucket.values);
     shard.gradient = shard.gradients_go ? arrays(gradients, 1, wide) : view(bucket.gradients);
     const Tier state = tier(memory.optimizer, memory.expert_optimizer);
-    shard.state = arrays(state, shard.has_master ? 3 : 2, wide);
+    if (expert && wide == at::kFloat) shard.form = config.expert_state;
+    shard.state = shard.form == StateForm::fp32
+                      ? arrays(state, shard.state_rows(), wide)
+                      : Arrays(state, 1, packed_cuts(division.cuts, shard.form, shard.state_rows()),
+                               at::kByte, model.options().device, file_.get());
     shard.expert_of = division.expert_of;
     shard.made.resize(shard.chunks());
     shard.by_use =

@@ -1,5 +1,7 @@
 #include "train/shard.h"
 
+#include <ATen/ops/empty.h>
+
 namespace chorus {
 
 namespace {
@@ -40,6 +42,40 @@ Division divide(const Bucket& bucket, const std::vector<Parameter>& parameters, 
     }
   }
   return division;
+}
+
+Arrays::Cuts packed_cuts(const Arrays::Cuts& cuts, StateForm form, int64_t rows) {
+  Arrays::Cuts packed = {0};
+  packed.reserve(cuts.size());
+  for (size_t i = 1; i < cuts.size(); ++i) {
+    packed.push_back(packed.back() + packed_bytes(form, rows, cuts[i] - cuts[i - 1]));
+  }
+  return packed;
+}
+
+at::Tensor Optimizer::Shard::load_state(int64_t chunk) {
+  const at::Tensor stored = state.load(chunk);
+  if (form == StateForm::fp32) return stored;
+  at::Tensor wide = at::empty({state_rows(), value.size(chunk)}, at::kFloat);
+  unpack_state(form, stored[0], wide);
+  return wide;
+}
+
+void Optimizer::Shard::store_state(int64_t chunk, const at::Tensor& wide, int64_t step) {
+  if (form == StateForm::fp32) {
+    state.store(chunk, wide);
+    return;
+  }
+  const at::Tensor bytes = state.blank(chunk);
+  pack_state(form, wide, step, bytes[0]);
+  state.store(chunk, bytes);
+}
+
+void Optimizer::Shard::round_state(const at::Tensor& wide, int64_t step) const {
+  if (form == StateForm::fp32) return;
+  const at::Tensor bytes = at::empty({packed_bytes(form, state_rows(), wide.size(1))}, at::kByte);
+  pack_state(form, wide, step, bytes);
+  unpack_state(form, bytes, wide);
 }
 
 std::vector<int64_t> Optimizer::Shard::with_gradient_here() const {

@@ -7,6 +7,7 @@
 
 #include "chorus/memory/arrays.h"
 #include "chorus/model/buckets.h"
+#include "chorus/optim/compact_state.h"
 #include "chorus/train/optimizer.h"
 
 namespace chorus {
@@ -33,7 +34,8 @@ struct Optimizer::Shard {
   bool values_go = false, gradients_go = false;
   Arrays value;     // what AdamW writes
   Arrays gradient;  // fp32
-  Arrays state;     // fp32: m, v, and the master unless `value` is fp32
+  Arrays state;     // fp32: m, v, and the master unless `value` is fp32; or bytes
+  StateForm form = StateForm::fp32;
   bool has_master = false;
   bool summed = false;   // the gradient is that of all ranks
   bool started = false;  // `gradient`, where it is no view, holds something of this update
@@ -62,6 +64,13 @@ struct Optimizer::Shard {
   [[nodiscard]] at::Tensor part(const at::Tensor& flat, int64_t chunk) const {
     return flat.narrow(0, begin + value.first(chunk), value.size(chunk));
   }
+  [[nodiscard]] int64_t state_rows() const { return has_master ? 3 : 2; }
+  /// fp32 [state_rows(), elements], unpacked where it is packed.
+  at::Tensor load_state(int64_t chunk);
+  /// After update number `step`.
+  void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
+  /// What store_state() would make of it.
+  void round_state(const at::Tensor& wide, int64_t step) const;
   void finish_writing() {
     for (Arrays* arrays : {&value, &gradient, &state}) arrays->finish();
   }
@@ -91,6 +100,8 @@ struct Division {
   Arrays::Cuts cuts = {0};         // from `begin` on
   std::vector<int64_t> expert_of;  // of each chunk, as in Shard
 };
+/// Of packed state.
+Arrays::Cuts packed_cuts(const Arrays::Cuts& cuts, StateForm form, int64_t rows);
 /// Each expert's weights have chunks of their own. `parameters` are those of the model.
 Division divide(const Bucket& bucket, const std::vector<Parameter>& parameters, int64_t begin, int64_t end);
 

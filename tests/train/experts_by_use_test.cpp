@@ -203,5 +203,45 @@ TEST_F(ExpertsByUse, TrafficFollowsUse) {
   EXPECT_LT(much.read, 4 * 32 * 7 * expert);
 }
 
+TEST_F(ExpertsByUse, CompactStateIsRoundedAfterEachUpdateWhereverItLies) {
+  for (const StateForm form : {StateForm::bf16, StateForm::fp8}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      RunConfig config = sparse_run(8);
+      config.optim.expert_state = form;
+      config.precision = precision;
+      const std::string name = fmt::format("{}-{}-", static_cast<int>(form), static_cast<int>(precision));
+      const auto expected = train_with(config, name + "device");
+      config.memory = {.expert_parameters = kHost, .expert_gradients = kNvme, .expert_optimizer = kNvme};
+      EXPECT_TRUE(train_with(config, name + "nvme") == expected) << name;
+      // What a checkpoint has in fp32 is packed again without loss.
+      config.memory.expert_optimizer = kHost;
+      config.train.duration.count = 3;
+      train_with(config, name + "resumed");
+      config.train.duration.count = 8;
+      EXPECT_TRUE(train_with(config, name + "resumed") == expected) << name;
+    }
+  }
+}
+
+TEST_F(ExpertsByUse, CompactStateTakesTheSpaceItSaysAndLearnsAsWell) {
+  std::map<StateForm, double> loss, bytes;
+  for (const StateForm form : {StateForm::fp32, StateForm::bf16, StateForm::fp8}) {
+    RunConfig config = toy_run(folder_.path(), 150);
+    config.model.ffn_dim = 512;
+    config.optim.expert_state = form;
+    config.memory.expert_optimizer = kNvme;
+    config.train.checkpoint_every = 0;
+    const std::string name = std::to_string(static_cast<int>(form));
+    train_with(config, name);
+    loss[form] = records(folder_ / name, "validation").back()["loss"];
+    bytes[form] = records(folder_ / name, "train").back()["memory"]["nvme"];
+  }
+  EXPECT_LT(loss[StateForm::fp32], 3);
+  EXPECT_NEAR(loss[StateForm::bf16], loss[StateForm::fp32], 0.01 * loss[StateForm::fp32]);
+  EXPECT_NEAR(loss[StateForm::fp8], loss[StateForm::fp32], 0.01 * loss[StateForm::fp32]);
+  EXPECT_LT(bytes[StateForm::bf16], 0.55 * bytes[StateForm::fp32]);
+  EXPECT_LT(bytes[StateForm::fp8], 0.35 * bytes[StateForm::fp32]);
+}
+
 }  // namespace
 }  // namespace chorus

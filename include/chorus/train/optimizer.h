@@ -55,7 +55,7 @@ class Optimizer : public BlockWatcher {
     size_t parameter = 0;
     LocalPart local;
     int64_t first = 0;        // in what is held
-    at::Tensor master, m, v;  // fp32
+    at::Tensor master, m, v;  // fp32, also where state is kept in fewer bytes
   };
   using Visit = std::function<void(const Part&)>;
   /// Shows what is this rank's to write: every element of every parameter is in exactly one rank's.
@@ -103,7 +103,7 @@ class Optimizer : public BlockWatcher {
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   Loaded load(const Chunk& chunk);
-  static void store(const Chunk& chunk, const Loaded& loaded);
+  void store(const Chunk& chunk, const Loaded& loaded) const;
   void for_weights(const Chunk& chunk, const Loaded& loaded,
                    const std::function<void(AdamWTensor&, int64_t)>& f);
   void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
