@@ -11,6 +11,8 @@
 #include "chorus/base/error.h"
 #include "chorus/base/scratch_file.h"
 
+extern "C" size_t nallocx(size_t bytes, int flags) __attribute__((weak));  // jemalloc's, where it is linked
+
 namespace chorus {
 
 namespace {
@@ -114,6 +116,11 @@ int64_t bytes_in_blocks(int64_t width, at::ScalarType type) {
 at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type) {
   const int64_t whole = bytes_in_blocks(width, type) / static_cast<int64_t>(c10::elementSize(type));
   return allocate_on_host(rows * whole, type).view({rows, whole});
+}
+
+int64_t allocated_bytes(int64_t bytes) {
+  if (bytes <= 0) return 0;
+  return nallocx ? static_cast<int64_t>(nallocx(static_cast<size_t>(bytes), 0)) : bytes;
 }
 
 MemoryUse host_memory() {

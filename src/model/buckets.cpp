@@ -21,26 +21,27 @@ c10::StorageImpl& storage_of(const at::Tensor& flat) {
 
 }  // namespace
 
-LocalPart local_part(const ParameterSpec& spec, const Parallel& parallel) {
+LocalPart local_part(const ParameterSpec& spec, const Place& place) {
   LocalPart part = {.shape = spec.shape};
+  const Mesh& mesh = place.mesh;
   const bool expert = spec.role == Role::expert;
-  const Group& cutting = expert ? parallel.etp : parallel.tp;
+  const int cut = expert ? mesh.etp_index(place.rank) : mesh.tp_index(place.rank);
   if (spec.cut >= 0) {
     int64_t& length = part.shape[spec.cut];
     part.rows = length / spec.cut_blocks;
-    const Stretch own = part_of(part.rows, cutting.rank(), cutting.size());
+    const Stretch own = part_of(part.rows, cut, expert ? mesh.etp : mesh.tp);
     part.first_row = own.first;
     part.row_count = own.count;
     length = own.count * spec.cut_blocks;
     part.width = c10::multiply_integers(spec.shape.begin() + spec.cut + 1, spec.shape.end());
   } else {
     part.rows = part.row_count = expert ? spec.elements() / spec.shape[0] : spec.elements();
-    part.double_of_another = cutting.rank() > 0;
+    part.double_of_another = cut > 0;
   }
   if (expert) {
     const int64_t experts = spec.shape[0], groups = spec.elements() / (part.rows * part.width);
-    part.shape[0] = parallel.expert_count(experts);
-    part.first_group = parallel.first_expert(experts) * (groups / experts);
+    part.shape[0] = experts / mesh.ep;
+    part.first_group = part.shape[0] * mesh.ep_index(place.rank) * (groups / experts);
   }
   return part;
 }
@@ -49,8 +50,7 @@ at::ScalarType value_type(const ParameterSpec& spec, at::ScalarType compute) {
   return spec.fp32 && compute == at::kBFloat16 ? at::kFloat : compute;
 }
 
-std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Parallel& parallel,
-                                 at::ScalarType compute) {
+std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place, at::ScalarType compute) {
   std::map<std::tuple<size_t, Role, at::ScalarType>, Bucket> buckets;
   for (size_t p = 0; p < catalogue.parameters.size(); ++p) {
     const ParameterSpec& spec = catalogue.parameters[p];
@@ -61,12 +61,12 @@ std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Parallel& par
     bucket.type = type;
     bucket.parameters.push_back(p);
     bucket.offsets.push_back(bucket.elements);
-    bucket.elements += round_up(c10::multiply_integers(local_part(spec, parallel).shape), kAlignment);
+    bucket.elements += round_up(c10::multiply_integers(local_part(spec, place).shape), kAlignment);
   }
   std::vector<Bucket> result;
   for (auto& [key, bucket] : buckets) {
-    const Group& sharing = bucket.role == Role::expert ? parallel.edp : parallel.dp;
-    bucket.elements = round_up(bucket.elements, kAlignment * sharing.size());
+    const int sharing = bucket.role == Role::expert ? place.mesh.edp() : place.mesh.dp();
+    bucket.elements = round_up(bucket.elements, kAlignment * sharing);
     result.push_back(std::move(bucket));
   }
   return result;

@@ -25,6 +25,10 @@ at::Tensor to_int64(const std::vector<int32_t>& ids, at::IntArrayRef shape, at::
   return tensor.to(device);
 }
 
+Place place_of(const Transformer::Options& options) {
+  return options.parallel ? options.parallel->place() : Place();
+}
+
 /// One value a row, repeated over the row's `length` tokens.
 at::Tensor token_groups(const std::vector<int32_t>& of_row, int64_t length) {
   at::Tensor groups = at::empty({static_cast<int64_t>(of_row.size()) * length}, at::kInt);
@@ -48,23 +52,22 @@ Transformer::Transformer(const ModelConfig& config, Options options)
     : config_(config), options_(options), catalogue_(make_catalogue(config_)) {
   parameters_.resize(catalogue_.parameters.size());
   const at::TensorOptions on_device = at::TensorOptions().device(options_.device);
-  const Parallel alone;
-  const Parallel& parallel = options_.parallel ? *options_.parallel : alone;
+  const Place place = place_of(options_);
   if (options_.gradients) {
-    buckets_ = plan_buckets(catalogue_, parallel, options_.compute);
+    buckets_ = plan_buckets(catalogue_, place, options_.compute);
     for (Bucket& bucket : buckets_) {
       const at::ScalarType gradient_type = bucket.type == at::kDouble ? at::kDouble : at::kFloat;
       bucket.values = at::empty({bucket.elements}, on_device.dtype(bucket.type));
       bucket.gradients = at::empty({bucket.elements}, on_device.dtype(gradient_type));
       for (size_t i = 0; i < bucket.parameters.size(); ++i) {
         const std::vector<int64_t> shape =
-            local_part(catalogue_.parameters[bucket.parameters[i]], parallel).shape;
-        const auto place = [&](const at::Tensor& flat) {
+            local_part(catalogue_.parameters[bucket.parameters[i]], place).shape;
+        const auto view = [&](const at::Tensor& flat) {
           return flat.narrow(0, bucket.offsets[i], c10::multiply_integers(shape)).view(shape);
         };
         Parameter& parameter = parameters_[bucket.parameters[i]];
-        parameter.value = place(bucket.values).detach().requires_grad_(true);
-        parameter.gradient = place(bucket.gradients);
+        parameter.value = view(bucket.values).detach().requires_grad_(true);
+        parameter.gradient = view(bucket.gradients);
       }
       if (options_.empty && options_.device.is_cpu()) {
         release(bucket.values);
@@ -75,7 +78,7 @@ Transformer::Transformer(const ModelConfig& config, Options options)
     for (size_t p = 0; p < parameters_.size(); ++p) {
       const ParameterSpec& spec = catalogue_.parameters[p];
       parameters_[p].value =
-          at::empty(local_part(spec, parallel).shape, on_device.dtype(value_type(spec, options_.compute)));
+          at::empty(local_part(spec, place).shape, on_device.dtype(value_type(spec, options_.compute)));
     }
   }
   if (config_.positions == Positions::sinusoidal)
@@ -85,9 +88,7 @@ Transformer::Transformer(const ModelConfig& config, Options options)
 
 void Transformer::set(size_t index, const at::Tensor& value) {
   const at::NoGradGuard plain;
-  const Parallel alone;
-  const LocalPart part =
-      local_part(catalogue_.parameters[index], options_.parallel ? *options_.parallel : alone);
+  const LocalPart part = local_part(catalogue_.parameters[index], place_of(options_));
   const at::Tensor own = parameters_[index].value.detach().view(-1), whole = value.reshape(-1);
   part.for_runs(0, own.numel(), [&](int64_t from, int64_t to, int64_t count) {
     own.narrow(0, to, count).copy_(whole.narrow(0, from, count));

@@ -105,7 +105,7 @@ Stretch part_of(int64_t n, int index, int parts) {
   return {.first = first, .count = n * (index + 1) / parts - first};
 }
 
-Parallel::Parallel(Group& world, const Mesh& mesh) : mesh_(mesh) {
+Parallel::Parallel(Group& world, const Mesh& mesh) : place_{.mesh = mesh, .rank = world.rank()} {
   const int self = world.rank();
   // The ranks that stand where this one does by all of these.
   const auto alike = [&](const char* name, auto... index) {
@@ -124,7 +124,8 @@ Parallel::Parallel(Group& world, const Mesh& mesh) : mesh_(mesh) {
 }
 
 bool Parallel::holds_everything() const {
-  return mesh_.world == 1 || (mesh_.tp * mesh_.ep * mesh_.etp == 1 && mesh_.zero < 3);
+  const Mesh& m = mesh();
+  return m.world == 1 || (m.tp * m.ep * m.etp == 1 && m.zero < 3);
 }
 
 std::map<std::string, int64_t> Parallel::bytes_sent() const {

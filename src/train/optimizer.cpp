@@ -135,7 +135,7 @@ void Optimizer::for_update(const Prefetch& prefetch, const Work& work) {
 
 /// Of the bucket's parameter number i.
 LocalPart Optimizer::local(const Shard& shard, size_t i) const {
-  return local_part(model_.catalogue().parameters[shard.bucket.parameters[i]], parallel_);
+  return local_part(model_.catalogue().parameters[shard.bucket.parameters[i]], parallel_.place());
 }
 
 /// f(a weight's stretch of a chunk without its gradient, where in the chunk it begins), for each.
@@ -259,6 +259,14 @@ void Optimizer::begin_update() {
 }
 
 void Optimizer::before(size_t block, bool backward) {
+  // At most one other block's gradients wait to leave, however slow what takes them is.
+  if (backward && block > 0 && block + 2 < of_block_.size()) {
+    for (const size_t i : of_block_[block + 2]) {
+      if (!shards_[i].gradients_go) continue;
+      finish(shards_[i].summing);
+      shards_[i].gradient.finish();
+    }
+  }
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
     if (shard.values_go && !shard.gathering.valid()) gather(shard, backward);
@@ -275,14 +283,6 @@ void Optimizer::before(size_t block, bool backward) {
       for (const size_t p : shard.bucket.parameters) {
         model_.parameters()[p].has_gradient = goes_on;
       }
-    }
-  }
-  // At most two blocks' gradients wait to leave, however slow what takes them is.
-  if (backward && block > 0 && block + 2 < of_block_.size()) {
-    for (const size_t i : of_block_[block + 2]) {
-      if (!shards_[i].gradients_go) continue;
-      finish(shards_[i].summing);
-      shards_[i].gradient.finish();
     }
   }
   for (const size_t i : of_block_[block]) {

@@ -30,7 +30,7 @@ std::vector<TensorPart> cut(const Catalogue& catalogue, const std::vector<at::Te
   std::vector<TensorPart> parts;
   for (size_t p = 0; p < values.size(); ++p) {
     for (int64_t first = 0; first < values[p].numel(); first += length) {
-      parts.push_back({p, local_part(catalogue.parameters[p], Parallel()), first,
+      parts.push_back({p, local_part(catalogue.parameters[p], Place()), first,
                        values[p].view(-1).narrow(0, first, std::min(length, values[p].numel() - first))});
     }
   }

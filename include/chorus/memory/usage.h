@@ -16,6 +16,9 @@ struct MemoryUse {
 void count_device_memory(int64_t budget);
 MemoryUse device_memory();
 
+/// What the allocator takes for a block of `bytes`: size classes may round it up by as much as a quarter.
+int64_t allocated_bytes(int64_t bytes);
+
 /// A tensor of `elements` in the host's memory, counted as such, its address a multiple of 4 KiB; undefined
 /// contents.
 at::Tensor allocate_on_host(int64_t elements, at::ScalarType type);

@@ -40,7 +40,7 @@ struct LocalPart {
     }
   }
 };
-LocalPart local_part(const ParameterSpec& spec, const Parallel& parallel);
+LocalPart local_part(const ParameterSpec& spec, const Place& place);
 
 struct Bucket {
   size_t block = 0;  // ParameterSpec::block
@@ -54,8 +54,7 @@ struct Bucket {
 };
 
 /// Of the parameters that a rank holds, by block; without tensors.
-std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Parallel& parallel,
-                                 at::ScalarType compute);
+std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place, at::ScalarType compute);
 
 /// Of a parameter in a model that computes in `compute`.
 at::ScalarType value_type(const ParameterSpec& spec, at::ScalarType compute);

@@ -37,6 +37,12 @@ struct Mesh {
   [[nodiscard]] int edp_index(int rank) const { return rank / (ep * etp); }
 };
 
+/// A rank of a mesh.
+struct Place {
+  Mesh mesh;
+  int rank = 0;
+};
+
 /// What of a model can be cut.
 struct Divisible {
   int64_t experts = 0;  // of a layer; 0: a dense model
@@ -64,7 +70,8 @@ class Parallel {
   /// `world` must outlive it.
   Parallel(Group& world, const Mesh& mesh);
 
-  [[nodiscard]] const Mesh& mesh() const { return mesh_; }
+  [[nodiscard]] const Place& place() const { return place_; }
+  [[nodiscard]] const Mesh& mesh() const { return place_.mesh; }
   /// Whether this rank's weights are the whole model.
   [[nodiscard]] bool holds_everything() const;
   /// Whether an MoE layer needs other ranks: all of them then have to run it together.
@@ -80,11 +87,11 @@ class Parallel {
   Group etp;  // the holders of the other parts of the same experts
 
   /// The first of `experts` that this rank holds, of experts / ep.
-  [[nodiscard]] int64_t first_expert(int64_t experts) const { return experts / mesh_.ep * ep.rank(); }
-  [[nodiscard]] int64_t expert_count(int64_t experts) const { return experts / mesh_.ep; }
+  [[nodiscard]] int64_t first_expert(int64_t experts) const { return experts / mesh().ep * ep.rank(); }
+  [[nodiscard]] int64_t expert_count(int64_t experts) const { return experts / mesh().ep; }
 
  private:
-  Mesh mesh_;
+  Place place_;
 };
 
 }  // namespace chorus

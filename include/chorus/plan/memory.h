@@ -1,0 +1,68 @@
+// What a training run will hold, tier by tier, before any of it is there: one rank's update is gone through
+// with blocks of memory that only have a size, in the order in which the executor, the layers and the
+// optimizer allocate and free them. The peak is then read off as it is off the run (memory/usage.h).
+//
+// Left out: what does not grow with the model or the text (vocabulary, token stores' pages, MPI's own
+// buffers).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "chorus/kernels/cpu.h"
+#include "chorus/memory/config.h"
+#include "chorus/model/config.h"
+#include "chorus/parallel/mesh.h"
+
+namespace chorus {
+
+/// What memory is held for.
+enum class Purpose {
+  parameters,   // the weights that the model computes with, and parts of them
+  gradients,    // of weights
+  optimizer,    // moments and masters
+  activations,  // what forward leaves for backward
+  buffers,      // what an operation needs while it runs: logits, gradients by activations, chunks on the move
+  exchange,     // rows on the way from rank to rank
+};
+inline constexpr std::array<std::string_view, 6> kPurposes = {"parameters",  "gradients", "optimizer",
+                                                              "activations", "buffers",   "exchange"};
+
+/// Bytes by Purpose.
+struct Holdings {
+  std::array<int64_t, kPurposes.size()> bytes{};
+
+  [[nodiscard]] int64_t total() const;
+  int64_t& operator[](Purpose purpose) { return bytes[static_cast<size_t>(purpose)]; }
+  int64_t operator[](Purpose purpose) const { return bytes[static_cast<size_t>(purpose)]; }
+};
+
+/// The largest micro-batch, as the model meets it.
+struct BatchShape {
+  int64_t rows = 0, source_length = 0, target_length = 0;
+};
+
+/// A run as far as its memory is concerned.
+struct Job {
+  ModelConfig model;  // with its vocabulary
+  at::ScalarType compute = at::kFloat;
+  Isa isa = Isa::avx512_bf16;  // processors without bf16 arithmetic multiply fp32 copies
+  Mesh mesh;
+  MemoryConfig memory;
+  bool recompute = false;
+  int64_t micro_batches = 1;  // of a rank, an update
+  BatchShape batch;
+  // Choices that go to the experts of the busiest rank, of the mean over the ranks of ep: 1 where routing is
+  // even. A capacity factor bounds it.
+  double skew = 1;
+};
+
+/// At the moment when the tier held most.
+struct MemoryPlan {
+  Holdings device, host, nvme;
+};
+/// Of one rank, at its second update: the first has written all there is on disk.
+MemoryPlan plan_memory(const Job& job, int rank = 0);
+
+}  // namespace chorus

@@ -1,0 +1,315 @@
+#include "plan/layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <c10/core/ScalarType.h>
+
+#include "chorus/moe/router.h"
+
+namespace chorus {
+
+namespace {
+
+constexpr auto kKept = Purpose::activations, kWorking = Purpose::buffers, kMoving = Purpose::exchange;
+
+/// In nn/linear_cross_entropy.cpp and comm/group.cpp.
+constexpr int64_t kChunkLogits = 16 << 20, kLeastRows = 256, kScratch = 16 << 20;
+
+/// Runs a branch back, each function's memory being freed as soon as it has run.
+void append(Branch* branch, Backward backward) {
+  if (branch) branch->push_back(std::move(backward));
+}
+
+}  // namespace
+
+LayerShadow::LayerShadow(const Job& job, int rank, Ledger& device)
+    : job_(job), device_(device), element_bytes_(static_cast<int64_t>(c10::elementSize(job.compute))) {
+  widened_ = job.compute == at::kBFloat16 && job.isa != Isa::avx512_bf16;
+  const ModelConfig& m = job.model;
+  const Mesh& mesh = job.mesh;
+  const auto here = [](int64_t n, int index, int parts) { return part_of(n, index, parts).count; };
+  const int64_t gated = m.activation == Activation::swiglu ? 2 : 1;
+  d_ = m.d_model;
+  heads_ = m.attention_heads / mesh.tp;
+  attention_width_ = heads_ * m.head_width();
+  ffn_outer_ = here(m.ffn_dim, mesh.tp_index(rank), mesh.tp);
+  ffn_inner_ = gated * ffn_outer_;
+  expert_outer_ = here(m.ffn_dim, mesh.etp_index(rank), mesh.etp);
+  expert_inner_ = gated * expert_outer_;
+  vocabulary_ = here(m.vocabulary, mesh.tp_index(rank), mesh.tp);
+}
+
+Block LayerShadow::block(Purpose purpose, int64_t elements) const {
+  return {device_, purpose, elements * element_bytes_};
+}
+
+Block LayerShadow::wide(Purpose purpose, int64_t elements) const {
+  return {device_, purpose, elements * 4};
+}
+
+Block LayerShadow::hidden(int64_t tokens, Purpose purpose) const {
+  return block(purpose, tokens * d_);
+}
+
+/// For the gradient of a weight [out, in].
+Block LayerShadow::widen(int64_t rows, int64_t out, int64_t in) const {
+  return wide(kWorking, widened_ ? rows * (out + in) : 0);
+}
+
+/// What the sum of all ranks' outputs takes while it is made.
+Block LayerShadow::sum_over_tp(int64_t elements) const {
+  if (job_.mesh.tp == 1) return {};
+  return {device_, kMoving, std::min(kScratch, elements * element_bytes_)};
+}
+
+Block LayerShadow::norm(const Block& x, int64_t tokens, Branch* branch) const {
+  const Block statistics = wide(branch ? kKept : kWorking, 2 * tokens);
+  append(branch, [this, x, statistics, tokens](const Block& /*grad*/) { return hidden(tokens, kWorking); });
+  return hidden(tokens, branch ? kKept : kWorking);
+}
+
+/// Keeps its input; what the norm makes of it is computed again.
+Block LayerShadow::norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const {
+  const Block statistics = wide(branch ? kKept : kWorking, 2 * tokens);
+  const Block normed = hidden(tokens, kWorking);
+  Block output = block(branch ? kKept : kWorking, tokens * width);
+  append(branch, [this, x, statistics, tokens, width](const Block& /*grad*/) {
+    { const Block normed_again = hidden(tokens, kWorking), copies = widen(tokens, width, d_); }
+    const Block by_normed = hidden(tokens, kWorking), sum = sum_over_tp(tokens * d_);
+    return hidden(tokens, kWorking);
+  });
+  return output;
+}
+
+Block LayerShadow::linear(const Block& x, int64_t tokens, int64_t in, int64_t out, Branch* branch) const {
+  append(branch, [this, x, tokens, in, out](const Block& /*grad*/) {
+    { const Block copies = widen(tokens, out, in); }
+    return block(kWorking, tokens * in);
+  });
+  return block(branch ? kKept : kWorking, tokens * out);
+}
+
+Block LayerShadow::drop(double p, const Block& x, int64_t elements, Branch* branch) const {
+  if (p == 0) return x;
+  append(branch, [this, elements](const Block& /*grad*/) { return block(kWorking, elements); });
+  return block(branch ? kKept : kWorking, elements);
+}
+
+Block LayerShadow::residual(const Block& output, int64_t tokens, Branch* branch) const {
+  const Block dropped = drop(job_.model.dropout, output, tokens * d_, branch);
+  return hidden(tokens, branch ? kKept : kWorking);
+}
+
+/// The same on wider copies of queries, keys, values and context.
+Block LayerShadow::attention_in_fp32(const Block& query, const Block& keys, const SideShape& side,
+                                     int64_t keys_length, Branch* branch) const {
+  const Purpose purpose = branch ? kKept : kWorking;
+  const int64_t width = side.tokens() * attention_width_;
+  const int64_t keys_width = side.rows * keys_length * attention_width_;
+  const Block copies = wide(purpose, 2 * width + 2 * keys_width);
+  const Block log_sums = wide(purpose, side.rows * heads_ * side.length);
+  append(branch, [this, query, keys, copies, log_sums, width, keys_width](const Block& /*grad*/) {
+    const Block by_context = wide(kWorking, width), by_copies = wide(kWorking, width + 2 * keys_width);
+    return block(kWorking, width + 2 * keys_width);
+  });
+  return block(purpose, width);
+}
+
+/// Scores are never there as a whole, unless attention dropout or relative positions want them.
+Block LayerShadow::attention(const Block& query, const Block& keys, const SideShape& side,
+                             int64_t keys_length, Branch* branch) const {
+  const Purpose purpose = branch ? kKept : kWorking;
+  const int64_t tokens = side.tokens(), width = tokens * attention_width_;
+  const int64_t scores = side.rows * heads_ * side.length * keys_length;
+  const int64_t keys_width = side.rows * keys_length * attention_width_;
+  if (widened_ && job_.isa == Isa::plain) return attention_in_fp32(query, keys, side, keys_length, branch);
+  const bool composed = job_.model.attention_dropout > 0 || job_.model.positions == Positions::relative;
+  if (!composed) {
+    const Block log_sums = wide(purpose, side.rows * heads_ * side.length);
+    append(branch, [this, query, keys, log_sums, width, keys_width](const Block& /*grad*/) {
+      return block(kWorking, width + 2 * keys_width);
+    });
+    return block(purpose, width);
+  }
+  Block probabilities = block(purpose, scores);
+  { const Block before = block(kWorking, width + 2 * scores); }
+  const Block dropped = drop(job_.model.attention_dropout, probabilities, scores, nullptr);
+  append(branch, [=, this, keeps = std::vector{query, keys, probabilities, dropped}](const Block& /*grad*/) {
+    const Block by_scores = block(kWorking, 2 * scores);
+    return block(kWorking, width + 2 * keys_width);
+  });
+  return block(purpose, width);
+}
+
+Block LayerShadow::self_attention(const Block& x, const SideShape& side, Branch* branch) const {
+  const int64_t tokens = side.tokens();
+  const Block projected = norm_linear(x, tokens, 3 * attention_width_, branch);
+  append(branch, [this, tokens](const Block& /*grad*/) {  // the three are put together
+    return block(kWorking, 3 * tokens * attention_width_);
+  });
+  const Block context = attention(projected, {}, side, side.length, branch);
+  const Block output = linear(context, tokens, attention_width_, d_, branch);
+  const Block sum = sum_over_tp(tokens * d_);
+  return residual(output, tokens, branch);
+}
+
+Block LayerShadow::cross_attention(const Block& x, const SideShape& side, const SideShape& memory,
+                                   Branch* branch) const {
+  const int64_t tokens = side.tokens(), keys = memory.tokens();
+  const Block key_value = block(branch ? kKept : kWorking, keys * 2 * attention_width_);
+  const Block query = norm_linear(x, tokens, attention_width_, branch);
+  append(branch, [this, keys](Block grad) {  // keys and values are put together, and go back to the memory
+    const Block together = block(kWorking, keys * 2 * attention_width_);
+    const Block by_memory = hidden(keys, kWorking);
+    return grad;
+  });
+  const Block context = attention(query, key_value, side, memory.length, branch);
+  const Block output = linear(context, tokens, attention_width_, d_, branch);
+  const Block sum = sum_over_tp(tokens * d_);
+  return residual(output, tokens, branch);
+}
+
+Block LayerShadow::dense(const Block& x, int64_t tokens, Branch* branch) const {
+  const ModelConfig& m = job_.model;
+  const Block inner = norm_linear(x, tokens, ffn_inner_, branch);
+  Block active = inner;  // relu works in its place
+  if (m.activation != Activation::relu) active = block(branch ? kKept : kWorking, tokens * ffn_outer_);
+  append(branch,
+         [this, inner, tokens](const Block& /*grad*/) { return block(kWorking, tokens * ffn_inner_); });
+  active = drop(m.activation_dropout, active, tokens * ffn_outer_, branch);
+  const Block output = linear(active, tokens, ffn_outer_, d_, branch);
+  const Block sum = sum_over_tp(tokens * d_);
+  return residual(output, tokens, branch);
+}
+
+/// Rows and choices of one MoE layer on this rank.
+struct LayerShadow::Experts {
+  int64_t sent = 0;      // rows that leave for a rank, this one included; 0 without exchange
+  int64_t arrived = 0;   // rows that the experts here work on
+  int64_t choices = 0;   // of these rows, of the experts here
+  bool crowded = false;  // more than a rank bears: in chunks, of which nothing is kept
+};
+
+LayerShadow::Experts LayerShadow::experts_of(int64_t tokens) const {
+  const MoeConfig& moe = job_.model.moe;
+  const Mesh& mesh = job_.mesh;
+  const auto n = static_cast<double>(tokens), k = static_cast<double>(moe.top_k);
+  // Each expert takes at most its capacity of a micro-batch.
+  const double most =
+      moe.capacity_factor == 0
+          ? static_cast<double>(mesh.ep)
+          : static_cast<double>(expert_capacity(moe.capacity_factor, moe.top_k, tokens, moe.experts) *
+                                moe.experts) /
+                (n * k);
+  if (mesh.ep * mesh.etp * mesh.tp == 1) {
+    return {.arrived = tokens, .choices = static_cast<int64_t>(n * k * std::min(1.0, most))};
+  }
+  // Of a token's k experts, those on a rank that has another of them travel with it.
+  const double each = static_cast<double>(moe.experts) / mesh.ep;
+  const double together =
+      moe.experts > 1 ? (each - 1) / static_cast<double>(moe.experts - 1) * (k - 1) / 2 : 0;
+  const double ranks = std::min(k, static_cast<double>(mesh.ep)) * (1 - together / std::max(k, 1.0));
+  const double kept = std::min(1.0, most), load = std::min({job_.skew, most, double(mesh.ep)});
+  const double bearable = 2.0 * n * k;  // kCrowd of moe/layer.cpp
+  Experts e;
+  // A rank of etp gets the rows of all its peers, whose micro-batches differ unless tp has them share one.
+  const double own = n / mesh.tp, sources = mesh.etp;
+  e.sent = static_cast<int64_t>(own * ranks * kept);
+  const double arrived = own * ranks * load * sources;
+  e.crowded = arrived > bearable * sources / mesh.tp;
+  e.arrived = static_cast<int64_t>(std::min(arrived, bearable * sources / mesh.tp));
+  e.choices = static_cast<int64_t>(
+      std::min(own * k * load * sources, static_cast<double>(e.arrived) * std::min(k, each)));
+  return e;
+}
+
+Block LayerShadow::experts(const Block& x, int64_t tokens, Branch* branch) const {
+  const ModelConfig& m = job_.model;
+  const MoeConfig& moe = m.moe;
+  const Experts e = experts_of(tokens);
+  const Purpose kept = branch && !e.crowded ? kKept : kWorking;
+  const bool exchanges = e.sent > 0;
+  const Block normed = norm(x, tokens, branch);
+  const int64_t scores = tokens * moe.experts;
+  const Block probabilities = wide(branch ? kKept : kWorking, scores);
+  const Block logits = wide(kWorking, scores);
+  { const Block jittered = wide(kWorking, moe.jitter > 0 ? tokens * d_ : 0); }
+  { const Block counted = wide(kWorking, 3 * scores); }
+  // experts, kept and slot: int64; gates: fp32
+  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7);
+  Block rows = block(exchanges ? kMoving : kept, exchanges ? e.arrived * d_ : 0);
+  { const Block sent = block(kMoving, e.sent * d_); }
+  Block inner = block(kept, e.choices * expert_inner_), output = block(kept, e.choices * d_);
+  { const Block input = block(kWorking, e.choices * d_); }
+  {
+    const Block combined = block(kWorking, e.arrived * d_);
+    const Block returned = block(kMoving, exchanges ? (e.sent + tokens) * d_ : 0);
+  }
+  if (e.crowded) rows = inner = output = {};
+  append(branch, [=, this, keeps = std::vector{normed, probabilities, routing, rows},
+                  ran = std::vector{inner, output}](const Block& /*grad*/) mutable {
+    const Block arrived = block(kMoving, exchanges ? e.arrived * d_ : 0);
+    { const Block sent = block(kMoving, e.sent * d_); }
+    Block again;  // what was not kept
+    if (e.crowded) again = block(kWorking, e.arrived * d_ + e.choices * (expert_inner_ + d_));
+    Block by_rows;
+    {
+      const Block by_output = block(kWorking, e.choices * d_), input = block(kWorking, e.choices * d_);
+      const Block by_input = block(kWorking, e.choices * d_);
+      {
+        const Block by_inner = block(kWorking, e.choices * expert_inner_);
+        const bool in_place = m.activation == Activation::relu && m.activation_dropout == 0;
+        const Block active = block(kWorking, in_place ? 0 : e.choices * expert_outer_);
+      }
+      by_rows = block(kWorking, e.arrived * d_);
+    }
+    ran.clear();
+    if (exchanges) {
+      const Block returned = block(kMoving, e.sent * d_);
+      by_rows = hidden(tokens, kWorking);
+    }
+    const Block by_router = wide(kWorking, 3 * scores + tokens * d_ * (moe.jitter > 0 ? 2 : 1));
+    return by_rows;
+  });
+  return residual(hidden(tokens, branch ? kKept : kWorking), tokens, branch);
+}
+
+Block LayerShadow::layer(Block x, const SideShape& side, const SideShape* memory, bool sparse,
+                         std::vector<Branch>* branches) const {
+  const auto next = [&]() -> Branch* { return branches ? &branches->emplace_back() : nullptr; };
+  x = self_attention(x, side, next());
+  if (memory) x = cross_attention(x, side, *memory, next());
+  return sparse ? experts(x, side.tokens(), next()) : dense(x, side.tokens(), next());
+}
+
+Block LayerShadow::embedding(const SideShape& side, Branch* branch) const {
+  const int64_t tokens = side.tokens();
+  const Purpose purpose = branch ? kKept : kWorking;
+  append(branch, [this, tokens](const Block& /*grad*/) {
+    const Block picked = hidden(tokens, kWorking);
+    return wide(kWorking, element_bytes_ == 4 ? 0 : tokens * d_);
+  });
+  Block x = hidden(tokens, kWorking);
+  const Block sum = sum_over_tp(tokens * d_);
+  if (job_.model.positions == Positions::sinusoidal) x = hidden(tokens, kWorking);
+  return job_.model.dropout > 0 ? hidden(tokens, purpose) : x;
+}
+
+Block LayerShadow::final_norm(const Block& x, const SideShape& side, Branch* branch) const {
+  return norm(x, side.tokens(), branch);
+}
+
+Block LayerShadow::loss(const SideShape& side) const {
+  const int64_t rows = side.tokens(), most = std::max(kLeastRows, kChunkLogits / vocabulary_);
+  const int64_t chunks = (rows + most - 1) / most, chunk = (rows + chunks - 1) / chunks;
+  Block by_hidden = hidden(rows, kWorking);
+  const Block logits = wide(kWorking, chunk * vocabulary_);
+  const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
+  const Block input = hidden(chunk, kWorking), by_input = hidden(chunk, kWorking);
+  const Block copies = widen(chunk, vocabulary_, d_);
+  return by_hidden;
+}
+
+}  // namespace chorus

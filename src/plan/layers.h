@@ -1,0 +1,69 @@
+// The shadow of model/layers.cpp: what each block of the model allocates, keeps and frees, forward and back.
+// Whoever changes what a function there keeps changes it here; tests/plan holds one against the other.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "plan/ledger.h"
+
+namespace chorus {
+
+/// From the gradient by a function's output to that by its input; what it captures is what forward kept.
+using Backward = std::function<Block(Block)>;
+
+/// The functions of y = x + f(x), in forward order.
+using Branch = std::vector<Backward>;
+
+/// A stack's side of the micro-batch.
+struct SideShape {
+  int64_t rows = 0, length = 0;
+  [[nodiscard]] int64_t tokens() const { return rows * length; }
+};
+
+class LayerShadow {
+ public:
+  /// `job` and `device` must outlive it.
+  LayerShadow(const Job& job, int rank, Ledger& device);
+
+  /// One block of a stack; `memory` is the encoder's side for a decoder's block, else null. Returns its
+  /// output; `branches` is what goes back, empty where nothing is recorded.
+  Block layer(Block x, const SideShape& side, const SideShape* memory, bool sparse,
+              std::vector<Branch>* branches) const;
+  [[nodiscard]] Block embedding(const SideShape& side, Branch* branch) const;
+  Block final_norm(const Block& x, const SideShape& side, Branch* branch) const;
+  /// The output layer and its loss: the gradient by its input.
+  [[nodiscard]] Block loss(const SideShape& side) const;
+  /// [tokens, d] in the type that the model computes in.
+  [[nodiscard]] Block hidden(int64_t tokens, Purpose purpose) const;
+
+ private:
+  struct Experts;  // what they will have to do
+  [[nodiscard]] Block block(Purpose purpose, int64_t elements) const;
+  [[nodiscard]] Block wide(Purpose purpose, int64_t elements) const;  // fp32
+  [[nodiscard]] Block widen(int64_t rows, int64_t out, int64_t in) const;
+  [[nodiscard]] Block sum_over_tp(int64_t elements) const;
+  Block norm(const Block& x, int64_t tokens, Branch* branch) const;
+  Block norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const;
+  Block linear(const Block& x, int64_t tokens, int64_t in, int64_t out, Branch* branch) const;
+  Block attention(const Block& query, const Block& keys, const SideShape& side, int64_t keys_length,
+                  Branch* branch) const;
+  Block attention_in_fp32(const Block& query, const Block& keys, const SideShape& side, int64_t keys_length,
+                          Branch* branch) const;
+  Block residual(const Block& output, int64_t tokens, Branch* branch) const;
+  Block drop(double p, const Block& x, int64_t elements, Branch* branch) const;
+  Block self_attention(const Block& x, const SideShape& side, Branch* branch) const;
+  Block cross_attention(const Block& x, const SideShape& side, const SideShape& memory, Branch* branch) const;
+  Block dense(const Block& x, int64_t tokens, Branch* branch) const;
+  Block experts(const Block& x, int64_t tokens, Branch* branch) const;
+  [[nodiscard]] Experts experts_of(int64_t tokens) const;
+
+  const Job& job_;
+  Ledger& device_;
+  bool widened_ = false;  // products of bf16 are made of fp32 copies
+  int64_t element_bytes_;
+  int64_t d_, heads_, attention_width_, ffn_inner_, ffn_outer_, vocabulary_;  // of this rank's part
+  int64_t expert_inner_, expert_outer_;
+};
+
+}  // namespace chorus
