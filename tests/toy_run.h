@@ -1,6 +1,7 @@
 // A training run small enough for a test, and what it leaves.
 #pragma once
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "chorus/base/checkpoint.h"
 #include "chorus/base/safetensors.h"
@@ -54,6 +57,27 @@ inline RunConfig toy_run(const std::filesystem::path& folder, int64_t updates) {
   c.validation.every = 10;
   c.threads = 1;
   return c;
+}
+
+/// Runs train() in a process of its own, kills it after `milliseconds`, and says whether it had finished by
+/// then.
+inline bool train_and_kill(const RunConfig& config, const std::filesystem::path& run, int milliseconds) {
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      train(config, {.folder = run});
+      _exit(0);
+    } catch (const std::exception& e) {
+      fprintf(stderr, "%s\n", e.what());
+      _exit(1);
+    }
+  }
+  usleep(static_cast<useconds_t>(milliseconds) * 1000);
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+  return !WIFSIGNALED(status);
 }
 
 /// Every tensor of a run's last checkpoint, as bytes, by name.

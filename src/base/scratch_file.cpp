@@ -60,6 +60,7 @@ struct ScratchFile::State {
   std::mutex mutex;  // of all below
   Request last = 0;
   std::map<Request, Transfer> transfers;
+  Traffic traffic;
 
   io_uring ring = {};
   unsigned in_hand = 0;
@@ -125,6 +126,7 @@ struct ScratchFile::State {
       throw Error("scratch file in {}: {} bytes at {} are no whole blocks", folder.string(), bytes, offset);
     const std::lock_guard lock(mutex);
     const Request request = ++last;
+    (write ? traffic.written : traffic.read) += bytes;
     transfers[request] = {.write = write, .offset = offset, .data = data, .bytes = bytes};
     if (uring) {
       submit(request);
@@ -214,6 +216,10 @@ bool ScratchFile::uses_io_uring() const {
 }
 uint64_t ScratchFile::size() const {
   return state_->size;
+}
+ScratchFile::Traffic ScratchFile::traffic() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->traffic;
 }
 
 }  // namespace chorus

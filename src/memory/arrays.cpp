@@ -1,6 +1,8 @@
 #include "chorus/memory/arrays.h"
 
+#include <algorithm>
 #include <span>
+#include <utility>
 
 #include <ATen/ops/zeros.h>
 
@@ -12,7 +14,7 @@ namespace chorus {
 
 namespace {
 
-constexpr size_t kWritesInFlight = 2;  // of one Arrays: each holds a chunk's memory
+constexpr int64_t kBeingWritten = 2 * Arrays::kChunk;  // elements of one Arrays, at most: their memory waits
 
 std::span<const std::byte> bytes_of(const at::Tensor& memory) {
   return {static_cast<const std::byte*>(memory.const_data_ptr()), memory.nbytes()};
@@ -20,14 +22,29 @@ std::span<const std::byte> bytes_of(const at::Tensor& memory) {
 
 }  // namespace
 
-Arrays::Arrays(Tier tier, int64_t count, int64_t elements, at::ScalarType type, at::Device device,
-               ScratchFile* file)
-    : count_(count), elements_(elements), type_(type) {
+Arrays::Cuts Arrays::even_cuts(int64_t elements) {
+  Cuts cuts = {0};
+  cuts.reserve(2 + elements / kChunk);
+  while (cuts.back() < elements) cuts.push_back(std::min(cuts.back() + kChunk, elements));
+  return cuts;
+}
+
+Arrays::Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file)
+    : count_(count), cuts_(std::move(cuts)), type_(type) {
+  const int64_t elements = cuts_.back();
   if (tier == Tier::nvme) {
     file_ = file;
     hashes_.resize(chunks());
-    chunk_bytes_ = chunks() > 0 ? memory_of(0).nbytes() : 0;
-    begin_ = file_->reserve(chunk_bytes_ * chunks());
+    offsets_.reserve(chunks());
+    uint64_t bytes = 0;
+    for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
+      offsets_.push_back(bytes);
+      bytes += count * bytes_in_blocks(size(chunk), type);
+    }
+    const uint64_t begin = file_->reserve(bytes);
+    for (uint64_t& offset : offsets_) {
+      offset += begin;
+    }
   } else if (tier == Tier::host) {
     whole_ = allocate_on_host(count * elements, type).view({count, elements}).zero_();
   } else {
@@ -35,8 +52,8 @@ Arrays::Arrays(Tier tier, int64_t count, int64_t elements, at::ScalarType type, 
   }
 }
 
-Arrays::Arrays(const at::Tensor& flat)
-    : count_(1), elements_(flat.numel()), type_(flat.scalar_type()), whole_(flat.view({1, -1})) {}
+Arrays::Arrays(const at::Tensor& flat, Cuts cuts)
+    : count_(1), cuts_(std::move(cuts)), type_(flat.scalar_type()), whole_(flat.view({1, -1})) {}
 
 Arrays::~Arrays() {
   for (const auto* requests : {&reading_, &writing_}) {
@@ -59,14 +76,14 @@ void Arrays::wait_for_write(int64_t chunk) {
   if (write == writing_.end()) return;
   file_->wait(write->second.request);
   writing_.erase(write);
+  being_written_ -= size(chunk);
 }
 
 void Arrays::prefetch(int64_t chunk) {
   if (!file_ || !hashes_[chunk] || reading_.contains(chunk)) return;
   wait_for_write(chunk);
   OnDisk read = {.memory = memory_of(chunk)};
-  read.request =
-      file_->read(begin_ + chunk * chunk_bytes_, read.memory.mutable_data_ptr(), read.memory.nbytes());
+  read.request = file_->read(offsets_[chunk], read.memory.mutable_data_ptr(), read.memory.nbytes());
   reading_[chunk] = std::move(read);
 }
 
@@ -91,29 +108,19 @@ at::Tensor Arrays::blank(int64_t chunk) {
 
 void Arrays::store(int64_t chunk, const at::Tensor& values) {
   if (!file_) return;
-  while (writing_.size() >= kWritesInFlight) wait_for_write(writing_.begin()->first);
   wait_for_write(chunk);
+  while (!writing_.empty() && being_written_ + size(chunk) > kBeingWritten)
+    wait_for_write(writing_.begin()->first);
   // `values` are a view of all that memory_of() gave.
   OnDisk write = {.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0)};
   hashes_[chunk] = hash_bytes(bytes_of(write.memory));
-  write.request =
-      file_->write(begin_ + chunk * chunk_bytes_, write.memory.const_data_ptr(), write.memory.nbytes());
+  write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
   writing_[chunk] = std::move(write);
+  being_written_ += size(chunk);
 }
 
 void Arrays::finish() {
   while (!writing_.empty()) wait_for_write(writing_.begin()->first);
-}
-
-void Arrays::copy_to(const at::Tensor& out) {
-  if (!file_) {
-    out.copy_(whole_[0]);
-    return;
-  }
-  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
-    if (chunk + 1 < chunks()) prefetch(chunk + 1);
-    out.narrow(0, first(chunk), size(chunk)).copy_(load(chunk)[0]);
-  }
 }
 
 }  // namespace chorus

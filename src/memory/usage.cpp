@@ -114,9 +114,13 @@ at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
   return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
 }
 
+int64_t bytes_in_blocks(int64_t width, at::ScalarType type) {
+  constexpr auto kBlock = static_cast<int64_t>(ScratchFile::kBlock);
+  return (width * static_cast<int64_t>(c10::elementSize(type)) + kBlock - 1) / kBlock * kBlock;
+}
+
 at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type) {
-  const auto block = static_cast<int64_t>(ScratchFile::kBlock / c10::elementSize(type));
-  const int64_t whole = (width + block - 1) / block * block;
+  const int64_t whole = bytes_in_blocks(width, type) / static_cast<int64_t>(c10::elementSize(type));
   return allocate_on_host(rows * whole, type).view({rows, whole});
 }
 

@@ -1,5 +1,6 @@
 #include "chorus/model/layers.h"
 
+#include <functional>
 #include <limits>
 
 #include <ATen/TensorOperators.h>
@@ -8,6 +9,7 @@
 #include <ATen/ops/full.h>
 
 #include "chorus/data/batch.h"
+#include "chorus/model/executor.h"
 #include "chorus/moe/layer.h"
 #include "chorus/nn/attention.h"
 
@@ -105,6 +107,13 @@ struct Layer {
     return project(ffn.fc2, dropout(inner, p, key.derive("activation"), slice(-1, w.config.ffn_dim)), true);
   }
 
+  [[nodiscard]] std::function<bool(const std::vector<int64_t>&, bool)> before_experts() const {
+    if (!pass.watcher) return nullptr;
+    return [watcher = pass.watcher, block = place.key](const std::vector<int64_t>& rows, bool backward) {
+      return watcher->before_experts(block, rows, backward);
+    };
+  }
+
   /// rows [N, d] -> [N, d]
   [[nodiscard]] at::Tensor experts(const at::Tensor& rows, const Side& side, int64_t sentence_length,
                                    MoeStatistics* statistics) const {
@@ -127,7 +136,8 @@ struct Layer {
                           .groups = side.groups,
                           .group_count = pass.group_count,
                           .statistics = statistics,
-                          .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr};
+                          .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr,
+                          .before_experts = before_experts()};
     return moe_layer(rows, weights, w.config.moe, call);
   }
 

@@ -147,6 +147,7 @@ Batch Transformer::idle_batch() const {
 
 Pass Transformer::over_ranks(Pass pass) const {
   pass.parallel = options_.parallel;
+  pass.watcher = watcher_;
   return pass;
 }
 

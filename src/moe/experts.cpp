@@ -78,22 +78,28 @@ at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block)
   return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
+/// How a gradient is written.
+struct Writing {
+  bool overwrite = false;
+  bool by_use = false;  // the weight's not at all without rows
+};
+
 /// Rows `part` of kParts of the gradient of one expert's linear layer.
 void accumulate_part(Parameter& weight, Parameter* bias, int64_t e, int64_t part, const at::Tensor& grad,
-                     const at::Tensor& input, bool overwrite) {
+                     const at::Tensor& input, const Writing& writing) {
   const int64_t outputs = weight.gradient.size(1), first = outputs * part / kParts;
   const int64_t count = outputs * (part + 1) / kParts - first;
   const at::Tensor target = weight.gradient[e].narrow(0, first, count);
   const at::Tensor by_output = grad.narrow(1, first, count);
   if (grad.size(0) > 0) {
-    add_product(target, by_output, input, overwrite);
-  } else if (overwrite) {
+    add_product(target, by_output, input, writing.overwrite);
+  } else if (writing.overwrite && !writing.by_use) {
     target.zero_();
   }
   if (bias) {
     at::Tensor sums = bias->gradient[e].narrow(0, first, count);
     const at::Tensor sum = by_output.sum(0, false, sums.scalar_type());
-    overwrite ? sums.copy_(sum) : sums.add_(sum);
+    writing.overwrite ? sums.copy_(sum) : sums.add_(sum);
   }
 }
 
@@ -147,18 +153,18 @@ at::Tensor run_experts_backward(const Experts& x, const at::Tensor& input, const
     }
     plain_product(rows_of(grad_input, block), by_inner, w.fc1_weight->value[e]);
   });
-  const bool overwrite1 = begin_slices(w.fc1_weight, w.fc1_bias);
-  const bool overwrite2 = begin_slices(w.fc2_weight, w.fc2_bias);
+  const Writing writing1 = {.overwrite = begin_slices(w.fc1_weight, w.fc1_bias), .by_use = x.by_use};
+  const Writing writing2 = {.overwrite = begin_slices(w.fc2_weight, w.fc2_bias), .by_use = x.by_use};
   const auto experts = static_cast<int64_t>(x.order.counts.size());
   run_tasks(input.device(), experts * 2 * kParts, [&](int64_t i) {
     const int64_t e = i / (2 * kParts), part = i % kParts;
     const Block all = {.expert = e, .first = x.order.offsets[e], .count = x.order.counts[e]};
     if (i / kParts % 2 == 0) {
       accumulate_part(*w.fc2_weight, w.fc2_bias, e, part, rows_of(grad_output, all), rows_of(hidden, all),
-                      overwrite2);
+                      writing2);
     } else {
       accumulate_part(*w.fc1_weight, w.fc1_bias, e, part, rows_of(grad_inner, all), rows_of(input, all),
-                      overwrite1);
+                      writing1);
     }
   });
   return grad_input;

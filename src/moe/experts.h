@@ -29,6 +29,7 @@ struct Experts {
   // sums.
   int64_t first_inner = 0;  // the first of the inner values here
   bool adds_bias = true;    // of fc2: on one of the ranks
+  bool by_use = false;      // weights' gradients of experts without rows are left as they are
 };
 
 struct ExpertRun {
@@ -40,7 +41,7 @@ struct ExpertRun {
 ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
 
 /// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; adds the weights'
-/// gradients. An expert without rows gets zeros where nothing was yet.
+/// gradients. An expert without rows gets zeros where nothing was yet, its weights not with `by_use`.
 at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                 const at::Tensor& grad_output);
 

@@ -128,6 +128,7 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
 }
 
 void run_experts_on(const Saved& s, Dispatched& d) {
+  if (s.call.before_experts) s.call.before_experts(d.order.counts, false);
   d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
 }
 
@@ -137,7 +138,9 @@ std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatc
   const auto [grad_rows, grad_weight] =
       combine_rows_backward(grad.contiguous(), d.run.output, d.order.slot, d.row_weight);
   const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // dearer to keep than to make
-  const at::Tensor grad_input = run_experts_backward(experts_of(s, d), expert_input, d.run.kept, grad_rows);
+  Experts experts = experts_of(s, d);
+  experts.by_use = s.call.before_experts && s.call.before_experts(d.order.counts, true);
+  const at::Tensor grad_input = run_experts_backward(experts, expert_input, d.run.kept, grad_rows);
   return {sum_rows(grad_input, d.order.slot), grad_weight};
 }
 

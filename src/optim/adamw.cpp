@@ -1,8 +1,14 @@
 #include "chorus/optim/adamw.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "chorus/base/error.h"
 #include "chorus/kernels/cpu.h"
@@ -14,7 +20,7 @@ namespace chorus {
 namespace {
 
 constexpr int64_t kBlock = 1 << 13;  // elements of one partial sum of squares
-constexpr int64_t kLanes = 32;
+constexpr int64_t kLanes = 32;       // elements beside each other
 
 /// What a step comes to, in the type of the arithmetic.
 struct Coefficients {
@@ -40,7 +46,7 @@ Coefficients coefficients(const AdamWStep& s, bool decay) {
           .epsilon = static_cast<float>(s.epsilon)};
 }
 
-/// The update of n elements; `copy` takes the bf16 values unless it is null.
+/// The update of some elements; `copy` takes the bf16 values unless it is null.
 struct Pointers {
   float* p;
   float* m;
@@ -49,16 +55,21 @@ struct Pointers {
   c10::BFloat16* copy;
 };
 
+/// A weight and its moments, by a gradient that is scaled.
+CHORUS_INLINE inline void advance(float& p, float& m, float& v, float g, const Coefficients& c) {
+  m = std::fma(c.keep1, m, c.take1 * g);
+  v = std::fma(c.keep2, v, c.take2 * g * g);
+  const float root = std::fma(std::sqrt(v), c.correct, c.epsilon);
+  p = std::fma(-c.rate, m / root, p * c.shrink);
+}
+
 template <bool kCopy>
 CHORUS_INLINE inline void update(const Pointers& x, const Coefficients& c, int64_t begin, int64_t end) {
   const auto [p, m, v, gradient, copy] = x;
 #pragma GCC ivdep  // the five do not overlap
   for (int64_t i = begin; i < end; ++i) {
-    const float g = gradient[i] * c.scale;
-    const float m1 = std::fma(c.keep1, m[i], c.take1 * g);
-    const float v1 = std::fma(c.keep2, v[i], c.take2 * g * g);
-    const float root = std::fma(std::sqrt(v1), c.correct, c.epsilon);
-    const float p1 = std::fma(-c.rate, m1 / root, p[i] * c.shrink);
+    float p1 = p[i], m1 = m[i], v1 = v[i];
+    advance(p1, m1, v1, gradient[i] * c.scale, c);
     m[i] = m1;
     v[i] = v1;
     p[i] = p1;
@@ -68,7 +79,34 @@ CHORUS_INLINE inline void update(const Pointers& x, const Coefficients& c, int64
   }
 }
 
-void check(const AdamWTensor& t) {
+/// All steps, for kLanes elements at a time.
+template <bool kCopy>
+CHORUS_INLINE inline void catch_up(const Pointers& x, std::span<const Coefficients> steps, int64_t begin,
+                                   int64_t end) {
+  for (int64_t first = begin; first < end; first += kLanes) {
+    const int64_t count = std::min(kLanes, end - first);
+    const size_t bytes = count * sizeof(float);
+    float p[kLanes] = {}, m[kLanes] = {}, v[kLanes] = {};
+    std::memcpy(p, x.p + first, bytes);
+    std::memcpy(m, x.m + first, bytes);
+    std::memcpy(v, x.v + first, bytes);
+    for (const Coefficients& c : steps) {
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        advance(p[lane], m[lane], v[lane], 0, c);
+      }
+    }
+    std::memcpy(x.p + first, p, bytes);
+    std::memcpy(x.m + first, m, bytes);
+    std::memcpy(x.v + first, v, bytes);
+    if constexpr (kCopy) {
+      for (int64_t lane = 0; lane < count; ++lane) {
+        x.copy[first + lane] = narrow<c10::BFloat16>(p[lane]);
+      }
+    }
+  }
+}
+
+void check(const AdamWTensor& t, bool with_gradient) {
   const auto fits = [&](const at::Tensor& x) {
     return x.defined() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
            x.numel() == t.value.numel() && x.device() == t.value.device();
@@ -76,10 +114,20 @@ void check(const AdamWTensor& t) {
   const bool value = t.master.defined()
                          ? fits(t.master) && t.value.scalar_type() == at::kBFloat16 && t.value.is_contiguous()
                          : fits(t.value);
-  if (!value || !fits(t.gradient) || !fits(t.m) || !fits(t.v)) {
+  if (!value || (with_gradient && !fits(t.gradient)) || !fits(t.m) || !fits(t.v)) {
     throw Error(
         "AdamW: a weight, its gradient and its state must be contiguous fp32 tensors of one size and device");
   }
+}
+
+/// Without the gradient.
+Pointers pointers_of(const AdamWTensor& t) {
+  const bool copies = t.master.defined();
+  return {.p = (copies ? t.master : t.value).mutable_data_ptr<float>(),
+          .m = t.m.mutable_data_ptr<float>(),
+          .v = t.v.mutable_data_ptr<float>(),
+          .g = nullptr,
+          .copy = copies ? t.value.mutable_data_ptr<c10::BFloat16>() : nullptr};
 }
 
 template <class T>
@@ -120,21 +168,43 @@ double sum_of_squares(const T* x, int64_t n) {
 }  // namespace
 
 void adamw_step(AdamWTensor& tensor, const AdamWStep& step) {
-  check(tensor);
+  check(tensor, true);
   if (!tensor.value.is_cpu()) {
     adamw_step_composed(tensor, step);
     return;
   }
   const bool copies = tensor.master.defined();
-  const Pointers pointers = {.p = (copies ? tensor.master : tensor.value).mutable_data_ptr<float>(),
-                             .m = tensor.m.mutable_data_ptr<float>(),
-                             .v = tensor.v.mutable_data_ptr<float>(),
-                             .g = tensor.gradient.const_data_ptr<float>(),
-                             .copy = copies ? tensor.value.mutable_data_ptr<c10::BFloat16>() : nullptr};
+  Pointers pointers = pointers_of(tensor);
+  pointers.g = tensor.gradient.const_data_ptr<float>();
   const Coefficients c = coefficients(step, tensor.decay);
   at::parallel_for(0, tensor.value.numel(), kGrain, [&](int64_t begin, int64_t end) {
     run_kernel([&]() CHORUS_INLINE {
       copies ? update<true>(pointers, c, begin, end) : update<false>(pointers, c, begin, end);
+    });
+  });
+}
+
+void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) {
+  check(tensor, false);
+  if (!tensor.value.is_cpu()) {
+    AdamWTensor idle = tensor;
+    idle.gradient = at::zeros_like(tensor.m);
+    for (const AdamWStep& step : missed) {
+      adamw_step_composed(idle, step);
+    }
+    return;
+  }
+  std::vector<Coefficients> steps;
+  steps.reserve(missed.size());
+  for (const AdamWStep& step : missed) {
+    steps.push_back(coefficients(step, tensor.decay));
+  }
+  const bool copies = tensor.master.defined();
+  const Pointers pointers = pointers_of(tensor);
+  const auto grain = std::max<int64_t>(kLanes, kGrain / std::max<int64_t>(std::ssize(steps), 1));
+  at::parallel_for(0, tensor.value.numel(), grain, [&](int64_t begin, int64_t end) {
+    run_kernel([&]() CHORUS_INLINE {
+      copies ? catch_up<true>(pointers, steps, begin, end) : catch_up<false>(pointers, steps, begin, end);
     });
   });
 }

@@ -28,6 +28,9 @@ void describe(Schema& schema, OptimConfig& config) {
   schema.add("weight_decay", config.weight_decay,
              {.help = "decoupled weight decay; biases and norms are exempt", .min = 0});
   schema.add("clip_norm", config.clip_norm, {.help = "bound of the global gradient norm; 0: none", .min = 0});
+  schema.add("expert_state", config.expert_state,
+             {{"fp32", StateForm::fp32}, {"bf16", StateForm::bf16}, {"fp8", StateForm::fp8}},
+             {.help = "what the moments of experts are kept in: 4, 2 or 1 bytes each"});
 }
 
 double elapsed(const RunProgress& now, Duration::Unit unit) {

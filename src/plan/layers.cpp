@@ -195,21 +195,20 @@ struct LayerShadow::Experts {
 LayerShadow::Experts LayerShadow::experts_of(int64_t tokens, int64_t number) const {
   const MoeConfig& moe = job_.model.moe;
   const Mesh& mesh = job_.mesh;
+  const int64_t experts = job_.model.expert_counts()[number];
   const auto n = static_cast<double>(tokens), k = static_cast<double>(moe.top_k);
   // Each expert takes at most its capacity of a micro-batch.
   const double most =
       moe.capacity_factor == 0
           ? static_cast<double>(mesh.ep)
-          : static_cast<double>(expert_capacity(moe.capacity_factor, moe.top_k, tokens, moe.experts) *
-                                moe.experts) /
+          : static_cast<double>(expert_capacity(moe.capacity_factor, moe.top_k, tokens, experts) * experts) /
                 (n * k);
   if (mesh.ep * mesh.etp * mesh.tp == 1) {
     return {.arrived = tokens, .choices = static_cast<int64_t>(n * k * std::min(1.0, most))};
   }
   // Of a token's k experts, those on a rank that has another of them travel with it.
-  const double each = static_cast<double>(moe.experts) / mesh.ep;
-  const double together =
-      moe.experts > 1 ? (each - 1) / static_cast<double>(moe.experts - 1) * (k - 1) / 2 : 0;
+  const double each = static_cast<double>(experts) / mesh.ep;
+  const double together = experts > 1 ? (each - 1) / static_cast<double>(experts - 1) * (k - 1) / 2 : 0;
   const double ranks = std::min(k, static_cast<double>(mesh.ep)) * (1 - together / std::max(k, 1.0));
   const double skew = std::cmp_less(number, job_.skew.size()) ? job_.skew[number] : 1;
   const double kept = std::min(1.0, most), load = std::min({skew, most, double(mesh.ep)});
@@ -233,7 +232,7 @@ Block LayerShadow::experts(const Block& x, int64_t tokens, int64_t number, Branc
   const Purpose kept = branch && !e.crowded ? kKept : kWorking;
   const bool exchanges = e.sent > 0;
   const Block normed = norm(x, tokens, branch);
-  const int64_t scores = tokens * moe.experts;
+  const int64_t scores = tokens * m.expert_counts()[number];
   const Block probabilities = wide(branch ? kKept : kWorking, scores);
   const Block logits = wide(kWorking, scores);
   { const Block jittered = wide(kWorking, moe.jitter > 0 ? tokens * d_ : 0); }

@@ -82,6 +82,9 @@ void check(const RunConfig& c) {
     throw UserError(
         "memory.* = \"host\", \"nvme\" and \"auto\" are for device = \"cpu\" so far: leave them out, or "
         "train there");
+  if (c.device == Device::cuda && c.optim.expert_state != StateForm::fp32)
+    throw UserError(
+        "optim.expert_state = \"bf16\" and \"fp8\" are for device = \"cpu\" so far: leave it out");
   if (c.data.train.empty())
     throw UserError("the run file names no training text: add a [[data.train]] table");
   for (const auto* list : {&c.data.train, &c.data.valid}) {

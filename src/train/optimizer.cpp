@@ -10,30 +10,9 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
+#include "train/shard.h"
+
 namespace chorus {
-
-/// A bucket, and what this rank keeps of its state: elements [begin, end), of which [own, own_end) are its
-/// part.
-struct Optimizer::Shard {
-  Bucket& bucket;
-  Group& sharing;
-  int64_t begin = 0, end = 0, own = 0, own_end = 0;
-  // Whether what the bucket itself has comes and goes, and `value` and `gradient` are no views of it.
-  bool values_go = false, gradients_go = false;
-  Arrays value;     // what AdamW writes
-  Arrays gradient;  // fp32
-  Arrays state;     // fp32: m, v, and the master unless `value` is fp32
-  bool has_master = false;
-  bool summed = false;   // the gradient is that of all ranks
-  bool started = false;  // `gradient`, where it is no view, holds something of this update
-  std::future<void> gathering, summing;
-
-  [[nodiscard]] bool shared() const { return sharing.size() > 1; }
-  void finish_writing() {
-    for (Arrays* arrays : {&value, &gradient, &state}) arrays->finish();
-  }
-  [[nodiscard]] bool in_parts() const { return end - begin < bucket.elements; }
-};
 
 namespace {
 
@@ -76,10 +55,10 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
     shard.values_go = (zero_ >= 3 && shard.shared()) || values != Tier::device;
     shard.gradients_go = (zero_ >= 2 && shard.shared()) || gradients != Tier::device;
     shard.has_master = bucket.type != bucket.gradients.scalar_type();
-    const int64_t count = shard.end - shard.begin;
+    const Division division = divide(bucket, model.parameters(), shard.begin, shard.end);
     const at::ScalarType wide = bucket.gradients.scalar_type();
     const auto arrays = [&](Tier where, int64_t n, at::ScalarType type) {
-      return Arrays(where, n, count, type, model.options().device, file_.get());
+      return Arrays(where, n, division.cuts, type, model.options().device, file_.get());
     };
     // What comes and goes has no memory now, the rest has it.
     const auto settle = [&](const at::Tensor& flat, bool goes) { goes ? free(flat) : allocate(flat); };
@@ -87,17 +66,31 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
     settle(bucket.values, shard.values_go);
     settle(bucket.gradients, shard.gradients_go);
     const auto view = [&](const at::Tensor& flat) {
-      return Arrays(flat.detach().narrow(0, shard.begin, count));
+      return Arrays(flat.detach().narrow(0, shard.begin, shard.end - shard.begin), division.cuts);
     };
     shard.value = shard.values_go ? arrays(values, 1, bucket.type) : view(bucket.values);
     shard.gradient = shard.gradients_go ? arrays(gradients, 1, wide) : view(bucket.gradients);
-    shard.state = arrays(tier(memory.optimizer, memory.expert_optimizer), shard.has_master ? 3 : 2, wide);
+    const Tier state = tier(memory.optimizer, memory.expert_optimizer);
+    if (expert && wide == at::kFloat) shard.form = config.expert_state;
+    shard.state = shard.form == StateForm::fp32
+                      ? arrays(state, shard.state_rows(), wide)
+                      : Arrays(state, 1, packed_cuts(division.cuts, shard.form, shard.state_rows()),
+                               at::kByte, model.options().device, file_.get());
+    shard.expert_of = division.expert_of;
+    shard.made.resize(shard.chunks());
+    shard.by_use =
+        expert && !shard.shared() && (shard.values_go || shard.gradients_go || state != Tier::device);
+    if (shard.by_use) shard.experts.resize(local(shard, 0).shape[0]);
     if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
     of_block_[bucket.block].push_back(shards_.size());
     shards_.push_back(std::move(shard));
   }
   peak_bytes_ = bytes_;
   model_.watch(this);
+}
+
+bool Optimizer::values_stay() const {
+  return std::ranges::none_of(shards_, [](const Shard& shard) { return shard.values_go || shard.by_use; });
 }
 
 Optimizer::~Optimizer() {
@@ -121,25 +114,23 @@ Optimizer::~Optimizer() {
   }
 }
 
-/// work(shard, chunk) for all chunks that this rank keeps; prefetch(shard, chunk) is called two chunks ahead,
-/// and what was written two shards ago is waited for, so that its memory is free.
+/// work(shard, chunk) for the chunks of an update that this rank keeps, prefetch(shard, chunk) some time
+/// before. What was written two shards ago is waited for, so that its memory is free.
 template <class Prefetch, class Work>
-void Optimizer::for_chunks(const Prefetch& prefetch, const Work& work) {
-  constexpr size_t kAhead = 2, kBehind = 2;
-  std::vector<std::pair<size_t, int64_t>> all;  // the shard's number
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    for (int64_t chunk = 0; chunk < shards_[i].state.chunks(); ++chunk) all.emplace_back(i, chunk);
-  }
-  for (size_t i = 0; i < std::min(kAhead, all.size()); ++i) prefetch(shards_[all[i].first], all[i].second);
-  for (size_t i = 0; i < all.size(); ++i) {
-    const auto [number, chunk] = all[i];
-    if (i + kAhead < all.size()) prefetch(shards_[all[i + kAhead].first], all[i + kAhead].second);
-    if (chunk == 0 && number >= kBehind) shards_[number - kBehind].finish_writing();
-    work(shards_[number], chunk);
-  }
+void Optimizer::for_update(const Prefetch& prefetch, const Work& work) {
+  constexpr size_t kBehind = 2;
+  std::vector<Chunk> chunks;
   for (Shard& shard : shards_) {
-    shard.finish_writing();
+    for (int64_t number = 0; number < shard.chunks(); ++number) {
+      if (shard.in_update(number)) chunks.push_back({shard, number});
+    }
   }
+  auto unfinished = shards_.begin();
+  for_prefetched(chunks, prefetch, [&](const Chunk& chunk) {
+    for (; &*unfinished + kBehind <= &chunk.shard; ++unfinished) unfinished->finish_writing();
+    work(chunk);
+  });
+  for (; unfinished != shards_.end(); ++unfinished) unfinished->finish_writing();
 }
 
 /// Of the bucket's parameter number i.
@@ -151,27 +142,45 @@ bool Optimizer::is_frozen(const Shard& shard, size_t i) const {
   return !frozen_.empty() && frozen_[shard.bucket.parameters[i]];
 }
 
+/// f(a weight's stretch of a chunk without its gradient, where in the chunk it begins), for each.
+void Optimizer::for_weights(const Chunk& chunk, const Loaded& loaded,
+                            const std::function<void(AdamWTensor&, int64_t)>& f) {
+  const Shard& shard = chunk.shard;
+  for_stretches(shard.bucket, model_.parameters(), chunk.begin(), chunk.end(),
+                [&](size_t i, int64_t, int64_t at, int64_t count) {
+                  if (is_frozen(shard, i)) return;
+                  const int64_t within = at - chunk.begin();
+                  const auto view = [&](const at::Tensor& x) { return x.narrow(0, within, count); };
+                  AdamWTensor weight = {
+                      .value = view(loaded.value[0]),
+                      .master = shard.has_master ? view(loaded.state[2]) : at::Tensor(),
+                      .gradient = {},
+                      .m = view(loaded.state[0]),
+                      .v = view(loaded.state[1]),
+                      .decay = model_.catalogue().parameters[shard.bucket.parameters[i]].decay};
+                  f(weight, within);
+                });
+}
+
 /// Of the elements of a chunk.
-void Optimizer::visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit) {
-  const at::Tensor value = shard.value.load(chunk), state = shard.state.load(chunk);
-  const at::Tensor master = shard.has_master ? state[2] : value[0];
-  const int64_t first = shard.begin + shard.state.first(chunk), last = first + shard.state.size(chunk);
+void Optimizer::visit_chunk(const Chunk& chunk, bool changes, const Visit& visit) {
+  const Shard& shard = chunk.shard;
+  const Loaded loaded = load(chunk);
+  const at::Tensor master = shard.has_master ? loaded.state[2] : loaded.value[0];
   const auto stretch = [&](size_t i, int64_t within, int64_t at, int64_t count) {
-    const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - first, count); };
+    const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - chunk.begin(), count); };
     visit({.parameter = shard.bucket.parameters[i],
            .local = local(shard, i),
            .first = within,
            .master = view(master),
-           .m = view(state[0]),
-           .v = view(state[1])});
+           .m = view(loaded.state[0]),
+           .v = view(loaded.state[1])});
   };
-  const auto [from, to] =
-      changes ? std::pair(first, last) : std::pair(std::max(first, shard.own), std::min(last, shard.own_end));
+  const int64_t from = changes ? chunk.begin() : std::max(chunk.begin(), shard.own);
+  const int64_t to = changes ? chunk.end() : std::min(chunk.end(), shard.own_end);
   for_stretches(shard.bucket, model_.parameters(), from, to, stretch);
-  if (!changes) return;
-  if (shard.has_master) value[0].copy_(master);
-  shard.value.store(chunk, value);
-  shard.state.store(chunk, state);
+  if (changes && shard.has_master) loaded.value[0].copy_(master);
+  if (changes || loaded.caught_up) store(chunk, loaded);
 }
 
 void Optimizer::read(const Visit& visit) {
@@ -179,17 +188,18 @@ void Optimizer::read(const Visit& visit) {
     if (!part.local.double_of_another) visit(part);
   };
   for (Shard& shard : shards_) {
-    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) {
-      visit_chunk(shard, chunk, false, own);
+    for (int64_t number = 0; number < shard.chunks(); ++number) {
+      visit_chunk({shard, number}, false, own);
     }
+    shard.finish_writing();
   }
 }
 
 void Optimizer::change(const Visit& visit) {
   const at::NoGradGuard plain;
   for (Shard& shard : shards_) {
-    for (int64_t chunk = 0; chunk < shard.state.chunks(); ++chunk) {
-      visit_chunk(shard, chunk, true, visit);
+    for (int64_t number = 0; number < shard.chunks(); ++number) {
+      visit_chunk({shard, number}, true, visit);
     }
     shard.finish_writing();
   }
@@ -210,7 +220,7 @@ void Optimizer::initialise(RandomKey seed) {
 /// Values that stay are put together from all ranks' parts.
 void Optimizer::gather_all() {
   for (Shard& shard : shards_) {
-    if (!shard.values_go && shard.in_parts()) gather(shard);
+    if (!shard.values_go && shard.in_parts()) gather(shard, false);
   }
   for (Shard& shard : shards_) {
     finish(shard.gathering);
@@ -231,13 +241,12 @@ void Optimizer::free(const at::Tensor& flat) {
 }
 
 /// Begins to fill the bucket's values: with what this rank keeps, and what others do.
-void Optimizer::gather(Shard& shard) {
+void Optimizer::gather(Shard& shard, bool backward) {
   const at::Tensor all = shard.bucket.values.detach();
   allocate(all);
-  shard.gathering = shard.sharing.later([&shard, all] {
-    const at::Tensor kept = all.narrow(0, shard.begin, shard.end - shard.begin);
-    if (shard.values_go) shard.value.copy_to(kept);
-    if (shard.in_parts()) shard.sharing.all_gather(all, kept);
+  shard.gathering = shard.sharing.later([this, &shard, all, awaited = shard.await_values(backward)] {
+    bring_values(shard, awaited);
+    if (shard.in_parts()) shard.sharing.all_gather(all, all.narrow(0, shard.begin, shard.end - shard.begin));
   });
 }
 
@@ -245,6 +254,9 @@ void Optimizer::begin_update() {
   last_ = false;
   for (Shard& shard : shards_) {
     shard.summed = shard.started = false;
+    for (Shard::Use& use : shard.experts) {
+      use.gradient_here = use.has_gradient = false;
+    }
   }
   for (Parameter& parameter : model_.parameters()) {
     parameter.has_gradient = false;
@@ -262,14 +274,17 @@ void Optimizer::before(size_t block, bool backward) {
   }
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
-    if (shard.values_go && !shard.gathering.valid()) gather(shard);
+    if (shard.values_go && !shard.gathering.valid()) gather(shard, backward);
     if (shard.gradients_go && backward) {
       finish(shard.summing);  // of the micro-batch before: the memory is still its
       allocate(shard.bucket.gradients);
       // What only this rank adds to is added to in place, in the same order and so to the same bits as if it
       // had never left; what ranks share is summed micro-batch by micro-batch.
       const bool goes_on = shard.started && !shard.shared();
-      if (goes_on) shard.gradient.copy_to(shard.bucket.gradients);
+      for (Shard::Use& use : shard.experts) {
+        use.gradient_here = false;
+      }
+      if (goes_on) bring_gradients(shard, shard.with_gradient_here());
       for (const size_t p : shard.bucket.parameters) {
         model_.parameters()[p].has_gradient = goes_on;
       }
@@ -282,7 +297,7 @@ void Optimizer::before(size_t block, bool backward) {
   const size_t next = backward ? block - 1 : block + 1;
   if (block == 0 || next == 0 || next >= of_block_.size()) return;
   for (const size_t i : of_block_[next]) {
-    if (shards_[i].values_go && !shards_[i].gathering.valid()) gather(shards_[i]);
+    if (shards_[i].values_go && !shards_[i].gathering.valid()) gather(shards_[i], backward);
   }
 }
 
@@ -290,6 +305,10 @@ void Optimizer::after(size_t block, bool backward) {
   for (const size_t i : of_block_[block]) {
     Shard& shard = shards_[i];
     if (shard.values_go) free(shard.bucket.values);
+    if (shard.by_use) {  // what has been caught up
+      shard.value.finish();
+      shard.state.finish();
+    }
     if (backward && (shard.gradients_go || (last_ && shard.shared()))) reduce(shard);
   }
 }
@@ -300,7 +319,8 @@ void Optimizer::reduce(Shard& shard) {
   allocate(all);  // they are there unless the block took no part
   for (const size_t p : shard.bucket.parameters) {
     Parameter& parameter = model_.parameters()[p];
-    if (!parameter.has_gradient) parameter.gradient.zero_();
+    const bool by_slice = shard.by_use && is_divided(shard.bucket, parameter);
+    if (!parameter.has_gradient && !by_slice) parameter.gradient.zero_();
     parameter.has_gradient = true;
   }
   shard.summed = true;
@@ -315,7 +335,7 @@ void Optimizer::reduce(Shard& shard) {
       shard.sharing.all_reduce(all);
     }
     if (!shard.gradients_go) return;
-    for (int64_t chunk = 0; chunk < shard.gradient.chunks(); ++chunk) {
+    for (const int64_t chunk : shard.with_gradient_here()) {
       const at::Tensor more = sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk));
       const at::Tensor kept = adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk);
       adds ? kept[0].add_(more) : kept[0].copy_(more);
@@ -331,17 +351,17 @@ double Optimizer::gradient_norm() {
     if (!shard.summed) reduce(shard);
     finish(shard.summing);
   }
-  for_chunks(
-      [](Shard& shard, int64_t chunk) { shard.gradient.prefetch(chunk); },
-      [&](Shard& shard, int64_t chunk) {
-        const at::Tensor gradient = shard.gradient.load(chunk)[0];
-        const int64_t first = shard.begin + shard.gradient.first(chunk), last = first + gradient.numel();
-        for_stretches(shard.bucket, model_.parameters(), std::max(first, shard.own),
-                      std::min(last, shard.own_end), [&](size_t i, int64_t, int64_t at, int64_t count) {
-                        if (!is_frozen(shard, i) && !local(shard, i).double_of_another)
-                          sum += squared_norm(gradient.narrow(0, at - first, count));
-                      });
-      });
+  for_update([](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
+             [&](const Chunk& chunk) {
+               const Shard& shard = chunk.shard;
+               const at::Tensor gradient = chunk.shard.gradient.load(chunk.number)[0];
+               for_stretches(shard.bucket, model_.parameters(), std::max(chunk.begin(), shard.own),
+                             std::min(chunk.end(), shard.own_end),
+                             [&](size_t i, int64_t, int64_t at, int64_t count) {
+                               if (!is_frozen(shard, i) && !local(shard, i).double_of_another)
+                                 sum += squared_norm(gradient.narrow(0, at - chunk.begin(), count));
+                             });
+             });
   return std::sqrt(parallel_.tp.sum(parallel_.dp.sum(sum)));
 }
 
@@ -355,32 +375,27 @@ void Optimizer::update(double learning_rate, double norm) {
                           .weight_decay = config_.weight_decay,
                           .step = updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
-  const auto prefetch = [](Shard& shard, int64_t chunk) {
-    shard.gradient.prefetch(chunk);
-    shard.state.prefetch(chunk);
-    shard.value.prefetch(chunk);
-  };
-  for_chunks(prefetch, [&](Shard& shard, int64_t chunk) {
-    const at::Tensor value = shard.value.load(chunk), state = shard.state.load(chunk),
-                     gradient = shard.gradient.load(chunk);
-    const int64_t first = shard.begin + shard.state.first(chunk);
-    const auto stretch = [&](size_t i, int64_t, int64_t at, int64_t count) {
-      if (is_frozen(shard, i)) return;
-      const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - first, count); };
-      AdamWTensor tensor = {.value = view(value[0]),
-                            .master = shard.has_master ? view(state[2]) : at::Tensor(),
-                            .gradient = view(gradient[0]),
-                            .m = view(state[0]),
-                            .v = view(state[1]),
-                            .decay = model_.catalogue().parameters[shard.bucket.parameters[i]].decay};
-      adamw_step(tensor, step);
-    };
-    for_stretches(shard.bucket, model_.parameters(), first, first + gradient.size(1), stretch);
-    shard.value.store(chunk, value);
-    shard.state.store(chunk, state);
-    const bool last = chunk + 1 == shard.state.chunks();
-    if (last && !shard.values_go && shard.in_parts()) gather(shard);
-  });
+  for_update(
+      [](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        for (Arrays* arrays : {&shard.gradient, &shard.state, &shard.value}) arrays->prefetch(chunk.number);
+      },
+      [&](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        const Loaded loaded = load(chunk);
+        const at::Tensor gradient = shard.gradient.load(chunk.number)[0];
+        for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
+          weight.gradient = gradient.narrow(0, at, weight.m.numel());
+          adamw_step(weight, step);
+        });
+        store(chunk, loaded);
+        ++shard.made[chunk.number];
+        const bool last = chunk.number + 1 == shard.chunks();
+        if (last && !shard.values_go && shard.in_parts()) gather(shard, false);
+      });
+  ++made_;
+  recent_.push_back(step);
+  forget_steps();
   for (Shard& shard : shards_) {
     finish(shard.gathering);
   }

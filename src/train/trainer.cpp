@@ -130,6 +130,7 @@ class Run {
   std::vector<MoeStatistics> statistics_;  // of this rank, of each sparse layer, since the last report
   TrainWindow window_;
   std::map<std::string, int64_t> bytes_sent_;  // by this rank until the last report, by group
+  ScratchFile::Traffic traffic_;               // of what the optimizer has on disk, likewise
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Progress> progress_;
   double began_ = now_seconds();
@@ -275,9 +276,13 @@ void Run::report(double learning_rate, double norm) {
     record["bytes_sent"][group] = bytes - std::exchange(bytes_sent_[group], bytes);
   }
   const uint64_t on_disk = optimizer_.bytes_on_disk() + (stash_ ? stash_->bytes_on_disk() : 0);
+  const ScratchFile::Traffic traffic = optimizer_.traffic();
   record["memory"] = {{"device_peak", most_of_ranks(group_, device_memory().peak)},
                       {"host_peak", most_of_ranks(group_, host_memory().peak)},
-                      {"nvme", most_of_ranks(group_, static_cast<int64_t>(on_disk))}};
+                      {"nvme", most_of_ranks(group_, static_cast<int64_t>(on_disk))},
+                      {"nvme_read", traffic.read - traffic_.read},
+                      {"nvme_written", traffic.written - traffic_.written}};
+  traffic_ = traffic;
   restart_peaks();
   if (writes()) metrics_->write("train", record);
   window_ = {};
@@ -287,7 +292,8 @@ void Run::report(double learning_rate, double norm) {
 
 /// Ranks translate with the whole model: where each holds a part of it, with one that they write for this.
 Assessment Run::assess_whole(const AssessOptions& options) {
-  if (parallel_.holds_everything()) return assess(model_, data_->vocabulary, config_.data.valid, options);
+  if (parallel_.holds_everything() && optimizer_.values_stay())
+    return assess(model_, data_->vocabulary, config_.data.valid, options);
   const std::filesystem::path folder = folder_ / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");

@@ -49,47 +49,54 @@ TEST(Usage, CountsWhatIsHeldAndRefusesMoreThanTheBudget) {
 
 class ArraysTest : public testing::TestWithParam<Tier> {
  protected:
+  void store_and_load(const Arrays::Cuts& cuts, at::ScalarType type);
   TemporaryFolder folder_;
   ScratchFile file_{folder_.path()};
 };
 
+void ArraysTest::store_and_load(const Arrays::Cuts& cuts, at::ScalarType type) {
+  const int64_t elements = cuts.back();
+  Arrays arrays(GetParam(), 3, cuts, type, at::kCPU, &file_),
+      other(GetParam(), 1, {0, 5}, type, at::kCPU, &file_);
+  ASSERT_EQ(arrays.chunks(), std::ssize(cuts) - 1);
+  EXPECT_EQ(arrays.whole().defined(), GetParam() != Tier::nvme);
+  const at::Tensor expected = at::randn({3, elements}).to(type);
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t c = 0; c < arrays.chunks(); ++c) {
+      const at::Tensor part = expected.narrow(1, arrays.first(c), arrays.size(c));
+      const at::Tensor chunk = round == 0 ? arrays.load(c) : arrays.blank(c);
+      if (round == 0) {
+        EXPECT_TRUE(at::equal(chunk, at::zeros_like(chunk)));  // at first
+      }
+      chunk.copy_(part);
+      arrays.store(c, chunk);
+    }
+    other.store(0, other.load(0).fill_(3));
+    arrays.prefetch(1);
+    for (int64_t c = 0; c < arrays.chunks(); ++c) {
+      EXPECT_TRUE(at::equal(arrays.load(c), expected.narrow(1, arrays.first(c), arrays.size(c)))) << c;
+    }
+    EXPECT_TRUE(at::equal(other.load(0), at::full({1, 5}, 3, type)));
+    expected.add_(1);
+  }
+  arrays.finish();
+}
+
 TEST_P(ArraysTest, GiveBackWhatWasStoredChunkByChunk) {
   const int64_t elements = 2 * Arrays::kChunk + 77;
+  const Arrays::Cuts even = Arrays::even_cuts(elements);
+  EXPECT_EQ(even, (Arrays::Cuts{0, Arrays::kChunk, 2 * Arrays::kChunk, elements}));
+  EXPECT_EQ(Arrays::even_cuts(0), Arrays::Cuts{0});
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    Arrays arrays(GetParam(), 3, elements, type, at::kCPU, &file_),
-        other(GetParam(), 1, 5, type, at::kCPU, &file_);
-    ASSERT_EQ(arrays.chunks(), 3);
-    EXPECT_EQ(arrays.whole().defined(), GetParam() != Tier::nvme);
-    const at::Tensor expected = at::randn({3, elements}).to(type);
-    for (int round = 0; round < 2; ++round) {
-      for (int64_t c = 0; c < arrays.chunks(); ++c) {
-        const at::Tensor part = expected.narrow(1, arrays.first(c), arrays.size(c));
-        const at::Tensor chunk = round == 0 ? arrays.load(c) : arrays.blank(c);
-        if (round == 0) {
-          EXPECT_TRUE(at::equal(chunk, at::zeros_like(chunk)));  // at first
-        }
-        chunk.copy_(part);
-        arrays.store(c, chunk);
-      }
-      other.store(0, other.load(0).fill_(3));
-      arrays.prefetch(1);
-      for (int64_t c = 0; c < arrays.chunks(); ++c) {
-        EXPECT_TRUE(at::equal(arrays.load(c), expected.narrow(1, arrays.first(c), arrays.size(c)))) << c;
-      }
-      const at::Tensor first = at::empty({elements}, type);
-      arrays.copy_to(first);
-      EXPECT_TRUE(at::equal(first, expected[0]));
-      EXPECT_TRUE(at::equal(other.load(0), at::full({1, 5}, 3, type)));
-      expected.add_(1);
-    }
-    arrays.finish();
+    store_and_load(even, type);
+    store_and_load({0, 3, 70'001, elements}, type);
   }
 }
 
 TEST(Arrays, NoticeADiskThatGivesBackOtherBytes) {
   const TemporaryFolder folder;
   ScratchFile file(folder.path());
-  Arrays arrays(Tier::nvme, 1, 5000, at::kFloat, at::kCPU, &file);
+  Arrays arrays(Tier::nvme, 1, {0, 5000}, at::kFloat, at::kCPU, &file);
   arrays.store(0, arrays.blank(0).fill_(1));
   arrays.finish();
   EXPECT_EQ(arrays.load(0).sum().item<float>(), 5000);

@@ -98,6 +98,35 @@ TEST_P(AdamW, ReportsNonFiniteGradientsAsSuch) {
   EXPECT_EQ(t.value.isnan().sum().item<int64_t>(), 1);
 }
 
+TEST_P(AdamW, CatchesUpToTheSameBitsAsStepByStepWithZeros) {
+  for (const Isa isa : {Isa::plain, Isa::avx512_bf16}) {
+    limit_isa(isa);
+    for (const int64_t size : {0, 1, 31, 32, 33, 100'003}) {
+      for (const size_t missed : {0, 1, 7}) {
+        AdamWTensor dense = random_tensor(size, GetParam());
+        dense.m.slice(0, 0, std::nullopt, 3).zero_();
+        dense.m.slice(0, 1, std::nullopt, 3).fill_(-1e-45);  // whose tenths are -0
+        dense.v.slice(0, 0, std::nullopt, 5).zero_();
+        AdamWTensor late = copy_of(dense);
+        late.gradient.reset();
+        dense.gradient.zero_();
+        std::vector<AdamWStep> steps(missed, kStep);
+        for (size_t i = 0; i < missed; ++i) {
+          steps[i].learning_rate /= static_cast<double>(1 + i);
+          steps[i].step += static_cast<int64_t>(i);
+          steps[i].gradient_scale = 1 / static_cast<double>(1 + i);
+          adamw_step(dense, steps[i]);
+        }
+        adamw_catch_up(late, steps);
+        for (const auto tensor : {&AdamWTensor::value, &AdamWTensor::m, &AdamWTensor::v}) {
+          const at::Tensor a = dense.*tensor, b = late.*tensor;
+          EXPECT_EQ(std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()), 0) << size << ' ' << missed;
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Bf16Copy, AdamW, testing::Bool());
 
 TEST(AdamWReference, IsTorchsOwn) {

@@ -211,6 +211,27 @@ TEST_F(RanksTest, SkippedLayersKeepTheirExpertsForOthers) {
   expect_equal(one, together(c, "cut"));
 }
 
+TEST_F(RanksTest, ExpertsByUseGiveTheBitsOfADenseUpdate) {
+  RunConfig c = config();
+  c.train.duration.count = 6;
+  c.data.batch_tokens = 24;
+  c.data.micro_batches = 5;
+  c.model.moe.experts = 24 * ranks().size();
+  c.model.moe.top_k = 1;
+  c.parallel.ep = ranks().size();
+  c.parallel.exchange_chunks = 2;
+  const Outcome dense = together(c, "dense");
+  const Tier host = Tier::host, nvme = Tier::nvme;
+  for (const bool recompute : {false, true}) {
+    c.train.recompute = recompute;
+    c.memory = {
+        .expert_parameters = recompute ? host : nvme, .expert_gradients = host, .expert_optimizer = nvme};
+    const Outcome by_use = together(c, fmt::format("by-use-{}", recompute));
+    EXPECT_TRUE(by_use.numbers == dense.numbers) << recompute;
+    EXPECT_TRUE(by_use.tensors == dense.tensors) << recompute;
+  }
+}
+
 TEST_F(RanksTest, RelativePositionsAreCutByHeads) {
   if (ranks().size() % 2 != 0) GTEST_SKIP() << "with an even number of ranks";
   RunConfig c = config();

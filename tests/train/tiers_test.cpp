@@ -1,5 +1,8 @@
 // Whatever lies on the host or on disk, training gives the same bits.
+#include <atomic>
+#include <chrono>
 #include <csignal>
+#include <thread>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -7,6 +10,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
+#include "chorus/base/random.h"
 #include "chorus/memory/usage.h"
 #include "chorus/train/trainer.h"
 
@@ -150,6 +154,78 @@ TEST_F(TiersTest, ADiskThatIsFullIsSaidBeforeTraining) {
   EXPECT_THROW(train(config, {.folder = folder_ / "run"}), UserError);
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
   train_with(config, "run");  // the checkpoint is whole
+}
+
+/// Whether a run has made an update.
+bool has_trained(const std::filesystem::path& run) {
+  std::ifstream file(run / "metrics.jsonl");
+  std::string line;
+  return static_cast<bool>(std::getline(file, line));
+}
+
+TEST_F(TiersTest, KilledWithEverythingOnNvmeItGoesOnAndLeavesNoFile) {
+  RunConfig config = toy_run(folder_.path(), 12);
+  config.train.log_every = 1;
+  config.train.checkpoint_every = 2;
+  config.train.recompute = true;
+  config.validation.every = 0;
+  const RunConfig plain = config;
+  config.memory = {.parameters = kNvme, .gradients = kNvme, .optimizer = kNvme, .activations = kNvme};
+  // The processes that are killed are forked before this one has made any thread.
+  const std::filesystem::path killed = folder_ / "killed";
+  int kills = 0;  // while it trained
+  const RandomKey moments(static_cast<uint64_t>(getpid()));
+  for (uint64_t i = 0; i < 200; ++i) {
+    if (train_and_kill(config, killed, static_cast<int>(100 + 15 * i + moments.below(i, 200)))) break;
+    kills += has_trained(killed) ? 1 : 0;
+    EXPECT_TRUE(!std::filesystem::exists(killed / "scratch") ||
+                std::filesystem::is_empty(killed / "scratch"));
+  }
+  EXPECT_GT(kills, 0);
+  EXPECT_TRUE(train_with(plain, "whole") == last_tensors(killed)) << "after " << kills << " kills";
+}
+
+/// Empties the files without a name that this process has in `folder`.
+bool empty_scratch_files(const std::filesystem::path& folder) {
+  bool any = false;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    const std::string name = std::filesystem::read_symlink(entry.path(), error).string();
+    if (!name.starts_with(folder.string())) continue;
+    std::filesystem::resize_file(entry.path(), 0, error);
+    any |= !error;
+  }
+  return any;
+}
+
+TEST_F(TiersTest, ADiskThatFailsInTheMiddleEndsTheRunWithOneLine) {
+  RunConfig config = toy_run(folder_.path(), 100);
+  config.train.log_every = 1;
+  config.train.checkpoint_every = 3;
+  config.memory = {.parameters = kNvme, .gradients = kNvme, .optimizer = kNvme};
+  std::atomic<bool> emptied = false, ended = false;
+  std::thread disk([&] {
+    while (!ended && !emptied) {
+      if (std::filesystem::exists(folder_ / "run" / "checkpoints" / "step-00000003"))
+        emptied = empty_scratch_files(folder_ / "run" / "scratch");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  try {
+    train(config, {.folder = folder_ / "run"});
+    ADD_FAILURE() << "it ended well";
+  } catch (const Error& error) {
+    const std::string line = error.what();
+    EXPECT_NE(line.find("scratch file"), std::string::npos) << line;
+    EXPECT_NE(line.find("the last checkpoint is whole"), std::string::npos) << line;
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+  }
+  ended = true;
+  disk.join();
+  ASSERT_TRUE(emptied);
+  config.train.duration.count = 0;
+  config.memory = {};
+  EXPECT_GE(std::stoi(train_with(config, "run").at("step")), 3);
 }
 
 }  // namespace

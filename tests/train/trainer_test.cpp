@@ -30,27 +30,6 @@ class TrainerTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
-/// Runs train() in a process of its own, kills it after `milliseconds`, and says whether it had finished by
-/// then.
-bool train_and_kill(const RunConfig& config, const std::filesystem::path& run, int milliseconds) {
-  const pid_t child = fork();
-  if (child == 0) {
-    try {
-      train(config, {.folder = run});
-      _exit(0);
-    } catch (const std::exception& e) {
-      fprintf(stderr, "%s\n", e.what());
-      _exit(1);
-    }
-  }
-  usleep(static_cast<useconds_t>(milliseconds) * 1000);
-  kill(child, SIGKILL);
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
-  return !WIFSIGNALED(status);
-}
-
 TEST_F(TrainerTest, KilledAtRandomMomentsItEndsWithTheSameBits) {
   const RunConfig config = toy_run(folder_.path(), 20);
   // The processes that are killed are forked before this one has made any thread.

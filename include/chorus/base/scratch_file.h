@@ -36,6 +36,10 @@ class ScratchFile {
 
   [[nodiscard]] bool uses_io_uring() const;
   [[nodiscard]] uint64_t size() const;  // bytes reserved
+  struct Traffic {
+    uint64_t read = 0, written = 0;  // bytes
+  };
+  [[nodiscard]] Traffic traffic() const;  // so far
 
  private:
   struct State;

@@ -2,8 +2,8 @@
 // what lies on disk passes through memory a chunk at a time.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <vector>
@@ -17,21 +17,24 @@ namespace chorus {
 
 class Arrays {
  public:
-  static constexpr int64_t kChunk = int64_t{1} << 20;  // elements of each array
+  static constexpr int64_t kChunk = int64_t{1} << 20;  // elements of each array in a chunk, at most
 
   Arrays() = default;
-  /// `count` arrays of `elements` zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
-  Arrays(Tier tier, int64_t count, int64_t elements, at::ScalarType type, at::Device device,
-         ScratchFile* file);
+  /// `cuts`: 0, where each chunk after the first begins, and how many elements there are.
+  using Cuts = std::vector<int64_t>;
+  /// Chunks of kChunk elements.
+  static Cuts even_cuts(int64_t elements);
+  /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
+  Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file);
   /// One array on the device, that lies in `flat`.
-  explicit Arrays(const at::Tensor& flat);
+  Arrays(const at::Tensor& flat, Cuts cuts);
   ~Arrays();
   Arrays(Arrays&&) noexcept = default;
   Arrays& operator=(Arrays&&) noexcept = default;
 
-  [[nodiscard]] int64_t chunks() const { return (elements_ + kChunk - 1) / kChunk; }
-  [[nodiscard]] int64_t first(int64_t chunk) const { return chunk * kChunk; }
-  [[nodiscard]] int64_t size(int64_t chunk) const { return std::min(kChunk, elements_ - first(chunk)); }
+  [[nodiscard]] int64_t chunks() const { return std::ssize(cuts_) - 1; }
+  [[nodiscard]] int64_t first(int64_t chunk) const { return cuts_[chunk]; }
+  [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
   /// [count, elements]; undefined on disk.
   [[nodiscard]] const at::Tensor& whole() const { return whole_; }
 
@@ -48,9 +51,6 @@ class Arrays {
   /// Until all is written.
   void finish();
 
-  /// Copies all of the first array to `out`.
-  void copy_to(const at::Tensor& out);
-
  private:
   struct OnDisk {
     at::Tensor memory;  // [count, whole blocks]
@@ -62,12 +62,14 @@ class Arrays {
   }
   void wait_for_write(int64_t chunk);
 
-  int64_t count_ = 0, elements_ = 0;
+  int64_t count_ = 0;
+  Cuts cuts_ = {0};
   at::ScalarType type_ = at::kFloat;
   at::Tensor whole_;
   ScratchFile* file_ = nullptr;
-  uint64_t begin_ = 0, chunk_bytes_ = 0;  // in the file
+  std::vector<uint64_t> offsets_;  // of each chunk in the file
   std::map<int64_t, OnDisk> reading_, writing_;
+  int64_t being_written_ = 0;                    // elements of each array
   std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
 };
 

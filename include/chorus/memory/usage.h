@@ -22,6 +22,8 @@ at::Tensor allocate_on_host(int64_t elements, at::ScalarType type);
 /// The same for rows of at least `width` elements, each of whole blocks of a ScratchFile: [rows, width or
 /// more].
 at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type);
+/// Of one of those rows.
+int64_t bytes_in_blocks(int64_t width, at::ScalarType type);
 MemoryUse host_memory();
 
 /// The highest so far are what is there now.

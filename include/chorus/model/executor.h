@@ -33,6 +33,10 @@ class BlockWatcher {
   virtual void before(size_t block, bool backward) = 0;
   /// It has run; in a backward pass, its gradients are those of the whole micro-batch.
   virtual void after(size_t block, bool backward) = 0;
+  /// In between, as MoeCall::before_experts.
+  virtual bool before_experts(size_t /*block*/, const std::vector<int64_t>& /*rows*/, bool /*backward*/) {
+    return false;
+  }
 };
 
 class Executor {

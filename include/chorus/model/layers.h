@@ -20,6 +20,8 @@
 
 namespace chorus {
 
+class BlockWatcher;
+
 /// One side (source or target) of a micro-batch, as a stack of layers needs it. B sentences of length L.
 struct Side {
   at::Tensor ids;             // int64 [B, L]
@@ -31,9 +33,10 @@ struct Side {
 /// What a block needs to know of the pass it is part of.
 struct Pass {
   bool training = false;
-  RandomKey key = RandomKey();     // of the micro-batch; each block derives its own
-  Parallel* parallel = nullptr;    // who has the weights that are not here; null: all are
-  bool pass_over_experts = false;  // MoE layers leave the residual as it is (moe.gating_dropout)
+  RandomKey key = RandomKey();      // of the micro-batch; each block derives its own
+  Parallel* parallel = nullptr;     // who has the weights that are not here; null: all are
+  BlockWatcher* watcher = nullptr;  // is told which experts are needed; null: nobody is
+  bool pass_over_experts = false;   // MoE layers leave the residual as it is (moe.gating_dropout)
   bool dropless = false;  // no capacity factor binds (MoeCall), and in the decoder no capacity at all: as
                           // when decoding token by token
   double auxiliary_scale = 1;  // see MoeCall

@@ -126,7 +126,7 @@ class Transformer {
            (options_.compute == at::kFloat || options_.compute == at::kBFloat16) &&
            chorus::infers_by_rows(config_);
   }
-  /// The pass with who has the weights that are not here.
+  /// The pass with who has the weights that are not here, and who brings them.
   [[nodiscard]] Pass over_ranks(Pass pass) const;
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] LayerPlace encoder_place(size_t layer) const;

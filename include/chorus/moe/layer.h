@@ -8,6 +8,9 @@
 //   the residual carries it
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 #include "chorus/kernels/activation.h"
@@ -54,6 +57,10 @@ struct MoeCall {
   int64_t group_count = 0;     // G
   MoeStatistics* statistics = nullptr;  // null: nothing is counted
   RoutingRecord* record = nullptr;      // null: nothing is kept
+  // Called when it is known how many rows each expert here gets, before they run, in backward before they run
+  // back, perhaps several times: experts without rows need not be there. True: nor are their weights'
+  // gradients to be written (zeros otherwise). Null: all are there. It outlives the call until backward.
+  std::function<bool(const std::vector<int64_t>& rows, bool backward)> before_experts;
 };
 
 /// hidden [N, d] -> [N, d], without the residual. The auxiliary losses enter backward by their gradient

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include <ATen/core/Tensor.h>
 
@@ -30,6 +31,11 @@ struct AdamWTensor {
 /// master -= learning_rate (m^ / (sqrt(v^) + epsilon) + weight_decay master), as torch.optim.AdamW; then
 /// value = master, rounded to nearest even. Error on other types or sizes.
 void adamw_step(AdamWTensor& tensor, const AdamWStep& step);
+
+/// Makes up for the steps that a weight without gradient has missed, in their order, in one pass over memory:
+/// the same bits as one adamw_step() after the other with a gradient of zeros. tensor.gradient may be
+/// undefined.
+void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed);
 
 /// Sum of squares in fp64; not finite when an element is not.
 double squared_norm(const at::Tensor& tensor);

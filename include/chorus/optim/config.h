@@ -9,6 +9,8 @@ namespace chorus {
 
 enum class Schedule { inverse_sqrt, cosine, linear, constant };
 
+enum class StateForm { fp32, bf16, fp8 };
+
 struct OptimConfig {
   double learning_rate = 1e-3;
   Schedule schedule = Schedule::inverse_sqrt;
@@ -18,7 +20,8 @@ struct OptimConfig {
   double beta1 = 0.9, beta2 = 0.98;
   double epsilon = 1e-8;
   double weight_decay = 0.01;
-  double clip_norm = 1;  // zero: no clipping
+  double clip_norm = 1;                      // zero: no clipping
+  StateForm expert_state = StateForm::fp32;  // of the moments of experts; see compact_state.h
 };
 
 /// Section "optim".

@@ -18,6 +18,10 @@
 // as soon as their block has run back; masters and moments pass through memory a chunk after the other while
 // they are updated.
 //
+// Experts off the device are there by use, where no other rank shares their weights: those without tokens are
+// neither fetched nor read, their gradient is zero without being written, and the updates that they miss are
+// made up for, to the same bits, when they are needed again or read() shows them.
+//
 // Gradients are summed in the background while the backward pass goes on, a bucket as soon as its block has
 // run back.
 #pragma once
@@ -52,7 +56,7 @@ class Optimizer : public BlockWatcher {
     size_t parameter = 0;
     LocalPart local;
     int64_t first = 0;        // in what is held
-    at::Tensor master, m, v;  // fp32
+    at::Tensor master, m, v;  // fp32, also where state is kept in fewer bytes
   };
   using Visit = std::function<void(const Part&)>;
   /// Shows what is this rank's to write: every element of every parameter is in exactly one rank's.
@@ -81,22 +85,38 @@ class Optimizer : public BlockWatcher {
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
   /// Of the scratch file.
   [[nodiscard]] uint64_t bytes_on_disk() const { return file_ ? file_->size() : 0; }
+  [[nodiscard]] ScratchFile::Traffic traffic() const {
+    return file_ ? file_->traffic() : ScratchFile::Traffic();
+  }
+  /// Whether the model's values are all there, and have had all updates, whatever the model is doing.
+  [[nodiscard]] bool values_stay() const;
 
   void before(size_t block, bool backward) override;
+  bool before_experts(size_t block, const std::vector<int64_t>& rows, bool backward) override;
   void after(size_t block, bool backward) override;
 
  private:
   struct Shard;
-  void gather(Shard& shard);
+  struct Chunk;
+  struct Loaded;
+  static std::vector<Chunk> chunks_of(Shard& shard, const std::vector<int64_t>& numbers);
+  void gather(Shard& shard, bool backward);
+  void bring_values(Shard& shard, const std::vector<int64_t>& numbers);
+  void bring_gradients(Shard& shard, const std::vector<int64_t>& numbers);
   void reduce(Shard& shard);
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
-  void visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit);
+  Loaded load(const Chunk& chunk);
+  void store(const Chunk& chunk, const Loaded& loaded) const;
+  void for_weights(const Chunk& chunk, const Loaded& loaded,
+                   const std::function<void(AdamWTensor&, int64_t)>& f);
+  void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
   void gather_all();
   template <class Prefetch, class Work>
-  void for_chunks(const Prefetch& prefetch, const Work& work);
+  void for_update(const Prefetch& prefetch, const Work& work);
+  void forget_steps();
 
   Transformer& model_;
   OptimConfig config_;
@@ -106,6 +126,8 @@ class Optimizer : public BlockWatcher {
   std::vector<Shard> shards_;                  // one a bucket
   std::vector<std::vector<size_t>> of_block_;  // their indices
   std::vector<bool> frozen_;                   // empty: none
+  int64_t made_ = 0;                           // updates
+  std::vector<AdamWStep> recent_;              // the last of them: what chunks may have missed
   bool last_ = false;
   std::atomic<int64_t> bytes_ = 0;  // of values and gradients that are there
   int64_t peak_bytes_ = 0;

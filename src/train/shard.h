@@ -1,0 +1,129 @@
+// A bucket as the optimizer sees it.
+#pragma once
+
+#include <algorithm>
+#include <future>
+#include <vector>
+
+#include "chorus/memory/arrays.h"
+#include "chorus/model/buckets.h"
+#include "chorus/optim/compact_state.h"
+#include "chorus/train/optimizer.h"
+
+namespace chorus {
+
+/// A bucket, and what this rank keeps of its state: elements [begin, end), of which [own, own_end) are its
+/// part. Numbers of chunks are those of all its arrays.
+struct Optimizer::Shard {
+  /// Of an expert that is fetched by use.
+  struct Use {
+    bool needed = false;  // it has rows in this micro-batch
+    bool value_here = false, gradient_here = false;
+    bool has_gradient = false;  // of this update
+
+    void need(bool backward) {
+      needed = value_here = true;
+      if (backward) gradient_here = has_gradient = true;
+    }
+  };
+
+  Bucket& bucket;
+  Group& sharing;
+  int64_t begin = 0, end = 0, own = 0, own_end = 0;
+  // Whether what the bucket itself has comes and goes, and `value` and `gradient` are no views of it.
+  bool values_go = false, gradients_go = false;
+  Arrays value;     // what AdamW writes
+  Arrays gradient;  // fp32
+  Arrays state;     // fp32: m, v, and the master unless `value` is fp32; or bytes
+  StateForm form = StateForm::fp32;
+  bool has_master = false;
+  bool summed = false;   // the gradient is that of all ranks
+  bool started = false;  // `gradient`, where it is no view, holds something of this update
+  std::future<void> gathering, summing;
+
+  std::vector<int64_t>
+      expert_of;              // of each chunk: whose weights it has, by number here; -1: no expert's alone
+  std::vector<int64_t> made;  // of each chunk: how many of the optimizer's updates it has had
+  bool by_use = false;        // experts without rows are neither fetched nor, for the time being, updated
+  std::vector<Use> experts;   // where by_use
+
+  [[nodiscard]] bool shared() const { return sharing.size() > 1; }
+  [[nodiscard]] bool in_parts() const { return end - begin < bucket.elements; }
+  [[nodiscard]] int64_t chunks() const { return value.chunks(); }
+  /// Whether a chunk's gradient is not known to be zero; `f` tells it of an expert.
+  template <class F>
+  [[nodiscard]] bool takes_part(int64_t chunk, const F& f) const {
+    return !by_use || expert_of[chunk] < 0 || f(experts[expert_of[chunk]]);
+  }
+  [[nodiscard]] bool in_update(int64_t chunk) const {
+    return takes_part(chunk, [](const Use& use) { return use.has_gradient; });
+  }
+  /// Chunks whose gradient on the device is that of the micro-batch.
+  [[nodiscard]] std::vector<int64_t> with_gradient_here() const;
+  /// A chunk's part of a flat tensor of the bucket.
+  [[nodiscard]] at::Tensor part(const at::Tensor& flat, int64_t chunk) const {
+    return flat.narrow(0, begin + value.first(chunk), value.size(chunk));
+  }
+  [[nodiscard]] int64_t state_rows() const { return has_master ? 3 : 2; }
+  /// fp32 [state_rows(), elements], unpacked where it is packed.
+  at::Tensor load_state(int64_t chunk);
+  /// After update number `step`.
+  void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
+  /// What store_state() would make of it.
+  void round_state(const at::Tensor& wide, int64_t step) const;
+  void finish_writing() {
+    for (Arrays* arrays : {&value, &gradient, &state}) arrays->finish();
+  }
+  /// Chunks of values that the block is known to need before it runs [back], which are here from then on.
+  /// Where it is by use, those of the experts that it needed when it ran; of what is not known yet, all
+  /// experts if it needed all when it ran last.
+  std::vector<int64_t> await_values(bool backward);
+};
+
+/// One chunk of a shard's arrays, its elements numbered as the bucket's.
+struct Optimizer::Chunk {
+  Shard& shard;
+  int64_t number;
+  [[nodiscard]] int64_t size() const { return shard.value.size(number); }
+  [[nodiscard]] int64_t begin() const { return shard.begin + shard.value.first(number); }
+  [[nodiscard]] int64_t end() const { return begin() + size(); }
+};
+
+/// What belongs to it, [arrays, size()] each.
+struct Optimizer::Loaded {
+  at::Tensor value, state;
+  bool caught_up = false;  // with updates that it had missed: they have changed
+};
+
+/// Chunks of elements [begin, end) of a bucket.
+struct Division {
+  Arrays::Cuts cuts = {0};         // from `begin` on
+  std::vector<int64_t> expert_of;  // of each chunk, as in Shard
+};
+/// Of packed state.
+Arrays::Cuts packed_cuts(const Arrays::Cuts& cuts, StateForm form, int64_t rows);
+/// Each expert's weights have chunks of their own. `parameters` are those of the model.
+Division divide(const Bucket& bucket, const std::vector<Parameter>& parameters, int64_t begin, int64_t end);
+
+/// Whether a parameter has a slice an expert that chunks keep apart: weights, not biases.
+inline bool is_divided(const Bucket& bucket, const Parameter& parameter) {
+  return bucket.role == Role::expert && parameter.value.dim() == 3;
+}
+
+/// work(chunk) for one after the other; prefetch(chunk) some time before.
+template <class Chunk, class Prefetch, class Work>
+void for_prefetched(const std::vector<Chunk>& chunks, const Prefetch& prefetch, const Work& work) {
+  constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
+  size_t next = 0;
+  int64_t ahead = 0;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    while (next < chunks.size() && (next == i || ahead + chunks[next].size() <= kAhead)) {
+      prefetch(chunks[next]);
+      ahead += chunks[next++].size();
+    }
+    work(chunks[i]);
+    ahead -= chunks[i].size();
+  }
+}
+
+}  // namespace chorus
