@@ -263,7 +263,7 @@ int64_t BatchStream::examples_per_epoch() const {
 }
 
 BatchShape BatchStream::largest() {
-  state_->load_pool(state_->position.epoch, state_->position.pool);
+  state_->load_pool(state_->position);
   BatchShape most;
   for (const auto& [begin, end] : state_->pool.batches) {
     BatchShape shape = {.rows = static_cast<int64_t>(end - begin)};

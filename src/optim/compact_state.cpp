@@ -154,6 +154,15 @@ int64_t packed_bytes(StateForm form, int64_t rows, int64_t n) {
   return layout_of(form, rows, n).end;
 }
 
+std::vector<int64_t> packed_cuts(const std::vector<int64_t>& cuts, StateForm form, int64_t rows) {
+  std::vector<int64_t> packed = {0};
+  packed.reserve(cuts.size());
+  for (size_t i = 1; i < cuts.size(); ++i) {
+    packed.push_back(packed.back() + packed_bytes(form, rows, cuts[i] - cuts[i - 1]));
+  }
+  return packed;
+}
+
 void pack_state(StateForm form, const at::Tensor& state, int64_t step, const at::Tensor& bytes) {
   const int64_t rows = state.size(0), n = state.size(1);
   const Layout at = layout_of(form, rows, n);

@@ -1,20 +1,17 @@
 #include "plan/weights.h"
 
+#include <iterator>
 #include <utility>
 
 #include "chorus/base/scratch_file.h"
-#include "chorus/memory/arrays.h"
+#include "chorus/optim/compact_state.h"
 
 namespace chorus {
 
 namespace {
 
-constexpr size_t kWritesInFlight = 2;   // of memory/arrays.cpp
-constexpr int64_t kScratch = 16 << 20;  // of comm/group.cpp
-
-int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
+constexpr int64_t kBeingWritten = 2 * Arrays::kChunk;  // of memory/arrays.cpp
+constexpr int64_t kScratch = 16 << 20;                 // of comm/group.cpp
 
 }  // namespace
 
@@ -22,34 +19,33 @@ Ledger& Ledgers::of(Tier tier) {
   return tier == Tier::device ? device : tier == Tier::host ? host : nvme;
 }
 
-ArraysShadow::ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, int64_t elements,
+ArraysShadow::ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, Arrays::Cuts cuts,
                            int64_t element_bytes)
     : ledgers_(&ledgers),
       on_disk_(tier == Tier::nvme),
       count_(count),
-      elements_(elements),
-      element_bytes_(element_bytes) {
-  const int64_t blocks = round_up(std::min(elements, Arrays::kChunk) * element_bytes, ScratchFile::kBlock);
-  const int64_t bytes = on_disk_ ? chunks() * count * blocks : count * elements * element_bytes;
-  if (on_disk_) {
-    ledgers.nvme.add(purpose, bytes);
-  } else {
-    whole_ = Block(ledgers.of(tier), purpose, bytes);
+      element_bytes_(element_bytes),
+      cuts_(std::move(cuts)) {
+  if (!on_disk_) {
+    whole_ = Block(ledgers.of(tier), purpose, count * cuts_.back() * element_bytes);
+    return;
   }
+  for (int64_t chunk = 0; chunk + 1 < std::ssize(cuts_); ++chunk) ledgers.nvme.add(purpose, bytes_of(chunk));
 }
 
-int64_t ArraysShadow::chunks() const {
-  return (elements_ + Arrays::kChunk - 1) / Arrays::kChunk;
+/// In whole blocks of the file.
+int64_t ArraysShadow::bytes_of(int64_t chunk) const {
+  constexpr auto kBlock = static_cast<int64_t>(ScratchFile::kBlock);
+  return count_ * ((size(chunk) * element_bytes_ + kBlock - 1) / kBlock * kBlock);
 }
 
-Block ArraysShadow::memory_of(int64_t chunk) const {
-  const int64_t size = std::min(Arrays::kChunk, elements_ - chunk * Arrays::kChunk);
-  return {ledgers_->host, Purpose::buffers, count_ * round_up(size * element_bytes_, ScratchFile::kBlock)};
+void ArraysShadow::drop_written(int64_t chunk) {
+  if (writing_.erase(chunk) > 0) being_written_ -= size(chunk);
 }
 
 void ArraysShadow::prefetch(int64_t chunk) {
   if (!on_disk_ || reading_.contains(chunk)) return;
-  writing_.erase(chunk);
+  drop_written(chunk);
   reading_[chunk] = memory_of(chunk);
 }
 
@@ -65,15 +61,16 @@ Block ArraysShadow::blank(int64_t chunk) {
 
 void ArraysShadow::store(int64_t chunk, Block values) {
   if (!on_disk_) return;
-  while (writing_.size() >= kWritesInFlight) writing_.erase(writing_.begin());
+  drop_written(chunk);
+  while (!writing_.empty() && being_written_ + size(chunk) > kBeingWritten)
+    drop_written(writing_.begin()->first);
   writing_[chunk] = std::move(values);
+  being_written_ += size(chunk);
 }
 
-void ArraysShadow::copy_out() {
-  for (int64_t chunk = 0; on_disk_ && chunk < chunks(); ++chunk) {
-    if (chunk + 1 < chunks()) prefetch(chunk + 1);
-    load(chunk);
-  }
+void ArraysShadow::finish() {
+  writing_.clear();
+  being_written_ = 0;
 }
 
 void WeightsShadow::Shard::finish_writing() {
@@ -83,8 +80,9 @@ void WeightsShadow::Shard::finish_writing() {
 WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledgers_(ledgers) {
   const MemoryConfig& memory = job.memory;
   const int zero = job.mesh.zero;
-  for (const Bucket& bucket :
-       plan_buckets(make_catalogue(job.model), {.mesh = job.mesh, .rank = rank}, job.compute)) {
+  const Catalogue catalogue = make_catalogue(job.model);
+  const Place place = {.mesh = job.mesh, .rank = rank};
+  for (const Bucket& bucket : plan_buckets(catalogue, place, job.compute)) {
     const bool expert = bucket.role == Role::expert;
     const auto tier = [&](Tier all, std::optional<Tier> experts) {
       return expert ? experts.value_or(all) : all;
@@ -103,24 +101,43 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     if (!shard.values_go)
       shard.values = Block(ledgers.device, Purpose::parameters, shard.elements * shard.value_bytes);
     if (!shard.gradients_go) shard.gradients = Block(ledgers.device, Purpose::gradients, shard.elements * 4);
+    const int64_t begin =
+        zero >= 1 ? shard.kept * (expert ? job.mesh.edp_index(rank) : job.mesh.dp_index(rank)) : 0;
+    shard.cuts = divide(bucket, catalogue, place, begin, begin + shard.kept).cuts;
     const auto arrays = [&](Purpose purpose, Tier where, int64_t count, int64_t bytes) {
-      return ArraysShadow(ledgers, purpose, where, count, shard.kept, bytes);
+      return ArraysShadow(ledgers, purpose, where, count, shard.cuts, bytes);
     };
     if (shard.values_go) shard.value = arrays(Purpose::parameters, values, 1, shard.value_bytes);
     if (shard.gradients_go) shard.gradient = arrays(Purpose::gradients, gradients, 1, 4);
-    shard.leaves_slowly =
-        shard.shared || (gradients == Tier::nvme && shard.gradient.chunks() > int64_t{kWritesInFlight});
-    shard.state = arrays(Purpose::optimizer, tier(memory.optimizer, memory.expert_optimizer),
-                         shard.has_master ? 3 : 2, 4);
+    shard.leaves_slowly = shard.shared || (gradients == Tier::nvme && shard.kept > kBeingWritten);
+    const Tier state = tier(memory.optimizer, memory.expert_optimizer);
+    const int64_t rows = shard.has_master ? 3 : 2;
+    if (expert && job.expert_state != StateForm::fp32) {
+      shard.state = ArraysShadow(ledgers, Purpose::optimizer, state, 1,
+                                 packed_cuts(shard.cuts, job.expert_state, rows), 1);
+      shard.unpacked_bytes = 4 * rows;
+    } else {
+      shard.state = arrays(Purpose::optimizer, state, rows, 4);
+    }
     if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
     of_block_[bucket.block].push_back(shards_.size());
     shards_.push_back(std::move(shard));
   }
 }
 
+std::vector<WeightsShadow::Chunk> WeightsShadow::chunks_of(Shard& shard) {
+  std::vector<Chunk> chunks;
+  chunks.reserve(shard.chunks());
+  for (int64_t number = 0; number < shard.chunks(); ++number) chunks.push_back({shard, number});
+  return chunks;
+}
+
 void WeightsShadow::gather(Shard& shard) {
   shard.values = Block(ledgers_.device, Purpose::parameters, shard.elements * shard.value_bytes);
-  if (shard.values_go) shard.value.copy_out();
+  if (!shard.values_go) return;
+  for_prefetched(
+      chunks_of(shard), [](const Chunk& chunk) { chunk.shard.value.prefetch(chunk.number); },
+      [](const Chunk& chunk) { chunk.shard.value.load(chunk.number); });
 }
 
 void WeightsShadow::settle(Shard& shard) {
@@ -138,7 +155,7 @@ void WeightsShadow::reduce(Shard& shard) {
     return;
   }
   shard.moving = Block(ledgers_.device, Purpose::exchange, scratch + (shard.in_parts() ? shard.kept * 4 : 0));
-  for (int64_t chunk = 0; chunk < shard.gradient.chunks(); ++chunk) {
+  for (int64_t chunk = 0; chunk < shard.chunks(); ++chunk) {
     shard.gradient.store(chunk, adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk));
   }
   shard.leaving = true;
@@ -162,7 +179,11 @@ void WeightsShadow::before(size_t block, bool backward) {
     if (shard.gradients_go && backward) {
       settle(shard);
       shard.gradients = Block(ledgers_.device, Purpose::gradients, shard.elements * 4);
-      if (shard.started && !shard.shared) shard.gradient.copy_out();
+      if (shard.started && !shard.shared) {
+        for_prefetched(
+            chunks_of(shard), [](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
+            [](const Chunk& chunk) { chunk.shard.gradient.load(chunk.number); });
+      }
     }
   }
   if (backward && block + 1 < of_block_.size()) {  // what is quick has left when the block begins
@@ -185,39 +206,43 @@ void WeightsShadow::after(size_t block, bool backward) {
   }
 }
 
-/// work(shard, chunk) over all; as Optimizer::for_chunks.
+/// As Optimizer::for_update; all experts take part.
 template <class Prefetch, class Work>
-void WeightsShadow::for_chunks(const Prefetch& prefetch, const Work& work) {
-  constexpr size_t kAhead = 2, kBehind = 2;
-  std::vector<std::pair<size_t, int64_t>> all;
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    for (int64_t chunk = 0; chunk < shards_[i].state.chunks(); ++chunk) all.emplace_back(i, chunk);
+void WeightsShadow::for_update(const Prefetch& prefetch, const Work& work) {
+  constexpr size_t kBehind = 2;
+  std::vector<Chunk> all;
+  for (Shard& shard : shards_) {
+    for (const Chunk& chunk : chunks_of(shard)) all.push_back(chunk);
   }
-  for (size_t i = 0; i < std::min(kAhead, all.size()); ++i) prefetch(shards_[all[i].first], all[i].second);
-  for (size_t i = 0; i < all.size(); ++i) {
-    const auto [number, chunk] = all[i];
-    if (i + kAhead < all.size()) prefetch(shards_[all[i + kAhead].first], all[i + kAhead].second);
-    if (chunk == 0 && number >= kBehind) shards_[number - kBehind].finish_writing();
-    work(shards_[number], chunk);
-  }
-  for (Shard& shard : shards_) shard.finish_writing();
+  auto unfinished = shards_.begin();
+  for_prefetched(all, prefetch, [&](const Chunk& chunk) {
+    for (; &*unfinished + kBehind <= &chunk.shard; ++unfinished) unfinished->finish_writing();
+    work(chunk);
+  });
+  for (; unfinished != shards_.end(); ++unfinished) unfinished->finish_writing();
 }
 
 void WeightsShadow::norm_and_update() {
   for (Shard& shard : shards_) settle(shard);
   summing_dense_ = summing_experts_ = {};
-  for_chunks([](Shard& shard, int64_t chunk) { shard.gradient.prefetch(chunk); },
-             [](Shard& shard, int64_t chunk) { shard.gradient.load(chunk); });
-  const auto prefetch = [](Shard& shard, int64_t chunk) {
-    for (ArraysShadow* arrays : {&shard.gradient, &shard.state, &shard.value}) arrays->prefetch(chunk);
-  };
-  for_chunks(prefetch, [&](Shard& shard, int64_t chunk) {
-    Block value = shard.value.load(chunk), state = shard.state.load(chunk);
-    const Block gradient = shard.gradient.load(chunk);
-    shard.value.store(chunk, std::move(value));
-    shard.state.store(chunk, std::move(state));
-    if (chunk + 1 == shard.state.chunks() && !shard.values_go && shard.in_parts()) gather(shard);
-  });
+  for_update([](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
+             [](const Chunk& chunk) { chunk.shard.gradient.load(chunk.number); });
+  for_update(
+      [](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        for (ArraysShadow* arrays : {&shard.gradient, &shard.state, &shard.value})
+          arrays->prefetch(chunk.number);
+      },
+      [&](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        Block value = shard.value.load(chunk.number), state = shard.state.load(chunk.number);
+        const Block unpacked(ledgers_.device, Purpose::buffers, shard.unpacked_bytes * chunk.size());
+        const Block gradient = shard.gradient.load(chunk.number);
+        shard.value.store(chunk.number, std::move(value));
+        if (shard.unpacked_bytes > 0) state = shard.state.blank(chunk.number);
+        shard.state.store(chunk.number, std::move(state));
+        if (chunk.number + 1 == shard.chunks() && !shard.values_go && shard.in_parts()) gather(shard);
+      });
 }
 
 }  // namespace chorus

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "chorus/model/buckets.h"
+#include "chorus/model/division.h"
 
 #include "plan/ledger.h"
 
@@ -22,25 +22,30 @@ struct Ledgers {
 class ArraysShadow {
  public:
   ArraysShadow() = default;
-  ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, int64_t elements,
+  ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, Arrays::Cuts cuts,
                int64_t element_bytes);
 
-  [[nodiscard]] int64_t chunks() const;
   void prefetch(int64_t chunk);
   Block load(int64_t chunk);
   Block blank(int64_t chunk);
   void store(int64_t chunk, Block values);
-  void finish() { writing_.clear(); }
-  void copy_out();
+  void finish();
 
  private:
-  [[nodiscard]] Block memory_of(int64_t chunk) const;
+  [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
+  [[nodiscard]] int64_t bytes_of(int64_t chunk) const;
+  [[nodiscard]] Block memory_of(int64_t chunk) const {
+    return {ledgers_->host, Purpose::buffers, bytes_of(chunk)};
+  }
+  void drop_written(int64_t chunk);
 
   Ledgers* ledgers_ = nullptr;
   bool on_disk_ = false;
-  int64_t count_ = 0, elements_ = 0, element_bytes_ = 0;
+  int64_t count_ = 0, element_bytes_ = 0;
+  Arrays::Cuts cuts_ = {0};
   Block whole_;
   std::map<int64_t, Block> reading_, writing_;
+  int64_t being_written_ = 0;
 };
 
 class WeightsShadow {
@@ -64,14 +69,23 @@ class WeightsShadow {
     bool leaving = false;        // gradients that wait to leave,
     bool leaves_slowly = false;  // for the disk or other ranks
     ArraysShadow value, gradient, state;
+    Arrays::Cuts cuts;           // of values and gradients
+    int64_t unpacked_bytes = 0;  // of a weight's state where it is packed
+    [[nodiscard]] int64_t chunks() const { return std::ssize(cuts) - 1; }
     [[nodiscard]] bool in_parts() const { return kept < elements; }
     void finish_writing();
   };
+  struct Chunk {
+    Shard& shard;
+    int64_t number;
+    [[nodiscard]] int64_t size() const { return shard.cuts[number + 1] - shard.cuts[number]; }
+  };
+  [[nodiscard]] static std::vector<Chunk> chunks_of(Shard& shard);
   void gather(Shard& shard);
   void reduce(Shard& shard);
   void settle(Shard& shard);  // what leaves has left
   template <class Prefetch, class Work>
-  void for_chunks(const Prefetch& prefetch, const Work& work);
+  void for_update(const Prefetch& prefetch, const Work& work);
 
   Ledgers& ledgers_;
   std::vector<Shard> shards_;

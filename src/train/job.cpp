@@ -34,6 +34,7 @@ Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh, 
           .isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16,
           .mesh = mesh,
           .memory = config.memory,
+          .expert_state = config.optim.expert_state,
           .recompute = config.train.recompute,
           .micro_batches = (config.data.micro_batches + mesh.dp() - 1) / mesh.dp(),
           .batch = batch};

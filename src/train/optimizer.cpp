@@ -55,7 +55,7 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
     shard.values_go = (zero_ >= 3 && shard.shared()) || values != Tier::device;
     shard.gradients_go = (zero_ >= 2 && shard.shared()) || gradients != Tier::device;
     shard.has_master = bucket.type != bucket.gradients.scalar_type();
-    const Division division = divide(bucket, model.parameters(), shard.begin, shard.end);
+    const Division division = divide(bucket, model.catalogue(), parallel.place(), shard.begin, shard.end);
     const at::ScalarType wide = bucket.gradients.scalar_type();
     const auto arrays = [&](Tier where, int64_t n, at::ScalarType type) {
       return Arrays(where, n, division.cuts, type, model.options().device, file_.get());
@@ -319,7 +319,7 @@ void Optimizer::reduce(Shard& shard) {
   allocate(all);  // they are there unless the block took no part
   for (const size_t p : shard.bucket.parameters) {
     Parameter& parameter = model_.parameters()[p];
-    const bool by_slice = shard.by_use && is_divided(shard.bucket, parameter);
+    const bool by_slice = shard.by_use && is_divided(model_.catalogue().parameters[p]);
     if (!parameter.has_gradient && !by_slice) parameter.gradient.zero_();
     parameter.has_gradient = true;
   }

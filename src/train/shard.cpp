@@ -4,55 +4,6 @@
 
 namespace chorus {
 
-namespace {
-
-/// Consecutive elements of a bucket.
-struct Segment {
-  int64_t end = 0;
-  int64_t expert = -1;
-};
-
-/// All of a bucket's, without a gap.
-std::vector<Segment> segments_of(const Bucket& bucket, const std::vector<Parameter>& parameters) {
-  std::vector<Segment> segments;
-  const auto add = [&](const Segment& segment) {
-    const bool goes_on = !segments.empty() && segments.back().expert == segment.expert;
-    goes_on ? segments.back() = segment : segments.emplace_back(segment);
-  };
-  for (size_t i = 0; i < bucket.parameters.size(); ++i) {
-    const Parameter& parameter = parameters[bucket.parameters[i]];
-    const int64_t experts = is_divided(bucket, parameter) ? parameter.value.size(0) : 0;
-    for (int64_t e = 0; e < experts; ++e) {
-      add({.end = bucket.offsets[i] + (e + 1) * (parameter.value.numel() / experts), .expert = e});
-    }
-    add({.end = i + 1 < bucket.parameters.size() ? bucket.offsets[i + 1] : bucket.elements});
-  }
-  return segments;
-}
-
-}  // namespace
-
-Division divide(const Bucket& bucket, const std::vector<Parameter>& parameters, int64_t begin, int64_t end) {
-  Division division;
-  for (const Segment& segment : segments_of(bucket, parameters)) {
-    const int64_t last = std::min(segment.end, end) - begin;
-    while (division.cuts.back() < last) {
-      division.cuts.push_back(std::min(division.cuts.back() + Arrays::kChunk, last));
-      division.expert_of.push_back(segment.expert);
-    }
-  }
-  return division;
-}
-
-Arrays::Cuts packed_cuts(const Arrays::Cuts& cuts, StateForm form, int64_t rows) {
-  Arrays::Cuts packed = {0};
-  packed.reserve(cuts.size());
-  for (size_t i = 1; i < cuts.size(); ++i) {
-    packed.push_back(packed.back() + packed_bytes(form, rows, cuts[i] - cuts[i - 1]));
-  }
-  return packed;
-}
-
 at::Tensor Optimizer::Shard::load_state(int64_t chunk) {
   const at::Tensor stored = state.load(chunk);
   if (form == StateForm::fp32) return stored;

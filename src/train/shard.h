@@ -5,8 +5,7 @@
 #include <future>
 #include <vector>
 
-#include "chorus/memory/arrays.h"
-#include "chorus/model/buckets.h"
+#include "chorus/model/division.h"
 #include "chorus/optim/compact_state.h"
 #include "chorus/train/optimizer.h"
 
@@ -94,36 +93,5 @@ struct Optimizer::Loaded {
   at::Tensor value, state;
   bool caught_up = false;  // with updates that it had missed: they have changed
 };
-
-/// Chunks of elements [begin, end) of a bucket.
-struct Division {
-  Arrays::Cuts cuts = {0};         // from `begin` on
-  std::vector<int64_t> expert_of;  // of each chunk, as in Shard
-};
-/// Of packed state.
-Arrays::Cuts packed_cuts(const Arrays::Cuts& cuts, StateForm form, int64_t rows);
-/// Each expert's weights have chunks of their own. `parameters` are those of the model.
-Division divide(const Bucket& bucket, const std::vector<Parameter>& parameters, int64_t begin, int64_t end);
-
-/// Whether a parameter has a slice an expert that chunks keep apart: weights, not biases.
-inline bool is_divided(const Bucket& bucket, const Parameter& parameter) {
-  return bucket.role == Role::expert && parameter.value.dim() == 3;
-}
-
-/// work(chunk) for one after the other; prefetch(chunk) some time before.
-template <class Chunk, class Prefetch, class Work>
-void for_prefetched(const std::vector<Chunk>& chunks, const Prefetch& prefetch, const Work& work) {
-  constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
-  size_t next = 0;
-  int64_t ahead = 0;
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    while (next < chunks.size() && (next == i || ahead + chunks[next].size() <= kAhead)) {
-      prefetch(chunks[next]);
-      ahead += chunks[next++].size();
-    }
-    work(chunks[i]);
-    ahead -= chunks[i].size();
-  }
-}
 
 }  // namespace chorus

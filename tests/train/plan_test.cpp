@@ -41,7 +41,9 @@ Measured measure(const Job& job, const std::filesystem::path& folder) {
   Parallel alone;
   Transformer model(job.model,
                     {.compute = job.compute, .gradients = true, .empty = true, .parallel = &alone});
-  Optimizer optimizer(model, {}, alone, memory);
+  OptimConfig optim;
+  optim.expert_state = job.expert_state;
+  Optimizer optimizer(model, optim, alone, memory);
   std::unique_ptr<Stash> stash;
   if (memory.activations != Tier::device) stash = std::make_unique<Stash>(memory.activations, folder);
   optimizer.initialise(RandomKey(1));
@@ -148,6 +150,7 @@ INSTANTIATE_TEST_SUITE_P(
                j.memory = {
                    .parameters = kNvme, .gradients = kHost, .optimizer = kNvme, .activations = Tier::device};
              }},
+        Case{"fp8_nvme", [](Job& j) { j.expert_state = StateForm::fp8, j.memory.optimizer = kNvme; }},
         Case{"experts_nvme", [](Job& j) { j.memory.expert_parameters = j.memory.expert_optimizer = kNvme; }}),
     [](const auto& tested) { return std::string(tested.param.name); });
 

@@ -73,4 +73,21 @@ class Arrays {
   std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
 };
 
+/// work(chunk) for one after the other; prefetch(chunk), of those of 3 kChunk elements at most,
+/// some time before.
+template <class Chunk, class Prefetch, class Work>
+void for_prefetched(const std::vector<Chunk>& chunks, const Prefetch& prefetch, const Work& work) {
+  constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
+  size_t next = 0;
+  int64_t ahead = 0;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    while (next < chunks.size() && (next == i || ahead + chunks[next].size() <= kAhead)) {
+      prefetch(chunks[next]);
+      ahead += chunks[next++].size();
+    }
+    work(chunks[i]);
+    ahead -= chunks[i].size();
+  }
+}
+
 }  // namespace chorus

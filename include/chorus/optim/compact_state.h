@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -26,6 +27,9 @@ inline constexpr int64_t kStateBlock = 128;
 
 /// Of n weights with two moments and, for three rows, an fp32 master, which stays as it is.
 int64_t packed_bytes(StateForm form, int64_t rows, int64_t n);
+
+/// Where chunks of packed state begin whose weights begin at `cuts` (as Arrays::Cuts).
+std::vector<int64_t> packed_cuts(const std::vector<int64_t>& cuts, StateForm form, int64_t rows);
 
 /// state fp32 [2 or 3, n]: m, v, master -> bytes uint8 [packed_bytes()]; contiguous all. `step` is the number
 /// of the update. `form` is not fp32.

@@ -14,6 +14,7 @@
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/config.h"
 #include "chorus/model/config.h"
+#include "chorus/optim/config.h"
 #include "chorus/parallel/mesh.h"
 
 namespace chorus {
@@ -46,6 +47,7 @@ struct Job {
   Isa isa = Isa::avx512_bf16;  // processors without bf16 arithmetic multiply fp32 copies
   Mesh mesh;
   MemoryConfig memory;
+  StateForm expert_state = StateForm::fp32;  // of moments of experts
   bool recompute = false;
   int64_t micro_batches = 1;  // of a rank, an update
   BatchShape batch;           // the largest
