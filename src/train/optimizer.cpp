@@ -121,13 +121,14 @@ Optimizer::~Optimizer() {
   }
 }
 
-/// work(shard, chunk) for all chunks that this rank keeps; prefetch(shard, chunk) is called two chunks ahead,
-/// and what was written two shards ago is waited for, so that its memory is free.
+/// work(shard, chunk) for all chunks that this rank keeps, but of shards that rest; prefetch(shard, chunk) is
+/// called two chunks ahead, and what was written two shards ago is waited for, so that its memory is free.
 template <class Prefetch, class Work>
 void Optimizer::for_chunks(const Prefetch& prefetch, const Work& work) {
   constexpr size_t kAhead = 2, kBehind = 2;
   std::vector<std::pair<size_t, int64_t>> all;  // the shard's number
   for (size_t i = 0; i < shards_.size(); ++i) {
+    if (rests(shards_[i])) continue;
     for (int64_t chunk = 0; chunk < shards_[i].state.chunks(); ++chunk) all.emplace_back(i, chunk);
   }
   for (size_t i = 0; i < std::min(kAhead, all.size()); ++i) prefetch(shards_[all[i].first], all[i].second);
@@ -149,6 +150,14 @@ LocalPart Optimizer::local(const Shard& shard, size_t i) const {
 
 bool Optimizer::is_frozen(const Shard& shard, size_t i) const {
   return !frozen_.empty() && frozen_[shard.bucket.parameters[i]];
+}
+
+/// Whether all of it is frozen.
+bool Optimizer::rests(const Shard& shard) const {
+  for (size_t i = 0; i < shard.bucket.parameters.size(); ++i) {
+    if (!is_frozen(shard, i)) return false;
+  }
+  return true;
 }
 
 /// Of the elements of a chunk.

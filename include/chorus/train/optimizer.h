@@ -93,6 +93,7 @@ class Optimizer : public BlockWatcher {
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
+  [[nodiscard]] bool rests(const Shard& shard) const;
   void visit_chunk(Shard& shard, int64_t chunk, bool changes, const Visit& visit);
   void gather_all();
   template <class Prefetch, class Work>
