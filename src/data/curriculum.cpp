@@ -69,4 +69,14 @@ std::vector<Phase> plan_phases(std::span<const CurriculumConfig> curriculum,
   return phases;
 }
 
+void check_curriculum(const DataConfig& config) {
+  std::vector<DataSet::Part> parts;
+  parts.reserve(config.train.size() + config.denoise.size());
+  for (size_t i = 0; i < config.train.size(); ++i)
+    parts.push_back({.name = curriculum_name(config.train[i], i), .weight = config.train[i].weight});
+  for (const DenoiseConfig& task : config.denoise)
+    parts.push_back({.name = task.name, .weight = task.weight});
+  static_cast<void>(plan_phases(config.curriculum, parts));
+}
+
 }  // namespace chorus

@@ -4,6 +4,9 @@
 #include <string_view>
 
 #include "chorus/base/error.h"
+#include "chorus/data/curriculum.h"
+
+#include "train/frozen.h"
 
 namespace chorus {
 
@@ -93,6 +96,8 @@ void check(const RunConfig& c) {
     }
   }
   check_denoising(c.data);
+  check_curriculum(c.data);
+  static_cast<void>(frozen_parameters(make_catalogue(c.model), c.train.freeze));
   if (c.data.max_length > c.model.max_positions) {
     throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
                     c.model.max_positions);

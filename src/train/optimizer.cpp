@@ -114,13 +114,15 @@ Optimizer::~Optimizer() {
   }
 }
 
-/// work(shard, chunk) for the chunks of an update that this rank keeps, prefetch(shard, chunk) some time
-/// before. What was written two shards ago is waited for, so that its memory is free.
+/// work(shard, chunk) for the chunks of an update that this rank keeps, but of shards that rest,
+/// prefetch(shard, chunk) some time before. What was written two shards ago is waited for, so that its memory
+/// is free.
 template <class Prefetch, class Work>
 void Optimizer::for_update(const Prefetch& prefetch, const Work& work) {
   constexpr size_t kBehind = 2;
   std::vector<Chunk> chunks;
   for (Shard& shard : shards_) {
+    if (rests(shard)) continue;
     for (int64_t number = 0; number < shard.chunks(); ++number) {
       if (shard.in_update(number)) chunks.push_back({shard, number});
     }
@@ -140,6 +142,14 @@ LocalPart Optimizer::local(const Shard& shard, size_t i) const {
 
 bool Optimizer::is_frozen(const Shard& shard, size_t i) const {
   return !frozen_.empty() && frozen_[shard.bucket.parameters[i]];
+}
+
+/// Whether all of it is frozen.
+bool Optimizer::rests(const Shard& shard) const {
+  for (size_t i = 0; i < shard.bucket.parameters.size(); ++i) {
+    if (!is_frozen(shard, i)) return false;
+  }
+  return true;
 }
 
 /// f(a weight's stretch of a chunk without its gradient, where in the chunk it begins), for each.
@@ -394,6 +404,9 @@ void Optimizer::update(double learning_rate, double norm) {
         if (last && !shard.values_go && shard.in_parts()) gather(shard, false);
       });
   ++made_;
+  for (Shard& shard : shards_) {
+    if (rests(shard)) std::ranges::fill(shard.made, made_);
+  }
   recent_.push_back(step);
   forget_steps();
   for (Shard& shard : shards_) {

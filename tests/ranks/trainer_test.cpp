@@ -40,7 +40,8 @@ Outcome outcome_of(const std::filesystem::path& run) {
       if (record.contains(number))
         outcome.numbers[fmt::format("{} {}", which, number)] = record[number].get<double>();
     }
-    for (const auto& [task, sums] : record.value("tasks", nlohmann::json::object()).items())
+    const nlohmann::json tasks = record.value("tasks", nlohmann::json::object());
+    for (const auto& [task, sums] : tasks.items())
       outcome.numbers[fmt::format("{} {}", which, task)] = sums[sums.contains("nll") ? "nll" : "loss"];
   }
   return outcome;
@@ -171,6 +172,8 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
 
 TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
   RunConfig c = config();
+  c.model.activation = Activation::gelu;  // as in EveryMeshTrainsAsOneProcess
+  c.vocabulary.size = 287;
   c.data.denoise = {{.noise = {.mask = 0.5, .span = 1}}};
   c.data.curriculum = {{.update = 4, .weights = {"denoise=3"}}};
   c.train.freeze = {"router", "decoder.*"};
@@ -186,16 +189,14 @@ TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
     expect_equal(one, together(c, fmt::format("many-{}", i)));
   }
   RunConfig tuned = config();
+  tuned.train.duration.count = 4;
   tuned.train.init = run("one").string();
   tuned.vocabulary.model.clear();
   tuned.vocabulary.add = {"zz=xx", "ww"};
   const Outcome tuned_one = alone(tuned, "tuned");
-  for (size_t i = 0; i < meshes.size(); ++i) {
-    tuned.parallel = meshes[i];
-    tuned.parallel.timeout = 20;
-    SCOPED_TRACE(i);
-    expect_equal(tuned_one, together(tuned, fmt::format("tuned-{}", i)));
-  }
+  tuned.parallel = meshes.back();
+  tuned.parallel.timeout = 20;
+  expect_equal(tuned_one, together(tuned, "tuned-many"));
 }
 
 TEST_F(RanksTest, SkippedLayersKeepTheirExpertsForOthers) {

@@ -302,6 +302,19 @@ TEST_F(TrainerTest, SettingsThatContradictAreRefused) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run"));
 }
 
+TEST_F(TrainerTest, WrongNamesLeaveNoRunBehind) {
+  const auto refused = [&](auto change) {
+    RunConfig config = toy_run(folder_.path(), 1);
+    change(config);
+    EXPECT_THROW(train(config, {.folder = folder_.path() / "wrong"}), UserError);
+    EXPECT_FALSE(std::filesystem::exists(folder_.path() / "wrong" / "run.toml"));
+  };
+  refused([](RunConfig& c) { c.train.freeze = {"encodr"}; });
+  refused([](RunConfig& c) { c.data.curriculum = {{.update = 5, .weights = {"opus=1"}}}; });
+  refused([](RunConfig& c) { c.data.denoise = {{.name = "translation"}}; });
+  refused([](RunConfig& c) { c.train.init = "/nothing"; });
+}
+
 TEST_F(TrainerTest, EarlyStopping) {
   RunConfig config = toy_run(folder_.path(), 100);
   config.optim.learning_rate = 0;  // never better than at first

@@ -22,4 +22,7 @@ struct Phase {
 std::vector<Phase> plan_phases(std::span<const CurriculumConfig> curriculum,
                                std::span<const DataSet::Part> parts);
 
+/// The same errors before there are parts.
+void check_curriculum(const DataConfig& config);
+
 }  // namespace chorus

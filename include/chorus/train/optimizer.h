@@ -108,6 +108,7 @@ class Optimizer : public BlockWatcher {
   void free(const at::Tensor& flat);
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
+  [[nodiscard]] bool rests(const Shard& shard) const;
   Loaded load(const Chunk& chunk);
   void store(const Chunk& chunk, const Loaded& loaded) const;
   void for_weights(const Chunk& chunk, const Loaded& loaded,
