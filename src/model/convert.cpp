@@ -43,7 +43,7 @@ std::vector<Transfer> transfers(const StoredTensors& stored, const std::vector<F
     for (size_t i = 0; i < stored[p].size(); ++i) {
       list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()}, stored[p][i]});
       if (fate[p] == Fate::scaled) {
-        list.back().make = [from = stored[p][i], factor] {
+        list.back().make = [from = stored[p][i], factor](int64_t) {
           return as_tensor(from).to(at::kDouble).mul(factor);
         };
       }

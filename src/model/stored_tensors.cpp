@@ -213,11 +213,10 @@ void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
   for (const Transfer& transfer : transfers) tensors.push_back(transfer.tensor);
   SafetensorsWriter writer(path, tensors);
   for (const Transfer& transfer : transfers) {
-    if (transfer.make) {
-      const at::Tensor value = transfer.make().to(*scalar_type(transfer.tensor.dtype)).contiguous();
+    if (!transfer.make) writer.write(transfer.tensor.name, transfer.from.bytes);
+    for (int64_t piece = 0; transfer.make && piece < transfer.pieces; ++piece) {
+      const at::Tensor value = transfer.make(piece).to(*scalar_type(transfer.tensor.dtype)).contiguous();
       writer.write(transfer.tensor.name, bytes_of(value));
-    } else {
-      writer.write(transfer.tensor.name, transfer.from.bytes);
     }
   }
   writer.commit();

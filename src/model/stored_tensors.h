@@ -44,14 +44,15 @@ std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, 
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
 
-/// A stored tensor on its way to another file: the bytes of one that is mapped, or what `make` makes when its
-/// turn comes (CPU, of any floating type).
+/// A stored tensor on its way to another file: the bytes of one that is mapped, or what `make` makes of it
+/// when its turn comes, in one piece or more (CPU, of any floating type).
 struct Transfer {
   TensorSpec tensor;  // as it is called, and its type, where it goes
   TensorView from;
-  std::function<at::Tensor()> make = {};
+  int64_t pieces = 1;
+  std::function<at::Tensor(int64_t piece)> make = {};
 };
-/// Writes a file of them, one after the other: in memory is no more than the one whose turn it is.
+/// Writes a file of them, one after the other: in memory is no more than the piece whose turn it is.
 void write_tensors(const std::filesystem::path& path, std::span<const Transfer> transfers);
 
 /// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError

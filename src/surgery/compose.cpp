@@ -27,8 +27,16 @@ namespace {
 fs::path description_folder(const fs::path& dir) {
   std::error_code ignored;
   const bool checkpoint = fs::exists(dir / kWeightsFile, ignored) && !fs::exists(dir / kConfigFile, ignored);
-  return checkpoint ? find_model_folder(fs::absolute(dir).parent_path().parent_path())
+  return checkpoint ? find_model_folder(fs::canonical(dir).parent_path().parent_path())
                     : find_model_folder(dir);
+}
+
+constexpr int64_t kPiece = 1 << 16;  // elements that are computed at a time, where each stands alone
+
+TensorView piece_of(const TensorView& whole, int64_t piece) {
+  const size_t size = size_of(whole.dtype), begin = piece * kPiece * size,
+               bytes = std::min(kPiece * size, whole.bytes.size() - begin);
+  return {whole.dtype, {static_cast<int64_t>(bytes / size)}, whole.bytes.subspan(begin, bytes)};
 }
 
 /// In standard deviations of what it is added to.
@@ -108,12 +116,19 @@ class Composer {
     const bool as_it_is = expert.of.size() == 1 && first.weight == 1 && first.units.empty() &&
                           expert.noise == 0 && transfer.from.dtype == dtype;
     if (as_it_is) return transfer;
-    transfer.make = [this, &spec, i, from, expert = std::move(expert)] {
+    const bool by_element = expert.noise == 0 && std::ranges::all_of(expert.of, [](const Ingredient& p) {
+                              return p.units.empty();
+                            });
+    const auto elements = static_cast<int64_t>(transfer.from.bytes.size() / size_of(transfer.from.dtype));
+    if (by_element) transfer.pieces = (elements + kPiece - 1) / kPiece;
+    transfer.make = [this, &spec, i, from, pieces = transfer.pieces,
+                     expert = std::move(expert)](int64_t piece) {
       at::Tensor sum;
       for (const Ingredient& part : expert.of) {
-        at::Tensor value = as_tensor(view(part, from));
+        const TensorView& whole = view(part, from);
+        at::Tensor value = as_tensor(pieces > 1 ? piece_of(whole, piece) : whole);
         if (!part.units.empty()) value = reorder_units(spec, value, at::tensor(part.units));
-        value = value.to(at::kDouble).mul(part.weight);
+        value = value.to(at::kDouble).mul_(part.weight);
         sum = sum.defined() ? sum.add_(value) : value;
       }
       add_noise(sum, expert.noise, recipe_.key.derive("noise").derive(spec.stored[i]));
@@ -126,10 +141,10 @@ class Composer {
     const DType dtype = is_dense() ? DType::f32 : sources_[0].tensors[from][0].dtype;
     Transfer transfer = {{spec.stored[0], dtype, spec.stored_shape()}, {}};
     if (is_dense()) {
-      transfer.make = [this, &spec] { return initial_value(spec, recipe_.key.derive("router")); };
+      transfer.make = [this, &spec](int64_t) { return initial_value(spec, recipe_.key.derive("router")); };
       return transfer;
     }
-    transfer.make = [this, &spec, layer, from] {
+    transfer.make = [this, &spec, layer, from](int64_t) {
       std::vector<at::Tensor> rows;
       for (const NewExpert& expert : recipe_.experts[layer]) {
         at::Tensor row = at::zeros({spec.shape[1]}, at::kDouble);

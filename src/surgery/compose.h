@@ -2,8 +2,8 @@
 //
 // A recipe says of each new expert which experts it is the weighted sum of; a dense feed-forward layer counts
 // as the one expert of its layer. Rows of the router go with their experts. Tensors that stay as they are
-// go from file to file byte for byte, others are made one stored tensor at a time: memory does not grow with
-// the model.
+// go from file to file byte for byte, others are made when their turn comes, sums piece by piece: memory does
+// not grow with the model.
 #pragma once
 
 #include <filesystem>

@@ -60,10 +60,11 @@ ModelConfig average_models(std::span<const fs::path> models, const fs::path& out
   Recipe recipe = {.config = sources[0].config, .average_dense = true};
   for (const int64_t count : recipe.config.expert_counts()) {
     std::vector<NewExpert>& experts = recipe.experts.emplace_back(count);
-    for (int64_t e = 0; e < count; ++e)
+    for (int64_t e = 0; e < count; ++e) {
       for (size_t s = 0; s < sources.size(); ++s)
         experts[e].of.push_back(
             {.source = s, .expert = e, .weight = 1 / static_cast<double>(sources.size())});
+    }
   }
   compose(sources, recipe, out);
   return recipe.config;

@@ -155,6 +155,15 @@ TEST(Average, IsTheMeanOfEveryWeight) {
   EXPECT_TRUE(weights_of(models.folder / "same") == weights_of(models.path));
 }
 
+TEST(Average, TakesTensorsOfAnySize) {
+  ModelConfig config = summing_config(2);
+  config.d_model = 255 * 2;  // the embedding has more elements than are computed at a time
+  Several models(config);
+  const std::vector<fs::path> two = {models.path, models.another(8)};
+  average_models(two, models.out);
+  expect_made_of(models.out, two, [](const ParameterSpec&, const auto& values) { return mean(values); });
+}
+
 TEST(Average, TakesCheckpointsOfARun) {
   Several models;
   const fs::path run = models.folder / "run";

@@ -5,6 +5,8 @@
 // have them; what follows `max_positions` below differs in Switch models, which are imported.
 #pragma once
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +18,9 @@
 #include "chorus/moe/config.h"
 
 namespace chorus {
+
+/// How run files and config.json spell them.
+extern const std::vector<std::pair<std::string, Activation>> kActivations;
 
 enum class Norm {
   layer,
