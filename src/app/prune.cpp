@@ -95,14 +95,16 @@ void prune(PruneArguments& a) {
 
 void add_data_options(CLI::App& command, PruneArguments& a) {
   command.add_option("--data", a.data, "aligned text: \"dev.{lang}\" (a file a language), or a TSV file")
-      ->type_name("FILE...");
+      ->type_name("FILE");
   command.add_option("--languages", a.source.languages, "of the files: default all of the model's")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("en,de");
   command
       .add_option("--directions", a.source.directions,
                   "what of the text counts: en-de,en-*,*-en; default all")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("en-de");
   command.add_option("--sentences", a.sentences, "of each direction, the first ones; 0: all")
       ->check(CLI::NonNegativeNumber)
