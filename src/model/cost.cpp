@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "chorus/model/catalogue.h"
+#include "chorus/model/shapes.h"
 
 namespace chorus {
 
@@ -86,7 +86,7 @@ class Counter {
 }  // namespace
 
 ModelCost cost_of(const ModelConfig& config, int64_t length) {
-  const Catalogue catalogue = make_catalogue(config);
+  const Catalogue catalogue = shapes_of(config);
   const Counter counter(config, catalogue, length);
   ModelCost cost = {.length = length};
   for (size_t i = 0; i < catalogue.encoder.size(); ++i)

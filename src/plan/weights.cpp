@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "chorus/base/scratch_file.h"
+#include "chorus/model/shapes.h"
 #include "chorus/optim/compact_state.h"
 
 namespace chorus {
@@ -80,7 +81,7 @@ void WeightsShadow::Shard::finish_writing() {
 WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledgers_(ledgers) {
   const MemoryConfig& memory = job.memory;
   const int zero = job.mesh.zero;
-  const Catalogue catalogue = make_catalogue(job.model);
+  const Catalogue catalogue = shapes_of(job.model);
   const Place place = {.mesh = job.mesh, .rank = rank};
   for (const Bucket& bucket : plan_buckets(catalogue, place, job.compute)) {
     const bool expert = bucket.role == Role::expert;
