@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes what experiments train on and is not there yet, under corpora/.
-#   experiments/corpora.sh multi30k        validation text of 100 lines a language, and a vocabulary
+#   experiments/corpora.sh multi30k        validation text of 50 lines a language, and a vocabulary
 #   experiments/corpora.sh imbalanced      German 29,000, French 6,000, Czech 1,200 pairs with English
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ multi30k() {
   mkdir -p $to
   inputs=
   for l in $languages; do
-    gzip -dc $from/val.$l.gz | head -n 100 >$to/val.$l
+    gzip -dc $from/val.$l.gz | head -n 50 >$to/val.$l
     inputs="$inputs --input $l=$from/train.$l.gz"
   done
   # shellcheck disable=SC2086  # a list of words

@@ -21,6 +21,8 @@ def measure(result, name):
         return statistics.fmean(values) if values else None
     if kind == "best":  # the lowest validation loss of the run
         return min((loss for _, loss in result.get("curve", [])), default=None)
+    if kind == "seconds":  # of the processor, all training
+        return result["seconds"].get("train")
     if kind == "ms":  # processor time of an update, validations included
         return 1000 * result["seconds"]["train"] / result["curve"][-1][0] if result.get("curve") else None
     if kind in ("dropped", "unused", "max_over_mean"):
@@ -101,13 +103,14 @@ def curves(plot, results, rows):
 
 
 def lines(plot, results, rows):
-    """A measure against a number in the rows' labels: `line` is a pattern with the groups (?P<name>) and (?P<x>)."""
+    """A measure against a number in the rows' labels: of `line`, a pattern, the group x; the other groups name the line."""
     series = {}
     for row in rows:
         match = re.fullmatch(plot["line"], row)
         values = [measure(r, plot["of"]) for r in of_row(results, row)] if match else [None]
         if None not in values:
-            series.setdefault(match["name"] if "name" in match.groupdict() else plot["of"], []).append((float(match["x"]), *spread(values)))
+            name = "".join(part or "" for group, part in match.groupdict().items() if group != "x") or plot["of"]
+            series.setdefault(name, []).append((float(match["x"]), *spread(values)))
     return svg.line_chart(plot["title"], plot["x"], plot["y"], [(name, sorted(line)) for name, line in series.items()],
                           logarithmic=plot.get("logarithmic", False))
 

@@ -7,11 +7,14 @@ experiments/NAME/experiment.toml says what is run: README.md beside this file sa
 the same commands, is not run again; a run that was cut short is resumed.
 """
 import argparse
+import itertools
 import json
 import os
 import pathlib
+import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,35 +49,55 @@ def load(name):
     known = {"title", "base", "seeds", "set", "prepare", "row", "table", "plot"}
     if unknown := set(experiment) - known:
         raise ExperimentError(f"{path.relative_to(ROOT)}: unknown key {min(unknown)!r}; there are {', '.join(sorted(known))}")
+    experiment["row"] = [r for row in experiment["row"] for r in expand(row)]
     labels = [row["label"] for row in experiment["row"]]
     if len(set(labels)) < len(labels):
         raise ExperimentError(f"{path.relative_to(ROOT)}: two rows of one label")
+    if missing := {row["needs"] for row in experiment["row"] if "needs" in row} - set(labels):
+        raise ExperimentError(f"{path.relative_to(ROOT)}: a row needs {min(missing)!r}, which is none")
     return {"seeds": [1, 2, 3], "set": [], "prepare": [], "table": [], "plot": [], **experiment, "name": name}
 
 
-def commands(experiment, row, seed):
-    """The command lines of a row, each a list of words without the program's name."""
+def fill(text, words):
+    """The text with each {name} of the words replaced; other braces stay."""
+    for name, value in words.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def expand(row):
+    """The rows that a row with `each` stands for: one for each choice of a value of each of its names."""
+    lists = row.pop("each", {})
+    for values in itertools.product(*lists.values()):
+        words = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in zip(lists, values)}
+        yield {k: [fill(s, words) for s in v] if isinstance(v, list) else fill(v, words) for k, v in row.items()}
+
+
+def folder(experiment, row, seed):
+    return f"runs/experiments/{experiment['name']}/{re.sub('[^A-Za-z0-9.]+', '-', row['label'])}/{seed}"
+
+
+def commands(experiment, row, seed, out):
+    """The command lines of a row, each a list of words without the program's name; `out` is the row's folder."""
     words = {
         "base": f"experiments/{experiment['base']}",
-        "run": f"runs/experiments/{experiment['name']}/{row['label'].replace(' ', '-')}/{seed}",
-        "runs": f"runs/experiments/{experiment['name']}",
+        "run": out,
         "seed": str(seed),
         "set": " ".join(f"--set {shlex.quote(s)}" for s in experiment["set"] + row.get("set", [])),
     }
-    try:
-        return [shlex.split(step.format(**words)) for step in row.get("steps", [TRAIN])]
-    except KeyError as error:
-        raise ExperimentError(f"{row['label']}: steps know {', '.join(words)}, not {error.args[0]}") from error
+    rows = {r["label"]: r for r in experiment["row"]}
+    words["needed"] = folder(experiment, rows[row["needs"]], seed) if "needs" in row else ""
+    return [shlex.split(fill(step, words)) for step in row.get("steps", [TRAIN])]
 
 
 def runs(experiment, only, seeds):
-    """(row, seed, commands) of what is asked for, the first seed of all rows first."""
+    """(row, seed) of what is asked for, the first seed of all rows first."""
     rows = [row for row in experiment["row"] if not only or row["label"] in only]
     if missing := set(only) - {row["label"] for row in rows}:
         raise ExperimentError(f"no row {min(missing)!r} in {experiment['name']}: see --list")
     for seed in seeds or experiment["seeds"]:
         for row in rows:
-            yield row, seed, commands(experiment, row, seed)
+            yield row, seed
 
 
 # ---- running -----------------------------------------------------------------------------------------------------------
@@ -125,7 +148,7 @@ def read_assessment(text):
 
 def run_row(program, steps):
     """Runs a row's commands; what the last training and the last assessment of them say."""
-    result = {"steps": [shlex.join(words) for words in steps], "seconds": {}}
+    result = {"seconds": {}}
     for words in steps:
         output, seconds = call(program, [*words, "--quiet"])
         result["seconds"][words[0]] = round(result["seconds"].get(words[0], 0) + seconds, 1)
@@ -137,18 +160,29 @@ def run_row(program, steps):
 
 
 def run(experiment, arguments):
-    """Runs what is not in results.jsonl yet and appends it, run by run."""
-    path = HERE / experiment["name"] / "results.jsonl"
+    """Runs what has no result yet and appends it, run by run. Another experiment's result of the same commands counts."""
     for command in experiment["prepare"]:
         subprocess.run(command, shell=True, check=True, cwd=ROOT, env={**os.environ, "CHORUS": arguments.program})
-    for row, seed, steps in runs(experiment, arguments.only, arguments.seeds):
-        done = read_results(path)
-        same = [r for r in done if (r["row"], r["seed"]) == (row["label"], seed)]
-        if not arguments.again and any(r["steps"] == [shlex.join(s) for s in steps] for r in same):
-            continue
+    rows = {row["label"]: row for row in experiment["row"]}
+    for row, seed in runs(experiment, arguments.only, arguments.seeds):
+        needed = rows.get(row.get("needs"))
+        if needed and not (ROOT / folder(experiment, needed, seed)).exists():
+            settle(experiment, needed, seed, arguments.program, [])
+        settle(experiment, row, seed, arguments.program, [] if arguments.again else HERE.glob("*/results.jsonl"))
+
+
+def settle(experiment, row, seed, program, results):
+    """Puts a result of the row into the experiment's file: one out of the files of results, or of a run."""
+    path = HERE / experiment["name"] / "results.jsonl"
+    steps = [shlex.join(words) for words in commands(experiment, row, seed, "RUN")]
+    result = next((r for file in results for r in read_results(file) if (r["seed"], r["steps"]) == (seed, steps)), None)
+    if result is None:
         say(f"{experiment['name']}: {row['label']}, seed {seed}")
-        result = {"row": row["label"], "seed": seed, **run_row(arguments.program, steps)}
-        write_results(path, [r for r in done if r not in same] + [result])
+        if "steps" in row:  # several steps begin anew; a training is resumed
+            shutil.rmtree(ROOT / folder(experiment, row, seed), ignore_errors=True)
+        result = run_row(program, commands(experiment, row, seed, folder(experiment, row, seed)))
+    others = [r for r in read_results(path) if (r["row"], r["seed"]) != (row["label"], seed)]
+    write_results(path, [*others, {**result, "row": row["label"], "seed": seed, "steps": steps}])
 
 
 def read_results(path):
@@ -175,7 +209,8 @@ def main():
     try:
         experiment = load(arguments.name)
         if arguments.list:
-            for row, seed, steps in runs(experiment, arguments.only, arguments.seeds):
+            for row, seed in runs(experiment, arguments.only, arguments.seeds):
+                steps = commands(experiment, row, seed, folder(experiment, row, seed))
                 print(f"# {row['label']}, seed {seed}", *(f"chorus {shlex.join(s)}" for s in steps), sep="\n")
             return
         if not arguments.plot_only:

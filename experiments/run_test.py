@@ -18,6 +18,8 @@ calls = pathlib.Path(__file__).with_name("calls")
 calls.write_text((calls.read_text() if calls.exists() else "") + " ".join(words) + "\\n")
 if words[0] == "vocab":
     print(json.dumps({"languages": ["de", "en"]}))
+elif words[0] == "merge":
+    pass
 elif words[0] == "assess":
     print(json.dumps({"languages": ["de", "en"], "directions": [{"name": "en-de", "bleu": 12.345, "chrf": 40}], "load": []}))
 elif "moe.experts=3" in words:
@@ -101,6 +103,18 @@ class Runner(unittest.TestCase):
         results = self.run_all(only=["dense"], seeds=[2], again=True)
         self.assertEqual(len(self.calls("train")), 7)
         self.assertEqual(len(results), 4)
+
+    def test_a_row_with_each_stands_for_several(self):
+        rows = [*run.expand({"label": "{n}, {x} of {lang}", "set": ["a={n}"], "each": {"n": [1, 2], "x": [0.5]}})]
+        self.assertEqual(rows, [{"label": "1, 0.5 of {lang}", "set": ["a=1"]}, {"label": "2, 0.5 of {lang}", "set": ["a=2"]}])
+
+    def test_a_row_finds_or_makes_what_it_needs(self):
+        needy = TOML.replace('steps = ["train {base}', 'needs = "dense"\nsteps = ["merge {needed}", "train {base}')
+        (run.HERE / "one" / "experiment.toml").write_text(needy)
+        self.run_all(only=["with experts"], seeds=[1])
+        self.run_all(seeds=[1])
+        self.assertEqual(self.calls("merge"), ["merge runs/experiments/one/dense/1 --quiet"])
+        self.assertEqual(len(self.calls("train")), 2)
 
     def test_reads_training_and_assessment(self):
         dense, experts = self.run_all(seeds=[1])
