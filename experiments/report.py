@@ -115,6 +115,16 @@ def lines(plot, results, rows):
                           logarithmic=plot.get("logarithmic", False))
 
 
+def tenths(plot, results, rows):
+    """Share of the choices dropped in each tenth of the micro-batch's or the sentences' tokens, over the second half of training."""
+    series = []
+    for row in rows:
+        rates = [r[plot["of"]] for r in of_row(results, row) if r.get(plot["of"])]
+        if rates:
+            series.append((row, [(i + 1, *spread([100 * v for v in values])) for i, values in enumerate(zip(*rates))]))
+    return svg.line_chart(plot["title"], plot["x"], "% dropped", series) if series else None
+
+
 def heat(plot, results):
     """Which experts serve which language in each MoE layer, of the row's first result."""
     found = next((r for r in of_row(results, plot["row"]) if r.get("load")), None)
@@ -132,9 +142,10 @@ def draw(plot, results):
     rows = [row for row in plot.get("rows", labels) if row in labels]
     if plot["kind"] == "heat":
         return heat(plot, results)
-    if plot["kind"] not in ("curves", "lines"):
-        raise ReportError(f"no kind of plot {plot['kind']!r}: curves, lines, heat")
-    return {"curves": curves, "lines": lines}[plot["kind"]](plot, results, rows) if rows else None
+    kinds = {"curves": curves, "lines": lines, "tenths": tenths}
+    if plot["kind"] not in kinds:
+        raise ReportError(f"no kind of plot {plot['kind']!r}: heat, {', '.join(kinds)}")
+    return kinds[plot["kind"]](plot, results, rows) if rows else None
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------

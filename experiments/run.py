@@ -15,6 +15,7 @@ import re
 import resource
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -117,8 +118,14 @@ def by_language(layers, languages):
     return [[layer["by_language"][i * n : (i + 1) * n] for i in range(len(languages))] for layer, n in zip(layers, experts)]
 
 
+def tenths(records, key):
+    """Mean of a layer's rates by tenths over the MoE layers and the records."""
+    lists = [layer[key] for record in records for layer in record.get("layers", {}).values() if key in layer]
+    return [round(statistics.fmean(column), 4) for column in zip(*lists)]
+
+
 def read_training(program, folder):
-    """What a run's metrics.jsonl tells: validation losses over updates, those of the last by direction, and its experts."""
+    """What a run's metrics.jsonl tells: validation losses over updates, those of the last by direction, drops, experts."""
     lines = [json.loads(line) for line in (ROOT / folder / "metrics.jsonl").read_text().splitlines()]
     train = [line for line in lines if line["kind"] == "train"]
     valid = [line for line in lines if line["kind"] == "validation"]
@@ -130,6 +137,8 @@ def read_training(program, folder):
         "dropped": round(last.get("dropped", 0), 4),
         "unused": sum(layer["unused_experts"] for layer in last.get("layers", {}).values()),
         "max_over_mean": max((layer["max_over_mean"] for layer in last.get("layers", {}).values()), default=1),
+        "dropped_in_batch": tenths(train[len(train) // 2 :], "dropped_in_batch"),
+        "dropped_in_sentence": tenths(train[len(train) // 2 :], "dropped_in_sentence"),
         "languages": languages,
         "load": by_language(valid[-1].get("layers", []) if valid else [], languages),
     }
