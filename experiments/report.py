@@ -111,6 +111,8 @@ def lines(plot, results, rows):
         if None not in values:
             name = "".join(part or "" for group, part in match.groupdict().items() if group != "x") or plot["of"]
             series.setdefault(name, []).append((float(match["x"]), *spread(values)))
+    if not series:
+        return None
     return svg.line_chart(plot["title"], plot["x"], plot["y"], [(name, sorted(line)) for name, line in series.items()],
                           logarithmic=plot.get("logarithmic", False))
 
