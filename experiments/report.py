@@ -139,8 +139,8 @@ def heat(plot, results):
     return svg.heat_map(plot["title"], blocks)
 
 
-def draw(plot, results):
-    labels = list(dict.fromkeys(r["row"] for r in results))
+def draw(experiment, plot, results):
+    labels = [row["label"] for row in experiment["row"] if of_row(results, row["label"])]
     rows = [row for row in plot.get("rows", labels) if row in labels]
     if plot["kind"] == "heat":
         return heat(plot, results)
@@ -166,7 +166,7 @@ def write(experiment, results, folder, page):
         raise ReportError(f"{experiment['name']} has no results")
     words = table(experiment, results)
     for plot in experiment["plot"]:
-        drawn = draw(plot, results)
+        drawn = draw(experiment, plot, results)
         if drawn is not None:
             (folder / experiment["name"] / plot["file"]).write_text(drawn)
             words += f"\n![{plot['title']}](../experiments/{experiment['name']}/{plot['file']})\n"

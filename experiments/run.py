@@ -189,6 +189,7 @@ def settle(experiment, row, seed, program, results):
         say(f"{experiment['name']}: {row['label']}, seed {seed}")
         if "steps" in row:  # several steps begin anew; a training is resumed
             shutil.rmtree(ROOT / folder(experiment, row, seed), ignore_errors=True)
+            (ROOT / folder(experiment, row, seed)).mkdir(parents=True)
         result = run_row(program, commands(experiment, row, seed, folder(experiment, row, seed)))
     others = [r for r in read_results(path) if (r["row"], r["seed"]) != (row["label"], seed)]
     write_results(path, [*others, {**result, "row": row["label"], "seed": seed, "steps": steps}])

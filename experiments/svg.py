@@ -25,11 +25,12 @@ def document(width, height, title, parts):
                       *parts, "</svg>", ""])
 
 
-def line_chart(title, x_label, y_label, series, width=640, height=400, logarithmic=False):
+def line_chart(title, x_label, y_label, series, height=400, logarithmic=False):
     """series: [(label, [(x, mean, deviation), ...])], drawn as lines with bands of one deviation either side."""
     points = [p for _, line in series for p in line]
     across = (lambda x: math.log2(x)) if logarithmic else float
-    left, right, top, bottom = 56, width - 170, 34, height - 44
+    left, right, top, bottom = 56, 500, 34, height - 44
+    width = max(right + 60 + 7 * max(len(label) for label, _ in series), 7.5 * len(title) + 24)
     x0, x1 = min(across(p[0]) for p in points), max(across(p[0]) for p in points)
     y0, y1 = min(p[1] - p[2] for p in points), max(p[1] + p[2] for p in points)
     margin = (y1 - y0 or 1) * 0.04
@@ -63,7 +64,8 @@ def line_chart(title, x_label, y_label, series, width=640, height=400, logarithm
 
 
 def heat_map(title, blocks, cell=26):
-    """blocks: [(heading, row labels, rows of shares 0 to 1)], side by side; a cell's colour is its share, 1 the darkest."""
+    """blocks: [(heading, row labels, rows of shares 0 to 1)], side by side; the largest share of all is the darkest."""
+    largest = max(share for _, _, rows in blocks for shares in rows for share in shares) or 1
     left = 14 + 7 * max(len(label) for _, labels, _ in blocks for label in labels)
     x, height, parts = left, 0, []
     for heading, labels, rows in blocks:
@@ -73,15 +75,14 @@ def heat_map(title, blocks, cell=26):
             if x == left:
                 parts.append(text(left - 6, y + cell * 0.65, label, "end"))
             for j, share in enumerate(shares):
-                parts.append(f'<rect x="{x + j * cell}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="{shade(share)}">'
+                parts.append(f'<rect x="{x + j * cell}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="{shade(share / largest)}">'
                              f'<title>{escape(label)}, expert {j}: {100 * share:.0f} %</title></rect>')
         parts += [text(x + (j + 0.5) * cell, 60, j, "middle") for j in range(len(rows[0]))]
         x += len(rows[0]) * cell + 22
         height = max(height, 64 + len(rows) * cell + 12)
-    return document(x, height, title, parts)
+    return document(max(x, 7.5 * len(title) + 24), height, title, parts)
 
 
 def shade(share):
-    """White at 0 to dark blue at 1, steeper near 0, where most shares are."""
-    depth = min(max(share, 0), 1) ** 0.5
-    return "#" + "".join(f"{round(255 + (end - 255) * depth):02x}" for end in (10, 60, 120))
+    """White at 0 to dark blue at 1."""
+    return "#" + "".join(f"{round(255 + (end - 255) * share):02x}" for end in (10, 60, 120))
