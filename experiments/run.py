@@ -108,7 +108,7 @@ def call(program, words):
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run([program, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise ExperimentError(f"chorus {shlex.join(words)}: {done.stderr.strip().splitlines()[-1:] or 'no message'}")
+        raise ExperimentError(f"chorus {shlex.join(words)}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     return done.stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
@@ -214,7 +214,8 @@ def main():
     parser.add_argument("--again", action="store_true", help="run what has a result as well")
     parser.add_argument("--plot-only", action="store_true", help="run nothing; tables and plots of what there is")
     parser.add_argument("--list", action="store_true", help="say what would be run, as commands")
-    parser.add_argument("--program", default=str(ROOT / "build" / "release" / "chorus"), help="the chorus to run", metavar="FILE")
+    parser.add_argument("--program", default=str(ROOT / "build" / "release" / "chorus"), help="the chorus to run", metavar="FILE",
+                        type=os.path.abspath)
     arguments = parser.parse_args()
     try:
         experiment = load(arguments.name)
