@@ -113,6 +113,8 @@ def lines(plot, results, rows):
             series.setdefault(name, []).append((float(match["x"]), *spread(values)))
     if not series:
         return None
+    for line in series.values() if "common" in plot else []:  # a row that all lines have in common, such as the model before it is pruned
+        line += [(plot["common"]["x"], *spread([measure(r, plot["of"]) for r in of_row(results, plot["common"]["row"])]))]
     return svg.line_chart(plot["title"], plot["x"], plot["y"], [(name, sorted(line)) for name, line in series.items()],
                           logarithmic=plot.get("logarithmic", False))
 
