@@ -13,8 +13,6 @@ namespace chorus {
 
 namespace {
 
-constexpr const char* kTierNames[] = {"device", "host", "nvme"};
-
 struct Form {
   const char* name;
   void (*set)(Job& job, int world, int host);  // host: ranks of one
@@ -82,8 +80,7 @@ std::vector<std::string> Candidate::settings() const {
   if (job.recompute) list.emplace_back("train.recompute=true");
   const MemoryConfig standard;
   const auto place = [&](const char* key, Tier tier) {
-    if (tier != Tier::device)
-      list.push_back(fmt::format("memory.{}={}", key, kTierNames[static_cast<size_t>(tier)]));
+    if (tier != Tier::device) list.push_back(fmt::format("memory.{}={}", key, name_of(tier)));
   };
   place("parameters", job.memory.parameters);
   place("gradients", job.memory.gradients);

@@ -17,7 +17,7 @@ constexpr auto kKept = Purpose::activations, kWorking = Purpose::buffers, kMovin
 /// In nn/linear_cross_entropy.cpp and comm/group.cpp.
 constexpr int64_t kChunkLogits = 16 << 20, kLeastRows = 256, kScratch = 16 << 20;
 
-/// Runs a branch back, each function's memory being freed as soon as it has run.
+/// Where it is recorded, what will run back.
 void append(Branch* branch, Backward backward) {
   if (branch) branch->push_back(std::move(backward));
 }

@@ -1,5 +1,6 @@
 #include "chorus/plan/placement.h"
 
+#include <array>
 #include <functional>
 #include <utility>
 
@@ -22,8 +23,6 @@ constexpr Movable kMovables[] = {
     {"activations", &MemoryConfig::activations, nullptr},
 };
 
-constexpr const char* kTierNames[] = {"device", "host", "nvme"};
-
 /// What may be moved, as functions that do.
 std::vector<std::function<void(MemoryConfig&, Tier)>> moves_of(const MemoryConfig& wanted) {
   std::vector<std::function<void(MemoryConfig&, Tier)>> moves;
@@ -41,6 +40,11 @@ bool within(const Holdings& held, int64_t budget) {
 }
 
 }  // namespace
+
+const char* name_of(Tier tier) {
+  constexpr std::array kNames = {"device", "host", "nvme", "auto"};
+  return kNames.at(static_cast<size_t>(tier));
+}
 
 bool fits(const MemoryPlan& plan, const Budgets& budgets) {
   return within(plan.device, budgets.device) && within(plan.host, budgets.host) &&
@@ -84,7 +88,7 @@ std::optional<std::vector<std::string>> remedies(const Job& job, const Budgets& 
   for (const Movable& movable : kMovables) {
     const Tier tier = (*found).*movable.tier;
     if (tier != job.memory.*movable.tier)
-      settings.push_back(fmt::format("memory.{}={}", movable.name, kTierNames[static_cast<size_t>(tier)]));
+      settings.push_back(fmt::format("memory.{}={}", movable.name, name_of(tier)));
     if (movable.of_experts && job.memory.*movable.of_experts)
       settings.push_back(fmt::format("memory.expert_{}=same", movable.name));
   }

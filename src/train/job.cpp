@@ -60,12 +60,9 @@ MemoryConfig settle_memory(const RunConfig& config, const Job& job, const std::f
                       "shows what it takes");
     }
     memory = *placed;
-    const auto name = [](Tier tier) {
-      return tier == Tier::device ? "device" : tier == Tier::host ? "host" : "nvme";
-    };
     log_info("memory: parameters on {}, gradients on {}, optimizer on {}, activations on {}",
-             name(memory.parameters), name(memory.gradients), name(memory.optimizer),
-             name(memory.activations));
+             name_of(memory.parameters), name_of(memory.gradients), name_of(memory.optimizer),
+             name_of(memory.activations));
   } else if (budgets.device > 0) {
     const Holdings held = plan_memory(job).device;
     if (static_cast<double>(held.total()) > kCertain * static_cast<double>(budgets.device)) {

@@ -83,6 +83,10 @@ struct Case {
   void (*change)(Job&);
 };
 
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
+
 class PlanMemory : public testing::TestWithParam<Case> {};
 
 TEST_P(PlanMemory, IsWhatARunHolds) {

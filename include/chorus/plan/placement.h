@@ -14,6 +14,9 @@ struct Budgets {
   int64_t device = 0, host = 0, nvme = 0;
 };
 
+/// As run files spell it.
+const char* name_of(Tier tier);
+
 [[nodiscard]] bool fits(const MemoryPlan& plan, const Budgets& budgets);
 
 /// Tiers for what is Tier::automatic: on the device as long as that fits; then the optimizer's state goes to

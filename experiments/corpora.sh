@@ -1,0 +1,40 @@
+#!/bin/sh
+# Makes what experiments train on and is not there yet, under corpora/.
+#   experiments/corpora.sh multi30k        validation text of 50 lines a language, and a vocabulary
+#   experiments/corpora.sh imbalanced      German 29,000, French 6,000, Czech 1,200 pairs with English
+set -eu
+cd "$(dirname "$0")/.."
+chorus=${CHORUS:-build/release/chorus}
+languages="en de fr cs"
+
+multi30k() {
+  from=../shared/data/multi30k
+  to=corpora/multi30k
+  [ ! -e $to/sp.model ] || return 0
+  mkdir -p $to
+  inputs=
+  for l in $languages; do
+    gzip -dc $from/val.$l.gz | head -n 50 >$to/val.$l
+    inputs="$inputs --input $l=$from/train.$l.gz"
+  done
+  # shellcheck disable=SC2086  # a list of words
+  $chorus vocab $inputs --size 1500 --sentences 40000 --out $to/sp.model --quiet
+}
+
+imbalanced() {
+  from=../shared/data/multi30k
+  for pair in de:29000 fr:6000 cs:1200; do
+    l=${pair%:*}
+    to=corpora/imbalanced/en-$l
+    [ ! -e $to ] || continue
+    mkdir -p $to.part
+    for side in en $l; do
+      gzip -dc $from/train.$side.gz | head -n "${pair#*:}" >$to.part/train.$side
+    done
+    mv $to.part $to
+  done
+}
+
+for corpus in "$@"; do
+  $corpus
+done
