@@ -41,6 +41,7 @@ Enum choice(const std::vector<std::pair<std::string, Enum>>& names, const std::s
 template <class Enum>
 std::vector<std::string> names_of(const std::vector<std::pair<std::string, Enum>>& choices) {
   std::vector<std::string> names;
+  names.reserve(choices.size());
   for (const auto& [name, unused] : choices) names.push_back(name);
   return names;
 }

@@ -58,16 +58,17 @@ void add_merge(CLI::App& app) {
   command->add_option("--dense", a->dense, "other weights: their average, or those of the first model")
       ->check(CLI::IsMember({"average", "first"}))
       ->capture_default_str();
-  command->callback([a] {
-    say(*a,
-        merge_models(a->models, a->dense == "first" ? DenseWeights::first : DenseWeights::average, a->out));
+  command->callback([given = a] {
+    say(*given,
+        merge_models(given->models, given->dense == "first" ? DenseWeights::first : DenseWeights::average,
+                     given->out));
   });
 }
 
 void add_average(CLI::App& app) {
   const auto [command, a] =
       add(app, "average", "the mean of the weights of several models or checkpoints", 2);
-  command->callback([a] { say(*a, average_models(a->models, a->out)); });
+  command->callback([given = a] { say(*given, average_models(given->models, given->out)); });
 }
 
 void add_upcycle(CLI::App& app) {
@@ -100,12 +101,12 @@ void add_upcycle(CLI::App& app) {
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--seed", o.seed, "of noise and routers")->capture_default_str()->type_name("N");
-  command->callback([a] {
-    a->upcycle.encoder_every = a->every.front();
-    a->upcycle.decoder_every = a->every.back();
+  command->callback([given = a] {
+    given->upcycle.encoder_every = given->every.front();
+    given->upcycle.decoder_every = given->every.back();
     for (const auto& [name, value] : kGateNormalizations)
-      if (name == a->gates) a->upcycle.gates = value;
-    say(*a, upcycle_model(a->models.front(), a->upcycle, a->out));
+      if (name == given->gates) given->upcycle.gates = value;
+    say(*given, upcycle_model(given->models.front(), given->upcycle, given->out));
   });
 }
 
@@ -123,7 +124,7 @@ void add_grow(CLI::App& app) {
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--seed", o.seed, "of the noise")->capture_default_str()->type_name("N");
-  command->callback([a] { say(*a, grow_model(a->models.front(), a->grow, a->out)); });
+  command->callback([given = a] { say(*given, grow_model(given->models.front(), given->grow, given->out)); });
 }
 
 }  // namespace chorus

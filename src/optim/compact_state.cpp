@@ -165,6 +165,7 @@ std::vector<int64_t> packed_cuts(const std::vector<int64_t>& cuts, StateForm for
 
 void pack_state(StateForm form, const at::Tensor& state, int64_t step, const at::Tensor& bytes) {
   const int64_t rows = state.size(0), n = state.size(1);
+  if (n == 0) return;
   const Layout at = layout_of(form, rows, n);
   const auto* const m = state.const_data_ptr<float>();
   const float* const v = m + n;
@@ -193,6 +194,7 @@ void pack_state(StateForm form, const at::Tensor& state, int64_t step, const at:
 
 void unpack_state(StateForm form, const at::Tensor& bytes, const at::Tensor& state) {
   const int64_t rows = state.size(0), n = state.size(1);
+  if (n == 0) return;
   const Layout at = layout_of(form, rows, n);
   auto* const m = state.mutable_data_ptr<float>();
   float* const v = m + n;

@@ -81,10 +81,11 @@ void check(const RunConfig& c) {
     throw UserError(
         "memory.activations: only what train.recompute = true keeps can leave the device; set that too");
   if (c.device == Device::cuda &&
-      (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic)))
+      (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic))) {
     throw UserError(
         "memory.* = \"host\", \"nvme\" and \"auto\" are for device = \"cpu\" so far: leave them out, or "
         "train there");
+  }
   if (c.device == Device::cuda && c.optim.expert_state != StateForm::fp32)
     throw UserError(
         "optim.expert_state = \"bf16\" and \"fp8\" are for device = \"cpu\" so far: leave it out");

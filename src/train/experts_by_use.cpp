@@ -23,9 +23,9 @@ std::vector<Optimizer::Chunk> Optimizer::chunks_of(Shard& shard, const std::vect
 Optimizer::Loaded Optimizer::load(const Chunk& chunk) {
   Shard& shard = chunk.shard;
   const int64_t missed = made_ - std::exchange(shard.made[chunk.number], made_);
-  const Loaded loaded = {.value = shard.value.load(chunk.number),
-                         .state = shard.load_state(chunk.number),
-                         .caught_up = missed > 0};
+  Loaded loaded = {.value = shard.value.load(chunk.number),
+                   .state = shard.load_state(chunk.number),
+                   .caught_up = missed > 0};
   if (!loaded.caught_up) return loaded;
   const std::span steps = std::span(recent_).last(missed);
   const auto make = [&](std::span<const AdamWStep> some) {

@@ -7,6 +7,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
@@ -129,7 +130,7 @@ RunConfig with_initial_model(RunConfig config) {
       throw UserError("{} = {}, where the model of train.init, {}, has {}: leave it out", name, value,
                       config.train.init, initial.at(name));
     }
-    schema.set(name + "=" + value);
+    schema.set(fmt::format("{}={}", name, value));
   }
   config.model = model;
   return config;

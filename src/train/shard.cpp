@@ -5,7 +5,7 @@
 namespace chorus {
 
 at::Tensor Optimizer::Shard::load_state(int64_t chunk) {
-  const at::Tensor stored = state.load(chunk);
+  at::Tensor stored = state.load(chunk);
   if (form == StateForm::fp32) return stored;
   at::Tensor wide = at::empty({state_rows(), value.size(chunk)}, at::kFloat);
   unpack_state(form, stored[0], wide);

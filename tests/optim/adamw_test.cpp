@@ -120,7 +120,8 @@ TEST_P(AdamW, CatchesUpToTheSameBitsAsStepByStepWithZeros) {
         adamw_catch_up(late, steps);
         for (const auto tensor : {&AdamWTensor::value, &AdamWTensor::m, &AdamWTensor::v}) {
           const at::Tensor a = dense.*tensor, b = late.*tensor;
-          EXPECT_EQ(std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()), 0) << size << ' ' << missed;
+          EXPECT_TRUE(size == 0 || std::memcmp(a.data_ptr(), b.data_ptr(), a.nbytes()) == 0)
+              << size << ' ' << missed;
         }
       }
     }
