@@ -90,6 +90,7 @@ void run(const char* folder) {
         std::this_thread::sleep_for(std::chrono::microseconds(500));
       }
     });
+    phase = kForward;
     optimizer.begin_update();
     optimizer.last_micro_batch();
     model.train(batch, {.training = true, .key = RandomKey(3)},
