@@ -263,7 +263,7 @@ AtomicFolder::AtomicFolder(fs::path path)
     : path_(path.has_filename() ? std::move(path) : path.parent_path()),
       temporary_(temporary_name(path_.parent_path().empty() ? fs::path(".") : path_.parent_path())) {
   std::error_code error;
-  fs::create_directories(temporary_, error);
+  fs::create_directory(temporary_, error);
   if (error) throw UserError("cannot write {}: {}", path_.string(), error.message());
 }
 
