@@ -40,12 +40,13 @@ recompute = true
 PARTS = ["parameters", "gradients", "optimizer", "activations"]
 
 
-def write_text(folder):
+def write_text(folder, run, count):
+    """A corpus of `count` lines and the run file."""
     words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
-    lines = [(words[i % 10], words[i // 10 % 10], words[i * 7 % 10]) for i in range(400)]
+    lines = [(words[i % 10], words[i // 10 % 10], words[i * 7 % 10]) for i in range(count)]
     (folder / "train.xx").write_text("".join(" ".join(line) + "\n" for line in lines))
     (folder / "train.yy").write_text("".join(" ".join(line[::-1]) + "\n" for line in lines))
-    (folder / "run.toml").write_text(RUN)
+    (folder / "run.toml").write_text(run)
 
 
 def attempt(chorus, folder, budget, tier, layers):
@@ -89,7 +90,7 @@ def main():
             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory(dir=report.parent) as name:
         folder = pathlib.Path(name)
-        write_text(folder)
+        write_text(folder, RUN, 400)
 
         def row(tier, layers):
             result = attempt(chorus, folder, f"{settings.budget}MiB", tier, layers)

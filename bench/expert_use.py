@@ -7,6 +7,8 @@ Writes build/bench/expert_use.md. docs/memory.md explains the rows.
 """
 import argparse, json, pathlib, subprocess, tempfile
 
+from capacity import write_text
+
 RUN = """
 threads = 2
 [[data.train]]
@@ -42,14 +44,6 @@ optimizer = "nvme"
 LAYERS, EXPERTS = 6, 64
 
 
-def write_text(folder):
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
-    lines = [(words[i % 10], words[i // 10 % 10], words[i * 7 % 10]) for i in range(4000)]
-    (folder / "train.xx").write_text("".join(" ".join(line) + "\n" for line in lines))
-    (folder / "train.yy").write_text("".join(" ".join(line[::-1]) + "\n" for line in lines))
-    (folder / "run.toml").write_text(RUN)
-
-
 def measure(chorus, folder, tokens):
     """The table's row: of the last three updates."""
     out = f"out-{tokens}"
@@ -73,7 +67,7 @@ def main():
     rows = ["| tokens an update, at most | experts with tokens | GB read | GB written | s an update |", "| --- | --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory(dir=report.parent) as name:
         folder = pathlib.Path(name)
-        write_text(folder)
+        write_text(folder, RUN, 4000)
         for tokens in (12, 48, 192, 4096):
             rows.append(measure(chorus, folder, tokens))
             print(rows[-1], flush=True)

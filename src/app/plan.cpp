@@ -132,9 +132,7 @@ void plan(const PlanArguments& a) {
   check(config);
   ModelConfig model = config.model;
   model.vocabulary = config.vocabulary.size;
-  const Mesh mesh =
-      make_mesh(config.parallel, static_cast<int>(a.world),
-                {.experts = model.moe.experts, .heads = model.attention_heads, .ffn = model.ffn_dim});
+  const Mesh mesh = mesh_of(config, static_cast<int>(a.world));
   const int64_t length = std::min(a.length, config.data.batch_tokens);
   Job job =
       job_of(config, model, mesh,

@@ -145,6 +145,14 @@ fs::path find_model_folder(const fs::path& dir) {
   throw UserError("{} is no model: it has neither {} nor model/{}", dir.string(), kConfigFile, kConfigFile);
 }
 
+ModelPlace find_model(const fs::path& dir) {
+  std::error_code ignored;
+  const bool checkpoint = fs::exists(dir / kWeightsFile, ignored) && !fs::exists(dir / kConfigFile, ignored);
+  const fs::path folder =
+      find_model_folder(checkpoint ? fs::canonical(dir).parent_path().parent_path() : dir);
+  return {.weights = checkpoint ? dir : folder, .description = folder};
+}
+
 ModelDescription describe_model(const fs::path& folder) {
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;

@@ -1,7 +1,6 @@
 #include "surgery/compose.h"
 
 #include <algorithm>
-#include <system_error>
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -9,7 +8,6 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
@@ -22,14 +20,6 @@
 namespace chorus {
 namespace fs = std::filesystem;
 namespace {
-
-/// Where configuration and vocabulary of a source are.
-fs::path description_folder(const fs::path& dir) {
-  std::error_code ignored;
-  const bool checkpoint = fs::exists(dir / kWeightsFile, ignored) && !fs::exists(dir / kConfigFile, ignored);
-  return checkpoint ? find_model_folder(fs::canonical(dir).parent_path().parent_path())
-                    : find_model_folder(dir);
-}
 
 constexpr int64_t kPiece = 1 << 16;  // elements that are computed at a time, where each stands alone
 
@@ -170,15 +160,13 @@ class Composer {
 }  // namespace
 
 Source open_source(const fs::path& dir) {
-  const fs::path folder = description_folder(dir);
-  std::error_code ignored;
-  const bool checkpoint = !fs::equivalent(folder, dir, ignored) && fs::exists(dir / kWeightsFile, ignored);
-  ModelDescription model = describe_model(folder);
+  const ModelPlace place = find_model(dir);
+  ModelDescription model = describe_model(place.description);
   Source source = {.folder = dir,
                    .config = model.config,
                    .vocabulary = std::move(model.vocabulary),
                    .catalogue = make_catalogue(model.config),
-                   .weights = std::make_unique<SafetensorsFolder>(checkpoint ? dir : folder),
+                   .weights = std::make_unique<SafetensorsFolder>(place.weights),
                    .tensors = {}};
   check_tensor_count(source.config, *source.weights, dir);
   const std::string no_prefix;
@@ -211,15 +199,6 @@ void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
                       b.folder.string(), name, value(first, key), value(second, key));
     }
   }
-}
-
-std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue) {
-  std::vector<SparseLayer> layers;
-  for (const auto& [stack, name] :
-       {std::pair{&catalogue.encoder, "encoder"}, {&catalogue.decoder, "decoder"}})
-    for (size_t i = 0; i < stack->size(); ++i)
-      if ((*stack)[i].ffn.sparse) layers.push_back({fmt::format("{}.layers.{}", name, i), (*stack)[i].ffn});
-  return layers;
 }
 
 void compose(std::span<const Source> sources, const Recipe& recipe, const fs::path& out) {

@@ -13,6 +13,7 @@
 
 #include "chorus/base/random.h"
 #include "chorus/data/vocabulary.h"
+#include "chorus/model/shapes.h"
 
 #include "model/stored_tensors.h"
 
@@ -35,13 +36,6 @@ Source open_source(const std::filesystem::path& dir);
 /// UserError naming the first difference, unless `b` has the vocabulary and the configuration of `a`; with
 /// `experts_may_differ` their number may be another.
 void check_alike(const Source& a, const Source& b, bool experts_may_differ);
-
-/// Parameters of each MoE layer, encoder first, and the layer's name ("encoder.layers.1").
-struct SparseLayer {
-  std::string name;
-  FeedForwardIndex ffn;
-};
-std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue);
 
 /// `weight` times an expert.
 struct Ingredient {

@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 
 #include "chorus/base/error.h"
+#include "chorus/model/shapes.h"
 
 namespace chorus {
 
@@ -13,11 +14,7 @@ namespace {
 
 std::set<size_t> routers_of(const Catalogue& catalogue) {
   std::set<size_t> routers;
-  for (const auto* stack : {&catalogue.encoder, &catalogue.decoder}) {
-    for (const LayerIndex& layer : *stack) {
-      if (layer.ffn.sparse) routers.insert(layer.ffn.router);
-    }
-  }
+  for (const SparseLayer& layer : sparse_layers(catalogue)) routers.insert(layer.ffn.router);
   return routers;
 }
 

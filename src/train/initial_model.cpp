@@ -13,6 +13,8 @@
 #include "chorus/base/log.h"
 #include "chorus/model/parts.h"
 
+#include "model/folder_files.h"
+
 namespace chorus {
 namespace fs = std::filesystem;
 
@@ -111,11 +113,8 @@ class Rows {
 }  // namespace
 
 InitialModel find_initial_model(const fs::path& path) {
-  std::error_code ignored;
-  const bool checkpoint =
-      fs::exists(path / "state.json", ignored) && !fs::exists(path / "config.json", ignored);
-  const fs::path folder = find_model_folder(checkpoint ? path / ".." / ".." : path);
-  return {.weights = checkpoint ? path : folder, .description = describe_model(folder)};
+  const ModelPlace place = find_model(path);
+  return {.weights = place.weights, .description = describe_model(place.description)};
 }
 
 RunConfig with_initial_model(RunConfig config) {

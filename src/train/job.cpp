@@ -1,5 +1,8 @@
 #include "chorus/train/job.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -27,6 +30,18 @@ std::string text_of(const Holdings& held) {
 }
 
 }  // namespace
+
+int64_t common_experts(const ModelConfig& model) {
+  const std::vector<int64_t> counts = model.expert_counts();
+  return std::accumulate(counts.begin(), counts.end(), int64_t{0}, std::gcd<int64_t, int64_t>);
+}
+
+Mesh mesh_of(const RunConfig& config, int world) {
+  return make_mesh(config.parallel, world,
+                   {.experts = common_experts(config.model),
+                    .heads = config.model.attention_heads,
+                    .ffn = config.model.ffn_dim});
+}
 
 Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh, const BatchShape& batch) {
   return {.model = model,

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <memory>
-#include <numeric>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -428,13 +427,8 @@ Ending train(const RunConfig& given, const RunOptions& options) {
   }
   group.barrier("claiming the run folder");
   check_shared(options.folder, group);
-  const std::vector<int64_t> counts = config.model.expert_counts();
-  const int64_t experts =
-      std::accumulate(counts.begin(), counts.end(), int64_t{0}, std::gcd<int64_t, int64_t>);
-  const Mesh mesh =
-      make_mesh(config.parallel, group.size(),
-                {.experts = experts, .heads = config.model.attention_heads, .ffn = config.model.ffn_dim});
-  for (const std::string& line : describe(mesh, experts)) {
+  const Mesh mesh = mesh_of(config, group.size());
+  for (const std::string& line : describe(mesh, common_experts(config.model))) {
     log_info("mesh: {}", line);
   }
   agree(group, "a program", hash_text(hash_file("/proc/self/exe")));

@@ -1,5 +1,8 @@
-// The catalogue of a model that is only reckoned with.
+// Looking at a catalogue: without names, by MoE layer.
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "chorus/model/catalogue.h"
 
@@ -8,5 +11,12 @@ namespace chorus {
 /// make_catalogue() without the names on disk of experts, which for a hundred thousand of them take
 /// gigabytes.
 Catalogue shapes_of(ModelConfig model);
+
+/// Parameters of each MoE layer, encoder first, and the layer's name ("encoder.layers.1").
+struct SparseLayer {
+  std::string name;
+  FeedForwardIndex ffn;
+};
+std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue);
 
 }  // namespace chorus

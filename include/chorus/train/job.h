@@ -8,6 +8,12 @@
 
 namespace chorus {
 
+/// The greatest number that divides the experts of every MoE layer; 0: a dense model.
+int64_t common_experts(const ModelConfig& model);
+
+/// Of a run on `world` ranks. UserError as make_mesh().
+Mesh mesh_of(const RunConfig& config, int world);
+
 /// `model` with its vocabulary; `batch`: the largest micro-batch.
 Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh, const BatchShape& batch);
 
