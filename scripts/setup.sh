@@ -120,6 +120,10 @@ install_torch() {
   say "libtorch to fetch with pip into .venv: torch==$torch_wanted and what it needs. The public index serves the CUDA build:"
   say "several GB to download and to keep. Set pip to an index of CPU builds for one of 200 MB, or give TORCH_DIR=<a torch you have>."
   pip_install "torch==$torch_wanted"
+  # Of a CUDA build: the headers that NCCL's includes, which torch itself does not bring.
+  local cuda
+  cuda=$(.venv/bin/python -c 'from importlib.metadata import distributions as d; print(*[x.version for x in d(name="cuda-toolkit")])')
+  [ -z "$cuda" ] || pip_install "cuda-toolkit[crt,cccl]==$cuda"
 }
 
 install_reference() {

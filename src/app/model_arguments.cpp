@@ -1,7 +1,5 @@
 #include "app/model_arguments.h"
 
-#include <ATen/Context.h>
-
 #include "chorus/base/error.h"
 #include "chorus/base/text.h"
 #include "chorus/comm/world.h"
@@ -30,9 +28,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
 LoadedModel open_model(const ModelArguments& a, Group& group) {
   Transformer::Options options;
   if (a.device == "cuda") {
-    if (!at::globalContext().hasCUDA())
-      throw UserError("--device cuda: this libtorch sees no GPU; use --device cpu, or a CUDA build of torch");
-    options.device = at::kCUDA;
+    options.device = own_gpu(group);
   } else if (a.device != "cpu") {
     throw UserError("--device {}: choose cpu or cuda", a.device);
   }

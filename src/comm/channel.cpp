@@ -12,6 +12,8 @@
 
 #include "chorus/base/error.h"
 
+#include "comm/nccl.h"
+
 namespace chorus {
 
 namespace {
@@ -156,20 +158,7 @@ void Channel::exchange(std::string_view what, std::span<const Piece> send, std::
   if (send[rank_].bytes > 0 && send[rank_].data != receive[rank_].data)
     std::memcpy(receive[rank_].data, send[rank_].data, send[rank_].bytes);
   std::vector<MPI_Status> statuses(requests.size());
-  wait(what, requests, statuses);
-  for (size_t i = 0; i < expected.size(); ++i) {
-    int bytes = 0;
-    check(MPI_Get_count(&statuses[i], MPI_BYTE, &bytes), what);
-    if (std::cmp_not_equal(bytes, expected[i])) {
-      throw Error("{} in group {}: rank {} sent {} bytes where rank {} expected {}", what, name_,
-                  statuses[i].MPI_SOURCE, bytes, rank_, expected[i]);
-    }
-  }
-}
-
-void Channel::wait(std::string_view what, std::vector<MPI_Request>& requests,
-                   std::vector<MPI_Status>& statuses) {
-  const auto done = [&] {
+  wait(what, [&] {
     int all = 0;
     const int result = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, statuses.data());
     if (result == MPI_ERR_IN_STATUS) {
@@ -181,7 +170,39 @@ void Channel::wait(std::string_view what, std::vector<MPI_Request>& requests,
     }
     check(result, what);
     return all != 0;
-  };
+  });
+  for (size_t i = 0; i < expected.size(); ++i) {
+    int bytes = 0;
+    check(MPI_Get_count(&statuses[i], MPI_BYTE, &bytes), what);
+    if (std::cmp_not_equal(bytes, expected[i])) {
+      throw Error("{} in group {}: rank {} sent {} bytes where rank {} expected {}", what, name_,
+                  statuses[i].MPI_SOURCE, bytes, rank_, expected[i]);
+    }
+  }
+}
+
+void Channel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
+                              std::span<const Piece> receive) {
+  if (!nccl_) {
+    std::string id = rank_ == 0 ? Nccl::new_id() : std::string();
+    id.resize(128);
+    Piece whole = {id.data(), id.size()};
+    std::vector<Piece> out(size_), in(size_);
+    if (rank_ == 0) std::ranges::fill(out, whole);
+    in[0] = whole;
+    exchange("NCCL's start", out, in);
+    nccl_ = std::make_unique<Nccl>(id, rank_, size_, gpu);
+    wait("NCCL's start", [&] { return nccl_->done(); });
+  }
+  ++operations_;
+  nccl_->start(send, receive);
+  for (int r = 0; r < size_; ++r) {
+    if (r != rank_) bytes_sent_ += static_cast<int64_t>(send[r].bytes);
+  }
+  wait(what, [&] { return nccl_->done(); });
+}
+
+void Channel::wait(std::string_view what, const std::function<bool()>& done) const {
   const double began = now_seconds(), grace = std::min(5.0, timeout_);
   RollCall roll_call(*this, what);
   while (!done()) {

@@ -1,16 +1,21 @@
-// Messages between the ranks of one group: the only place that calls MPI.
+// Messages between the ranks of one group, through MPI or, between GPUs, NCCL: the only place that calls MPI
+// but world.cpp.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <c10/core/Device.h>
 #include <mpi.h>
 
 namespace chorus {
+
+class Nccl;
 
 /// What goes to, or comes from, one rank.
 struct Piece {
@@ -35,13 +40,18 @@ class Channel {
   /// Sends send[r] to each rank r and fills receive[r] from it; both may be empty, those of the own rank too,
   /// which are copied unless they are one. `what` names the operation in messages.
   void exchange(std::string_view what, std::span<const Piece> send, std::span<const Piece> receive);
+  /// Likewise for pieces that lie on this rank's GPU, on all ranks alike: through NCCL, after what the
+  /// calling thread's stream was given before. It has happened when this comes back.
+  void exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
+                       std::span<const Piece> receive);
 
   /// Called by the ranks named.
   [[nodiscard]] std::unique_ptr<Channel> subset(std::span<const int> ranks, std::string name) const;
 
  private:
   class RollCall;
-  void wait(std::string_view what, std::vector<MPI_Request>& requests, std::vector<MPI_Status>& statuses);
+  /// Until `done`. Error after the time-out.
+  void wait(std::string_view what, const std::function<bool()>& done) const;
 
   MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for
   std::string name_;
@@ -49,6 +59,7 @@ class Channel {
   int rank_ = 0, size_ = 1;
   int64_t operations_ = 0;
   std::atomic<int64_t> bytes_sent_ = 0;
+  std::unique_ptr<Nccl> nccl_;  // once something lies on a GPU
 };
 
 }  // namespace chorus

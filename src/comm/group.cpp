@@ -28,8 +28,7 @@ char* bytes_of(const at::Tensor& x) {
 }
 
 void check(const at::Tensor& x, std::string_view what) {
-  if (!x.device().is_cpu() || !x.is_contiguous())
-    throw Error("{}: only contiguous tensors on the CPU can be sent", what);
+  if (!x.is_contiguous()) throw Error("{}: only contiguous tensors can be sent", what);
 }
 
 /// into += x, or into = x.
@@ -154,6 +153,10 @@ int Group::ranks_here() const {
   return channel_ ? static_cast<int>(std::ranges::count(hosts_, hosts_[rank_])) : 1;
 }
 
+int Group::rank_here() const {
+  return channel_ ? static_cast<int>(std::count(hosts_.begin(), hosts_.begin() + rank_, hosts_[rank_])) : 0;
+}
+
 int64_t Group::bytes_sent() const {
   return channel_ ? channel_->bytes_sent() : 0;
 }
@@ -166,6 +169,15 @@ Channel& Group::channel() {
   if (queue_ && !queue_->allows_caller())
     throw Error("group {} was used while work given to it was pending", name());
   return *channel_;
+}
+
+void Group::exchange(at::Device device, std::string_view what, std::span<const Piece> send,
+                     std::span<const Piece> receive) {
+  if (device.is_cpu()) {
+    channel().exchange(what, send, receive);
+  } else {
+    channel().exchange_on_gpu(device, what, send, receive);
+  }
 }
 
 std::future<void> Group::later(std::function<void()> work) {
@@ -210,10 +222,10 @@ void Group::all_reduce(const at::Tensor& x) {
     const at::Tensor arrived = at::empty({size_, own}, x.options());
     const int64_t size = x.element_size();
     const std::vector<Piece> places = pieces_of(piece, part, size);
-    channel().exchange("all_reduce", places,
-                       pieces_of(arrived.view(-1), std::vector<int64_t>(size_, own), size));
+    exchange(x.device(), "all_reduce", places,
+             pieces_of(arrived.view(-1), std::vector<int64_t>(size_, own), size));
     sum_parts(piece.narrow(0, count * rank_ / size_, own), arrived);
-    channel().exchange("all_reduce", std::vector<Piece>(size_, places[rank_]), places);
+    exchange(x.device(), "all_reduce", std::vector<Piece>(size_, places[rank_]), places);
   }
 }
 
@@ -254,9 +266,8 @@ void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in, std::spa
     for (int64_t r = 0; r < size_; ++r) {
       send.push_back({parts[r].data + begin * row_bytes, static_cast<size_t>(count_of(r) * row_bytes)});
     }
-    channel().exchange(
-        "reduce_scatter", send,
-        pieces_of(arrived.view(-1), std::vector<int64_t>(size_, count * width), in.element_size()));
+    exchange(in.device(), "reduce_scatter", send,
+             pieces_of(arrived.view(-1), std::vector<int64_t>(size_, count * width), in.element_size()));
     if (count > 0) sum_parts(flat.narrow(0, begin * width, count * width), arrived);
   }
 }
@@ -281,11 +292,11 @@ void Group::all_gather(const at::Tensor& out, const at::Tensor& in, std::span<co
     if (in.data_ptr() != out.data_ptr()) out.view(-1).copy_(in.view(-1));
     return;
   }
-  channel().exchange("all_gather", std::vector<Piece>(size_, own), parts);
+  exchange(in.device(), "all_gather", std::vector<Piece>(size_, own), parts);
 }
 
 void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
-                       std::span<const int64_t> send, OwnRows own) {
+                       std::span<const int64_t> send) {
   check(out, "all_to_all");
   check(in, "all_to_all");
   const int64_t out_row = out.stride(0) * out.element_size(), in_row = in.stride(0) * in.element_size();
@@ -293,15 +304,12 @@ void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, 
       std::cmp_not_equal(receive.size(), size_) || send[rank_] != receive[rank_])
     throw Error("all_to_all: what goes in does not fit what comes out");
   std::vector<Piece> sent = pieces_of(in, send, in_row), received = pieces_of(out, receive, out_row);
-  if (own == OwnRows::left) sent[rank_] = received[rank_] = {};
-  if (!channel_) {
-    if (own == OwnRows::copied) out.narrow(0, 0, send[0]).copy_(in.narrow(0, 0, send[0]));
-    return;
-  }
-  if (ranks_a_host_ > 0) {
+  sent[rank_] = received[rank_] = {};
+  if (!channel_) return;
+  if (ranks_a_host_ > 0 && in.is_cpu()) {
     exchange_in_two_steps(channel(), sent, received, ranks_a_host_);
   } else {
-    channel().exchange("all_to_all", sent, received);
+    exchange(in.device(), "all_to_all", sent, received);
   }
 }
 

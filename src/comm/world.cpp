@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <mpi.h>
 #include <unistd.h>
@@ -114,6 +115,15 @@ void set_threads(int64_t threads, Group& group) {
   if (threads > 0 || group.size() == 1) return;
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(std::clamp(cores / group.ranks_here(), 1, at::get_num_threads()));
+}
+
+at::Device own_gpu(const Group& group) {
+  const auto there = static_cast<int>(at::globalContext().hasCUDA() ? at::getNumGPUs() : 0);
+  if (there < group.ranks_here())
+    throw UserError("device cuda: {} GPUs for {} rank{} on this host: start fewer, choose cpu{}", there,
+                    group.ranks_here(), group.ranks_here() == 1 ? "" : "s",
+                    there == 0 ? ", or take a CUDA build of torch" : "");
+  return {at::kCUDA, static_cast<at::DeviceIndex>(group.rank_here())};
 }
 
 std::string before_last_words() {

@@ -180,6 +180,11 @@ at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
 }
 
 void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) {
+  if (!x.is_cpu()) {
+    at::Tensor target = out;
+    at::index_select_out(target, x, 0, index);
+    return;
+  }
   const at::Tensor from = x.contiguous();
   const auto bytes = static_cast<int64_t>(x.size(1) * x.element_size());
   const auto* const source = static_cast<const std::byte*>(from.const_data_ptr());
@@ -230,6 +235,10 @@ at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot) {
 }
 
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere) {
+  if (!rows.is_cpu()) {
+    rows.narrow(0, elsewhere.first, elsewhere.rows.size(0)).copy_(elsewhere.rows);
+    return sum_rows_composed(rows, slot);
+  }
   return combine_on_cpu(rows, slot, {}, elsewhere);
 }
 

@@ -81,14 +81,15 @@ at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
       at::empty({std::accumulate(received_.begin(), received_.end(), int64_t{0}), own_rows.size(1)},
                 own_rows.options());
   const at::Tensor sent = at::empty({order_.token.size(0), own_rows.size(1)}, own_rows.options());
+  const at::Tensor token = order_.token.to(own_rows.device());
   const auto gather = [&](int64_t first, int64_t count, const at::Tensor& out) {
-    gather_rows(own_rows, order_.token.narrow(0, first, count), out);
+    gather_rows(own_rows, token.narrow(0, first, count), out);
   };
   const int64_t after = left_.first + left_.count, rest = sent.size(0) - after;
   gather(0, left_.first, sent.narrow(0, 0, left_.first));
   gather(left_.first, left_.count, received.narrow(0, left_at_, left_.count));
   gather(after, rest, sent.narrow(0, after, rest));
-  parallel_->ep.all_to_all(received, received_, sent, order_.counts, OwnRows::left);
+  parallel_->ep.all_to_all(received, received_, sent, order_.counts);
   if (parallel_->etp.size() == 1) return received;
   at::Tensor gathered = at::empty({rows_, own_rows.size(1)}, own_rows.options());
   parallel_->etp.all_gather(gathered, received, gathered_);
@@ -103,8 +104,9 @@ at::Tensor Exchange::back(const at::Tensor& rows) const {
     parallel_->etp.reduce_scatter(received, rows.contiguous(), gathered_);
   }
   const at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
-  parallel_->ep.all_to_all(returned, order_.counts, received, received_, OwnRows::left);
-  return sum_rows(returned, order_.slot, {received.narrow(0, left_at_, left_.count), left_.first});
+  parallel_->ep.all_to_all(returned, order_.counts, received, received_);
+  return sum_rows(returned, order_.slot.to(rows.device()),
+                  {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
 /// From those of this rank's tokens to those of all.

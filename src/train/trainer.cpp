@@ -45,8 +45,8 @@ ModelConfig sized(ModelConfig config, const Vocabulary& vocabulary) {
   return config;
 }
 
-Transformer::Options model_options(const RunConfig& config, Parallel& parallel) {
-  return {.device = config.device == Device::cuda ? at::kCUDA : at::kCPU,
+Transformer::Options model_options(const RunConfig& config, Group& group, Parallel& parallel) {
+  return {.device = config.device == Device::cuda ? own_gpu(group) : at::Device(at::kCPU),
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
           .gradients = true,
           .empty = true,
@@ -72,7 +72,7 @@ class Run {
         memory_(settle_memory(config,
                               job_of(config, sized(config.model, data_->vocabulary), mesh, stream_.largest()),
                               options.folder)),
-        model_(sized(config.model, data_->vocabulary), model_options(config, parallel_)),
+        model_(sized(config.model, data_->vocabulary), model_options(config, group, parallel_)),
         optimizer_(model_, config.optim, parallel_, memory_),
         stash_(memory_.activations == Tier::device
                    ? nullptr

@@ -1,6 +1,8 @@
 // Collectives against their definition, on however many ranks there are.
 #include <numeric>
+#include <string_view>
 
+#include <ATen/Context.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -89,19 +91,42 @@ TEST(Group, AllToAllSendsExactlyTheRowsNamed) {
     sent.push_back(at::full({send.back(), 4}, static_cast<double>(100 * rank + r)));
     expected.push_back(at::full({receive.back(), 4}, static_cast<double>(100 * r + rank)));
   }
-  const at::Tensor out = at::empty({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 4});
+  expected[rank].fill_(-2);  // a rank's own rows are left as they are
+  const at::Tensor out = at::full({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 4}, -2.0);
   const int64_t before = ranks().bytes_sent();
   ranks().all_to_all(out, receive, at::cat(sent), send);
   EXPECT_TRUE(at::equal(out, at::cat(expected)));
   const int64_t to_others = std::accumulate(send.begin(), send.end(), int64_t{0}) - send[rank];
   EXPECT_EQ(ranks().bytes_sent() - before, to_others * 4 * 4);
+}
 
-  // Without a rank's own rows, which it neither reads nor writes.
-  sent[rank].fill_(-1);
-  expected[rank].fill_(-2);
-  out.fill_(-2);
-  ranks().all_to_all(out, receive, at::cat(sent), send, OwnRows::left);
-  EXPECT_TRUE(at::equal(out, at::cat(expected)));
+TEST(Group, DoesOnGpusWhatItDoesOnTheCpu) {
+  if (at::getNumGPUs() < static_cast<size_t>(ranks().ranks_here())) GTEST_SKIP() << "fewer GPUs than ranks";
+  const at::Device gpu = own_gpu(ranks());
+  const int64_t size = ranks().size(), rank = ranks().rank();
+  // Each operation writes `out` [size x 3, 50'000] and may change `in` of that size.
+  const auto compare = [&](std::string_view what, const auto& operation) {
+    const at::Tensor in = at::randn({size * 3, 50'000}).add(static_cast<double>(rank)),
+                     out = at::zeros_like(in);
+    const at::Tensor in_there = in.to(gpu), out_there = out.to(gpu);
+    operation(out, in);
+    operation(out_there, in_there);
+    EXPECT_TRUE(at::equal(in_there.cpu(), in) && at::equal(out_there.cpu(), out)) << what;
+  };
+  const std::vector<int64_t> each(size, 3);
+  compare("all_reduce", [&](const at::Tensor&, const at::Tensor& in) { ranks().all_reduce(in); });
+  compare("all_reduce of little",
+          [&](const at::Tensor&, const at::Tensor& in) { ranks().all_reduce(in[0][0]); });
+  compare("reduce_scatter", [&](const at::Tensor& out, const at::Tensor& in) {
+    ranks().reduce_scatter(out.narrow(0, 0, 3), in);
+  });
+  compare("all_gather",
+          [&](const at::Tensor& out, const at::Tensor& in) { ranks().all_gather(out, in.narrow(0, 0, 3)); });
+  compare("all_to_all",
+          [&](const at::Tensor& out, const at::Tensor& in) { ranks().all_to_all(out, each, in, each); });
+  compare("later", [&](const at::Tensor& out, const at::Tensor& in) {
+    ranks().later([&] { ranks().all_to_all(out, each, in, each); }).get();
+  });
 }
 
 TEST(Group, AllToAllGoesFromHostToHostInOneMessage) {
@@ -123,18 +148,15 @@ TEST(Group, AllToAllGoesFromHostToHostInOneMessage) {
     }
     const at::Tensor in = at::cat(sent);
     const at::Tensor plain = at::zeros({std::accumulate(receive.begin(), receive.end(), int64_t{0}), 3});
-    for (const OwnRows own : {OwnRows::copied, OwnRows::left}) {
-      const at::Tensor in_steps = at::zeros_like(plain);
-      plain.zero_();
-      group.set_hosts(std::vector<int>(size));
-      group.all_to_all(plain, receive, in, send, own);
-      group.set_hosts(hosts);
-      const int64_t before = group.bytes_sent();
-      group.all_to_all(in_steps, receive, in, send, own);
-      EXPECT_TRUE(at::equal(plain, in_steps)) << most;
-      // Sizes went to the other host: it is the path in two steps.
-      EXPECT_GE(group.bytes_sent() - before, size / 2 * 8);
-    }
+    const at::Tensor in_steps = at::zeros_like(plain);
+    group.set_hosts(std::vector<int>(size));
+    group.all_to_all(plain, receive, in, send);
+    group.set_hosts(hosts);
+    const int64_t before = group.bytes_sent();
+    group.all_to_all(in_steps, receive, in, send);
+    EXPECT_TRUE(at::equal(plain, in_steps)) << most;
+    // Sizes went to the other host: it is the path in two steps.
+    EXPECT_GE(group.bytes_sent() - before, size / 2 * 8);
   }
 }
 

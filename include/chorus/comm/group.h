@@ -1,8 +1,8 @@
 // Collectives over a group of processes ("ranks").
 //
-// All ranks of a group make the same calls in the same order. On the CPU messages go through MPI; a group of
-// one rank sends nothing and needs no MPI. Sums are added in the order of the ranks, so every rank gets the
-// same bits.
+// All ranks of a group make the same calls in the same order. What lies on the CPU goes through MPI, what
+// lies on a GPU through NCCL; a group of one rank sends nothing and needs neither. Sums are added in the
+// order of the ranks, so every rank gets the same bits.
 //
 // A rank that waits longer than the time-out asks the others where they are, and throws Error naming the
 // operation, the group, and the ranks that are not there. Error also where ranks disagree on sizes.
@@ -22,9 +22,7 @@
 namespace chorus {
 
 class Channel;
-
-/// What all_to_all does with the rows of a rank that are for itself: copy them, or read and write none.
-enum class OwnRows { copied, left };
+struct Piece;
 
 class Group {
  public:
@@ -40,7 +38,7 @@ class Group {
   /// As messages call it: "world", "dp".
   [[nodiscard]] const std::string& name() const;
 
-  // Tensors are contiguous and on the CPU.
+  // Tensors are contiguous, and on all ranks on the CPU or on each one's GPU.
 
   /// x becomes the sum over the ranks. fp32, fp64, int64, or bf16 (added in fp32 and rounded once).
   void all_reduce(const at::Tensor& x);
@@ -55,10 +53,11 @@ class Group {
   /// Likewise for parts of different sizes: part r of `out` has rows[r] rows.
   void all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
-  /// `out` come from rank r, likewise. Only these rows are sent. Where each of several hosts has several of
+  /// `out` come from rank r, likewise. Only these rows are sent; those for this rank itself are neither read
+  /// nor written, and are the caller's to copy. Where each of several hosts has several of
   /// the ranks, as many and in order, rows go from host to host in one message and are passed on there.
   void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
-                  std::span<const int64_t> send, OwnRows own = OwnRows::copied);
+                  std::span<const int64_t> send);
   /// Waits for all; `what` names it in messages.
   void barrier(std::string_view what);
   /// Every rank's text, on every rank.
@@ -77,6 +76,8 @@ class Group {
   void set_hosts(std::vector<int> host_of_rank);
   /// How many of the ranks are on this one's host.
   [[nodiscard]] int ranks_here() const;
+  /// This one's number among them.
+  [[nodiscard]] int rank_here() const;
 
   /// To other ranks, so far.
   [[nodiscard]] int64_t bytes_sent() const;
@@ -86,6 +87,8 @@ class Group {
  private:
   class Queue;
   Channel& channel();
+  void exchange(at::Device device, std::string_view what, std::span<const Piece> send,
+                std::span<const Piece> receive);
 
   int rank_ = 0, size_ = 1;
   std::vector<int> hosts_;            // of each rank

@@ -4,6 +4,8 @@
 #include <functional>
 #include <string_view>
 
+#include <c10/core/Device.h>
+
 #include "chorus/comm/group.h"
 
 namespace chorus {
@@ -34,6 +36,9 @@ void agree(Group& group, std::string_view what, std::string_view text);
 
 /// Threads to compute with: `threads`; where that is 0, this rank's share of its host's cores.
 void set_threads(int64_t threads, Group& group);
+
+/// Of its host's GPUs, this rank's own. UserError where there are fewer than ranks.
+at::Device own_gpu(const Group& group);
 
 /// For main, when it is about to print why it fails: leaves it to a rank below where one fails within the
 /// same second, so that what all would say is said once. Returns "" where there is one process, else "rank 3:

@@ -25,7 +25,7 @@ ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device d
 
 /// x [N, d], index int64 [M] -> [M, d].
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index);
-/// Into `out` [M, d], contiguous, on the CPU.
+/// Into `out` [M, d], contiguous.
 void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out);
 
 /// rows [M, d], slot int64 [N, k], weight [N, k] fp32 (fp64 for fp64 rows) -> [N, d]: sum_j weight[t, j]
@@ -45,7 +45,7 @@ struct RowsElsewhere {
   at::Tensor rows;  // [.., d] contiguous
   int64_t first;
 };
-/// Likewise, on the CPU, where what `rows` would have to hold there isn't read.
+/// Likewise, where what `rows` would have to hold there isn't read; on a GPU it is written over.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
 
 }  // namespace chorus
