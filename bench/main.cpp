@@ -31,6 +31,7 @@ namespace {
 const std::map<std::string, Prepare*> kWorks = {
     {"moe_layer", moe_layer},
     {"training_step", training_step},
+    {"optimizer_phase", optimizer_phase},
     {"translation", translation},
     {"write_weights", write_weights},
     {"write_model", write_model},

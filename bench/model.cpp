@@ -94,6 +94,27 @@ struct Training {
   double loss = 0;
 };
 
+/// The optimizer's part of an update, with gradients that are there.
+struct Phase {
+  explicit Phase(const Json& options)
+      : parallel(parallel_of(options, 0)),
+        model(config_of(options), {.compute = type_of(options), .gradients = true, .parallel = &parallel}),
+        optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel,
+                  {.optimizer = options["tier"] == "nvme" ? Tier::nvme : Tier::host,
+                   .folder = options.value("folder", "")}) {
+    optimizer.initialise(RandomKey(1));
+    for (Parameter& p : model.parameters()) p.gradient.normal_();
+  }
+  void step() {
+    for (Parameter& p : model.parameters()) p.has_gradient = true;
+    optimizer.update(1e-4, optimizer.gradient_norm());
+    optimizer.begin_update();
+  }
+  Parallel parallel;
+  Transformer model;
+  Optimizer optimizer;
+};
+
 }  // namespace
 
 /// model, dtype, data: a file of source, target and labels, int64 [B, L], which is a micro-batch; ep, zero;
@@ -114,6 +135,20 @@ Work training_step(const Json& options) {
   work.facts["tokens"] = tokens;
   work.facts["flops"] =
       cost_of(training->model.config(), training->batch.target_length).training_flops() * tokens;
+  return work;
+}
+
+/// model, dtype, tier of the optimizer's state ("host" or "nvme"), folder of its file: norm, clipping, AdamW,
+/// weights for the next forward.
+Work optimizer_phase(const Json& options) {
+  auto phase = std::make_shared<Phase>(options);
+  Work work = {.run = [phase] { phase->step(); }};
+  phase->step();
+  const ScratchFile::Traffic before = phase->optimizer.traffic();
+  phase->step();
+  const ScratchFile::Traffic after = phase->optimizer.traffic();
+  work.facts["parameters"] = elements(phase->model.catalogue());
+  work.facts["disk_bytes"] = after.read - before.read + after.written - before.written;
   return work;
 }
 

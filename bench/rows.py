@@ -284,6 +284,27 @@ def optimizers(_):
                         Ratio("CPUAdam", "chorus", "DeepSpeed CPUAdam", bar)], quick=not with_norm)
 
 
+def offload(models):
+    """Bytes that the update must move, in turn: gradient for the norm; gradient, master, moments read; these three (fp32 weights are
+    their own masters) and bf16 weights written. On disk: moments, and masters of bf16 weights, both ways."""
+    parameters = 60_524_544  # of the models of 6+6 layers
+    block = 4 << 20
+    sizes = (("fp32", 32, 8), ("bf16", 34, 12))
+    for dtype, moved, _ in sizes:
+        yield Cell(f"offload/host/{dtype}", "The optimizer's part of an update (norm, clipping, AdamW, weights for the next forward), 60.5 M "
+                   "parameters, its state on the host, against DeepSpeed's ZeRO-Offload", dtype,
+                   {"chorus": Side("chorus", {"work": "optimizer_phase", "tier": "host", "dtype": dtype, "model": {}}),
+                    "DeepSpeed": Side("peer", {"work": "deepspeed_offload", "dtype": dtype, "parameters": parameters}),
+                    "copy": Side("chorus", {"work": "copy", "bytes": moved * parameters})},
+                   [Ratio("time", "chorus", "DeepSpeed", 1.3), Ratio("a copy of the bytes", "chorus", "copy", 0.8)])
+    for dtype, _, state in sizes:
+        folder = str(models.folder)
+        yield Cell(f"offload/nvme/{dtype}", "The same with its state on disk, against fio reading and writing as many bytes", dtype,
+                   {"chorus": Side("chorus", {"work": "optimizer_phase", "tier": "nvme", "folder": folder, "dtype": dtype, "model": {}}),
+                    "fio": Side("peer", {"work": "fio", "folder": folder, "bytes": 2 * state * parameters // block * block, "block": block})},
+                   [Ratio("time", "chorus", "fio", 0.8)], prepare=lambda folder: [folder / "fio"])
+
+
 def products(_):
     """No bar: they show what stands behind the rows above."""
     shapes = {"weight_gradient": [(32, 2048, 512), (128, 2048, 512), (4096, 2048, 512)], "logits": [(8, 32000, 512), (512, 32000, 512)]}
@@ -455,6 +476,6 @@ def ranks_training(models):
 def all_cells(out, program):
     layer_cell.folder = out / "data"
     models = Models(out / "data", program)
-    sections = (training_steps, translations, dispatch, losses, optimizers, text, start_up, ranks_training, growth, products)
+    sections = (training_steps, translations, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products)
     return [*against_transformers(), *against_bare(), *against_deepspeed(), *ranks_deepspeed(), *ranks_exchange(), *ranks_moving(),
             *(cell for section in sections for cell in section(models))]

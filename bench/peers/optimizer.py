@@ -1,4 +1,7 @@
 """One optimizer step by torch's fused AdamW and by DeepSpeed's CPUAdam, and what each needs around it."""
+import os
+import time
+
 import torch
 
 
@@ -44,3 +47,36 @@ def adamw(case):
             value.copy_(master)
     run()
     return run, {}
+
+
+class Weights(torch.nn.Module):
+    """As many weights as asked for, in tensors of a million, and a loss that is linear in them, so that they have gradients."""
+
+    def __init__(self, parameters):
+        super().__init__()
+        sizes = [min(1 << 20, parameters - begin) for begin in range(0, parameters, 1 << 20)]
+        self.weights = torch.nn.ParameterList([torch.nn.Parameter(0.02 * torch.randn(size)) for size in sizes])
+        self.factor = torch.randn(1 << 20)
+
+    def forward(self):
+        return sum((w * self.factor[:w.numel()].to(w.dtype)).sum() for w in self.weights)
+
+
+def deepspeed_offload(case):
+    """engine.step() of ZeRO stage 2 with its optimizer offloaded to the CPU: norm, clipping, CPUAdam, weights, gradients forgotten."""
+    import deepspeed
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29571"}
+    model = Weights(case["parameters"])
+    engine, *_ = deepspeed.initialize(model=model, model_parameters=list(model.parameters()), config={
+        "train_micro_batch_size_per_gpu": 1, "gradient_clipping": 1.0, "bf16": {"enabled": case["dtype"] == "bf16"},
+        "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}},
+        "optimizer": {"type": "AdamW", "params": {"lr": 1e-4, "betas": [0.9, 0.98], "weight_decay": 0.01}}})
+
+    def run():
+        engine.backward(engine())
+        begun = time.perf_counter()
+        engine.step()
+        return time.perf_counter() - begun
+
+    run()
+    return run, {"parameters": case["parameters"], "optimizer": type(engine.optimizer.optimizer).__name__}

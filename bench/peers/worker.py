@@ -1,6 +1,7 @@
 """The peers' side of bench/run.py: the same protocol as chorus_bench (bench/main.cpp), the same works by other programs.
 
-A work is a function of its case that returns (run, facts); see moe.py, model.py. On several ranks, as mpirun starts them,
+A work is a function of its case that returns (run, facts); see moe.py, model.py. Where run() returns a float, these are the
+seconds that count of it. On several ranks, as mpirun starts them,
 rank 0 reads the requests and answers; all run.
 """
 import ctypes
@@ -17,7 +18,8 @@ from memory import status_bytes
 # module: works. Imported when first asked for, so that a row needs only its own peer.
 WORKS = {
     "moe": ["nllb_moe_layer", "deepspeed_layer", "bare_experts"],
-    "optimizer": ["adamw"],
+    "optimizer": ["adamw", "deepspeed_offload"],
+    "disk": ["fio"],
     "command": ["command"],
     "ranks": ["deepspeed_stack"],
     "model": ["transformers_step", "transformers_translation", "ctranslate2_translation"],
@@ -76,11 +78,13 @@ class Worker:
             return self.prepare(request["case"])
         if "run" in request:
             self.ranks.barrier()
-            begun = time.perf_counter()
+            seconds = 0
             for _ in range(request["run"]):
-                self.run()
+                begun = time.perf_counter()
+                counted = self.run()
                 self.ranks.barrier()
-            return {"seconds": time.perf_counter() - begun}
+                seconds += counted if isinstance(counted, float) else time.perf_counter() - begun
+            return {"seconds": seconds}
         beyond = self.idle_bytes + self.facts.get("state_bytes", 0)
         reply = {"bytes": peak_bytes(self.run) - beyond}
         if "forward_peak" in self.facts:  # of a work that has no gradients until its backward
