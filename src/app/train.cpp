@@ -1,7 +1,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/comm/world.h"
-#include "chorus/train/trainer.h"
+#include "chorus/train/stages.h"
 
 #include "app/commands.h"
 
@@ -36,8 +36,8 @@ void run(const Arguments& arguments) {
   if (!read_config(arguments.config, schema)) return;
   const std::filesystem::path folder = run_folder(arguments);
   const Ending ending =
-      train(config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
-  const std::string model = (folder / "model").string();
+      train_stages(config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
+  const std::string model = (last_run(config, folder) / "model").string();
   switch (ending) {
     case Ending::done:
       log_info("done; the model is {}", model);

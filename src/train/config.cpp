@@ -10,6 +10,17 @@
 
 namespace chorus {
 
+namespace {
+
+void describe_stage(Schema& s, StageConfig& c) {
+  s.add("name", c.name, {.help = "of its folder in the run's"});
+  s.add("init", c.init,
+        {.help = "earlier stages whose model it begins with; of several, merged (aggregation of experts)"});
+  s.add("set", c.set, {.help = "options that it has otherwise, as after --set: [\"moe.experts=8\"]"});
+}
+
+}  // namespace
+
 void describe(Schema& s, RunConfig& c) {
   s.add("seed", c.seed, {.help = "all random choices follow from it", .min = 0});
   s.add("device", c.device, {{"cpu", Device::cpu}, {"cuda", Device::cuda}},
@@ -54,6 +65,9 @@ void describe(Schema& s, RunConfig& c) {
   s.add("log_every", t.log_every, {.help = "how often metrics are written", .unit = "updates", .min = 1});
   s.add("checkpoint_every", t.checkpoint_every, {.help = "0: only at the end", .unit = "updates", .min = 0});
   s.add("keep", t.keep, {.help = "checkpoints kept, besides the best", .min = 1});
+  s.list(
+      "stage", t.stages, &describe_stage,
+      {.help = "one of several trainings, one after the other, each a run of its own in the run's folder"});
 
   ValidationConfig& v = c.validation;
   s.section("validation", "what is measured on data.valid");

@@ -17,6 +17,13 @@ namespace chorus {
 enum class Device { cpu, cuda };
 enum class Precision { fp32, bf16 };
 
+/// One of several trainings in a run file: train/stages.h.
+struct StageConfig {
+  std::string name;               // of its folder in the run's
+  std::vector<std::string> init;  // earlier stages whose models, merged, it begins with
+  std::vector<std::string> set;   // options that it has otherwise: "moe.experts=8"
+};
+
 struct TrainConfig {
   std::string init;                 // model folder, run or checkpoint whose weights the run begins with
   std::vector<std::string> freeze;  // parameters that stay as they are: train/frozen.h
@@ -28,6 +35,7 @@ struct TrainConfig {
   int64_t log_every = 20;           // updates
   int64_t checkpoint_every = 1000;  // updates; 0: only at the end
   int64_t keep = 2;                 // checkpoints, besides the best
+  std::vector<StageConfig> stages;  // empty: the run file is one training
 };
 
 enum class Criterion { loss, bleu, chrf };
