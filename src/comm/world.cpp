@@ -119,10 +119,11 @@ void set_threads(int64_t threads, Group& group) {
 
 at::Device own_gpu(const Group& group) {
   const auto there = static_cast<int>(at::globalContext().hasCUDA() ? at::getNumGPUs() : 0);
+  if (there == 0)
+    throw UserError("device cuda: libtorch sees no GPU here; choose cpu, or take a CUDA build of torch");
   if (there < group.ranks_here())
-    throw UserError("device cuda: {} GPUs for {} rank{} on this host: start fewer, choose cpu{}", there,
-                    group.ranks_here(), group.ranks_here() == 1 ? "" : "s",
-                    there == 0 ? ", or take a CUDA build of torch" : "");
+    throw UserError("device cuda: {} GPUs for {} ranks on this host: start one a GPU, or choose cpu", there,
+                    group.ranks_here());
   return {at::kCUDA, static_cast<at::DeviceIndex>(group.rank_here())};
 }
 
