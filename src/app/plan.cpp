@@ -129,9 +129,10 @@ void plan(const PlanArguments& a) {
   Schema schema;
   describe(schema, config);
   if (!read_config(a.config, schema)) return;
+  config = with_initial_model(config);
   check(config);
   ModelConfig model = config.model;
-  model.vocabulary = config.vocabulary.size;
+  if (config.train.init.empty()) model.vocabulary = config.vocabulary.size;
   const Mesh mesh = mesh_of(config, static_cast<int>(a.world));
   const int64_t length = std::min(a.length, config.data.batch_tokens);
   Job job =

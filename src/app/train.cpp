@@ -35,8 +35,8 @@ void run(const Arguments& arguments) {
   describe(schema, config);
   if (!read_config(arguments.config, schema)) return;
   const std::filesystem::path folder = run_folder(arguments);
-  const Ending ending =
-      train_stages(config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
+  const Ending ending = train_stages(
+      config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
   const std::string model = (last_run(config, folder) / "model").string();
   switch (ending) {
     case Ending::done:

@@ -18,10 +18,6 @@ struct InitialModel {
 /// A model folder, a run, or a checkpoint of a run, whose model describes it. UserError when it is none.
 InitialModel find_initial_model(const std::filesystem::path& path);
 
-/// The run's settings with the architecture of train.init, if there is one. [model] and [moe] count where
-/// they differ from the defaults. UserError where they ask for weights of another shape.
-RunConfig with_initial_model(RunConfig config);
-
 /// Sets the optimizer's masters to the initial model's weights; its other state is left alone. Rows of the
 /// embedding (and of the output layer) go by what their ids stand for (Vocabulary::name_of). A row that the
 /// initial vocabulary has not begins as that of the language it is `like` (vocabulary.add), else as the mean

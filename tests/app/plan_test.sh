@@ -65,3 +65,10 @@ $chorus train run.toml --out auto --set memory.device_budget=16MiB --set memory.
   --set memory.parameters=auto 2>log.txt || fail "auto: $(tail -1 log.txt)"
 grep -q "memory: parameters on .*, optimizer on host" log.txt || fail "auto placed nothing"
 cmp out/model/model.safetensors auto/model/model.safetensors || fail "placements differ in their result"
+
+# A run that begins with a model is planned with that model's architecture and vocabulary.
+sed '/^\[vocabulary\]/,/^experts/d' run.toml >tune.toml
+! grep -q d_model tune.toml || fail "the run file still has a model"
+$chorus plan run.toml --length 16 >plan.txt
+$chorus plan tune.toml --length 16 --set train.init=out >tuned.txt
+cmp plan.txt tuned.txt || fail "train.init is planned as another model"

@@ -65,6 +65,10 @@ struct RunConfig {
 
 void describe(Schema& schema, RunConfig& config);
 
+/// The run's settings with the architecture of train.init, if there is one. [model] and [moe] count where
+/// they differ from the defaults. UserError where they ask for weights of another shape.
+RunConfig with_initial_model(RunConfig config);
+
 /// UserError where settings contradict each other.
 void check(const RunConfig& config);
 
