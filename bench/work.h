@@ -20,7 +20,7 @@ struct Work {
 
 // The cases' keys stand beside each function's definition.
 using Prepare = Work(const Json& options);
-Prepare moe_layer;                                               // moe.cpp
+Prepare moe_layer;                                                                // moe.cpp
 Prepare training_step, optimizer_phase, translation, write_weights, write_model;  // model.cpp
 Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
     torch_product;                                             // kernels.cpp
