@@ -7,6 +7,7 @@ experiments/NAME/experiment.toml says what is run: README.md beside this file sa
 the same commands, is not run again; a run that was cut short is resumed.
 """
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -174,9 +175,9 @@ def run(experiment, arguments):
         subprocess.run(command, shell=True, check=True, cwd=ROOT, env={**os.environ, "CHORUS": arguments.program})
     rows = {row["label"]: row for row in experiment["row"]}
     for row, seed in runs(experiment, arguments.only, arguments.seeds):
-        needed = rows.get(row.get("needs"))
-        if needed and not (ROOT / folder(experiment, needed, seed)).exists():
-            settle(experiment, needed, seed, arguments.program, [])
+        if needed := rows.get(row.get("needs")):
+            there = (ROOT / folder(experiment, needed, seed)).exists()
+            settle(experiment, needed, seed, arguments.program, [HERE / experiment["name"] / "results.jsonl"] if there else [])
         settle(experiment, row, seed, arguments.program, [] if arguments.again else HERE.glob("*/results.jsonl"))
 
 
@@ -184,15 +185,25 @@ def settle(experiment, row, seed, program, results):
     """Puts a result of the row into the experiment's file: one out of the files of results, or of a run."""
     path = HERE / experiment["name"] / "results.jsonl"
     steps = [shlex.join(words) for words in commands(experiment, row, seed, "RUN")]
-    result = next((r for file in results for r in read_results(file) if (r["seed"], r["steps"]) == (seed, steps)), None)
+    same = {"seed": seed, "steps": steps, "run_files": hash_of_files(steps)}
+    result = next((r for file in results for r in read_results(file) if same.items() <= r.items()), None)
     if result is None:
         say(f"{experiment['name']}: {row['label']}, seed {seed}")
-        if "steps" in row:  # several steps begin anew; a training is resumed
-            shutil.rmtree(ROOT / folder(experiment, row, seed), ignore_errors=True)
-            (ROOT / folder(experiment, row, seed)).mkdir(parents=True)
+        out = ROOT / folder(experiment, row, seed)
+        begun = out.with_suffix(".json")
+        if "steps" in row or not begun.exists() or json.loads(begun.read_text()) != same:  # else a training, which is resumed
+            shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        begun.write_text(json.dumps(same))
         result = run_row(program, commands(experiment, row, seed, folder(experiment, row, seed)))
     others = [r for r in read_results(path) if (r["row"], r["seed"]) != (row["label"], seed)]
-    write_results(path, [*others, {**result, "row": row["label"], "seed": seed, "steps": steps}])
+    write_results(path, [*others, {**result, "row": row["label"], **same}])
+
+
+def hash_of_files(steps):
+    """Of the run files that the steps name, so that a change of one is noticed."""
+    names = sorted({word for step in steps for word in shlex.split(step) if word.endswith(".toml")})
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()[:16]
 
 
 def read_results(path):

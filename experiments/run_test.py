@@ -73,6 +73,7 @@ class Runner(unittest.TestCase):
         run.ROOT, run.HERE = self.root, self.root / "experiments"
         (run.HERE / "one").mkdir(parents=True)
         (run.HERE / "one" / "experiment.toml").write_text(TOML)
+        (run.HERE / "base.toml").write_text("threads = 1")
         self.program = self.root / "chorus"
         self.program.write_text(CHORUS)
         self.program.chmod(0o755)
@@ -102,6 +103,9 @@ class Runner(unittest.TestCase):
         self.assertEqual(len(self.calls("train")), 6)
         results = self.run_all(only=["dense"], seeds=[2], again=True)
         self.assertEqual(len(self.calls("train")), 7)
+        (run.HERE / "base.toml").write_text("threads = 2")
+        self.run_all()
+        self.assertEqual(len(self.calls("train")), 11)
         self.assertEqual(len(results), 4)
 
     def test_a_row_with_each_stands_for_several(self):

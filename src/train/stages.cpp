@@ -25,17 +25,19 @@ bool is_folder_name(const std::string& name) {
 void check(const std::vector<StageConfig>& stages) {
   std::vector<std::string> before;
   for (const StageConfig& stage : stages) {
-    if (!is_folder_name(stage.name))
+    if (!is_folder_name(stage.name)) {
       throw UserError(
           "train.stage: \"{}\" is no name for a stage: it names a folder, so take letters, digits, - and _",
           stage.name);
+    }
     if (std::ranges::find(before, stage.name) != before.end())
       throw UserError("train.stage: two stages are called {}", stage.name);
     for (const std::string& init : stage.init) {
-      if (std::ranges::find(before, init) == before.end())
+      if (std::ranges::find(before, init) == before.end()) {
         throw UserError("train.stage {}: init names \"{}\", which is no stage before it; these are: {}",
                         stage.name, init,
                         before.empty() ? "none" : fmt::format("{}", fmt::join(before, ", ")));
+      }
     }
     before.push_back(stage.name);
   }
