@@ -41,7 +41,8 @@ std::string Nccl::new_id() {
 }
 
 Nccl::Nccl(std::string_view id, int rank, int size, at::Device device)
-    : state_(std::make_unique<State>(rank, device, c10::cuda::getStreamFromPool(true, device.index()))) {
+    : state_(std::make_unique<State>(State{
+          .rank = rank, .device = device, .stream = c10::cuda::getStreamFromPool(true, device.index())})) {
   const c10::cuda::CUDAGuard guard(device);
   ncclUniqueId shared;
   id.copy(shared.internal, sizeof shared.internal);
