@@ -54,8 +54,8 @@ class Group {
   void all_gather(const at::Tensor& out, const at::Tensor& in, std::span<const int64_t> rows);
   /// The first send[0] rows of `in` go to rank 0, the next send[1] to rank 1, and so on; receive[r] rows of
   /// `out` come from rank r, likewise. Only these rows are sent; those for this rank itself are neither read
-  /// nor written, and are the caller's to copy. Where each of several hosts has several of
-  /// the ranks, as many and in order, rows go from host to host in one message and are passed on there.
+  /// nor written, and are the caller's to copy. Where each of several hosts has several of the ranks, as many
+  /// and in order, rows go from host to host in one message and are passed on there.
   void all_to_all(const at::Tensor& out, std::span<const int64_t> receive, const at::Tensor& in,
                   std::span<const int64_t> send);
   /// Waits for all; `what` names it in messages.
