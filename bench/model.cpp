@@ -147,8 +147,9 @@ Work optimizer_phase(const Json& options) {
   const ScratchFile::Traffic before = phase->optimizer.traffic();
   phase->step();
   const ScratchFile::Traffic after = phase->optimizer.traffic();
-  work.facts["parameters"] = elements(phase->model.catalogue());
-  work.facts["disk_bytes"] = after.read - before.read + after.written - before.written;
+  work.facts["checks"]["parameters"] = elements(phase->model.catalogue());
+  if (options["tier"] == "nvme")
+    work.facts["checks"]["bytes on disk"] = after.read - before.read + after.written - before.written;
   return work;
 }
 

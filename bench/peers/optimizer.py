@@ -79,4 +79,4 @@ def deepspeed_offload(case):
         return time.perf_counter() - begun
 
     run()
-    return run, {"parameters": case["parameters"], "optimizer": type(engine.optimizer.optimizer).__name__}
+    return run, {"checks": {"parameters": case["parameters"]}, "optimizer": type(engine.optimizer.optimizer).__name__}

@@ -184,8 +184,7 @@ void Channel::exchange(std::string_view what, std::span<const Piece> send, std::
 void Channel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                               std::span<const Piece> receive) {
   if (!nccl_) {
-    std::string id = rank_ == 0 ? Nccl::new_id() : std::string();
-    id.resize(128);
+    std::string id = rank_ == 0 ? Nccl::new_id() : std::string(Nccl::kIdBytes, '\0');
     Piece whole = {id.data(), id.size()};
     std::vector<Piece> out(size_), in(size_);
     if (rank_ == 0) std::ranges::fill(out, whole);

@@ -15,7 +15,8 @@ struct Piece;
 
 class Nccl {
  public:
-  /// What one rank makes and tells the others, so that they find each other.
+  static constexpr size_t kIdBytes = 128;
+  /// What one rank makes and tells the others, so that they find each other: kIdBytes.
   static std::string new_id();
 
   Nccl(std::string_view id, int rank, int size, at::Device device);
