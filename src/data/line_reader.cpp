@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -40,13 +42,23 @@ constexpr Magic kNotRead[] = {
     {"\xFE\xFF"sv, "is UTF-16; chorus reads UTF-8: convert it with iconv -f UTF-16 -t UTF-8"},
 };
 
+/// Whether more bytes decide what the file is.
+bool may_begin_a_magic(std::string_view head) {
+  const auto begins = [&](std::string_view magic) {
+    return head.size() < magic.size() && magic.starts_with(head);
+  };
+  return begins(kGzipMagic) || begins(kZstdMagic) ||
+         std::ranges::any_of(kNotRead, [&](const Magic& magic) { return begins(magic.bytes); });
+}
+
 }  // namespace
 
 class LineReader::Source {
  public:
   virtual ~Source() = default;
-  /// Up to `size` bytes into `data`; 0 at the end. Throws Damage.
-  virtual size_t read(char* data, size_t size) = 0;
+  /// Up to `size` bytes into `data`; 0 at the end; without `wait` nothing where there are none yet. Throws
+  /// Damage.
+  virtual std::optional<size_t> read(char* data, size_t size, bool wait) = 0;
 };
 
 namespace {
@@ -71,7 +83,8 @@ class PlainSource : public Source {
       throw UserError("{} is a directory, not a text file", path.string());
     }
     ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
-    while (head_size_ < sizeof head_) {
+    // No more than it takes: a line of two characters may be all that comes for now.
+    while (may_begin_a_magic(head())) {
       const size_t got = read_file(head_ + head_size_, sizeof head_ - head_size_);
       if (got == 0) break;
       head_size_ += got;
@@ -84,8 +97,12 @@ class PlainSource : public Source {
   /// The first bytes, without consuming them.
   [[nodiscard]] std::string_view head() const { return {head_, head_size_}; }
 
-  size_t read(char* data, size_t size) override {
-    if (head_used_ == head_size_) return read_file(data, size);
+  std::optional<size_t> read(char* data, size_t size, bool wait) override {
+    if (head_used_ == head_size_) {
+      pollfd input = {.fd = fd_, .events = POLLIN, .revents = 0};
+      if (!wait && ::poll(&input, 1, 0) == 0) return std::nullopt;
+      return read_file(data, size);
+    }
     const size_t count = std::min(size, head_size_ - head_used_);
     std::memcpy(data, head_ + head_used_, count);
     head_used_ += count;
@@ -116,13 +133,17 @@ class GzipSource : public Source {
   GzipSource& operator=(const GzipSource&) = delete;
   ~GzipSource() override { inflateEnd(&stream_); }
 
-  size_t read(char* data, size_t size) override {
+  std::optional<size_t> read(char* data, size_t size, bool wait) override {
     stream_.next_out = reinterpret_cast<Bytef*>(data);
     stream_.avail_out = static_cast<uInt>(size);
     while (stream_.avail_out == size) {
-      if (stream_.avail_in == 0 && !fill()) {
-        if (inside_) throw Damage{"the gzip data is truncated"};
-        return 0;
+      if (stream_.avail_in == 0) {
+        const std::optional<size_t> got = file_->read(input_.data(), input_.size(), wait);
+        if (!got) return std::nullopt;
+        if (*got == 0 && inside_) throw Damage{"the gzip data is truncated"};
+        if (*got == 0) return 0;
+        stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
+        stream_.avail_in = static_cast<uInt>(*got);
       }
       if (!inside_ && !start_member()) continue;
       const int status = inflate(&stream_, Z_NO_FLUSH);
@@ -137,12 +158,6 @@ class GzipSource : public Source {
   }
 
  private:
-  bool fill() {
-    stream_.next_in = reinterpret_cast<Bytef*>(input_.data());
-    stream_.avail_in = static_cast<uInt>(file_->read(input_.data(), input_.size()));
-    return stream_.avail_in > 0;
-  }
-
   /// Between members there may be zeros (tape padding); anything else must be another member.
   bool start_member() {
     while (stream_.avail_in > 0 && *stream_.next_in == 0) {
@@ -173,12 +188,14 @@ class ZstdSource : public Source {
   ZstdSource& operator=(const ZstdSource&) = delete;
   ~ZstdSource() override { ZSTD_freeDStream(stream_); }
 
-  size_t read(char* data, size_t size) override {
+  std::optional<size_t> read(char* data, size_t size, bool wait) override {
     ZSTD_outBuffer out{data, size, 0};
     while (out.pos == 0) {
       // With input used up the decoder may still hold output: it is asked once more before the file is.
       if (in_.pos == in_.size && !more_) {
-        in_ = {input_.data(), file_->read(input_.data(), input_.size()), 0};
+        const std::optional<size_t> got = file_->read(input_.data(), input_.size(), wait);
+        if (!got) return std::nullopt;
+        in_ = {input_.data(), *got, 0};
         if (in_.size == 0) {
           if (inside_) throw Damage{"the zstd data is truncated"};
           return 0;
@@ -226,54 +243,63 @@ LineReader::LineReader(std::filesystem::path path, size_t max_bytes)
   } catch (const Damage& damage) {
     throw UserError("cannot read {}: {}", path_.string(), damage.what);
   }
-  while (end_ < kByteOrderMark.size() && fill()) continue;
-  if (std::string_view(buffer_.data(), end_).starts_with(kByteOrderMark)) begin_ = kByteOrderMark.size();
+  const auto head = [&] { return std::string_view(buffer_.data(), end_); };
+  while (end_ < kByteOrderMark.size() && kByteOrderMark.starts_with(head()) && fill(true)) continue;
+  if (head().starts_with(kByteOrderMark)) begin_ = kByteOrderMark.size();
 }
 
 LineReader::~LineReader() = default;
 LineReader::LineReader(LineReader&&) noexcept = default;
 LineReader& LineReader::operator=(LineReader&&) noexcept = default;
 
-bool LineReader::fill() {
+bool LineReader::fill(bool wait) {
   if (begin_ == end_) begin_ = end_ = 0;
   try {
-    const size_t got = source_->read(buffer_.data() + end_, buffer_.size() - end_);
-    end_ += got;
-    return got > 0;
+    const std::optional<size_t> got = source_->read(buffer_.data() + end_, buffer_.size() - end_, wait);
+    end_ += got.value_or(0);
+    at_end_ = got && *got == 0;
+    return got && *got > 0;
   } catch (const Damage& damage) {
     throw UserError("{}:{}: {}", path_.string(), number_ + 1, damage.what);
   }
 }
 
-void LineReader::take(std::string_view piece) {
+void LineReader::hold(std::string_view piece) {
   // One byte beyond the limit is held, since it may be the CR of a line that just fits.
   line_.append(piece.substr(0, max_bytes_ + 1 - std::min(line_.size(), max_bytes_ + 1)));
 }
 
-bool LineReader::next() {
-  line_.clear();
-  size_t length = 0;
-  while (true) {
-    if (begin_ == end_ && !fill()) {
-      if (length == 0) return false;
-      text_ = line_;
-      break;
-    }
-    const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
-    const size_t newline = rest.find('\n');
-    const std::string_view piece = rest.substr(0, newline);
-    length += piece.size();
-    begin_ += piece.size() + (newline == std::string_view::npos ? 0 : 1);
-    if (newline != std::string_view::npos && line_.empty()) {
-      text_ = piece;  // whole in the buffer: no copy
-      break;
-    }
-    take(piece);
-    if (newline != std::string_view::npos) {
-      text_ = line_;
-      break;
-    }
+bool LineReader::gather(bool wait) {
+  if (taken_) {
+    line_.clear();
+    length_ = 0;
+    taken_ = false;
   }
+  while (!at_end_) {
+    const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
+    if (rest.find('\n') != std::string_view::npos) return true;
+    hold(rest);
+    length_ += rest.size();
+    begin_ = end_;
+    if (!fill(wait) && !at_end_) return false;
+  }
+  return true;
+}
+
+bool LineReader::next() {
+  gather(true);
+  taken_ = true;
+  const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
+  if (rest.empty() && length_ == 0) return false;
+  const size_t newline = rest.find('\n');
+  const std::string_view piece = rest.substr(0, newline);
+  begin_ += piece.size() + (newline == std::string_view::npos ? 0 : 1);
+  text_ = piece;  // whole in the buffer: no copy
+  if (length_ > 0) {
+    hold(piece);
+    text_ = line_;
+  }
+  size_t length = length_ + piece.size();
   ++number_;
   if (text_.size() == length && text_.ends_with('\r')) {
     text_.remove_suffix(1);

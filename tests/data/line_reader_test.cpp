@@ -1,9 +1,11 @@
 #include "chorus/data/line_reader.h"
 
+#include <array>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -103,6 +105,84 @@ TEST(LineReader, ReadsGzipAndZstdByTheirFirstBytes) {
             lines);
   EXPECT_EQ(lines_of(folder.file("e.gz", gzip(text) + std::string(600, '\0'))), lines);
   EXPECT_EQ(lines_of(folder.file("f.gz", gzip(""))), std::vector<std::string>{});
+}
+
+/// A pipe and the name by which it is read.
+class Pipe {
+ public:
+  Pipe() { EXPECT_EQ(::pipe(ends_.data()), 0); }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  ~Pipe() {
+    close();
+    ::close(ends_[0]);
+  }
+  [[nodiscard]] std::string name() const { return "/dev/fd/" + std::to_string(ends_[0]); }
+  void send(std::string_view bytes) const {
+    EXPECT_EQ(::write(ends_[1], bytes.data(), bytes.size()), std::ssize(bytes));
+  }
+  void close() {
+    if (ends_[1] >= 0) ::close(ends_[1]);
+    ends_[1] = -1;
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+};
+
+TEST(LineReader, SaysWhetherALineHasCome) {
+  Pipe pipe;
+  pipe.send("P");  // a zip archive begins so too
+  pipe.send("\n");
+  LineReader reader(pipe.name());
+  EXPECT_TRUE(reader.ready());
+  ASSERT_TRUE(reader.next());
+  EXPECT_EQ(reader.text(), "P");
+  EXPECT_FALSE(reader.ready());
+  pipe.send("one\ntw");
+  ASSERT_TRUE(reader.ready() && reader.next());
+  EXPECT_EQ(reader.text(), "one");
+  EXPECT_FALSE(reader.ready());
+  const std::string much(30000, 'o');  // the line outgrows the buffer
+  for (int i = 0; i < 3; ++i) {
+    pipe.send(much);
+    EXPECT_FALSE(reader.ready());
+  }
+  pipe.send("\r\n\n");
+  ASSERT_TRUE(reader.ready() && reader.next());
+  EXPECT_EQ(reader.text().size(), kMaxLineBytes);
+  EXPECT_TRUE(reader.over_long());
+  ASSERT_TRUE(reader.ready() && reader.next());
+  EXPECT_EQ(reader.text(), "");
+  EXPECT_FALSE(reader.over_long());
+  EXPECT_FALSE(reader.ready());
+  pipe.send("last");
+  EXPECT_FALSE(reader.ready());
+  pipe.close();
+  ASSERT_TRUE(reader.ready() && reader.next());
+  EXPECT_EQ(reader.text(), "last");
+  EXPECT_EQ(reader.number(), 5);
+  EXPECT_TRUE(reader.ready());
+  EXPECT_FALSE(reader.next());
+}
+
+TEST(LineReader, SaysSoOfCompressedTextToo) {
+  for (const auto& [first, second] :
+       {std::pair{gzip("one\n"), gzip("two\n")}, {zstd("one\n"), zstd("two\n")}}) {
+    Pipe pipe;
+    pipe.send(first);
+    LineReader reader(pipe.name());
+    ASSERT_TRUE(reader.ready() && reader.next());
+    EXPECT_FALSE(reader.ready());
+    pipe.send(second.substr(0, 5));
+    EXPECT_FALSE(reader.ready());
+    pipe.send(second.substr(5));
+    ASSERT_TRUE(reader.ready() && reader.next());
+    EXPECT_EQ(reader.text(), "two");
+    EXPECT_FALSE(reader.ready());
+    pipe.close();
+    EXPECT_FALSE(reader.next());
+  }
 }
 
 TEST(LineReader, EveryTruncationIsRefused) {

@@ -33,8 +33,12 @@ class LineReader {
 
   /// Moves to the next line; false when there is none.
   bool next();
+  /// Whether next() has its answer without waiting for a pipe or terminal that may send more. Reads what is
+  /// there.
+  bool ready() { return gather(false); }
 
-  /// The line without its end; valid until next(). Of an over-long line, its first `max_bytes` bytes.
+  /// The line without its end; valid until next() or ready(). Of an over-long line, its first `max_bytes`
+  /// bytes.
   [[nodiscard]] std::string_view text() const { return text_; }
   [[nodiscard]] bool over_long() const { return over_long_; }
   /// Of the current line, from 1. After the last next(): how many lines there are.
@@ -44,15 +48,21 @@ class LineReader {
   class Source;  // where bytes come from: the file, or a decompressor over it
 
  private:
-  bool fill();
-  void take(std::string_view piece);
+  bool fill(bool wait);
+  void hold(std::string_view piece);
+  /// Reads until the buffer holds the rest of the next line, or the file its end; without `wait` no further
+  /// than it can. False: not yet.
+  bool gather(bool wait);
 
   std::filesystem::path path_;
   size_t max_bytes_;
   std::unique_ptr<Source> source_;
   std::vector<char> buffer_;
   size_t begin_ = 0, end_ = 0;  // of what is not yet consumed of buffer_
-  std::string line_;            // a line that spans two fillings of the buffer
+  bool at_end_ = false;         // of the file
+  std::string line_;            // the beginning of a line that spans several fillings of the buffer,
+  size_t length_ = 0;           // how long it is, held or not,
+  bool taken_ = true;           // and whether next() has handed it on
   std::string_view text_;
   bool over_long_ = false;
   int64_t number_ = 0;
