@@ -15,19 +15,16 @@
 
 #include "chorus/base/error.h"
 
+#include "text_kind.h"
+
 namespace chorus {
 namespace {
 
-constexpr size_t kBufferBytes = 64 << 10;
+constexpr size_t kBufferBytes = 64 << 10, kHeadBytes = 4 << 10;
 
 /// What is wrong with a file; LineReader adds where.
 struct Damage {
   std::string what;
-};
-
-struct Magic {
-  std::string_view bytes;
-  const char* what;
 };
 
 using namespace std::string_view_literals;
@@ -35,21 +32,6 @@ using namespace std::string_view_literals;
 constexpr std::string_view kGzipMagic = "\x1F\x8B"sv;
 constexpr std::string_view kZstdMagic = "\x28\xB5\x2F\xFD"sv;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"sv;
-constexpr Magic kNotRead[] = {
-    {"\xFD\x37\x7A\x58\x5A\x00"sv, "is xz data; chorus reads plain text, gzip and zstd: unpack it first"},
-    {"PK\x03\x04"sv, "is a zip archive; chorus reads plain text, gzip and zstd: unpack it first"},
-    {"\xFF\xFE"sv, "is UTF-16; chorus reads UTF-8: convert it with iconv -f UTF-16 -t UTF-8"},
-    {"\xFE\xFF"sv, "is UTF-16; chorus reads UTF-8: convert it with iconv -f UTF-16 -t UTF-8"},
-};
-
-/// Whether more bytes decide what the file is.
-bool may_begin_a_magic(std::string_view head) {
-  const auto begins = [&](std::string_view magic) {
-    return head.size() < magic.size() && magic.starts_with(head);
-  };
-  return begins(kGzipMagic) || begins(kZstdMagic) ||
-         std::ranges::any_of(kNotRead, [&](const Magic& magic) { return begins(magic.bytes); });
-}
 
 }  // namespace
 
@@ -84,11 +66,11 @@ class PlainSource : public Source {
     }
     ::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
     // No more than it takes: a line of two characters may be all that comes for now.
-    while (may_begin_a_magic(head())) {
+    do {
       const size_t got = read_file(head_ + head_size_, sizeof head_ - head_size_);
       if (got == 0) break;
       head_size_ += got;
-    }
+    } while (begins_like(head(), kGzipMagic) || begins_like(head(), kZstdMagic) || may_be_no_text(head()));
   }
   PlainSource(const PlainSource&) = delete;
   PlainSource& operator=(const PlainSource&) = delete;
@@ -119,7 +101,7 @@ class PlainSource : public Source {
   }
 
   int fd_;
-  char head_[8];
+  char head_[kHeadBytes];
   size_t head_size_ = 0, head_used_ = 0;
 };
 
@@ -222,9 +204,7 @@ class ZstdSource : public Source {
 std::unique_ptr<Source> open_source(const std::filesystem::path& path) {
   auto file = std::make_unique<PlainSource>(path);
   const std::string_view head = file->head();
-  for (const auto& [bytes, what] : kNotRead) {
-    if (head.starts_with(bytes)) throw UserError("{} {}", path.string(), what);
-  }
+  refuse_what_is_no_text(head, path);
   if (head.starts_with(kGzipMagic)) return std::make_unique<GzipSource>(std::move(file));
   if (head.starts_with(kZstdMagic)) return std::make_unique<ZstdSource>(std::move(file));
   const auto extension = path.extension();
@@ -244,7 +224,10 @@ LineReader::LineReader(std::filesystem::path path, size_t max_bytes)
     throw UserError("cannot read {}: {}", path_.string(), damage.what);
   }
   const auto head = [&] { return std::string_view(buffer_.data(), end_); };
-  while (end_ < kByteOrderMark.size() && kByteOrderMark.starts_with(head()) && fill(true)) continue;
+  do {
+    if (!fill(true)) break;
+  } while (begins_like(head(), kByteOrderMark) || may_be_no_text(head()));
+  refuse_what_is_no_text(head(), path_);
   if (head().starts_with(kByteOrderMark)) begin_ = kByteOrderMark.size();
 }
 
@@ -286,11 +269,21 @@ bool LineReader::gather(bool wait) {
   return true;
 }
 
+void LineReader::refuse_lone_returns() const {
+  throw UserError(
+      "{} is one line with {} CR in it; chorus reads lines that end with LF or CRLF: convert it "
+      "with tr '\\r' '\\n'",
+      path_.string(), returns_);
+}
+
 bool LineReader::next() {
   gather(true);
   taken_ = true;
   const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
-  if (rest.empty() && length_ == 0) return false;
+  if (rest.empty() && length_ == 0) {
+    if (number_ == 1 && returns_ > 1) refuse_lone_returns();
+    return false;
+  }
   const size_t newline = rest.find('\n');
   const std::string_view piece = rest.substr(0, newline);
   begin_ += piece.size() + (newline == std::string_view::npos ? 0 : 1);
@@ -306,6 +299,10 @@ bool LineReader::next() {
     --length;
   }
   over_long_ = length > max_bytes_;
+  if (number_ == 1) {
+    returns_ = std::ranges::count(text_, '\r');
+    if (returns_ > 0 && (newline == std::string_view::npos || over_long_)) refuse_lone_returns();
+  }
   text_ = text_.substr(0, max_bytes_);
   return true;
 }

@@ -238,11 +238,61 @@ TEST(LineReader, RefusesWhatIsNoTextFile) {
   EXPECT_NE(message(folder.file("utf16", "\xFF\xFE\x61\x00"s)).find("is UTF-16"), std::string::npos);
   EXPECT_NE(message(folder.file("xz", "\xFD\x37\x7A\x58\x5A\x00...."s)).find("is xz data"),
             std::string::npos);
+  // Its first bytes, what it is, and what to do.
+  const std::string utf16 = "D\0o\0g\0s\0 \0r\0u\0n\0.\0\n\0"s;
+  const std::string swapped = '\0' + utf16.substr(0, utf16.size() - 1);
+  const std::string chinese = "\x00\x4E\x2A\x4E\xBA\x4E\x0A\x00\x00\x4E\x2A\x4E"s;
+  std::string tar(600, '\0');
+  tar.replace(257, 5, "ustar");
+  for (const auto& [bytes, kind, what] :
+       {std::tuple{"BZh91AY&SY...."s, "is bzip2 data", "unpack it first"},
+        {"BZh9\x17\x72\x45\x38\x50\x90"s, "is bzip2 data", "unpack it first"},
+        {"PK\x03\x04...."s, "is a zip archive", "unpack it first"},
+        {"7z\xBC\xAF\x27\x1C"s, "is a 7z archive", "unpack it first"},
+        {"\x1F\x9D\x90"s, "is data of compress", "unpack it first"},
+        {tar, "is a tar archive", "unpack it first"},
+        {gzip(tar), "is a tar archive", "unpack it first"},
+        {"\xFF\xFE\0\0a\0\0\0"s, "is UTF-32", "iconv -f UTF-32 "},
+        {utf16, "is UTF-16LE", "iconv -f UTF-16LE "},
+        {swapped, "is UTF-16BE", "iconv -f UTF-16BE "},
+        {"a\0b\0c\0"s, "is UTF-16LE", "iconv"},
+        {chinese, "is UTF-16LE", "iconv"},
+        {gzip("\xFE\xFF" + swapped), "is UTF-16;", "iconv"}}) {
+    const std::string said = message(folder.file("other", bytes));
+    EXPECT_NE(said.find(kind), std::string::npos) << kind << ": " << said;
+    EXPECT_NE(said.find(what), std::string::npos) << said;
+  }
+  for (const std::string& text :
+       {"BZh\n"s, "BZh91AY\n"s, "PK\n"s, "P"s, "7z\n"s, "Rar!\n"s, "a\0b\nc\n"s, "\0"s})
+    EXPECT_FALSE(lines_of(folder.file("text", text)).empty());
   if (::geteuid() != 0) {
     const auto path = folder.file("secret", "x");
     std::filesystem::permissions(path, std::filesystem::perms::none);
     EXPECT_NE(message(path).find("Permission denied"), std::string::npos);
   }
+}
+
+TEST(LineReader, NamesAFileOfCrEnds) {
+  const TextFolder folder;
+  const auto message = [&](const std::string& bytes, size_t most = kMaxLineBytes) {
+    return message_of<UserError>([&] { lines_of(folder.file("mac", bytes), most); });
+  };
+  for (const char* bytes : {"a\rb", "a\rb\r", "a\rb\rc\n", "a\rb\rc\r\n"})
+    EXPECT_NE(message(bytes).find("CR in it; chorus reads lines that end with LF"), std::string::npos);
+  EXPECT_NE(message("abc\rabc\rabc\nx", 4).find("CR in it"), std::string::npos) << "too long for a line";
+  EXPECT_EQ(lines_of(folder.file("some", "50 %\r99 %\r100 %\nnext")).size(), 2U);
+}
+
+TEST(LineReader, WaitsForNoMoreThanTheFirstLine) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ASSERT_EQ(::write(ends[1], "a\n", 2), 2);
+  LineReader reader("/dev/fd/" + std::to_string(ends[0]));
+  ASSERT_TRUE(reader.next());
+  EXPECT_EQ(reader.text(), "a");
+  ::close(ends[1]);
+  EXPECT_FALSE(reader.next());
+  ::close(ends[0]);
 }
 
 TEST(LineReader, AGigabyteInOneLineTakesLittleMemory) {

@@ -22,8 +22,9 @@ inline constexpr size_t kMaxLineBytes = 64 << 10;
 /// the file.
 ///
 /// UserError names the file (and the line, once reading) when it is missing, a directory, unreadable,
-/// truncated or damaged; when it is called .gz or .zst and is not; or when it is UTF-16 or compressed in
-/// another way.
+/// truncated or damaged; when it is called .gz or .zst and is not; when it is UTF-16 or UTF-32, an archive,
+/// or compressed in another way; or when all of it is one line with CR inside, as files with CR ends are.
+/// What is in a pipe is told by what there is at first, without waiting for more.
 class LineReader {
  public:
   explicit LineReader(std::filesystem::path path, size_t max_bytes = kMaxLineBytes);
@@ -53,6 +54,7 @@ class LineReader {
   /// Reads until the buffer holds the rest of the next line, or the file its end; without `wait` no further
   /// than it can. False: not yet.
   bool gather(bool wait);
+  [[noreturn]] void refuse_lone_returns() const;
 
   std::filesystem::path path_;
   size_t max_bytes_;
@@ -66,6 +68,7 @@ class LineReader {
   std::string_view text_;
   bool over_long_ = false;
   int64_t number_ = 0;
+  int64_t returns_ = 0;  // CR inside the first line
 };
 
 }  // namespace chorus
