@@ -1,5 +1,6 @@
 // chorus plan: what a run takes, before it runs.
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -9,7 +10,9 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
+#include "chorus/base/log.h"
 #include "chorus/base/text.h"
+#include "chorus/data/vocabulary.h"
 #include "chorus/model/cost.h"
 #include "chorus/plan/forms.h"
 #include "chorus/train/job.h"
@@ -132,7 +135,14 @@ void plan(const PlanArguments& a) {
   config = with_initial_model(config);
   check(config);
   ModelConfig model = config.model;
-  if (config.train.init.empty()) model.vocabulary = config.vocabulary.size;
+  if (config.train.init.empty()) {
+    model.vocabulary = config.vocabulary.size;
+    if (model.vocabulary == 0) {
+      model.vocabulary = suited_size(std::numeric_limits<int64_t>::max());
+      log_info("vocabulary.size is left to the amount of text: planned with the most it takes, {}",
+               model.vocabulary);
+    }
+  }
   const Mesh mesh = mesh_of(config, static_cast<int>(a.world));
   const int64_t length = std::min(a.length, config.data.batch_tokens);
   Job job =

@@ -125,8 +125,9 @@ void add_vocab(CLI::App& app) {
       ->type_name("LANGUAGE=FILE");
   command->add_option("--out", options->out, "the model to write")->type_name("FILE");
   command
-      ->add_option("--size", options->config.size, "rows of the embedding, tags and special tokens included")
-      ->check(CLI::Range(262, 1 << 20))
+      ->add_option("--size", options->config.size,
+                   "rows of the embedding, tags and special tokens included; 0: by the amount of text")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
   command

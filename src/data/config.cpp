@@ -115,7 +115,10 @@ void describe(Schema& s, VocabularyConfig& c) {
       {.help =
            "SentencePiece model; by default sentencepiece.bpe.model in the run's folder, trained if absent"});
   s.add("size", c.size,
-        {.help = "rows of the embedding, tags and special tokens included", .min = 262, .max = 1 << 20});
+        {.help = "rows of the embedding, tags and special tokens included, 262 or more; 0: what suits the "
+                 "amount of text, from about 1000 for 2,000 lines to 32000 for 1.8 million",
+         .min = 0,
+         .max = 1 << 20});
   s.add("character_coverage", c.character_coverage,
         {.help = "part of the text whose characters are pieces; rarer ones are spelt in bytes",
          .min = 0.98,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -16,6 +17,7 @@
 namespace chorus {
 namespace {
 
+constexpr int64_t kSmallestVocabulary = 262;
 constexpr size_t kMaxSampleBytes = 4096;  // longer lines teach the vocabulary nothing
 // Not the number of cores: sums of floats are divided among SentencePiece's threads, and the model must not
 // depend on the machine.
@@ -86,9 +88,13 @@ void check(std::span<const SourceConfig> sources) {
   }
 }
 
-std::vector<std::string> sample_lines(std::span<const SourceConfig> sources, const VocabularyConfig& config,
-                                      const VocabularyTraining& training) {
-  check(sources);
+struct Sample {
+  std::vector<std::string> lines;
+  int64_t available = 0;  // lines that there are
+};
+
+Sample sample_lines(std::span<const SourceConfig> sources, const VocabularyConfig& config,
+                    const VocabularyTraining& training) {
   Lines available;
   bool letters = false;
   for_each_line(sources, [&](const std::string& language, std::string_view line) {
@@ -98,14 +104,16 @@ std::vector<std::string> sample_lines(std::span<const SourceConfig> sources, con
   if (!letters) throw UserError("cannot train a vocabulary: the sources hold no text");
   const Lines shares = share_lines(available, config.sentences, config.temperature);
 
-  std::vector<std::string> lines;
+  Sample sample;
+  for (const auto& [language, n] : available) sample.available += n;
   Lines seen;
   for_each_line(sources, [&](const std::string& language, std::string_view line) {
     const int64_t n = available[language], i = seen[language]++;
     const RandomKey key = RandomKey(training.seed).derive("vocabulary").derive(language);
-    if (i < n && static_cast<int64_t>(permute(key, i, n)) < shares.at(language)) lines.emplace_back(line);
+    if (i < n && static_cast<int64_t>(permute(key, i, n)) < shares.at(language))
+      sample.lines.emplace_back(line);
   });
-  return lines;
+  return sample;
 }
 
 class LineIterator : public sentencepiece::SentenceIterator {
@@ -131,25 +139,63 @@ int64_t number_after(std::string_view message, std::string_view words) {
   return number;
 }
 
-[[noreturn]] void refuse(const VocabularyConfig& config, const std::string& message) {
+/// What SentencePiece's message says of a size that does not fit the text.
+struct Misfit {
+  int64_t most = 0, least = 0;  // the largest that fits, or the smallest; 0: the size is not what is wrong
+};
+
+Misfit misfit(const std::string& message) {
+  const int64_t most = number_after(message, "set it to a value <= "), least = number_after(message, " vs ");
   // SentencePiece's sizes are without our row for <pad>.
-  if (const int64_t most = number_after(message, "set it to a value <= "); most > 0) {
-    throw UserError("vocabulary.size = {} is too much for this text: set it to {} or less", config.size,
-                    most + 1);
+  return {.most = most > 0 ? most + 1 : 0, .least = most == 0 && least > 0 ? least + 1 : 0};
+}
+
+[[noreturn]] void refuse(int64_t size, const std::string& message) {
+  const Misfit wrong = misfit(message);
+  if (wrong.most > 0) {
+    throw UserError("vocabulary.size = {} is too much for this text: set it to {} or less", size, wrong.most);
   }
-  if (const int64_t least = number_after(message, " vs "); least > 0) {
+  if (wrong.least > 0) {
     throw UserError(
         "vocabulary.size = {} is too small for the characters of this text: set it to {} or more, or lower "
         "vocabulary.character_coverage",
-        config.size, least + 1);
+        size, wrong.least);
   }
   throw Error("SentencePiece could not train a vocabulary: {}", message);
 }
 
+/// SentencePiece's own words on a size that does not fit, or nothing and the model.
+std::string train_model(std::vector<std::string> lines, int64_t size, const VocabularyConfig& config,
+                        const std::string& symbols, std::string& model) {
+  LineIterator iterator(std::move(lines));
+  const std::unordered_map<std::string, std::string> options{
+      {"model_type", "unigram"},
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "nmt_nfkc"},
+      {"character_coverage", fmt::format("{}", config.character_coverage)},
+      {"vocab_size", fmt::format("{}", size - 1)},
+      {"user_defined_symbols", symbols},
+      {"max_sentence_length", fmt::format("{}", kMaxSampleBytes)},
+      {"num_threads", fmt::format("{}", kTrainingThreads)},
+      {"minloglevel", "3"},
+  };
+  const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &model);
+  return status.ok() ? "" : status.ToString();
+}
+
 }  // namespace
+
+int64_t suited_size(int64_t lines) {
+  return std::clamp<int64_t>(std::llround(24 * std::sqrt(static_cast<double>(lines))), 1000, 32000);
+}
 
 void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyConfig& config,
                       const std::filesystem::path& out, const VocabularyTraining& training) {
+  if (config.size != 0 && config.size < kSmallestVocabulary) {
+    throw UserError("vocabulary.size = {} is below {}, which tags, bytes and special tokens take",
+                    config.size, kSmallestVocabulary);
+  }
+  check(sources);
   const auto report = [&](const std::string& line) {
     if (training.progress) training.progress(line);
   };
@@ -163,23 +209,22 @@ void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyCon
   for (const auto& symbol : training.symbols) symbols += fmt::format(",{}", symbol);
 
   report(fmt::format("sampling text of {} language{}", tags.size(), tags.size() == 1 ? "" : "s"));
-  std::vector<std::string> lines = sample_lines(sources, config, training);
-  report(fmt::format("training a vocabulary of {} on {} lines", config.size, lines.size()));
-  LineIterator iterator(std::move(lines));
-  const std::unordered_map<std::string, std::string> options{
-      {"model_type", "unigram"},
-      {"byte_fallback", "true"},
-      {"normalization_rule_name", "nmt_nfkc"},
-      {"character_coverage", fmt::format("{}", config.character_coverage)},
-      {"vocab_size", fmt::format("{}", config.size - 1)},
-      {"user_defined_symbols", symbols},
-      {"max_sentence_length", fmt::format("{}", kMaxSampleBytes)},
-      {"num_threads", fmt::format("{}", kTrainingThreads)},
-      {"minloglevel", "3"},
-  };
+  Sample sample = sample_lines(sources, config, training);
+  const bool chosen = config.size == 0;
+  int64_t size = chosen ? suited_size(sample.available) : config.size;
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(options, &iterator, &model);
-  if (!status.ok()) refuse(config, status.ToString());
+  const auto attempt = [&] {
+    report(fmt::format("training a vocabulary of {}{} on {} lines", size,
+                       chosen ? " (vocabulary.size = 0: by the amount of text)" : "", sample.lines.size()));
+    return train_model(std::move(sample.lines), size, config, symbols, model);
+  };
+  std::string message = attempt();
+  if (const Misfit wrong = misfit(message); chosen && wrong.most + wrong.least > 0) {
+    size = std::max(wrong.most, wrong.least);
+    sample = sample_lines(sources, config, training);
+    message = attempt();
+  }
+  if (!message.empty()) refuse(size, message);
   write_file_atomically(out, model);
 }
 

@@ -10,7 +10,9 @@ namespace chorus {
 
 void describe(Schema& schema, OptimConfig& config) {
   schema.section("optim", "the optimizer (AdamW) and its learning rate");
-  schema.add("learning_rate", config.learning_rate, {.help = "peak learning rate", .min = 0});
+  schema.add("learning_rate", config.learning_rate,
+             {.help = "peak learning rate; larger models want a smaller one, about 5e-4 from d_model 1024 on",
+              .min = 0});
   schema.add("schedule", config.schedule,
              {{"inverse_sqrt", Schedule::inverse_sqrt},
               {"cosine", Schedule::cosine},

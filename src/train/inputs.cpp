@@ -28,7 +28,7 @@ std::vector<std::string> symbols_of(const RunConfig& config) {
 }
 
 void make_vocabulary(const RunConfig& config, const std::filesystem::path& path) {
-  log_info("vocabulary: training {} pieces into {}", config.vocabulary.size, path.string());
+  log_info("vocabulary: training {}", path.string());
   VocabularyTraining training = {
       .seed = static_cast<uint64_t>(config.seed),
       .symbols = symbols_of(config),

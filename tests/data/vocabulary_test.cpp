@@ -223,6 +223,23 @@ TEST(VocabularyTraining, TellsWhichSizeWouldDo) {
   EXPECT_EQ(corpus.train().size(), corpus.config.size) << small;
 }
 
+TEST(VocabularyTraining, ChoosesASizeThatSuitsTheText) {
+  EXPECT_EQ(suited_size(10), 1000);
+  EXPECT_EQ(suited_size(116'000), 8174);
+  EXPECT_EQ(suited_size(1'000'000'000), 32000);
+  Corpus enough, few(20);
+  enough.config.size = few.config.size = 0;
+  const int64_t lines = static_cast<int64_t>(sentences("en", 400).size()) * 2;
+  EXPECT_EQ(enough.train().size(), suited_size(lines));
+  const int64_t fitted = few.train().size();  // fewer rows than 1,000: as many as the text gives
+  EXPECT_LT(fitted, 1000);
+  few.config.size = fitted + 1;
+  EXPECT_NE(message_of<UserError>([&] { few.train(); }).find(fmt::format("set it to {} or less", fitted)),
+            std::string::npos);
+  few.config.size = 261;
+  EXPECT_NE(message_of<UserError>([&] { few.train(); }).find("below 262"), std::string::npos);
+}
+
 TEST(VocabularyTraining, RefusesSourcesWithoutText) {
   for (const std::string text : {"", "\n\n", "  \n", "\x01\x02\n", "--\n"}) {
     Corpus corpus;

@@ -53,7 +53,7 @@ struct DataConfig {
   std::vector<CurriculumConfig> curriculum;
   std::string store;            // folder of the token stores; empty: beside the run
   double temperature = 5;       // direction d is drawn with p ~ weight n_d^(1/T)
-  int64_t batch_tokens = 4096;  // of one micro-batch: rows x max(S, T) <= batch_tokens, padding included
+  int64_t batch_tokens = 2048;  // of one micro-batch: rows x max(S, T) <= batch_tokens, padding included
   int64_t micro_batches = 1;    // of one global batch (one update)
   int64_t max_length =
       256;  // tokens of one side with its tag and </s>; pairs with a longer side are left out
@@ -61,8 +61,8 @@ struct DataConfig {
 };
 
 struct VocabularyConfig {
-  std::string model;     // SentencePiece model; empty: sentencepiece.bpe.model in the run, trained if absent
-  int64_t size = 32000;  // rows of the embedding: pieces, bytes, tags and special tokens
+  std::string model;  // SentencePiece model; empty: sentencepiece.bpe.model in the run, trained if absent
+  int64_t size = 0;   // rows of the embedding: pieces, bytes, tags and special tokens; 0: suited_size()
   double character_coverage = 0.9995;  // of the text; rarer characters are spelt in bytes
   int64_t sentences = 1000000;         // at most so many, over all languages, are looked at
   double temperature = 5;              // language l gives sentences in proportion to n_l^(1/T)

@@ -12,9 +12,9 @@ enum class Schedule { inverse_sqrt, cosine, linear, constant };
 enum class StateForm { fp32, bf16, fp8 };
 
 struct OptimConfig {
-  double learning_rate = 1e-3;
+  double learning_rate = 2e-3;
   Schedule schedule = Schedule::inverse_sqrt;
-  Duration warmup = {.count = 4000, .unit = Duration::Unit::updates};
+  Duration warmup = {.count = 1000, .unit = Duration::Unit::updates};
   Duration decay = {};  // cosine, linear: when the minimum is reached; zero: at the end of the run
   double min_learning_rate = 0;
   double beta1 = 0.9, beta2 = 0.98;

@@ -27,7 +27,7 @@ struct StageConfig {
 struct TrainConfig {
   std::string init;                 // model folder, run or checkpoint whose weights the run begins with
   std::vector<std::string> freeze;  // parameters that stay as they are: train/frozen.h
-  Duration duration = {.count = 100'000, .unit = Duration::Unit::updates};
+  Duration duration = {.count = 5000, .unit = Duration::Unit::updates};
   double time_limit = 0;  // minutes of training in all, over every start of the run; 0: none
   double label_smoothing = 0.1;
   bool recompute = false;           // activation checkpointing
