@@ -1,5 +1,5 @@
 // chorus evaluate: BLEU, chrF and chrF++ of a translation against one or more references.
-#include <filesystem>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,19 +19,29 @@ namespace {
 constexpr size_t kLongestLine = 16 << 20;  // bytes
 
 struct EvaluateOptions {
-  std::string hypothesis;
+  std::string hypothesis, baseline;
   std::vector<std::string> references;
   std::vector<std::string> metrics = {"bleu", "chrf", "chrf++"};
   std::string tokenize = "13a";
   std::string spm;
   bool lowercase = false;
+  bool confidence = false;
+  int64_t resamples = kResamples;
+  int width = 2;
   bool json = false;
 };
 
+/// The lines of all files; standard input ("-") is one of them at most.
+struct Texts {
+  std::vector<std::string> hypotheses, baseline;
+  std::vector<std::vector<std::string>> references;
+};
+
 // sacreBLEU refuses what is not UTF-8; so do we, with the line.
-std::vector<std::string> read_lines(const std::string& path) {
+std::vector<std::string> read_lines(const std::string& file) {
   std::vector<std::string> lines;
-  LineReader reader(path, kLongestLine);
+  LineReader reader(file, kLongestLine);
+  const std::string path = reader.path().string();
   while (reader.next()) {
     if (reader.over_long())
       throw UserError("{}:{}: a line of more than {} MiB: is this file text, one sentence a line?", path,
@@ -46,31 +56,66 @@ std::vector<std::string> read_lines(const std::string& path) {
   return lines;
 }
 
+Texts read_texts(const EvaluateOptions& options) {
+  const auto standard_input = [](const std::string& path) { return path == "-"; };
+  if (std::ranges::count_if(options.references, standard_input) + (options.hypothesis == "-" ? 1 : 0) +
+          (options.baseline == "-" ? 1 : 0) >
+      1)
+    throw UserError("only one of the texts can be - (standard input)");
+  Texts texts = {.hypotheses = read_lines(options.hypothesis), .baseline = {}, .references = {}};
+  const auto read_beside = [&](const std::string& path) {
+    std::vector<std::string> lines = read_lines(path);
+    if (lines.size() != texts.hypotheses.size())
+      throw UserError("{} has {} lines but {} has {}: each line needs its reference", options.hypothesis,
+                      texts.hypotheses.size(), path, lines.size());
+    return lines;
+  };
+  for (const std::string& path : options.references) texts.references.push_back(read_beside(path));
+  if (!options.baseline.empty()) texts.baseline = read_beside(options.baseline);
+  return texts;
+}
+
+struct Reports {
+  std::vector<MetricReport> single;
+  std::vector<PairedReport> paired;  // where there is a baseline
+};
+
+template <class Score>
+void add(Reports& reports, const Texts& texts, const Score& score_of) {
+  if (texts.baseline.empty())
+    reports.single.push_back(report(score_of(texts.hypotheses)));
+  else
+    reports.paired.push_back(compare(score_of(texts.baseline), score_of(texts.hypotheses)));
+}
+
 void evaluate(const EvaluateOptions& options) {
   // Before the files are read: a wrong option should not cost the user a wait.
+  const bool resample = options.confidence || !options.baseline.empty();
   const BleuOptions bleu_options = {.tokenizer = Tokenizer(options.tokenize, options.spm),
-                                    .lowercase = options.lowercase};
+                                    .lowercase = options.lowercase,
+                                    .resamples = resample ? options.resamples : 0};
   for (const std::string& metric : options.metrics)
     if (metric != "bleu" && metric != "chrf" && metric != "chrf++")
       throw UserError("--metric {}: no such metric: choose from bleu, chrf and chrf++", metric);
 
-  const std::vector<std::string> hypotheses = read_lines(options.hypothesis);
-  std::vector<std::vector<std::string>> references;
-  for (const std::string& path : options.references) {
-    references.push_back(read_lines(path));
-    if (references.back().size() != hypotheses.size())
-      throw UserError("{} has {} lines but {} has {}: each line needs its reference", options.hypothesis,
-                      hypotheses.size(), path, references.back().size());
-  }
-
-  std::vector<MetricReport> reports;
+  const Texts texts = read_texts(options);
+  Reports reports;
   for (const std::string& metric : options.metrics) {
     const ChrfOptions chrf_options = {.word_order = metric == "chrf++" ? 2 : 0,
-                                      .lowercase = options.lowercase};
-    reports.push_back(metric == "bleu" ? report(bleu(hypotheses, references, bleu_options))
-                                       : report(chrf(hypotheses, references, chrf_options)));
+                                      .lowercase = options.lowercase,
+                                      .resamples = bleu_options.resamples};
+    if (metric == "bleu")
+      add(reports, texts, [&](const auto& lines) { return bleu(lines, texts.references, bleu_options); });
+    else
+      add(reports, texts, [&](const auto& lines) { return chrf(lines, texts.references, chrf_options); });
   }
-  fmt::print("{}", options.json ? to_json(reports) : to_text(reports));
+  const SystemNames names = {.baseline = options.baseline, .system = options.hypothesis};
+  if (!options.baseline.empty())
+    fmt::print("{}",
+               options.json ? to_json(reports.paired, names) : to_text(reports.paired, names, options.width));
+  else
+    fmt::print(
+        "{}", options.json ? to_json(reports.single, options.width) : to_text(reports.single, options.width));
 }
 
 }  // namespace
@@ -81,7 +126,7 @@ void add_evaluate(CLI::App& app) {
       app.add_subcommand("evaluate", "BLEU, chrF and chrF++ of a translation, as sacreBLEU counts them");
   command
       ->add_option("--hypothesis", options->hypothesis,
-                   "the translation, one sentence a line (plain, gzip or zstd)")
+                   "the translation, one sentence a line (plain, gzip or zstd); - is standard input")
       ->required()
       ->type_name("FILE");
   command
@@ -100,6 +145,20 @@ void add_evaluate(CLI::App& app) {
       ->type_name("NAME");
   command->add_option("--spm", options->spm, "the SentencePiece model of --tokenize spm")->type_name("FILE");
   command->add_flag("--lowercase", options->lowercase, "compare without regard to case");
+  command->add_option("--width", options->width, "digits behind the point")
+      ->check(CLI::Range(0, 16))
+      ->capture_default_str()
+      ->type_name("N");
+  command->add_flag("--confidence", options->confidence,
+                    "also the mean and the 95 % interval over resamples of the lines (bootstrap)");
+  command
+      ->add_option("--baseline", options->baseline,
+                   "another system's translation: is the difference chance? (paired bootstrap)")
+      ->type_name("FILE");
+  command->add_option("--resamples", options->resamples, "of --confidence and --baseline")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str()
+      ->type_name("N");
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options] { evaluate(*options); });
 }

@@ -52,7 +52,8 @@ class PlainSource : public Source {
  public:
   explicit PlainSource(const std::filesystem::path& path)
       // Opened by its name, standard input would be read from the start again, and could not be a socket.
-      : fd_(path == "/dev/stdin" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : fd_(path == "-" || path == "/dev/stdin" ? ::dup(STDIN_FILENO)
+                                                : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     struct stat about {};
     if (fd_ < 0 || ::fstat(fd_, &about) != 0) {
       const int error = errno;
@@ -223,6 +224,7 @@ LineReader::LineReader(std::filesystem::path path, size_t max_bytes)
   } catch (const Damage& damage) {
     throw UserError("cannot read {}: {}", path_.string(), damage.what);
   }
+  if (path_ == "-") path_ = "standard input";  // what messages call it
   const auto head = [&] { return std::string_view(buffer_.data(), end_); };
   do {
     if (!fill(true)) break;

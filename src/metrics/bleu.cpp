@@ -8,6 +8,7 @@
 
 #include "chorus/metrics/report.h"
 
+#include "metrics/bootstrap.h"
 #include "metrics/ngrams.h"
 #include "metrics/references.h"
 #include "metrics/text.h"
@@ -27,22 +28,38 @@ size_t closest_length(std::span<const std::vector<uint32_t>> sequences) {
   return closest->size();
 }
 
-// From the counts to the score.
+// From the counts to the score. sacreBLEU works in fp32 on resamples.
+template <class Real>
 void finish(BleuScore& bleu) {
   const double sys_len = static_cast<double>(bleu.sys_len), ref_len = static_cast<double>(bleu.ref_len);
   bleu.brevity_penalty = 1;
   if (sys_len < ref_len) bleu.brevity_penalty = sys_len > 0 ? std::exp(1 - ref_len / sys_len) : 0;
   if (std::all_of(bleu.counts.begin(), bleu.counts.end(), [](int64_t count) { return count == 0; })) return;
 
-  double smoothing = 1, sum_of_logarithms = 0;
+  Real smoothing = 1;
+  double sum_of_logarithms = 0;
   for (int n = 0; n < kBleuOrder; ++n) {
     if (bleu.totals[n] == 0) return;  // no hypothesis is that long: the product is 0
-    double count = static_cast<double>(bleu.counts[n]);
-    if (bleu.counts[n] == 0) count = 1 / (smoothing *= 2);
-    bleu.precisions[n] = 100 * count / static_cast<double>(bleu.totals[n]);
+    const auto count = static_cast<Real>(bleu.counts[n]), total = static_cast<Real>(bleu.totals[n]);
+    bleu.precisions[n] = bleu.counts[n] == 0 ? 100 / ((smoothing *= 2) * total) : 100 * count / total;
     sum_of_logarithms += std::log(bleu.precisions[n]);
   }
   bleu.score = bleu.brevity_penalty * std::exp(sum_of_logarithms / kBleuOrder);
+}
+
+// Of one line, or of lines summed up.
+constexpr size_t kStatistics = 2 + 2 * kBleuOrder;
+
+double score_of(std::span<const float> statistics) {
+  BleuScore bleu;
+  bleu.sys_len = std::llround(statistics[0]);
+  bleu.ref_len = std::llround(statistics[1]);
+  for (int n = 0; n < kBleuOrder; ++n) {
+    bleu.counts[n] = std::llround(statistics[2 + n]);
+    bleu.totals[n] = std::llround(statistics[2 + kBleuOrder + n]);
+  }
+  finish<float>(bleu);
+  return bleu.score;
 }
 
 BleuScore corpus_bleu(std::span<const std::string> hypotheses, const metrics::References& references,
@@ -52,6 +69,7 @@ BleuScore corpus_bleu(std::span<const std::string> hypotheses, const metrics::Re
   metrics::WordIds ids;
   metrics::NgramOverlap overlap;
   std::vector<std::vector<uint32_t>> sequences(1 + references.size());
+  std::vector<float> statistics;  // [lines, kStatistics], for resampling
   const auto tokens = [&](const std::string& line) {
     return ids(options.tokenizer(options.lowercase ? metrics::lower(line) : line));
   };
@@ -59,17 +77,23 @@ BleuScore corpus_bleu(std::span<const std::string> hypotheses, const metrics::Re
     sequences[0] = tokens(hypotheses[i]);
     for (size_t r = 0; r < references.size(); ++r) sequences[r + 1] = tokens(references[r][i]);
     overlap.count(sequences, kBleuOrder);
-    for (int order = 1; order <= kBleuOrder; ++order) {
-      score.counts[order - 1] += overlap.matches_any(order);
-      score.totals[order - 1] += metrics::ngrams_of(sequences[0].size(), order);
+    const auto sys_len = static_cast<int64_t>(sequences[0].size()),
+               ref_len = static_cast<int64_t>(closest_length(sequences));
+    score.sys_len += sys_len;
+    score.ref_len += ref_len;
+    std::array<int64_t, kStatistics> line = {sys_len, ref_len};
+    for (int n = 0; n < kBleuOrder; ++n) {
+      score.counts[n] += line[2 + n] = overlap.matches_any(n + 1);
+      score.totals[n] += line[2 + kBleuOrder + n] = metrics::ngrams_of(sequences[0].size(), n + 1);
     }
-    score.sys_len += static_cast<int64_t>(sequences[0].size());
-    score.ref_len += static_cast<int64_t>(closest_length(sequences));
+    if (options.resamples > 0) statistics.insert(statistics.end(), line.begin(), line.end());
   }
-  finish(score);
+  finish<double>(score);
+  score.resampled = metrics::resample(statistics, kStatistics, options.resamples, score_of);
   score.signature =
-      fmt::format("nrefs:{}|case:{}|eff:no|tok:{}|smooth:exp|version:{}", references.size(),
-                  options.lowercase ? "lc" : "mixed", options.tokenizer.name(), kMetricsVersion);
+      fmt::format("nrefs:{}{}|case:{}|eff:no|tok:{}|smooth:exp|version:{}", references.size(),
+                  metrics::resampling_signature(options.resamples), options.lowercase ? "lc" : "mixed",
+                  options.tokenizer.name(), kMetricsVersion);
   return score;
 }
 

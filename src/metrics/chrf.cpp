@@ -1,11 +1,13 @@
 #include "chorus/metrics/chrf.h"
 
+#include <cmath>
 #include <string_view>
 
 #include <fmt/format.h>
 
 #include "chorus/metrics/report.h"
 
+#include "metrics/bootstrap.h"
 #include "metrics/ngrams.h"
 #include "metrics/references.h"
 #include "metrics/text.h"
@@ -40,22 +42,24 @@ std::vector<std::u32string_view> words_of(std::u32string_view text) {
   return words;
 }
 
+// sacreBLEU works in fp32 on resamples.
+template <class Real>
 double f_score(std::span<const Counts> orders) {
-  double precision = 0, recall = 0;
+  Real precision = 0, recall = 0;
   int effective_orders = 0;
   for (const Counts& n : orders) {
     if (n.hypothesis == 0 || n.reference == 0) continue;
-    precision += static_cast<double>(n.both) / static_cast<double>(n.hypothesis);
-    recall += static_cast<double>(n.both) / static_cast<double>(n.reference);
+    precision += static_cast<Real>(n.both) / static_cast<Real>(n.hypothesis);
+    recall += static_cast<Real>(n.both) / static_cast<Real>(n.reference);
     ++effective_orders;
   }
   if (effective_orders == 0 || precision + recall == 0) return 0;
-  precision /= effective_orders;
-  recall /= effective_orders;
-  constexpr double kFactor = kBeta * kBeta;
+  precision /= static_cast<Real>(effective_orders);
+  recall /= static_cast<Real>(effective_orders);
+  constexpr Real kFactor = kBeta * kBeta;
   // In sacreBLEU's order of operations, so that a tie between two references, or in the last digit, is broken
   // alike.
-  double score = (1 + kFactor) * precision * recall;
+  Real score = (1 + kFactor) * precision * recall;
   score /= kFactor * precision + recall;
   return 100 * score;
 }
@@ -86,7 +90,7 @@ class Segment {
       counts.clear();
       append(counts, characters_, character_overlap_, {kCharacterOrder, r});
       append(counts, words_, word_overlap_, {options_.word_order, r});
-      if (best.empty() || f_score(counts) > f_score(best)) best = counts;
+      if (best.empty() || f_score<double>(counts) > f_score<double>(best)) best = counts;
     }
     return best;
   }
@@ -113,10 +117,21 @@ class Segment {
   metrics::NgramOverlap character_overlap_, word_overlap_;
 };
 
+constexpr size_t kStatistics = 3;  // of each order
+
+double score_of(std::span<const float> statistics) {
+  std::vector<Counts> counts;
+  for (size_t i = 0; i < statistics.size(); i += kStatistics)
+    counts.push_back(
+        {std::llround(statistics[i]), std::llround(statistics[i + 1]), std::llround(statistics[i + 2])});
+  return f_score<float>(counts);
+}
+
 ChrfScore corpus_chrf(std::span<const std::string> hypotheses, const metrics::References& references,
                       const ChrfOptions& options) {
   metrics::check_lines(hypotheses.size(), references);
   std::vector<Counts> total(kCharacterOrder + options.word_order);
+  std::vector<float> statistics;  // [lines, orders, kStatistics], for resampling
   Segment segment(references.size(), options);
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     segment.set(0, hypotheses[i]);
@@ -126,13 +141,18 @@ ChrfScore corpus_chrf(std::span<const std::string> hypotheses, const metrics::Re
       total[n].hypothesis += best[n].hypothesis;
       total[n].reference += best[n].reference;
       total[n].both += best[n].both;
+      if (options.resamples > 0)
+        for (const int64_t count : {best[n].hypothesis, best[n].reference, best[n].both})
+          statistics.push_back(static_cast<float>(count));
     }
   }
-  return {.score = f_score(total),
+  return {.score = f_score<double>(total),
           .name = fmt::format("chrF{}{}", kBeta, std::string(options.word_order, '+')),
-          .signature = fmt::format("nrefs:{}|case:{}|eff:yes|nc:{}|nw:{}|space:no|version:{}",
-                                   references.size(), options.lowercase ? "lc" : "mixed", kCharacterOrder,
-                                   options.word_order, kMetricsVersion)};
+          .resampled = metrics::resample(statistics, total.size() * kStatistics, options.resamples, score_of),
+          .signature = fmt::format("nrefs:{}{}|case:{}|eff:yes|nc:{}|nw:{}|space:no|version:{}",
+                                   references.size(), metrics::resampling_signature(options.resamples),
+                                   options.lowercase ? "lc" : "mixed", kCharacterOrder, options.word_order,
+                                   kMetricsVersion)};
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include <sentencepiece_processor.h>
 #include <unicode/uchar.h>
+#include <unicode/uloc.h>
+#include <unicode/uscript.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
@@ -215,6 +217,30 @@ std::vector<std::string> Tokenizer::operator()(std::string_view line) const {
   std::vector<std::string> tokens;
   for (const std::u32string_view token : metrics::split(tokenized)) tokens.push_back(metrics::encode(token));
   return tokens;
+}
+
+std::string tokenizer_for(std::string_view language) {
+  UErrorCode status = U_ZERO_ERROR;
+  char whole[ULOC_FULLNAME_CAPACITY] = {};  // "zh_Hant_TW" of "zho_Hant"
+  uloc_addLikelySubtags(std::string(language == "cmn" ? "zh" : language).c_str(), whole, sizeof whole,
+                        &status);
+  char name[ULOC_SCRIPT_CAPACITY] = {};
+  uloc_getScript(whole, name, sizeof name, &status);
+  UScriptCode script = USCRIPT_INVALID_CODE;
+  if (uscript_getCode(name, &script, 1, &status) != 1 || U_FAILURE(status)) return "13a";
+  switch (script) {
+    case USCRIPT_HAN:
+    case USCRIPT_SIMPLIFIED_HAN:
+    case USCRIPT_TRADITIONAL_HAN:
+    case USCRIPT_HAN_WITH_BOPOMOFO:
+      return "zh";
+    case USCRIPT_KOREAN:
+    case USCRIPT_HANGUL:
+    case USCRIPT_TIBETAN:
+      return "char";
+    default:
+      return uscript_breaksBetweenLetters(script) ? "char" : "13a";
+  }
 }
 
 }  // namespace chorus

@@ -47,6 +47,29 @@ expect 0 "" --hypothesis two --reference reference --reference two --metric bleu
 says '"score": 100.0'
 says '"nrefs": "2"'
 
+
+# Standard input, as one of the texts.
+expect 0 "" --hypothesis - --reference reference < two
+cmp -s out plain || { echo "- scores otherwise than its file"; failed=1; }
+expect 0 "" --hypothesis two --reference - < reference.gz
+cmp -s out plain || { echo "--reference - scores otherwise than its file"; failed=1; }
+expect 2 "only one of the texts can be -" --hypothesis - --reference - < two
+expect 2 "standard input:2: byte 4 (0xff) is not UTF-8" --hypothesis - --reference two < broken
+
+# As sacreBLEU 2.6.0 with -w 4; --confidence --confidence-n 50; --paired-bs.
+expect 0 "" --hypothesis two --reference reference --metric chrf --width 4
+says "= 78.3001"
+expect 0 "" --hypothesis two --reference reference --metric bleu --confidence --resamples 50
+says "nrefs:1|bs:50|seed:12345|case"
+says "= 37.99 (μ = 36.39 ± 13.76) 83.3"
+expect 0 "" --hypothesis two --reference reference --metric bleu,chrf --baseline windows
+says "  baseline windows = 100.00 (μ = 100.00 ± 0.00)"
+says "  system two       = "
+says "bs:1000|seed:12345"
+expect 0 "" --hypothesis two --reference reference --metric bleu --baseline windows --json
+says '"p_value": null'
+expect 2 "two has 2 lines but three has 3" --hypothesis two --reference reference --baseline three
+
 expect 2 "two has 2 lines but three has 3" --hypothesis two --reference three
 expect 2 "two has 2 lines but three has 3" --hypothesis two --reference reference --reference three
 expect 2 "empty: the file is empty" --hypothesis empty --reference two

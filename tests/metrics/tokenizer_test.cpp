@@ -198,5 +198,18 @@ TEST_F(SpmTokenizer, ModelAndNameGoTogether) {
   EXPECT_THROW(Tokenizer(""), UserError);
 }
 
+TEST(Tokenizer, FollowsTheTargetLanguage) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> expected = {
+      {"zh", {"zh", "zho_Hans", "zho_Hant", "zh-CN", "zh_TW", "yue", "yue_Hant", "cmn", "lzh", "wuu"}},
+      {"char",
+       {"ja", "jpn_Jpan", "ja_XX", "ko", "kor_Hang", "th", "tha_Thai", "km", "khm_Khmr", "lo", "lao_Laoo",
+        "my", "mya_Mymr", "shn_Mymr", "bo", "bod_Tibt", "dzo_Tibt"}},
+      {"13a",
+       {"en", "eng_Latn", "pt-BR", "de@x", "nan_Latn", "vi", "jav_Latn", "hin_Deva", "arb_Arab", "xx",
+        "source", "a", ""}}};
+  for (const auto& [tokenizer, languages] : expected)
+    for (const std::string& language : languages) EXPECT_EQ(tokenizer_for(language), tokenizer) << language;
+}
+
 }  // namespace
 }  // namespace chorus

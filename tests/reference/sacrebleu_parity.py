@@ -5,7 +5,8 @@
 
 Real text (Multi30k in ../shared/data/multi30k, left out with a word when it is not there), text made to be nasty, and
 the characters of Unicode one by one are perturbed into hypotheses by a seeded generator and scored by both, with every
-tokeniser and metric, with and without --lowercase, against one and two references.
+tokeniser and metric, with and without --lowercase, against one and two references. Means and 95 % intervals by
+bootstrap, and p-values against a second system, of 300 resamples.
 
 The virtual environment is made, and sacreBLEU put into it, where that has not been done. Exit code: 0 all equal, 1
 otherwise.
@@ -29,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 REQUIREMENTS = HERE / "requirements.txt"
 MULTI30K = HERE.parents[1].parent / "shared/data/multi30k"
 TOKENIZERS = ["13a", "intl", "zh", "char", "none", "spm"]
+RESAMPLES = 300
 CHRF_WORD_ORDER = {"chrf": 0, "chrf++": 2}
 
 # fmt: off
@@ -160,6 +162,26 @@ class Sacrebleu:
 
         self.bleu, self.chrf, self.spm_tokenizer = BLEU, CHRF, OurModel()
 
+    def confidence(self, metric, corpus, width):
+        """What --confidence prints."""
+        scorer = self.scorer(metric, "13a", False)
+        score = scorer.corpus_score(*corpus, n_bootstrap=RESAMPLES)
+        return score.format(width=width, signature=scorer.get_signature().format())
+
+    def paired(self, metric, baseline, corpus):
+        """{system: (score, mean, half of the interval, p-value)}"""
+        from sacrebleu.significance import PairedTest
+
+        test = PairedTest(
+            [("baseline", baseline), ("system", corpus[0])],
+            {metric: self.scorer(metric, "13a", False)},
+            corpus[1],
+            test_type="bs",
+            n_samples=RESAMPLES,
+        )
+        results = list(test()[1].values())[1]
+        return [tuple(None if x is None else round(float(x), 4) for x in (r.score, r.mean, r.ci, r.p_value)) for r in results]
+
     def score(self, metrics, tokenizer, lowercase, corpus):
         texts, objects = [], []
         for metric in metrics:
@@ -201,9 +223,44 @@ class Chorus:
             return None, as_json
         return "\n".join(line.lstrip() for line in self.run(command).splitlines()), as_json
 
+    def confidence(self, metric, width):
+        return self.run(self.command(metric) + ["--confidence", "--width", str(width)])
+
+    def paired(self, metric):
+        systems = json.loads(self.run(self.command(metric) + ["--baseline", self.folder / "reference1", "--json"]))
+        results = [next(value for key, value in system.items() if key != "system") for system in systems]
+        fields = ("score", "mean", "ci", "p_value")
+        return [tuple(None if r[x] is None else round(r[x], 4) for x in fields) for r in results]
+
+    def command(self, metric):
+        texts = ["--hypothesis", self.folder / "hypothesis", "--reference", self.folder / "reference0"]
+        return [self.program, "evaluate", *texts, "--metric", metric, "--resamples", str(RESAMPLES)]
+
     def run(self, command):
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
         return output.replace("+chorus", "").removesuffix("\n")
+
+
+def compare_resampling(chorus, sacrebleu, streams):
+    """The same of --confidence and --baseline; the second reference is the baseline."""
+    corpus = streams["hypothesis"], [streams["reference0"]]
+    equal = different = 0
+    for metric in ["bleu", *CHRF_WORD_ORDER]:
+        pairs = [(chorus.paired(metric), sacrebleu.paired(metric, streams["reference1"], corpus))]
+        try:
+            pairs.append((chorus.confidence(metric, 4), sacrebleu.confidence(metric, corpus, 4)))
+        except TypeError:  # sacreBLEU cannot take the mean of 0.0 and numpy's float32, when a resample's chrF is 0
+            pass
+        for ours, theirs in pairs:
+            if isinstance(ours, list):  # the mean of many fp32 numbers has its own rounding in numpy
+                same = all(x == y or abs(x - y) < 2e-4 for a, b in zip(ours, theirs) for x, y in zip(a, b))
+                same = same and [a[3] for a in ours] == [b[3] for b in theirs]
+            else:
+                same = ours == theirs
+            equal, different = equal + same, different + (not same)
+            if not same:
+                print(f"DIFFERENT: resampling\n--- chorus\n{ours}\n--- sacreBLEU\n{theirs}")
+    return equal, different
 
 
 def compare_corpus(chorus, sacrebleu, name, hypotheses, references):
@@ -228,6 +285,9 @@ def compare_corpus(chorus, sacrebleu, name, hypotheses, references):
                 elif our is not None:
                     different += 1
                     print(f"DIFFERENT: {name}\n--- chorus\n{our}\n--- sacreBLEU\n{their}")
+    if len(hypotheses) <= 10000:
+        counts = compare_resampling(chorus, sacrebleu, streams)
+        equal, different = equal + counts[0], different + counts[1]
     print(f"{name}, {len(hypotheses)} lines: {equal} outputs equal, {different} different", flush=True)
     return equal, different
 

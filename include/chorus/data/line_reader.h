@@ -13,10 +13,10 @@ namespace chorus {
 /// A line longer than this is reported and not held.
 inline constexpr size_t kMaxLineBytes = 64 << 10;
 
-/// Streams the lines of a file. The format is told by the first bytes, not by the name: gzip (also of several
-/// members), zstd (also of several frames) or plain. A line ends with LF or CRLF, the last one also with the
-/// end of the file; a UTF-8 byte order mark at the start is dropped. Every other byte, NUL included, is
-/// handed on as it is.
+/// Streams the lines of a file; "-" is standard input. The format is told by the first bytes, not by the
+/// name: gzip (also of several members), zstd (also of several frames) or plain. A line ends with LF or CRLF,
+/// the last one also with the end of the file; a UTF-8 byte order mark at the start is dropped. Every other
+/// byte, NUL included, is handed on as it is.
 ///
 /// Memory: about 200 KiB plus `max_bytes`, and the decompressor's window (zstd: at most 128 MiB), whatever
 /// the file.

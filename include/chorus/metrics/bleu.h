@@ -19,6 +19,7 @@ inline constexpr int kBleuOrder = 4;
 struct BleuOptions {
   Tokenizer tokenizer = Tokenizer("13a");
   bool lowercase = false;  // compare without regard to case
+  int64_t resamples = 0;   // of the lines, which are scored too: metrics/confidence.h
 };
 
 struct BleuScore {
@@ -28,8 +29,9 @@ struct BleuScore {
   std::array<double, kBleuOrder> precisions{};  // per cent, smoothed
   double brevity_penalty = 0;                   // 0 to 1
   int64_t sys_len = 0;                          // tokens of the hypotheses
-  int64_t ref_len = 0;    // tokens of the references; of several, the one nearest in length to the hypothesis
-  std::string signature;  // what the figure depends on, as sacreBLEU writes it
+  int64_t ref_len = 0;  // tokens of the references; of several, the one nearest in length to the hypothesis
+  std::vector<double> resampled;  // the score of each resample
+  std::string signature;          // what the figure depends on, as sacreBLEU writes it
 };
 
 /// BLEU of `hypotheses` against one reference each (Papineni et al. 2002; smoothing: Chen and Cherry 2014,

@@ -2,6 +2,7 @@
 // beta 2.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,12 +12,14 @@ namespace chorus {
 struct ChrfOptions {
   int word_order = 0;      // 0: chrF; 2: chrF++, which also counts words and pairs of words
   bool lowercase = false;  // compare without regard to case
+  int64_t resamples = 0;   // of the lines, which are scored too: metrics/confidence.h
 };
 
 struct ChrfScore {
-  double score = 0;       // 0 to 100
-  std::string name;       // "chrF2", "chrF2++"
-  std::string signature;  // what the figure depends on, as sacreBLEU writes it
+  double score = 0;               // 0 to 100
+  std::string name;               // "chrF2", "chrF2++"
+  std::vector<double> resampled;  // the score of each resample
+  std::string signature;          // what the figure depends on, as sacreBLEU writes it
 };
 
 /// chrF (Popović 2015, 2017) of `hypotheses` against one reference each. Precision and recall are averaged

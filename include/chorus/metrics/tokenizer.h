@@ -44,4 +44,11 @@ class Tokenizer {
   std::shared_ptr<const sentencepiece::SentencePieceProcessor> spm_;
 };
 
+/// The tokeniser that a figure for translations into `language` means something with: zh where the language
+/// is written in Chinese characters, char where it is in Japanese, Korean or another script that puts no
+/// space between words (Thai, Lao, Khmer, Burmese, Tibetan, ...), else 13a. The script is that of the name
+/// ("zho_Hant"), or the usual one of its language ("zh", "yue", "th_TH"). sacreBLEU's -l chooses likewise,
+/// but for ja-mecab and ko-mecab, which need their dictionaries.
+std::string tokenizer_for(std::string_view language);
+
 }  // namespace chorus
