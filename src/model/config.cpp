@@ -1,6 +1,7 @@
 #include "chorus/model/config.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "chorus/base/error.h"
 
@@ -43,6 +44,16 @@ void ModelConfig::set_expert_counts(const std::vector<int64_t>& counts) {
   moe.experts = std::ranges::max(counts);
   const bool alike = std::ranges::all_of(counts, [&](int64_t n) { return n == moe.experts; });
   layer_experts = alike ? std::vector<int64_t>() : counts;
+}
+
+std::vector<std::string> united_directions(const std::vector<std::string>& a,
+                                           const std::vector<std::string>& b) {
+  if (a.empty() || b.empty()) return {};
+  std::vector<std::string> united = a;
+  std::ranges::copy_if(b, std::back_inserter(united), [&](const std::string& direction) {
+    return std::ranges::find(a, direction) == a.end();
+  });
+  return united;
 }
 
 void check(const ModelConfig& c) {

@@ -341,6 +341,7 @@ nlohmann::json to_json(const ModelConfig& c) {
     nlohmann::json json = switch_json(c);
     json["chorus"] = {{"format", kFormatVersion}, {"max_positions", c.max_positions}};
     if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
+    if (!c.directions.empty()) json["chorus"]["directions"] = c.directions;
     return json;
   }
   nlohmann::json json = nllb_moe_json(c);
@@ -350,6 +351,7 @@ nlohmann::json to_json(const ModelConfig& c) {
                     {"evaluation_capacity_factor", c.moe.evaluation_capacity_factor},
                     {"gate_normalization", name_of(kGateNormalizations, c.moe.gate_normalization)}};
   if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
+  if (!c.directions.empty()) json["chorus"]["directions"] = c.directions;
   return json;
 }
 
@@ -371,6 +373,7 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
                       (*own)["format"].dump());
     }
     c.layer_experts = o.get("layer_experts", c.layer_experts);
+    c.directions = o.get("directions", c.directions);
     if (format == Format::switch_transformers) {
       c.max_positions = o.count("max_positions", 8, kLarge);
       check(c);

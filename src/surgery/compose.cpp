@@ -180,6 +180,7 @@ void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
                     b.folder.string(), a.vocabulary.size(), b.vocabulary.size());
   }
   const auto flat = [&](ModelConfig config) {
+    config.directions.clear();
     if (experts_may_differ && config.moe.experts > 0) {
       config.moe.experts = 2;
       config.layer_experts.clear();
@@ -207,8 +208,11 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   const Composer composer(sources, recipe);
   AtomicFolder whole(out);
   write_tensors(whole.temporary() / kWeightsFile, composer.transfers());
-  write_description(whole.temporary(), recipe.config,
-                    sources[0].tensors[sources[0].catalogue.embedding][0].dtype, sources[0].vocabulary);
+  ModelConfig config = recipe.config;
+  for (const Source& source : sources)
+    config.directions = united_directions(config.directions, source.config.directions);
+  write_description(whole.temporary(), config, sources[0].tensors[sources[0].catalogue.embedding][0].dtype,
+                    sources[0].vocabulary);
   whole.commit();
 }
 

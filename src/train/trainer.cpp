@@ -40,9 +40,15 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-ModelConfig sized(ModelConfig config, const Vocabulary& vocabulary) {
-  config.vocabulary = vocabulary.size();
-  return config;
+/// With what the text decides.
+ModelConfig model_of(const RunConfig& config, const Data& data) {
+  ModelConfig model = config.model;
+  model.vocabulary = data.vocabulary.size();
+  std::vector<std::string> directions;
+  for (const Direction& direction : data.train->directions())
+    if (direction.task == 0) directions.push_back(direction.name);
+  model.directions = config.train.init.empty() ? directions : united_directions(model.directions, directions);
+  return model;
 }
 
 Transformer::Options model_options(const RunConfig& config, Group& group, Parallel& parallel) {
@@ -69,10 +75,9 @@ class Run {
                                 .pool_batches = config.data.pool_batches,
                                 .curriculum = config.data.curriculum}),
         parallel_(group, mesh),
-        memory_(settle_memory(config,
-                              job_of(config, sized(config.model, data_->vocabulary), mesh, stream_.largest()),
+        memory_(settle_memory(config, job_of(config, model_of(config, *data_), mesh, stream_.largest()),
                               options.folder)),
-        model_(sized(config.model, data_->vocabulary), model_options(config, group, parallel_)),
+        model_(model_of(config, *data_), model_options(config, group, parallel_)),
         optimizer_(model_, config.optim, parallel_, memory_),
         stash_(memory_.activations == Tier::device
                    ? nullptr

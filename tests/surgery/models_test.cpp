@@ -67,6 +67,22 @@ TEST(Merge, TakesTheFirstsDenseWeightsAndModelsOfAnySize) {
   });
 }
 
+TEST(Merge, KnowsTheDirectionsOfAllOrOfNone) {
+  Several models;
+  const std::vector<fs::path> two = {models.path, models.another(8)};
+  const auto trained = [](const fs::path& model, const std::vector<std::string>& directions) {
+    edit_json(model / "config.json", [&](auto& json) { json["chorus"]["directions"] = directions; });
+  };
+  trained(two[0], {"en-de", "de-en"});
+  merge_models(two, DenseWeights::first, models.folder / "unknown");
+  EXPECT_EQ(describe_model(models.folder / "unknown").config.directions, std::vector<std::string>());
+  trained(two[1], {"de-fr", "en-de"});
+  EXPECT_EQ(merge_models(two, DenseWeights::first, models.out).directions,
+            describe_model(models.out).config.directions);
+  EXPECT_EQ(describe_model(models.out).config.directions,
+            (std::vector<std::string>{"en-de", "de-en", "de-fr"}));
+}
+
 TEST(Merge, OfAModelWithItselfComputesTheSame) {
   // Every token finds its expert twice, with equal probability: of top-1 the gate is 1 either way.
   Several models(summing_config(1));

@@ -44,6 +44,8 @@ TEST_F(StagesTest, TrainSmallMergeGoOn) {
   EXPECT_EQ(last_run(config, run), run / "large");
   EXPECT_EQ(describe_model(run / "a" / "model").config.moe.experts, 4);
   EXPECT_EQ(describe_model(run / "large" / "model").config.moe.experts, 8);
+  EXPECT_EQ(describe_model(run / "large" / "model").config.directions,
+            describe_model(run / "a" / "model").config.directions);
   EXPECT_EQ(last_tensors(run / "large").at("step"), "2");
 
   // Whatever is there already is not made again; a stage that is not goes on from those before.

@@ -64,6 +64,8 @@ struct ModelConfig {
   // Experts of each MoE layer, encoder first, where pruning left different numbers; moe.experts is then the
   // most. Empty: moe.experts in each.
   std::vector<int64_t> layer_experts;
+  // What it was trained to translate: "en-de". Empty: nobody knows.
+  std::vector<std::string> directions;
 
   [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
   /// Of queries, keys and values of all heads together.
@@ -81,6 +83,11 @@ struct ModelConfig {
 };
 
 void describe(Schema& schema, ModelConfig& config);
+
+/// ModelConfig::directions of a model that two others, or a model and more training, have made: those of
+/// either; unknown where one side's are.
+std::vector<std::string> united_directions(const std::vector<std::string>& a,
+                                           const std::vector<std::string>& b);
 
 /// Throws UserError where settings contradict each other (d_model not divisible by the heads, top_k above the
 /// experts...).
