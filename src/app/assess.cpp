@@ -10,6 +10,7 @@
 #include "chorus/train/assessment.h"
 
 #include "app/commands.h"
+#include "app/model_arguments.h"
 
 namespace chorus {
 
@@ -29,6 +30,8 @@ void run(Arguments& arguments) {
   set_threads(arguments.threads, world.group());
   const LoadedModel loaded = load_model(arguments.model, {});
   if (arguments.source.languages.empty()) arguments.source.languages = loaded.vocabulary.languages();
+  for (const std::string& language : arguments.source.languages)
+    static_cast<void>(loaded.vocabulary.language(language));
   std::unique_ptr<Progress> progress;
   arguments.options.load = !arguments.no_load;
   arguments.options.progress = [&](int64_t done, int64_t total) {
@@ -40,6 +43,9 @@ void run(Arguments& arguments) {
   const Assessment assessment =
       assess(*loaded.model, loaded.vocabulary, std::span(&arguments.source, 1), arguments.options);
   progress.reset();
+  std::vector<std::string> directions;
+  for (const DirectionScore& direction : assessment.directions) directions.push_back(direction.name);
+  warn_untrained(loaded.model->config(), directions);
   if (world.group().rank() > 0) return;
   fmt::print("{}", arguments.json ? to_json(assessment).dump(2) + "\n" : to_text(assessment));
 }

@@ -1,6 +1,13 @@
 #include "app/model_arguments.h"
 
+#include <algorithm>
+#include <iterator>
+#include <span>
+
+#include <fmt/format.h>
+
 #include "chorus/base/error.h"
+#include "chorus/base/log.h"
 #include "chorus/base/text.h"
 #include "chorus/comm/world.h"
 
@@ -23,6 +30,22 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
       ->capture_default_str()
       ->type_name("N");
   add_quiet_option(command);
+}
+
+void warn_untrained(const ModelConfig& model, std::span<const std::string> directions) {
+  const std::vector<std::string>& trained = model.directions;
+  const auto few = [](std::vector<std::string> names) {
+    constexpr size_t kShown = 12;
+    const size_t more = names.size() - std::min(kShown, names.size());
+    names.resize(names.size() - more);
+    return join(names, ", ") + (more > 0 ? fmt::format(" and {} more", more) : "");
+  };
+  std::vector<std::string> other;
+  std::ranges::copy_if(directions, std::back_inserter(other), [&](const std::string& direction) {
+    return std::ranges::find(trained, direction) == trained.end();
+  });
+  if (!trained.empty() && !other.empty())
+    log_warning("this model was trained to translate {}, not {}", few(trained), few(other));
 }
 
 LoadedModel open_model(const ModelArguments& a, Group& group) {
@@ -59,6 +82,7 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
       throw UserError("{}: {}", option, error.what());
     }
   }
+  warn_untrained(description.config, std::vector{fmt::format("{}-{}", a.from, a.to)});
   return load_model(folder, std::move(description), options);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -23,8 +24,11 @@ struct ModelArguments {
 /// the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
+/// A warning about those of the directions ("en-de") that the model is known not to have been trained in.
+void warn_untrained(const ModelConfig& model, std::span<const std::string> directions);
+
 /// Loads the model as asked for, whole on every rank. UserError on a language it does not know, before the
-/// weights are read.
+/// weights are read. Warns as warn_untrained().
 LoadedModel open_model(const ModelArguments& arguments, Group& group);
 
 }  // namespace chorus

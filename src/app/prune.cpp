@@ -54,6 +54,7 @@ std::vector<DirectionText> read_text(const PruneArguments& a, const Vocabulary& 
     (path.find("{lang}") == std::string::npos ? source.tsv : source.files) = path;
     source.name = path;
     if (source.languages.empty()) source.languages = vocabulary.languages();
+    for (const std::string& language : source.languages) static_cast<void>(vocabulary.language(language));
   }
   return read_directions(sources, a.sentences);
 }

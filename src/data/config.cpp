@@ -10,6 +10,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/options.h"
 #include "chorus/base/text.h"
+#include "chorus/data/languages.h"
 
 namespace chorus {
 namespace {
@@ -75,6 +76,19 @@ std::vector<std::pair<std::string_view, std::string_view>> readings(
     if (known(source) && known(target)) result.emplace_back(source, target);
   }
   return result;
+}
+
+/// "; did you mean 'en-de'?" of a direction that no reading makes one.
+std::string did_you_mean_direction(std::string_view pattern, const std::vector<std::string>& languages) {
+  const auto meant = [&](std::string_view name) {
+    const std::vector<std::string> like = languages_like(name, languages);
+    return name == kAny ? std::string(kAny) : like.empty() ? "" : like.front();
+  };
+  for (size_t i = pattern.find('-'); i != std::string_view::npos; i = pattern.find('-', i + 1)) {
+    const std::string from = meant(pattern.substr(0, i)), to = meant(pattern.substr(i + 1));
+    if (!from.empty() && !to.empty()) return fmt::format("; did you mean '{}-{}'?", from, to);
+  }
+  return "";
 }
 
 }  // namespace
@@ -254,8 +268,8 @@ std::vector<std::pair<size_t, size_t>> expand_directions(const SourceConfig& sou
   for (const auto& pattern : source.directions.empty() ? all : source.directions) {
     const auto found = readings(pattern, languages);
     if (found.empty()) {
-      throw UserError("{}: direction '{}' is not SOURCE-TARGET of its languages ({}) or *", where, pattern,
-                      join(languages, ", "));
+      throw UserError("{}: direction '{}' is not SOURCE-TARGET of its languages ({}) or *{}", where, pattern,
+                      join(languages, ", "), did_you_mean_direction(pattern, languages));
     }
     if (found.size() > 1) {
       throw UserError("{}: direction '{}' can be read as '{}' to '{}' and as '{}' to '{}': rename a language",

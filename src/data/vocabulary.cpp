@@ -16,6 +16,7 @@
 #include "chorus/base/json.h"
 #include "chorus/base/text.h"
 #include "chorus/data/batch.h"
+#include "chorus/data/languages.h"
 
 #include "sentencepiece_model.h"
 
@@ -85,7 +86,7 @@ struct Vocabulary::State {
   std::vector<int32_t> tags;                            // of each language
   std::map<std::string, int32_t, std::less<>> symbols;  // <mask> and the tags of tasks
   std::map<int32_t, std::string> spelling;  // of the tags and symbols that are pieces, found in text so
-  std::vector<bool> starts_word;            // of each piece's id
+  std::vector<bool> is_text, starts_word;   // of each piece's id
   std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
   std::unordered_map<std::string, int32_t> language_index;
   uint64_t hash = 0;
@@ -135,16 +136,23 @@ struct Vocabulary::State {
     using Type = SentencePieceModel::Type;
     byte_ids.fill(kUnk);
     starts_word.resize(pieces_end);
+    is_text.resize(pieces_end);
+    std::fill(is_text.end() - layout.extra_ids, is_text.end(), true);
     for (size_t i = 3; i < pieces.size(); ++i) {
-      if (ids[i] != kUnk) starts_word[ids[i]] = pieces[i].text.starts_with(kWordStart);
-      if (pieces[i].type == Type::byte) {  // "<0x0A>": the library has checked it
+      const Type type = pieces[i].type;
+      if (ids[i] != kUnk) {
+        starts_word[ids[i]] = pieces[i].text.starts_with(kWordStart);
+        is_text[ids[i]] = type == Type::normal || type == Type::user_defined || type == Type::byte;
+      }
+      if (type == Type::byte) {  // "<0x0A>": the library has checked it
         byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = ids[i];
-      } else if (pieces[i].type == Type::user_defined && ids[i] != kUnk) {
+      } else if (type == Type::user_defined && ids[i] != kUnk) {
         const std::string text(pieces[i].text);
         const auto language = language_of_symbol(text);
         if (!language && !is_symbol_name(text)) continue;
         add_tag(language.value_or(text), ids[i]);
         spelling[ids[i]] = text;
+        is_text[ids[i]] = false;
       }
     }
   }
@@ -311,7 +319,7 @@ int32_t Vocabulary::language(std::string_view name) const {
   }
   if (known.empty()) throw UserError("unknown language '{}': this vocabulary has no language tags", name);
   throw UserError("unknown language '{}': this vocabulary knows {}{}", name, join(known, ", "),
-                  did_you_mean(name, known));
+                  did_you_mean_language(name, known));
 }
 
 int32_t Vocabulary::tag(std::string_view name) const {
@@ -334,6 +342,10 @@ const std::map<std::string, int32_t, std::less<>>& Vocabulary::symbols() const {
 std::optional<int32_t> Vocabulary::symbol(std::string_view name) const {
   const auto found = state_->symbols.find(name);
   return found == state_->symbols.end() ? std::nullopt : std::optional(found->second);
+}
+
+bool Vocabulary::is_text(int32_t id) const {
+  return id >= 0 && id < state_->pieces_end && state_->is_text[id];
 }
 
 bool Vocabulary::starts_word(int32_t id) const {

@@ -92,6 +92,9 @@ TEST(Vocabulary, DecodingLeavesOutSpecialTokensAndRefusesForeignIds) {
 TEST(Vocabulary, UnknownLanguagesAreNamedWithTheNearest) {
   EXPECT_NE(message_of<UserError>([] { (void)small_vocabulary().tag("xx"); }).find("de, en, fr"),
             std::string::npos);
+  EXPECT_NE(
+      message_of<UserError>([] { (void)small_vocabulary().tag("deu_Latn"); }).find("did you mean 'de'?"),
+      std::string::npos);
   EXPECT_THROW((void)small_vocabulary().language(""), UserError);
   EXPECT_THROW((void)small_vocabulary().tag("__de__"), UserError);
 }

@@ -85,6 +85,9 @@ class Vocabulary {
   [[nodiscard]] const std::map<std::string, int32_t, std::less<>>& symbols() const;
   /// The id of one of them, if it is there.
   [[nodiscard]] std::optional<int32_t> symbol(std::string_view name) const;
+  /// Whether the id stands for text: a piece that is neither a tag nor a control symbol nor out of use, or an
+  /// extra id.
+  [[nodiscard]] bool is_text(int32_t id) const;
   /// Whether a word begins with the piece: SentencePiece marks it so.
   [[nodiscard]] bool starts_word(int32_t id) const;
   /// What an id stands for: a piece, "__de__" for the tag of de, however it is stored, a symbol. "" for an id
