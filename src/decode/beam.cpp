@@ -11,6 +11,7 @@
 #include <ATen/ops/index_fill.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/topk.h>
+#include <ATen/ops/where.h>
 
 #include "chorus/base/error.h"
 #include "chorus/kernels/decoding.h"
@@ -27,19 +28,31 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
   return tensor.to(device);
 }
 
+/// The places of single rows' tokens in logits [rows, V] that are seen as one row.
+at::Tensor places(const RowTokens& pairs, const at::Tensor& logits) {
+  return to_tensor(pairs.rows, logits.device()) * logits.size(1) + to_tensor(pairs.tokens, logits.device());
+}
+
+/// Penalty, on devices.
+void penalise(const at::Tensor& logits, const at::Tensor& total, const Penalty& penalty) {
+  const at::Tensor flat = logits.view(-1), place = places(penalty.on, logits),
+                   old = flat.index_select(0, place);
+  const at::Tensor zero = total.view(-1).index_select(0, to_tensor(penalty.on.rows, logits.device()));
+  flat.index_copy_(0, place,
+                   penalty.of_logits ? at::where(old < 0, old * penalty.factor, old / penalty.factor)
+                                     : zero + (old - zero) * penalty.factor);
+}
+
 /// Overwrites the logits; what it returns is on the CPU.
-BestTokens best_on(const at::Tensor& logits, const std::vector<int32_t>& never, const BannedTokens& banned,
-                   int64_t k) {
-  if (logits.is_cpu()) return best_tokens(logits, never, banned, k);
+BestTokens best_on(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
+                   int64_t k, const Penalty& penalty) {
+  if (logits.is_cpu()) return best_tokens(logits, never, banned, k, penalty);
   constexpr double kImpossible = -std::numeric_limits<double>::infinity();
   const at::Device device = logits.device();
   const at::Tensor total = at::logsumexp(logits, {1}, true);
+  if (!penalty.on.rows.empty()) penalise(logits, total, penalty);
   if (!never.empty()) logits.index_fill_(1, to_tensor({never.begin(), never.end()}, device), kImpossible);
-  if (!banned.rows.empty()) {
-    at::Tensor flat = logits.view(-1);
-    flat.index_fill_(0, to_tensor(banned.rows, device) * logits.size(1) + to_tensor(banned.tokens, device),
-                     kImpossible);
-  }
+  if (!banned.rows.empty()) logits.view(-1).index_fill_(0, places(banned, logits), kImpossible);
   const auto [values, tokens] = at::topk(logits, k, 1);
   return {tokens.to(at::kCPU).contiguous(), (values - total).to(at::kCPU).contiguous()};
 }
@@ -89,7 +102,8 @@ class BatchDecoder {
     sentence_count_ = searches_.size();
     const int64_t k = std::min(2 * options_.beam, logits.size(1));
     const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
-    const BestTokens best = choosing ? best_on(logits, options_.never, repeats(width), k) : BestTokens();
+    const BestTokens best =
+        choosing ? best_on(logits, options_.never, repeats(width), k, penalty(width)) : BestTokens();
     for (size_t b = 0; b < searches_.size(); ++b) {
       Search& search = searches_[b];
       if (search.is_forced()) {
@@ -109,18 +123,39 @@ class BatchDecoder {
   }
 
   /// What would repeat tokens that may not be repeated.
-  BannedTokens repeats(int64_t width) const {
-    BannedTokens banned;
-    if (options_.no_repeat_ngram == 0) return banned;
+  RowTokens repeats(int64_t width) const {
+    if (options_.no_repeat_ngram == 0) return {};
+    return of_each(width, [&](const Search& search, size_t i) {
+      return search.repeating(i, model_.config().decoder_start);
+    });
+  }
+
+  /// What has been read.
+  Penalty penalty(int64_t width) const {
+    if (options_.repetition_penalty == 1) return {};
+    const auto read = [&](const Search& search, size_t i) {
+      std::vector<int32_t> tokens = search.live()[i].tokens;
+      tokens.push_back(model_.config().decoder_start);
+      return tokens;
+    };
+    return {of_each(width, read), options_.repetition_penalty, options_.beam == 1};
+  }
+
+  /// The tokens, each once, that `list` has for each hypothesis that goes on.
+  RowTokens of_each(int64_t width,
+                    const std::function<std::vector<int32_t>(const Search&, size_t)>& list) const {
+    RowTokens pairs;
     for (size_t b = 0; b < searches_.size(); ++b) {
       for (size_t i = 0; i < searches_[b].live().size(); ++i) {
-        for (const int32_t token : searches_[b].repeating(i, model_.config().decoder_start)) {
-          banned.rows.push_back(static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
-          banned.tokens.push_back(token);
-        }
+        std::vector<int32_t> tokens = list(searches_[b], i);
+        std::ranges::sort(tokens);
+        const auto repeated = std::ranges::unique(tokens);
+        tokens.erase(repeated.begin(), repeated.end());
+        pairs.tokens.insert(pairs.tokens.end(), tokens.begin(), tokens.end());
+        pairs.rows.resize(pairs.tokens.size(), static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
       }
     }
-    return banned;
+    return pairs;
   }
 
   /// From which row and sentence of the last step each of the next one goes on.
@@ -176,6 +211,9 @@ void check(const Transformer& model, std::span<const DecodeInput> inputs, const 
     throw UserError("n-best of {} is outside 1 to the beam of {}", o.nbest, o.beam);
   if (!std::isfinite(o.length_penalty)) throw UserError("the length penalty is not a number");
   if (o.no_repeat_ngram < 0) throw UserError("no sequence has {} tokens", o.no_repeat_ngram);
+  if (!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty))
+    throw UserError("a repetition penalty of {}: it must be a number above 0 (1: none)",
+                    o.repetition_penalty);
   const int64_t positions = model.config().max_positions;
   for (const DecodeInput& input : inputs) {
     if (std::cmp_greater(input.source.size(), positions))
@@ -192,9 +230,9 @@ void check(const Transformer& model, std::span<const DecodeInput> inputs, const 
 }  // namespace
 
 std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows) {
-  std::vector<int32_t> never = {kBos, kPad, kUnk};
-  for (const std::string& language : vocabulary.languages()) never.push_back(vocabulary.tag(language));
-  for (int64_t id = vocabulary.size(); id < rows; ++id) never.push_back(static_cast<int32_t>(id));
+  std::vector<int32_t> never;
+  for (int32_t id = 0; id < rows; ++id)
+    if (id != kEos && !vocabulary.is_text(id)) never.push_back(id);
   return never;
 }
 

@@ -158,6 +158,20 @@ void greatest(const float* x, int64_t n, const float* maxima, int64_t k, int64_t
   }
 }
 
+/// The tokens of each row.
+std::vector<std::vector<int64_t>> by_row(const RowTokens& pairs, int64_t rows) {
+  std::vector<std::vector<int64_t>> tokens(rows);
+  for (size_t i = 0; i < pairs.rows.size(); ++i) tokens[pairs.rows[i]].push_back(pairs.tokens[i]);
+  return tokens;
+}
+
+/// A logit of a row whose log-probabilities are its logits less `total`.
+float penalised(float logit, const Penalty& penalty, float total) {
+  const auto factor = static_cast<float>(penalty.factor);
+  if (!penalty.of_logits) return total + (logit - total) * factor;
+  return logit < 0 ? logit * factor : logit / factor;
+}
+
 }  // namespace
 
 at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
@@ -237,11 +251,11 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
   return out;
 }
 
-BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
-                       const BannedTokens& banned, int64_t k) {
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
+                       int64_t k, const Penalty& penalty) {
   const int64_t rows = logits.size(0), n = logits.size(1);
-  std::vector<std::vector<int64_t>> banned_of(rows);
-  for (size_t i = 0; i < banned.rows.size(); ++i) banned_of[banned.rows[i]].push_back(banned.tokens[i]);
+  const std::vector<std::vector<int64_t>> banned_of = by_row(banned, rows),
+                                          penalised_of = by_row(penalty.on, rows);
   BestTokens best = {at::empty({rows, k}, at::kLong), at::empty({rows, k}, at::kFloat)};
   auto* const x = logits.mutable_data_ptr<float>();
   auto* const tokens = best.tokens.mutable_data_ptr<int64_t>();
@@ -257,6 +271,10 @@ BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& nev
         sum = sum_of_exponentials(from, n, most);
       });
       const auto total = static_cast<float>(most + std::log(sum));
+      for (const int64_t token : penalised_of[row]) {
+        from[token] = penalised(from[token], penalty, total);
+        maxima[token / kBlock] = std::max(maxima[token / kBlock], from[token]);
+      }
       constexpr float kImpossible = -std::numeric_limits<float>::infinity();
       for (const int32_t token : never) from[token] = kImpossible;
       for (const int64_t token : banned_of[row]) from[token] = kImpossible;

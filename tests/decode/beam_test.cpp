@@ -7,6 +7,7 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
 #include <gtest/gtest.h>
 
 #include "chorus/decode/scorer.h"
@@ -29,9 +30,12 @@ class PlainModel {
     DecoderState state = model_.start_decoding(memory_, {}, static_cast<int64_t>(tokens.size()) + 1);
     at::Tensor logits = step(state, kEos);
     for (const int32_t token : tokens) logits = step(state, token);
+    total_ = at::logsumexp(logits, -1).item<double>();
     const at::Tensor log_p = at::log_softmax(logits, -1);
     return {log_p.const_data_ptr<float>(), log_p.const_data_ptr<float>() + log_p.numel()};
   }
+  /// What the last log p are the logits less of.
+  [[nodiscard]] double total() const { return total_; }
 
  private:
   at::Tensor step(DecoderState& state, int32_t token) {
@@ -39,6 +43,7 @@ class PlainModel {
   }
   Transformer& model_;
   at::Tensor memory_;
+  double total_ = 0;
 };
 
 struct Scored {
@@ -68,6 +73,11 @@ std::vector<Scored> plain_search(Transformer& model, const DecodeInput& input, c
     std::vector<Scored> continuations;
     for (const Scored& from : running) {
       std::vector<double> log_p = plain(from.tokens);
+      std::set<int32_t> known = {kEos};
+      known.insert(from.tokens.begin(), from.tokens.end());
+      const double zero = beam == 1 ? plain.total() : 0, p = options.repetition_penalty;
+      for (const int32_t token : known)
+        log_p[token] = (log_p[token] + zero) * (log_p[token] + zero < 0 ? p : 1 / p) - zero;
       for (const int32_t token : options.never) log_p[token] = -INFINITY;
       if (options.no_repeat_ngram > 0) {
         std::vector<int32_t> read = {kEos};
@@ -113,6 +123,7 @@ struct SearchCase {
   double length_penalty = 1;
   bool mask = true;
   int64_t no_repeat_ngram = 0;
+  double repetition_penalty = 1;
 };
 
 class BeamSearch : public testing::TestWithParam<SearchCase> {};
@@ -128,11 +139,13 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
                              .length_penalty = GetParam().length_penalty,
                              .max_length_factor = 1,
                              .max_length_offset = 3,
-                             .no_repeat_ngram = GetParam().no_repeat_ngram};
+                             .no_repeat_ngram = GetParam().no_repeat_ngram,
+                             .repetition_penalty = GetParam().repetition_penalty};
     if (GetParam().mask) options.never = {kBos, kPad, kUnk, kSourceTag, kTargetTag};
     const auto results = decode(*model, inputs, options);
     DecodeOptions free = options;
     free.no_repeat_ngram = 0;
+    free.repetition_penalty = 1;
     const auto repeating = decode(*model, inputs, free);
     for (size_t i = 0; i < inputs.size(); ++i) {
       changed += results[i][0].tokens != repeating[i][0].tokens;
@@ -147,7 +160,7 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
       }
     }
   }
-  if (GetParam().no_repeat_ngram > 0) {
+  if (GetParam().no_repeat_ngram > 0 || GetParam().repetition_penalty != 1) {
     EXPECT_GT(changed, 0) << "the test must see repetition";
   } else {
     EXPECT_GT(ended, 0) << "the test must see both";
@@ -161,7 +174,9 @@ INSTANTIATE_TEST_SUITE_P(Options, BeamSearch,
                                          SearchCase{4, 0}, SearchCase{4, 2.5}, SearchCase{5, -0.5},
                                          SearchCase{3, 1, false}, SearchCase{1, 1, true, 2},
                                          SearchCase{4, 1, true, 1}, SearchCase{4, 1, true, 2},
-                                         SearchCase{3, 0.5, false, 3}));
+                                         SearchCase{3, 0.5, false, 3}, SearchCase{1, 1, true, 0, 1.5},
+                                         SearchCase{1, 1, false, 0, 0.6}, SearchCase{4, 1, true, 0, 1.5},
+                                         SearchCase{3, 0, false, 0, 0.8}, SearchCase{4, 1, true, 2, 1.2}));
 
 void extend_all(PlainModel& plain, const Scored& from, size_t limit, double penalty,
                 std::vector<Scored>& all) {

@@ -76,7 +76,7 @@ TEST_P(Decoding, FindsTheBestTokens) {
       if (vocabulary > 20) never = {0, 3, static_cast<int32_t>(vocabulary - 1)};
       auto masked = at::log_softmax(logits.to(at::kDouble), -1);
       for (const int32_t token : never) masked.select(1, token).fill_(-INFINITY);
-      BannedTokens banned;
+      RowTokens banned;
       if (vocabulary > 60) banned = {{4, 1, 4}, {17, vocabulary - 2, 18}};
       for (size_t i = 0; i < banned.rows.size(); ++i)
         masked[banned.rows[i]][banned.tokens[i]].fill_(-INFINITY);
@@ -84,6 +84,28 @@ TEST_P(Decoding, FindsTheBestTokens) {
       const BestTokens best = best_tokens(logits.clone(), never, banned, k);
       EXPECT_TRUE(at::equal(best.tokens, tokens)) << vocabulary;
       EXPECT_TRUE(at::allclose(best.log_probabilities.to(at::kDouble), values, 1e-5, 1e-5)) << vocabulary;
+    }
+  }
+}
+
+TEST_P(Decoding, PenalisesBeforeItChooses) {
+  for (const double factor : {0.5, 1.0, 3.0}) {
+    for (const bool of_logits : {false, true}) {
+      const auto logits = at::randn({3, 500}) * 4;
+      Penalty penalty = {.factor = factor, .of_logits = of_logits};
+      const at::Tensor total = at::logsumexp(logits.to(at::kDouble), {1}, true);
+      at::Tensor changed = logits.to(at::kDouble);
+      for (int64_t token = 0; token < 500; token += 3) {
+        const int64_t row = token % 2;  // the last one has none
+        penalty.on.rows.push_back(row);
+        penalty.on.tokens.push_back(token);
+        const double x = changed[row][token].item<double>(), t = of_logits ? 0 : total[row].item<double>();
+        changed[row][token] = of_logits && x > 0 ? x / factor : t + (x - t) * factor;
+      }
+      const auto [values, tokens] = at::topk(changed - total, 8, 1);
+      const BestTokens best = best_tokens(logits.clone(), {}, {}, 8, penalty);
+      EXPECT_TRUE(at::equal(best.tokens, tokens)) << factor;
+      EXPECT_TRUE(at::allclose(best.log_probabilities.to(at::kDouble), values, 1e-5, 1e-5)) << factor;
     }
   }
 }

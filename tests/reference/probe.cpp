@@ -110,13 +110,17 @@ nlohmann::json run_decode(Transformer& model, const nlohmann::json& json) {
     inputs.push_back({.source = source[i], .forced = forced[i], .tagged = !forced[i].empty()});
   nlohmann::json result;
   for (const auto beam : json.at("beams").get<std::vector<int64_t>>()) {
-    const auto hypotheses = decode(model, inputs,
-                                   {.beam = beam,
-                                    .max_length_factor = 0,
-                                    .max_length_offset = json.at("most").get<int64_t>(),
-                                    .never = json.at("never").get<std::vector<int32_t>>()});
-    for (const auto& best : hypotheses)
-      result[std::to_string(beam)].push_back({{"tokens", best[0].tokens}, {"score", best[0].score}});
+    for (const auto penalty : json.value("penalties", std::vector<double>{1})) {
+      const auto hypotheses = decode(model, inputs,
+                                     {.beam = beam,
+                                      .max_length_factor = 0,
+                                      .max_length_offset = json.at("most").get<int64_t>(),
+                                      .repetition_penalty = penalty,
+                                      .never = json.at("never").get<std::vector<int32_t>>()});
+      for (const auto& best : hypotheses)
+        result[penalty == 1 ? fmt::format("{}", beam) : fmt::format("{} {}", beam, penalty)].push_back(
+            {{"tokens", best[0].tokens}, {"score", best[0].score}});
+    }
   }
   return result;
 }

@@ -267,7 +267,8 @@ def make_input(path, vocabulary, tags):
         batches.append({"source": source, "target": target})
     source = random_rows(rng, SENTENCES, 12, vocabulary, [tags[0]])
     forced = [[tags[i % 2]] for i in range(SENTENCES)]
-    data = {"batches": batches, "decode": {"source": source, "forced": forced, "never": [1], "most": MOST, "beams": [1, 4]}}
+    decode = {"source": source, "forced": forced, "never": [1], "most": MOST, "beams": [1, 4], "penalties": [1, 1.3]}
+    data = {"batches": batches, "decode": decode}
     path.write_text(json.dumps(data))
     return data
 
@@ -330,14 +331,16 @@ def compare_numbers(checks, name, model, data, ours):
     print(f"{name}: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()) + f"; {skipped} rows near a tie", flush=True)
 
 
-def score_of(model, source, tokens, tag):
-    """transformers' score of a translation: the sum of its log-probabilities over its length."""
+def score_of(model, source, tokens, tag, penalty):
+    """transformers' score of a translation: the sum of its (penalised) log-probabilities over its length."""
     import torch
 
     target = torch.tensor([[2, tag, *tokens]])
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([source]), decoder_input_ids=target).logits[0]
-    total = torch.log_softmax(logits.double(), -1)[:-1].gather(1, target[0, 1:].unsqueeze(1))[1:].sum().item()
+    chosen = torch.log_softmax(logits.double(), -1)[:-1].gather(1, target[0, 1:].unsqueeze(1)).squeeze(1).tolist()
+    read = target[0].tolist()
+    total = sum(chosen[i] * (penalty if read[i + 1] in read[: i + 1] else 1) for i in range(1, len(chosen)))
     return total / (len(tokens) + 1)
 
 
@@ -346,26 +349,28 @@ def compare_decoding(checks, name, model, data, ours):
 
     decode = data["decode"]
     counts = []
-    for beam in decode["beams"]:
+    for beam, penalty in [(beam, penalty) for beam in decode["beams"] for penalty in decode["penalties"]]:
         ended = ties = 0
+        case = str(beam) if penalty == 1 else f"{beam} {penalty}"
         for tag in sorted({forced[0] for forced in decode["forced"]}):
             chosen = [i for i, forced in enumerate(decode["forced"]) if forced[0] == tag]
             source = padded([decode["source"][i] for i in chosen])
             with torch.no_grad():
                 output = model.generate(input_ids=source, attention_mask=source.ne(1).long(), num_beams=beam, do_sample=False,
-                                        forced_bos_token_id=tag, suppress_tokens=[1], max_length=MOST + 1)  # fmt: skip
+                                        forced_bos_token_id=tag, suppress_tokens=[1], max_length=MOST + 1,
+                                        repetition_penalty=float(penalty))  # fmt: skip
             for i, row in zip(chosen, output.tolist(), strict=True):
                 their = [token for token in row[2:] if token != 1]  # without </s> and the tag, and padding
                 finished = their[-1:] == [2]
                 ended += finished
-                mine = ours[str(beam)][i]["tokens"] + ([2] if finished else [])
+                mine = ours[case][i]["tokens"] + ([2] if finished else [])
                 good = mine == their
                 if not good and beam > 1:
-                    a, b = (score_of(model, decode["source"][i], tokens, tag) for tokens in (mine, their))
+                    a, b = (score_of(model, decode["source"][i], tokens, tag, penalty) for tokens in (mine, their))
                     good = abs(a - b) <= TOLERANCE
                     ties += good
-                checks(f"{name}: beam {beam} of sentence {i}", good, f"{mine} {their}")
-        counts.append(f"beam {beam}: {ended} of {SENTENCES} ended, {ties} ties")
+                checks(f"{name}: beam {case} of sentence {i}", good, f"{mine} {their}")
+        counts.append(f"beam {case}: {ended} of {SENTENCES} ended, {ties} ties")
     print(f"{name}: " + "; ".join(counts), flush=True)
 
 

@@ -10,6 +10,10 @@
 //   score = sum of log p / n^length_penalty
 //
 // where n counts the tag, the prefix, the pieces and </s>, and what is forced adds nothing to the sum.
+//
+// A repetition penalty p is transformers' too: for every token that the decoder has read (its start, tag and
+// prefix included) log p is multiplied by p before the choice, and in the score. With a beam of 1 that is
+// done to the logits instead, where negative; others are divided by p.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +38,7 @@ struct DecodeOptions {
   // included; as transformers' no_repeat_ngram_size. (So 1 also forbids the </s> that the decoder starts
   // with.)
   int64_t no_repeat_ngram = 0;
+  double repetition_penalty = 1;    // above 1: tokens that are there already are less likely; see above
   int64_t batch_tokens = 16384;     // of a batch: beam x (source + longest translation), over its sentences
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
 };
@@ -51,8 +56,9 @@ struct Hypothesis {
   bool ended = false;           // by </s>; false: cut at the longest length, or nothing was left to choose
 };
 
-/// Special tokens, unk included, language tags, and rows of the embedding (`rows` in all) that the vocabulary
-/// does not use. transformers masks nothing: leave `never` empty for its results.
+/// All of the embedding's `rows` that stand for no text (Vocabulary::is_text), except </s>: special tokens,
+/// unk included, tags of languages and tasks, <mask>, and rows that the vocabulary does not use. transformers
+/// masks nothing: leave `never` empty for its results.
 std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows);
 
 /// The best translations of each input, best first: 1 to nbest each. Batches are made of inputs of like

@@ -32,14 +32,22 @@ struct BestTokens {
   at::Tensor log_probabilities;  // fp32 [rows, k], over all tokens, those not to be chosen included
 };
 
-/// Tokens that single rows may not go on with: pairs.
-struct BannedTokens {
+/// Tokens of single rows: pairs, each once.
+struct RowTokens {
   std::vector<int64_t> rows, tokens;
 };
 
-/// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf. k at most V. NaN in a
-/// row makes its log-probabilities NaN.
-BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
-                       const BannedTokens& banned, int64_t k);
+/// What makes some tokens of single rows less likely (a factor above 1) or more (below): the log-probability
+/// is multiplied by the factor; or the logit is, if it is negative, and divided by it if it is not.
+struct Penalty {
+  RowTokens on = {};
+  double factor = 1;
+  bool of_logits = false;
+};
+
+/// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf, those penalised
+/// become what that makes of them. k at most V. NaN in a row makes its log-probabilities NaN.
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
+                       int64_t k, const Penalty& penalty = {});
 
 }  // namespace chorus
