@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/log.h"
 #include "chorus/base/progress.h"
 #include "chorus/comm/world.h"
 #include "chorus/decode/scorer.h"
@@ -38,18 +39,21 @@ void score(const ScoreArguments& a) {
   const LoadedModel loaded = open_model(a.model, group);
   std::optional<Progress> progress;
   if (console().is_terminal()) progress.emplace(ProgressOptions{.task = "scoring", .unit = "pairs"});
-  score_stream(*loaded.model, loaded.vocabulary, source ? &*source : nullptr, target ? &*target : nullptr,
-               {.from = a.model.from,
-                .to = a.model.to,
-                .length_penalty = a.length_penalty,
-                .batch_tokens = a.batch_tokens,
-                .write = [](std::string_view text) { fmt::print("{}", text); },
-                .progress =
-                    [&](int64_t pairs) {
-                      flush_stdout();
-                      if (progress) progress->update(pairs);
-                    },
-                .group = &group});
+  const Findings empty =
+      score_stream(*loaded.model, loaded.vocabulary, source ? &*source : nullptr, target ? &*target : nullptr,
+                   {.from = a.model.from,
+                    .to = a.model.to,
+                    .length_penalty = a.length_penalty,
+                    .batch_tokens = a.batch_tokens,
+                    .write = [](std::string_view text) { fmt::print("{}", text); },
+                    .progress =
+                        [&](int64_t pairs) {
+                          flush_stdout();
+                          if (progress) progress->update(pairs);
+                        },
+                    .group = &group});
+  if (empty.count > 0)
+    log_warning("nothing to translate in {} lines, whose scores say nothing: {}", empty.count, empty.text());
 }
 
 }  // namespace

@@ -3,12 +3,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/log.h"
 #include "chorus/base/progress.h"
+#include "chorus/base/text.h"
 #include "chorus/comm/world.h"
 #include "chorus/decode/translator.h"
 
@@ -22,12 +26,49 @@ struct TranslateArguments {
   ModelArguments model;
   DecodeOptions decode;
   std::string prefix, prefix_file;
-  std::string long_lines = "refuse";
+  std::string long_lines = "split", on_error = "stop";
   int64_t max_source = 0;
-  bool allow_unk = false;
+  bool allow_unk = false, sentences = false, guard = false;
   bool scores = false;
   bool progress = false;
 };
+
+const std::vector<std::pair<std::string, LongLines>> kLongLines = {{"split", LongLines::split},
+                                                                   {"refuse", LongLines::refuse}};
+const std::vector<std::pair<std::string, OnError>> kOnError = {{"stop", OnError::stop},
+                                                               {"skip", OnError::skip},
+                                                               {"blank", OnError::blank},
+                                                               {"replace", OnError::replace}};
+
+template <class Enum>
+Enum choice(const char* option, const std::vector<std::pair<std::string, Enum>>& choices,
+            const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [known, value] : choices) {
+    if (known == name) return value;
+    names.push_back(known);
+  }
+  throw UserError("{} {}: choose {}{}", option, name, join(names, ", "), did_you_mean(name, names));
+}
+
+/// What the person who started this should look at.
+void warn(const StreamReport& report, const TranslatorOptions& options) {
+  if (report.faults.count > 0) {
+    const char* const done = options.on_error == OnError::skip ? "left out"
+                             : options.on_error == OnError::blank
+                                 ? "answered with an empty line"
+                                 : "read with U+FFFD for what is not UTF-8, or "
+                                   "answered with an empty line";
+    log_warning("{} of {} lines were {}: {}", report.faults.count, report.lines, done, report.faults.text());
+  }
+  if (report.loops.count > 0) {
+    log_warning("{} of {} translations repeated themselves until they were cut{}: {}", report.loops.count,
+                report.lines,
+                options.guard ? ", and were made again without repeats (--guard)"
+                              : " (--guard makes such ones again without repeats)",
+                report.loops.text());
+  }
+}
 
 void translate(const TranslateArguments& a) {
   World world;
@@ -37,12 +78,11 @@ void translate(const TranslateArguments& a) {
                                .to = a.model.to,
                                .decode = a.decode,
                                .allow_unk = a.allow_unk,
-                               .max_source = a.max_source};
-  if (a.long_lines == "split") {
-    options.long_lines = LongLines::split;
-  } else if (a.long_lines != "refuse") {
-    throw UserError("--long {}: choose refuse or split", a.long_lines);
-  }
+                               .max_source = a.max_source,
+                               .long_lines = choice("--long", kLongLines, a.long_lines),
+                               .on_error = choice("--on-error", kOnError, a.on_error),
+                               .sentences = a.sentences,
+                               .guard = a.guard};
   if (!a.prefix.empty() && !a.prefix_file.empty())
     throw UserError("--prefix and --prefix-file: give one of them");
   std::optional<LineReader> prefixes;
@@ -55,8 +95,6 @@ void translate(const TranslateArguments& a) {
                           .scores = a.scores,
                           .write = [](std::string_view text) { fmt::print("{}", text); },
                           .group = &group};
-  // Someone who types wants each line answered.
-  if (::isatty(STDIN_FILENO) != 0) stream.window = 1;
   std::optional<Progress> progress;
   if (a.progress || (console().is_terminal() && ::isatty(STDOUT_FILENO) == 0))
     progress.emplace(ProgressOptions{.task = "translating", .unit = "lines"});
@@ -66,7 +104,9 @@ void translate(const TranslateArguments& a) {
   };
   std::optional<LineReader> source;
   if (group.rank() == 0) source.emplace("/dev/stdin", size_t{1} << 20);
-  translate_stream(translator, source ? &*source : nullptr, stream);
+  const StreamReport report = translate_stream(translator, source ? &*source : nullptr, stream);
+  progress.reset();
+  warn(report, options);
 }
 
 }  // namespace
@@ -88,12 +128,24 @@ void add_translate(CLI::App& app) {
   option("--max-length", a.decode.max_length_offset, "and this many more", "TOKENS");
   option("--no-repeat-ngram", a.decode.no_repeat_ngram,
          "no N tokens in a row occur twice in a translation (0: they may)", "N");
+  option("--repetition-penalty", a.decode.repetition_penalty,
+         "above 1: what is there already is less likely to be written again (1: no difference)", "X");
+  command->add_flag("--guard", a.guard,
+                    "translate again, without 3 tokens in a row twice, what repeats itself until it is cut");
   command->add_flag("--allow-unk", a.allow_unk, "let the model write the unknown token, as \u2047");
   option("--batch-tokens", a.decode.batch_tokens,
          "bounds a batch: beam x (source + longest translation), in tokens", "N");
   command->add_option("--prefix", a.prefix, "what every translation begins with")->type_name("TEXT");
   command->add_option("--prefix-file", a.prefix_file, "the same for each line")->type_name("FILE");
-  option("--long", a.long_lines, "what to do with lines that are too long: refuse or split", "NAME");
+  command->add_flag("--sentences", a.sentences,
+                    "translate each sentence of a line by itself, and keep the space between them");
+  option("--long", a.long_lines,
+         "lines that are too long: split (translate them in parts) or refuse (as --on-error says)", "NAME");
+  option(
+      "--on-error", a.on_error,
+      "lines that are not UTF-8 or too long: stop there, skip them, blank (write an empty line), or replace "
+      "(read U+FFFD for wrong bytes)",
+      "NAME");
   option("--max-source", a.max_source, "longest line in tokens (0: what the model has positions for)", "N");
   command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");
   command->add_flag("--progress", a.progress, "report progress also where there is no terminal");

@@ -1,7 +1,6 @@
 // chorus vocab: trains a vocabulary, tells about one, and turns text into its pieces and back.
 #include <charconv>
 #include <filesystem>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "chorus/base/files.h"
 #include "chorus/base/log.h"
 #include "chorus/base/text.h"
+#include "chorus/data/line_reader.h"
 #include "chorus/data/utf8.h"
 #include "chorus/data/vocabulary.h"
 #include "chorus/model/folder.h"
@@ -92,16 +92,18 @@ void use(const VocabOptions& options) {
     describe(vocabulary, options);
     return;
   }
-  std::string line;
-  for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+  LineReader lines("/dev/stdin", size_t{1} << 20);
+  while (lines.next()) {
+    const std::string line(lines.text());
+    if (lines.over_long()) throw UserError("standard input, line {} is longer than 1 MiB", lines.number());
     if (options.decode) {
-      fmt::print("{}\n", vocabulary.decode(parse_ids(line, number)));
+      fmt::print("{}\n", vocabulary.decode(parse_ids(line, lines.number())));
     } else if (is_valid_utf8(line)) {
       fmt::print("{}\n", fmt::join(vocabulary.encode(line), " "));
     } else {
-      throw UserError("standard input, line {} is not UTF-8", number);
+      throw UserError("standard input, line {} is not UTF-8", lines.number());
     }
-    if (number % 1024 == 0) flush_stdout();
+    if (!lines.ready() || lines.number() % 1024 == 0) flush_stdout();
   }
 }
 

@@ -1,6 +1,7 @@
 // Lines of text as translating and scoring take them.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -15,11 +16,21 @@ namespace chorus {
 /// "FILE:17", for messages.
 std::string place(const LineReader& reader);
 
-/// The current line. UserError when it is longer than the reader holds.
-std::string line_text(const LineReader& reader);
+/// What is wrong with the current line, and where: it is longer than the reader holds. "": nothing.
+std::string fault_of(const LineReader& reader);
 
-/// UserError naming `where` and the byte unless the text is UTF-8.
-void check_utf8(std::string_view text, std::string_view where);
+/// The first byte that is not UTF-8, and where; "": all is.
+std::string utf8_fault(std::string_view text, std::string_view where);
+
+/// The text with U+FFFD in place of every ill-formed sequence.
+std::string as_utf8(std::string_view text);
+
+/// Whether nothing in it could be translated: white space, characters that do not show, marks without a
+/// letter, and those that stand for something that is not there (U+FFFC, U+FFFD).
+bool is_blank(std::string_view text);
+
+/// Whether the tokens end as a loop does: with the same ones three times or more, six tokens at least.
+bool ends_in_loop(std::span<const int32_t> tokens);
 
 /// Texts as one, and back.
 std::string pack(std::span<const std::string> texts);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <numeric>
 
 #include <ATen/core/Tensor.h>
@@ -14,6 +15,7 @@
 #include "chorus/data/batches.h"
 
 #include "lines.h"
+#include "prepare.h"
 
 namespace chorus {
 
@@ -60,36 +62,49 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
   return scores;
 }
 
-void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source, LineReader* target,
-                  const ScoreOptions& options) {
+Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source,
+                      LineReader* target, const ScoreOptions& options) {
   Group alone;
   Group& group = options.group ? *options.group : alone;
   const int64_t longest = options.window * group.size();
   const int32_t source_tag = vocabulary.tag(options.from), target_tag = vocabulary.tag(options.to);
+  Findings empty;
   const auto encode = [&](const LineReader& reader) {
-    const std::string text = line_text(reader);
-    check_utf8(text, place(reader));
-    std::vector<int32_t> ids = vocabulary.encode(text);
+    std::string fault = fault_of(reader);
+    if (fault.empty()) fault = utf8_fault(reader.text(), place(reader));
+    if (!fault.empty()) throw UserError("{}", fault);
+    std::vector<int32_t> ids = vocabulary.encode(reader.text());
     if (const int64_t most = model.config().max_positions; std::cmp_greater(ids.size() + kTagAndEnd, most))
       throw UserError("{}: {} tokens with tag and </s>, more than the model's {} positions", place(reader),
                       ids.size() + kTagAndEnd, most);
+    if (is_blank(reader.text()) || says_nothing(vocabulary, ids)) empty.add(place(reader));
     return as_text(ids);
   };
-  // A pair goes to the rank that scores it as its ids, and comes back as what is written.
+  // A pair goes to the rank that scores it as its ids, and comes back as what is written. What ends the input
+  // before its time is thrown once the pairs before it are written.
+  std::exception_ptr broken;
+  const auto read_pair = [&](std::vector<std::string>& window) {
+    const bool more = source->next();
+    if (more != target->next()) {
+      const LineReader& longer = more ? *source : *target;
+      const LineReader& shorter = more ? *target : *source;
+      throw UserError(
+          "{} has {} lines, fewer than {}: line i of one is the translation of line i of the other",
+          shorter.path().string(), shorter.number(), longer.path().string());
+    }
+    if (more) window.push_back(pack(std::array{encode(*source), encode(*target)}));
+    return more;
+  };
   const auto read_window = [&] {
     std::vector<std::string> window;
-    while (source && std::cmp_less(window.size(), longest)) {
-      const bool more = source->next();
-      if (more != target->next()) {
-        const LineReader& longer = more ? *source : *target;
-        const LineReader& shorter = more ? *target : *source;
-        throw UserError(
-            "{} has {} lines, fewer than {}: line i of one is the translation of line i of the other",
-            shorter.path().string(), shorter.number(), longer.path().string());
-      }
-      if (!more) break;
-      window.push_back(pack(std::array{encode(*source), encode(*target)}));
+    try {
+      while (source && std::cmp_less(window.size(), longest) &&
+             (window.empty() || (source->ready() && target->ready())) && read_pair(window))
+        continue;
+    } catch (const UserError&) {
+      broken = std::current_exception();
     }
+    if (broken && window.empty()) std::rethrow_exception(broken);
     return window;
   };
   const auto score = [&](std::span<const std::string> packed) {
@@ -115,7 +130,9 @@ void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* 
     if (group.rank() > 0) continue;
     options.write(fmt::format("{}", fmt::join(texts, "")));
     if (options.progress) options.progress(done);
+    if (broken) std::rethrow_exception(broken);
   }
+  return empty;
 }
 
 }  // namespace chorus

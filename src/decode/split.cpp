@@ -1,5 +1,13 @@
 #include "split.h"
 
+#include <algorithm>
+
+#include <unicode/locid.h>
+#include <unicode/uchar.h>
+#include <unicode/ures.h>
+#include <unicode/utext.h>
+
+#include "chorus/base/error.h"
 #include "chorus/data/utf8.h"
 
 namespace chorus {
@@ -8,6 +16,7 @@ namespace {
 
 constexpr std::u32string_view kWideSentenceEnds = U"。！？｡";  // no space follows
 constexpr std::u32string_view kSentenceEnds = U".!?…؟।";
+constexpr std::u32string_view kParagraphEnds = U"\r\v\f\u0085\u2028\u2029";
 
 bool contains(std::u32string_view set, char32_t c) {
   return set.find(c) != std::u32string_view::npos;
@@ -40,24 +49,97 @@ size_t place_to_cut(std::string_view text) {
   return best;
 }
 
-void split(std::string_view text, bool space, const std::function<bool(std::string_view)>& fits,
+/// Of well-formed text that is not empty.
+char32_t last_code_point(std::string_view text) {
+  size_t at = text.size();
+  while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0) == 0x80) continue;
+  return next_code_point(text, at);
+}
+
+/// What stands between two parts of one text.
+std::string_view between(std::string_view left, std::string_view right) {
+  return {left.data() + left.size(), static_cast<size_t>(right.data() - left.data()) - left.size()};
+}
+
+void split(std::string_view text, std::string_view before, const std::function<bool(std::string_view)>& fits,
            std::vector<TextPart>& parts) {
   const size_t cut = fits(text) ? 0 : place_to_cut(text);
   if (cut == 0) {
-    parts.push_back({text, space});
+    parts.push_back({text, before});
     return;
   }
   const std::string_view left = trim_space(text.substr(0, cut)), right = trim_space(text.substr(cut));
-  split(left, space, fits, parts);
-  split(right, left.size() + right.size() < text.size(), fits, parts);
+  split(left, before, fits, parts);
+  split(right, between(left, right), fits, parts);
 }
 
 }  // namespace
 
 std::vector<TextPart> split_text(std::string_view text, const std::function<bool(std::string_view)>& fits) {
   std::vector<TextPart> parts;
-  if (const std::string_view whole = trim_space(text); !whole.empty()) split(whole, false, fits, parts);
+  if (const std::string_view whole = trim_space(text); !whole.empty()) split(whole, {}, fits, parts);
   return parts;
+}
+
+SentenceSplitter::SentenceSplitter(const std::string& language) {
+  const icu::Locale locale = icu::Locale::createCanonical(language.c_str());
+  // Of a language without data of its own ICU would take those of the user's.
+  const bool greek = std::string_view(locale.getLanguage()) == "el";  // the only one with rules of its own
+  UErrorCode status = U_ZERO_ERROR;
+  breaks_.reset(icu::BreakIterator::createSentenceInstance(greek ? locale : icu::Locale::getRoot(), status));
+  if (U_FAILURE(status)) throw Error("ICU finds no sentences: {}", u_errorName(status));
+
+  using Bundle = icu::LocalUResourceBundlePointer;
+  const Bundle data(ures_open(U_ICUDATA_NAME "-brkitr", locale.getName(), &status));
+  const char* const actual = ures_getLocaleByType(data.getAlias(), ULOC_ACTUAL_LOCALE, &status);
+  if (U_FAILURE(status) || std::string_view(icu::Locale(actual).getLanguage()) != locale.getLanguage())
+    return;
+  const Bundle lists(ures_getByKey(data.getAlias(), "exceptions", nullptr, &status));
+  const Bundle list(ures_getByKey(lists.getAlias(), "SentenceBreak", nullptr, &status));
+  for (int32_t i = 0; U_SUCCESS(status) && i < ures_getSize(list.getAlias()); ++i) {
+    std::string& abbreviation = abbreviations_.emplace_back();
+    icu::ures_getUnicodeStringByIndex(list.getAlias(), i, &status).toUTF8String(abbreviation);
+  }
+}
+
+bool SentenceSplitter::ends_in_abbreviation(std::string_view text) const {
+  return std::ranges::any_of(abbreviations_, [&](const std::string& abbreviation) {
+    if (!text.ends_with(abbreviation)) return false;
+    const std::string_view before = text.substr(0, text.size() - abbreviation.size());
+    return before.empty() || !u_isalnum(static_cast<UChar32>(last_code_point(before)));
+  });
+}
+
+std::vector<TextPart> SentenceSplitter::split(std::string_view text) const {
+  std::vector<size_t> cuts = {text.size()};
+  UErrorCode status = U_ZERO_ERROR;
+  UText* const utf8 = utext_openUTF8(nullptr, text.data(), static_cast<int64_t>(text.size()), &status);
+  breaks_->setText(utf8, status);
+  if (U_FAILURE(status)) throw Error("ICU finds no sentences: {}", u_errorName(status));
+  for (int32_t at = breaks_->first(); at != icu::BreakIterator::DONE; at = breaks_->next()) {
+    const auto cut = static_cast<size_t>(at);
+    if (!ends_in_abbreviation(trim_space(text.substr(0, cut)))) cuts.push_back(cut);
+  }
+  utext_close(utf8);
+  for (size_t at = 0; at < text.size();)
+    if (contains(kParagraphEnds, next_code_point(text, at))) cuts.push_back(at);
+  std::ranges::sort(cuts);
+  std::vector<TextPart> parts;
+  size_t begin = 0;
+  for (const size_t cut : cuts) {
+    const std::string_view sentence = trim_space(text.substr(begin, cut - begin));
+    begin = cut;
+    if (sentence.empty()) continue;
+    parts.push_back({sentence, parts.empty() ? std::string_view() : between(parts.back().text, sentence)});
+  }
+  return parts;
+}
+
+bool ends_wide(std::string_view text) {
+  if (text.empty()) return false;
+  const int32_t width =
+      u_getIntPropertyValue(static_cast<UChar32>(last_code_point(text)), UCHAR_EAST_ASIAN_WIDTH);
+  return width == U_EA_WIDE || width == U_EA_FULLWIDTH || width == U_EA_HALFWIDTH;
 }
 
 }  // namespace chorus

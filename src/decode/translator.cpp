@@ -1,19 +1,17 @@
 #include "chorus/decode/translator.h"
 
 #include <algorithm>
-#include <array>
-
-#include <fmt/format.h>
 
 #include "chorus/base/error.h"
-#include "chorus/data/utf8.h"
 
 #include "lines.h"
-#include "split.h"
+#include "prepare.h"
 
 namespace chorus {
 
 namespace {
+
+constexpr int64_t kGuardNgram = 3;  // DecodeOptions::no_repeat_ngram with TranslatorOptions::guard
 
 std::string on_one_line(std::string text) {
   std::ranges::replace(text, '\n', ' ');
@@ -21,15 +19,25 @@ std::string on_one_line(std::string text) {
   return text;
 }
 
-/// The translations of a line's parts, joined rank by rank.
-void append(std::vector<Translation>& line, std::vector<Translation> part, bool space) {
-  if (line.empty()) {
-    line = std::move(part);
-    return;
-  }
-  line.resize(std::min(line.size(), part.size()));
+/// Which results were cut at the longest length in a loop.
+std::vector<size_t> loops(const std::vector<std::vector<Hypothesis>>& results) {
+  std::vector<size_t> looped;
+  for (size_t i = 0; i < results.size(); ++i)
+    if (const Hypothesis& best = results[i].front(); !best.ended && ends_in_loop(best.tokens))
+      looped.push_back(i);
+  return looped;
+}
+
+/// Adds the translations of a line's next part, rank by rank. `before` as LinePart has it; where it is empty
+/// and the text before needs no space (`wide`), its translation may.
+void append(std::vector<Translation>& line, std::vector<Translation> part, const std::string& before,
+            bool wide) {
+  const bool first = line.empty();
+  line.resize(first ? part.size() : std::min(line.size(), part.size()));
   for (size_t rank = 0; rank < line.size(); ++rank) {
-    line[rank].text += (space ? " " : "") + part[rank].text;
+    std::string& text = line[rank].text;
+    text += before.empty() && wide && !ends_wide(text) ? " " : before;
+    text += part[rank].text;
     line[rank].score += part[rank].score;
   }
 }
@@ -37,11 +45,9 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, bool 
 }  // namespace
 
 Translator::Translator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
-    : model_(model),
-      vocabulary_(vocabulary),
-      options_(std::move(options)),
-      source_tag_(vocabulary.tag(options_.from)),
-      target_tag_(vocabulary.tag(options_.to)) {
+    : model_(model), vocabulary_(vocabulary), options_(std::move(options)) {
+  static_cast<void>(vocabulary.tag(options_.from));
+  static_cast<void>(vocabulary.tag(options_.to));
   const int64_t positions = model.config().max_positions;
   if (options_.max_source == 0) options_.max_source = positions;
   if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
@@ -51,118 +57,53 @@ Translator::Translator(Transformer& model, const Vocabulary& vocabulary, Transla
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
 
-std::vector<std::vector<Translation>> Translator::translate(std::span<const SourceLine> lines) const {
-  struct Part {
-    size_t line = 0;
-    bool space = false;
-  };
-  const int64_t most = options_.max_source - kTagAndEnd;
-  const auto fits = [&](std::string_view text) {
-    return std::cmp_less_equal(vocabulary_.encode(text).size(), most);
-  };
-  const auto append_pieces = [&](std::string_view text, std::vector<int32_t>& ids) {
-    const std::vector<int32_t> pieces = vocabulary_.encode(text);
-    ids.insert(ids.end(), pieces.begin(), pieces.end());
-  };
+std::vector<TranslatedLine> Translator::translate(std::span<const SourceLine> lines) const {
+  const Preparation prepare(vocabulary_, options_, model_.config().max_positions);
+  std::vector<TranslatedLine> translated(lines.size());
+  std::vector<PreparedLine> prepared(lines.size());
   std::vector<DecodeInput> inputs;
-  std::vector<Part> parts;
-  const auto add = [&](size_t line, std::string_view text, bool space, bool first) {
-    DecodeInput input = {.source = {}, .forced = {}, .tagged = target_tag_ != kNoTag};
-    if (source_tag_ != kNoTag) input.source.push_back(source_tag_);
-    if (input.tagged) input.forced.push_back(target_tag_);
-    append_pieces(text, input.source);
-    const auto tokens = static_cast<int64_t>(input.source.size()) + 1;
-    if (tokens > options_.max_source) {
-      throw UserError(
-          "{}: {} tokens with tag and </s>, more than the {} allowed; split such lines, or let "
-          "--long split do it",
-          lines[line].where, tokens, options_.max_source);
-    }
-    input.source.push_back(kEos);
-    if (first) append_pieces(lines[line].prefix, input.forced);
-    inputs.push_back(std::move(input));
-    parts.push_back({line, space});
-  };
   for (size_t i = 0; i < lines.size(); ++i) {
-    check_utf8(lines[i].text, lines[i].where);
-    check_utf8(lines[i].prefix, lines[i].where);
-    if (trim_space(lines[i].text).empty()) continue;
-    if (options_.long_lines == LongLines::refuse || fits(lines[i].text)) {
-      add(i, lines[i].text, false, true);
-    } else {
-      const std::vector<TextPart> text_parts = split_text(lines[i].text, fits);
-      for (size_t p = 0; p < text_parts.size(); ++p) add(i, text_parts[p].text, text_parts[p].space, p == 0);
+    try {
+      prepared[i] = prepare(lines[i]);
+    } catch (const UserError& error) {
+      translated[i].fault = error.what();
+      if (options_.on_error == OnError::stop) break;
+      continue;
     }
+    translated[i].fault = prepared[i].fault;
+    if (prepared[i].parts.empty()) translated[i].best = {{}};
+    for (LinePart& part : prepared[i].parts) inputs.push_back(std::move(part.input));
   }
 
-  std::vector<std::vector<Translation>> translations(lines.size());
-  const auto results = decode(model_, inputs, options_.decode);
-  for (size_t i = 0; i < results.size(); ++i) {
-    std::vector<Translation> part;
-    for (const Hypothesis& hypothesis : results[i])
-      part.push_back({on_one_line(vocabulary_.decode(hypothesis.tokens)), hypothesis.score});
-    append(translations[parts[i].line], std::move(part), parts[i].space);
+  auto results = decode(model_, inputs, options_.decode);
+  const std::vector<size_t> looped = loops(results);
+  if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
+  size_t next = 0;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    TranslatedLine& line = translated[i];
+    bool wide = false;
+    for (const LinePart& part : prepared[i].parts) {
+      std::vector<Translation> translations;
+      for (const Hypothesis& hypothesis : results[next])
+        translations.push_back({on_one_line(vocabulary_.decode(hypothesis.tokens)), hypothesis.score});
+      append(line.best, std::move(translations), part.before, wide);
+      line.looped = line.looped || std::ranges::binary_search(looped, next);
+      wide = part.wide;
+      ++next;
+    }
+    for (Translation& translation : line.best) translation.text += prepared[i].after;
   }
-  for (std::vector<Translation>& line : translations)
-    if (line.empty()) line = {{}};
-  return translations;
+  return translated;
 }
 
-void translate_stream(const Translator& translator, LineReader* source, const StreamOptions& options) {
-  Group alone;
-  Group& group = options.group ? *options.group : alone;
-  const int64_t ranks = group.size(), longest = options.window * ranks;
-  const bool nbest = translator.options().decode.nbest > 1;
-  int64_t done = 0;
-  // A line goes to the rank that translates it as {text, prefix, where}, and comes back as what is written.
-  const auto read_window = [&] {
-    std::vector<std::string> window;
-    while (source && std::cmp_less(window.size(), longest) && source->next()) {
-      std::string prefix = options.prefix;
-      if (options.prefixes) {
-        if (!options.prefixes->next()) {
-          throw UserError("{} has {} lines, fewer than {}: each line needs its prefix, which may be empty",
-                          options.prefixes->path().string(), options.prefixes->number(),
-                          source->path().string());
-        }
-        prefix = line_text(*options.prefixes);
-      }
-      window.push_back(pack(std::array{line_text(*source), prefix, place(*source)}));
-    }
-    return window;
-  };
-  const auto translate = [&](std::span<const std::string> packed) {
-    std::vector<SourceLine> lines;
-    for (const std::string& line : packed) {
-      const std::vector<std::string> parts = unpack(line);
-      lines.push_back({parts[0], parts[1], parts[2]});
-    }
-    std::vector<std::string> texts;
-    for (const std::vector<Translation>& line : translator.translate(lines)) {
-      const int64_t index = done + group.rank() + ranks * static_cast<int64_t>(texts.size());
-      std::string& text = texts.emplace_back();
-      for (const auto& [translation, score] : line) {
-        if (nbest)
-          text += fmt::format("{} ||| {} ||| {:.6f}\n", index, translation, score);
-        else if (options.scores)
-          text += fmt::format("{}\t{:.6f}\n", translation, score);
-        else
-          text += translation + "\n";
-      }
-    }
-    return texts;
-  };
-  while (true) {
-    const std::vector<std::string> texts = share(group, read_window(), translate);
-    if (texts.empty()) break;
-    done += static_cast<int64_t>(texts.size());
-    if (group.rank() > 0) continue;
-    for (const std::string& text : texts) options.write(text);
-    if (options.progress) options.progress(done);
-  }
-  if (source && options.prefixes && options.prefixes->next())
-    throw UserError("{} has more lines than the {} of {}", options.prefixes->path().string(),
-                    source->number(), source->path().string());
+void Translator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
+                              std::vector<std::vector<Hypothesis>>& results) const {
+  std::vector<DecodeInput> chosen;
+  for (const size_t i : which) chosen.push_back(inputs[i]);
+  DecodeOptions options = options_.decode;
+  options.no_repeat_ngram = kGuardNgram;
+  auto again = decode(model_, chosen, options);
+  for (size_t i = 0; i < which.size(); ++i) results[which[i]] = std::move(again[i]);
 }
 
 }  // namespace chorus

@@ -20,9 +20,8 @@ namespace {
 
 std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary,
                                    const DirectionText& pairs, const AssessOptions& options) {
-  const Translator translator(
-      model, vocabulary,
-      {.from = pairs.from, .to = pairs.to, .decode = options.decode, .long_lines = LongLines::split});
+  const Translator translator(model, vocabulary,
+                              {.from = pairs.from, .to = pairs.to, .decode = options.decode});
   std::vector<SourceLine> lines;
   const size_t ranks = options.group ? options.group->size() : 1,
                rank = options.group ? options.group->rank() : 0;
@@ -31,8 +30,9 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
         {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
   }
   std::string own;  // a line a translation, which has none of its own
-  for (const std::vector<Translation>& nbest : translator.translate(lines)) {
-    own += nbest.front().text + '\n';
+  for (const TranslatedLine& line : translator.translate(lines)) {
+    if (line.best.empty()) throw UserError("{}", line.fault);
+    own += line.best.front().text + '\n';
   }
   const std::vector<std::string> texts =
       options.group ? options.group->gather_text(own) : std::vector<std::string>{own};

@@ -24,6 +24,7 @@ awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa
   for (i = 0; i < 300; i++) {
     a = w[i % n + 1]; b = w[int(i / n) % n + 1]; c = w[i * 7 % n + 1]
     print a, b, c > "train.xx"; print c, b, a > "train.yy" } }'
+printf 'Ein\377\n' > prefixes
 cat > run.toml << END
 threads = 1
 [[data.train]]
@@ -69,15 +70,58 @@ translate --long split --max-length-factor 1 --beam 2 < absurd > out 2> err || f
 [ "$(sed -n 1,2p out)" = "" ] || fail "blank lines became '$(sed -n 1,2p out)'"
 [ "$(wc -c < out)" -lt 3000000 ] || fail "absurd input became $(wc -c < out) bytes"
 grep -q '⁇' out && fail "<unk> was written"
-translate < absurd > out 2> err
+translate --long refuse --beam 1 < absurd > out 2> err
 [ $? -eq 2 ] && grep -q ":3: .* tokens" err || fail "a line too long, not to be split: $(cat err)"
+[ "$(wc -l < out)" -eq 2 ] || fail "of the lines before it, $(wc -l < out) were written"
+
+# Bytes that are not UTF-8, as the user chooses; what is there is answered before more comes.
+printf 'alpha\nbe\377ta\ngamma\n' > bad
+for case in "stop 1 2" "skip 2 0" "blank 3 0" "replace 3 0"; do
+  set -- $case
+  translate --beam 1 --on-error "$1" < bad > out 2> err
+  got=$?
+  [ $got -eq "$3" ] && [ "$(wc -l < out)" -eq "$2" ] && grep -q "stdin:2: byte 3 (0xff) is not UTF-8" err ||
+    fail "--on-error $1: exit code $got, $(wc -l < out) lines; it said: $(cat err)"
+done
+refuse "prefixes:1: byte 4 (0xff) is not UTF-8" --prefix-file prefixes
+refuse "--on-error ignore: choose stop, skip, blank, replace" --on-error ignore
+mkfifo pipe
+translate --beam 1 -q < pipe > out &
+process=$!
+exec 3> pipe
+echo "alpha" >&3
+until [ -s out ]; do kill -0 $process || break; sleep 0.1; done
+[ "$(wc -l < out)" -eq 1 ] || fail "no answer to a line while the pipe is open"
+exec 3>&-
+wait $process || fail "translating a pipe"
+
+# Languages: what was meant, and what was trained.
+echo "alpha" > source
+"$chorus" translate --model run --from XX --to yy < source 2> err
+[ $? -eq 2 ] && grep -q -- "--from: unknown language 'XX'.*did you mean 'xx'?" err || fail "--from XX: $(cat err)"
+echo "alpha" | "$chorus" translate --model run --threads 1 --beam 1 --from yy --to xx > out 2> err || fail "an untrained direction"
+grep -q "warning: this model was trained to translate xx-yy, not yy-xx" err || fail "an untrained direction: $(cat err)"
+translate --beam 1 < train.xx 2>&1 > out | grep -q "was trained to translate" && fail "a warning of a trained direction"
+"$chorus" score --model run --threads 1 --from xx --to yy --source bad --target bad > out 2> err
+[ $? -eq 2 ] && [ "$(wc -l < out)" -eq 1 ] && grep -q "bad:2: byte 3" err || fail "score: $(cat out err)"
+printf '\342\200\215\n' | tee empty | translate > out
+[ "$(od -An -c out | tr -d ' ')" = '\n' ] || fail "a joiner was translated: $(cat out)"
+"$chorus" score --model run --threads 1 --from xx --to yy --source empty --target empty 2>&1 > out | grep -q "nothing to translate in 2 lines" ||
+  fail "score says nothing of empty lines"
 echo "alpha beta" | translate --beam 1 > loop
 echo "alpha beta" | translate --beam 1 --no-repeat-ngram 2 > no_loop
 cmp -s loop no_loop && fail "--no-repeat-ngram changed nothing in $(cat loop)"
+echo "alpha beta" | translate --beam 1 2>&1 > loop | grep -q "1 of 1 translations repeated themselves" || fail "a loop was not noticed"
+echo "alpha beta" | translate --beam 1 --no-repeat-ngram 3 > no_loop
+echo "alpha beta" | translate --beam 1 --guard > guarded 2> err
+cmp guarded no_loop && grep -q "were made again" err || fail "--guard: $(cat err)"
+echo "alpha beta" | translate --beam 1 --repetition-penalty 3 > penalised
+cmp -s loop penalised && fail "--repetition-penalty changed nothing in $(cat loop)"
+refuse "repetition penalty of 0" --repetition-penalty 0
 echo "alpha beta" | translate --beam 1 --allow-unk > out || fail "--allow-unk"
 refuse "no sequence has -1 tokens" --no-repeat-ngram -1
 refuse "n-best of 4" --nbest 4 --beam 3
-refuse "--long crop: choose refuse or split" --long crop
+refuse "--long crop: choose split, refuse" --long crop
 
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
 head -40 train.xx > source

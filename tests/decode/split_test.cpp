@@ -11,7 +11,7 @@ namespace {
 std::vector<std::string> parts(std::string_view text, size_t most_bytes) {
   std::vector<std::string> texts;
   for (const TextPart& part : split_text(text, [&](std::string_view t) { return t.size() <= most_bytes; }))
-    texts.push_back(fmt::format("{}{}", part.space ? "_" : "", part.text));
+    texts.push_back(fmt::format("{}{}", part.before.empty() ? "" : "_", part.text));
   return texts;
 }
 
@@ -47,6 +47,40 @@ TEST(Split, NeverCutsACharacter) {
   }
   EXPECT_EQ(joined, text);
   EXPECT_EQ(parts("😀", 1), Parts({"😀"})) << "does not fit and cannot be cut";
+}
+
+Parts sentences_of(const std::string& language, std::string_view text) {
+  Parts texts;
+  for (const TextPart& part : SentenceSplitter(language).split(text))
+    texts.push_back(fmt::format("{}[{}]", part.before, part.text));
+  return texts;
+}
+
+TEST(SentenceSplitter, FindsSentencesAndKeepsWhatIsBetween) {
+  EXPECT_EQ(sentences_of("en", "  One two.  Three?\tFour!\u00a0Five "),
+            Parts({"[One two.]", "  [Three?]", "\t[Four!]", "\u00a0[Five]"}));
+  EXPECT_EQ(sentences_of("zho_Hans", "你好。再见！"), Parts({"[你好。]", "[再见！]"}));
+  EXPECT_EQ(sentences_of("xx", "No end"), Parts({"[No end]"}));
+  EXPECT_EQ(sentences_of("", " \u3000"), Parts());
+  EXPECT_EQ(sentences_of("en", ""), Parts());
+}
+
+TEST(SentenceSplitter, KnowsAbbreviationsOfTheLanguageByAnyCode) {
+  for (const char* english : {"en", "eng_Latn", "EN", "en-GB"})
+    EXPECT_EQ(sentences_of(english, "Mr. Smith left. He did."), Parts({"[Mr. Smith left.]", " [He did.]"}));
+  EXPECT_EQ(sentences_of("deu_Latn", "Dr. Paulus war, z. B. hier. Nur dort."),
+            Parts({"[Dr. Paulus war, z. B. hier.]", " [Nur dort.]"}));
+  EXPECT_EQ(sentences_of("xx", "Mr. Smith left."), Parts({"[Mr.]", " [Smith left.]"}));
+}
+
+TEST(SentenceSplitter, EndsSentencesWhereParagraphsEnd) {
+  EXPECT_EQ(sentences_of("de", "A.\u2029B. und\rso \u0085\u2028 fort\f"),
+            Parts({"[A.]", "\u2029[B. und]", "\r[so]", " \u0085\u2028 [fort]"}));
+}
+
+TEST(EndsWide, LooksAtTheLastCharacter) {
+  for (const char* wide : {"你", "a。", "！", "｡", "가"}) EXPECT_TRUE(ends_wide(wide)) << wide;
+  for (const char* narrow : {"", "a", "你.", "é", "؟"}) EXPECT_FALSE(ends_wide(narrow)) << narrow;
 }
 
 TEST(Split, TakesLongText) {

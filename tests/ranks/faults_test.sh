@@ -102,6 +102,6 @@ $translate < source > alone || fail "translating alone"
 "$mpirun" -n 3 $translate < source > together || fail "translating on three ranks"
 cmp alone together || failed=1
 { cat source; printf 'bro\377ken\n'; } > broken
-refuse 2 "rank 1: /dev/stdin:35: byte 4 (0xff) is not UTF-8" "$mpirun" -n 3 $translate < broken
+refuse 2 "rank 0: /dev/stdin:35: byte 4 (0xff) is not UTF-8" "$mpirun" -n 3 $translate < broken
 refuse 2 "rank 0: unknown option '--bean'; did you mean '--beam'?" "$mpirun" -n 4 $translate --bean 3 < source
 exit $failed

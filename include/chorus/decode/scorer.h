@@ -12,6 +12,7 @@
 #include "chorus/data/dataset.h"
 #include "chorus/data/line_reader.h"
 #include "chorus/data/vocabulary.h"
+#include "chorus/decode/findings.h"
 #include "chorus/model/transformer.h"
 
 namespace chorus {
@@ -39,10 +40,11 @@ struct ScoreOptions {
       nullptr;  // the ranks that share the pairs, each with the whole model; null: this process alone
 };
 
-/// Scores line i of `target` as a translation of line i of `source`. UserError on an unknown language, and
-/// naming file and line: not UTF-8, too long, or files of different length. Rank 0 alone reads, writes and is
-/// told of progress: others have no readers.
-void score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source, LineReader* target,
-                  const ScoreOptions& options);
+/// Scores line i of `target` as a translation of line i of `source`. UserError on an unknown language, and,
+/// after the pairs before are written, naming file and line: not UTF-8, too long, or files of different
+/// length. Rank 0 alone reads, writes and is told of progress: others have no readers. Returns the places of
+/// lines with nothing to translate (Translator::translate), whose scores say nothing.
+Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineReader* source,
+                      LineReader* target, const ScoreOptions& options);
 
 }  // namespace chorus

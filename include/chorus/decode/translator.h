@@ -11,13 +11,23 @@
 #include "chorus/comm/group.h"
 #include "chorus/data/line_reader.h"
 #include "chorus/decode/beam.h"
+#include "chorus/decode/findings.h"
 
 namespace chorus {
 
 /// What becomes of a line with more tokens than max_source.
 enum class LongLines {
-  refuse,  // UserError naming the line
+  refuse,  // it cannot be translated
   split,   // cut at ends of sentences, else at white space, else anywhere; the translations are joined again
+};
+
+/// What becomes of a line that cannot be translated: its bytes or those of its prefix are not UTF-8, it is
+/// longer than its reader holds or than LongLines::refuse allows, or its prefix leaves no room.
+enum class OnError {
+  stop,     // what comes before it is written, then UserError
+  skip,     // nothing is written for it
+  blank,    // an empty line is written for it
+  replace,  // bytes that are not UTF-8 are read as U+FFFD, each ill-formed sequence as one; else as `blank`
 };
 
 struct TranslatorOptions {
@@ -25,18 +35,31 @@ struct TranslatorOptions {
   DecodeOptions decode;    // `never` is filled in by the translator
   bool allow_unk = false;  // let the model choose the unknown token; it reads " ⁇ "
   int64_t max_source = 0;  // tokens of a source, tag and </s> included; 0: the model's positions
-  LongLines long_lines = LongLines::refuse;
+  LongLines long_lines = LongLines::split;
+  OnError on_error = OnError::stop;
+  bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
+  bool guard = false;      // decode again, with no_repeat_ngram, what ends in a loop
 };
 
 struct SourceLine {
   std::string text;
-  std::string prefix;  // what the translation must begin with
-  std::string where;   // "FILE:17", for messages
+  std::string prefix;        // what the translation must begin with
+  std::string where;         // "FILE:17", for messages,
+  std::string prefix_where;  // and where the prefix stands
+  std::string fault;         // why there is no text; "": there is
 };
 
 struct Translation {
   std::string text;  // one line: a line end the model produces is a space
-  double score = 0;  // DecodeOptions' score; of a line that was split, the sum over its parts
+  double score = 0;  // DecodeOptions' score; of a line that was cut in parts, the sum over them
+};
+
+struct TranslatedLine {
+  std::vector<Translation> best;  // best first, 1 to nbest; none: it could not be translated
+  std::string fault;              // what is wrong with the line, and where; "": nothing
+  // The best translation, or that of a part of the line, was cut at its longest length while it repeated
+  // itself: its last 6 tokens or more are the same ones three times or more.
+  bool looped = false;
 };
 
 class Translator {
@@ -45,17 +68,20 @@ class Translator {
   /// range.
   Translator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options);
 
-  /// For each line its translations, best first, 1 to nbest of them; for a blank line the one empty
-  /// translation. UserError on text that is not UTF-8, and on a line that is too long.
-  [[nodiscard]] std::vector<std::vector<Translation>> translate(std::span<const SourceLine> lines) const;
+  /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
+  /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
+  /// OnError::stop no line behind the first that cannot be translated is.
+  [[nodiscard]] std::vector<TranslatedLine> translate(std::span<const SourceLine> lines) const;
 
   [[nodiscard]] const TranslatorOptions& options() const { return options_; }
 
  private:
+  void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
+                    std::vector<std::vector<Hypothesis>>& results) const;
+
   Transformer& model_;
   Vocabulary vocabulary_;
   TranslatorOptions options_;
-  int32_t source_tag_ = 0, target_tag_ = 0;
 };
 
 struct StreamOptions {
@@ -70,9 +96,17 @@ struct StreamOptions {
       nullptr;  // the ranks that share the lines, each with the whole model; null: this process alone
 };
 
-/// Translates all lines. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from
-/// 0, as Moses and Marian write them. UserError names file and line: not UTF-8, too long, or not as many
-/// prefixes as lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
-void translate_stream(const Translator& translator, LineReader* source, const StreamOptions& options);
+/// On rank 0.
+struct StreamReport {
+  int64_t lines = 0;
+  Findings faults, loops;  // TranslatedLine::fault; the places of lines with TranslatedLine::looped
+};
+
+/// Translates all lines. A window ends where no further line has come yet: what is there is translated and
+/// written. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from 0, as Moses
+/// and Marian write them; a line that is skipped leaves its INDEX out. UserError naming file and line, after
+/// what comes before is written: OnError::stop, damage to the input, or not as many prefixes as lines. Rank 0
+/// alone reads, writes and is told of progress: others have no `source`.
+StreamReport translate_stream(const Translator& translator, LineReader* source, const StreamOptions& options);
 
 }  // namespace chorus

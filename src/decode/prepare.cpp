@@ -1,0 +1,96 @@
+#include "prepare.h"
+
+#include <algorithm>
+
+#include "chorus/base/error.h"
+
+#include "lines.h"
+
+namespace chorus {
+
+bool says_nothing(const Vocabulary& vocabulary, std::span<const int32_t> pieces) {
+  return std::ranges::all_of(pieces,
+                             [&](int32_t id) { return id == kUnk || vocabulary.name_of(id) == "\u2581"; });
+}
+
+Preparation::Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options, int64_t positions)
+    : vocabulary_(vocabulary),
+      options_(options),
+      positions_(positions),
+      source_tag_(vocabulary.tag(options.from)),
+      target_tag_(vocabulary.tag(options.to)) {
+  if (options.sentences) sentences_.emplace(options.from);
+}
+
+PreparedLine Preparation::operator()(const SourceLine& line) const {
+  if (!line.fault.empty()) throw UserError("{}", line.fault);
+  PreparedLine made;
+  const std::string text = checked(line.text, line.where, made.fault),
+                    prefix = checked(line.prefix, line.prefix_where, made.fault);
+  std::vector<TextPart> parts = {{.text = text, .before = {}}};
+  if (sentences_) parts = sentences_->split(text);
+  if (sentences_ && !parts.empty()) {
+    const std::string_view first = parts.front().text, last = parts.back().text;
+    parts.front().before = {text.data(), first.data()};
+    made.after = {last.data() + last.size(), text.data() + text.size()};
+  }
+  for (const TextPart& part : parts) add(part, line.where, made);
+  if (made.parts.empty()) {
+    made.after.clear();
+  } else {
+    force(prefix, line.prefix_where, made.parts.front().input);
+  }
+  return made;
+}
+
+/// The text as UTF-8; notes in `fault` what of it was not.
+std::string Preparation::checked(const std::string& text, const std::string& where,
+                                 std::string& fault) const {
+  const std::string found = utf8_fault(text, where);
+  if (found.empty()) return text;
+  if (options_.on_error != OnError::replace) throw UserError("{}", found);
+  if (fault.empty()) fault = found;
+  return as_utf8(text);
+}
+
+void Preparation::add(const TextPart& part, const std::string& where, PreparedLine& line) const {
+  const int64_t most = options_.max_source - kTagAndEnd;
+  if (is_blank(part.text)) return;
+  std::vector<int32_t> pieces = vocabulary_.encode(part.text);
+  if (says_nothing(vocabulary_, pieces)) return;
+  const bool fits = std::cmp_less_equal(pieces.size(), most);
+  if (!fits && options_.long_lines == LongLines::split) {
+    std::vector<TextPart> shorter = split_text(part.text, [&](std::string_view text) {
+      return std::cmp_less_equal(vocabulary_.encode(text).size(), most);
+    });
+    if (shorter.size() > 1) {
+      shorter.front().before = part.before;
+      for (const TextPart& one : shorter) add(one, where, line);
+      return;
+    }
+  }
+  if (!fits) {
+    throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", where,
+                    std::ssize(pieces) + kTagAndEnd, options_.max_source,
+                    options_.long_lines == LongLines::refuse ? "; --long split cuts such lines" : "");
+  }
+  LinePart& next = line.parts.emplace_back();
+  next.before = part.before;
+  next.wide = ends_wide(part.text);
+  next.input.tagged = target_tag_ != kNoTag;
+  if (next.input.tagged) next.input.forced.push_back(target_tag_);
+  if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);
+  next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
+  next.input.source.push_back(kEos);
+}
+
+void Preparation::force(const std::string& prefix, const std::string& where, DecodeInput& input) const {
+  const std::vector<int32_t> pieces = vocabulary_.encode(prefix);
+  input.forced.insert(input.forced.end(), pieces.begin(), pieces.end());
+  if (std::cmp_greater_equal(input.forced.size(), positions_)) {
+    throw UserError("{}: a prefix of {} tokens leaves no room in the {} positions of the model", where,
+                    input.forced.size(), positions_);
+  }
+}
+
+}  // namespace chorus
