@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "chorus/base/error.h"
+#include "chorus/data/utf8.h"
 
 namespace chorus {
 namespace {
@@ -41,7 +42,8 @@ bool is_bzip2(std::string_view head) {
 }
 
 /// Whether pairs of bytes, the low one at `low` in them, are text: no NUL; white space; and of scripts beyond
-/// U+00FF at least one character in 50 below it.
+/// U+00FF at least one character in 50 below it. (A line of UTF-8 may hold a NUL: where fewer than half of
+/// the pairs are below U+00FF, the bytes must not be UTF-8.)
 bool is_utf16(std::string_view text, size_t low) {
   const size_t units = text.size() / 2;
   size_t latin = 0, spaces = 0;
@@ -52,6 +54,8 @@ bool is_utf16(std::string_view text, size_t low) {
     ++latin;
     spaces += c == ' ' || c == '\n' ? 1 : 0;
   }
+  constexpr size_t kCut = 3;  // of a character that goes on behind the head
+  if (2 * latin < units && valid_utf8_prefix(text) + kCut >= text.size()) return false;
   return latin > 0 && 50 * latin >= units && (spaces > 0 || (latin == units && units > 2));
 }
 

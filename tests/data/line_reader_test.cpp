@@ -79,6 +79,7 @@ TEST(LineReader, LineEndsAndByteOrderMark) {
   expect("\xEF\xBB\xBFone\n\xEF\xBB\xBFtwo\n", {"one", "\xEF\xBB\xBFtwo"});
   expect("\xEF\xBB", {"\xEF\xBB"});
   expect("a\0b\nc\n"s, {"a\0b"s, "c"});
+  expect("a\n\0\nb\n"s, {"a", "\0"s, "b"});  // not UTF-16
 }
 
 TEST(LineReader, OverLongLinesAreConsumedAndMarked) {
