@@ -77,8 +77,7 @@ TEST(Merge, KnowsTheDirectionsOfAllOrOfNone) {
   merge_models(two, DenseWeights::first, models.folder / "unknown");
   EXPECT_EQ(describe_model(models.folder / "unknown").config.directions, std::vector<std::string>());
   trained(two[1], {"de-fr", "en-de"});
-  EXPECT_EQ(merge_models(two, DenseWeights::first, models.out).directions,
-            describe_model(models.out).config.directions);
+  merge_models(two, DenseWeights::first, models.out);
   EXPECT_EQ(describe_model(models.out).config.directions,
             (std::vector<std::string>{"en-de", "de-en", "de-fr"}));
 }
