@@ -44,6 +44,7 @@ void run(Arguments& arguments) {
       assess(*loaded.model, loaded.vocabulary, std::span(&arguments.source, 1), arguments.options);
   progress.reset();
   std::vector<std::string> directions;
+  directions.reserve(assessment.directions.size());
   for (const DirectionScore& direction : assessment.directions) directions.push_back(direction.name);
   warn_untrained(loaded.model->config(), directions);
   if (world.group().rank() > 0) return;

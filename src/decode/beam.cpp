@@ -149,8 +149,7 @@ class BatchDecoder {
       for (size_t i = 0; i < searches_[b].live().size(); ++i) {
         std::vector<int32_t> tokens = list(searches_[b], i);
         std::ranges::sort(tokens);
-        const auto repeated = std::ranges::unique(tokens);
-        tokens.erase(repeated.begin(), repeated.end());
+        tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
         pairs.tokens.insert(pairs.tokens.end(), tokens.begin(), tokens.end());
         pairs.rows.resize(pairs.tokens.size(), static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
       }

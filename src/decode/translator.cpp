@@ -99,6 +99,7 @@ std::vector<TranslatedLine> Translator::translate(std::span<const SourceLine> li
 void Translator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
                               std::vector<std::vector<Hypothesis>>& results) const {
   std::vector<DecodeInput> chosen;
+  chosen.reserve(which.size());
   for (const size_t i : which) chosen.push_back(inputs[i]);
   DecodeOptions options = options_.decode;
   options.no_repeat_ngram = kGuardNgram;
