@@ -15,6 +15,8 @@
 
 #include "chorus/base/error.h"
 
+#include "base/own_file.h"
+
 // Inlined it uses the AVX2 this is compiled for; the library of the distribution is built for SSE2.
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -116,6 +118,21 @@ void sync_folder_of(const fs::path& path) {
 }
 
 }  // namespace
+
+int open_own_file(const fs::path& path, int flags) {
+  // O_NONBLOCK: opening a pipe that nobody reads would wait for ever.
+  Descriptor fd(::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
+  struct stat info = {};
+  const int error = errno;
+  const int seen = fd.get() < 0 ? ::lstat(path.c_str(), &info) : ::fstat(fd.get(), &info);
+  if (seen == 0 && S_ISLNK(info.st_mode))
+    throw UserError("cannot write {}: it is a symbolic link, which is not followed here; remove it",
+                    path.string());
+  if (seen == 0 && !S_ISREG(info.st_mode))
+    throw UserError("cannot write {}: not a regular file", path.string());
+  if (fd.get() < 0 || seen != 0) fail_to_write(path, fd.get() < 0 ? error : errno);
+  return fd.release();
+}
 
 // ---- reading
 
@@ -243,7 +260,7 @@ void SharedFile::make(const fs::path& path, uint64_t bytes) {
 }
 
 SharedFile::SharedFile(fs::path path)
-    : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC)) {
+    : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) {
   if (fd_ < 0) fail_to_write(path_, errno);
 }
 
@@ -259,9 +276,11 @@ void SharedFile::sync() {
   if (chorus::sync(fd_) != 0) fail_to_write(path_, errno);
 }
 
-AtomicFolder::AtomicFolder(fs::path path)
+AtomicFolder::AtomicFolder(fs::path path, Check check)
     : path_(path.has_filename() ? std::move(path) : path.parent_path()),
-      temporary_(temporary_name(path_.parent_path().empty() ? fs::path(".") : path_.parent_path())) {
+      temporary_(temporary_name(path_.parent_path().empty() ? fs::path(".") : path_.parent_path())),
+      check_(std::move(check)) {
+  check_(path_);
   std::error_code error;
   fs::create_directory(temporary_, error);
   if (error) throw UserError("cannot write {}: {}", path_.string(), error.message());
@@ -274,6 +293,7 @@ AtomicFolder::~AtomicFolder() {
 
 void AtomicFolder::commit() {
   sync_to_disk(temporary_);
+  check_(path_);
   int result = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE);
   if (result != 0 && errno == ENOENT) result = ::rename(temporary_.c_str(), path_.c_str());
   // A file system that cannot exchange names: for a moment neither is there under its name.
@@ -329,19 +349,21 @@ uint64_t Hasher::digest() const {
 
 FolderLock::FolderLock(const fs::path& folder) {
   const fs::path path = folder / ".lock";
-  Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (fd.get() < 0) fail_to_write(path, errno);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) fail_to_write(path, errno);
-    std::string holder(300, '\0');
-    holder.resize(read_some(fd.get(), holder.data(), holder.size(), path));
+  Descriptor fd(open_own_file(path, O_RDWR | O_CREAT));
+  const bool held = ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0;
+  if (held && errno != EWOULDBLOCK) fail_to_write(path, errno);
+  std::string holder(300, '\0');
+  holder.resize(read_some(fd.get(), holder.data(), holder.size(), path));
+  if (!holder.empty() && !holder.starts_with("process "))
+    throw UserError("{} is there and is not chorus's lock of a folder; choose another folder", path.string());
+  if (held) {
     std::erase_if(holder, [](unsigned char c) { return c < ' ' || c >= 127; });
     throw UserError("{} is in use by {}; wait until it ends, or use another folder", folder.string(),
                     holder.empty() ? "another process" : holder);
   }
   char host[256] = "";
   ::gethostname(host, sizeof host - 1);
-  const std::string holder = fmt::format("process {} on {}\n", ::getpid(), host);
+  holder = fmt::format("process {} on {}\n", ::getpid(), host);
   if (::ftruncate(fd.get(), 0) != 0 ||
       ::pwrite(fd.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size()) ||
       sync(fd.get()) != 0) {

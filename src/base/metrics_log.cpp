@@ -16,6 +16,8 @@
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 
+#include "base/own_file.h"
+
 namespace chorus {
 namespace {
 
@@ -29,8 +31,7 @@ namespace {
 }
 
 /// Cuts half a line off the end of a file, if there is one.
-const std::filesystem::path& cut_half_line(const std::filesystem::path& path) {
-  if (!std::filesystem::is_regular_file(path)) return path;
+void cut_half_line(const std::filesystem::path& path) {
   const uintmax_t size = std::filesystem::file_size(path);
   uintmax_t whole = 0;
   {
@@ -40,7 +41,6 @@ const std::filesystem::path& cut_half_line(const std::filesystem::path& path) {
     whole = end == std::string_view::npos ? 0 : end + 1;
   }
   if (whole < size && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0) cannot_write(path);
-  return path;
 }
 
 // ---- protocol buffers, as much of them as an Event needs ----
@@ -95,16 +95,14 @@ std::filesystem::path new_event_file(const std::filesystem::path& folder, double
   for (int i = 0;; ++i) {
     auto path = folder / fmt::format("events.out.tfevents.{:010}.{}.{}.{}", static_cast<int64_t>(time),
                                      host.data(), ::getpid(), i);
-    if (!std::filesystem::exists(path)) return path;
+    if (!std::filesystem::exists(std::filesystem::symlink_status(path))) return path;
   }
 }
 
 }  // namespace
 
 AppendFile::AppendFile(std::filesystem::path path, Mode mode) : path_(std::move(path)) {
-  const int how = mode == Mode::create_new ? O_EXCL : 0;
-  fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | how, 0666);
-  if (fd_ < 0) cannot_write(path_);
+  fd_ = open_own_file(path_, O_WRONLY | O_APPEND | O_CREAT | (mode == Mode::create_new ? O_EXCL : 0));
 }
 
 AppendFile::~AppendFile() {
@@ -127,15 +125,17 @@ void AppendFile::append(std::string_view record) {
   }
 }
 
-JsonlWriter::JsonlWriter(const std::filesystem::path& path)
-    : file_(cut_half_line(path), AppendFile::Mode::append) {}
+JsonlWriter::JsonlWriter(const std::filesystem::path& path) : file_(path, AppendFile::Mode::append) {
+  cut_half_line(path);
+}
 
 void JsonlWriter::write(const nlohmann::json& record) {
   file_.append(record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
 }
 
 void drop_records_after(const std::filesystem::path& path, int64_t update) {
-  if (!std::filesystem::exists(path)) return;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path))) return;
+  ::close(open_own_file(path, O_RDWR));
   const std::string text = read_file(path);
   std::string kept;
   for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {

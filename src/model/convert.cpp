@@ -85,6 +85,14 @@ StoredTensors find_all(const SafetensorsFolder& weights, const Catalogue& catalo
   return std::move(find_tensors(weights, catalogue, {&no_prefix, 1}).front());
 }
 
+/// Before the work: `out` may be written, and is not what is read.
+void check_out(const fs::path& out, const fs::path& from) {
+  check_is_replaceable(out);
+  std::error_code ignored;
+  if (fs::equivalent(out, from, ignored))
+    throw UserError("cannot write {}: it is the model that is read; choose another place", out.string());
+}
+
 }  // namespace
 
 void import_model(const fs::path& folder, const fs::path& out) {
@@ -95,7 +103,7 @@ void import_model(const fs::path& folder, const fs::path& out) {
   } catch (const UserError& error) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
-  check_is_replaceable(out);
+  check_out(out, folder);
   const Vocabulary vocabulary = read_tokenizer(folder);
   check_rows(config, vocabulary, folder);
   const SafetensorsFolder weights(folder);
@@ -103,7 +111,7 @@ void import_model(const fs::path& folder, const fs::path& out) {
   const StoredTensors stored = find_all(weights, make_catalogue(config, format_of(json)));
   const Catalogue native = make_catalogue(config);
 
-  AtomicFolder whole(out);
+  AtomicFolder whole(out, check_is_replaceable);
   write_tensors(whole.temporary() / kWeightsFile, transfers(stored, fates(native, false), native, 1));
   write_description(whole.temporary(), config, stored[native.embedding][0].dtype, vocabulary);
   whole.commit();
@@ -113,7 +121,7 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   const fs::path folder = find_model_folder(dir);
   const ModelDescription model = describe_model(folder);
   nlohmann::json json = to_json(model.config, options.format);
-  check_is_replaceable(out);
+  check_out(out, folder);
   const SafetensorsFolder weights(folder);
   check_tensor_count(model.config, weights, folder);
   const Catalogue native = make_catalogue(model.config);
@@ -135,7 +143,7 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
     }
   }
 
-  AtomicFolder whole(out);
+  AtomicFolder whole(out, check_is_replaceable);
   write_shards(whole.temporary(), list, options.shard_size);
   write_json(whole.temporary() / kConfigFile, json);
   write_json(whole.temporary() / kGenerationFile, generation_config(json));

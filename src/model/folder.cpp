@@ -1,5 +1,7 @@
 #include "chorus/model/folder.h"
 
+#include <algorithm>
+#include <array>
 #include <system_error>
 
 #include <ATen/core/grad_mode.h>
@@ -17,6 +19,10 @@
 namespace chorus {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr std::array<std::string_view, 9> kModelFiles = {kWeightsFile,    kIndexFile,       kConfigFile,
+                                                         kGenerationFile, kPiecesFile,      kPiecesModel,
+                                                         kT5PiecesModel,  kTokenizerConfig, kSpecialTokens};
 
 void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
   const at::NoGradGuard plain;
@@ -89,7 +95,7 @@ void write_json(const fs::path& path, const nlohmann::json& json) {
 }
 
 const char* vocabulary_file(bool t5) {
-  return t5 ? "spiece.model" : "sentencepiece.bpe.model";
+  return t5 ? kT5PiecesModel : kPiecesModel;
 }
 
 nlohmann::json generation_config(const nlohmann::json& config) {
@@ -202,11 +208,33 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
   return loaded;
 }
 
+bool is_model_file(std::string_view name) {
+  constexpr std::string_view kShard = "model-00000-of-00000.safetensors";  // any digits
+  const auto fits = [](char c, char pattern) { return pattern == '0' ? c >= '0' && c <= '9' : c == pattern; };
+  return std::ranges::find(kModelFiles, name) != kModelFiles.end() || std::ranges::equal(name, kShard, fits);
+}
+
 void check_is_replaceable(const fs::path& folder) {
-  std::error_code ignored;
-  if (fs::exists(folder, ignored) && !fs::exists(folder / kConfigFile, ignored) &&
-      !fs::is_empty(folder, ignored))
-    throw UserError("cannot write {}: it is there and is not a model; choose another place", folder.string());
+  const fs::path path = folder.has_filename() ? folder : folder.parent_path();
+  const auto refuse = [&](std::string_view why) {
+    throw UserError("cannot write {}: it {}; choose another place", path.string(), why);
+  };
+  std::error_code error;
+  const fs::file_type type = fs::symlink_status(path, error).type();
+  if (type == fs::file_type::not_found) return;
+  if (type == fs::file_type::symlink) refuse("is a symbolic link");
+  if (type != fs::file_type::directory) refuse("is there and is not a model");
+  std::vector<std::string> names, strangers;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+    if (!is_model_file(names.back()) || it->symlink_status(error).type() != fs::file_type::regular)
+      strangers.push_back(names.back());
+  }
+  if (error) refuse(fmt::format("cannot be looked into: {}", error.message()));
+  if (names.empty()) return;
+  if (std::ranges::find(names, kConfigFile) == names.end()) refuse("is there and is not a model");
+  if (!strangers.empty())
+    refuse(fmt::format("holds {}, which is no model's", in_quotes(*std::ranges::min_element(strangers))));
 }
 
 void write_description(const fs::path& folder, const ModelConfig& model, DType dtype,
@@ -239,8 +267,7 @@ void save_model(const fs::path& folder, const ModelToSave& model) {
 
 void save_model(const fs::path& folder, const ModelConfig& config, const Vocabulary& vocabulary, DType dtype,
                 const std::function<void(const fs::path&)>& write_weights) {
-  check_is_replaceable(folder);
-  AtomicFolder whole(folder);
+  AtomicFolder whole(folder, check_is_replaceable);
   write_weights(whole.temporary() / kWeightsFile);
   write_description(whole.temporary(), config, dtype, vocabulary);
   whole.commit();

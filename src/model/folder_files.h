@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -16,6 +17,10 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kGenerationFile = "generation_config.json";
 constexpr const char* kPiecesFile = "vocab.json";
+constexpr const char* kPiecesModel = "sentencepiece.bpe.model";
+constexpr const char* kT5PiecesModel = "spiece.model";
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kSpecialTokens = "special_tokens_map.json";
 
 /// Where a model lies: in one folder, unless it is a checkpoint of a run (RUN/checkpoints/NAME), whose
 /// configuration and vocabulary are those of RUN/model.
@@ -33,7 +38,12 @@ const char* vocabulary_file(bool t5);
 /// generation_config.json for transformers' generate(), with the ids of config.json.
 nlohmann::json generation_config(const nlohmann::json& config);
 
-/// UserError when `folder` is there and is neither empty nor a model: it is not for us to replace.
+/// Whether a file of that name may be one of those that chorus writes into a model folder, its own or another
+/// format's. Whoever adds a file to such folders adds its name here.
+bool is_model_file(std::string_view name);
+
+/// UserError unless `folder` is absent, an empty folder, or one with a config.json in which every name is a
+/// model's file: all else is not for us to replace. It names the first stranger.
 void check_is_replaceable(const std::filesystem::path& folder);
 
 /// UserError when the vocabulary of `folder` has more ids than the embedding has rows.

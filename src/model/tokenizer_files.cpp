@@ -20,9 +20,7 @@ namespace chorus {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kTokenizer = "tokenizer.json";
-constexpr const char* kSpecialTokens = "special_tokens_map.json";
 constexpr int32_t kT5ExtraIds = 100;  // unless the tokenizer says otherwise
 
 // The languages of M2M100Tokenizer, by its option language_codes. Their tags follow the pieces in this order;

@@ -206,7 +206,7 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   check(recipe.config);
   check_absent(out);
   const Composer composer(sources, recipe);
-  AtomicFolder whole(out);
+  AtomicFolder whole(out, check_absent);
   write_tensors(whole.temporary() / kWeightsFile, composer.transfers());
   ModelConfig config = recipe.config;
   for (const Source& source : sources)

@@ -33,7 +33,8 @@ std::vector<Source> open_sources(std::span<const fs::path> models, bool experts_
 
 void check_absent(const fs::path& out) {
   std::error_code ignored;
-  if (fs::exists(out, ignored))
+  const fs::path path = out.has_filename() ? out : out.parent_path();
+  if (fs::exists(fs::symlink_status(path, ignored)))
     throw UserError("--out {}: it is there already; choose another place", out.string());
 }
 

@@ -230,6 +230,52 @@ TEST(FolderLock, IsHeldByOneProcessAtATime) {
   EXPECT_EQ(try_in_child(), 0);
 }
 
+TEST(FolderLock, LeavesFilesOfOthersAsTheyAre) {
+  const TemporaryFolder folder;
+  const fs::path lock = folder / ".lock", other = folder / "other";
+  const auto refusal = [&] { return message_of<UserError>([&] { const FolderLock taken(folder.path()); }); };
+  write_file_atomically(other, "precious");
+  fs::create_symlink("other", lock);
+  EXPECT_PRED_FORMAT2(IsSubstring, ".lock: it is a symbolic link", refusal());
+  EXPECT_EQ(read_file(other), "precious");
+  fs::remove(other);
+  EXPECT_PRED_FORMAT2(IsSubstring, ".lock: it is a symbolic link", refusal());
+  EXPECT_FALSE(fs::exists(other));
+  fs::remove(lock);
+  write_file_atomically(lock, "precious");
+  EXPECT_PRED_FORMAT2(IsSubstring, "not chorus's lock", refusal());
+  EXPECT_EQ(read_file(lock), "precious");
+  fs::remove(lock);
+  ASSERT_EQ(::mkfifo(lock.c_str(), 0600), 0);
+  EXPECT_PRED_FORMAT2(IsSubstring, "not a regular file", refusal());
+  fs::remove(lock);
+  write_file_atomically(lock, "process 1 on elsewhere\n");  // left by one that has died
+  const FolderLock taken(folder.path());
+}
+
+TEST(AtomicFolder, AsksAgainBeforeItReplaces) {
+  const TemporaryFolder folder;
+  const fs::path place = folder / "place";
+  const auto absent = [](const fs::path& path) {
+    if (fs::exists(fs::symlink_status(path))) throw UserError("{} is there", path.string());
+  };
+  {
+    AtomicFolder whole(place / "", absent);
+    write_file_atomically(whole.temporary() / "new", "new");
+    fs::create_directory(place);  // while it is being filled
+    write_file_atomically(place / "notes", "precious");
+    EXPECT_PRED_FORMAT2(IsSubstring, "place is there", message_of<UserError>([&] { whole.commit(); }));
+  }
+  EXPECT_EQ(read_file(place / "notes"), "precious");
+  EXPECT_EQ(entries(folder.path()), 1U);
+  EXPECT_THROW(AtomicFolder(place, absent), UserError);
+  EXPECT_EQ(entries(folder.path()), 1U);
+  AtomicFolder whole(place, [](const fs::path&) {});
+  write_file_atomically(whole.temporary() / "new", "new");
+  whole.commit();
+  EXPECT_EQ(read_file(place / "new"), "new");
+}
+
 TEST(FolderLock, IsGoneWhenItsHolderIsKilled) {
   const TemporaryFolder folder;
   EXPECT_EQ(in_child([&] {

@@ -7,10 +7,13 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
+
+#include "temporary_folder.h"
 
 namespace chorus {
 namespace {
@@ -69,6 +72,24 @@ TEST_F(MetricsLogTest, ResumingDropsWhatWillComeAgain) {
   fill("");
   drop_records_after(jsonl, 5);
   EXPECT_EQ(read_file(jsonl), "");
+}
+
+TEST_F(MetricsLogTest, ALinkIsNotFollowed) {
+  const fs::path other = folder / "other";
+  std::ofstream(other, std::ios::binary) << "{\"update\":9}\nhalf a line";
+  fs::create_symlink("other", jsonl);
+  EXPECT_NE(std::string_view(message_of<UserError>([&] { JsonlWriter writer(jsonl); })).find("symbolic link"),
+            std::string_view::npos);
+  EXPECT_THROW(drop_records_after(jsonl, 5), UserError);
+  EXPECT_EQ(read_file(other), "{\"update\":9}\nhalf a line");
+  EXPECT_TRUE(fs::is_symlink(jsonl));
+  fs::remove(other);  // where it leads to nothing, nothing is made
+  EXPECT_THROW(JsonlWriter writer(jsonl), UserError);
+  EXPECT_THROW(drop_records_after(jsonl, 5), UserError);
+  EXPECT_FALSE(fs::exists(other));
+  fs::remove(jsonl);
+  ASSERT_EQ(::mkfifo(jsonl.c_str(), 0600), 0);
+  EXPECT_THROW(JsonlWriter writer(jsonl), UserError);  // and does not wait for a reader
 }
 
 TEST_F(MetricsLogTest, PathsThatCannotBeWritten) {

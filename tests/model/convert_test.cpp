@@ -209,6 +209,11 @@ TEST(Convert, ReplacesAModelAndNothingElse) {
   EXPECT_TRUE(has(message_of<UserError>([&] { import_model(exported.out, other); }), "is not a model"));
   EXPECT_TRUE(has(message_of<UserError>([&] { export_model(exported.path, {}, other); }), "is not a model"));
   EXPECT_EQ(read_file(other / "chapter1.txt"), "precious");
+  // A folder's model is not made of itself: what is read would be lost.
+  EXPECT_TRUE(
+      has(message_of<UserError>([&] { import_model(exported.out, exported.out / "."); }), "that is read"));
+  EXPECT_TRUE(
+      has(message_of<UserError>([&] { export_model(exported.path, {}, exported.path); }), "that is read"));
   EXPECT_TRUE(has(message_of<UserError>(
                       [&] { load_model(Exported(dense_config(), {.format = Format::m2m100}).out, {}); }),
                   "chorus import"));

@@ -64,6 +64,45 @@ TEST(ModelFolder, ReplacesAModelAndNothingElse) {
   EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(other); }), "is not a model"));
   EXPECT_EQ(read_file(other / "chapter1.txt"), "precious");
   EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(saved.folder / "no" / "model"); }), "cannot write"));
+
+  // A model with something else in it: any one stranger keeps the folder as it is, the first is named.
+  const auto refusal = [&] { return message_of<UserError>([&] { saved.save(saved.path); }); };
+  for (const char* name : {".git", "README.md", "Model.safetensors", "model-00001-of-2.safetensors",
+                           "pytorch_model.bin", "config.json.bak", "odd\nname"}) {
+    write_file_atomically(saved.path / "zzz", "precious");
+    write_file_atomically(saved.path / name, "precious");
+    EXPECT_TRUE(has(refusal(), "it holds " + in_quotes(name))) << name;
+    EXPECT_EQ(read_file(saved.path / name), "precious");
+    fs::remove(saved.path / name);
+  }
+  EXPECT_TRUE(has(refusal(), "it holds \"zzz\""));
+  fs::remove(saved.path / "zzz");
+  fs::create_directory(saved.path / "vocab.json");  // by its name one of ours
+  EXPECT_TRUE(has(refusal(), "it holds \"vocab.json\""));
+  fs::remove(saved.path / "vocab.json");
+  fs::create_symlink("../thesis/chapter1.txt", saved.path / "vocab.json");
+  EXPECT_TRUE(has(refusal(), "it holds \"vocab.json\""));
+  fs::remove(saved.path / "vocab.json");
+
+  const fs::path link = saved.folder / "link";
+  fs::create_directory_symlink("model", link);
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(link); }), "link: it is a symbolic link"));
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(link / ""); }), "link: it is a symbolic link"));
+  EXPECT_TRUE(fs::is_symlink(link));
+  const fs::path file = saved.folder / "file";
+  write_file_atomically(file, "precious");
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.save(file); }), "is not a model"));
+  EXPECT_EQ(read_file(file), "precious");
+
+  // What chorus writes, in any format, it replaces; and an empty folder.
+  write_file_atomically(saved.path / "model-00001-of-00002.safetensors", "");
+  for (const char* name : {"model.safetensors.index.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "spiece.model", "vocab.json"})
+    write_file_atomically(saved.path / name, "{}");
+  saved.save(saved.path);
+  expect_same_weights(*saved.model, *load_model(saved.path, {}).model);
+  fs::create_directory(saved.folder / "empty");
+  saved.save(saved.folder / "empty");
 }
 
 TEST(ModelFolder, TakesNamesWithoutThePrefixAndTiedCopies) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -57,16 +58,20 @@ class SharedFile {
 /// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed.
 class AtomicFolder {
  public:
-  explicit AtomicFolder(std::filesystem::path path);  // UserError when the place is wrong
+  /// Throws where something is at a path that is not to be replaced.
+  using Check = std::function<void(const std::filesystem::path&)>;
+  /// UserError when the place is wrong. `check` is asked now, and again at commit().
+  AtomicFolder(std::filesystem::path path, Check check);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
   [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
-  /// Puts it in the place of `path`, file or folder or nothing: at any moment one of them is there, whole.
+  /// Puts it in the place of `path`, which then is removed: at any moment one of them is there, whole.
   void commit();
 
  private:
   std::filesystem::path path_, temporary_;
+  Check check_;
 };
 
 /// A whole file mapped read-only. Empty files map to an empty span.
@@ -116,8 +121,8 @@ std::filesystem::path temporary_name(const std::filesystem::path& folder);
 void remove_temporaries(const std::filesystem::path& folder);
 
 /// Only one process at a time may hold the lock of a folder (flock on `folder/.lock`; gone when the process
-/// dies). UserError naming the holder's process id and host when another one has it, or when the folder
-/// cannot be written.
+/// dies). UserError naming the holder's process id and host when another one has it, when the folder
+/// cannot be written, or when `.lock` is a symbolic link or holds what no FolderLock writes.
 class FolderLock {
  public:
   explicit FolderLock(const std::filesystem::path& folder);

@@ -14,7 +14,7 @@ namespace chorus {
 
 /// A file that grows by whole records: each reaches the system at once, and one that could not be written
 /// whole is taken back. Error ("cannot write PATH: No space left on device") then; UserError when the path
-/// cannot be written at all.
+/// cannot be written at all, or is a symbolic link.
 class AppendFile {
  public:
   enum class Mode { append, create_new };
@@ -41,7 +41,8 @@ class JsonlWriter {
 };
 
 /// For a run that goes on from update N: drops the records of `path` whose "update" is greater than N, as
-/// they will be written again. Other lines stay as they are. A missing file is none.
+/// they will be written again. Other lines stay as they are. A missing file is none; UserError for a symbolic
+/// link.
 void drop_records_after(const std::filesystem::path& path, int64_t update);
 
 /// Seconds since 1970.
