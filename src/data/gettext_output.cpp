@@ -1,6 +1,7 @@
 // Writing and reporting of the corpora that gettext_corpus.cpp builds.
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -9,9 +10,11 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
+#include "chorus/base/json.h"
 #include "chorus/data/gettext_corpus.h"
 
 namespace chorus {
+namespace fs = std::filesystem;
 namespace {
 
 struct Reason {
@@ -29,39 +32,71 @@ constexpr Reason kReasons[] = {
     {"alone", &GettextTally::alone},
 };
 
+// What this wrote into a folder: by name, the hashes that a file may have (two while one replaces the other).
+using Record = std::map<std::string, std::set<std::string>>;
+constexpr const char* kRecord = ".gettext.json";
+
+Record read_record(const fs::path& path) {
+  if (!fs::exists(fs::symlink_status(path))) return {};
+  try {
+    return read_json(path).get<Record>();
+  } catch (const nlohmann::json::exception&) {
+    throw UserError("{}: this is no record of written files: move it, or name another --out", path.string());
+  }
+}
+
+void write_record(const fs::path& path, const Record& record) {
+  const std::string text = nlohmann::json(record).dump(1) + "\n";
+  if (!fs::exists(path) || read_file(path) != text) write_file_atomically(path, text);
+}
+
+/// Whether OUT/name is as this wrote it.
+bool is_own(const fs::path& out, const std::string& name, const Record& record) {
+  const auto hashes = record.find(name);
+  const fs::path path = out / name;
+  return hashes != record.end() && name.find('/') == std::string::npos &&
+         fs::is_regular_file(fs::symlink_status(path)) && hashes->second.contains(hash_text(hash_file(path)));
+}
+
 }  // namespace
 
-void write_gettext_corpus(const GettextCorpus& corpus, const std::filesystem::path& out, bool overwrite) {
-  namespace fs = std::filesystem;
+void write_gettext_corpus(const GettextCorpus& corpus, const fs::path& out, bool overwrite) {
   std::error_code error;
   fs::create_directories(out, error);
   if (error) throw UserError("cannot make folder {}: {}", out.string(), error.message());
-  std::set<std::string> names, stale;
-  for (const auto& split : corpus.splits) {
-    for (const auto& language : corpus.languages) names.insert(split.name + "." + language);
-    for (const auto& entry : fs::directory_iterator(out)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with(split.name + ".") && !names.contains(name)) stale.insert(name);
-    }
-  }
-  if (!overwrite && !stale.empty()) {
-    throw UserError("{} has files of another corpus, such as {}: name another --out, or give --overwrite",
-                    out.string(), *stale.begin());
-  }
+  Record record = read_record(out / kRecord), written;
   std::vector<std::pair<fs::path, const std::string*>> changes;
   for (const auto& split : corpus.splits) {
     for (size_t i = 0; i < corpus.languages.size(); ++i) {
-      const fs::path path = out / (split.name + "." + corpus.languages[i]);
-      const bool exists = fs::exists(path);
+      const std::string name = split.name + "." + corpus.languages[i];
+      const fs::path path = out / name;
+      written[name] = {hash_text(hash_bytes(split.text[i]))};
+      const bool exists = fs::exists(fs::symlink_status(path));
       if (exists && read_file(path) == split.text[i]) continue;
+      if (exists && !is_own(out, name, record)) {
+        throw UserError(
+            "{} exists, would change, and is not as this command wrote it: move it, or name another --out",
+            path.string());
+      }
       if (exists && !overwrite) {
         throw UserError("{} exists and would change: name another --out, or give --overwrite", path.string());
       }
       changes.emplace_back(path, &split.text[i]);
     }
   }
+  std::vector<std::string> stale;
+  for (const auto& [name, hashes] : record) {
+    if (!written.contains(name) && is_own(out, name, record)) stale.push_back(name);
+  }
+  if (!overwrite && !stale.empty()) {
+    throw UserError("{} has files of another corpus, such as {}: name another --out, or give --overwrite",
+                    out.string(), stale.front());
+  }
+  for (const auto& [name, hashes] : written) record[name].insert(hashes.begin(), hashes.end());
+  write_record(out / kRecord, record);  // before, so that after a kill all are still known
   for (const auto& [path, text] : changes) write_file_atomically(path, *text);
   for (const auto& name : stale) fs::remove(out / name);
+  write_record(out / kRecord, written);
 }
 
 std::string to_table(const GettextCorpus& corpus) {

@@ -260,6 +260,44 @@ TEST(GettextCorpus, OverwritesOnlyWhenTold) {
   EXPECT_EQ(folder.text("out/train.de"), other.splits[0].text[1]);
 }
 
+TEST(GettextCorpus, LeavesWhatItDidNotWrite) {
+  const TextFolder folder;
+  write_catalogs(folder);
+  const auto out = folder / "out";
+  std::filesystem::create_directory(out);
+  (void)folder.file("out/train.py", "precious");
+  (void)folder.file("out/test.de", "precious");
+  (void)folder.file("precious", "precious");
+  const GettextCorpus corpus = build_gettext_corpus(options(folder));
+  const auto refusal = [&](bool overwrite) {
+    return message_of<UserError>([&] { write_gettext_corpus(corpus, out, overwrite); });
+  };
+  EXPECT_NE(refusal(false).find("out/test.de exists, would change, and is not as"), std::string::npos);
+  EXPECT_NE(refusal(true).find("out/test.de exists, would change, and is not as"), std::string::npos);
+  EXPECT_EQ(folder.text("out/test.de"), "precious");
+  std::filesystem::remove(out / "test.de");
+  write_gettext_corpus(corpus, out, false);
+  EXPECT_EQ(folder.text("out/train.py"), "precious");
+
+  // Edited since, or a link now: no longer what it wrote.
+  auto fewer = options(folder);
+  fewer.languages = {"en", "de"};
+  const GettextCorpus other = build_gettext_corpus(fewer);
+  (void)folder.file("out/test.pt-BR", "edited");
+  std::filesystem::remove(out / "valid.pt-BR");
+  std::filesystem::create_symlink("../precious", out / "valid.pt-BR");
+  write_gettext_corpus(other, out, true);
+  EXPECT_FALSE(std::filesystem::exists(out / "train.pt-BR"));
+  EXPECT_EQ(folder.text("out/test.pt-BR"), "edited");
+  EXPECT_EQ(folder.text("out/valid.pt-BR"), "precious");
+  EXPECT_EQ(folder.text("out/train.py"), "precious");
+  EXPECT_NE(refusal(true).find("valid.pt-BR exists, would change, and is not as"), std::string::npos);
+  EXPECT_EQ(folder.text("precious"), "precious");
+
+  (void)folder.file("out/.gettext.json", "[1]");
+  EXPECT_NE(refusal(true).find("out/.gettext.json"), std::string::npos);
+}
+
 TEST(GettextCorpus, TableAndJsonSayTheCounts) {
   const TextFolder folder;
   write_catalogs(folder);

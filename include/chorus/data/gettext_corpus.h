@@ -68,8 +68,10 @@ struct GettextCorpus {
 GettextCorpus build_gettext_corpus(const GettextCorpusOptions& options);
 
 /// Writes OUT/<split>.<language>, each file whole or not at all; files that hold the same bytes already are
-/// left alone. Unless `overwrite`, UserError when OUT has a file of a split that would change or does not
-/// belong to this corpus; with it, such files are replaced or removed.
+/// left alone. OUT/.gettext.json records what was written. A file that would change and is not as recorded is
+/// not this command's to replace: UserError, as for a link. Unless `overwrite`, UserError also when a
+/// recorded file would change or does not belong to this corpus; with it, such files are replaced or removed.
+/// Other files stay.
 void write_gettext_corpus(const GettextCorpus& corpus, const std::filesystem::path& out, bool overwrite);
 
 /// For a terminal; and the same as JSON.
