@@ -1,6 +1,7 @@
 #include "chorus/base/scratch_file.h"
 
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -10,11 +11,12 @@
 #include <thread>
 
 #include <fcntl.h>
-#include <liburing.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "chorus/base/error.h"
+
+#include "base/scratch_calls.h"
 
 namespace chorus {
 namespace fs = std::filesystem;
@@ -22,6 +24,7 @@ namespace {
 
 constexpr unsigned kAtOnce = 64;              // requests the kernel has in hand
 constexpr size_t kLargest = size_t{1} << 30;  // bytes of one call
+constexpr ScratchFile::Request kNobody = 0;   // of entries that are no request any more
 
 std::string reason(int error) {
   return std::generic_category().message(error);
@@ -51,51 +54,50 @@ struct Transfer {
 
 }  // namespace
 
+ScratchCalls& scratch_calls() {
+  static ScratchCalls calls;
+  return calls;
+}
+
 struct ScratchFile::State {
   fs::path folder;
   int fd = -1;
   bool uring = false;
   uint64_t size = 0;
 
-  std::mutex mutex;  // of all below
+  std::mutex mutex;  // of all below; nobody holds it while the kernel is waited for
+  std::condition_variable changed;
   Request last = 0;
   std::map<Request, Transfer> transfers;
+  std::deque<Request> queue;  // not begun: for the thread, or until the kernel has fewer in hand
   Traffic traffic;
 
   io_uring ring = {};
-  unsigned in_hand = 0;
+  unsigned in_hand = 0;  // requests that the kernel has
+  bool reaping = false;  // a thread waits for the kernel, one at a time
 
-  std::condition_variable changed;
-  std::deque<Request> queue;
   bool closing = false;
   std::thread thread;
 
-  // ---- io_uring; with the mutex held
-
-  void submit(Request request) {
-    while (in_hand == kAtOnce) reap();
-    Transfer& t = transfers.at(request);
-    io_uring_sqe* const entry = io_uring_get_sqe(&ring);
-    const auto bytes = static_cast<unsigned>(std::min(t.bytes, kLargest));
-    t.write ? io_uring_prep_write(entry, fd, t.data, bytes, t.offset)
-            : io_uring_prep_read(entry, fd, t.data, bytes, t.offset);
-    entry->user_data = request;
-    ++in_hand;
-    io_uring_submit(&ring);
+  ~State() {
+    if (uring) io_uring_queue_exit(&ring);
+    if (fd >= 0) ::close(fd);
   }
 
-  /// Waits for one of those in hand, and gives it back where it isn't through.
-  void reap() {
-    io_uring_cqe* event = nullptr;
-    while (io_uring_wait_cqe(&ring, &event) == -EINTR) {
+  /// Does in this thread what is left of a request, which nobody else has in hand.
+  void run_here(std::unique_lock<std::mutex>& lock, Request request) {
+    Transfer& own = transfers.at(request);
+    Transfer t = own;
+    lock.unlock();
+    while (!t.done()) {
+      const size_t bytes = std::min(t.bytes, kLargest);
+      const ssize_t result = t.write ? scratch_calls().write(fd, t.data, bytes, static_cast<off_t>(t.offset))
+                                     : scratch_calls().read(fd, t.data, bytes, static_cast<off_t>(t.offset));
+      t.advance(result < 0 ? -errno : result);
     }
-    const Request request = event->user_data;
-    const int result = event->res;
-    io_uring_cqe_seen(&ring, event);
-    --in_hand;
-    Transfer& t = transfers.at(request);
-    t.advance(result);
-    if (!t.done()) submit(request);
+    lock.lock();
+    own = t;
+    changed.notify_all();
   }
 
   // ---- a thread
@@ -107,33 +109,93 @@ struct ScratchFile::State {
       if (queue.empty()) return;
       const Request request = queue.front();
       queue.pop_front();
-      Transfer t = transfers.at(request);
-      lock.unlock();
-      while (!t.done()) {
-        const size_t bytes = std::min(t.bytes, kLargest);
-        const ssize_t result = t.write ? ::pwrite(fd, t.data, bytes, static_cast<off_t>(t.offset))
-                                       : ::pread(fd, t.data, bytes, static_cast<off_t>(t.offset));
-        t.advance(result < 0 ? -errno : result);
-      }
-      lock.lock();
-      transfers.at(request) = t;
-      changed.notify_all();
+      run_here(lock, request);
     }
+  }
+
+  // ---- io_uring; with the mutex held
+
+  /// What the ring has been told, to the kernel.
+  void submit() {
+    int taken = 0;
+    do {
+      taken = scratch_calls().submit(&ring);
+    } while (taken == -EINTR);
+    if (taken > 0) in_hand += static_cast<unsigned>(taken);
+  }
+
+  /// Whether the kernel has taken the request.
+  bool give(Request request) {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring);
+    if (!entry) {  // the ring is full of what was not taken
+      submit();
+      entry = io_uring_get_sqe(&ring);
+      if (!entry) return false;
+    }
+    const Transfer& t = transfers.at(request);
+    const auto bytes = static_cast<unsigned>(std::min(t.bytes, kLargest));
+    t.write ? io_uring_prep_write(entry, fd, t.data, bytes, t.offset)
+            : io_uring_prep_read(entry, fd, t.data, bytes, t.offset);
+    entry->user_data = request;
+    submit();
+    if (io_uring_sq_ready(&ring) == 0) return true;
+    io_uring_prep_nop(entry);  // it stays in the ring, and goes with the next
+    entry->user_data = kNobody;
+    return false;
+  }
+
+  /// Gives the kernel what is queued, as much as it may have; what it does not take is done here.
+  void feed(std::unique_lock<std::mutex>& lock) {
+    while (!queue.empty() && in_hand < kAtOnce) {
+      const Request request = queue.front();
+      queue.pop_front();
+      if (!give(request)) run_here(lock, request);
+    }
+  }
+
+  /// An event of the kernel's: a request is through, or queued again for the rest.
+  void take(io_uring_cqe* event) {
+    const Request request = event->user_data;
+    const int result = event->res;
+    io_uring_cqe_seen(&ring, event);
+    --in_hand;
+    if (request == kNobody) return;
+    Transfer& t = transfers.at(request);
+    t.advance(result);
+    if (!t.done()) queue.push_front(request);
+  }
+
+  /// Waits for one of those in hand, without the mutex.
+  void reap(std::unique_lock<std::mutex>& lock) {
+    io_uring_cqe* event = nullptr;
+    reaping = true;
+    lock.unlock();
+    // Whatever keeps the kernel from waiting, what it finishes comes into the ring.
+    for (int result = 0; (result = scratch_calls().next(&ring, &event, true)) != 0;) {
+      if (result != -EINTR) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    lock.lock();
+    reaping = false;
+    take(event);
+    feed(lock);
+    changed.notify_all();
   }
 
   Request start(bool write, uint64_t offset, char* data, size_t bytes) {
     if (offset % kBlock != 0 || bytes % kBlock != 0 || reinterpret_cast<uintptr_t>(data) % kBlock != 0)
       throw Error("scratch file in {}: {} bytes at {} are no whole blocks", folder.string(), bytes, offset);
-    const std::lock_guard lock(mutex);
+    std::unique_lock lock(mutex);
     const Request request = ++last;
     (write ? traffic.written : traffic.read) += bytes;
     transfers[request] = {.write = write, .offset = offset, .data = data, .bytes = bytes};
+    queue.push_back(request);
     if (uring) {
-      submit(request);
-    } else {
-      queue.push_back(request);
-      changed.notify_all();
+      for (io_uring_cqe* event = nullptr;
+           in_hand > 0 && !reaping && scratch_calls().next(&ring, &event, false) == 0;)
+        take(event);
+      feed(lock);
     }
+    changed.notify_all();
     return request;
   }
 };
@@ -143,7 +205,7 @@ ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : state_(std::ma
   s.folder = folder;
   std::error_code ignored;  // open() says it better
   fs::create_directories(folder, ignored);
-  s.fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  s.fd = scratch_calls().open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (s.fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without nameless files
     std::string name = (folder / ".scratch-XXXXXX").string();
     s.fd = ::mkostemp(name.data(), O_CLOEXEC);
@@ -154,31 +216,29 @@ ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : state_(std::ma
                     folder.string(), reason(errno));
   }
   static_cast<void>(::fcntl(s.fd, F_SETFL, O_DIRECT));  // where it can't be, the page cache serves
-  s.uring = engine == Engine::best && io_uring_queue_init(kAtOnce, &s.ring, 0) == 0;
+  s.uring = engine == Engine::best && scratch_calls().begin(kAtOnce, &s.ring, 0) == 0;
   if (!s.uring) s.thread = std::thread([&s] { s.run(); });
 }
 
 ScratchFile::~ScratchFile() {
   State& s = *state_;
+  std::unique_lock lock(s.mutex);
   if (s.uring) {
-    while (s.in_hand > 0) s.reap();
-    io_uring_queue_exit(&s.ring);
+    while (s.in_hand > 0) s.reap(lock);
   } else {
-    {
-      const std::lock_guard lock(s.mutex);
-      s.closing = true;
-    }
+    s.closing = true;
+    lock.unlock();
     s.changed.notify_all();
     s.thread.join();
   }
-  ::close(s.fd);
 }
 
 uint64_t ScratchFile::reserve(uint64_t bytes) {
   State& s = *state_;
   const uint64_t begin = s.size, whole = (bytes + kBlock - 1) / kBlock * kBlock;
   if (whole == 0) return begin;
-  if (const int error = ::posix_fallocate(s.fd, static_cast<off_t>(begin), static_cast<off_t>(whole))) {
+  if (const int error =
+          scratch_calls().allocate(s.fd, static_cast<off_t>(begin), static_cast<off_t>(whole))) {
     throw UserError(
         "cannot set {:.1f} GB aside in {}: {}; free some space, or set memory.folder to another disk",
         static_cast<double>(begin + whole) * 1e-9, s.folder.string(), reason(error));
@@ -199,8 +259,10 @@ void ScratchFile::wait(Request request) {
   State& s = *state_;
   std::unique_lock lock(s.mutex);
   const auto transfer = s.transfers.find(request);
+  if (transfer == s.transfers.end())
+    throw Error("scratch file in {}: request {} was waited for already", s.folder.string(), request);
   while (!transfer->second.done()) {
-    s.uring ? s.reap() : s.changed.wait(lock);
+    s.in_hand > 0 && !s.reaping ? s.reap(lock) : s.changed.wait(lock);
   }
   const int error = transfer->second.error;
   const bool write = transfer->second.write;

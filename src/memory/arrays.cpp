@@ -72,19 +72,18 @@ at::Tensor Arrays::memory_of(int64_t chunk) const {
 }
 
 void Arrays::wait_for_write(int64_t chunk) {
-  const auto write = writing_.find(chunk);
-  if (write == writing_.end()) return;
-  file_->wait(write->second.request);
-  writing_.erase(write);
+  const auto write = writing_.extract(chunk);
+  if (write.empty()) return;
   being_written_ -= size(chunk);
+  file_->wait(write.mapped().request);
 }
 
 void Arrays::prefetch(int64_t chunk) {
   if (!file_ || !hashes_[chunk] || reading_.contains(chunk)) return;
   wait_for_write(chunk);
-  OnDisk read = {.memory = memory_of(chunk)};
+  OnDisk& read = reading_[chunk];  // there before the kernel has its memory
+  read.memory = memory_of(chunk);
   read.request = file_->read(offsets_[chunk], read.memory.mutable_data_ptr(), read.memory.nbytes());
-  reading_[chunk] = std::move(read);
 }
 
 at::Tensor Arrays::load(int64_t chunk) {
@@ -112,11 +111,11 @@ void Arrays::store(int64_t chunk, const at::Tensor& values) {
   while (!writing_.empty() && being_written_ + size(chunk) > kBeingWritten)
     wait_for_write(writing_.begin()->first);
   // `values` are a view of all that memory_of() gave.
-  OnDisk write = {.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0)};
+  OnDisk& write = writing_[chunk];
+  being_written_ += size(chunk);
+  write.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0);
   hashes_[chunk] = hash_bytes(bytes_of(write.memory));
   write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
-  writing_[chunk] = std::move(write);
-  being_written_ += size(chunk);
 }
 
 void Arrays::finish() {

@@ -42,15 +42,15 @@ Stash::Ticket Stash::put(const at::Tensor& x) {
                .memory = allocate_blocks_on_host(1, x.numel(), x.scalar_type())};
   item.memory.as_strided(item.sizes, item.strides, 0).copy_(x);
   const Ticket ticket = ++last_;
+  Item& kept = items_[ticket] = std::move(item);
   if (file_ && x.numel() > 0) {
-    const uint64_t bytes = item.memory.nbytes();
+    const uint64_t bytes = kept.memory.nbytes();
     if (end_ + bytes > file_->size()) file_->reserve(std::max(kStep, bytes));
-    item.offset = end_;
+    kept.offset = end_;
     end_ += bytes;
-    item.request = file_->write(item.offset, item.memory.const_data_ptr(), bytes);
     writing_.push_back(ticket);
+    kept.request = file_->write(kept.offset, kept.memory.const_data_ptr(), bytes);
   }
-  items_[ticket] = std::move(item);
   while (writing_.size() > kWritesInFlight) {
     const auto oldest = items_.find(writing_.front());
     writing_.pop_front();
@@ -64,9 +64,10 @@ Stash::Ticket Stash::put(const at::Tensor& x) {
 void Stash::prefetch(Ticket ticket) {
   Item& item = items_.at(ticket);
   if (item.memory.defined()) return;
-  item.memory = allocate_blocks_on_host(1, c10::multiply_integers(item.sizes),
-                                        c10::typeMetaToScalarType(item.options.dtype()));
-  item.request = file_->read(item.offset, item.memory.mutable_data_ptr(), item.memory.nbytes());
+  const at::Tensor memory = allocate_blocks_on_host(1, c10::multiply_integers(item.sizes),
+                                                    c10::typeMetaToScalarType(item.options.dtype()));
+  item.request = file_->read(item.offset, memory.mutable_data_ptr(), memory.nbytes());
+  item.memory = memory;
 }
 
 at::Tensor Stash::take(Ticket ticket) {

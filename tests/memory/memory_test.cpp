@@ -9,6 +9,7 @@
 #include "chorus/memory/stash.h"
 #include "chorus/memory/usage.h"
 
+#include "base/scratch_calls.h"
 #include "temporary_folder.h"
 
 namespace chorus {
@@ -106,6 +107,27 @@ TEST(Arrays, NoticeADiskThatGivesBackOtherBytes) {
     if (name.starts_with(folder.path().string())) std::ofstream(entry.path()).write("damaged", 7);
   }
   EXPECT_THROW(arrays.load(0), Error);
+}
+
+TEST(Arrays, AWriteThatFailsIsToldOnce) {
+  const TemporaryFolder folder;
+  const ScratchCalls real;
+  scratch_calls().write = [](int, const void*, size_t, off_t) -> ssize_t {
+    errno = EIO;
+    return -1;
+  };
+  ScratchFile file(folder.path(), ScratchFile::Engine::thread);
+  {
+    Arrays arrays(Tier::nvme, 1, {0, 5000, 10000}, at::kFloat, at::kCPU, &file);
+    arrays.store(0, arrays.blank(0).fill_(1));
+    arrays.store(1, arrays.blank(1).fill_(1));
+    EXPECT_NE(message_of<Error>([&] { arrays.finish(); }).find("cannot write the scratch file"),
+              std::string::npos);
+    EXPECT_THROW(arrays.finish(), Error);  // the other's
+    arrays.finish();
+    arrays.store(0, arrays.blank(0).fill_(1));
+  }  // which nobody has waited for
+  scratch_calls() = real;
 }
 
 TEST(Stash, GivesBackWhatWasPutInAnyOrderAndUsesItsFileAgain) {

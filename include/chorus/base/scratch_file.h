@@ -27,11 +27,11 @@ class ScratchFile {
   /// would take.
   uint64_t reserve(uint64_t bytes);
 
-  // These return at once; the memory is the file's until wait(). Any thread may call them.
-  using Request = uint64_t;
+  // These return at once; the memory is the file's until wait(), unless they throw. Any thread may call them.
+  using Request = uint64_t;  // never 0
   Request read(uint64_t offset, void* data, size_t bytes);
   Request write(uint64_t offset, const void* data, size_t bytes);
-  /// Until that is done. Error saying why it failed.
+  /// Until that is done, once for each request. Error saying why it failed; the memory is the caller's again.
   void wait(Request request);
 
   [[nodiscard]] bool uses_io_uring() const;
