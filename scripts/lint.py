@@ -90,6 +90,25 @@ def check_lengths():
             yield f"{path}: {lines} lines, more than {MAX_LINES}: split it"
 
 
+def check_type_names():
+    """Two types of one name in different files are undefined behaviour as soon as both are in a std::vector: the linker
+    keeps one of the two functions that have one name. No compiler says so. Relies on the format, which is checked first."""
+    named = re.compile(r"(?:struct|class|union|enum(?: class)?) (\w+)(?: final)?(?: :.*| )\{")
+    places = {}
+    for path in sources("include", "src", "tests", "bench"):
+        program = path.parts[1] if path.parts[0] in {"tests", "bench"} else ""  # tests of two modules are never one program
+        hidden = False
+        for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
+            if line in {"namespace {", "}  // namespace"}:
+                hidden = line == "namespace {"
+            elif not hidden and (found := named.match(line)):
+                places.setdefault(found.group(1), []).append((program, f"{path}:{number}"))
+    for name, found in places.items():
+        for program, place in found[1:]:
+            if program in {"", found[0][0]} or found[0][0] == "":
+                yield f"{place}: {name} is the name of another type too, {found[0][1]}: nest it, or hide it in an unnamed namespace"
+
+
 def check_options_page():
     program, page = ROOT / "build/release/chorus", ROOT / "docs/options.md"
     if program.exists() and page.exists():
@@ -183,7 +202,7 @@ def main():
     parser.add_argument("--skip-tidy", action="store_true", help="the quick checks only")
     options = parser.parse_args()
     steps = [("clang-format", check_format(options.jobs)), ("include directions", check_includes()),
-             ("file lengths", check_lengths()), ("docs/options.md", check_options_page())]
+             ("file lengths", check_lengths()), ("names of types", check_type_names()), ("docs/options.md", check_options_page())]
     if not options.skip_tidy:
         steps.append(("clang-tidy (files found clean before are skipped)", check_tidy(options.jobs)))
     count = 0

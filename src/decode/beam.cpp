@@ -110,7 +110,7 @@ class BatchDecoder {
         search.force();
         continue;
       }
-      std::vector<Candidate> candidates;
+      std::vector<Search::Candidate> candidates;
       for (size_t i = 0; i < search.live().size(); ++i) {
         const int64_t row = static_cast<int64_t>(b) * width + static_cast<int64_t>(i);
         const auto* tokens = best.tokens.const_data_ptr<int64_t>() + row * k;

@@ -10,15 +10,14 @@
 
 namespace chorus {
 
-/// A hypothesis and one token more.
-struct Candidate {
-  size_t parent = 0;  // index into live()
-  int32_t token = 0;
-  double log_probability = 0;  // of the token
-};
-
 class Search {
  public:
+  /// A hypothesis and one token more.
+  struct Candidate {
+    size_t parent = 0;  // index into live()
+    int32_t token = 0;
+    double log_probability = 0;  // of the token
+  };
   struct Live {
     std::vector<int32_t> tokens;  // after what the decoder starts with
     double log_probability = 0;
