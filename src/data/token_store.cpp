@@ -2,11 +2,20 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstring>
 #include <future>
 #include <limits>
+#include <memory>
 #include <string_view>
+#include <thread>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "chorus/base/error.h"
 
@@ -20,7 +29,8 @@ namespace {
 constexpr std::string_view kMagic = "chorTOKS";
 constexpr uint32_t kVersion = 1;
 constexpr int64_t kBlockRows = 1024;
-constexpr size_t kBatchBytes = 64 << 20;  // of text read ahead, about
+constexpr auto kLook = std::chrono::milliseconds(100);  // between two looks at a lock that another has
+constexpr size_t kBatchBytes = 64 << 20;                // of text read ahead, about
 
 struct BlockEntry {
   uint64_t offset = 0, hash = 0;
@@ -113,6 +123,35 @@ std::string encode_block(const RawBlock& raw, const Vocabulary& vocabulary, size
   std::memcpy(bytes.data(), offsets.data(), offsets.size() * sizeof(uint32_t));
   bytes.resize(align8(bytes.size()));
   return bytes;
+}
+
+/// Whether some process has the lock of a folder.
+bool is_locked(const fs::path& folder) {
+  const int fd = ::open((folder / ".lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return false;
+  const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(fd);
+  return locked;
+}
+
+/// The lock of a folder of stores: another process that has it is building one, which is waited for.
+std::unique_ptr<FolderLock> lock_of(const fs::path& folder, std::string_view label,
+                                    const StoreOptions& options) {
+  bool told = false;
+  for (int failed = 0;; std::this_thread::sleep_for(kLook)) {
+    try {
+      return std::make_unique<FolderLock>(folder);
+    } catch (const UserError& error) {
+      // It may have been given up since.
+      if (is_locked(folder)) {
+        failed = 0;
+      } else if (++failed > 2) {
+        throw;
+      }
+      if (!std::exchange(told, true) && options.log)
+        options.log(fmt::format("{}: waiting: {}", label, error.what()));
+    }
+  }
 }
 
 }  // namespace
@@ -292,7 +331,7 @@ TokenStore TokenStore::open(const SourceConfig& config, std::string_view label, 
     std::error_code error;
     fs::create_directories(folder, error);
     if (error) throw UserError("cannot make the folder {}: {}", folder.string(), error.message());
-    const FolderLock lock(folder);
+    const std::unique_ptr<FolderLock> lock = lock_of(folder, label, options);
     if (ready(store)) return store;  // built by another process meanwhile
     if (!reason.empty() && options.log) {
       options.log(fmt::format("{}: building {} again: {}", label, path.string(), reason));

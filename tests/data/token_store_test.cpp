@@ -1,6 +1,8 @@
 #include "chorus/data/token_store.h"
 
 #include <chrono>
+#include <future>
+#include <memory>
 
 #include <gtest/gtest.h>
 
@@ -40,6 +42,20 @@ struct Corpus {
     return {};
   }
 };
+
+TEST(TokenStore, WaitsForAnotherThatBuilds) {
+  Corpus corpus(10);
+  fs::create_directory(corpus.folder / "store");
+  auto other = std::make_unique<FolderLock>(corpus.folder / "store");
+  auto store = std::async(std::launch::async, [&] { return corpus.open(); });
+  EXPECT_EQ(store.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  other.reset();
+  EXPECT_EQ(store.get().rows(), 10);
+  ASSERT_FALSE(corpus.log.empty());
+  EXPECT_NE(corpus.log[0].find("waiting: "), std::string::npos) << corpus.log[0];
+  EXPECT_NE(corpus.log[0].find("in use by process"), std::string::npos) << corpus.log[0];
+  EXPECT_EQ(corpus.builds, 1);
+}
 
 TEST(TokenStore, HoldsWhatTheVocabularyMakesOfEachCell) {
   for (const int64_t rows : {1, 2, 1023, 1024, 1025, 3000}) {
