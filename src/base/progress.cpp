@@ -1,6 +1,7 @@
 #include "chorus/base/progress.h"
 
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -58,6 +59,11 @@ void Progress::expect(int64_t total) {
   expected_ = total;
 }
 
+void Progress::limit(double passed, double seconds) {
+  lasts_ = seconds;
+  ends_ = console_.seconds() + seconds - passed;
+}
+
 void Progress::finish() {
   const std::lock_guard lock(mutex_);
   if (std::exchange(finished_, true)) return;
@@ -91,10 +97,12 @@ void Progress::show(double now) {
 std::string Progress::line(double now) const {
   const int64_t done = done_, total = std::max(done, expected_.load());
   std::string text = options_.task;
-  if (expected_ > 0) {
-    text += fmt::format("  {}%",
-                        static_cast<int>(100.0 * static_cast<double>(done) / static_cast<double>(total)));
-  }
+  // Whichever ends it first.
+  double share = expected_ > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0,
+         left = std::max(ends_ - now, 0.0);
+  const bool limited = std::isfinite(left);
+  if (limited) share = std::clamp(1 - left / lasts_, share, 1.0);
+  if (expected_ > 0 || limited) text += fmt::format("  {}%", static_cast<int>(100.0 * share));
   text += fmt::format("  {}", count_text(done));
   if (options_.total > 0) text += fmt::format("/{}", count_text(options_.total));
   text += fmt::format(" {}", options_.unit);
@@ -102,9 +110,9 @@ std::string Progress::line(double now) const {
   const double rate = elapsed >= kShortest ? static_cast<double>(done - older_.done) / elapsed : 0;
   if (rate > 0) {
     text += fmt::format("  {}/s", human_count(rate));
-    if (total > done)
-      text += fmt::format("  left {}", human_seconds(static_cast<double>(total - done) / rate));
+    if (total > done) left = std::min(left, static_cast<double>(total - done) / rate);
   }
+  if (std::isfinite(left)) text += fmt::format("  left {}", human_seconds(left));
   if (!note_.empty()) text += fmt::format("  {}", note_);
   return text;
 }

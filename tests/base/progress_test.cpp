@@ -86,6 +86,25 @@ TEST_F(ProgressTest, AnExpectedTotalGivesTheShareAndTheTimeLeft) {
   EXPECT_EQ(take(), "t  100%  200 u  10/s\n");
 }
 
+TEST_F(ProgressTest, ALimitOfTimeCountsWhereItComesFirst) {
+  Console plain = make(0);
+  Progress progress({.task = "t", .unit = "u", .start = 500}, plain);  // in 300 s of an earlier start
+  now += 10;
+  progress.limit(310, 400);
+  progress.update(510);
+  EXPECT_EQ(take(), "t  77%  510 u  1/s  left 1m30s\n");  // whatever the rate was before
+  now += 10;
+  progress.expect(530);
+  progress.limit(320, 400);
+  progress.update(520);
+  EXPECT_EQ(take(), "t  98%  520 u  1/s  left 10s\n");
+  now += 10;
+  progress.expect(100'000);
+  progress.limit(330, 400);
+  progress.update(530);
+  EXPECT_EQ(take(), "t  82%  530 u  1/s  left 1m10s\n");
+}
+
 TEST_F(ProgressTest, QuietSaysNothing) {
   for (const int width : {0, 80}) {
     Console quiet = make(width);

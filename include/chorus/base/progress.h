@@ -40,6 +40,8 @@ class Progress {
   void update(int64_t done, std::string_view note = {});
   /// For work of no known total: what it is likely to come to, which gives the share done and the time left.
   void expect(int64_t total);
+  /// For work that also ends after `seconds`, of which `passed` have passed now.
+  void limit(double passed, double seconds);
   /// The last line: what was done, in what time.
   void finish();
 
@@ -56,6 +58,8 @@ class Progress {
   const int exceptions_;  // passing when this was made
   std::atomic<int64_t> done_, expected_;
   std::atomic<double> next_show_;
+  std::atomic<double> ends_ = std::numeric_limits<double>::infinity();  // by limit()
+  std::atomic<double> lasts_ = 1;                                       // seconds, likewise
   std::mutex mutex_;
   std::string note_;
   double began_ = 0;
