@@ -19,11 +19,13 @@ void describe(Schema& s, MoeConfig& c) {
   s.add("top_k", c.top_k, {.help = "experts a token is sent to", .min = 1, .max = 64});
   s.add("capacity_factor", c.capacity_factor,
         {.help = "an expert takes at most ceil(factor * k * tokens / experts) of a micro-batch; 0: dropless",
-         .min = 0});
+         .min = 0,
+         .max = 1e6});
   s.add(
       "evaluation_capacity_factor", c.evaluation_capacity_factor,
       {.help = "the same when evaluating and translating; 0: dropless, and no sentence depends on its batch",
-       .min = 0});
+       .min = 0,
+       .max = 1e6});
   s.add("selection", c.selection,
         {{"position", TokenSelection::position},
          {"probability", TokenSelection::probability},
@@ -33,8 +35,9 @@ void describe(Schema& s, MoeConfig& c) {
         {.help = "whether the k gates are made to sum to one, over all choices or over those kept"});
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
-  s.add("balance_loss", c.balance_loss, {.help = "coefficient of the load-balancing loss", .min = 0});
-  s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0});
+  s.add("balance_loss", c.balance_loss,
+        {.help = "coefficient of the load-balancing loss", .min = 0, .max = 1e6});
+  s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0, .max = 1e6});
   s.add("gating_dropout", c.gating_dropout,
         {.help = "probability that an update passes over the experts of all layers, which spares the "
                  "exchange between "

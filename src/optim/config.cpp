@@ -12,7 +12,8 @@ void describe(Schema& schema, OptimConfig& config) {
   schema.section("optim", "the optimizer (AdamW) and its learning rate");
   schema.add("learning_rate", config.learning_rate,
              {.help = "peak learning rate; larger models want a smaller one, about 5e-4 from d_model 1024 on",
-              .min = 0});
+              .min = 0,
+              .max = 100});
   schema.add("schedule", config.schedule,
              {{"inverse_sqrt", Schedule::inverse_sqrt},
               {"cosine", Schedule::cosine},
@@ -23,13 +24,16 @@ void describe(Schema& schema, OptimConfig& config) {
   schema.add(
       "decay", config.decay,
       {.help = "cosine, linear: when the minimum is reached, from the start of the run; 0: at its end"});
-  schema.add("min_learning_rate", config.min_learning_rate, {.help = "floor after warm-up", .min = 0});
-  schema.add("beta1", config.beta1, {.help = "decay of the first moment", .min = 0, .max = 1});
-  schema.add("beta2", config.beta2, {.help = "decay of the second moment", .min = 0, .max = 1});
-  schema.add("epsilon", config.epsilon, {.help = "added to the root of the second moment", .min = 0});
+  schema.add("min_learning_rate", config.min_learning_rate,
+             {.help = "floor after warm-up", .min = 0, .max = 100});
+  schema.add("beta1", config.beta1, {.help = "decay of the first moment", .min = 0, .max = 0.9999});
+  schema.add("beta2", config.beta2, {.help = "decay of the second moment", .min = 0, .max = 0.999999});
+  schema.add("epsilon", config.epsilon,
+             {.help = "added to the root of the second moment", .min = 1e-30, .max = 1});
   schema.add("weight_decay", config.weight_decay,
-             {.help = "decoupled weight decay; biases and norms are exempt", .min = 0});
-  schema.add("clip_norm", config.clip_norm, {.help = "bound of the global gradient norm; 0: none", .min = 0});
+             {.help = "decoupled weight decay; biases and norms are exempt", .min = 0, .max = 100});
+  schema.add("clip_norm", config.clip_norm,
+             {.help = "bound of the global gradient norm; 0: none", .min = 0, .max = 1e30});
   schema.add("expert_state", config.expert_state,
              {{"fp32", StateForm::fp32}, {"bf16", StateForm::bf16}, {"fp8", StateForm::fp8}},
              {.help = "what the moments of experts are kept in: 4, 2 or 1 bytes each"});

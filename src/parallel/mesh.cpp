@@ -47,12 +47,14 @@ void describe(Schema& schema, ParallelConfig& config) {
   schema.add(
       "zero", config.zero,
       {.help = "ZeRO stage: 1 optimizer state in parts, 2 gradients too, 3 weights too", .min = 0, .max = 3});
-  schema.add(
-      "exchange_chunks", config.exchange_chunks,
-      {.help = "chunks of a micro-batch's tokens: one is exchanged while experts compute another", .min = 1});
-  schema.add(
-      "timeout", config.timeout,
-      {.help = "seconds after which a process that waits for others gives up, and names them", .min = 1});
+  schema.add("exchange_chunks", config.exchange_chunks,
+             {.help = "chunks of a micro-batch's tokens: one is exchanged while experts compute another",
+              .min = 1,
+              .max = 1024});
+  schema.add("timeout", config.timeout,
+             {.help = "seconds after which a process that waits for others gives up, and names them",
+              .min = 1,
+              .max = 1e9});
 }
 
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) {
