@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <future>
+#include <mutex>
 #include <system_error>
 #include <thread>
 
@@ -26,7 +30,8 @@ constexpr double kTimeout = 600;  // seconds
 
 // What MPI_COMM_WORLD itself is used for: a rank that fails says so to those above it.
 constexpr int kFailing = 0;
-constexpr auto kHearing = std::chrono::seconds(1);   // for how long it listens to those below
+constexpr auto kHearing = std::chrono::seconds(1);  // for how long it listens to those below
+constexpr auto kSignOfLife = std::chrono::milliseconds(200);
 constexpr auto kSilence = std::chrono::seconds(10);  // and then leaves it to them to end all
 
 /// Set by mpirun (Open MPI's, MPICH's, Intel's) and srun for each process they start.
@@ -96,10 +101,54 @@ World::~World() {
   MPI_Finalize();
 }
 
+void side_by_side(Group& group, std::string_view what, const std::function<void()>& work) {
+  if (group.size() == 1) {
+    work();
+    return;
+  }
+  enum class Stage : uint8_t { working, done, failed };
+  Stage stage = Stage::working;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::future<void> company = group.later([&] {
+    for (bool all = false; !all;) {
+      Stage seen = Stage::working;
+      {
+        std::unique_lock lock(mutex);
+        changed.wait_for(lock, kSignOfLife, [&] { return stage != Stage::working; });
+        seen = stage;
+      }
+      const double failed = group.sum(seen == Stage::failed ? 1 : 0);
+      if (seen == Stage::failed) return;
+      if (failed > 0) group.barrier(what);  // until those who failed have said so, and ended all
+      all = group.sum(seen == Stage::done ? 1 : 0) == group.size();
+    }
+  });
+  const auto leave = [&](Stage how) {
+    {
+      const std::lock_guard lock(mutex);
+      stage = how;
+    }
+    changed.notify_all();
+    company.wait();
+  };
+  try {
+    work();
+  } catch (...) {
+    leave(Stage::failed);
+    throw;
+  }
+  leave(Stage::done);
+  company.get();
+}
+
 void first_alone(Group& group, std::string_view what, const std::function<void()>& work) {
-  if (group.rank() == 0) work();
-  group.barrier(what);
-  if (group.rank() > 0) work();
+  side_by_side(group, what, [&] {
+    if (group.rank() == 0) work();
+  });
+  side_by_side(group, what, [&] {
+    if (group.rank() > 0) work();
+  });
 }
 
 void agree(Group& group, std::string_view what, std::string_view text) {

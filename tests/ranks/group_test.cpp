@@ -1,6 +1,9 @@
 // Collectives against their definition, on however many ranks there are.
+#include <chrono>
 #include <numeric>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include <ATen/Context.h>
 #include <ATen/ops/arange.h>
@@ -48,6 +51,19 @@ TEST(Group, AllReduceSums) {
       EXPECT_TRUE(at::equal(x, sum_of_ranks(n, type))) << n << " of " << type;
     }
   }
+}
+
+TEST(Group, WorkOfOneRankMayTakeLongerThanTheTimeOut) {
+  constexpr double kTimeout = 1, kDefault = 600;  // seconds
+  ranks().set_timeout(kTimeout);
+  std::vector<int> order;
+  first_alone(ranks(), "long work", [&] {
+    if (ranks().rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+    order.push_back(ranks().rank());
+  });
+  ranks().set_timeout(kDefault);
+  EXPECT_EQ(order, std::vector<int>{ranks().rank()});
+  EXPECT_EQ(ranks().sum(1), ranks().size());
 }
 
 TEST(Group, AllRanksGetTheSameBits) {

@@ -27,8 +27,15 @@ class World {
   Group group_;
 };
 
-/// Runs `work` on rank 0 while the others wait, then on all others: where it makes files that they find, and
-/// where a mistake should be told once. A rank whose work throws ends all (see before_last_words).
+/// Runs `work`, which does not use the group, on every rank, and comes back when it is done on all. However
+/// long that takes: ranks tell each other that they live, so the time-out counts from the last sign of life
+/// of one that is dead or stopped. Where it throws on a rank, that rank throws, and the others wait to be
+/// ended.
+void side_by_side(Group& group, std::string_view what, const std::function<void()>& work);
+
+/// Runs `work` on rank 0 while the others wait, then on all others, as side_by_side(): where it makes files
+/// that they find, and where a mistake should be told once. A rank whose work throws ends all (see
+/// before_last_words).
 void first_alone(Group& group, std::string_view what, const std::function<void()>& work);
 
 /// Error unless `text` is the same on all ranks; it names a rank that differs, and `what`.
