@@ -2,12 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
-#include "chorus/base/options.h"
+#include "chorus/train/config.h"
 
 namespace chorus {
 
@@ -45,9 +46,10 @@ struct ConfigArguments {
 /// Schema::help(). `arguments` must live as long as the command.
 void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
                           std::function<std::string()> list_options);
-/// Reads the run file and then the settings into what the schema describes. False when the command has
-/// nothing more to do: the configuration was asked for, and is printed. UserError without a run file.
-[[nodiscard]] bool read_config(const ConfigArguments& arguments, Schema& schema);
+/// Reads the run file and then the settings. What they do not say of [model] and [moe] is as the model of
+/// train.init has it. Nothing when the command has nothing more to do: the configuration was asked for, and
+/// is printed. UserError without a run file.
+[[nodiscard]] std::optional<RunConfig> read_config(const ConfigArguments& arguments);
 
 /// Adds -q/--quiet: no progress, and of the log only warnings.
 void add_quiet_option(CLI::App& command);

@@ -52,7 +52,7 @@ void add_import(CLI::App& app) {
 void add_export(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
   CLI::App* command = add(app, "export", "writes a model as transformers reads it",
-                          "model folder, or the folder of a run", *a);
+                          "model folder, run, or checkpoint of a run", *a);
   command->add_option("--format", a->format, "nllb-moe, m2m100 or switch")->required()->type_name("NAME");
   command->add_option("--shard-size", a->shard_gigabytes, "a larger model is written in files of this size")
       ->check(CLI::Range(1e-6, 1e6))

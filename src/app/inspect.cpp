@@ -97,7 +97,7 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
 }
 
 void inspect(const InspectArguments& a) {
-  const ModelDescription model = describe_model(find_model_folder(a.folder));
+  const ModelDescription model = describe_model(find_model(a.folder).description);
   const ModelCost cost = cost_of(model.config, a.length);
   if (a.json) {
     fmt::print("{}\n", to_json(model, cost).dump(2));
@@ -112,7 +112,9 @@ void add_inspect(CLI::App& app) {
   const auto arguments = std::make_shared<InspectArguments>();
   InspectArguments& a = *arguments;
   CLI::App* command = app.add_subcommand("inspect", "parameters, arithmetic and memory of a model");
-  command->add_option("DIR", a.folder, "model folder, or the folder of a run")->required()->option_text(" ");
+  command->add_option("DIR", a.folder, "model folder, run, or checkpoint of a run")
+      ->required()
+      ->option_text(" ");
   command->add_option("--length", a.length, "tokens of a sentence that attention is counted for")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))

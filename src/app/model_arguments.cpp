@@ -16,7 +16,7 @@
 namespace chorus {
 
 void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("--model", a.folder, "model folder, or the folder of a run")
+  command.add_option("--model", a.folder, "model folder, run, or checkpoint of a run")
       ->required()
       ->type_name("DIR");
   command.add_option("--from", a.from, "language of the source, if the model has languages")
@@ -64,8 +64,8 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
   if (a.threads < 0 || a.threads > kMostThreads)
     throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
   set_threads(a.threads, group);
-  const std::filesystem::path folder = find_model_folder(a.folder);
-  ModelDescription description = describe_model(folder);
+  const ModelPlace place = find_model(a.folder);
+  ModelDescription description = describe_model(place.description);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
     const std::vector<std::string>& known = description.vocabulary.languages();
     if (known.empty() && !language.empty()) {
@@ -83,7 +83,7 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
     }
   }
   warn_untrained(description.config, std::vector{fmt::format("{}-{}", a.from, a.to)});
-  return load_model(folder, std::move(description), options);
+  return load_model(place.weights, std::move(description), options);
 }
 
 }  // namespace chorus

@@ -128,11 +128,9 @@ void print_table(const std::vector<Candidate>& list) {
 }
 
 void plan(const PlanArguments& a) {
-  RunConfig config;
-  Schema schema;
-  describe(schema, config);
-  if (!read_config(a.config, schema)) return;
-  config = with_initial_model(config);
+  const std::optional<RunConfig> given = read_config(a.config);
+  if (!given) return;
+  const RunConfig& config = *given;
   check(config);
   ModelConfig model = config.model;
   if (config.train.init.empty()) {

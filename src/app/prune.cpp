@@ -62,15 +62,15 @@ std::vector<DirectionText> read_text(const PruneArguments& a, const Vocabulary& 
 std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& directions) {
   Group alone;
   set_threads(a.threads, alone);
-  const std::filesystem::path folder = find_model_folder(a.folder);
-  ModelDescription description = describe_model(folder);
+  const ModelPlace place = find_model(a.folder);
+  ModelDescription description = describe_model(place.description);
   const std::vector<DirectionText> texts = read_text(a, description.vocabulary);
   int64_t total = 0;
   for (const DirectionText& text : texts) {
     total += std::ssize(text.sources);
     directions.push_back({{"name", text.name}, {"sentences", text.sources.size()}});
   }
-  const LoadedModel loaded = load_model(folder, std::move(description),
+  const LoadedModel loaded = load_model(place.weights, std::move(description),
                                         {.compute = a.precision == "bf16" ? at::kBFloat16 : at::kFloat});
   Progress progress({.task = "routing", .unit = "pairs", .total = total});
   std::vector<ExpertUsage> usage =
@@ -127,7 +127,9 @@ void add_prune(CLI::App& app) {
   const auto arguments = std::make_shared<PruneArguments>();
   PruneArguments& a = *arguments;
   CLI::App* command = app.add_subcommand("prune", "fewer experts, those that some text needs most");
-  command->add_option("DIR", a.folder, "model folder, or the folder of a run")->required()->option_text(" ");
+  command->add_option("DIR", a.folder, "model folder, run, or checkpoint of a run")
+      ->required()
+      ->option_text(" ");
   command->add_option("--out", a.out, "the folder to write, which is not there yet")
       ->required()
       ->type_name("DIR");

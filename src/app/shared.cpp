@@ -25,19 +25,28 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
   });
 }
 
-bool read_config(const ConfigArguments& arguments, Schema& schema) {
+std::optional<RunConfig> read_config(const ConfigArguments& arguments) {
+  RunConfig config;
+  Schema schema;
+  describe(schema, config);
   if (arguments.dump_markdown) {
     fmt::print("{}", schema.markdown());
-    return false;
+    return std::nullopt;
   }
-  if (!arguments.file.empty()) {
-    schema.read_file(arguments.file);
-  } else if (!arguments.dump) {
+  if (arguments.file.empty() && !arguments.dump)
     throw UserError("name a run file (RUN.toml), or --dump-config to see what one holds");
+  const auto read = [&] {
+    if (!arguments.file.empty()) schema.read_file(arguments.file);
+    for (const std::string& setting : arguments.settings) schema.set(setting);
+  };
+  read();
+  if (!config.train.init.empty()) {
+    config.model = model_of(config.train.init);
+    read();
   }
-  for (const std::string& setting : arguments.settings) schema.set(setting);
-  if (arguments.dump) fmt::print("{}", schema.dump());
-  return !arguments.dump;
+  if (!arguments.dump) return config;
+  fmt::print("{}", schema.dump());
+  return std::nullopt;
 }
 
 void add_quiet_option(CLI::App& command) {

@@ -30,10 +30,9 @@ std::filesystem::path run_folder(const Arguments& arguments) {
 
 void run(const Arguments& arguments) {
   World world;
-  RunConfig config;
-  Schema schema;
-  describe(schema, config);
-  if (!read_config(arguments.config, schema)) return;
+  const std::optional<RunConfig> given = read_config(arguments.config);
+  if (!given) return;
+  const RunConfig& config = *given;
   const std::filesystem::path folder = run_folder(arguments);
   const Ending ending = train_stages(
       config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});

@@ -86,7 +86,7 @@ std::vector<int32_t> parse_ids(const std::string& line, int64_t number) {
 void use(const VocabOptions& options) {
   if (options.encode && options.decode) throw UserError("choose one of --encode and --decode");
   const Vocabulary vocabulary = std::filesystem::is_directory(options.model)
-                                    ? describe_model(find_model_folder(options.model)).vocabulary
+                                    ? describe_model(find_model(options.model).description).vocabulary
                                     : Vocabulary::load(options.model);
   if (!options.encode && !options.decode) {
     describe(vocabulary, options);

@@ -129,14 +129,12 @@ Checkpoint read_checkpoint(const fs::path& folder) {
 }
 
 CheckpointStore::CheckpointStore(const fs::path& run_folder) : folder_(run_folder / "checkpoints") {
-  std::error_code error;
-  if (fs::create_directory(folder_, error)) sync_to_disk(run_folder);
-  if (error) throw UserError("cannot make the folder {}: {}", folder_.string(), error.message());
-  remove_temporaries(folder_);
+  if (fs::exists(folder_)) remove_temporaries(folder_);
 }
 
 std::vector<int64_t> CheckpointStore::steps() const {
   std::vector<int64_t> steps;
+  if (!fs::exists(folder_)) return steps;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with(kStepPrefix) || !entry.is_directory()) continue;
@@ -154,8 +152,10 @@ fs::path CheckpointStore::folder_of(int64_t step) const {
 
 void CheckpointStore::write(int64_t step, std::string_view state,
                             const std::function<void(const fs::path&)>& write_files) {
-  const fs::path growing = temporary_name(folder_);
   std::error_code error;
+  if (fs::create_directory(folder_, error)) sync_to_disk(folder_.parent_path());
+  if (error) throw UserError("cannot make the folder {}: {}", folder_.string(), error.message());
+  const fs::path growing = temporary_name(folder_);
   fs::create_directory(growing, error);
   if (error) throw Error("cannot make the folder {}: {}", growing.string(), error.message());
   try {

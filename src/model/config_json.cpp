@@ -74,6 +74,46 @@ bool has_one_expert(const ModelConfig& c) {
   return c.moe.experts == 1;
 }
 
+/// What decides training alone, and the format's own keys do not say: kept under chorus.training.
+std::vector<std::string> training_options(Format format) {
+  std::vector<std::string> names = {"moe.capacity_factor", "moe.selection", "moe.gating_dropout"};
+  if (format == Format::switch_transformers) {
+    names.insert(names.end(), {"model.attention_dropout", "model.activation_dropout", "model.layer_dropout",
+                               "moe.expert_output_dropout"});
+  } else {
+    names.emplace_back("moe.jitter");
+  }
+  return names;
+}
+
+nlohmann::json training_json(ModelConfig config, Format format) {
+  Schema schema;
+  describe(schema, config);
+  const std::vector<std::string> names = training_options(format);
+  nlohmann::json json;
+  for (const auto& [name, value] : schema.values())
+    if (std::ranges::find(names, name) != names.end()) json[name] = nlohmann::json::parse(value);
+  return json;
+}
+
+void read_training(const nlohmann::json& own, ModelConfig& config, Format format) {
+  const auto training = own.find("training");
+  if (training == own.end()) return;
+  if (!training->is_object()) throw UserError("config.json: chorus.training is no object");
+  Schema schema;
+  describe(schema, config);
+  const std::vector<std::string> names = training_options(format);
+  for (const auto& [name, value] : training->items()) {
+    try {
+      if (std::ranges::find(names, name) == names.end())
+        throw UserError("unknown option {}", in_quotes(name));
+      schema.set(fmt::format("{}={}", name, value.dump()));
+    } catch (const UserError& error) {
+      throw UserError("config.json: chorus.training: {}", error.what());
+    }
+  }
+}
+
 /// What both classes of transformers know.
 nlohmann::json shared_json(const ModelConfig& c) {
   return {
@@ -339,7 +379,9 @@ nlohmann::json to_json(const ModelConfig& c, Format format) {
 nlohmann::json to_json(const ModelConfig& c) {
   if (native_format(c) == Format::switch_transformers) {
     nlohmann::json json = switch_json(c);
-    json["chorus"] = {{"format", kFormatVersion}, {"max_positions", c.max_positions}};
+    json["chorus"] = {{"format", kFormatVersion},
+                      {"max_positions", c.max_positions},
+                      {"training", training_json(c, Format::switch_transformers)}};
     if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
     if (!c.directions.empty()) json["chorus"]["directions"] = c.directions;
     return json;
@@ -348,6 +390,7 @@ nlohmann::json to_json(const ModelConfig& c) {
   json["chorus"] = {{"format", kFormatVersion},
                     {"experts", c.moe.experts},
                     {"top_k", c.moe.top_k},
+                    {"training", training_json(c, Format::nllb_moe)},
                     {"evaluation_capacity_factor", c.moe.evaluation_capacity_factor},
                     {"gate_normalization", name_of(kGateNormalizations, c.moe.gate_normalization)}};
   if (!c.layer_experts.empty()) json["chorus"]["layer_experts"] = c.layer_experts;
@@ -374,6 +417,7 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
     }
     c.layer_experts = o.get("layer_experts", c.layer_experts);
     c.directions = o.get("directions", c.directions);
+    read_training(*own, c, format);
     if (format == Format::switch_transformers) {
       c.max_positions = o.count("max_positions", 8, kLarge);
       check(c);

@@ -118,12 +118,12 @@ void import_model(const fs::path& folder, const fs::path& out) {
 }
 
 void export_model(const fs::path& dir, const ExportOptions& options, const fs::path& out) {
-  const fs::path folder = find_model_folder(dir);
-  const ModelDescription model = describe_model(folder);
+  const ModelPlace place = find_model(dir);
+  const ModelDescription model = describe_model(place.description);
   nlohmann::json json = to_json(model.config, options.format);
-  check_out(out, folder);
-  const SafetensorsFolder weights(folder);
-  check_tensor_count(model.config, weights, folder);
+  check_out(out, place.weights);
+  const SafetensorsFolder weights(place.weights);
+  check_tensor_count(model.config, weights, place.weights);
   const Catalogue native = make_catalogue(model.config);
   const StoredTensors stored = find_all(weights, native);
   ModelConfig exported = model.config;

@@ -142,23 +142,6 @@ void load_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
   load(folder, catalogue, sets);
 }
 
-fs::path find_model_folder(const fs::path& dir) {
-  for (const fs::path& folder : {dir, dir / "model"}) {
-    std::error_code ignored;
-    if (fs::exists(folder / kConfigFile, ignored)) return folder;
-  }
-  if (!fs::exists(dir)) throw UserError("{}: no such folder", dir.string());
-  throw UserError("{} is no model: it has neither {} nor model/{}", dir.string(), kConfigFile, kConfigFile);
-}
-
-ModelPlace find_model(const fs::path& dir) {
-  std::error_code ignored;
-  const bool checkpoint = fs::exists(dir / kWeightsFile, ignored) && !fs::exists(dir / kConfigFile, ignored);
-  const fs::path folder =
-      find_model_folder(checkpoint ? fs::canonical(dir).parent_path().parent_path() : dir);
-  return {.weights = checkpoint ? dir : folder, .description = folder};
-}
-
 ModelDescription describe_model(const fs::path& folder) {
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;
@@ -175,8 +158,8 @@ ModelDescription describe_model(const fs::path& folder) {
 }
 
 LoadedModel load_model(const fs::path& dir, const Transformer::Options& options) {
-  const fs::path folder = find_model_folder(dir);
-  return load_model(folder, describe_model(folder), options);
+  const ModelPlace place = find_model(dir);
+  return load_model(place.weights, describe_model(place.description), options);
 }
 
 LoadedModel load_model(const fs::path& folder, ModelDescription description,

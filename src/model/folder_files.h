@@ -22,14 +22,6 @@ constexpr const char* kT5PiecesModel = "spiece.model";
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
 
-/// Where a model lies: in one folder, unless it is a checkpoint of a run (RUN/checkpoints/NAME), whose
-/// configuration and vocabulary are those of RUN/model.
-struct ModelPlace {
-  std::filesystem::path weights, description;
-};
-/// Of a model folder, a run, or a checkpoint. UserError as find_model_folder().
-ModelPlace find_model(const std::filesystem::path& dir);
-
 void write_json(const std::filesystem::path& path, const nlohmann::json& json);
 
 /// The name of the SentencePiece model.

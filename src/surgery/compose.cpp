@@ -174,10 +174,10 @@ Source open_source(const fs::path& dir) {
   return source;
 }
 
-void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
+void check_alike(const NamedModel& a, const NamedModel& b, bool experts_may_differ) {
   if (a.vocabulary.hash() != b.vocabulary.hash()) {
-    throw UserError("{} and {} have different vocabularies (of {} and {} tokens)", a.folder.string(),
-                    b.folder.string(), a.vocabulary.size(), b.vocabulary.size());
+    throw UserError("{} and {} have different vocabularies (of {} and {} tokens)", a.name, b.name,
+                    a.vocabulary.size(), b.vocabulary.size());
   }
   const auto flat = [&](ModelConfig config) {
     config.directions.clear();
@@ -185,7 +185,9 @@ void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
       config.moe.experts = 2;
       config.layer_experts.clear();
     }
-    return to_json(config).flatten();
+    nlohmann::json json = to_json(config);
+    json["chorus"].erase("training");  // how it was trained is not what it is
+    return json.flatten();
   };
   const nlohmann::json first = flat(a.config), second = flat(b.config);
   const auto value = [](const nlohmann::json& json, const std::string& key) {
@@ -196,8 +198,8 @@ void check_alike(const Source& a, const Source& b, bool experts_may_differ) {
       if (value(first, key) == value(second, key)) continue;
       std::string name = key.substr(1);
       std::ranges::replace(name, '/', '.');
-      throw UserError("{} and {} differ: config.json: {} is {} in one and {} in the other", a.folder.string(),
-                      b.folder.string(), name, value(first, key), value(second, key));
+      throw UserError("{} and {} differ: config.json: {} is {} in one and {} in the other", a.name, b.name,
+                      name, value(first, key), value(second, key));
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "chorus/base/random.h"
 #include "chorus/data/vocabulary.h"
 #include "chorus/model/shapes.h"
+#include "chorus/surgery/models.h"
 
 #include "model/stored_tensors.h"
 
@@ -29,13 +30,12 @@ struct Source {
   StoredTensors tensors;
 };
 
-/// DIR: a model folder, a run, or a checkpoint of a run (RUN/checkpoints/NAME), whose configuration and
-/// vocabulary are then those of RUN/model. Every checksum is verified. UserError as load_model().
+/// What find_model() finds. Every checksum is verified. UserError as load_model().
 Source open_source(const std::filesystem::path& dir);
 
 /// UserError naming the first difference, unless `b` has the vocabulary and the configuration of `a`; with
 /// `experts_may_differ` their number may be another.
-void check_alike(const Source& a, const Source& b, bool experts_may_differ);
+void check_alike(const NamedModel& a, const NamedModel& b, bool experts_may_differ);
 
 /// `weight` times an expert.
 struct Ingredient {

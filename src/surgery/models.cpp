@@ -1,5 +1,7 @@
 #include "chorus/surgery/models.h"
 
+#include <algorithm>
+#include <functional>
 #include <system_error>
 
 #include "chorus/base/error.h"
@@ -10,11 +12,18 @@ namespace chorus {
 namespace fs = std::filesystem;
 namespace {
 
+NamedModel named(const Source& source) {
+  return {.name = source.folder.string(), .config = source.config, .vocabulary = source.vocabulary};
+}
+
 /// UserError unless the model has MoE layers.
-std::vector<int64_t> expert_counts(const Source& source) {
-  std::vector<int64_t> counts = source.config.expert_counts();
-  if (counts.empty()) throw UserError("{} is a dense model: it has no experts", source.folder.string());
+std::vector<int64_t> expert_counts(const NamedModel& model) {
+  std::vector<int64_t> counts = model.config.expert_counts();
+  if (counts.empty()) throw UserError("{} is a dense model: it has no experts", model.name);
   return counts;
+}
+std::vector<int64_t> expert_counts(const Source& source) {
+  return expert_counts(named(source));
 }
 
 std::vector<Source> open_sources(std::span<const fs::path> models, bool experts_may_differ) {
@@ -24,7 +33,7 @@ std::vector<Source> open_sources(std::span<const fs::path> models, bool experts_
   for (const fs::path& model : models) {
     sources.push_back(open_source(model));
     if (experts_may_differ) static_cast<void>(expert_counts(sources.back()));
-    check_alike(sources.front(), sources.back(), experts_may_differ);
+    check_alike(named(sources.front()), named(sources.back()), experts_may_differ);
   }
   return sources;
 }
@@ -38,20 +47,33 @@ void check_absent(const fs::path& out) {
     throw UserError("--out {}: it is there already; choose another place", out.string());
 }
 
+ModelConfig merged_config(std::span<const NamedModel> models) {
+  std::vector<int64_t> united = expert_counts(models.front());
+  for (const NamedModel& model : models.subspan(1)) {
+    const std::vector<int64_t> counts = expert_counts(model);
+    check_alike(models.front(), model, true);
+    std::ranges::transform(united, counts, united.begin(), std::plus());
+  }
+  ModelConfig config = models.front().config;
+  config.set_expert_counts(united);
+  for (const NamedModel& model : models)
+    config.directions = united_directions(config.directions, model.config.directions);
+  return config;
+}
+
 ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, const fs::path& out) {
   const std::vector<Source> sources = open_sources(models, true);
-  Recipe recipe = {.config = sources[0].config, .average_dense = dense == DenseWeights::average};
-  std::vector<int64_t> united(expert_counts(sources[0]).size());
-  recipe.experts.resize(united.size());
+  std::vector<NamedModel> names;
+  for (const Source& source : sources) names.push_back(named(source));
+  Recipe recipe = {.config = merged_config(names), .average_dense = dense == DenseWeights::average};
+  recipe.experts.resize(expert_counts(sources[0]).size());
   for (size_t s = 0; s < sources.size(); ++s) {
     const std::vector<int64_t> counts = expert_counts(sources[s]);
     for (size_t l = 0; l < counts.size(); ++l) {
-      united[l] += counts[l];
       for (int64_t e = 0; e < counts[l]; ++e)
         recipe.experts[l].push_back({.of = {{.source = s, .expert = e}}});
     }
   }
-  recipe.config.set_expert_counts(united);
   compose(sources, recipe, out);
   return recipe.config;
 }

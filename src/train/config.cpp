@@ -7,6 +7,7 @@
 #include "chorus/data/curriculum.h"
 
 #include "train/frozen.h"
+#include "train/initial_model.h"
 
 namespace chorus {
 
@@ -53,7 +54,8 @@ void describe(Schema& s, RunConfig& c) {
   s.add("time_limit", t.time_limit,
         {.help = "the run is also done after so long, over all its starts; 0: no limit",
          .unit = "minutes",
-         .min = 0});
+         .min = 0,
+         .max = 1e9});
   s.add("label_smoothing", t.label_smoothing,
         {.help = "share of the target spread over the vocabulary", .min = 0, .max = 0.9});
   s.add("recompute", t.recompute,
@@ -132,6 +134,10 @@ bool may_change(const std::string& option) {
        "train.log_every", "train.checkpoint_every", "train.keep", "validation.patience", "parallel.ep",
        "parallel.etp", "parallel.tp", "parallel.zero", "parallel.exchange_chunks", "parallel.timeout"});
   return option.starts_with("memory.") || std::find(kFree.begin(), kFree.end(), option) != kFree.end();
+}
+
+bool is_fixed(const std::string& option) {
+  return decides_shapes(option) || (option.starts_with("vocabulary.") && option != "vocabulary.model");
 }
 
 }  // namespace chorus

@@ -1,6 +1,8 @@
 #include "train/initial_model.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <string_view>
@@ -12,8 +14,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/model/parts.h"
-
-#include "model/folder_files.h"
+#include "chorus/optim/adamw.h"
 
 namespace chorus {
 namespace fs = std::filesystem;
@@ -117,22 +118,24 @@ InitialModel find_initial_model(const fs::path& path) {
   return {.weights = place.weights, .description = describe_model(place.description)};
 }
 
-RunConfig with_initial_model(RunConfig config) {
-  if (config.train.init.empty()) return config;
-  ModelConfig model = find_initial_model(config.train.init).description.config;
-  const std::map<std::string, std::string> defaults = values_of({}), initial = values_of(model);
-  Schema schema;
-  describe(schema, model);
+ModelConfig model_of(const std::string& init) {
+  return find_initial_model(init).description.config;
+}
+
+bool decides_shapes(const std::string& option) {
+  return std::ranges::find(kShapes, option) != kShapes.end();
+}
+
+void check_architecture(const RunConfig& config, const ModelConfig& initial) {
+  const std::map<std::string, std::string> before = values_of(initial);
   for (const auto& [name, value] : values_of(config.model)) {
-    if (value == defaults.at(name) || value == initial.at(name)) continue;
-    if (std::ranges::find(kShapes, name) != kShapes.end()) {
+    if (value == before.at(name)) continue;
+    if (decides_shapes(name)) {
       throw UserError("{} = {}, where the model of train.init, {}, has {}: leave it out", name, value,
-                      config.train.init, initial.at(name));
+                      config.train.init, before.at(name));
     }
-    schema.set(fmt::format("{}={}", name, value));
+    log_info("{} = {}, where the model of train.init has {}", name, value, before.at(name));
   }
-  config.model = model;
-  return config;
 }
 
 void load_initial_model(const RunConfig& config, const Catalogue& catalogue, const Vocabulary& vocabulary,
@@ -149,6 +152,10 @@ void load_initial_model(const RunConfig& config, const Catalogue& catalogue, con
       rows.read(weights, stored.parameters[p], here);
     } else {
       weights.read(0, here);
+    }
+    if (!std::isfinite(squared_norm(part.master))) {
+      throw UserError("{}: {} has weights that are not finite", initial.weights.string(),
+                      catalogue.parameters[p].name);
     }
   });
   log_info("the run begins with the weights of {}{}", initial.weights.string(),

@@ -1,21 +1,26 @@
 #include "train/inputs.h"
 
+#include <algorithm>
+#include <system_error>
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/log.h"
+#include "chorus/base/text.h"
 #include "chorus/comm/world.h"
 
-#include "train/initial_model.h"
-
 namespace chorus {
+namespace fs = std::filesystem;
 
 namespace {
 
-std::filesystem::path vocabulary_path(const RunConfig& config, const std::filesystem::path& run) {
-  return config.vocabulary.model.empty() ? run / "sentencepiece.bpe.model"
-                                         : std::filesystem::path(config.vocabulary.model);
-}
+constexpr const char* kVocabulary = "sentencepiece.bpe.model";
+constexpr const char* kStamp = "vocabulary.json";  // {"made_from", "xxh3"}: of the vocabulary that a run made
 
-std::filesystem::path report_path(const std::filesystem::path& run, const std::string& list) {
+fs::path report_path(const fs::path& run, const std::string& list) {
   return run / ("data." + list + ".json");
 }
 
@@ -27,40 +32,138 @@ std::vector<std::string> symbols_of(const RunConfig& config) {
   return symbols;
 }
 
-void make_vocabulary(const RunConfig& config, const std::filesystem::path& path) {
-  log_info("vocabulary: training {}", path.string());
-  VocabularyTraining training = {
-      .seed = static_cast<uint64_t>(config.seed),
-      .symbols = symbols_of(config),
-      .progress = [](const std::string& line) { log_info("vocabulary: {}", line); }};
-  for (const SourceConfig& source : config.data.valid) {
-    training.more_languages.insert(training.more_languages.end(), source.languages.begin(),
-                                   source.languages.end());
-  }
+/// Every text that the vocabulary is trained on.
+std::vector<SourceConfig> vocabulary_sources(const RunConfig& config) {
   std::vector<SourceConfig> sources = config.data.train;
   for (const DenoiseConfig& task : config.data.denoise) {
     if (task.files.empty()) continue;
     for (const std::string& language : task.languages) sources.push_back(monolingual_source(task, language));
   }
-  train_vocabulary(sources, config.vocabulary, path, training);
+  return sources;
 }
 
-Vocabulary open_vocabulary(const RunConfig& config, const std::filesystem::path& run) {
+/// Languages that get a tag though no text to train on has them.
+std::vector<std::string> more_languages(const RunConfig& config) {
+  std::vector<std::string> languages;
+  for (const SourceConfig& source : config.data.valid)
+    languages.insert(languages.end(), source.languages.begin(), source.languages.end());
+  return languages;
+}
+
+void make_vocabulary(const RunConfig& config, const fs::path& path) {
+  log_info("vocabulary: training one");
+  train_vocabulary(vocabulary_sources(config), config.vocabulary, path,
+                   {.seed = static_cast<uint64_t>(config.seed),
+                    .more_languages = more_languages(config),
+                    .symbols = symbols_of(config),
+                    .progress = [](const std::string& line) { log_info("vocabulary: {}", line); }});
+}
+
+/// What a vocabulary depends on: equal texts give equal vocabularies.
+std::string made_from(const RunConfig& config) {
+  VocabularyConfig own = config.vocabulary;
+  own.add.clear();
+  Schema schema;
+  describe(schema, own);
+  std::string text = fmt::format("{}\n{}\n{}\n{}", config.seed, schema.dump(),
+                                 fmt::join(symbols_of(config), " "), fmt::join(more_languages(config), " "));
+  for (const SourceConfig& source : vocabulary_sources(config)) {
+    const TextSource files = text_source(source);
+    text += fmt::format("\n{}", fmt::join(files.languages, " "));
+    for (const fs::path& file : files.files) {
+      std::error_code error;
+      const uintmax_t bytes = fs::file_size(file, error);
+      const auto time = fs::last_write_time(file, error).time_since_epoch().count();
+      if (error) throw UserError("cannot read {}: {}", file.string(), error.message());
+      text += fmt::format("\n{} {} {}", fs::absolute(file).string(), bytes, time);
+    }
+  }
+  return hash_text(hash_bytes(text));
+}
+
+/// Makes the vocabulary in the run's folder where it is missing, or there from an earlier start with other
+/// settings or text. One that the run did not make stays.
+void make_own_vocabulary(const RunConfig& config, const fs::path& run) {
+  const fs::path path = run / kVocabulary, stamp = run / kStamp;
+  const std::string from = made_from(config);
+  if (fs::exists(path)) {
+    nlohmann::json made = nlohmann::json::object();
+    if (fs::exists(stamp)) made = nlohmann::json::parse(read_file(stamp), nullptr, false);
+    const bool ours = made.is_object() && made.value("xxh3", nlohmann::json()) == hash_text(hash_file(path));
+    if (!ours) {
+      log_info("vocabulary: {} is there, so vocabulary.size and the like do not count", path.string());
+      return;
+    }
+    if (made.value("made_from", nlohmann::json()) == from) return;
+    log_info("vocabulary: {} was made for other settings or text", path.string());
+    fs::remove(path);
+  }
+  const fs::path growing = temporary_name(run);
+  make_vocabulary(config, growing);
+  write_file_atomically(
+      stamp, nlohmann::json{{"made_from", from}, {"xxh3", hash_text(hash_file(growing))}}.dump() + "\n");
+  fs::rename(growing, path);
+}
+
+/// Where the vocabulary comes from, for people.
+std::string vocabulary_place(const RunConfig& config, const InputsOf& of) {
+  if (!config.vocabulary.model.empty()) return config.vocabulary.model;
+  return of.initial ? fmt::format("the vocabulary of {}", config.train.init)
+                    : (of.run / kVocabulary).string();
+}
+
+Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   std::vector<std::string> added;
   for (const AddedLanguage& language : added_languages(config.vocabulary)) added.push_back(language.name);
   for (std::string& symbol : symbols_of(config)) added.push_back(std::move(symbol));
-  if (config.vocabulary.model.empty() && !config.train.init.empty())
-    return find_initial_model(config.train.init).description.vocabulary.with_tags(added);
-  const std::filesystem::path path = vocabulary_path(config, run);
-  if (!std::filesystem::exists(path)) make_vocabulary(config, path);
-  return Vocabulary::load(path).with_tags(added);
+  if (config.vocabulary.model.empty() && of.initial) return of.initial->with_tags(added);
+  const fs::path path =
+      config.vocabulary.model.empty() ? of.run / kVocabulary : fs::path(config.vocabulary.model);
+  if (!config.vocabulary.model.empty()) {
+    if (!fs::exists(path)) make_vocabulary(config, path);
+  } else if (of.trained_with.empty()) {
+    make_own_vocabulary(config, of.run);
+  }
+  Vocabulary vocabulary = Vocabulary::load(path);
+  log_info("vocabulary: {} rows, {}", vocabulary.size(), path.string());
+  return vocabulary.with_tags(added);
 }
 
-std::unique_ptr<DataSet> open_data(const RunConfig& config, const std::filesystem::path& run,
-                                   const Vocabulary& vocabulary, const std::vector<SourceConfig>& sources,
-                                   const std::string& list) {
-  const std::filesystem::path store =
-      config.data.store.empty() ? run / "store" : std::filesystem::path(config.data.store);
+/// UserError unless the vocabulary is the run's and has all languages of its text.
+void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, const InputsOf& of) {
+  const std::string place = vocabulary_place(config, of), run = of.run.string();
+  if (!of.trained_with.empty() && of.trained_with != hash_text(vocabulary.hash())) {
+    throw UserError(
+        "{} was trained with another vocabulary than {} with its tags of languages and tasks: put that back, "
+        "or train into another --out, where train.init = \"{}\" begins with its weights",
+        run, place, run);
+  }
+  const auto check = [&](const std::vector<std::string>& languages, const std::string& label) {
+    for (const std::string& language : languages) {
+      if (std::ranges::find(vocabulary.languages(), language) != vocabulary.languages().end()) continue;
+      const std::string how =
+          of.trained_with.empty()
+              ? fmt::format("vocabulary.add = [\"{}\"] gives it a tag", language)
+              : fmt::format(
+                    "a run keeps its vocabulary, so take another --out, with train.init = \"{}\" and "
+                    "vocabulary.add = [\"{}\"]",
+                    run, language);
+      throw UserError("{}: {} has no language '{}', but {}: {}", label, place, language,
+                      vocabulary.languages().empty() ? "none" : join(vocabulary.languages(), ", "), how);
+    }
+  };
+  for (const auto* list : {&config.data.train, &config.data.valid}) {
+    for (size_t i = 0; i < list->size(); ++i)
+      check((*list)[i].languages,
+            source_label((*list)[i], list == &config.data.train ? "train" : "valid", i));
+  }
+  for (const DenoiseConfig& task : config.data.denoise)
+    check(task.languages, fmt::format("data.denoise '{}'", task.name));
+}
+
+std::unique_ptr<DataSet> open_data(const RunConfig& config, const fs::path& run, const Vocabulary& vocabulary,
+                                   const std::vector<SourceConfig>& sources, const std::string& list) {
+  const fs::path store = config.data.store.empty() ? run / "store" : fs::path(config.data.store);
   DataSet::Options options = {.store = store, .max_length = config.data.max_length, .list = list};
   options.denoise = config.data.denoise;
   if (list == "valid") {
@@ -79,27 +182,29 @@ std::unique_ptr<DataSet> open_data(const RunConfig& config, const std::filesyste
   return data;
 }
 
-void write_report(const DataSet& data, const std::filesystem::path& run, const std::string& list) {
+void write_report(const DataSet& data, const fs::path& run, const std::string& list) {
   write_file_atomically(report_path(run, list), data.report().json() + "\n");
 }
 
 }  // namespace
 
-std::unique_ptr<Data> open_inputs(const RunConfig& config, const std::filesystem::path& run, Group& group) {
+std::unique_ptr<Data> open_inputs(const RunConfig& config, const InputsOf& of, Group& group) {
   std::unique_ptr<Data> data;
   first_alone(group, "preparing vocabulary and text", [&] {
-    data = std::make_unique<Data>(Data{.vocabulary = open_vocabulary(config, run)});
-    data->train = open_data(config, run, data->vocabulary, config.data.train, "train");
+    data = std::make_unique<Data>(Data{.vocabulary = open_vocabulary(config, of)});
+    check_vocabulary(data->vocabulary, config, of);
+    data->train = open_data(config, of.run, data->vocabulary, config.data.train, "train");
     if (!config.data.valid.empty())
-      data->valid = open_data(config, run, data->vocabulary, config.data.valid, "valid");
+      data->valid = open_data(config, of.run, data->vocabulary, config.data.valid, "valid");
   });
   agree(group, "a vocabulary", hash_text(data->vocabulary.hash()));
   agree(group, "training text", hash_text(data->train->hash()));
-  if (group.rank() == 0) {
-    write_report(*data->train, run, "train");
-    if (data->valid) write_report(*data->valid, run, "valid");
-  }
   return data;
+}
+
+void write_reports(const Data& data, const fs::path& run) {
+  write_report(*data.train, run, "train");
+  if (data.valid) write_report(*data.valid, run, "valid");
 }
 
 }  // namespace chorus

@@ -1,14 +1,22 @@
 #include "train/run_folder.h"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
+#include <vector>
+
+#include <fmt/ranges.h>
 
 #include "chorus/base/error.h"
-#include "chorus/base/files.h"
 #include "chorus/base/log.h"
 
 namespace chorus {
+namespace fs = std::filesystem;
 
 namespace {
+
+constexpr const char* kLock = ".lock";
+constexpr const char* kSettings = "run.toml";
 
 std::map<std::string, std::string> values_of(RunConfig config) {
   Schema schema;
@@ -20,54 +28,97 @@ std::map<std::string, std::string> values_of(RunConfig config) {
   return values;
 }
 
-/// "optim.learning_rate 0.001 -> 0.0005" for each option that differs and matters.
-std::vector<std::string> differences(const RunConfig& before, const RunConfig& now) {
+/// An option that has another value than before.
+struct Change {
+  std::string option, text;  // "optim.learning_rate", "optim.learning_rate 0.001 -> 0.0005"
+};
+
+/// Those that matter.
+std::vector<Change> changes_of(const RunConfig& before, const RunConfig& now) {
   std::map<std::string, std::string> old_values = values_of(before), new_values = values_of(now);
-  std::vector<std::string> found;
+  std::vector<Change> found;
   for (const auto& [name, value] : new_values) {
     const std::string old_value = old_values.contains(name) ? old_values[name] : "(absent)";
     if (value != old_value && !may_change(name))
-      found.push_back(fmt::format("{} {} -> {}", name, old_value, value));
+      found.push_back({name, fmt::format("{} {} -> {}", name, old_value, value)});
     old_values.erase(name);
   }
-  for (const auto& [name, value] : old_values) {
-    found.push_back(fmt::format("{} {} -> (absent)", name, value));
-  }
+  for (const auto& [name, value] : old_values)
+    found.push_back({name, fmt::format("{} {} -> (absent)", name, value)});
   return found;
+}
+
+std::string listed(const std::vector<Change>& changes) {
+  std::vector<std::string> texts;
+  texts.reserve(changes.size());
+  for (const Change& change : changes) texts.push_back(change.text);
+  return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+/// UserError where a rank has another folder under that name than rank 0, which has locked it.
+void check_shared(const fs::path& folder, Group& group) {
+  const fs::path lock = folder / kLock;  // which names rank 0's process and host
+  std::error_code ignored;
+  const std::string found = fs::exists(lock, ignored) ? read_file(lock) : "";
+  if (group.gather_text(found).front() != found) {
+    throw UserError(
+        "{} is not the run folder of rank 0: ranks share one, so --out must name a place that all hosts see",
+        fs::absolute(folder).string());
+  }
 }
 
 }  // namespace
 
-void claim_settings(const RunConfig& config, const RunOptions& options) {
-  const std::filesystem::path path = options.folder / "run.toml";
-  if (std::filesystem::exists(path)) {
-    RunConfig before;
-    Schema schema;
-    describe(schema, before);
-    schema.read_file(path);
-    const std::vector<std::string> changes = differences(before, config);
-    if (!changes.empty() && !options.accept_changes) {
-      throw UserError(
-          "{} is a run with other settings: {}; give --accept-changes to go on with the new ones, or another "
-          "--out",
-          options.folder.string(), fmt::join(changes, ", "));
-    }
-    for (const std::string& change : changes) {
-      log_warning("changed setting: {}", change);
-    }
+RunFolder::RunFolder(fs::path path, Group& group) : path_(std::move(path)) {
+  if (group.rank() == 0) {
+    std::error_code error;
+    made_ = fs::create_directories(path_, error);
+    if (error) throw UserError("cannot make the run folder {}: {}", path_.string(), error.message());
+    lock_.emplace(path_);
   }
-  write_file_atomically(path, settings_text(config));
+  group.barrier("taking the run folder");
+  check_shared(path_, group);
 }
 
-void check_shared(const std::filesystem::path& folder, Group& group) {
-  const std::filesystem::path lock = folder / ".lock";  // which names rank 0's process and host
-  std::error_code ignored;
-  const std::string found = std::filesystem::exists(lock, ignored) ? read_file(lock) : "";
-  if (group.gather_text(found).front() != found) {
+RunFolder::~RunFolder() {
+  if (!made_) return;
+  std::error_code error;
+  for (fs::directory_iterator it(path_, error), end; !error && it != end; it.increment(error))
+    if (it->path().filename() != kLock) return;
+  fs::remove(path_ / kLock, error);
+  fs::remove(path_, error);
+}
+
+void check_settings(const RunConfig& config, const RunOptions& options, bool has_weights) {
+  const fs::path path = options.folder / kSettings;
+  if (!fs::exists(path)) return;
+  RunConfig before;
+  Schema schema;
+  describe(schema, before);
+  schema.read_file(path);
+  const std::vector<Change> changes = changes_of(before, config);
+  const std::string folder = options.folder.string();
+  if (!changes.empty() && !options.accept_changes) {
     throw UserError(
-        "{} is not the run folder of rank 0: ranks share one, so --out must name a place that all hosts see",
-        std::filesystem::absolute(folder).string());
+        "{} is a run with other settings: {}; give --accept-changes to go on with the new ones, or another "
+        "--out",
+        folder, listed(changes));
   }
+  std::vector<Change> fixed;
+  std::ranges::copy_if(changes, std::back_inserter(fixed),
+                       [](const Change& c) { return is_fixed(c.option); });
+  if (has_weights && !fixed.empty()) {
+    throw UserError(
+        "{} has begun, and --accept-changes cannot change the shapes of its weights or its vocabulary: {}; "
+        "take another --out, where train.init = \"{}\" begins with its weights, vocabulary.add gives it "
+        "languages, and `chorus grow` or `prune` first another number of experts",
+        folder, listed(fixed), folder);
+  }
+  for (const Change& change : changes) log_warning("changed setting: {}", change.text);
+}
+
+void write_settings(const RunConfig& config, const fs::path& run) {
+  write_file_atomically(run / kSettings, settings_text(config));
 }
 
 std::string settings_text(RunConfig config) {

@@ -1,6 +1,8 @@
 #include "chorus/train/stages.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +13,11 @@
 #include "chorus/comm/world.h"
 #include "chorus/surgery/models.h"
 
+#include "train/initial_model.h"
+#include "train/start.h"
+
 namespace chorus {
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -43,33 +49,70 @@ void check(const std::vector<StageConfig>& stages) {
   }
 }
 
-/// Where the model is that a stage begins with: the folder of the one stage it names, or of those merged.
-std::filesystem::path initial_model(const StageConfig& stage, const RunOptions& options) {
-  if (stage.init.size() == 1) return options.folder / stage.init.front();
-  std::filesystem::path merged = options.folder / (stage.name + ".init");
-  std::vector<std::filesystem::path> models;
+/// Where the model is, or will be, that a stage begins with: the run of the one stage it names, or those
+/// merged.
+fs::path place_of_init(const StageConfig& stage, const RunOptions& options) {
+  return options.folder / (stage.init.size() == 1 ? stage.init.front() : stage.name + ".init");
+}
+
+void make_init(const StageConfig& stage, const RunOptions& options) {
+  if (stage.init.size() < 2) return;
+  const fs::path merged = place_of_init(stage, options);
+  std::vector<fs::path> models;
   models.reserve(stage.init.size());
   for (const std::string& init : stage.init) models.push_back(options.folder / init);
   Group alone;
   first_alone(options.group ? *options.group : alone, "the merged model", [&] {
-    if (!std::filesystem::exists(merged)) merge_models(models, DenseWeights::average, merged);
+    if (!fs::exists(merged)) merge_models(models, DenseWeights::average, merged);
   });
-  return merged;
 }
 
-/// Of a stage, but for train.init.
-RunConfig settings_of(const StageConfig& stage, RunConfig config) {
-  config.train.stages.clear();
-  Schema schema;
-  describe(schema, config);
-  for (const std::string& assignment : stage.set) {
+using Models = std::map<std::string, ModelDescription>;  // of each stage, as it begins
+
+/// What a stage begins with, foretold from the stages before it.
+std::optional<ModelDescription> model_of_init(const StageConfig& stage, const Models& before,
+                                              const RunConfig& config) {
+  if (stage.init.empty()) {
+    if (config.train.init.empty()) return std::nullopt;
+    return find_initial_model(config.train.init).description;
+  }
+  std::vector<NamedModel> models;
+  for (const std::string& name : stage.init) {
+    const ModelDescription& model = before.at(name);
+    models.push_back({.name = "stage " + name, .config = model.config, .vocabulary = model.vocabulary});
+  }
+  return ModelDescription{.config = models.size() == 1 ? models.front().config : merged_config(models),
+                          .vocabulary = models.front().vocabulary};
+}
+
+RunOptions options_of(const StageConfig& stage, RunOptions options) {
+  options.folder /= stage.name;
+  return options;
+}
+
+/// The settings of all stages, each looked at as a run, so that a mistake is found before hours of training.
+std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& options) {
+  std::vector<RunConfig> settings;
+  Models models;
+  for (const StageConfig& stage : config.train.stages) {
+    log_info("checking stage {}", stage.name);
     try {
-      schema.set(assignment);
+      const std::optional<ModelDescription> initial = model_of_init(stage, models, config);
+      RunConfig& own = settings.emplace_back(config);
+      own.train.stages.clear();
+      if (!stage.init.empty()) {
+        own.model = initial->config;
+        own.train.init = place_of_init(stage, options).string();
+      }
+      Schema schema;
+      describe(schema, own);
+      for (const std::string& assignment : stage.set) schema.set(assignment);
+      models.emplace(stage.name, check_start(own, options_of(stage, options), initial ? &*initial : nullptr));
     } catch (const UserError& error) {
       throw UserError("train.stage {}: {}", stage.name, error.what());
     }
   }
-  return config;
+  return settings;
 }
 
 }  // namespace
@@ -78,21 +121,17 @@ Ending train_stages(const RunConfig& config, const RunOptions& options) {
   const std::vector<StageConfig>& stages = config.train.stages;
   if (stages.empty()) return train(config, options);
   check(stages);
-  std::vector<RunConfig> settings;  // of all, so that a mistake is found before hours of training
-  settings.reserve(stages.size());
-  for (const StageConfig& stage : stages) settings.push_back(settings_of(stage, config));
+  const std::vector<RunConfig> settings = check_stages(config, options);
   Ending ending = Ending::done;
   for (size_t i = 0; i < stages.size() && ending != Ending::interrupted; ++i) {
     log_info("stage {} of {}: {}", i + 1, stages.size(), stages[i].name);
-    if (!stages[i].init.empty()) settings[i].train.init = initial_model(stages[i], options).string();
-    RunOptions own = options;
-    own.folder /= stages[i].name;
-    ending = train(settings[i], own);
+    make_init(stages[i], options);
+    ending = train(settings[i], options_of(stages[i], options));
   }
   return ending;
 }
 
-std::filesystem::path last_run(const RunConfig& config, const std::filesystem::path& folder) {
+fs::path last_run(const RunConfig& config, const fs::path& folder) {
   return config.train.stages.empty() ? folder : folder / config.train.stages.back().name;
 }
 

@@ -17,6 +17,8 @@ nlohmann::json to_json(const TrainState& s) {
                          {"skipped_in_a_row", s.skipped_in_a_row},
                          {"seconds", s.seconds},
                          {"best", nullptr},
+                         {"best_update", s.best_update},
+                         {"validated", s.validated},
                          {"stale_validations", s.stale_validations},
                          {"data_hash", s.data_hash},
                          {"vocabulary_hash", s.vocabulary_hash}};
@@ -41,6 +43,8 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     s.skipped_in_a_row = count("skipped_in_a_row");
     s.seconds = json.at("seconds").get<double>();
     if (!json.at("best").is_null()) s.best = json.at("best").get<double>();
+    s.best_update = json.value("best_update", s.best_update);
+    s.validated = json.value("validated", s.validated);
     s.stale_validations = count("stale_validations");
     s.data_hash = json.at("data_hash").get<std::string>();
     s.vocabulary_hash = json.at("vocabulary_hash").get<std::string>();

@@ -1,35 +1,32 @@
 #include "chorus/train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/checkpoint.h"
 #include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/json.h"
 #include "chorus/base/log.h"
 #include "chorus/base/progress.h"
 #include "chorus/base/text.h"
 #include "chorus/comm/world.h"
-#include "chorus/data/batches.h"
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/usage.h"
 #include "chorus/model/folder.h"
-#include "chorus/train/job.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
 
 #include "train/frozen.h"
 #include "train/initial_model.h"
-#include "train/inputs.h"
 #include "train/interrupt.h"
 #include "train/metrics.h"
-#include "train/run_files.h"
 #include "train/run_folder.h"
+#include "train/start.h"
 #include "train/sums.h"
 
 namespace chorus {
@@ -38,17 +35,6 @@ namespace {
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// With what the text decides.
-ModelConfig model_of(const RunConfig& config, const Data& data) {
-  ModelConfig model = config.model;
-  model.vocabulary = data.vocabulary.size();
-  std::vector<std::string> directions;
-  for (const Direction& direction : data.train->directions())
-    if (direction.task == 0) directions.push_back(direction.name);
-  model.directions = config.train.init.empty() ? directions : united_directions(model.directions, directions);
-  return model;
 }
 
 Transformer::Options model_options(const RunConfig& config, Group& group, Parallel& parallel) {
@@ -62,69 +48,71 @@ Transformer::Options model_options(const RunConfig& config, Group& group, Parall
 /// One run while it is being trained.
 class Run {
  public:
-  Run(const RunConfig& config, const RunOptions& options, Group& group, const Mesh& mesh)
+  Run(const RunConfig& config, const std::filesystem::path& folder, Start start, RunFiles& files,
+      Group& group)
       : config_(config),
-        folder_(options.folder),
+        folder_(folder),
         group_(group),
-        files_(options.folder, group),
-        data_(open_inputs(config, options.folder, group)),
-        stream_(*data_->train, {.seed = static_cast<uint64_t>(config.seed),
-                                .temperature = config.data.temperature,
-                                .batch_tokens = config.data.batch_tokens,
-                                .micro_batches = config.data.micro_batches,
-                                .pool_batches = config.data.pool_batches,
-                                .curriculum = config.data.curriculum}),
-        parallel_(group, mesh),
-        memory_(settle_memory(config, job_of(config, model_of(config, *data_), mesh, stream_.largest()),
-                              options.folder)),
-        model_(model_of(config, *data_), model_options(config, group, parallel_)),
-        optimizer_(model_, config.optim, parallel_, memory_),
-        stash_(memory_.activations == Tier::device
+        files_(files),
+        data_(std::move(start.data)),
+        stream_(std::move(start.stream)),
+        parallel_(group, start.mesh),
+        model_(start.model, model_options(config, group, parallel_)),
+        optimizer_(model_, config.optim, parallel_, start.memory),
+        stash_(start.memory.activations == Tier::device
                    ? nullptr
-                   : std::make_unique<Stash>(memory_.activations, memory_.folder)),
+                   : std::make_unique<Stash>(start.memory.activations, start.memory.folder)),
+        state_(std::move(start.state)),
         languages_(data_->train->language_pairs()),
         tasks_(data_->train->tasks().size()),
         statistics_(model_.catalogue().sparse_layers()) {
     if (!config.train.freeze.empty())
       optimizer_.freeze(frozen_parameters(model_.catalogue(), config.train.freeze));
-    start(options);
-    if (writes()) metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
+    if (start.checkpoint) {
+      optimizer_.updates = state_.optimizer_updates;
+      files_.load(*start.checkpoint, state_, optimizer_, model_.catalogue());
+      log_info("resuming {} from update {}", folder_.string(), state_.updates);
+    } else if (config.train.init.empty()) {
+      optimizer_.initialise(RandomKey(static_cast<uint64_t>(config.seed)));
+    } else {
+      load_initial_model(config, model_.catalogue(), data_->vocabulary, optimizer_);
+    }
   }
 
   Ending train();
 
  private:
-  void start(const RunOptions& options);
-  void restore(const Checkpoint& checkpoint, bool accept_changes);
+  void begin();
   void update();
   LossSums accumulate(const std::vector<MicroBatch>& micro_batches, int64_t target_tokens);
   void report(double learning_rate, double norm);
   bool validate();
   Assessment assess_whole(const AssessOptions& options);
   void save();
-  void export_model() { files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_); }
   /// One of the ranks that share their micro-batches.
   [[nodiscard]] bool counts() const { return parallel_.tp.rank() == 0; }
   /// The rank that writes what is one: logs, metrics, manifests.
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   [[nodiscard]] RunProgress elapsed_now() const {
     return {.updates = state_.updates,
-            .epochs = state_.epochs(stream_.examples_per_epoch()),
+            .epochs = state_.epochs(stream_->examples_per_epoch()),
             .tokens = state_.target_tokens};
   }
   [[nodiscard]] double seconds() const { return state_.seconds + now_seconds() - began_; }
-  [[nodiscard]] double share_done() const;
+  [[nodiscard]] double share_of_duration() const;
+  [[nodiscard]] bool out_of_time() const {
+    return config_.train.time_limit > 0 && seconds() >= 60 * config_.train.time_limit;
+  }
   [[nodiscard]] std::optional<Ending> ending() const;
   [[nodiscard]] std::optional<Ending> common_ending();
 
-  RunConfig config_;
+  const RunConfig& config_;
   std::filesystem::path folder_;
   Group& group_;
-  RunFiles files_;
+  RunFiles& files_;
   std::unique_ptr<Data> data_;
-  BatchStream stream_;
+  std::unique_ptr<BatchStream> stream_;
   Parallel parallel_;
-  MemoryConfig memory_;  // without Tier::automatic
   Transformer model_;
   Optimizer optimizer_;
   std::unique_ptr<Stash> stash_;  // null: activations stay on the device
@@ -135,53 +123,19 @@ class Run {
   TrainWindow window_;
   std::map<std::string, int64_t> bytes_sent_;  // by this rank until the last report, by group
   ScratchFile::Traffic traffic_;               // of what the optimizer has on disk, likewise
-  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Metrics> metrics_;           // of the rank that writes, once the run has begun
   std::unique_ptr<Progress> progress_;
   double began_ = now_seconds();
-  int64_t saved_at_ = -1, validated_at_ = -1;  // updates
+  bool has_begun_ = false;  // in this process
+  bool unsaved_ = false;    // something has happened since the last checkpoint
 };
 
-void Run::start(const RunOptions& options) {
-  state_.data_hash = hash_text(data_->train->hash());
-  state_.vocabulary_hash = hash_text(data_->vocabulary.hash());
-  if (const std::optional<Checkpoint> checkpoint = files_.latest()) {
-    restore(*checkpoint, options.accept_changes);
-    return;
-  }
-  if (config_.train.init.empty()) {
-    optimizer_.initialise(RandomKey(static_cast<uint64_t>(config_.seed)));
-  } else {
-    load_initial_model(config_, model_.catalogue(), data_->vocabulary, optimizer_);
-  }
-}
-
-void Run::restore(const Checkpoint& checkpoint, bool accept_changes) {
-  const std::string where = (checkpoint.folder / "state.json").string();
-  TrainState state = train_state_from_json(parse_json(checkpoint.state, where), where);
-  if (state.vocabulary_hash != state_.vocabulary_hash) {
-    throw UserError(
-        "{} was trained with another vocabulary than {}: put that one back, or train into another --out",
-        folder_.string(),
-        config_.vocabulary.model.empty() ? "sentencepiece.bpe.model there" : config_.vocabulary.model);
-  }
-  if (state.data_hash != state_.data_hash) {
-    if (!accept_changes) {
-      throw UserError(
-          "the training text has changed since {} was started: give --accept-changes to go on with it from "
-          "the beginning of an epoch, or another --out",
-          folder_.string());
-    }
-    log_warning("the training text has changed: going on from the beginning of epoch {}",
-                state.position.epoch + 1);
-    state.position = {.epoch = state.position.epoch + 1, .update = state.updates};
-    state.data_hash = state_.data_hash;
-  }
-  state_ = state;
-  stream_.seek(state_.position);
-  optimizer_.updates = state_.optimizer_updates;
-  files_.load(checkpoint, optimizer_, model_.catalogue());
-  saved_at_ = state_.updates;
-  log_info("resuming {} from update {}", folder_.string(), state_.updates);
+/// Before anything of this start is kept: what others of the run are held against is written.
+void Run::begin() {
+  if (std::exchange(has_begun_, true) || !writes()) return;
+  write_settings(config_, folder_);
+  write_reports(*data_, folder_);
+  metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
 }
 
 LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t target_tokens) {
@@ -218,7 +172,7 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
 
 void Run::update() {
   const double began = now_seconds();
-  const std::vector<MicroBatch> micro_batches = stream_.next();
+  const std::vector<MicroBatch> micro_batches = stream_->next();
   int64_t target_tokens = 0, source_tokens = 0, sentences = 0;
   for (const MicroBatch& micro_batch : micro_batches) {
     target_tokens += micro_batch.target_tokens;
@@ -228,7 +182,9 @@ void Run::update() {
   optimizer_.begin_update();
   const LossSums sums = accumulate(micro_batches, target_tokens);
   const double norm = optimizer_.gradient_norm();
-  state_.position = stream_.position();
+  begin();
+  unsaved_ = true;
+  state_.position = stream_->position();
   state_.target_tokens += target_tokens;
   state_.sentences += sentences;
   ++state_.updates;
@@ -249,12 +205,12 @@ void Run::update() {
     }
   }
   window_.add(sums, source_tokens, applied, now_seconds() - began);
-  if (const double share = share_done(); share > 0) {
-    progress_->expect(std::llround(static_cast<double>(state_.updates) / share));
-  }
+  if (const double share = share_of_duration(); share > 0)
+    progress_->expect(std::llround(std::min(static_cast<double>(state_.updates) / share, 1e15)));
+  if (config_.train.time_limit > 0) progress_->limit(seconds(), 60 * config_.train.time_limit);
   progress_->update(state_.updates,
                     fmt::format("epoch {:.2f}  loss {:.3f}  {} tokens/s  dropped {:.1f}%",
-                                state_.epochs(stream_.examples_per_epoch()),
+                                state_.epochs(stream_->examples_per_epoch()),
                                 window_.sums.loss / static_cast<double>(window_.sums.tokens),
                                 human_count(window_.tokens_per_second()), 100 * drop_rate(statistics_)));
   if (state_.updates % config_.train.log_every == 0) report(learning_rate, norm);
@@ -271,7 +227,7 @@ void Run::report(double learning_rate, double norm) {
     record["layers"][fmt::format("{:02}", layer)] = load_record(statistics_[layer]);
   }
   record["update"] = state_.updates;
-  record["epoch"] = state_.epochs(stream_.examples_per_epoch());
+  record["epoch"] = state_.epochs(stream_->examples_per_epoch());
   record["target_tokens"] = state_.target_tokens;
   record["learning_rate"] = learning_rate;
   record["gradient_norm"] = norm;
@@ -308,9 +264,11 @@ Assessment Run::assess_whole(const AssessOptions& options) {
   return assessment;
 }
 
-/// Whether the model is the best so far.
+/// Whether the model is the best so far; never if something about it is not finite.
 bool Run::validate() {
-  validated_at_ = state_.updates;
+  begin();
+  unsaved_ = true;
+  state_.validated = state_.updates;
   if (!data_->valid) return false;
   const double began = now_seconds();
   ValidationResult result =
@@ -324,9 +282,13 @@ bool Run::validate() {
   }
   const double score = result.criterion(config_.validation.criterion);
   const bool lower_is_better = config_.validation.criterion == Criterion::loss;
-  const bool better = !state_.best || (lower_is_better ? score < *state_.best : score > *state_.best);
+  const bool finite = result.is_finite() && std::isfinite(score);
+  const bool better =
+      finite && (!state_.best || (lower_is_better ? score < *state_.best : score > *state_.best));
+  if (!finite) log_warning("update {}: the validation is not finite: not a model to keep", state_.updates);
   if (better) {
     state_.best = score;
+    state_.best_update = state_.updates;
     state_.stale_validations = 0;
   } else {
     ++state_.stale_validations;
@@ -341,26 +303,23 @@ bool Run::validate() {
 }
 
 void Run::save() {
-  saved_at_ = state_.updates;
+  begin();
   TrainState state = state_;
   state.seconds = seconds();
-  files_.save(state, optimizer_, model_.catalogue(), config_.train.keep);
+  files_.save(state, optimizer_, model_, data_->vocabulary, config_.train.keep);
+  unsaved_ = false;
 }
 
-/// Of the run's length, by train.duration or train.time_limit, whichever ends it first.
-double Run::share_done() const {
-  const TrainConfig& t = config_.train;
-  if (t.duration.count == 0) return 1;
-  const double by_duration = elapsed(elapsed_now(), t.duration.unit) / static_cast<double>(t.duration.count);
-  return t.time_limit > 0 ? std::max(by_duration, seconds() / (60 * t.time_limit)) : by_duration;
+double Run::share_of_duration() const {
+  const Duration& duration = config_.train.duration;
+  return duration.count == 0 ? 1
+                             : elapsed(elapsed_now(), duration.unit) / static_cast<double>(duration.count);
 }
 
 std::optional<Ending> Run::ending() const {
   const ValidationConfig& validation = config_.validation;
-  if (share_done() >= 1) {
-    return config_.train.time_limit > 0 && seconds() >= 60 * config_.train.time_limit ? Ending::out_of_time
-                                                                                      : Ending::done;
-  }
+  if (out_of_time()) return Ending::out_of_time;
+  if (share_of_duration() >= 1) return Ending::done;
   if (validation.patience > 0 && state_.stale_validations >= validation.patience) return Ending::no_better;
   if (Interrupt::requested()) return Ending::interrupted;
   return std::nullopt;
@@ -379,39 +338,33 @@ std::optional<Ending> Run::common_ending() {
 
 Ending Run::train() {
   const Interrupt interrupt;
-  progress_ = std::make_unique<Progress>(
-      ProgressOptions{.task = "training", .unit = "updates", .start = state_.updates});
   const auto due = [&](int64_t every) { return every > 0 && state_.updates % every == 0; };
   std::optional<Ending> end = common_ending();
-  while (!end) {
-    update();
+  if (!end) {
+    progress_ = std::make_unique<Progress>(
+        ProgressOptions{.task = "training", .unit = "updates", .start = state_.updates});
+  }
+  // Once at least, for a run that ended before its last validation; one that is done is left as it is.
+  for (bool first = true; first || !end; first = false) {
     bool better = false;
-    if (due(config_.validation.every)) {
-      better = validate();
-      if (better) export_model();
+    if (!end) {
+      update();
+      better = data_->valid && due(config_.validation.every) && validate();
+      end = common_ending();
     }
-    if (better || due(config_.train.checkpoint_every)) save();
-    if (better) files_.mark_best(state_.updates);
-    end = common_ending();
+    if (end && *end != Ending::interrupted && state_.validated != state_.updates)
+      better = validate() || !data_->valid;
+    if (better) files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_);
+    if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save();
   }
-  if (*end != Ending::interrupted && validated_at_ != state_.updates) {
-    if (validate() || !data_->valid) {
-      export_model();
-      if (data_->valid) {
-        save();
-        files_.mark_best(state_.updates);
-      }
-    }
-  }
-  if (saved_at_ != state_.updates) save();
-  progress_->finish();
+  if (progress_) progress_->finish();
+  if (*end != Ending::interrupted) files_.check_exported(folder_ / "model");
   return *end;
 }
 
 }  // namespace
 
-Ending train(const RunConfig& given, const RunOptions& options) {
-  const RunConfig config = with_initial_model(given);
+Ending train(const RunConfig& config, const RunOptions& options) {
   check(config);
   if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
     log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
@@ -422,23 +375,12 @@ Ending train(const RunConfig& given, const RunOptions& options) {
   set_threads(config.threads, group);
   count_device_memory(parse_bytes(config.memory.device_budget, "memory.device_budget"));
   restart_peaks();
-  std::optional<FolderLock> lock;
-  if (group.rank() == 0) {
-    std::error_code error;
-    std::filesystem::create_directories(options.folder, error);
-    if (error) throw UserError("cannot make the run folder {}: {}", options.folder.string(), error.message());
-    lock.emplace(options.folder);
-    claim_settings(config, options);
-  }
-  group.barrier("claiming the run folder");
-  check_shared(options.folder, group);
-  const Mesh mesh = mesh_of(config, group.size());
-  for (const std::string& line : describe(mesh, common_experts(config.model))) {
-    log_info("mesh: {}", line);
-  }
-  agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
-  agree(group, "settings", settings_text(config));
-  Run run(config, options, group, mesh);
+  std::optional<ModelDescription> initial;
+  if (!config.train.init.empty()) initial = find_initial_model(config.train.init).description;
+  const RunFolder held(options.folder, group);
+  RunFiles files(options.folder, group);
+  Run run(config, options.folder, prepare(config, options, initial ? &*initial : nullptr, files, group),
+          files, group);
   return run.train();
 }
 

@@ -90,6 +90,10 @@ double ValidationResult::criterion(Criterion criterion) const {
   return sum / static_cast<double>(own.size());
 }
 
+bool ValidationResult::is_finite() const {
+  return std::ranges::all_of(directions, [](const DirectionResult& d) { return std::isfinite(d.loss()); });
+}
+
 std::string ValidationResult::line() const {
   const auto by_loss = [](const DirectionResult& a, const DirectionResult& b) { return a.loss() < b.loss(); };
   const std::vector<DirectionResult> own = of_task(directions, kTranslation);

@@ -230,8 +230,10 @@ TEST(CheckpointStore, StrangersInTheFolderAreLeftAlone) {
   CheckpointStore store(run.path());
   EXPECT_TRUE(store.steps().empty());
   EXPECT_EQ(entries(run / "checkpoints"), 4U);
-  EXPECT_PRED_FORMAT2(IsSubstring, "cannot make the folder",
-                      message_of<UserError>([&] { CheckpointStore(run / "missing"); }));
+  EXPECT_PRED_FORMAT2(IsSubstring, "cannot make the folder", message_of<UserError>([&] {
+                        CheckpointStore missing(run / "missing");
+                        write_step(missing, 1);
+                      }));
 }
 
 // What the writer that is to be killed says it has finished; shared with it.

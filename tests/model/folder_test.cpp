@@ -29,13 +29,81 @@ TEST(ModelFolder, KeepsLanguagesAddedToTheVocabulary) {
 
 TEST(ModelFolder, IsFoundInARun) {
   const Saved saved;
-  EXPECT_EQ(find_model_folder(saved.folder.path()), saved.path);
-  EXPECT_EQ(find_model_folder(saved.path), saved.path);
+  EXPECT_EQ(find_model(saved.folder.path()).weights, saved.path);
+  EXPECT_EQ(find_model(saved.path).weights, saved.path);
   const fs::path empty = saved.folder / "empty";
   fs::create_directory(empty);
-  EXPECT_TRUE(has(message_of<UserError>([&] { find_model_folder(empty); }), "is no model"));
-  EXPECT_TRUE(
-      has(message_of<UserError>([&] { find_model_folder(saved.folder / "absent"); }), "no such folder"));
+  EXPECT_TRUE(has(message_of<UserError>([&] { find_model(empty); }), "is no model"));
+  EXPECT_TRUE(has(message_of<UserError>([&] { find_model(saved.folder / "absent"); }), "no such folder"));
+}
+
+TEST(ModelFolder, IsFoundInARunFromItsFirstCheckpointOn) {
+  const Saved saved;
+  const fs::path run = saved.folder / "run", checkpoints = run / "checkpoints";
+  fs::create_directories(checkpoints);
+  const auto refusal = [&] { return message_of<UserError>([&] { find_model(run); }); };
+  std::ofstream(run / ".lock") << "process 1\n";
+  EXPECT_TRUE(has(refusal(), "a run that has no checkpoint yet: it has not made its first update yet"));
+  const auto settings = [&](int checkpoint_every, int every, const char* valid) {
+    std::ofstream(run / "run.toml") << "[data]\n# a source\n"
+                                    << valid << "[train]\nduration = \"9u\"\n"
+                                    << "log_every = 3\ncheckpoint_every = " << checkpoint_every
+                                    << "\n[validation]\nevery = " << every << "\n";
+  };
+  const std::string end = "when it ends (train.duration = \"9u\") or is interrupted";
+  settings(500, 200, "[[data.valid]]\n");
+  EXPECT_TRUE(has(refusal(), "the first comes at update 200, or " + end));
+  settings(500, 200, "");
+  EXPECT_TRUE(has(refusal(), "the first comes at update 500, or " + end));
+  settings(0, 0, "[[data.valid]]\n");
+  EXPECT_TRUE(has(refusal(), "the first comes " + end));
+  const fs::path stages = saved.folder / "stages";
+  fs::create_directories(stages / "b");
+  fs::copy(run, stages / "a");
+  EXPECT_TRUE(has(message_of<UserError>([&] { find_model(stages); }), "has these in it: a; name one"));
+  // The newest by number; then the best, as it is exported.
+  for (const char* name : {"step-00000009", "step-100000000", "step-00000010"})
+    fs::copy(saved.path, checkpoints / name);
+  fs::create_directory(checkpoints / "step-200000000");  // of an older chorus: weights alone
+  fs::copy(saved.path / "model.safetensors", checkpoints / "step-200000000");
+  EXPECT_EQ(find_model(run).weights, checkpoints / "step-100000000");
+  EXPECT_EQ(find_model(checkpoints / "step-00000009").weights, checkpoints / "step-00000009");
+  EXPECT_TRUE(has(message_of<UserError>([&] { find_model(checkpoints / "step-200000000"); }), "is no model"));
+  fs::copy(saved.path, run / "model");
+  EXPECT_EQ(find_model(run).weights, run / "model");
+  const ModelPlace old = find_model(checkpoints / "step-200000000");
+  EXPECT_EQ(old.weights, checkpoints / "step-200000000");
+  EXPECT_EQ(old.description, fs::canonical(run / "model"));
+}
+
+TEST(ModelFolder, KeepsHowItWasTrained) {
+  const Saved saved;
+  ModelConfig config = saved.model->config();
+  config.moe.capacity_factor = 1.75;
+  config.moe.selection = TokenSelection::probability;
+  config.moe.jitter = 0.125;
+  config.moe.gating_dropout = 0.0625;
+  config.dropout = 0.25;
+  const nlohmann::json json = to_json(config);
+  const ModelConfig back = model_config_from_json(json);
+  EXPECT_EQ(back.moe.capacity_factor, 1.75);
+  EXPECT_EQ(back.moe.selection, TokenSelection::probability);
+  EXPECT_EQ(back.moe.jitter, 0.125);
+  EXPECT_EQ(back.moe.gating_dropout, 0.0625);
+  EXPECT_EQ(back.dropout, 0.25);
+  EXPECT_EQ(to_json(back), json);
+  for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"moe.jitter", 7},
+                                   {"moe.jitter", nlohmann::json::object()},
+                                   {"moe.experts", 9},
+                                   {"moe.selection", "best"}}) {
+    nlohmann::json wrong = json;
+    wrong["chorus"]["training"][key] = value;
+    const std::string message = message_of<UserError>([&] { model_config_from_json(wrong); });
+    EXPECT_TRUE(has(message, "config.json: chorus.training")) << message;
+  }
+  nlohmann::json older = json;
+  older["chorus"].erase("training");
+  EXPECT_EQ(model_config_from_json(older).moe.capacity_factor, 1);
 }
 
 TEST(ModelFolder, NarrowTypesRoundOnce) {

@@ -14,6 +14,7 @@
 namespace chorus {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class StagesTest : public testing::Test {
@@ -65,6 +66,29 @@ TEST_F(StagesTest, AStageBeginsWithTheModelOfOneBefore) {
   const std::filesystem::path weights = std::filesystem::path("model") / "model.safetensors";
   EXPECT_EQ(hash_file(folder_.path() / "run" / "base" / weights),
             hash_file(folder_.path() / "run" / "copy" / weights));
+}
+
+TEST_F(StagesTest, EveryStageIsLookedAtAsARunBeforeTheFirstTrains) {
+  const auto late = [&](std::vector<StageConfig> stages, const char* why) {
+    EXPECT_THAT(refusal(std::move(stages)), AllOf(HasSubstr("train.stage late: "), HasSubstr(why)));
+    EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run" / "a" / "checkpoints")) << why;
+  };
+  const StageConfig a = {.name = "a"}, b = {.name = "b", .set = {"seed=2"}};
+  late({a, {.name = "late", .set = {"data.train.0.files=no.{lang}"}}}, "no.xx");
+  late({a, {.name = "late", .set = {"data.batch_tokens=8"}}}, "batch_tokens");
+  late({a, {.name = "late", .set = {"parallel.ep=3"}}}, "parallel.ep");
+  late({a, {.name = "late", .set = {"vocabulary.size=3000", "vocabulary.model="}}}, "set it to");
+  late({a, {.name = "late", .init = {"a"}, .set = {"moe.experts=8"}}}, "moe.experts = 8");
+  late({a, b, {.name = "late", .init = {"a", "b"}, .set = {"moe.experts=4"}}}, "moe.experts = 4");
+  late({a, b, {.name = "late", .init = {"a", "b"}, .set = {"model.max_positions=16"}}}, "max_positions");
+  late({a, {.name = "c", .set = {"model.d_model=32"}}, {.name = "late", .init = {"a", "c"}}}, "d_model");
+  late({a,
+        {.name = "c", .set = {"vocabulary.size=280", "vocabulary.model="}},
+        {.name = "late", .init = {"a", "c"}}},
+       "different vocabularies");
+  RunConfig config = toy_run(folder_.path(), 2);
+  train(config, {.folder = folder_.path() / "run" / "late"});
+  late({a, {.name = "late", .set = {"optim.beta1=0.8"}}}, "other settings");
 }
 
 TEST_F(StagesTest, RefusesWhatContradictsItself) {

@@ -137,7 +137,7 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   train(config, {.folder = base});
   // The run file need not repeat the architecture; a checkpoint serves as well as the run.
   RunConfig tuned = config;
-  tuned.model = {};
+  tuned.model = model_of(base.string());
   tuned.model.moe.jitter = 0.2;
   tuned.vocabulary.model.clear();
   tuned.train.duration.count = 0;
@@ -154,7 +154,7 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   }
   tuned.model.d_model = 32;
   EXPECT_THROW(train(tuned, {.folder = folder_.path() / "wide"}), UserError);
-  tuned.model.d_model = RunConfig().model.d_model;
+  tuned.model.d_model = config.model.d_model;
   tuned.train.init = (folder_.path() / "nothing").string();
   EXPECT_THROW(train(tuned, {.folder = folder_.path() / "lost"}), UserError);
 

@@ -39,15 +39,15 @@ Checkpoint read_checkpoint(const std::filesystem::path& folder);
 /// read_checkpoint.
 class CheckpointStore {
  public:
-  /// Makes RUN/checkpoints if it is missing and removes what killed writers left there.
+  /// Removes what killed writers left in RUN/checkpoints.
   explicit CheckpointStore(const std::filesystem::path& run_folder);
 
   [[nodiscard]] std::vector<int64_t> steps() const;  // ascending; not verified
   [[nodiscard]] std::filesystem::path folder_of(int64_t step) const;
 
-  /// Writes the checkpoint of a step, in place of one that is there. `write_files(folder)` puts its files, no
-  /// folders, into the given folder; `state` is JSON. Error when that throws or the disk is full; the
-  /// checkpoints are then as they were.
+  /// Writes the checkpoint of a step, in place of one that is there; makes RUN/checkpoints if it is missing.
+  /// `write_files(folder)` puts its files, no folders, into the given folder; `state` is JSON. Error when
+  /// that throws or the disk is full; the checkpoints are then as they were. UserError when RUN is not there.
   void write(int64_t step, std::string_view state,
              const std::function<void(const std::filesystem::path& folder)>& write_files);
 

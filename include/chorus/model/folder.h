@@ -22,6 +22,7 @@
 
 #include "chorus/base/safetensors.h"
 #include "chorus/data/vocabulary.h"
+#include "chorus/model/place.h"
 #include "chorus/model/transformer.h"
 
 namespace chorus {
@@ -57,9 +58,6 @@ struct LoadedModel {
   Vocabulary vocabulary;
 };
 
-/// DIR when it holds config.json, else DIR/model (DIR is then a run). UserError when neither does.
-std::filesystem::path find_model_folder(const std::filesystem::path& dir);
-
 /// Configuration and vocabulary of a model folder. UserError naming the file, and when the vocabulary is not
 /// the one the model was trained with.
 struct ModelDescription {
@@ -68,12 +66,12 @@ struct ModelDescription {
 };
 ModelDescription describe_model(const std::filesystem::path& folder);
 
-/// Reads a model folder (see find_model_folder). Every checksum is verified first. Without gradients and on
-/// the CPU, weights that the file holds in the compute type, slices one after the other as save_model writes
-/// them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it open. The
-/// file may then be replaced, as save_model does, but not overwritten in place.
+/// Reads a model folder, or what find_model() finds. Every checksum is verified first. Without gradients and
+/// on the CPU, weights that the file holds in the compute type, slices one after the other as save_model
+/// writes them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it
+/// open. The file may then be replaced, as save_model does, but not overwritten in place.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
-/// The same for a folder that was described already.
+/// The same for a folder of weights that were described already.
 LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,
                        const Transformer::Options& options);
 

@@ -8,13 +8,25 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 
+#include "chorus/data/vocabulary.h"
 #include "chorus/model/config.h"
 
 namespace chorus {
 
 /// UserError when there is something at `out`. All below call it; who works for long before does it first.
 void check_absent(const std::filesystem::path& out);
+
+/// A model as messages call it.
+struct NamedModel {
+  std::string name;
+  const ModelConfig& config;
+  const Vocabulary& vocabulary;
+};
+
+/// The configuration of what merge_models() makes of such models; UserError as there.
+ModelConfig merged_config(std::span<const NamedModel> models);
 
 enum class DenseWeights { average, first };
 

@@ -65,9 +65,9 @@ struct RunConfig {
 
 void describe(Schema& schema, RunConfig& config);
 
-/// The run's settings with the architecture of train.init, if there is one. [model] and [moe] count where
-/// they differ from the defaults. UserError where they ask for weights of another shape.
-RunConfig with_initial_model(RunConfig config);
+/// The configuration of the model that train.init names, which is what [model] and [moe] are by default.
+/// UserError as find_model() and describe_model().
+ModelConfig model_of(const std::string& init);
 
 /// UserError where settings contradict each other.
 void check(const RunConfig& config);
@@ -75,5 +75,9 @@ void check(const RunConfig& config);
 /// Whether two starts of one run may differ in this option: how long it runs, what it reports and keeps,
 /// where it computes; not what it computes.
 bool may_change(const std::string& option);
+
+/// Whether no start of a run may have another value than the first: the shapes of its weights or its
+/// vocabulary depend on it. (Of vocabulary.model what the file holds counts, not its name.)
+bool is_fixed(const std::string& option);
 
 }  // namespace chorus

@@ -23,7 +23,8 @@
 namespace chorus {
 
 /// Trains the stages in order, each as train() would; where there is none, this is train(). Starting again
-/// goes on where it stopped. UserError as train(), and where stages contradict each other.
+/// goes on where it stopped. UserError as train(), of any stage before the first one trains (vocabularies and
+/// token stores of all are made then), and where stages contradict each other.
 Ending train_stages(const RunConfig& config, const RunOptions& options);
 
 /// Of the last stage's run, or of the run itself: where the model is.

@@ -20,6 +20,8 @@ struct TrainState {
   int64_t skipped_in_a_row = 0;
   double seconds = 0;             // of training, over all starts of the run
   std::optional<double> best;     // criterion of the best validation
+  int64_t best_update = -1;       // at which it was; -1: none, or not known
+  int64_t validated = -1;         // the last update that was validated, or whose model was exported unseen
   int64_t stale_validations = 0;  // since then
   std::string data_hash;          // what the positions refer to
   std::string vocabulary_hash;

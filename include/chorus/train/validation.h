@@ -38,6 +38,8 @@ struct ValidationResult {
   void add_scores(const Assessment& assessment);
   /// Mean over the directions of translation.
   [[nodiscard]] double criterion(Criterion criterion) const;
+  /// Whether the loss of every direction is a finite number.
+  [[nodiscard]] bool is_finite() const;
   /// For people: the means, and the best and the worst direction.
   [[nodiscard]] std::string line() const;
 };

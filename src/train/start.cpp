@@ -1,0 +1,109 @@
+#include "train/start.h"
+
+#include <nlohmann/json.hpp>
+
+#include "chorus/base/error.h"
+#include "chorus/base/files.h"
+#include "chorus/base/json.h"
+#include "chorus/base/log.h"
+#include "chorus/comm/world.h"
+#include "chorus/train/job.h"
+
+#include "train/initial_model.h"
+#include "train/run_folder.h"
+
+namespace chorus {
+
+namespace {
+
+/// The state of the checkpoint that a run goes on from.
+TrainState state_of(const Checkpoint& checkpoint) {
+  const std::string where = (checkpoint.folder / "state.json").string();
+  return train_state_from_json(parse_json(checkpoint.state, where), where);
+}
+
+/// `state` with the text as it now is.
+void take_text(TrainState& state, const std::string& hash, const RunOptions& options) {
+  if (state.data_hash == hash) return;
+  if (!options.accept_changes) {
+    throw UserError(
+        "the training text has changed since {} was started: give --accept-changes to go on with it from "
+        "the beginning of an epoch, or another --out",
+        options.folder.string());
+  }
+  log_warning("the training text has changed: going on from the beginning of epoch {}",
+              state.position.epoch + 1);
+  state.position = {.epoch = state.position.epoch + 1, .update = state.updates};
+  state.data_hash = hash;
+}
+
+BatchOptions batches_of(const RunConfig& config) {
+  return {.seed = static_cast<uint64_t>(config.seed),
+          .temperature = config.data.temperature,
+          .batch_tokens = config.data.batch_tokens,
+          .micro_batches = config.data.micro_batches,
+          .pool_batches = config.data.pool_batches,
+          .curriculum = config.data.curriculum};
+}
+
+/// The model with what the text decides.
+ModelConfig model_for(const RunConfig& config, const Data& data) {
+  ModelConfig model = config.model;
+  model.vocabulary = data.vocabulary.size();
+  std::vector<std::string> directions;
+  for (const Direction& direction : data.train->directions())
+    if (direction.task == 0) directions.push_back(direction.name);
+  model.directions = config.train.init.empty() ? directions : united_directions(model.directions, directions);
+  return model;
+}
+
+}  // namespace
+
+Start prepare(const RunConfig& config, const RunOptions& options, const ModelDescription* initial,
+              RunFiles& files, Group& group) {
+  check(config);
+  if (initial) check_architecture(config, initial->config);
+  Start start = {.mesh = mesh_of(config, group.size())};
+  for (const std::string& line : describe(start.mesh, common_experts(config.model)))
+    log_info("mesh: {}", line);
+  agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
+  agree(group, "settings", settings_text(config));
+
+  start.checkpoint = files.latest();
+  if (start.checkpoint) start.state = state_of(*start.checkpoint);
+  if (group.rank() == 0) check_settings(config, options, start.checkpoint.has_value());
+  group.barrier("comparing settings");
+
+  start.data = open_inputs(config,
+                           {.run = options.folder,
+                            .initial = initial ? &initial->vocabulary : nullptr,
+                            .trained_with = start.state.vocabulary_hash},
+                           group);
+  start.state.vocabulary_hash = hash_text(start.data->vocabulary.hash());
+  const std::string text = hash_text(start.data->train->hash());
+  if (start.checkpoint) {
+    take_text(start.state, text, options);
+  } else {
+    start.state.data_hash = text;
+  }
+
+  start.model = model_for(config, *start.data);
+  start.stream = std::make_unique<BatchStream>(*start.data->train, batches_of(config));
+  start.memory =
+      settle_memory(config, job_of(config, start.model, start.mesh, start.stream->largest()), options.folder);
+  if (start.checkpoint) start.stream->seek(start.state.position);
+  return start;
+}
+
+ModelDescription check_start(const RunConfig& config, const RunOptions& options,
+                             const ModelDescription* initial) {
+  Group alone;
+  Group& group = options.group ? *options.group : alone;
+  group.set_timeout(config.parallel.timeout);
+  const RunFolder held(options.folder, group);
+  RunFiles files(options.folder, group);
+  Start start = prepare(config, options, initial, files, group);
+  return {.config = start.model, .vocabulary = std::move(start.data->vocabulary)};
+}
+
+}  // namespace chorus
