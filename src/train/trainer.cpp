@@ -85,6 +85,7 @@ class Run {
   void begin();
   void update();
   LossSums accumulate(const std::vector<MicroBatch>& micro_batches, int64_t target_tokens);
+  void tell_length();
   void report(double learning_rate, double norm);
   bool validate();
   Assessment assess_whole(const AssessOptions& options);
@@ -126,8 +127,9 @@ class Run {
   std::unique_ptr<Metrics> metrics_;           // of the rank that writes, once the run has begun
   std::unique_ptr<Progress> progress_;
   double began_ = now_seconds();
-  bool has_begun_ = false;  // in this process
-  bool unsaved_ = false;    // something has happened since the last checkpoint
+  const int64_t started_at_ = state_.updates;     // this process
+  bool has_begun_ = false, length_told_ = false;  // in this process
+  bool unsaved_ = false;                          // something has happened since the last checkpoint
 };
 
 /// Before anything of this start is kept: what others of the run are held against is written.
@@ -216,7 +218,26 @@ void Run::update() {
   if (state_.updates % config_.train.log_every == 0) report(learning_rate, norm);
 }
 
+/// Once, at the pace of the first updates: so that nobody learns after days how long it
+/// takes.
+void Run::tell_length() {
+  const double share = share_of_duration();
+  const int64_t updates = state_.updates - started_at_;
+  if (std::exchange(length_told_, true) || share <= 0 || share >= 1 || updates == 0) return;
+  const double pace = window_.seconds / static_cast<double>(updates);
+  const double total = static_cast<double>(state_.updates) / share;
+  log_info(
+      "train.duration = \"{}\": {:.0f} updates, {:.1f} epochs of the text; at {:.3g} s per update {} from "
+      "here{}",
+      to_string(config_.train.duration), total, state_.epochs(stream_->examples_per_epoch()) / share, pace,
+      human_seconds((total - static_cast<double>(state_.updates)) * pace),
+      config_.train.time_limit > 0
+          ? fmt::format(", or until train.time_limit = {} minutes", config_.train.time_limit)
+          : "");
+}
+
 void Run::report(double learning_rate, double norm) {
+  tell_length();
   sum_over_ranks(group_, statistics_, config_.model.expert_counts(),
                  static_cast<int64_t>(data_->vocabulary.languages().size()));
   nlohmann::json record = window_.record();
