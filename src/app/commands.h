@@ -54,7 +54,9 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
 /// Adds -q/--quiet: no progress, and of the log only warnings.
 void add_quiet_option(CLI::App& command);
 
-/// Sends what was printed on its way; Error when standard output cannot take it (a full disk, a closed pipe).
+/// Nobody reads standard output any more, as after `| head`: main() then ends the process without a word.
+struct ClosedPipe {};
+/// Sends what was printed on its way; ClosedPipe, or Error when standard output cannot take it (a full disk).
 /// A command that prints for long calls it now and then, so as to end early; main() does at the end.
 void flush_stdout();
 

@@ -1,4 +1,5 @@
 // The program: finds the subcommand, runs it, and turns what it throws into one line and an exit code.
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -6,6 +7,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -143,6 +145,16 @@ int fail_with(std::string_view message, int exit_code) {
   return exit_code;
 }
 
+/// As a program ends that does not ignore SIGPIPE: its status says so to a shell, and nothing else does.
+int end_quietly() {
+  console().clear_status();
+  constexpr int kKilled = 128;
+  end_all(kKilled + SIGPIPE);
+  std::signal(SIGPIPE, SIG_DFL);
+  std::raise(SIGPIPE);
+  return kKilled + SIGPIPE;
+}
+
 }  // namespace
 }  // namespace chorus
 
@@ -177,8 +189,8 @@ void shorten_waits(int /*argc*/, char** argv, char** environment) {
 
 int main(int argc, char** argv) {
   chorus::set_up_process();
-  // A closed pipe, found by flush_stdout, and a file over the limit (ulimit -f) are then errors like any
-  // other.
+  // A closed pipe is found when it is written to, in whichever thread; a file over the limit (ulimit -f) is
+  // an error like any other.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   try {
@@ -187,10 +199,14 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const chorus::UserError& error) {
     return chorus::fail_with(error.what(), chorus::kUserMistake);
+  } catch (const chorus::ClosedPipe&) {
+    return chorus::end_quietly();
   } catch (const std::bad_alloc&) {
     return chorus::fail_with("out of memory", chorus::kFailure);
   } catch (const std::exception& error) {
     // fmt::print throws its own words when a full buffer cannot be written.
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (std::ferror(stdout) != 0 && system && system->code().value() == EPIPE) return chorus::end_quietly();
     if (std::ferror(stdout) != 0)
       return chorus::fail_with("cannot write to standard output", chorus::kFailure);
     return chorus::fail_with(error.what(), chorus::kFailure);

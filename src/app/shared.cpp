@@ -58,6 +58,7 @@ void flush_stdout() {
   errno = 0;
   std::cout.flush();
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return;
+  if (errno == EPIPE) throw ClosedPipe();
   if (errno == 0) throw Error("cannot write to standard output");
   throw Error("cannot write to standard output: {}", std::generic_category().message(errno));
 }

@@ -71,7 +71,7 @@ void collect_values(const Schema& schema, const std::string& prefix,
         for (size_t i = 0; i < list->size(); ++i) {
           Schema item;
           list->describe_item(item, i);
-          collect_values(item, fmt::format("{}.{}", name, i), out);
+          collect_values(item, fmt::format("{}[{}]", name, i), out);
         }
       } else {
         out.emplace_back(name, toml_value(option.target));

@@ -228,6 +228,14 @@ void Assignment::operator()(const Schema::List& list) const {
   }
 }
 
+/// "data.train.0.weight" of "data.train[0].weight".
+std::string with_dots(std::string_view name) {
+  std::string dots;
+  for (const char c : name)
+    if (c != ']') dots += c == '[' ? '.' : c;
+  return dots;
+}
+
 /// `value` of --set as a TOML value: quotes around strings are optional.
 std::string complete_value(const Schema::Target& target, std::string_view value) {
   const bool quoted = value.starts_with('"') || value.starts_with('\'');
@@ -271,7 +279,7 @@ void set_option(const Schema& schema, std::string_view name, std::string_view va
     size_t index = 0;
     const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), index);
     if (error != std::errc() || end != number.data() + number.size() || number.size() == rest.size()) {
-      throw UserError("{}: {} is a list of tables: name an item and its option, as in {}.0.option",
+      throw UserError("{}: {} is a list of tables: name an item and its option, as in {}[0].option",
                       origin.name, list_name, list_name);
     }
     if (index >= list->size()) {
@@ -280,7 +288,7 @@ void set_option(const Schema& schema, std::string_view name, std::string_view va
     }
     Schema item;
     list->describe_item(item, index);
-    return set_option(item, rest.substr(number.size() + 1), value, fmt::format("{}.{}", list_name, index),
+    return set_option(item, rest.substr(number.size() + 1), value, fmt::format("{}[{}]", list_name, index),
                       origin);
   }
   if (is_section(schema, name))
@@ -346,7 +354,7 @@ void Schema::set(std::string_view assignment) {
   const std::string origin = one_line(fmt::format("--set {}", assignment));
   const size_t equals = assignment.find('=');
   if (equals == std::string_view::npos) throw UserError("{}: write section.key=value", origin);
-  set_option(*this, trim(assignment.substr(0, equals)), trim(assignment.substr(equals + 1)), "",
+  set_option(*this, with_dots(trim(assignment.substr(0, equals))), trim(assignment.substr(equals + 1)), "",
              {origin, false});
 }
 

@@ -224,6 +224,8 @@ TEST_F(OptionsTest, SetTakesStringsWithAndWithoutQuotes) {
   schema.set("data.text.sources=[{path='a'}, {path='b'}]");
   schema.set("data.text.sources.1.weight=4");
   EXPECT_EQ(config.sources[1].weight, 4);
+  schema.set("data.text.sources[1].weight=5");
+  EXPECT_EQ(config.sources[1].weight, 5);
 }
 
 TEST_F(OptionsTest, SetRefusals) {
@@ -245,7 +247,7 @@ TEST_F(OptionsTest, SetRefusals) {
   EXPECT_NE(set_error("data.text.sources.-1.weight=1").find("name an item and its option"),
             std::string::npos);
   EXPECT_EQ(set_error("data.text.sources.0.wieght=1"),
-            "--set data.text.sources.0.wieght=1: unknown option 'data.text.sources.0.wieght'; did you mean "
+            "--set data.text.sources.0.wieght=1: unknown option 'data.text.sources[0].wieght'; did you mean "
             "'weight'?");
   EXPECT_EQ(config.count, 3);
 }
@@ -280,7 +282,7 @@ TEST_F(OptionsTest, ValuesAreFlatAndInOrder) {
   EXPECT_EQ(values[0], (std::pair<std::string, std::string>("train.count", "3")));
   EXPECT_EQ(values[4], (std::pair<std::string, std::string>("train.seed", "1")));
   EXPECT_EQ(values[7], (std::pair<std::string, std::string>("data.text.color", "\"green\"")));
-  EXPECT_EQ(values[9], (std::pair<std::string, std::string>("data.text.sources.0.weight", "1.0")));
+  EXPECT_EQ(values[9], (std::pair<std::string, std::string>("data.text.sources[0].weight", "1.0")));
 }
 
 TEST_F(OptionsTest, HelpAndMarkdownNameEveryOptionWithItsDefault) {

@@ -99,11 +99,11 @@ class Schema {
   /// The same for the text of a file; `origin` stands for the path in errors.
   void read_text(std::string_view text, std::string_view origin);
   /// One `section.key=value`, value as in TOML with the quotes of strings optional; a list of strings may be
-  /// `a,b`. Items of a list that exist are reached by number: `data.sources.0.weight=2`.
+  /// `a,b`. Items of a list that exist are reached by number: `data.sources[0].weight=2`.
   void set(std::string_view assignment);
   /// The options as they now stand: whole, commented TOML that read_file takes back.
   [[nodiscard]] std::string dump() const;
-  /// The same without comments: name ("optim.learning_rate", "data.sources.0.weight") and value as TOML text,
+  /// The same without comments: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML text,
   /// in order.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> values() const;
   /// For a terminal: a section, its options, their defaults and one line of help each.
