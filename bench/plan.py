@@ -118,7 +118,8 @@ def measure(chorus, folder, ranks, settings):
     held = {tier: max(r["memory"][key] for r in records)
             for tier, key in (("device", "device_peak"), ("host", "host_peak"), ("nvme", "nvme"))}
     # The load of each rank of ep over the mean, layer by layer.
-    last = list(records[-1].get("layers", {}).values())
+    layers = records[-1].get("layers", {})  # "encoder.layers.1": ...
+    last = [layers[name] for name in sorted(layers, key=lambda name: (name[0] == "d", int(name.rsplit(".", 1)[1])))]
     ep = settings.get("parallel.ep", 1)
     each = len(last[0]["load"]) // ep if last else 0
     skew = [",".join(f"{ep * sum(layer['load'][r * each:(r + 1) * each]):.3f}" for layer in last) for r in range(ep)]

@@ -29,7 +29,7 @@ else:
     out = pathlib.Path(words[words.index("--out") + 1])
     out.mkdir(parents=True, exist_ok=True)
     layer = {"unused_experts": 0, "max_over_mean": 1.5}
-    lines = [{"kind": "train", "update": 20, "dropped": 0.25, "layers": {"00": layer}}]
+    lines = [{"kind": "train", "update": 20, "dropped": 0.25, "layers": {"encoder.layers.1": layer}}]
     lines += [{"kind": "validation", "update": u, "loss": 5 - u / 20 + seed / 10, "directions": {"en-de": {"loss": 4}},
                "layers": [{"by_language": [1, 3, 2, 2]}]} for u in (10, 20)]
     (out / "metrics.jsonl").write_text("".join(json.dumps(l) + "\\n" for l in lines))

@@ -7,10 +7,13 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/data/corpus_report.h"
 #include "chorus/data/gettext_corpus.h"
+#include "chorus/data/sources.h"
 
 #include "app/commands.h"
+#include "app/text_arguments.h"
 
 namespace chorus {
 namespace {
@@ -48,47 +51,52 @@ void add_gettext(CLI::App& corpus) {
   });
 }
 
-/// "en=train.en" for each language; the languages and their files.
-TextSource parse_files(const std::vector<std::string>& assignments) {
+struct ReportArguments {
+  std::vector<std::string> monolingual;
+  TextArguments text;
+  bool json = false;
+};
+
+/// What --files was before it was a pattern: "en=train.en,de=train.de".
+TextSource listed_files(const std::string& list) {
   TextSource source;
-  for (const auto& assignment : assignments) {
-    const size_t equals = assignment.find('=');
-    if (equals == 0 || equals == std::string::npos || equals + 1 == assignment.size()) {
-      throw UserError("--files: '{}' is not LANGUAGE=FILE", assignment);
-    }
-    source.languages.push_back(assignment.substr(0, equals));
-    source.files.emplace_back(assignment.substr(equals + 1));
+  for (const std::string_view item : split(list, ',')) {
+    const auto [language, file] = language_and_file("--files", std::string(item));
+    source.languages.push_back(language);
+    source.files.emplace_back(file);
   }
   return source;
 }
 
+std::vector<TextSource> texts_of(const ReportArguments& arguments) {
+  std::vector<TextSource> texts;
+  for (const std::string& file : arguments.monolingual) texts.push_back({{""}, {file}});
+  for (const SourceConfig& source : sources_of(arguments.text)) {
+    if (source.tsv.empty() && source.files.find(kLanguageSlot) == std::string::npos) {
+      texts.push_back(listed_files(source.files));
+      continue;
+    }
+    for (const SourceConfig& found :
+         find_sources(source, source.tsv.empty() ? "--files" : "--tsv", {.least = 1}))
+      texts.push_back(text_source(found));
+  }
+  if (texts.empty()) throw UserError("chorus corpus report: name a FILE, --files or --tsv");
+  return texts;
+}
+
 void add_report(CLI::App& corpus) {
-  struct Arguments {
-    std::vector<std::string> monolingual, files, columns;
-    std::string tsv;
-    bool json = false;
-  };
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ReportArguments>();
   CLI::App* command = corpus.add_subcommand("report", "what text holds, and what of it cannot be used");
   command->add_option("FILE", arguments->monolingual, "text, each file for itself; plain, gzip or zstd");
-  command->add_option("--files", arguments->files, "aligned files, such as en=train.en,de=train.de")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  auto* tsv = command->add_option("--tsv", arguments->tsv, "parallel text in the columns of one file");
-  command->add_option("--columns", arguments->columns, "the languages of its columns, such as en,de")
+  add_text_arguments(*command, arguments->text);
+  command->add_option("--columns", arguments->text.languages)
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->needs(tsv);
+      ->group("");
   command->add_flag("--json", arguments->json, "print the counts as JSON");
   command->callback([arguments] {
-    std::vector<TextSource> sources;
-    for (const auto& file : arguments->monolingual) sources.push_back({{""}, {file}});
-    if (!arguments->files.empty()) sources.push_back(parse_files(arguments->files));
-    if (!arguments->tsv.empty()) sources.push_back({arguments->columns, {arguments->tsv}});
-    if (sources.empty()) throw UserError("chorus corpus report: name a FILE, --files or --tsv");
     std::vector<CorpusReport> reports;
-    reports.reserve(sources.size());
-    for (const auto& source : sources) reports.push_back(report_corpus(source));
+    for (const TextSource& text : texts_of(*arguments)) reports.push_back(report_corpus(text));
     if (arguments->json) {
       fmt::print("{}", to_json(reports));
     } else {

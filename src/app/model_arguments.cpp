@@ -15,13 +15,7 @@
 
 namespace chorus {
 
-void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("--model", a.folder, "model folder, run, or checkpoint of a run")
-      ->required()
-      ->type_name("DIR");
-  command.add_option("--from", a.from, "language of the source, if the model has languages")
-      ->type_name("LANG");
-  command.add_option("--to", a.to, "language of the target")->type_name("LANG");
+void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
   command.add_option("--device", a.device, "cpu or cuda")->capture_default_str()->type_name("NAME");
   command.add_option("--precision", a.precision, "fp32 or bf16")->capture_default_str()->type_name("NAME");
   command
@@ -29,6 +23,16 @@ void add_model_arguments(CLI::App& command, ModelArguments& a) {
                   "threads to compute with (0: one a core, shared by the ranks of a host)")
       ->capture_default_str()
       ->type_name("N");
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("--model", a.folder, "model folder, run, or checkpoint of a run")
+      ->required()
+      ->type_name("DIR");
+  command.add_option("--from", a.from, "language of the source, if the model has languages")
+      ->type_name("LANG");
+  command.add_option("--to", a.to, "language of the target")->type_name("LANG");
+  add_compute_arguments(command, a);
   add_quiet_option(command);
 }
 
@@ -48,7 +52,7 @@ void warn_untrained(const ModelConfig& model, std::span<const std::string> direc
     log_warning("this model was trained to translate {}, not {}", few(trained), few(other));
 }
 
-LoadedModel open_model(const ModelArguments& a, Group& group) {
+Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   Transformer::Options options;
   if (a.device == "cuda") {
     options.device = own_gpu(group);
@@ -64,6 +68,11 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
   if (a.threads < 0 || a.threads > kMostThreads)
     throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
   set_threads(a.threads, group);
+  return options;
+}
+
+LoadedModel open_model(const ModelArguments& a, Group& group) {
+  const Transformer::Options options = compute_options(a, group);
   const ModelPlace place = find_model(a.folder);
   ModelDescription description = describe_model(place.description);
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {

@@ -12,16 +12,24 @@
 
 namespace chorus {
 
-struct ModelArguments {
-  std::string folder;
-  std::string from, to;
+/// What a model computes with.
+struct ComputeArguments {
   std::string device = "cpu";
   std::string precision = "fp32";
   int64_t threads = 0;
 };
 
-/// Adds --model, --from, --to, --device, --precision, --threads and --quiet. `arguments` must live as long as
-/// the command.
+/// Adds --device, --precision and --threads. `arguments` must live as long as the command.
+void add_compute_arguments(CLI::App& command, ComputeArguments& arguments);
+/// As asked for; also sets the number of threads. UserError on what there is not.
+Transformer::Options compute_options(const ComputeArguments& arguments, Group& group);
+
+struct ModelArguments : ComputeArguments {
+  std::string folder;
+  std::string from, to;
+};
+
+/// Adds --model, --from, --to, --quiet and those above. `arguments` must live as long as the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 
 /// A warning about those of the directions ("en-de") that the model is known not to have been trained in.

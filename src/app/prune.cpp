@@ -18,15 +18,17 @@
 #include "chorus/surgery/models.h"
 
 #include "app/commands.h"
+#include "app/model_arguments.h"
+#include "app/text_arguments.h"
 
 namespace chorus {
 namespace {
 
 struct PruneArguments {
-  std::string folder, out, by = "utilization", method = "drop", precision = "fp32";
-  std::vector<std::string> data;
-  SourceConfig source;  // what all files of --data have in common
-  int64_t sentences = 0, threads = 0;
+  std::string folder, out, by = "utilization", method = "drop";
+  std::vector<std::string> data;  // an older name of --files and --tsv
+  TextArguments text;
+  ComputeArguments compute;
   PruneOptions options;
   bool json = false;
 };
@@ -46,32 +48,21 @@ std::vector<std::string> names_of(const std::vector<std::pair<std::string, Enum>
   return names;
 }
 
-/// The text, by direction; also checks what it says of languages.
-std::vector<DirectionText> read_text(const PruneArguments& a, const Vocabulary& vocabulary) {
-  std::vector<SourceConfig> sources;
-  for (const std::string& path : a.data) {
-    SourceConfig& source = sources.emplace_back(a.source);
-    (path.find("{lang}") == std::string::npos ? source.tsv : source.files) = path;
-    source.name = path;
-    if (source.languages.empty()) source.languages = vocabulary.languages();
-    for (const std::string& language : source.languages) static_cast<void>(vocabulary.language(language));
-  }
-  return read_directions(sources, a.sentences);
-}
-
 std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& directions) {
   Group alone;
-  set_threads(a.threads, alone);
   const ModelPlace place = find_model(a.folder);
   ModelDescription description = describe_model(place.description);
-  const std::vector<DirectionText> texts = read_text(a, description.vocabulary);
+  for (const std::string& language : a.text.languages)
+    static_cast<void>(description.vocabulary.language(language));
+  const std::vector<DirectionText> texts =
+      read_directions(sources_of(a.text), a.text.sentences, description.vocabulary.languages());
   int64_t total = 0;
   for (const DirectionText& text : texts) {
     total += std::ssize(text.sources);
     directions.push_back({{"name", text.name}, {"sentences", text.sources.size()}});
   }
-  const LoadedModel loaded = load_model(place.weights, std::move(description),
-                                        {.compute = a.precision == "bf16" ? at::kBFloat16 : at::kFloat});
+  const LoadedModel loaded =
+      load_model(place.weights, std::move(description), compute_options(a.compute, alone));
   Progress progress({.task = "routing", .unit = "pairs", .total = total});
   std::vector<ExpertUsage> usage =
       measure_usage(*loaded.model, loaded.vocabulary, texts, [&](int64_t done) { progress.update(done); });
@@ -82,43 +73,20 @@ std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& direct
 void prune(PruneArguments& a) {
   a.options.by = choice(kPruneBy, a.by);
   a.options.method = choice(kPruneMethods, a.method);
-  if (a.data.empty() && a.options.by != PruneBy::random)
-    throw UserError("--by {} needs text: name its files with --data", a.by);
+  for (const std::string& path : a.data)
+    (path.find(kLanguageSlot) == std::string::npos ? a.text.tsv : a.text.files).push_back(path);
+  const bool has_text = !a.text.files.empty() || !a.text.tsv.empty();
+  if (!has_text && a.options.by != PruneBy::random)
+    throw UserError("--by {} needs text: name it with --files or --tsv", a.by);
   check_absent(a.out);
   nlohmann::json directions = nlohmann::json::array();
   std::vector<ExpertUsage> usage;
-  if (!a.data.empty()) usage = measure(a, directions);
+  if (has_text) usage = measure(a, directions);
   const PruneReport report = prune_model(a.folder, usage, a.options, a.out);
   nlohmann::json json = to_json(report);
   json["directions"] = std::move(directions);
   fmt::print("{}", a.json ? json.dump(2) + "\n" : to_text(report));
   log_info("wrote {}", a.out);
-}
-
-void add_data_options(CLI::App& command, PruneArguments& a) {
-  command.add_option("--data", a.data, "aligned text: \"dev.{lang}\" (a file a language), or a TSV file")
-      ->type_name("FILE");
-  command.add_option("--languages", a.source.languages, "of the files: default all of the model's")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("en,de");
-  command
-      .add_option("--directions", a.source.directions,
-                  "what of the text counts: en-de,en-*,*-en; default all")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("en-de");
-  command.add_option("--sentences", a.sentences, "of each direction, the first ones; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->type_name("N");
-  command.add_option("--precision", a.precision, "of the arithmetic that the text is run with")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
-  command.add_option("--threads", a.threads, "CPU threads; 0: as many as cores")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str()
-      ->type_name("N");
 }
 
 }  // namespace
@@ -152,7 +120,11 @@ void add_prune(CLI::App& app) {
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", a.options.seed, "of --by random")->capture_default_str()->type_name("N");
-  add_data_options(*command, a);
+  add_text_arguments(*command, a.text);
+  command->add_option("--data", a.data, "the same: --files where {lang} is in it, else --tsv")
+      ->type_name("FILE");
+  add_direction_arguments(*command, a.text);
+  add_compute_arguments(*command, a.compute);
   command->add_flag("--json", a.json, "print JSON");
   add_quiet_option(*command);
   command->callback([arguments] { prune(*arguments); });

@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -11,6 +13,7 @@
 #include "chorus/base/log.h"
 #include "chorus/base/progress.h"
 #include "chorus/comm/world.h"
+#include "chorus/data/sources.h"
 #include "chorus/decode/scorer.h"
 
 #include "app/commands.h"
@@ -21,20 +24,35 @@ namespace {
 
 struct ScoreArguments {
   ModelArguments model;
-  std::string source, target;
+  std::string source, target, files;
   double length_penalty = 0;
   int64_t batch_tokens = ScoreOptions().batch_tokens;
 };
+
+/// Those of the source and of the target.
+std::pair<std::string, std::string> files_of(const ScoreArguments& a) {
+  if (a.files.empty() ? a.source.empty() || a.target.empty() : !a.source.empty() || !a.target.empty())
+    throw UserError("name the text with --source and --target, or with --files \"test.{{lang}}\"");
+  if (a.source == "-" && a.target == "-") throw UserError("only one of the texts can be - (standard input)");
+  if (a.files.empty()) return {a.source, a.target};
+  const std::vector<SourceConfig> found =
+      find_sources({.files = a.files, .languages = {a.model.from, a.model.to}}, "--files");
+  if (found.size() > 1) throw UserError("--files: '{}' matches several pairs of files", a.files);
+  const TextSource text = text_source(found.front());
+  const size_t from = text.languages[0] == a.model.from ? 0 : 1;
+  return {text.files[from].string(), text.files[1 - from].string()};
+}
 
 void score(const ScoreArguments& a) {
   World world;
   Group& group = world.group();
   group.set_timeout(std::numeric_limits<double>::infinity());  // text may be slow in coming
   if (!std::isfinite(a.length_penalty)) throw UserError("--length-penalty is not a number");
+  const auto [source_file, target_file] = files_of(a);
   std::optional<LineReader> source, target;
   if (group.rank() == 0) {
-    source.emplace(a.source);
-    target.emplace(a.target);
+    source.emplace(source_file);
+    target.emplace(target_file);
   }
   const LoadedModel loaded = open_model(a.model, group);
   std::optional<Progress> progress;
@@ -64,10 +82,12 @@ void add_score(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("score", "log-probabilities (nats) of given translations, one a line");
   add_model_arguments(*command, a.model);
-  command->add_option("--source", a.source, "text, one sentence a line (plain, gzip or zstd)")
-      ->required()
+  command
+      ->add_option("--source", a.source,
+                   "text, one sentence a line (plain, gzip or zstd); - is standard input")
       ->type_name("FILE");
-  command->add_option("--target", a.target, "its translation, line by line")->required()->type_name("FILE");
+  command->add_option("--target", a.target, "its translation, line by line")->type_name("FILE");
+  command->add_option("--files", a.files, "both at once: \"test.{lang}\"")->type_name("FILE");
   command
       ->add_option("--length-penalty", a.length_penalty,
                    "divide by length^PENALTY, tag and end counted: 1 gives what translate --nbest prints")

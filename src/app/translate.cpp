@@ -85,6 +85,7 @@ void translate(const TranslateArguments& a) {
                                .guard = a.guard};
   if (!a.prefix.empty() && !a.prefix_file.empty())
     throw UserError("--prefix and --prefix-file: give one of them");
+  if (a.prefix_file == "-") throw UserError("--prefix-file - : standard input is what is translated");
   std::optional<LineReader> prefixes;
   if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
   const LoadedModel loaded = open_model(a.model, group);

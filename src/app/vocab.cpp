@@ -19,12 +19,14 @@
 #include "chorus/model/folder.h"
 
 #include "app/commands.h"
+#include "app/text_arguments.h"
 
 namespace chorus {
 namespace {
 
 struct VocabOptions {
-  std::vector<std::string> inputs;
+  TextArguments text;
+  std::vector<std::string> inputs;  // LANGUAGE=FILE
   VocabularyConfig config;
   std::string out;
   int64_t seed = 1;
@@ -38,14 +40,11 @@ void train(const VocabOptions& options) {
   if (std::filesystem::exists(options.out) && !options.force) {
     throw UserError("{} exists; give --force to replace it, or another --out", options.out);
   }
-  std::vector<SourceConfig> sources;
-  for (const auto& input : options.inputs) {
-    const size_t equals = input.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == input.size()) {
-      throw UserError("--input {}: give a language and a file, as in --input en=corpus.en.gz", input);
-    }
-    sources.push_back({.files = input.substr(equals + 1), .languages = {input.substr(0, equals)}});
-    check_language_name(sources.back().languages[0], "--input");
+  std::vector<SourceConfig> sources = sources_of(options.text);
+  for (const std::string& input : options.inputs) {
+    const auto [language, file] = language_and_file("--input", input);
+    check_language_name(language, "--input");
+    sources.push_back({.files = file, .languages = {language}});
   }
   VocabularyTraining training{
       .seed = static_cast<uint64_t>(options.seed), .more_languages = {}, .progress = {}};
@@ -108,10 +107,10 @@ void use(const VocabOptions& options) {
 }
 
 void vocab(const VocabOptions& options) {
-  if (options.inputs.empty() == options.model.empty()) {
-    throw UserError("give --input LANGUAGE=FILE to train a vocabulary, or --model FILE to use one");
-  }
-  options.inputs.empty() ? use(options) : train(options);
+  const bool has_text = !options.text.files.empty() || !options.text.tsv.empty() || !options.inputs.empty();
+  if (has_text != options.model.empty())
+    throw UserError("give --files \"train.{{lang}}\" to train a vocabulary, or --model FILE to use one");
+  has_text ? train(options) : use(options);
 }
 
 }  // namespace
@@ -120,9 +119,8 @@ void add_vocab(CLI::App& app) {
   const auto options = std::make_shared<VocabOptions>();
   CLI::App* command =
       app.add_subcommand("vocab", "train a SentencePiece vocabulary, or see what one makes of text");
-  command
-      ->add_option("--input", options->inputs,
-                   "text to train on, one sentence a line (plain, gzip or zstd); once for each file")
+  add_text_arguments(*command, options->text);
+  command->add_option("--input", options->inputs, "text of one language, whatever its file is called")
       ->allow_extra_args(false)
       ->type_name("LANGUAGE=FILE");
   command->add_option("--out", options->out, "the model to write")->type_name("FILE");
@@ -138,6 +136,10 @@ void add_vocab(CLI::App& app) {
       ->check(CLI::Range(0.98, 1.0))
       ->capture_default_str()
       ->type_name("X");
+  command
+      ->add_option("--normalization", options->config.normalization, "what SentencePiece makes of text first")
+      ->check(CLI::IsMember(std::vector<std::string>(kNormalizations.begin(), kNormalizations.end())))
+      ->capture_default_str();
   command
       ->add_option("--sentences", options->config.sentences, "lines to train on, at most, over all languages")
       ->check(CLI::Range(100, 100000000))

@@ -277,18 +277,24 @@ BatchShape BatchStream::largest() {
   return most;
 }
 
-std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction, int64_t batch_tokens) {
+std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction,
+                                           const SequentialOptions& options) {
+  const int64_t all = data.examples(direction), wanted = options.sentences == 0 ? all : options.sentences;
+  const RandomKey choice =
+      RandomKey().derive("sentences of an evaluation").derive(data.directions()[direction].name);
+  int64_t number = 0;  // of an example of the direction
   std::vector<Example> examples;
   for (size_t part = 0; part < data.parts().size(); ++part) {
     if (data.parts()[part].direction != direction) continue;
-    for (int64_t i = 0; i < data.parts()[part].examples; ++i) {
-      examples.push_back(find_example(data, static_cast<int64_t>(part), i, i));
+    for (int64_t i = 0; i < data.parts()[part].examples; ++i, ++number) {
+      if (wanted >= all || static_cast<int64_t>(permute(choice, number, all)) < wanted)
+        examples.push_back(find_example(data, static_cast<int64_t>(part), i, i));
     }
   }
   sort_by_length(examples);
   const RandomKey noise = RandomKey().derive("noise of an evaluation");
   std::vector<MicroBatch> batches;
-  for (const auto& [begin, end] : cut(examples, batch_tokens)) {
+  for (const auto& [begin, end] : cut(examples, options.batch_tokens)) {
     batches.push_back(read_batch(data, std::span(examples).subspan(begin, end - begin), noise));
   }
   return batches;

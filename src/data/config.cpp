@@ -15,15 +15,20 @@
 namespace chorus {
 namespace {
 
-constexpr std::string_view kLanguageSlot = "{lang}";
 constexpr std::string_view kAny = "*";
 
 void describe_source(Schema& s, SourceConfig& c) {
   s.add("name", c.name, {.help = "what messages call it; by default its place in the list"});
-  s.add("files", c.files, {.help = "one file a language, aligned by line: \"corpora/train.{lang}.gz\""});
+  s.add("files", c.files,
+        {.help =
+             "one file a language, aligned by line: \"corpora/train.{lang}.gz\"; of many pairs of languages "
+             "\"train.{pair}.{lang}\": train.en-de.en, train.en-de.de"});
   s.add("tsv", c.tsv, {.help = "one TSV file with a column a language, in the order of `languages`"});
-  s.add("languages", c.languages,
-        {.help = "the languages, as {lang} is to be replaced: [\"en\", \"pt_BR\"]"});
+  s.add(
+      "languages", c.languages,
+      {.help =
+           "the languages, as {lang} is to be replaced: [\"en\", \"pt_BR\"]; by default those that there are "
+           "files of"});
   s.add("directions", c.directions,
         {.help = "what to translate: [\"en-de\", \"en-*\", \"*-en\"]; by default every pair both ways"});
   s.add("weight", c.weight,
@@ -38,7 +43,8 @@ void describe_denoising(Schema& s, DenoiseConfig& c) {
       "files", c.files,
       {.help = "monolingual text, one file a language, of any lengths: \"mono/{lang}.gz\"; by default every "
                "side of data.train"});
-  s.add("languages", c.languages, {.help = "its languages; by default all of data.train"});
+  s.add("languages", c.languages,
+        {.help = "its languages; by default all of data.train, or all that there are `files` of"});
   s.add("weight", c.weight,
         {.help = "how much more often than its size and the temperature say", .min = 0, .max = 1e6});
   s.add("mask", c.noise.mask,
@@ -137,6 +143,13 @@ void describe(Schema& s, VocabularyConfig& c) {
         {.help = "part of the text whose characters are pieces; rarer ones are spelt in bytes",
          .min = 0.98,
          .max = 1});
+  std::vector<std::pair<std::string, std::string>> normalizations;
+  for (const char* name : kNormalizations) normalizations.emplace_back(name, name);
+  s.add(
+      "normalization", c.normalization, normalizations,
+      {.help =
+           "what SentencePiece makes of text first: compatibility forms as NFKC (x² becomes x2); nmt: format "
+           "characters such as ZWNJ and odd spaces too; cf: lower case; identity: nothing"});
   s.add("sentences", c.sentences,
         {.help = "lines it is trained on, at most, over all languages", .min = 100, .max = 1e8});
   s.add("temperature", c.temperature,
@@ -182,24 +195,30 @@ void check_weight(double weight, std::string_view where) {
 
 }  // namespace
 
-void check_source(const SourceConfig& source, std::string_view where) {
+void check_source(const SourceConfig& source, std::string_view where, size_t least) {
   if (source.files.empty() == source.tsv.empty()) {
     throw UserError("{}: give either `files` or `tsv`", where);
   }
-  if (!source.files.empty() && source.files.find(kLanguageSlot) == std::string::npos) {
+  if (!source.files.empty() && source.languages.size() != 1 &&
+      source.files.find(kLanguageSlot) == std::string::npos) {
     throw UserError("{}: `files` lacks {{lang}}, which stands for the language: '{}'", where, source.files);
   }
-  if (source.languages.size() < 2) {
-    throw UserError("{}: `languages` must name at least two, such as [\"en\", \"de\"]", where);
+  if (source.languages.size() < least && !(source.languages.empty() && source.tsv.empty())) {
+    throw UserError("{}: `languages` must name at least {}, such as [\"en\", \"de\"]", where, least);
   }
+  if (source.tsv.find(kPairSlot) != std::string::npos)
+    throw UserError("{}: `tsv` is one file: {{pair}} stands in `files`", where);
   check_languages(source.languages, where);
   check_weight(source.weight, where);
 }
 
 void check_denoising(const DataConfig& config) {
   std::set<std::string_view> names, spoken;
-  for (const SourceConfig& source : config.train)
+  bool known = true;  // the languages of all sources; else DataSet finds out
+  for (const SourceConfig& source : config.train) {
     spoken.insert(source.languages.begin(), source.languages.end());
+    known = known && !source.languages.empty();
+  }
   for (size_t i = 0; i < config.denoise.size(); ++i) {
     const DenoiseConfig& task = config.denoise[i];
     const std::string where = fmt::format("data.denoise[{}] '{}'", i, task.name);
@@ -210,13 +229,15 @@ void check_denoising(const DataConfig& config) {
     if (!names.insert(task.name).second)
       throw UserError("{}: another task has that name; give it another `name`", where);
     check_weight(task.weight, where);
-    if (!task.files.empty() && task.languages.empty())
-      throw UserError("{}: `languages` must name those of `files`", where);
-    if (task.languages.size() > 1 && !task.files.empty() && task.files.find(kLanguageSlot) == task.files.npos)
+    if (task.languages.size() != 1 && !task.files.empty() &&
+        task.files.find(kLanguageSlot) == task.files.npos)
       throw UserError("{}: `files` lacks {{lang}}, which stands for the language: '{}'", where, task.files);
+    if (task.files.find(kPairSlot) != task.files.npos)
+      throw UserError("{}: `files` has {{pair}}, and a task's text is of one language each: '{}'", where,
+                      task.files);
     check_languages(task.languages, where);
     for (const std::string& language : task.languages) {
-      if (task.files.empty() && !spoken.contains(language))
+      if (task.files.empty() && known && !spoken.contains(language))
         throw UserError("{}: no data.train has the language '{}': give `files` of it", where, language);
     }
   }

@@ -4,12 +4,14 @@
 #include <bit>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/text.h"
+#include "chorus/data/sources.h"
 
 namespace chorus {
 namespace {
@@ -118,8 +120,18 @@ std::string DataReport::json() const {
 
 DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options)
     : vocabulary_(vocabulary) {
-  for (size_t i = 0; i < sources.size(); ++i) add_source(sources[i], i, options);
-  for (const DenoiseConfig& task : options.denoise) add_task(task, sources, options);
+  std::vector<SourceConfig> all;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::string label = source_label(sources[i], options.list, i);
+    for (const SourceConfig& source : find_sources(sources[i], label)) {
+      if (sources[i].languages.empty() && options.build.log)
+        options.build.log(
+            fmt::format("{}: {} has files of {}", label, source.files, join(source.languages, ", ")));
+      add_source(source, label, curriculum_name(source, i), options);
+      all.push_back(source);
+    }
+  }
+  for (const DenoiseConfig& task : options.denoise) add_task(task, all, options);
 }
 
 int32_t DataSet::language(const std::string& name, const std::string& label) const {
@@ -130,18 +142,17 @@ int32_t DataSet::language(const std::string& name, const std::string& label) con
   }
 }
 
-void DataSet::add_source(const SourceConfig& source, size_t number, const Options& options) {
-  const std::string label = source_label(source, options.list, number);
-  check_source(source, label);
+void DataSet::add_source(const SourceConfig& source, const std::string& label, const std::string& name,
+                         const Options& options) {
   const auto pairs = expand_directions(source, label);
   std::vector<int32_t> languages;
-  for (const auto& name : source.languages) languages.push_back(language(name, label));
+  for (const auto& spoken : source.languages) languages.push_back(language(spoken, label));
   const size_t store = stores_.size();
   stores_.push_back(TokenStore::open(source, label, vocabulary_, options.store, options.build));
   std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
   for (const auto& [from, to] : pairs) {
     PartReport report{.source = label, .direction = source.languages[from] + "-" + source.languages[to]};
-    Part part{.name = curriculum_name(source, number),
+    Part part{.name = name,
               .direction = direction_index(
                   {.source = languages[from], .target = languages[to], .name = report.direction}),
               .weight = source.weight};
@@ -183,20 +194,24 @@ void DataSet::add_task(const DenoiseConfig& task, std::span<const SourceConfig> 
     add_part(part, columns, report);
   };
   if (!task.files.empty()) {
-    for (const std::string& name : task.languages) {
+    for (const std::string& name : find_languages(task, label)) {
       stores_.push_back(
           TokenStore::open(monolingual_source(task, name), label, vocabulary_, options.store, options.build));
       add(stores_.size() - 1, 0, name);
     }
     return;
   }
+  std::set<std::string> missing(task.languages.begin(), task.languages.end());
   for (size_t i = 0; i < sources.size(); ++i) {
     for (size_t column = 0; column < sources[i].languages.size(); ++column) {
       const std::string& name = sources[i].languages[column];
+      missing.erase(name);
       if (task.languages.empty() || std::ranges::find(task.languages, name) != task.languages.end())
         add(i, column, name);
     }
   }
+  if (!missing.empty() && options.list == "train")
+    throw UserError("{}: no data.train has the language '{}': give `files` of it", label, *missing.begin());
 }
 
 void DataSet::add_part(const Part& part, const Columns& columns, const PartReport& report) {

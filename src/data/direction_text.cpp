@@ -6,6 +6,7 @@
 #include "chorus/data/batches.h"
 #include "chorus/data/dataset.h"
 #include "chorus/data/parallel_text.h"
+#include "chorus/data/sources.h"
 
 namespace chorus {
 
@@ -42,12 +43,13 @@ void read_pairs(const SourceConfig& source, const std::string& where, int64_t li
 
 }  // namespace
 
-std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit) {
+std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit,
+                                           std::span<const std::string> among) {
   std::vector<DirectionText> directions;
   for (size_t i = 0; i < sources.size(); ++i) {
     const std::string where = source_label(sources[i], "text", i);
-    check_source(sources[i], where);
-    read_pairs(sources[i], where, limit, directions);
+    for (const SourceConfig& source : find_sources(sources[i], where, {.among = among}))
+      read_pairs(source, where, limit, directions);
   }
   for (const DirectionText& text : directions) {
     if (text.sources.empty()) throw UserError("direction {} has no line with text on both sides", text.name);

@@ -11,6 +11,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/random.h"
+#include "chorus/data/sources.h"
 #include "chorus/data/utf8.h"
 #include "chorus/data/vocabulary.h"
 
@@ -81,8 +82,9 @@ void check(std::span<const SourceConfig> sources) {
     // The text is read twice, once to count.
     for (const auto& path : text_source(source).files) {
       std::error_code error;
-      if (std::filesystem::is_fifo(path, error)) {
-        throw UserError("{} is a pipe: a vocabulary is trained on files", path.string());
+      if (path == "-" || std::filesystem::is_fifo(path, error)) {
+        throw UserError("{} is a pipe: a vocabulary is trained on files",
+                        path == "-" ? "standard input" : path.string());
       }
     }
   }
@@ -171,7 +173,7 @@ std::string train_model(std::vector<std::string> lines, int64_t size, const Voca
   const std::unordered_map<std::string, std::string> options{
       {"model_type", "unigram"},
       {"byte_fallback", "true"},
-      {"normalization_rule_name", "nmt_nfkc"},
+      {"normalization_rule_name", config.normalization},
       {"character_coverage", fmt::format("{}", config.character_coverage)},
       {"vocab_size", fmt::format("{}", size - 1)},
       {"user_defined_symbols", symbols},
@@ -189,12 +191,13 @@ int64_t suited_size(int64_t lines) {
   return std::clamp<int64_t>(std::llround(24 * std::sqrt(static_cast<double>(lines))), 1000, 32000);
 }
 
-void train_vocabulary(std::span<const SourceConfig> sources, const VocabularyConfig& config,
+void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfig& config,
                       const std::filesystem::path& out, const VocabularyTraining& training) {
   if (config.size != 0 && config.size < kSmallestVocabulary) {
     throw UserError("vocabulary.size = {} is below {}, which tags, bytes and special tokens take",
                     config.size, kSmallestVocabulary);
   }
+  const std::vector<SourceConfig> sources = find_sources(given, "train", {.least = 1});
   check(sources);
   const auto report = [&](const std::string& line) {
     if (training.progress) training.progress(line);

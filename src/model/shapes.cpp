@@ -30,4 +30,10 @@ std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue) {
   return layers;
 }
 
+std::vector<std::string> sparse_layer_names(const Catalogue& catalogue) {
+  std::vector<std::string> names;
+  for (SparseLayer& layer : sparse_layers(catalogue)) names.push_back(std::move(layer.name));
+  return names;
+}
+
 }  // namespace chorus

@@ -11,6 +11,7 @@
 #include "chorus/decode/translator.h"
 #include "chorus/metrics/bleu.h"
 #include "chorus/metrics/chrf.h"
+#include "chorus/model/shapes.h"
 
 #include "train/metrics.h"
 
@@ -47,9 +48,11 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
 }
 
 DirectionScore score(const DirectionText& pairs, const std::vector<std::string>& translations,
-                     const BleuOptions& bleu_options) {
+                     const std::optional<Tokenizer>& tokenizer) {
+  const BleuOptions bleu_options = {.tokenizer = tokenizer ? *tokenizer : Tokenizer(tokenizer_for(pairs.to))};
   return {.name = pairs.name,
           .sentences = static_cast<int64_t>(pairs.sources.size()),
+          .tokenizer = bleu_options.tokenizer.name(),
           .bleu = bleu(translations, pairs.references, bleu_options).score,
           .chrf = chrf(translations, pairs.references).score,
           .copy_bleu = bleu(pairs.sources, pairs.references, bleu_options).score,
@@ -72,17 +75,18 @@ void count_load(Transformer& model, const Vocabulary& vocabulary, const Directio
 
 Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
                   const AssessOptions& options) {
-  const BleuOptions bleu_options = {.tokenizer = Tokenizer(options.tokenize)};
-  const std::vector<DirectionText> directions = read_directions(sources, options.sentences);
+  const std::vector<DirectionText> directions =
+      read_directions(sources, options.sentences, vocabulary.languages());
   int64_t total = 0, done = 0;
   for (const DirectionText& pairs : directions) total += static_cast<int64_t>(pairs.sources.size());
   Assessment result = {.languages = vocabulary.languages()};
-  result.load.resize(options.load ? static_cast<size_t>(model.catalogue().sparse_layers()) : 0);
+  if (options.load) result.layers = sparse_layer_names(model.catalogue());
+  result.load.resize(result.layers.size());
   const auto count = static_cast<int64_t>(directions.size());
   for (int64_t d = 0; d < count; ++d) {
     const DirectionText& pairs = directions[d];
     const std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
-    result.directions.push_back(score(pairs, translations, bleu_options));
+    result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
     // As many samples from each direction as come to it, from different rows.
     for (int64_t s = options.samples * d / count; s < options.samples * (d + 1) / count; ++s) {
@@ -132,12 +136,12 @@ std::string load_table(const MoeStatistics& layer, const std::vector<std::string
 }  // namespace
 
 std::string to_text(const Assessment& a) {
-  std::string text = fmt::format("{:<16}{:>7}{:>8}{:>8}{:>13}{:>11}\n", "direction", "lines", "BLEU", "chrF",
-                                 "copied: BLEU", "chrF");
+  std::string text = fmt::format("{:<16}{:>7}{:>8}{:>8}{:>13}{:>11}  {}\n", "direction", "lines", "BLEU",
+                                 "chrF", "copied: BLEU", "chrF", "BLEU's tokeniser");
   DirectionScore mean = {.name = "mean"};
   const auto row = [&](const DirectionScore& d) {
-    text += fmt::format("{:<16}{:>7}{:>8.2f}{:>8.2f}{:>13.2f}{:>11.2f}\n", d.name, d.sentences, d.bleu,
-                        d.chrf, d.copy_bleu, d.copy_chrf);
+    text += fmt::format("{:<16}{:>7}{:>8.2f}{:>8.2f}{:>13.2f}{:>11.2f}{}{}\n", d.name, d.sentences, d.bleu,
+                        d.chrf, d.copy_bleu, d.copy_chrf, d.tokenizer.empty() ? "" : "  ", d.tokenizer);
   };
   const auto share = 1 / static_cast<double>(a.directions.size());
   for (const DirectionScore& d : a.directions) {
@@ -154,8 +158,8 @@ std::string to_text(const Assessment& a) {
                         s.reference, "chorus", s.translation);
   }
   for (size_t layer = 0; layer < a.load.size(); ++layer) {
-    text += fmt::format("\nshare of each language's tokens sent to each expert, MoE layer {} of {}\n{}",
-                        layer + 1, a.load.size(), load_table(a.load[layer], a.languages));
+    text += fmt::format("\nshare of each language's tokens sent to each expert, {}\n{}", a.layers[layer],
+                        load_table(a.load[layer], a.languages));
     if (a.load[layer].dropped > 0) text += drop_table(a.load[layer]);
   }
   return text;
@@ -169,6 +173,7 @@ nlohmann::json to_json(const Assessment& a) {
   for (const DirectionScore& d : a.directions) {
     json["directions"].push_back({{"name", d.name},
                                   {"sentences", d.sentences},
+                                  {"tokenize", d.tokenizer},
                                   {"bleu", d.bleu},
                                   {"chrf", d.chrf},
                                   {"copy_bleu", d.copy_bleu},
@@ -180,12 +185,8 @@ nlohmann::json to_json(const Assessment& a) {
                                {"reference", s.reference},
                                {"translation", s.translation}});
   }
-  for (const MoeStatistics& layer : a.load) {
-    nlohmann::json entry = load_record(layer);
-    entry["assigned"] = layer.assigned;
-    entry["by_language"] = layer.by_group;
-    json["load"].push_back(std::move(entry));
-  }
+  for (size_t layer = 0; layer < a.load.size(); ++layer)
+    json["load"].push_back(whole_load_record(a.load[layer], a.layers[layer]));
   return json;
 }
 

@@ -74,11 +74,21 @@ void describe(Schema& s, RunConfig& c) {
   ValidationConfig& v = c.validation;
   s.section("validation", "what is measured on data.valid");
   s.add("every", v.every, {.help = "0: only at the end", .unit = "updates", .min = 0});
+  s.add("sentences", v.sentences,
+        {.help = "of each direction that are looked at, always the same ones; 0: all",
+         .unit = "sentences",
+         .min = 0});
   s.add("decode", v.decode,
-        {.help = "sentences of each direction that are translated for BLEU and chrF; 0: none",
+        {.help = "of each direction that are translated for BLEU and chrF, the first ones; 0: none",
          .unit = "sentences",
          .min = 0});
   s.add("beam", v.beam, {.help = "beam of these translations", .min = 1, .max = 64});
+  s.add(
+      "tokenize", v.tokenize,
+      {{"auto", "auto"}, {"13a", "13a"}, {"intl", "intl"}, {"zh", "zh"}, {"char", "char"}, {"none", "none"}},
+      {.help = "BLEU's tokeniser; auto: zh for Chinese, char for Japanese, Korean and scripts without "
+               "spaces, else "
+               "13a"});
   s.add("criterion", v.criterion,
         {{"loss", Criterion::loss}, {"bleu", Criterion::bleu}, {"chrf", Criterion::chrf}},
         {.help = "what the best model is best in, as a mean over directions"});

@@ -11,6 +11,7 @@
 #include "chorus/base/log.h"
 #include "chorus/base/text.h"
 #include "chorus/comm/world.h"
+#include "chorus/data/sources.h"
 
 namespace chorus {
 namespace fs = std::filesystem;
@@ -34,10 +35,11 @@ std::vector<std::string> symbols_of(const RunConfig& config) {
 
 /// Every text that the vocabulary is trained on.
 std::vector<SourceConfig> vocabulary_sources(const RunConfig& config) {
-  std::vector<SourceConfig> sources = config.data.train;
+  std::vector<SourceConfig> sources = find_sources(config.data.train, "train");
   for (const DenoiseConfig& task : config.data.denoise) {
     if (task.files.empty()) continue;
-    for (const std::string& language : task.languages) sources.push_back(monolingual_source(task, language));
+    for (const std::string& language : find_languages(task, fmt::format("data.denoise '{}'", task.name)))
+      sources.push_back(monolingual_source(task, language));
   }
   return sources;
 }
@@ -45,7 +47,7 @@ std::vector<SourceConfig> vocabulary_sources(const RunConfig& config) {
 /// Languages that get a tag though no text to train on has them.
 std::vector<std::string> more_languages(const RunConfig& config) {
   std::vector<std::string> languages;
-  for (const SourceConfig& source : config.data.valid)
+  for (const SourceConfig& source : find_sources(config.data.valid, "valid"))
     languages.insert(languages.end(), source.languages.begin(), source.languages.end());
   return languages;
 }
@@ -153,9 +155,10 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
     }
   };
   for (const auto* list : {&config.data.train, &config.data.valid}) {
-    for (size_t i = 0; i < list->size(); ++i)
-      check((*list)[i].languages,
-            source_label((*list)[i], list == &config.data.train ? "train" : "valid", i));
+    for (size_t i = 0; i < list->size(); ++i) {
+      const std::string label = source_label((*list)[i], list == &config.data.train ? "train" : "valid", i);
+      for (const SourceConfig& source : find_sources((*list)[i], label)) check(source.languages, label);
+    }
   }
   for (const DenoiseConfig& task : config.data.denoise)
     check(task.languages, fmt::format("data.denoise '{}'", task.name));

@@ -90,6 +90,14 @@ nlohmann::json load_record(const MoeStatistics& layer) {
   return record;
 }
 
+nlohmann::json whole_load_record(const MoeStatistics& layer, const std::string& name) {
+  nlohmann::json record = load_record(layer);
+  record["name"] = name;
+  record["assigned"] = layer.assigned;
+  record["by_language"] = layer.by_group;
+  return record;
+}
+
 nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names) {
   nlohmann::json record;
   for (size_t i = 0; i < tasks.size(); ++i) {

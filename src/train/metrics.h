@@ -37,6 +37,8 @@ std::vector<double> drop_rates(const DropsByPlace& places);
 /// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the
 /// sentence.
 nlohmann::json load_record(const MoeStatistics& layer);
+/// The same with the layer's name and what each language sent to each expert.
+nlohmann::json whole_load_record(const MoeStatistics& layer, const std::string& name);
 
 /// Loss and target tokens of each task that had some.
 nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names);

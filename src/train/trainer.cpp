@@ -17,6 +17,7 @@
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/usage.h"
 #include "chorus/model/folder.h"
+#include "chorus/model/shapes.h"
 #include "chorus/train/optimizer.h"
 #include "chorus/train/state.h"
 #include "chorus/train/validation.h"
@@ -244,9 +245,8 @@ void Run::report(double learning_rate, double norm) {
   record["dropped"] = drop_rate(statistics_);
   sum_over_ranks(group_, tasks_);
   if (tasks_.size() > 1) record["tasks"] = tasks_record(tasks_, data_->train->tasks());
-  for (size_t layer = 0; layer < statistics_.size(); ++layer) {
-    record["layers"][fmt::format("{:02}", layer)] = load_record(statistics_[layer]);
-  }
+  const std::vector<std::string> layers = sparse_layer_names(model_.catalogue());
+  for (size_t i = 0; i < layers.size(); ++i) record["layers"][layers[i]] = load_record(statistics_[i]);
   record["update"] = state_.updates;
   record["epoch"] = state_.epochs(stream_->examples_per_epoch());
   record["target_tokens"] = state_.target_tokens;
@@ -293,11 +293,14 @@ bool Run::validate() {
   if (!data_->valid) return false;
   const double began = now_seconds();
   ValidationResult result =
-      chorus::validate(model_, *data_->valid, config_.data.batch_tokens, group_, parallel_);
-  if (config_.validation.decode > 0) {
+      chorus::validate(model_, *data_->valid,
+                       {.batch_tokens = config_.data.batch_tokens, .sentences = config_.validation.sentences},
+                       group_, parallel_);
+  if (const ValidationConfig& v = config_.validation; v.decode > 0) {
     AssessOptions options;
-    options.decode.beam = config_.validation.beam;
-    options.sentences = config_.validation.decode;
+    options.decode.beam = v.beam;
+    options.sentences = v.sentences > 0 ? std::min(v.decode, v.sentences) : v.decode;
+    if (v.tokenize != "auto") options.tokenizer = Tokenizer(v.tokenize);
     options.group = &group_;
     result.add_scores(assess_whole(options));
   }

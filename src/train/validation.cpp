@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/data/batches.h"
+#include "chorus/model/shapes.h"
 
 #include "train/metrics.h"
 #include "train/sums.h"
@@ -15,12 +17,12 @@ namespace chorus {
 namespace {
 
 DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int32_t direction,
-                                   int64_t batch_tokens,
+                                   const SequentialOptions& options,
                                    const std::vector<std::pair<int32_t, int32_t>>& languages,
                                    std::vector<MoeStatistics>& load, Group& world, const Parallel& parallel) {
   const Direction& about = data.directions()[direction];
   DirectionResult result = {.name = about.name, .task = data.tasks()[about.task]};
-  const std::vector<MicroBatch> batches = sequential_batches(data, direction, batch_tokens);
+  const std::vector<MicroBatch> batches = sequential_batches(data, direction, options);
   LossSums sums;
   // As in training: ranks take turns, and one that has no batch left goes along with the others.
   const bool counts = parallel.tp.rank() == 0, counts_load = counts && about.task == 0;
@@ -49,6 +51,7 @@ void ValidationResult::add_scores(const Assessment& assessment) {
       if (direction.name == score.name) {
         direction.bleu = score.bleu;
         direction.chrf = score.chrf;
+        direction.tokenizer = score.tokenizer;
       }
     }
   }
@@ -70,6 +73,13 @@ std::vector<std::string> tasks_of(const std::vector<DirectionResult>& all) {
     if (tasks.empty() || tasks.back() != direction.task) tasks.push_back(direction.task);
   }
   return tasks;
+}
+
+/// BLEU's, each once: "13a, zh".
+std::string tokenizers(const std::vector<DirectionResult>& directions) {
+  std::set<std::string> names;
+  for (const DirectionResult& direction : directions) names.insert(direction.tokenizer);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace
@@ -101,7 +111,8 @@ std::string ValidationResult::line() const {
   const double loss = criterion(Criterion::loss);
   std::string line = fmt::format("validation loss {:.4f}  perplexity {:.2f}", loss, std::exp(loss));
   if (directions.front().bleu) {
-    line += fmt::format("  BLEU {:.2f}  chrF {:.2f}", criterion(Criterion::bleu), criterion(Criterion::chrf));
+    line += fmt::format("  BLEU {:.2f} ({})  chrF {:.2f}", criterion(Criterion::bleu), tokenizers(own),
+                        criterion(Criterion::chrf));
   }
   if (own.size() > 1) {
     line += fmt::format("  ({} directions: {} {:.3f} to {} {:.3f})", own.size(), best->name, best->loss(),
@@ -121,17 +132,16 @@ nlohmann::json to_json(const ValidationResult& result) {
              {"sentences", d.sentences},
              {"tokens", d.tokens},
              {"task", d.task}};
-    if (d.bleu) entry["bleu"] = *d.bleu;
+    if (d.bleu) {
+      entry["bleu"] = *d.bleu;
+      entry["tokenize"] = d.tokenizer;
+    }
     if (d.chrf) entry["chrf"] = *d.chrf;
   }
   for (const std::string& task : tasks_of(result.directions))
     json["tasks"][task] = {{"loss", result.loss(task)}};
-  for (const MoeStatistics& layer : result.load) {
-    nlohmann::json entry = load_record(layer);
-    entry["assigned"] = layer.assigned;
-    entry["by_language"] = layer.by_group;
-    json["layers"].push_back(std::move(entry));
-  }
+  for (size_t layer = 0; layer < result.load.size(); ++layer)
+    json["layers"].push_back(whole_load_record(result.load[layer], result.layers[layer]));
   if (result.directions.front().bleu) {
     json["bleu"] = result.criterion(Criterion::bleu);
     json["chrf"] = result.criterion(Criterion::chrf);
@@ -139,14 +149,15 @@ nlohmann::json to_json(const ValidationResult& result) {
   return json;
 }
 
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& world,
-                          const Parallel& parallel) {
+ValidationResult validate(Transformer& model, const DataSet& data, const SequentialOptions& options,
+                          Group& world, const Parallel& parallel) {
   const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   ValidationResult result;
-  result.load.resize(static_cast<size_t>(model.catalogue().sparse_layers()));
+  result.layers = sparse_layer_names(model.catalogue());
+  result.load.resize(result.layers.size());
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
     result.directions.push_back(
-        evaluate_direction(model, data, direction, batch_tokens, languages, result.load, world, parallel));
+        evaluate_direction(model, data, direction, options, languages, result.load, world, parallel));
   }
   sum_over_ranks(world, result.load, model.config().expert_counts(),
                  static_cast<int64_t>(data.languages().size()));

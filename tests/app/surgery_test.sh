@@ -75,6 +75,8 @@ grep -q '"sentences": 200' json || fail "two files of 100 lines are not counted 
 translates direction
 run prune direction --keep 0.5 --global --by importance --data "train.{lang}" --out global > report
 grep -q "^decoder.layers.1 *64 " report || fail "what was pruned before is not pruned again"
+run prune direction --keep 0.5 --global --by importance --files "train.{lang}" --device cpu --out same > report
+cmp -s global/model.safetensors same/model.safetensors || fail "--files prunes otherwise than --data"
 translates global
 "$chorus" inspect global | grep -q "experts in the MoE layers, top-2" || fail "inspect does not show layers of different size"
 

@@ -31,6 +31,22 @@ text="die Katze __en__ sat"
 back=$(echo "$text" | "$chorus" vocab --model "$folder/model" --encode | "$chorus" vocab --model "$folder/model" --decode)
 [ "$back" = "$text" ] || fail "'$text' came back as '$back'"
 
+# The same files as one pattern give the same vocabulary; --normalization decides what becomes of text.
+cp "$folder/en" "$folder/text.en"
+cp "$folder/de" "$folder/text.de"
+"$chorus" vocab -q --files "$folder/text.{lang}" --out "$folder/pattern" --size 294 && cmp -s "$folder/model" "$folder/pattern" ||
+  fail "--files gives another vocabulary than --input"
+"$chorus" vocab -q --files "$folder/text.{lang}" --out "$folder/identity" --size 294 --normalization identity || fail "identity"
+for model in model identity; do
+  printf 'x² \342\200\213a\302\240b ﬁ\n' | "$chorus" vocab --model "$folder/$model" --encode |
+    "$chorus" vocab --model "$folder/$model" --decode > "$folder/$model.text"
+done
+printf 'x2 a b fi\n' | cmp -s - "$folder/model.text" || fail "nmt_nfkc gave $(cat "$folder/model.text")"
+printf 'x² \342\200\213a\302\240b ﬁ\n' | cmp -s - "$folder/identity.text" || fail "identity gave $(cat "$folder/identity.text")"
+"$chorus" corpus report --files "$folder/text.{lang}" > "$folder/report" && grep -q "^rows 9, usable 9" "$folder/report" &&
+  grep -q "^de: $folder/text.de" "$folder/report" || fail "corpus report: $(cat "$folder/report")"
+"$chorus" corpus report --files "en=$folder/en,de=$folder/de" | grep -q "^rows 9, usable 9" || fail "corpus report LANGUAGE=FILE"
+
 refuse "exists; give --force" -q $train --size 294
 refuse "set it to" -q $train --force --size 9000
 refuse "set it to" -q $train --force --size 262
@@ -38,7 +54,7 @@ refuse "give a language and a file" -q --input en --out "$folder/new"
 refuse "no name for a language" -q --input "e n=$folder/en" --out "$folder/new"
 refuse "$folder/missing" -q --input "en=$folder/missing" --out "$folder/new"
 refuse "name the file to write" -q --input "en=$folder/en"
-refuse "give --input"
+refuse 'give --files "train.{lang}"'
 refuse "is not a usable SentencePiece model" --model "$folder/en"
 refuse "choose one of" --model "$folder/model" --encode --decode
 echo "4 five" > "$folder/in"

@@ -1,5 +1,6 @@
 #include "chorus/data/batches.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -313,14 +314,40 @@ TEST(SequentialBatches, HoldEveryExampleOfTheDirectionOnce) {
   const DataSet data = corpus.open();
   for (int32_t direction = 0; direction < 2; ++direction) {
     int64_t rows = 0;
-    for (const auto& batch : sequential_batches(data, direction, 200)) {
+    for (const auto& batch : sequential_batches(data, direction, {.batch_tokens = 200})) {
       rows += batch.rows;
       EXPECT_TRUE(batch.rows == 1 || batch.rows * std::max(batch.source_length, batch.target_length) <= 200);
       for (const int32_t d : batch.direction) EXPECT_EQ(d, direction);
     }
     EXPECT_EQ(rows, data.examples(direction));
   }
-  EXPECT_EQ(sequential_batches(data, 0, 1).size(), 150U);
+  EXPECT_EQ(sequential_batches(data, 0, {.batch_tokens = 1}).size(), 150U);
+}
+
+// The tokens of all rows, sorted.
+std::vector<std::vector<int32_t>> sources_of(const std::vector<MicroBatch>& batches) {
+  std::vector<std::vector<int32_t>> rows;
+  for (const MicroBatch& batch : batches) {
+    for (int64_t r = 0; r < batch.rows; ++r) {
+      const auto begin = batch.source.begin() + r * batch.source_length;
+      rows.emplace_back(begin, begin + batch.source_length);
+      std::erase(rows.back(), kPad);
+    }
+  }
+  std::ranges::sort(rows);
+  return rows;
+}
+
+TEST(SequentialBatches, HoldAFixedChoice) {
+  Corpus corpus;
+  corpus.add("en", "de", 150);
+  const DataSet data = corpus.open();
+  const auto all = sources_of(sequential_batches(data, 0, {.batch_tokens = 200}));
+  const auto some = sources_of(sequential_batches(data, 0, {.batch_tokens = 200, .sentences = 40}));
+  EXPECT_EQ(some.size(), 40U);
+  EXPECT_TRUE(std::ranges::includes(all, some));
+  EXPECT_EQ(sources_of(sequential_batches(data, 0, {.batch_tokens = 90, .sentences = 40})), some);
+  EXPECT_EQ(sources_of(sequential_batches(data, 0, {.batch_tokens = 200, .sentences = 400})), all);
 }
 
 }  // namespace

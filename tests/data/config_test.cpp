@@ -45,6 +45,7 @@ TEST(Directions, WrongPatternsAreRefused) {
 TEST(Sources, WrongOnesAreRefused) {
   const SourceConfig good{.files = "a.{lang}", .languages = {"en", "de"}};
   EXPECT_NO_THROW(check_source(good, "s"));
+  EXPECT_NO_THROW(check_source({.files = "a.{lang}"}, "s"));
   const auto refused = [&](auto change) {
     SourceConfig source = good;
     change(source);
@@ -53,6 +54,7 @@ TEST(Sources, WrongOnesAreRefused) {
   EXPECT_TRUE(refused([](auto& s) { s.files.clear(); }));
   EXPECT_TRUE(refused([](auto& s) { s.tsv = "b.tsv"; }));
   EXPECT_TRUE(refused([](auto& s) { s.files = "a.en"; }));
+  EXPECT_TRUE(refused([](auto& s) { s = {.tsv = "b.tsv"}; }));
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en"}; }));
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", "en"}; }));
   EXPECT_TRUE(refused([](auto& s) { s.languages = {"en", ""}; }));
@@ -68,6 +70,8 @@ TEST(Denoising, WrongTasksAreRefused) {
   EXPECT_NO_THROW(check_denoising(good));
   good.denoise[0].languages = {"de"};
   EXPECT_NO_THROW(check_denoising(good));
+  good.denoise[1].languages = {};
+  EXPECT_NO_THROW(check_denoising(good)) << "those of its files";
   const auto refused = [&](auto change) {
     DataConfig data = good;
     change(data.denoise);
@@ -79,9 +83,9 @@ TEST(Denoising, WrongTasksAreRefused) {
   EXPECT_TRUE(refused([](auto& tasks) { tasks[0].name = ""; }));
   EXPECT_TRUE(refused([](auto& tasks) { tasks[0].languages = {"fr"}; }));
   EXPECT_TRUE(refused([](auto& tasks) { tasks[0].weight = INFINITY; }));
-  EXPECT_TRUE(refused([](auto& tasks) { tasks[1].languages = {}; }));
   EXPECT_TRUE(refused([](auto& tasks) { tasks[1].languages = {"fr", "fr"}; }));
   EXPECT_TRUE(refused([](auto& tasks) { tasks[1].files = "mono"; }));
+  EXPECT_TRUE(refused([](auto& tasks) { tasks[1].files = "{pair}.{lang}"; }));
 }
 
 TEST(AddedLanguages, MayBeLikeAnother) {

@@ -281,8 +281,9 @@ def compare(program, folder, case, pairs):
     assert [record["update"] for record in records] == list(range(1, UPDATES + 1)), records
     worst = {}
     for ours, theirs in zip(records, expected):
-        for layer, values in ours["layers"].items():
-            ours |= {f"{int(layer)}.{name}": value for name, value in values.items()}
+        encoder_first = sorted(ours["layers"].items(), key=lambda layer: (-ord(layer[0][0]), int(layer[0].split(".")[-1])))
+        for i, (_, values) in enumerate(encoder_first):
+            ours |= {f"{i}.{name}": value for name, value in values.items()}
         for name, value in theirs.items():
             error = abs(ours[name] - value) / max(abs(value), 1e-30) if value else abs(ours[name])
             worst[name.split(".")[-1]] = max(worst.get(name.split(".")[-1], 0), error)

@@ -66,7 +66,7 @@ TEST_F(ExpertsByUse, GiveTheBitsOfADenseUpdateInEveryPlacement) {
     std::set<int64_t> unused;
     int64_t clipped = 0;
     for (const nlohmann::json& record : records(folder_ / type, "train")) {
-      unused.insert(record["layers"]["00"]["unused_experts"].get<int64_t>());
+      unused.insert(record["layers"]["encoder.layers.1"]["unused_experts"].get<int64_t>());
       clipped += record["gradient_norm"].get<double>() > config.optim.clip_norm ? 1 : 0;
     }
     EXPECT_GT(*unused.rbegin(), 4);

@@ -61,8 +61,14 @@ class BatchStream {
   std::unique_ptr<State> state_;
 };
 
-/// Every example of a direction once, in an order of its own (by length), always with the same noise: for
-/// validation. Any row of a batch stands alone, so the budget may be exceeded only by a batch of one row.
-std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction, int64_t batch_tokens);
+struct SequentialOptions {
+  int64_t batch_tokens = 4096;  // as BatchOptions; may be exceeded only by a batch of one row
+  int64_t sentences = 0;        // as many of the direction, always the same; 0: all
+};
+
+/// The examples of a direction once, in an order of its own (by length), always with the same noise: for
+/// validation. Any row of a batch stands alone.
+std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction,
+                                           const SequentialOptions& options);
 
 }  // namespace chorus

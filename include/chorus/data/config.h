@@ -1,6 +1,7 @@
 // What the run file says about text: [data], [[data.train]], [[data.valid]] and [vocabulary].
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -17,15 +18,18 @@ class Schema;
 
 /// Aligned text in two or more languages: one file a language, or one TSV file with a column a language. Row
 /// i of every language says the same; an empty cell means that the language lacks the row. Plain, gzip or
-/// zstd.
+/// zstd. data/sources.h fills in what it leaves open.
 struct SourceConfig {
   std::string name;                     // for messages; empty: "train[0]", its place in the run file
-  std::string files;                    // "corpora/train.{lang}.gz"; or
+  std::string files;                    // "corpora/train.{lang}.gz", "train.{pair}.{lang}"; or
   std::string tsv;                      // "corpora/train.tsv.zst", columns in the order of `languages`
-  std::vector<std::string> languages;   // "en", "pt_BR", "eng_Latn": letters, digits, '_', '-', '@'
+  std::vector<std::string> languages;   // "en", "pt_BR", "eng_Latn"; empty: those that `files` has files of
   std::vector<std::string> directions;  // "en-de", "en-*", "*-en"; empty: "*-*"
   double weight = 1;                    // how much more often than its size and the temperature say
 };
+
+/// What stands for the language in `files`, and for the pair of languages.
+inline constexpr std::string_view kLanguageSlot = "{lang}", kPairSlot = "{pair}";
 
 /// The task of every SourceConfig.
 inline constexpr std::string_view kTranslation = "translation";
@@ -35,7 +39,7 @@ inline constexpr std::string_view kTranslation = "translation";
 struct DenoiseConfig {
   std::string name = "denoise";        // of the task; its tag is task_tag(name)
   std::string files;                   // monolingual text, "mono/{lang}.gz"; empty: every side of data.train
-  std::vector<std::string> languages;  // empty: all of data.train
+  std::vector<std::string> languages;  // empty: all of data.train, or those that `files` has files of
   double weight = 1;                   // as SourceConfig::weight
   Noise noise;
 };
@@ -60,12 +64,17 @@ struct DataConfig {
   int64_t pool_batches = 64;  // global batches' worth of sentences sorted by length together
 };
 
+/// SentencePiece's names of what it makes of text before it cuts it into pieces.
+inline constexpr std::array<const char*, 5> kNormalizations = {"nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf",
+                                                               "identity"};
+
 struct VocabularyConfig {
   std::string model;  // SentencePiece model; empty: sentencepiece.bpe.model in the run, trained if absent
   int64_t size = 0;   // rows of the embedding: pieces, bytes, tags and special tokens; 0: suited_size()
-  double character_coverage = 0.9995;  // of the text; rarer characters are spelt in bytes
-  int64_t sentences = 1000000;         // at most so many, over all languages, are looked at
-  double temperature = 5;              // language l gives sentences in proportion to n_l^(1/T)
+  double character_coverage = 0.9995;      // of the text; rarer characters are spelt in bytes
+  std::string normalization = "nmt_nfkc";  // one of kNormalizations
+  int64_t sentences = 1000000;             // at most so many, over all languages, are looked at
+  double temperature = 5;                  // language l gives sentences in proportion to n_l^(1/T)
   std::vector<std::string> add;  // languages that get a tag beyond the pieces, see AddedLanguage: "hsb",
                                  // "hsb=cs" (with train.init its row begins as that of cs)
 };
@@ -84,9 +93,10 @@ bool is_language_name(std::string_view name);
 /// UserError beginning with `where` unless it can.
 void check_language_name(std::string_view name, std::string_view where);
 
-/// Checks the keys of one source that no range can: exactly one of `files` (with "{lang}") and `tsv`, at
-/// least two distinct well-formed languages, a finite weight, not below 0. UserError beginning with `where`.
-void check_source(const SourceConfig& source, std::string_view where);
+/// Checks the keys of one source that no range can: exactly one of `files` (with "{lang}") and `tsv`, `least`
+/// distinct well-formed languages or, with `files`, none, a finite weight, not below 0. UserError beginning
+/// with `where`.
+void check_source(const SourceConfig& source, std::string_view where, size_t least = 2);
 /// The same for the denoising tasks of a run, whose names must differ, and which take their languages from
 /// data.train where they name no files.
 void check_denoising(const DataConfig& config);
@@ -100,7 +110,7 @@ std::vector<AddedLanguage> added_languages(const VocabularyConfig& config);
 /// What the name of a source of data.train is to a curriculum: its name, or "train[0]".
 std::string curriculum_name(const SourceConfig& source, size_t i);
 
-/// Where the rows of a source are.
+/// Where the rows of a source are, once it has its languages.
 TextSource text_source(const SourceConfig& source);
 /// The text of a denoising task in one of its languages, which need not be aligned with others'.
 SourceConfig monolingual_source(const DenoiseConfig& task, const std::string& language);

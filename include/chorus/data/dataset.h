@@ -118,7 +118,8 @@ class DataSet {
     Noise noise;
     int32_t tag = 0;  // of the task
   };
-  void add_source(const SourceConfig& source, size_t number, const Options& options);
+  void add_source(const SourceConfig& source, const std::string& label, const std::string& name,
+                  const Options& options);
   void add_task(const DenoiseConfig& task, std::span<const SourceConfig> sources, const Options& options);
   void add_part(const Part& part, const Columns& columns, const PartReport& report);
   RowSet usable_rows(const Columns& columns, int64_t max_length, PartReport& report, Part& part) const;

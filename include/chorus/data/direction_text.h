@@ -20,9 +20,10 @@ struct DirectionText {
 };
 
 /// The first `limit` pairs (0: all) of each direction whose two cells are usable, in the order in which the
-/// directions are met. UserError as check_source, ParallelReader and expand_directions, and when a direction
-/// has no usable row.
-std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit);
+/// directions are met; sources without languages have those `among` these that they have files of. UserError
+/// as find_sources, ParallelReader and expand_directions, and when a direction has no usable row.
+std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit,
+                                           std::span<const std::string> among = {});
 
 /// The pairs in order, in micro-batches of a bounded number of rows. Pairs with a side of more than `longest`
 /// tokens, tag and </s> included, are left out. UserError on a language without a tag.

@@ -121,7 +121,7 @@ struct VocabularyTraining {
 /// Multi30k in four languages, 32,000 from two million on.
 int64_t suited_size(int64_t lines);
 
-/// Trains a unigram model with byte pieces and nmt_nfkc normalisation on a sample of the cells of `sources`,
+/// Trains a unigram model with byte pieces on a sample of the cells of `sources` (data/sources.h),
 /// with a tag for each of their languages, and writes it to `out` atomically. The sample holds at most
 /// config.sentences lines, shared over languages by temperature, in memory that does not grow with the
 /// corpus. It and the model depend on the text, the config and `seed` alone, not on the machine. UserError

@@ -18,5 +18,7 @@ struct SparseLayer {
   FeedForwardIndex ffn;
 };
 std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue);
+/// What everything that tells about MoE layers calls them.
+std::vector<std::string> sparse_layer_names(const Catalogue& catalogue);
 
 }  // namespace chorus

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,16 +14,17 @@
 #include "chorus/data/config.h"
 #include "chorus/data/vocabulary.h"
 #include "chorus/decode/beam.h"
+#include "chorus/metrics/tokenizer.h"
 #include "chorus/model/transformer.h"
 
 namespace chorus {
 
 struct AssessOptions {
   DecodeOptions decode;
-  int64_t sentences = 0;         // of each direction, the first ones; 0: all
-  int64_t samples = 0;           // translations kept for display, over all directions
-  bool load = false;             // also count which experts the text is routed to
-  std::string tokenize = "13a";  // of BLEU
+  int64_t sentences = 0;               // of each direction, the first ones; 0: all
+  int64_t samples = 0;                 // translations kept for display, over all directions
+  bool load = false;                   // also count which experts the text is routed to
+  std::optional<Tokenizer> tokenizer;  // of BLEU; by default tokenizer_for() each target language
   Group* group = nullptr;  // the ranks that translate together, each with the whole model; all get the result
   std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
 };
@@ -30,6 +32,7 @@ struct AssessOptions {
 struct DirectionScore {
   std::string name;  // "en-de"
   int64_t sentences = 0;
+  std::string tokenizer;                // of BLEU
   double bleu = 0, chrf = 0;            // of the translations, 0 to 100
   double copy_bleu = 0, copy_chrf = 0;  // of the source taken as its own translation
 };
@@ -43,6 +46,7 @@ struct Assessment {
   std::vector<Sample> samples;
   std::vector<std::string> languages;  // rows of MoeStatistics::by_group
   std::vector<MoeStatistics> load;     // of each sparse layer, encoder first
+  std::vector<std::string> layers;     // their names
 };
 
 /// Rows whose two cells are usable, in order. UserError as ParallelReader and expand_directions, and when a

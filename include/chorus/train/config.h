@@ -41,8 +41,10 @@ struct TrainConfig {
 enum class Criterion { loss, bleu, chrf };
 
 struct ValidationConfig {
-  int64_t every = 1000;  // updates; 0: only at the end
-  int64_t decode = 0;    // sentences of each direction that are translated and scored; 0: none
+  int64_t every = 1000;           // updates; 0: only at the end
+  int64_t sentences = 0;          // of each direction, always the same ones; 0: all
+  int64_t decode = 0;             // sentences of each direction that are translated and scored; 0: none
+  std::string tokenize = "auto";  // of BLEU, as Tokenizer; "auto": tokenizer_for() the target language
   int64_t beam = 1;
   Criterion criterion = Criterion::loss;  // what "best" means: the mean over directions
   int64_t patience = 0;  // validations without a better one after which the run stops; 0: never

@@ -10,6 +10,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "chorus/comm/group.h"
+#include "chorus/data/batches.h"
 #include "chorus/data/dataset.h"
 #include "chorus/model/transformer.h"
 #include "chorus/train/assessment.h"
@@ -24,14 +25,16 @@ struct DirectionResult {
   int64_t tokens = 0;  // target tokens
   double nll = 0;      // sum, in nats
   int64_t correct = 0;
-  std::optional<double> bleu,
-      chrf;  // of the first validation.decode sentences, against the detokenised reference
+  // Of the first validation.decode sentences, against the detokenised reference.
+  std::optional<double> bleu, chrf;
+  std::string tokenizer;                                                           // BLEU's
   [[nodiscard]] double loss() const { return nll / static_cast<double>(tokens); }  // a token
 };
 
 struct ValidationResult {
   std::vector<DirectionResult> directions;
   std::vector<MoeStatistics> load;  // of each sparse layer in translation, encoder first, by language
+  std::vector<std::string> layers;  // their names
   /// Mean loss over the directions of a task.
   [[nodiscard]] double loss(std::string_view task) const;
   /// Takes over BLEU and chrF of each direction.
@@ -46,9 +49,9 @@ struct ValidationResult {
 
 nlohmann::json to_json(const ValidationResult& result);
 
-/// Every sentence of `data` once, teacher-forced, by all ranks of `world` together, spread as `parallel`
-/// says; all get the result. Deterministic. bleu and chrf are left out.
-ValidationResult validate(Transformer& model, const DataSet& data, int64_t batch_tokens, Group& world,
-                          const Parallel& parallel);
+/// The sentences of `data` that `options` names once, teacher-forced, by all ranks of `world` together,
+/// spread as `parallel` says; all get the result. Deterministic. bleu and chrf are left out.
+ValidationResult validate(Transformer& model, const DataSet& data, const SequentialOptions& options,
+                          Group& world, const Parallel& parallel);
 
 }  // namespace chorus

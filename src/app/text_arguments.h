@@ -1,0 +1,30 @@
+// How every command is told of aligned text: --files "dev.{lang}", --tsv, --languages, --directions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "chorus/data/config.h"
+
+namespace chorus {
+
+struct TextArguments {
+  std::vector<std::string> files, tsv, languages, directions;
+  int64_t sentences = 0;
+};
+
+/// Adds --files, --tsv and --languages. `arguments` must live as long as the command.
+void add_text_arguments(CLI::App& command, TextArguments& arguments);
+/// Adds --directions and --sentences.
+void add_direction_arguments(CLI::App& command, TextArguments& arguments);
+
+/// As data/sources.h takes them: one of each of --files, then of each of --tsv.
+std::vector<SourceConfig> sources_of(const TextArguments& arguments);
+
+/// "en=train.en" as (en, train.en). UserError beginning with `option` on anything else.
+std::pair<std::string, std::string> language_and_file(const std::string& option, const std::string& text);
+
+}  // namespace chorus

@@ -1,0 +1,207 @@
+#include "chorus/data/sources.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <regex>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "chorus/base/error.h"
+#include "chorus/base/text.h"
+
+namespace chorus {
+namespace fs = std::filesystem;
+namespace {
+
+/// What the slots of a pattern stand for in the name of one file.
+struct Match {
+  std::string language, pair;
+  auto operator<=>(const Match&) const = default;
+};
+
+/// A part of a pattern between two slashes, with the slots that it is the first to have.
+struct Part {
+  std::regex expression;
+  std::vector<std::string Match::*> slots;
+};
+
+/// Nothing when `part` has only slots that are bound already: it is then a name, which replaces it.
+std::optional<Part> open_part(std::string& part, const Match& bound) {
+  constexpr std::string_view kSpecial = R"(^$\.*+?()[]{}|)";
+  std::string name, expression;
+  std::vector<std::string Match::*> slots;
+  for (size_t i = 0; i < part.size();) {
+    const std::string_view rest = std::string_view(part).substr(i);
+    const std::string_view slot = rest.starts_with(kLanguageSlot) ? kLanguageSlot
+                                  : rest.starts_with(kPairSlot)   ? kPairSlot
+                                                                  : "";
+    const std::string_view text = slot.empty() ? rest.substr(0, 1) : slot;
+    i += text.size();
+    std::string Match::*member = slot == kPairSlot ? &Match::pair : &Match::language;
+    if (!slot.empty() && (bound.*member).empty()) {
+      const auto known = static_cast<size_t>(std::ranges::find(slots, member) - slots.begin());
+      expression += known == slots.size() ? "([A-Za-z0-9][A-Za-z0-9_@-]*)" : fmt::format("(?:\\{})", known + 1);
+      if (known == slots.size()) slots.push_back(member);
+      continue;
+    }
+    for (const char c : slot.empty() ? std::string(text) : bound.*member) {
+      name += c;
+      if (kSpecial.find(c) != kSpecial.npos) expression += '\\';
+      expression += c;
+    }
+  }
+  if (!slots.empty()) return Part{.expression = std::regex(expression), .slots = slots};
+  part = name;
+  return std::nullopt;
+}
+
+void find_files(const fs::path& path, std::span<const std::string> parts, const Match& bound,
+                std::set<Match>& found) {
+  std::error_code error;
+  if (parts.empty()) {
+    if (fs::exists(path, error) && !fs::is_directory(path, error)) found.insert(bound);
+    return;
+  }
+  std::string name = parts.front();
+  const std::optional<Part> part = open_part(name, bound);
+  if (!part) return find_files(path / name, parts.subspan(1), bound, found);
+  fs::directory_iterator entry(path.empty() ? "." : path, error), end;
+  for (; !error && entry != end; entry.increment(error)) {
+    const std::string candidate = entry->path().filename().string();
+    std::smatch groups;
+    if (!std::regex_match(candidate, groups, part->expression)) continue;
+    Match match = bound;
+    for (size_t i = 0; i < part->slots.size(); ++i) match.*part->slots[i] = groups[i + 1].str();
+    if (is_language_name(match.language) || match.language.empty())
+      find_files(path / candidate, parts.subspan(1), match, found);
+  }
+}
+
+std::set<Match> files_of(const std::string& pattern) {
+  std::vector<std::string> parts;
+  for (const fs::path& part : fs::path(pattern)) parts.push_back(part.string());
+  std::set<Match> found;
+  find_files("", parts, {}, found);
+  return found;
+}
+
+bool holds(std::span<const std::string> names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// Of the pair's name, when `language` is one.
+std::optional<std::string> other_language(const std::string& pair, const std::string& language) {
+  if (pair.size() < language.size() + 2) return std::nullopt;
+  const auto separates = [](char c) { return c == '-' || c == '_'; };
+  std::string other;
+  if (pair.starts_with(language) && separates(pair[language.size()]))
+    other = pair.substr(language.size() + 1);
+  if (pair.ends_with(language) && separates(pair[pair.size() - language.size() - 1]))
+    other = pair.substr(0, pair.size() - language.size() - 1);
+  return other != language && is_language_name(other) ? std::optional(other) : std::nullopt;
+}
+
+/// Their names as languages, in the order in which the pair's name has them.
+std::map<std::string, std::vector<std::string>> pairs_of(const SourceConfig& source, const std::string& where,
+                                                         const FindOptions& options) {
+  const std::set<Match> found = files_of(source.files);
+  const auto counts = [&](const std::string& language) {
+    return source.languages.empty() ? options.among.empty() || holds(options.among, language)
+                                    : holds(source.languages, language);
+  };
+  std::map<std::string, std::vector<std::string>> pairs;
+  for (const auto& [language, pair] : found) {
+    const std::optional<std::string> other = other_language(pair, language);
+    if (!other || !counts(language) || !counts(*other)) continue;
+    if (!found.contains({*other, pair})) {
+      throw UserError("{}: '{}': of {} there is the file of {}, and none of {}", where, source.files, pair,
+                      language, *other);
+    }
+    pairs[pair] = pair.starts_with(language) ? std::vector{language, *other} : std::vector{*other, language};
+  }
+  if (pairs.empty())
+    throw UserError("{}: no two files match '{}', such as en and de of the pair en-de", where, source.files);
+  return pairs;
+}
+
+std::vector<SourceConfig> bilingual_sources(const SourceConfig& source, const std::string& where,
+                                            const FindOptions& options) {
+  const auto pairs = pairs_of(source, where, options);
+  SourceConfig all = source;
+  all.languages.clear();
+  for (const auto& [pair, languages] : pairs)
+    for (const std::string& language : languages)
+      if (!holds(all.languages, language)) all.languages.push_back(language);
+  for (const std::string& language : source.languages)
+    if (!holds(all.languages, language))
+      throw UserError("{}: no pair of '{}' has the language '{}'", where, source.files, language);
+  using Direction = std::pair<std::string, std::string>;
+  std::set<Direction> wanted, there;
+  for (const auto& [pair, languages] : pairs)
+    there.insert({{languages[0], languages[1]}, {languages[1], languages[0]}});
+  const std::vector<std::string> everything = {"*-*"};
+  for (const std::string& pattern : source.directions.empty() ? everything : source.directions) {
+    all.directions = {pattern};
+    bool any = false;
+    for (const auto& [from, to] : expand_directions(all, where)) {
+      if (!there.contains({all.languages[from], all.languages[to]})) continue;
+      any = true;
+      wanted.insert({all.languages[from], all.languages[to]});
+    }
+    if (!any) throw UserError("{}: no pair of '{}' has the direction '{}'", where, source.files, pattern);
+  }
+  std::vector<SourceConfig> result;
+  for (const auto& [pair, languages] : pairs) {
+    SourceConfig one = source;
+    one.languages = languages;
+    one.directions.clear();
+    for (const auto& [from, to] : {Direction(languages[0], languages[1]), {languages[1], languages[0]}})
+      if (wanted.contains({from, to})) one.directions.push_back(fmt::format("{}-{}", from, to));
+    if (one.directions.empty()) continue;
+    for (size_t i = one.files.find(kPairSlot); i != std::string::npos; i = one.files.find(kPairSlot, i))
+      one.files.replace(i, kPairSlot.size(), pair);
+    result.push_back(std::move(one));
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<SourceConfig> find_sources(const SourceConfig& source, const std::string& where,
+                                       const FindOptions& options) {
+  SourceConfig found = source;
+  if (!source.tsv.empty() && source.languages.empty())
+    found.languages.assign(options.among.begin(), options.among.end());
+  check_source(found, where, options.least);
+  if (source.files.find(kPairSlot) != std::string::npos) return bilingual_sources(source, where, options);
+  if (found.languages.empty()) {
+    for (const auto& [language, pair] : files_of(source.files))
+      if (options.among.empty() || holds(options.among, language)) found.languages.push_back(language);
+    if (found.languages.size() < options.least) {
+      throw UserError("{}: '{}' must match the files of {} language{} or more, and matches {}{}", where,
+                      source.files, options.least, options.least == 1 ? "" : "s",
+                      found.languages.empty() ? "none" : join(found.languages, ", "),
+                      options.among.empty() ? "" : fmt::format(" of {}", join(options.among, ", ")));
+    }
+  }
+  return {std::move(found)};
+}
+
+std::vector<SourceConfig> find_sources(std::span<const SourceConfig> sources, std::string_view list,
+                                       const FindOptions& options) {
+  std::vector<SourceConfig> result;
+  for (size_t i = 0; i < sources.size(); ++i)
+    for (SourceConfig& found : find_sources(sources[i], source_label(sources[i], list, i), options))
+      result.push_back(std::move(found));
+  return result;
+}
+
+std::vector<std::string> find_languages(const DenoiseConfig& task, const std::string& where) {
+  if (!task.languages.empty()) return task.languages;
+  return find_sources({.files = task.files}, where, {.least = 1}).front().languages;
+}
+
+}  // namespace chorus
