@@ -1,6 +1,7 @@
 #include "chorus/train/stages.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -49,6 +50,23 @@ void check(const std::vector<StageConfig>& stages) {
   }
 }
 
+/// Does `work` for a stage, whose name is told with what is wrong.
+void in_stage(const StageConfig& stage, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const UserError& error) {
+    throw UserError("train.stage {}: {}", stage.name, error.what());
+  }
+}
+
+/// Sets what a stage has otherwise.
+void apply(const StageConfig& stage, RunConfig& config) {
+  config.train.stages.clear();
+  Schema schema;
+  describe(schema, config);
+  for (const std::string& assignment : stage.set) schema.set(assignment);
+}
+
 /// Where the model is, or will be, that a stage begins with: the run of the one stage it names, or those
 /// merged.
 fs::path place_of_init(const StageConfig& stage, const RunOptions& options) {
@@ -69,13 +87,11 @@ void make_init(const StageConfig& stage, const RunOptions& options) {
 
 using Models = std::map<std::string, ModelDescription>;  // of each stage, as it begins
 
-/// What a stage begins with, foretold from the stages before it.
+/// What a stage begins with: the model at `init`, or what the stages before it will have made there.
 std::optional<ModelDescription> model_of_init(const StageConfig& stage, const Models& before,
-                                              const RunConfig& config) {
-  if (stage.init.empty()) {
-    if (config.train.init.empty()) return std::nullopt;
-    return find_initial_model(config.train.init).description;
-  }
+                                              const std::string& init) {
+  if (init.empty()) return std::nullopt;
+  if (stage.init.empty()) return find_initial_model(init).description;
   std::vector<NamedModel> models;
   for (const std::string& name : stage.init) {
     const ModelDescription& model = before.at(name);
@@ -92,25 +108,25 @@ RunOptions options_of(const StageConfig& stage, RunOptions options) {
 
 /// The settings of all stages, each looked at as a run, so that a mistake is found before hours of training.
 std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& options) {
-  std::vector<RunConfig> settings;
+  const std::vector<StageConfig>& stages = config.train.stages;
+  std::vector<RunConfig> settings(stages.size(), config);
+  // What can be told before vocabularies and stores are made.
+  for (size_t i = 0; i < stages.size(); ++i) in_stage(stages[i], [&] { apply(stages[i], settings[i]); });
   Models models;
-  for (const StageConfig& stage : config.train.stages) {
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const StageConfig& stage = stages[i];
     log_info("checking stage {}", stage.name);
-    try {
-      const std::optional<ModelDescription> initial = model_of_init(stage, models, config);
-      RunConfig& own = settings.emplace_back(config);
-      own.train.stages.clear();
-      if (!stage.init.empty()) {
+    in_stage(stage, [&] {
+      RunConfig& own = settings[i];
+      const std::string init = stage.init.empty() ? own.train.init : place_of_init(stage, options).string();
+      const std::optional<ModelDescription> initial = model_of_init(stage, models, init);
+      if (init != config.train.init && initial) {  // then [model] and [moe] are of another model
         own.model = initial->config;
-        own.train.init = place_of_init(stage, options).string();
+        apply(stage, own);
       }
-      Schema schema;
-      describe(schema, own);
-      for (const std::string& assignment : stage.set) schema.set(assignment);
+      own.train.init = init;
       models.emplace(stage.name, check_start(own, options_of(stage, options), initial ? &*initial : nullptr));
-    } catch (const UserError& error) {
-      throw UserError("train.stage {}: {}", stage.name, error.what());
-    }
+    });
   }
   return settings;
 }

@@ -77,13 +77,13 @@ TEST_F(StagesTest, EveryStageIsLookedAtAsARunBeforeTheFirstTrains) {
   late({a, {.name = "late", .set = {"data.train.0.files=no.{lang}"}}}, "no.xx");
   late({a, {.name = "late", .set = {"data.batch_tokens=8"}}}, "batch_tokens");
   late({a, {.name = "late", .set = {"parallel.ep=3"}}}, "parallel.ep");
-  late({a, {.name = "late", .set = {"vocabulary.size=3000", "vocabulary.model="}}}, "set it to");
+  late({a, {.name = "late", .set = {"vocabulary.size=3000", "vocabulary.model=\"\""}}}, "set it to");
   late({a, {.name = "late", .init = {"a"}, .set = {"moe.experts=8"}}}, "moe.experts = 8");
   late({a, b, {.name = "late", .init = {"a", "b"}, .set = {"moe.experts=4"}}}, "moe.experts = 4");
   late({a, b, {.name = "late", .init = {"a", "b"}, .set = {"model.max_positions=16"}}}, "max_positions");
   late({a, {.name = "c", .set = {"model.d_model=32"}}, {.name = "late", .init = {"a", "c"}}}, "d_model");
   late({a,
-        {.name = "c", .set = {"vocabulary.size=280", "vocabulary.model="}},
+        {.name = "c", .set = {"vocabulary.size=280", "vocabulary.model=\"\""}},
         {.name = "late", .init = {"a", "c"}}},
        "different vocabularies");
   RunConfig config = toy_run(folder_.path(), 2);
