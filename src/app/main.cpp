@@ -1,9 +1,11 @@
 // The program: finds the subcommand, runs it, and turns what it throws into one line and an exit code.
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <string>
 #include <string_view>
@@ -14,7 +16,9 @@
 #include <unistd.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
 #include "chorus/base/log.h"
+#include "chorus/base/message.h"
 #include "chorus/base/process.h"
 #include "chorus/base/text.h"
 #include "chorus/comm/world.h"
@@ -134,12 +138,10 @@ void run(CLI::App& app, int argc, char** argv) {
   flush_stdout();
 }
 
-/// Prints the first line of a message; libraries add their call stacks below it. Of many processes the first
-/// to fail speaks, and ends all.
+/// Of many processes the first to fail speaks, and ends all.
 int fail_with(std::string_view message, int exit_code) {
   console().clear_status();
-  const std::string line =
-      fmt::format("chorus: error: {}{}\n", before_last_words(), trim(split(trim(message), '\n').front()));
+  const std::string line = fmt::format("chorus: error: {}{}\n", before_last_words(), message_line(message));
   std::fputs(line.c_str(), stderr);  // fmt::print would throw where standard error is closed
   end_all(exit_code);
   return exit_code;
@@ -153,6 +155,57 @@ int end_quietly() {
   std::signal(SIGPIPE, SIG_DFL);
   std::raise(SIGPIPE);
   return kKilled + SIGPIPE;
+}
+
+/// The user's when the name is wrong or leads nowhere; else it is the disk's.
+int fail_with(const std::filesystem::filesystem_error& error) {
+  constexpr std::errc kUsers[] = {std::errc::no_such_file_or_directory,
+                                  std::errc::not_a_directory,
+                                  std::errc::is_a_directory,
+                                  std::errc::permission_denied,
+                                  std::errc::operation_not_permitted,
+                                  std::errc::filename_too_long,
+                                  std::errc::too_many_symbolic_link_levels,
+                                  std::errc::file_exists,
+                                  std::errc::read_only_file_system};
+  const bool users =
+      std::ranges::any_of(kUsers, [&](const std::errc mistake) { return error.code() == mistake; });
+  return fail_with(fmt::format("{}: {}", error.path1().string(), error.code().message()),
+                   users ? kUserMistake : kFailure);
+}
+
+/// What a library threw: its first line, below which it may have put its call stack.
+int fail_with(const std::exception& error) {
+  const std::string_view message = split(trim(error.what()), '\n').front();
+  constexpr std::string_view kRefused = "DefaultCPUAllocator: can't allocate memory: you tried to allocate ";
+  const size_t at = message.find(kRefused);
+  if (at == std::string_view::npos) return fail_with(message, kFailure);
+  const std::string_view rest = message.substr(at + kRefused.size());
+  return fail_with(fmt::format("out of memory: there are no {} for a tensor", rest.substr(0, rest.find('.'))),
+                   kFailure);
+}
+
+/// A page of a mapped file is gone: the file was cut short, or its disk failed, while it was in use.
+void on_lost_page(int signal, siginfo_t* info, void* /*context*/) {
+  const char* const file = mapped_file_at(info->si_addr);
+  if (file == nullptr) {
+    std::signal(signal, SIG_DFL);  // and the access that is now tried again ends the process
+    return;
+  }
+  const auto put = [](std::string_view text) {
+    if (::write(STDERR_FILENO, text.data(), text.size()) < 0) ::_exit(kFailure);
+  };
+  put("chorus: error: ");
+  put(file);
+  put(": it was cut short, or its disk failed, while it was in use; start again when it is whole\n");
+  ::_exit(kFailure);
+}
+
+void watch_mapped_files() {
+  struct sigaction action {};
+  action.sa_sigaction = on_lost_page;
+  action.sa_flags = SA_SIGINFO;
+  ::sigaction(SIGBUS, &action, nullptr);
 }
 
 }  // namespace
@@ -193,6 +246,7 @@ int main(int argc, char** argv) {
   // an error like any other.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  chorus::watch_mapped_files();
   try {
     CLI::App app("Trains, prunes and runs sparse mixture-of-experts translation models.");
     chorus::run(app, argc, argv);
@@ -201,15 +255,19 @@ int main(int argc, char** argv) {
     return chorus::fail_with(error.what(), chorus::kUserMistake);
   } catch (const chorus::ClosedPipe&) {
     return chorus::end_quietly();
+  } catch (const chorus::Error& error) {
+    return chorus::fail_with(error.what(), chorus::kFailure);
   } catch (const std::bad_alloc&) {
     return chorus::fail_with("out of memory", chorus::kFailure);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return chorus::fail_with(error);
   } catch (const std::exception& error) {
     // fmt::print throws its own words when a full buffer cannot be written.
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (std::ferror(stdout) != 0 && system && system->code().value() == EPIPE) return chorus::end_quietly();
     if (std::ferror(stdout) != 0)
       return chorus::fail_with("cannot write to standard output", chorus::kFailure);
-    return chorus::fail_with(error.what(), chorus::kFailure);
+    return chorus::fail_with(error);
   } catch (...) {
     return chorus::fail_with("an exception that is none of std::exception", chorus::kFailure);
   }

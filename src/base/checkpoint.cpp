@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
 #include "chorus/base/files.h"
 #include "chorus/base/json.h"
 #include "chorus/base/safetensors.h"
@@ -19,6 +20,7 @@ using nlohmann::json;
 namespace {
 
 constexpr int kFormat = 1;
+constexpr uint64_t kLargestManifest = uint64_t{16} << 20;  // bytes
 constexpr std::string_view kState = "state.json", kBest = "best.json", kStepPrefix = "step-";
 
 class NewerFormat : public UserError {
@@ -42,7 +44,7 @@ std::string seal(const json& object) {
 }
 
 json read_sealed(const fs::path& path) {
-  const std::string text = read_file(path);
+  const std::string text = read_file(path, kLargestManifest);
   const size_t length = text.size() - std::min(text.size(), checksum_entry("").size());
   const std::string_view body = std::string_view(text).substr(0, length);
   if (std::string_view(text).substr(length) != checksum_entry(body)) {

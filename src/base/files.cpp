@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -14,6 +15,9 @@
 #include <unistd.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
+#include "chorus/base/message.h"
+#include "chorus/base/text.h"
 
 #include "base/own_file.h"
 
@@ -112,6 +116,36 @@ int sync(int fd) {
   return result;
 }
 
+/// What is mapped where. A signal handler goes through the list while others change it: entries are never
+/// freed, only used again.
+struct Mapping {
+  std::atomic<const std::byte*> begin = nullptr;  // null: nothing, and the rest is another's to change
+  size_t size = 0;
+  std::string path;  // one line
+  Mapping* next = nullptr;
+};
+std::atomic<Mapping*> mappings = nullptr;
+std::mutex mappings_mutex;
+
+void enlist(const std::byte* begin, size_t size, const fs::path& path) {
+  const std::lock_guard lock(mappings_mutex);
+  Mapping* entry = mappings.load();
+  while (entry != nullptr && entry->begin.load() != nullptr) entry = entry->next;
+  const bool is_new = entry == nullptr;
+  if (is_new) entry = new Mapping{.next = mappings.load()};
+  entry->size = size;
+  entry->path = message_line(path.string());
+  entry->begin.store(begin);
+  if (is_new) mappings.store(entry);
+}
+
+void delist(const std::byte* begin) {
+  const std::lock_guard lock(mappings_mutex);
+  for (Mapping* m = mappings.load(); m != nullptr; m = m->next) {
+    if (m->begin.load() == begin) return m->begin.store(nullptr);
+  }
+}
+
 void sync_folder_of(const fs::path& path) {
   const fs::path parent = path.parent_path();
   sync_to_disk(parent.empty() ? fs::path(".") : parent);
@@ -137,7 +171,17 @@ int open_own_file(const fs::path& path, int flags) {
 // ---- reading
 
 std::string read_file(const fs::path& path) {
+  return read_file(path, kLargestRead);
+}
+
+std::string read_file(const fs::path& path, uint64_t most) {
   const OpenFile file = open_regular_file(path);
+  const auto check_size = [&](uint64_t size) {
+    if (size > most)
+      throw UserError("cannot read {}: more than the {} that a file of its kind has", path.string(),
+                      human_bytes(most));
+  };
+  check_size(file.size);
   std::string bytes;
   constexpr size_t kPiece = 1 << 16;
   // One more than the size, to see the end in the first turn; on from there for a file that grows or has no
@@ -147,6 +191,7 @@ std::string read_file(const fs::path& path) {
     const size_t have = bytes.size();
     bytes.resize(have + want);
     const size_t n = read_some(file.fd.get(), bytes.data() + have, want, path);
+    check_size(have + n);
     if (n < want) {
       bytes.resize(have + n);
       return bytes;
@@ -162,6 +207,7 @@ MappedFile::MappedFile(const fs::path& path) {
   if (data == MAP_FAILED) fail_to_read(path, errno);
   data_ = static_cast<const std::byte*>(data);
   size_ = file.size;
+  enlist(data_, size_, path);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -174,7 +220,18 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  delist(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+const char* mapped_file_at(const void* address) {
+  const auto* const at = static_cast<const std::byte*>(address);
+  for (const Mapping* m = mappings.load(); m != nullptr; m = m->next) {
+    const std::byte* const begin = m->begin.load();
+    if (begin != nullptr && at >= begin && at < begin + m->size) return m->path.c_str();
+  }
+  return nullptr;
 }
 
 // ---- writing

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "chorus/base/message.h"
+
 namespace chorus {
 namespace {
 
@@ -45,14 +47,14 @@ void Console::print(std::string_view line) {
   if (muted_) return;
   const std::lock_guard lock(mutex_);
   const std::string_view clear = status_.empty() ? std::string_view() : kClearLine;
-  device_.write(fmt::format("{}{}\n{}", clear, line, status_));
+  device_.write(fmt::format("{}{}\n{}", clear, message_line(line), status_));
 }
 
 void Console::show_status(std::string_view text) {
   const std::lock_guard lock(mutex_);
   const int width = device_.width();
   if (width == 0 || quiet()) return;
-  status_ = fit(text, width - 1);
+  status_ = fit(message_line(text), width - 1);
   device_.write(fmt::format("{}{}", kClearLine, status_));
 }
 

@@ -1,11 +1,13 @@
 #include "chorus/base/metrics_log.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <system_error>
 
 #include <fcntl.h>
@@ -30,15 +32,30 @@ namespace {
   throw Error("cannot write {}: {}", path.string(), reason);
 }
 
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// A file with a line longer than this is not ours.
+constexpr size_t kLongestRecord = size_t{1} << 20;
+
+void check_record(size_t bytes, const std::filesystem::path& path) {
+  if (bytes > kLongestRecord)
+    throw UserError("{}: a line of more than {} bytes: it is no file of metrics; move it away", path.string(),
+                    kLongestRecord);
+}
+
 /// Cuts half a line off the end of a file, if there is one.
 void cut_half_line(const std::filesystem::path& path) {
   const uintmax_t size = std::filesystem::file_size(path);
   uintmax_t whole = 0;
   {
     const MappedFile file(path);
-    const auto* text = reinterpret_cast<const char*>(file.bytes().data());
-    const size_t end = std::string_view(text, file.bytes().size()).rfind('\n');
-    whole = end == std::string_view::npos ? 0 : end + 1;
+    const std::string_view text = text_of(file);
+    const size_t before = text.size() - std::min(text.size(), kLongestRecord + 1);
+    const size_t end = text.substr(before).rfind('\n');
+    whole = end == std::string_view::npos ? before : before + end + 1;
+    check_record(text.size() - whole, path);
   }
   if (whole < size && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0) cannot_write(path);
 }
@@ -136,19 +153,26 @@ void JsonlWriter::write(const nlohmann::json& record) {
 void drop_records_after(const std::filesystem::path& path, int64_t update) {
   if (!std::filesystem::exists(std::filesystem::symlink_status(path))) return;
   ::close(open_own_file(path, O_RDWR));
-  const std::string text = read_file(path);
-  std::string kept;
+  const MappedFile file(path);
+  const std::string_view text = text_of(file);
+  std::optional<AtomicFile> kept;  // from the first record on that goes
   for (size_t begin = 0, end = 0; begin < text.size(); begin = end) {
-    end = text.find('\n', begin);
-    end = end == std::string::npos ? text.size() : end + 1;
-    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    std::string_view line = text.substr(begin, kLongestRecord + 1);
+    line = line.substr(0, std::min(line.find('\n'), line.size() - 1) + 1);
+    check_record(line.size(), path);
+    end = begin + line.size();
     const auto record = nlohmann::json::parse(line, nullptr, false);
     const auto found = record.is_object() ? record.find("update") : record.end();
     const bool drop = record.is_object() && found != record.end() && found->is_number() &&
                       found->get<double>() > static_cast<double>(update);
-    if (!drop) kept += line;
+    if (drop && !kept) {
+      kept.emplace(path);
+      kept->write(text.data(), begin);
+    } else if (!drop && kept) {
+      kept->write(line.data(), line.size());
+    }
   }
-  if (kept.size() < text.size()) write_file_atomically(path, kept);
+  if (kept) kept->commit();
 }
 
 double unix_time() {

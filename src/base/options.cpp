@@ -4,15 +4,17 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
-#include "chorus/base/files.h"
+#include "chorus/base/file_guard.h"
 #include "chorus/base/text.h"
 
 #include "base/option_text.h"
+#include "base/toml_text.h"
 
 namespace chorus {
 namespace {
+
+constexpr size_t kMaxBytes = size_t{1} << 20;  // of a file of options
 
 /// Where a value came from, for errors: "run.toml" and a line, or "--set a.b=c" alone.
 struct Origin {
@@ -259,8 +261,8 @@ void set_option(const Schema& schema, std::string_view name, std::string_view va
   if (const Schema::Option* option = find_option(schema, name)) {
     toml::table table;
     try {
-      table = toml::parse(fmt::format("value = {}", complete_value(option->target, value)));
-    } catch (const toml::parse_error&) {
+      table = parse_toml(fmt::format("value = {}", complete_value(option->target, value)), origin.name);
+    } catch (const UserError&) {
       table.clear();
     }
     // A line end in the value could have smuggled in a second key.
@@ -334,20 +336,11 @@ void Schema::add(std::string key, Duration& value, About about) {
 }
 
 void Schema::read_file(const std::filesystem::path& path) {
-  read_text(chorus::read_file(path), path.string());
+  read_text(chorus::read_file(path, kMaxBytes), path.string());
 }
 
 void Schema::read_text(std::string_view text, std::string_view origin) {
-  constexpr size_t kMaxBytes = size_t{16} << 20;
-  if (text.size() > kMaxBytes)
-    throw UserError("{}: {} bytes are too many for a file of options", origin, text.size());
-  toml::table table;
-  try {
-    table = toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    throw UserError("{}:{}: not TOML: {}", origin, error.source().begin.line, one_line(error.description()));
-  }
-  read_table(*this, table, "", "", {std::string(origin)});
+  read_table(*this, parse_toml(text, origin), "", "", {std::string(origin)});
 }
 
 void Schema::set(std::string_view assignment) {

@@ -11,6 +11,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/json.h"
+#include "chorus/base/text.h"
 
 namespace chorus {
 namespace fs = std::filesystem;
@@ -250,6 +251,20 @@ uint64_t SafetensorsLayout::hash(std::string_view header) const {
   return hash_header(header, digits_at_);
 }
 
+namespace {
+
+/// Before hours are spent on what does not fit.
+void check_room(const fs::path& path, uint64_t bytes) {
+  std::error_code unknown;
+  const fs::space_info space = fs::space(path.has_parent_path() ? path.parent_path() : ".", unknown);
+  if (!unknown && space.available < bytes) {
+    throw Error("cannot write {}: it takes {}, and {} are free there", path.string(), human_bytes(bytes),
+                human_bytes(space.available));
+  }
+}
+
+}  // namespace
+
 struct SafetensorsWriter::Progress {
   uint64_t next = 0;               // byte in the file
   std::unique_ptr<Hasher> hasher;  // while some bytes, but not all, are written
@@ -259,6 +274,7 @@ struct SafetensorsWriter::Progress {
 SafetensorsWriter::SafetensorsWriter(fs::path path, const std::vector<TensorSpec>& tensors,
                                      const std::map<std::string, std::string>& metadata)
     : path_(std::move(path)), layout_(path_, tensors, metadata), file_(path_) {
+  check_room(path_, layout_.bytes());
   for (const SafetensorsLayout::Tensor& tensor : layout_.tensors()) {
     progress_.push_back({tensor.begin, nullptr, hash_bytes("")});
   }

@@ -5,8 +5,48 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <unicode/uchar.h>
+#include <unicode/utf8.h>
+
+#include "chorus/base/message.h"
 
 namespace chorus {
+namespace {
+
+/// Neither a control character, nor one that changes the direction of text, nor half a pair.
+bool is_visible(UChar32 c) {
+  constexpr UChar32 kNonJoiner = 0x200C, kJoiner = 0x200D;  // letters of several scripts need them
+  constexpr uint32_t kHidden = U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CS_MASK | U_GC_ZL_MASK | U_GC_ZP_MASK;
+  return c == kNonJoiner || c == kJoiner || (U_GET_GC_MASK(c) & kHidden) == 0;
+}
+
+std::string escaped(std::string_view text) {
+  std::string line;
+  const auto size = static_cast<int32_t>(text.size());
+  for (int32_t i = 0; i < size;) {
+    const int32_t begin = i;
+    UChar32 c = 0;
+    U8_NEXT(text.data(), i, size, c);
+    const std::string_view bytes = text.substr(begin, i - begin);
+    if (c >= 0 && is_visible(c)) {
+      line += bytes;
+    } else {
+      for (const char byte : bytes) line += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+    }
+  }
+  return line;
+}
+
+/// Without its middle when it is longer than `most` bytes.
+std::string shown(std::string_view text, size_t most) {
+  if (text.size() <= most) return escaped(text);
+  size_t head = most * 2 / 3, tail = text.size() - most / 3;
+  while (head > 0 && U8_IS_TRAIL(text[head])) --head;
+  while (tail < text.size() && U8_IS_TRAIL(text[tail])) ++tail;
+  return escaped(text.substr(0, head)) + "..." + escaped(text.substr(tail));
+}
+
+}  // namespace
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> pieces;
@@ -30,16 +70,13 @@ std::string_view trim(std::string_view text) {
 }
 
 std::string one_line(std::string_view text) {
-  std::string line;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) {
-      line += fmt::format("\\x{:02x}", byte);
-    } else {
-      line += c;
-    }
-  }
-  return line;
+  constexpr size_t kLongest = 200;
+  return shown(text, kLongest);
+}
+
+std::string message_line(std::string_view message) {
+  constexpr size_t kLongest = 2000;
+  return shown(trim(message), kLongest);
 }
 
 size_t edit_distance(std::string_view a, std::string_view b) {

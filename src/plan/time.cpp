@@ -52,7 +52,7 @@ nlohmann::json to_json(const Machine& machine) {
 }
 
 Machine read_machine(const std::filesystem::path& file) {
-  const nlohmann::json json = parse_json(read_file(file), file.string());
+  const nlohmann::json json = read_json(file);
   if (!json.is_object())
     throw UserError("{} is no machine: `chorus bench machine --out FILE` writes one", file.string());
   Machine machine = {.name = file.stem().string()};

@@ -29,17 +29,20 @@ nlohmann::json to_json(const TrainState& s) {
 TrainState train_state_from_json(const nlohmann::json& json, const std::string& where) {
   try {
     TrainState s;
-    const auto count = [&](const char* key) {
-      const auto value = json.at(key).get<int64_t>();
-      if (value < 0) throw UserError("{}: {} is negative", where, key);
-      return value;
+    const auto count = [&](const char* key, int64_t most = int64_t{1} << 53) {
+      const nlohmann::json& value = json.at(key);
+      if (!value.is_number_integer() || value < 0 || value > most)
+        throw UserError("{}: {} is no count", where, key);
+      return value.get<int64_t>();
     };
     s.updates = count("updates");
     s.optimizer_updates = count("optimizer_updates");
     s.target_tokens = count("target_tokens");
     s.sentences = count("sentences");
-    s.position = {
-        .epoch = count("epoch"), .pool = count("pool"), .batch = count("batch"), .update = s.updates};
+    s.position = {.epoch = count("epoch", int64_t{1} << 31),
+                  .pool = count("pool"),
+                  .batch = count("batch"),
+                  .update = s.updates};
     s.skipped_in_a_row = count("skipped_in_a_row");
     s.seconds = json.at("seconds").get<double>();
     if (!json.at("best").is_null()) s.best = json.at("best").get<double>();
@@ -49,8 +52,8 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     s.data_hash = json.at("data_hash").get<std::string>();
     s.vocabulary_hash = json.at("vocabulary_hash").get<std::string>();
     return s;
-  } catch (const nlohmann::json::exception& e) {
-    throw UserError("{}: not the state of a training run: {}", where, e.what());
+  } catch (const nlohmann::json::exception&) {
+    throw UserError("{}: not the state of a training run: an entry is missing or of another type", where);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
 
 #include "temporary_folder.h"
 
@@ -55,6 +56,35 @@ TEST(ReadFile, GivesBackWhatWasWritten) {
     EXPECT_EQ(hash_file(folder / "file"), hash_bytes(bytes));
   }
   EXPECT_EQ(entries(folder.path()), 1U);
+}
+
+TEST(ReadFile, LooksAtTheSizeFirst) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "file", "12345");
+  EXPECT_EQ(read_file(folder / "file", 5), "12345");
+  EXPECT_THROW(read_file(folder / "file", 4), UserError);
+  fs::resize_file(folder / "file", uint64_t{1} << 42);  // of holes
+  EXPECT_THROW(read_file(folder / "file"), UserError);
+  EXPECT_THROW(read_file("/proc/self/maps", 10), UserError) << "it claims no size";
+}
+
+TEST(MappedFile, IsFoundByItsAddresses) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "one", std::string(5000, 'x'));
+  write_file_atomically(folder / "two", "x");
+  auto one = std::make_unique<MappedFile>(folder / "one");
+  const MappedFile two(folder / "two");
+  const std::byte* const first = one->bytes().data();
+  EXPECT_EQ(mapped_file_at(first), (folder / "one").string());
+  EXPECT_EQ(mapped_file_at(first + 4999), (folder / "one").string());
+  EXPECT_EQ(mapped_file_at(two.bytes().data()), (folder / "two").string());
+  EXPECT_EQ(mapped_file_at(&folder), nullptr);
+  const MappedFile moved = std::move(*one);
+  EXPECT_EQ(mapped_file_at(first), (folder / "one").string());
+  one.reset();
+  EXPECT_EQ(mapped_file_at(first), (folder / "one").string());
+  { const MappedFile gone = std::move(const_cast<MappedFile&>(moved)); }
+  EXPECT_EQ(mapped_file_at(first), nullptr);
 }
 
 TEST(ReadFile, ReadsFilesThatClaimNoSize) {

@@ -92,6 +92,14 @@ TEST_F(MetricsLogTest, ALinkIsNotFollowed) {
   EXPECT_THROW(JsonlWriter writer(jsonl), UserError);  // and does not wait for a reader
 }
 
+TEST_F(MetricsLogTest, AFileThatIsNoneOfOursIsNotReadToItsEnd) {
+  fill("{}\n");
+  fs::resize_file(jsonl, uint64_t{1} << 42);  // of holes
+  EXPECT_THROW(JsonlWriter{jsonl}, UserError);
+  EXPECT_THROW(drop_records_after(jsonl, 0), UserError);
+  EXPECT_EQ(fs::file_size(jsonl), uint64_t{1} << 42);
+}
+
 TEST_F(MetricsLogTest, PathsThatCannotBeWritten) {
   EXPECT_THROW(JsonlWriter(folder / "none" / "metrics.jsonl"), UserError);
   EXPECT_THROW(JsonlWriter{folder}, UserError);

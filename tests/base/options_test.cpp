@@ -302,6 +302,45 @@ TEST_F(OptionsTest, DescribingAKeyTwiceIsAnError) {
   EXPECT_THROW(schema.add("seed", again, {}), Error);
 }
 
+TEST_F(OptionsTest, NothingReachesTheParserThatItDoesNotSurvive) {
+  const auto repeat = [](std::string_view text, int count) {
+    std::string out;
+    for (int i = 0; i < count; ++i) out += text;
+    return out;
+  };
+  for (const int depth : {40, 60000}) {
+    EXPECT_EQ(error_of("\n" + repeat("a.", depth) + "a = 1"), "run.toml:2: nested deeper than 32 levels");
+    EXPECT_EQ(error_of("[" + repeat("a . ", depth) + "a]"), "run.toml:1: nested deeper than 32 levels");
+    EXPECT_EQ(error_of("a = " + repeat("[", depth)), "run.toml:1: nested deeper than 32 levels");
+    EXPECT_EQ(error_of("a = " + repeat("{a.a = ", depth)), "run.toml:1: nested deeper than 32 levels");
+    EXPECT_NE(set_error("data.text.words=['a', " + repeat("[", depth)), "");
+  }
+  EXPECT_EQ(error_of("[=table]]"), "run.toml:1: not TOML: a table header without a name");
+  EXPECT_EQ(error_of("\n[[ ]]"), "run.toml:2: not TOML: a table header without a name");
+  EXPECT_EQ(error_of("\xD0\xB6 = 1"), "run.toml:1: not TOML: characters beyond ASCII belong in quotes");
+  EXPECT_EQ(error_of("train.count = 1\xC2\xA0"),
+            "run.toml:1: not TOML: characters beyond ASCII belong in quotes");
+  EXPECT_NE(error_of("data.text.name = \"\"\"a\\\n  \xD0\xB6\"\"\""), "");
+  // In strings and comments they may be, and dots and brackets too.
+  const std::string dots = repeat(".[", 100);
+  EXPECT_EQ(error_of("\xEF\xBB\xBF# \xD0\xB6 \" " + dots + "\n[data.text] # '\nname = \"\xD0\xB6\\\"" + dots +
+                     "\""),
+            "");
+  EXPECT_EQ(config.name, "\xD0\xB6\"" + dots);
+  const std::string quotes(3, '"'), apostrophes(3, '\'');
+  EXPECT_EQ(error_of("data.text.words = ['" + dots + "\\', " + quotes + "\"" + dots + "\n\\\"" + quotes +
+                     "\"\", " + apostrophes + dots + apostrophes + "]"),
+            "");
+  EXPECT_EQ(config.words, (std::vector<std::string>{dots + "\\", "\"" + dots + "\n\"\"\"", dots}));
+}
+
+TEST_F(OptionsTest, LongValuesAreCutInMessages) {
+  const std::string error = set_error("train.count=" + std::string(100000, 'x') + "\x1B[2J");
+  EXPECT_LT(error.size(), 400U);
+  EXPECT_EQ(error.find('\x1B'), std::string::npos);
+  EXPECT_LT(error_of("[data.text]\ncolor = '" + std::string(100000, 'x') + "'").size(), 400U);
+}
+
 TEST_F(OptionsTest, FilesThatCannotBeRead) {
   EXPECT_THROW(schema.read_file("/nonexistent/run.toml"), UserError);
   EXPECT_THROW(schema.read_file(std::filesystem::temp_directory_path()), UserError);
@@ -312,6 +351,9 @@ TEST_F(OptionsTest, FilesThatCannotBeRead) {
   std::ofstream(path) << "";
   schema.read_file(path);
   EXPECT_EQ(config.count, 12);
+  std::filesystem::resize_file(path, uint64_t{1} << 40);  // of holes
+  EXPECT_THROW(schema.read_file(path), UserError);
+  std::filesystem::remove(path);
 }
 
 TEST(Duration, ReadsAndWrites) {

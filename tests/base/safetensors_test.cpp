@@ -324,5 +324,12 @@ TEST(Json, IsBounded) {
   EXPECT_LT(in_quotes(std::string(1000000, 'x')).size(), 100U);
 }
 
+TEST(SafetensorsWriter, SaysBeforeItWritesWhatDoesNotFit) {
+  const TemporaryFolder folder;
+  const std::vector<TensorSpec> tensors = {{.name = "large", .shape = {int64_t{1} << 50}}};
+  EXPECT_THROW(SafetensorsWriter(folder / "file", tensors), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
 }  // namespace
 }  // namespace chorus

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "chorus/base/message.h"
+
 namespace chorus {
 namespace {
 
@@ -15,7 +17,29 @@ TEST(Text, SplitsJoinsAndTrims) {
   EXPECT_EQ(join(std::vector<std::string>{}, ", "), "");
   EXPECT_EQ(trim(" \t a b\r\n"), "a b");
   EXPECT_EQ(trim(" \r\n"), "");
+}
+
+TEST(Text, ForMessagesHasNothingThatMovesTheCursor) {
   EXPECT_EQ(one_line("a\n\tb\x7F caf\xC3\xA9"), "a\\x0a\\x09b\\x7f caf\xC3\xA9");
+  EXPECT_EQ(one_line("\x1B[2J"), "\\x1b[2J");
+  EXPECT_EQ(one_line("\xC2\x9B"
+                     "2J"),
+            "\\xc2\\x9b2J");  // a control sequence in one character
+  EXPECT_EQ(one_line("a\xE2\x80\xAE"
+                     "b"),
+            "a\\xe2\\x80\\xaeb");  // from right to left
+  EXPECT_EQ(one_line("\xFF\xC3"
+                     "a\xE4\xB8"),
+            "\\xff\\xc3a\\xe4\\xb8");  // no UTF-8
+  EXPECT_EQ(one_line("\xD9\x85\xE2\x80\x8C\xD9\x86"), "\xD9\x85\xE2\x80\x8C\xD9\x86");
+  EXPECT_EQ(one_line(std::string(200, 'x')), std::string(200, 'x'));
+  EXPECT_EQ(one_line(std::string(300, 'x') + "y"),
+            std::string(133, 'x') + "..." + std::string(65, 'x') + "y");
+  std::string letters;
+  for (int i = 0; i < 1000; ++i) letters += "\xC3\xA9";
+  EXPECT_EQ(one_line(letters).find('\\'), std::string::npos) << "cut within a character";
+  EXPECT_EQ(message_line("  one\ntwo\n"), "one\\x0atwo");
+  EXPECT_LT(message_line(std::string(1000000, 'x')).size(), 2010U);
 }
 
 TEST(Text, EditDistanceCountsSwapsOnce) {
