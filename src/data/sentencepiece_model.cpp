@@ -1,24 +1,36 @@
 #include "sentencepiece_model.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <functional>
+#include <new>
 #include <string>
 
+#include <sentencepiece_processor.h>
+
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
+#include "chorus/base/json.h"
+#include "chorus/data/sentencepiece.h"
 #include "chorus/data/utf8.h"
 
 namespace chorus {
 namespace {
 
-constexpr size_t kMaxVocabulary = 1 << 22;
+constexpr size_t kMaxVocabulary = 1 << 21;
 constexpr size_t kMaxPieceBytes = 4096;
+// What stands for a character in normalised text; Unicode's longest has 33 bytes.
+constexpr size_t kMaxReplacementBytes = 128;
 
 // The protocol-buffer wire format: a message is a sequence of (field number, value).
 struct Field {
   uint32_t number = 0, wire_type = 0;
   uint64_t value = 0;      // wire types 0, 1, 5
   std::string_view bytes;  // wire type 2
+  std::string_view whole;  // the field as it lies in the message
 };
 
 uint64_t take_varint(std::string_view& in) {
@@ -42,7 +54,7 @@ std::string_view take_bytes(std::string_view& in, uint64_t size) {
 
 void for_each_field(std::string_view message, const std::function<void(const Field&)>& handle) {
   while (!message.empty()) {
-    Field field;
+    Field field{.whole = message};
     const uint64_t key = take_varint(message);
     field.number = static_cast<uint32_t>(key >> 3);
     field.wire_type = key & 7;
@@ -57,6 +69,7 @@ void for_each_field(std::string_view message, const std::function<void(const Fie
     } else {
       throw Error("it is damaged");
     }
+    field.whole.remove_suffix(message.size());
     handle(field);
   }
 }
@@ -76,7 +89,9 @@ SentencePieceModel::Piece parse_piece(std::string_view message) {
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !is_valid_utf8(piece.text)) {
     throw Error("a piece is empty, over-long or not UTF-8");
   }
-  if (!std::isfinite(piece.score)) throw Error("the score of piece '{}' is not finite", piece.text);
+  if (piece.text.find('\0') != std::string_view::npos)
+    throw Error("the piece {} holds a NUL character", in_quotes(piece.text));
+  if (!std::isfinite(piece.score)) throw Error("the score of piece {} is not finite", in_quotes(piece.text));
   return piece;
 }
 
@@ -91,8 +106,8 @@ struct Unit {
 };
 
 // The normaliser's table: u32 bytes of the trie, the trie, the replacements, each ended by NUL. Follows every
-// path of the trie and checks that no read leaves it, that its values lie within the replacements, and that
-// no key has more than 32 prefixes, which is what the library has room for.
+// path of the trie and checks that no read leaves it, that its values lie within the replacements and those
+// are short, and that no key has more than 32 prefixes, which is what the library has room for.
 void check_charsmap(std::string_view blob) {
   constexpr uint8_t kMaxPrefixes = 32;
   if (blob.empty()) return;
@@ -104,7 +119,11 @@ void check_charsmap(std::string_view blob) {
   }
   std::vector<Unit> units(trie_bytes / sizeof(Unit));
   std::memcpy(units.data(), blob.data() + sizeof trie_bytes, trie_bytes);
-  const size_t replacements = blob.size() - sizeof trie_bytes - trie_bytes;
+  const std::string_view replacements = blob.substr(sizeof trie_bytes + trie_bytes);
+  const auto is_replacement = [replacements](size_t at) {
+    return at < replacements.size() &&
+           replacements.substr(at, kMaxReplacementBytes + 1).find('\0') != std::string_view::npos;
+  };
 
   struct Node {
     uint32_t base;
@@ -123,7 +142,7 @@ void check_charsmap(std::string_view blob) {
       const Unit unit = units[base ^ label];
       if (unit.label() != label) continue;
       const uint32_t next = (base ^ label) ^ unit.offset();
-      if (next >= units.size() || (unit.has_leaf() && units[next].value() >= replacements)) {
+      if (next >= units.size() || (unit.has_leaf() && !is_replacement(units[next].value()))) {
         throw Error("its normalisation table is damaged");
       }
       open.push_back({next, static_cast<uint8_t>(prefixes + (unit.has_leaf() ? 1 : 0))});
@@ -131,30 +150,89 @@ void check_charsmap(std::string_view blob) {
   }
 }
 
+// One field of a message that holds others.
+void append_message(std::string& out, uint32_t number, std::string_view message) {
+  out += static_cast<char>(number << 3 | 2);
+  size_t size = message.size();
+  for (; size >= 0x80; size >>= 7) out += static_cast<char>(size | 0x80);
+  out += static_cast<char>(size);
+  out += message;
+}
+
+// The trainer's options that the library reads when it uses a model: all but its lists.
+std::string checked_trainer_spec(std::string_view message) {
+  constexpr uint32_t kModelType = 3, kUnknownSurface = 44;
+  constexpr std::array<uint32_t, 4> kLists = {1, 5, 30, 31};  // inputs, languages, symbols
+  constexpr size_t kMaxText = 256;
+  std::string essence;
+  for_each_field(message, [&](const Field& option) {
+    if (option.number == kModelType && option.wire_type == 0 && option.value != 1 && option.value != 2)
+      throw Error("it is neither a unigram nor a BPE model");
+    if (std::ranges::find(kLists, option.number) != kLists.end()) return;
+    if (option.number == kUnknownSurface && option.bytes.size() > kMaxText)
+      throw Error("what it writes for an unknown piece has {} bytes", option.bytes.size());
+    if (option.bytes.size() <= kMaxText) essence += option.whole;
+  });
+  return essence;
+}
+
+std::string checked_normalizer_spec(std::string_view message) {
+  constexpr uint32_t kCharsmap = 2, kRules = 6;
+  std::string essence;
+  for_each_field(message, [&](const Field& option) {
+    if (option.number == kCharsmap && option.wire_type == 2) check_charsmap(option.bytes);
+    if (option.number < kRules) essence += option.whole;
+  });
+  return essence;
+}
+
 }  // namespace
 
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
+  constexpr uint32_t kPiece = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5;
   SentencePieceModel model;
+  model.essence.reserve(bytes.size());
   for_each_field(bytes, [&](const Field& field) {
     if (field.wire_type != 2) return;
-    if (field.number == 1) {
+    if (field.number == kPiece) {
       if (model.pieces.size() == kMaxVocabulary) throw Error("it has more than {} pieces", kMaxVocabulary);
       model.pieces.push_back(parse_piece(field.bytes));
-    } else if (field.number == 2) {  // trainer_spec
-      for_each_field(field.bytes, [](const Field& option) {
-        const bool is_type = option.number == 3 && option.wire_type == 0;
-        if (is_type && option.value != 1 && option.value != 2) {
-          throw Error("it is neither a unigram nor a BPE model");
-        }
-      });
-    } else if (field.number == 3 || field.number == 5) {  // normalizer_spec, denormalizer_spec
-      for_each_field(field.bytes, [](const Field& option) {
-        if (option.number == 2 && option.wire_type == 2) check_charsmap(option.bytes);
-      });
+      model.essence += field.whole;
+    } else if (field.number == kTrainer) {
+      append_message(model.essence, kTrainer, checked_trainer_spec(field.bytes));
+    } else if (field.number == kNormalizer || field.number == kDenormalizer) {
+      append_message(model.essence, field.number, checked_normalizer_spec(field.bytes));
     }
   });
   if (model.pieces.empty()) throw Error("it has no pieces");
   return model;
+}
+
+void load(const SentencePieceModel& model, sentencepiece::SentencePieceProcessor& processor) {
+  std::string problem;
+  try {
+    problem = processor.LoadFromSerializedProto(model.essence).ToString();
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {  // of the tries that it builds
+    problem = error.what();
+  }
+  if (problem != "OK") throw Error("SentencePiece refuses it ({})", problem);
+}
+
+std::string read_sentencepiece(const std::filesystem::path& path) {
+  return read_file(path, kMaxSentencePieceBytes);
+}
+
+std::shared_ptr<const sentencepiece::SentencePieceProcessor> load_sentencepiece(std::string_view model,
+                                                                                const std::string& where) {
+  auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
+  try {
+    load(parse_sentencepiece_model(model), *processor);
+  } catch (const Error& error) {
+    throw UserError("{} is not a usable SentencePiece model: {}", where, error.what());
+  }
+  return processor;
 }
 
 }  // namespace chorus

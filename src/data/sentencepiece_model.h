@@ -4,8 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
+
+namespace sentencepiece {
+class SentencePieceProcessor;
+}
 
 namespace chorus {
 
@@ -17,10 +22,14 @@ struct SentencePieceModel {
     Type type = Type::normal;
   };
   std::vector<Piece> pieces;
+  std::string essence;  // the model without what the library needs not see: samples, lists of the trainer's
 };
 
 /// Parses a serialised ModelProto (sentencepiece_model.proto). Error saying what is wrong, without a file
 /// name.
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes);
+
+/// Gives a parsed model to the library. Error with what it says against it.
+void load(const SentencePieceModel& model, sentencepiece::SentencePieceProcessor& processor);
 
 }  // namespace chorus

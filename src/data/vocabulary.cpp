@@ -17,6 +17,7 @@
 #include "chorus/base/text.h"
 #include "chorus/data/batch.h"
 #include "chorus/data/languages.h"
+#include "chorus/data/sentencepiece.h"
 
 #include "sentencepiece_model.h"
 
@@ -25,7 +26,6 @@ namespace {
 
 constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
 constexpr int32_t kFirstPiece = kUnk + 1;
-constexpr size_t kMaxModelBytes = size_t{1} << 30;
 constexpr int32_t kLargestId = 1 << 24, kMostExtraIds = 1 << 16;
 constexpr std::string_view kExtraId = "<extra_id_";
 constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:";
@@ -39,7 +39,9 @@ std::optional<std::string> language_of_symbol(std::string_view symbol) {
 
 /// Whether it stands for <mask> or a task: no language's name begins so.
 bool is_symbol_name(std::string_view name) {
-  return name == kMask || (name.starts_with(kTaskTag) && name.ends_with('>'));
+  if (name == kMask) return true;
+  if (!name.starts_with(kTaskTag) || !name.ends_with('>')) return false;
+  return is_language_name(name.substr(kTaskTag.size(), name.size() - kTaskTag.size() - 1));
 }
 
 std::string symbol_of_language(std::string_view language) {
@@ -92,6 +94,7 @@ struct Vocabulary::State {
   uint64_t hash = 0;
 
   void add_language(const std::string& name, int32_t id) {
+    if (!is_language_name(name)) throw Error("{} is no name for a language", in_quotes(name));
     if (!language_index.emplace(name, static_cast<int32_t>(languages.size())).second)
       throw Error("language '{}' has two tags", name);
     languages.push_back(name);
@@ -149,7 +152,7 @@ struct Vocabulary::State {
       } else if (type == Type::user_defined && ids[i] != kUnk) {
         const std::string text(pieces[i].text);
         const auto language = language_of_symbol(text);
-        if (!language && !is_symbol_name(text)) continue;
+        if (!is_symbol_name(text) && !(language && is_language_name(*language))) continue;
         add_tag(language.value_or(text), ids[i]);
         spelling[ids[i]] = text;
         is_text[ids[i]] = false;
@@ -203,7 +206,7 @@ std::string task_tag(std::string_view task) {
 }
 
 Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyLayout& layout) {
-  return parse(read_file(path), layout, path.string());
+  return parse(read_sentencepiece(path), layout, path.string());
 }
 
 Vocabulary Vocabulary::with_tags(std::span<const std::string> names) const {
@@ -224,17 +227,17 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
   const auto refuse = [&](const std::string& why) {
     return UserError("{} is not a usable SentencePiece model: {}", where, why);
   };
-  if (state->model.size() > kMaxModelBytes) throw refuse("it is larger than 1 GiB");
+  if (state->model.size() > kMaxSentencePieceBytes) throw refuse("it is too large");
   try {
-    const auto pieces = parse_sentencepiece_model(state->model).pieces;
+    const SentencePieceModel parsed = parse_sentencepiece_model(state->model);
+    const std::vector<SentencePieceModel::Piece>& pieces = parsed.pieces;
     state->is_t5 = begins_with(pieces, {"<pad>", "</s>", "<unk>"});
     if (!state->is_t5 && !begins_with(pieces, {"<unk>", "<s>", "</s>"}))
       throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
     if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
       throw Error("it is to have {} extra ids; T5's models may have up to {}, others none", layout.extra_ids,
                   kMostExtraIds);
-    if (const auto status = state->processor.LoadFromSerializedProto(state->model); !status.ok())
-      throw Error("{}", status.ToString());
+    chorus::load(parsed, state->processor);
     state->number_pieces(pieces);
     state->find_symbols(pieces);
     state->add_tags();

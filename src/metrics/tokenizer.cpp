@@ -11,6 +11,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
+#include "chorus/data/sentencepiece.h"
 
 #include "metrics/text.h"
 
@@ -186,12 +187,9 @@ Tokenizer::Tokenizer(std::string_view name, const std::filesystem::path& spm_mod
   }
   if (spm_model.empty())
     throw UserError("the tokeniser spm needs a SentencePiece model: name its file (--spm)");
-  const std::string bytes = read_file(spm_model);
-  auto spm = std::make_shared<sentencepiece::SentencePieceProcessor>();
-  if (!spm->LoadFromSerializedProto(bytes).ok())
-    throw UserError("{}: not a SentencePiece model, or a damaged one", spm_model.string());
+  const std::string bytes = read_sentencepiece(spm_model);
+  spm_ = load_sentencepiece(bytes, spm_model.string());
   name_ = "spm-" + hash_text(hash_bytes(bytes));
-  spm_ = std::move(spm);
 }
 
 std::vector<std::string> Tokenizer::operator()(std::string_view line) const {
