@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/files.h"
+#include "chorus/base/text.h"
 #include "chorus/data/utf8.h"
 
 namespace chorus {
@@ -131,8 +132,8 @@ std::string to_table(const CorpusReport& report) {
     const CellCounts& cells = language.cells;
     text += fmt::format(
         "{}{}\n  lines {}, usable {}, words {}, characters {}, longest line {} characters, repeated {}\n",
-        cells.language.empty() ? "" : cells.language + ": ", cells.path.string(), cells.lines, cells.ok,
-        language.words, language.characters, language.longest, about(language.repeated));
+        cells.language.empty() ? "" : cells.language + ": ", one_line(cells.path.string()), cells.lines,
+        cells.ok, language.words, language.characters, language.longest, about(language.repeated));
     for (const auto& line : describe(cells)) text += "  " + line + "\n";
     text += histogram(language);
   }

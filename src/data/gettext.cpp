@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include <unicode/ucnv.h>
 
@@ -114,9 +115,12 @@ std::string charset_of(std::string_view header) {
   return std::string(rest.substr(0, std::min(rest.find_first_of(" \t\r\n;\0"), rest.size())));
 }
 
-/// Cuts at NUL bytes.
+constexpr size_t kMostForms = 16;  // of a plural; Arabic has 6
+
+/// Cuts at NUL bytes; nothing when there are too many.
 std::vector<std::string> split_forms(std::string_view text) {
   std::vector<std::string> forms;
+  if (std::cmp_greater_equal(std::ranges::count(text, '\0'), kMostForms)) return forms;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('\0', begin), text.size());
     forms.emplace_back(text.substr(begin, end - begin));
@@ -153,6 +157,10 @@ GettextCatalog parse_gettext(std::string_view bytes, const std::string& name) {
     if (singular < rest.size()) {
       entry.plural_id = rest.substr(singular + 1);
       entry.translations = split_forms(*translation);
+      if (entry.translations.empty()) {
+        catalog.entries.pop_back();
+        ++catalog.ill_formed;
+      }
     } else {
       entry.translations = {*translation};
     }

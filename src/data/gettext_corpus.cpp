@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
 #include "chorus/base/files.h"
 #include "chorus/base/random.h"
 #include "chorus/data/ui_text.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int64_t kSentenceWords = 3;
 constexpr std::string_view kEnglish = "en";
+constexpr uint64_t kLargestCatalog = uint64_t{64} << 20;  // bytes
 
 /// One message in all languages; "" where a language lacks it.
 struct Row {
@@ -84,7 +86,7 @@ class Collector {
     using Key = std::tuple<std::string, std::string, bool>;  // context, English, whether plural
     std::map<Key, std::vector<std::string>> rows;            // cells as in the catalog
     for (const auto& [language, path] : files) {
-      const GettextCatalog catalog = parse_gettext(read_file(path), path.string());
+      const GettextCatalog catalog = parse_gettext(read_file(path, kLargestCatalog), path.string());
       tallies_[language].found += catalog.ill_formed;
       tallies_[language].ill_formed += catalog.ill_formed;
       const auto add = [&, i = language](const std::string& context, const std::string& english, bool plural,

@@ -9,8 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "chorus/base/error.h"
+#include "chorus/base/file_guard.h"
 #include "chorus/base/files.h"
 #include "chorus/base/json.h"
+#include "chorus/base/text.h"
 #include "chorus/data/gettext_corpus.h"
 
 namespace chorus {
@@ -72,7 +74,8 @@ void write_gettext_corpus(const GettextCorpus& corpus, const fs::path& out, bool
       const fs::path path = out / name;
       written[name] = {hash_text(hash_bytes(split.text[i]))};
       const bool exists = fs::exists(fs::symlink_status(path));
-      if (exists && read_file(path) == split.text[i]) continue;
+      const bool alike = exists && fs::is_regular_file(path) && fs::file_size(path) == split.text[i].size();
+      if (alike && read_file(path, split.text[i].size()) == split.text[i]) continue;
       if (exists && !is_own(out, name, record)) {
         throw UserError(
             "{} exists, would change, and is not as this command wrote it: move it, or name another --out",
@@ -108,8 +111,8 @@ std::string to_table(const GettextCorpus& corpus) {
       if (tally.*count > 0)
         dropped += fmt::format("{}{} {}", dropped.empty() ? "" : ", ", tally.*count, name);
     }
-    text += fmt::format("{:<12}{:>8}{:>8}{:>7}{:>7}  {}\n", tally.language, tally.found, tally.train,
-                        tally.valid, tally.test, dropped.empty() ? "none" : dropped);
+    text += fmt::format("{:<12}{:>8}{:>8}{:>7}{:>7}  {}\n", one_line(tally.language), tally.found,
+                        tally.train, tally.valid, tally.test, dropped.empty() ? "none" : dropped);
   }
   const auto& [train, valid, test] = corpus.splits;
   return text + fmt::format("{} catalogs; rows: {} train, {} valid, {} test\n", corpus.catalogs, train.rows,
@@ -134,7 +137,7 @@ std::string to_json(const GettextCorpus& corpus) {
     }
     json["languages"].push_back(language);
   }
-  return json.dump(2) + "\n";
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace chorus

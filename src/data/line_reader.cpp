@@ -14,6 +14,7 @@
 #include <zstd.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 #include "text_kind.h"
 
@@ -21,6 +22,7 @@ namespace chorus {
 namespace {
 
 constexpr size_t kBufferBytes = 64 << 10, kHeadBytes = 4 << 10;
+constexpr uint64_t kHopeless = uint64_t{256} << 20;  // bytes of a line, after which none is expected
 
 /// What is wrong with a file; LineReader adds where.
 struct Damage {
@@ -245,7 +247,7 @@ bool LineReader::fill(bool wait) {
     at_end_ = got && *got == 0;
     return got && *got > 0;
   } catch (const Damage& damage) {
-    throw UserError("{}:{}: {}", path_.string(), number_ + 1, damage.what);
+    throw UserError("{}:{}: {}", path_.string(), number_ + (skipping_ ? 0 : 1), damage.what);
   }
 }
 
@@ -260,12 +262,24 @@ bool LineReader::gather(bool wait) {
     length_ = 0;
     taken_ = false;
   }
+  while (skipping_) {
+    const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
+    const size_t newline = rest.find('\n');
+    begin_ += newline == std::string_view::npos ? rest.size() : newline + 1;
+    skipping_ = newline == std::string_view::npos && !at_end_;
+    skipped_ += rest.size();
+    if (skipping_ && skipped_ > kHopeless)
+      throw UserError("{}:{}: a line of more than {}: this is no text, one sentence a line", path_.string(),
+                      number_, human_bytes(kHopeless));
+    if (skipping_ && !fill(wait) && !at_end_) return false;
+  }
   while (!at_end_) {
     const std::string_view rest(buffer_.data() + begin_, end_ - begin_);
     if (rest.find('\n') != std::string_view::npos) return true;
     hold(rest);
     length_ += rest.size();
     begin_ = end_;
+    if (length_ > max_bytes_ + 1) return true;  // over-long, whatever comes
     if (!fill(wait) && !at_end_) return false;
   }
   return true;
@@ -295,6 +309,8 @@ bool LineReader::next() {
     text_ = line_;
   }
   size_t length = length_ + piece.size();
+  skipping_ = newline == std::string_view::npos && !at_end_ && length > max_bytes_ + 1;
+  skipped_ = 0;
   ++number_;
   if (text_.size() == length && text_.ends_with('\r')) {
     text_.remove_suffix(1);

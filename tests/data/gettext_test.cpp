@@ -107,6 +107,15 @@ TEST(Gettext, HostileNumbersAreRefused) {
   EXPECT_EQ(refusal(bytes), "x.mo: a damaged gettext catalog: its strings overlap");
 }
 
+TEST(Gettext, PluralsHaveAsManyFormsAsLanguagesDo) {
+  const auto forms = [](size_t count) { return std::string(count - 1, '\0') + "x"; };
+  const std::string id = std::string("one\0many", 8);
+  const GettextCatalog catalog = parse_gettext(mo_file({{id, forms(16)}, {"b" + id, forms(17)}}), "x.mo");
+  ASSERT_EQ(catalog.entries.size(), 1U);
+  EXPECT_EQ(catalog.entries[0].translations.size(), 16U);
+  EXPECT_EQ(catalog.ill_formed, 1);
+}
+
 TEST(FindGettextFiles, KnowsTheLayoutsOfProgramsAndOfLibreOffice) {
   const TextFolder folder;
   (void)folder.file("usr/share/locale/de/LC_MESSAGES/tar.mo", "");

@@ -23,7 +23,7 @@ struct GettextEntry {
 struct GettextCatalog {
   std::vector<GettextEntry> entries;  // without the header entry
   std::string charset = "UTF-8";      // what the file was in
-  int64_t ill_formed = 0;             // entries left out because they are not valid in that character set
+  int64_t ill_formed = 0;  // entries left out: not valid in that character set, or of over 16 forms
 };
 
 /// Reads a catalog of either byte order, revision 0 or 1, from its bytes; text in another character set

@@ -10,7 +10,7 @@
 
 namespace chorus {
 
-/// A line longer than this is reported and not held.
+/// A line longer than this is reported, as soon as it is that long, and not held.
 inline constexpr size_t kMaxLineBytes = 64 << 10;
 
 /// Streams the lines of a file; "-" is standard input. The format is told by the first bytes, not by the
@@ -23,8 +23,9 @@ inline constexpr size_t kMaxLineBytes = 64 << 10;
 ///
 /// UserError names the file (and the line, once reading) when it is missing, a directory, unreadable,
 /// truncated or damaged; when it is called .gz or .zst and is not; when it is UTF-16 or UTF-32, an archive,
-/// or compressed in another way; or when all of it is one line with CR inside, as files with CR ends are.
-/// What is in a pipe is told by what there is at first, without waiting for more.
+/// or compressed in another way; when all of it is one line with CR inside, as files with CR ends are; or
+/// when a line is longer than 256 MiB. What is in a pipe is told by what there is at first, without waiting
+/// for more.
 class LineReader {
  public:
   explicit LineReader(std::filesystem::path path, size_t max_bytes = kMaxLineBytes);
@@ -67,6 +68,8 @@ class LineReader {
   bool taken_ = true;           // and whether next() has handed it on
   std::string_view text_;
   bool over_long_ = false;
+  bool skipping_ = false;  // the rest of an over-long line
+  uint64_t skipped_ = 0;   // of it
   int64_t number_ = 0;
   int64_t returns_ = 0;  // CR inside the first line
 };
