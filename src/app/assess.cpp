@@ -68,7 +68,7 @@ void add_assess(CLI::App& app) {
   add_text_arguments(*command, arguments->text);
   add_direction_arguments(*command, arguments->text);
   command->add_option("--beam", o.decode.beam, "hypotheses kept")
-      ->check(CLI::Range(1, 64))
+      ->check(between(1, 64))
       ->capture_default_str();
   command
       ->add_option(
@@ -78,7 +78,7 @@ void add_assess(CLI::App& app) {
   command->add_option("--spm", arguments->spm, "the SentencePiece model of --tokenize spm")
       ->type_name("FILE");
   command->add_option("--samples", o.samples, "translations shown")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str();
   add_compute_arguments(*command, arguments->compute);
   command->add_flag("--no-load", arguments->no_load, "leave out which experts serve which language");

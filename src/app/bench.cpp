@@ -59,6 +59,7 @@ void add_bench(CLI::App& app) {
   machine->add_option("--out", a.out, "write them to this file too, as JSON")->type_name("FILE");
   machine->add_option("--folder", a.folder, "where the disk is measured")->capture_default_str();
   machine->add_option("--threads", a.threads, "of a rank; 0: the cores over the ranks of the host")
+      ->check(between(0, 4096))
       ->capture_default_str();
   machine->add_flag("--bf16", a.bf16, "products in bf16 instead of fp32");
   machine->callback([arguments] { bench_machine(*arguments); });

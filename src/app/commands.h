@@ -1,13 +1,17 @@
 // The subcommands: one file each, which parses its arguments, calls the library and prints.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include "chorus/base/text.h"
 #include "chorus/train/config.h"
 
 namespace chorus {
@@ -50,6 +54,21 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
 /// train.init has it. Nothing when the command has nothing more to do: the configuration was asked for, and
 /// is printed. UserError without a run file.
 [[nodiscard]] std::optional<RunConfig> read_config(const ConfigArguments& arguments);
+
+/// More lines than any text has that a command takes whole.
+inline constexpr int64_t kMostLines = 1'000'000'000;
+/// A number from `low` to `high`, both included; nan, which CLI11's own checks let pass, is none. Every
+/// option that takes a number has such a check.
+template <class Number>
+CLI::Validator between(Number low, Number high) {
+  constexpr const char* kKind = std::is_integral_v<Number> ? "whole number" : "number";
+  const auto check = [=](const std::string& text) -> std::string {
+    Number value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
+    return fmt::format("'{}' is not a {} from {} to {}", one_line(text), kKind, low, high);
+  };
+  return {check, fmt::format("{} to {}", low, high)};
+}
 
 /// Adds -q/--quiet: no progress, and of the log only warnings.
 void add_quiet_option(CLI::App& command);

@@ -55,7 +55,7 @@ void add_export(CLI::App& app) {
                           "model folder, run, or checkpoint of a run", *a);
   command->add_option("--format", a->format, "nllb-moe, m2m100 or switch")->required()->type_name("NAME");
   command->add_option("--shard-size", a->shard_gigabytes, "a larger model is written in files of this size")
-      ->check(CLI::Range(1e-6, 1e6))
+      ->check(between(1e-6, 1e6))
       ->capture_default_str()
       ->type_name("GB");
   command->callback([a] {

@@ -37,10 +37,15 @@ void add_gettext(CLI::App& corpus) {
       ->required();
   command->add_option("--out", arguments->out, "folder for train.LANGUAGE, valid.LANGUAGE, test.LANGUAGE")
       ->required();
-  command->add_option("--valid", arguments->options.valid, "rows of valid")->capture_default_str();
-  command->add_option("--test", arguments->options.test, "rows of test")->capture_default_str();
+  command->add_option("--valid", arguments->options.valid, "rows of valid")
+      ->check(between<int64_t>(0, kMostLines))
+      ->capture_default_str();
+  command->add_option("--test", arguments->options.test, "rows of test")
+      ->check(between<int64_t>(0, kMostLines))
+      ->capture_default_str();
   command->add_option("--seed", arguments->options.seed, "of the split")->capture_default_str();
   command->add_option("--max-characters", arguments->options.max_characters, "longer strings are dropped")
+      ->check(between(1, 100000))
       ->capture_default_str();
   command->add_flag("--overwrite", arguments->overwrite, "replace what another call wrote to --out");
   command->add_flag("--json", arguments->json, "print the counts as JSON");

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/data/line_reader.h"
 #include "chorus/data/utf8.h"
 #include "chorus/metrics/report.h"
@@ -16,7 +17,9 @@
 namespace chorus {
 namespace {
 
-constexpr size_t kLongestLine = 16 << 20;  // bytes
+constexpr size_t kLongestLine = 256 << 10;  // bytes
+// What a file may hold, whose lines are all kept: a small compressed one can hold much.
+constexpr size_t kMostScored = 5'000'000, kMostText = size_t{512} << 20;
 
 struct EvaluateOptions {
   std::string hypothesis, baseline;
@@ -42,10 +45,15 @@ std::vector<std::string> read_lines(const std::string& file) {
   std::vector<std::string> lines;
   LineReader reader(file, kLongestLine);
   const std::string path = reader.path().string();
+  size_t bytes = 0;
   while (reader.next()) {
     if (reader.over_long())
-      throw UserError("{}:{}: a line of more than {} MiB: is this file text, one sentence a line?", path,
-                      reader.number(), kLongestLine >> 20);
+      throw UserError("{}:{}: a line of more than {} KiB: is this file text, one sentence a line?", path,
+                      reader.number(), kLongestLine >> 10);
+    bytes += reader.text().size();
+    if (lines.size() == kMostScored || bytes > kMostText)
+      throw UserError("{}:{}: more than {} lines or {} of text are scored in parts", path, reader.number(),
+                      kMostScored, human_bytes(kMostText));
     const size_t valid = valid_utf8_prefix(reader.text());
     if (valid != reader.text().size())
       throw UserError("{}:{}: byte {} (0x{:02x}) is not UTF-8: convert the file to UTF-8 first", path,
@@ -146,7 +154,7 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--spm", options->spm, "the SentencePiece model of --tokenize spm")->type_name("FILE");
   command->add_flag("--lowercase", options->lowercase, "compare without regard to case");
   command->add_option("--width", options->width, "digits behind the point")
-      ->check(CLI::Range(0, 16))
+      ->check(between(0, 16))
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--confidence", options->confidence,
@@ -156,7 +164,7 @@ void add_evaluate(CLI::App& app) {
                    "another system's translation: is the difference chance? (paired bootstrap)")
       ->type_name("FILE");
   command->add_option("--resamples", options->resamples, "of --confidence and --baseline")
-      ->check(CLI::Range(1, 1000000))
+      ->check(between(1, 1000000))
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--json", options->json, "print JSON");

@@ -117,7 +117,7 @@ void add_inspect(CLI::App& app) {
       ->option_text(" ");
   command->add_option("--length", a.length, "tokens of a sentence that attention is counted for")
       ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->check(between<int64_t>(1, 1 << 20))
       ->type_name("N");
   command->add_flag("--json", a.json, "print JSON");
   command->callback([arguments] { inspect(*arguments); });

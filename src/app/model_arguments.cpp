@@ -21,6 +21,7 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
   command
       .add_option("--threads", a.threads,
                   "threads to compute with (0: one a core, shared by the ranks of a host)")
+      ->check(between(0, 1024))
       ->capture_default_str()
       ->type_name("N");
 }
@@ -64,9 +65,6 @@ Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   } else if (a.precision != "fp32") {
     throw UserError("--precision {}: choose fp32 or bf16", a.precision);
   }
-  constexpr int64_t kMostThreads = 1024;
-  if (a.threads < 0 || a.threads > kMostThreads)
-    throw UserError("--threads {} is outside 0 to {}", a.threads, kMostThreads);
   set_threads(a.threads, group);
   return options;
 }

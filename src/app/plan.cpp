@@ -157,6 +157,11 @@ void plan(const PlanArguments& a) {
       .job = job, .parameters = cost_of(model, 1).parameters.total(), .memory = plan_memory(job)};
   if (cluster.machine) own.time = plan_time(job, *cluster.machine);
   std::vector<Candidate> forms, layouts;
+  const Budgets& budgets = cluster.budgets;
+  if ((a.forms || !a.plot.empty()) && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0))
+    throw UserError(
+        "--forms asks for the largest models that fit: say what there is with --device-memory, "
+        "--host-memory and --nvme");
   if (a.forms || !a.plot.empty()) forms = largest_models(job, cluster);
   if (a.search) {
     if (!cluster.machine)
@@ -197,23 +202,23 @@ void add_plan(CLI::App& app) {
   auto arguments = std::make_shared<PlanArguments>();
   PlanArguments& a = *arguments;
   add_config_arguments(*command, a.config, list_options);
-  command->add_option("--world", a.world, "ranks")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+  command->add_option("--world", a.world, "ranks")->capture_default_str()->check(between(1, 1 << 20));
   command->add_option("--ranks-per-host", a.ranks_per_host, "ranks of a host")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 10));
+      ->check(between(1, 1 << 10));
   command->add_option("--device-memory", a.device_memory,
                       "of a rank, as 40GB (default: memory.device_budget)");
   command->add_option("--host-memory", a.host_memory, "of a host, as 1TB");
   command->add_option("--nvme", a.nvme, "of a host, as 8TB");
   command->add_option("--length", a.length, "tokens of a sentence; micro-batches are full on both sides")
       ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(between(1, 1 << 20));
   command
       ->add_option("--skew", a.skew,
                    "load of the rank's experts over the mean, one for each MoE layer (default: 1)")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(between(0.0, 1e6));
   command->add_option("--machine", a.machine, "rates (`chorus bench machine --out FILE`): adds times");
   command->add_flag("--forms", a.forms, "the largest model that each parallel form holds, by experts");
   command->add_flag("--search", a.search, "the fastest layouts of this model that fit");

@@ -102,7 +102,7 @@ void add_prune(CLI::App& app) {
       ->required()
       ->type_name("DIR");
   command->add_option("--keep", a.options.keep, "share of the experts that stay, in each layer")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(between(0.0, 1.0))
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--by", a.by, "what an expert is judged by")
@@ -116,7 +116,7 @@ void add_prune(CLI::App& app) {
                     "--keep is a share of all: in each layer as many as reach a common share of the scores");
   command
       ->add_option("--least", a.options.least, "experts of each layer that stay; 0: as many as a token takes")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, 65536))
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", a.options.seed, "of --by random")->capture_default_str()->type_name("N");

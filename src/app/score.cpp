@@ -1,5 +1,4 @@
 // chorus score: log-probabilities of given translations.
-#include <cmath>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -47,7 +46,6 @@ void score(const ScoreArguments& a) {
   World world;
   Group& group = world.group();
   group.set_timeout(std::numeric_limits<double>::infinity());  // text may be slow in coming
-  if (!std::isfinite(a.length_penalty)) throw UserError("--length-penalty is not a number");
   const auto [source_file, target_file] = files_of(a);
   std::optional<LineReader> source, target;
   if (group.rank() == 0) {
@@ -91,9 +89,11 @@ void add_score(CLI::App& app) {
   command
       ->add_option("--length-penalty", a.length_penalty,
                    "divide by length^PENALTY, tag and end counted: 1 gives what translate --nbest prints")
+      ->check(between(-100.0, 100.0))
       ->capture_default_str()
       ->type_name("PENALTY");
   command->add_option("--batch-tokens", a.batch_tokens, "bounds a batch: rows x longest side, in tokens")
+      ->check(between(1, 1 << 24))
       ->capture_default_str()
       ->type_name("N");
   command->callback([arguments] { score(*arguments); });

@@ -76,10 +76,10 @@ void add_upcycle(CLI::App& app) {
   UpcycleOptions& o = a->upcycle;
   command->add_option("--experts", o.experts, "in each MoE layer")
       ->required()
-      ->check(CLI::Range(1, 65536))
+      ->check(between(1, 65536))
       ->type_name("N");
   command->add_option("--top-k", o.top_k, "experts a token is sent to")
-      ->check(CLI::Range(1, 64))
+      ->check(between(1, 64))
       ->capture_default_str()
       ->type_name("K");
   command
@@ -88,7 +88,7 @@ void add_upcycle(CLI::App& app) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->expected(1, 2)
-      ->check(CLI::NonNegativeNumber)
+      ->check(between(0, 1024))
       ->capture_default_str()
       ->type_name("N[,M]");
   command
@@ -97,7 +97,7 @@ void add_upcycle(CLI::App& app) {
       ->check(CLI::IsMember({"none", "before_drop", "after_drop"}))
       ->capture_default_str();
   command->add_option("--noise", o.noise, "added to each copy, in standard deviations of its tensor")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(between(0.0, 10.0))
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--seed", o.seed, "of noise and routers")->capture_default_str()->type_name("N");
@@ -115,12 +115,12 @@ void add_grow(CLI::App& app) {
   GrowOptions& o = a->grow;
   command->add_option("--experts", o.experts, "in each MoE layer afterwards")
       ->required()
-      ->check(CLI::Range(2, 65536))
+      ->check(between(2, 65536))
       ->type_name("N");
   command
       ->add_option("--noise", o.noise,
                    "added to each copy and to its row of the router, in standard deviations")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(between(0.0, 10.0))
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--seed", o.seed, "of the noise")->capture_default_str()->type_name("N");

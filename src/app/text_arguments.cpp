@@ -4,6 +4,8 @@
 
 #include "chorus/base/error.h"
 
+#include "app/commands.h"
+
 namespace chorus {
 
 void add_text_arguments(CLI::App& command, TextArguments& a) {
@@ -29,7 +31,7 @@ void add_direction_arguments(CLI::App& command, TextArguments& a) {
       ->allow_extra_args(false)
       ->type_name("LIST");
   command.add_option("--sentences", a.sentences, "of each direction, the first ones; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str()
       ->type_name("N");
 }

@@ -118,24 +118,31 @@ void add_translate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("translate", "translates lines: standard input to standard output");
   add_model_arguments(*command, a.model);
   const auto option = [&](const char* name, auto& value, const char* help, const char* type) {
-    command->add_option(name, value, help)->capture_default_str()->type_name(type);
+    return command->add_option(name, value, help)->capture_default_str()->type_name(type);
   };
-  option("--beam", a.decode.beam, "hypotheses kept at each step; 1 is greedy", "N");
-  option("--nbest", a.decode.nbest, "translations a line, above 1 as INDEX ||| TRANSLATION ||| SCORE", "N");
+  option("--beam", a.decode.beam, "hypotheses kept at each step; 1 is greedy", "N")->check(between(1, 1000));
+  option("--nbest", a.decode.nbest, "translations a line, above 1 as INDEX ||| TRANSLATION ||| SCORE", "N")
+      ->check(between(1, 1000));
   option("--length-penalty", a.decode.length_penalty,
-         "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY");
+         "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY")
+      ->check(between(-100.0, 100.0));
   option("--max-length-factor", a.decode.max_length_factor,
-         "a translation has at most this many tokens for each of the source,", "X");
-  option("--max-length", a.decode.max_length_offset, "and this many more", "TOKENS");
+         "a translation has at most this many tokens for each of the source,", "X")
+      ->check(between(0.0, 1e6));
+  option("--max-length", a.decode.max_length_offset, "and this many more", "TOKENS")
+      ->check(between(0, 1 << 20));
   option("--no-repeat-ngram", a.decode.no_repeat_ngram,
-         "no N tokens in a row occur twice in a translation (0: they may)", "N");
+         "no N tokens in a row occur twice in a translation (0: they may)", "N")
+      ->check(between(0, 1 << 20));
   option("--repetition-penalty", a.decode.repetition_penalty,
-         "above 1: what is there already is less likely to be written again (1: no difference)", "X");
+         "above 1: what is there already is less likely to be written again (1: no difference)", "X")
+      ->check(between(1e-3, 1e3));
   command->add_flag("--guard", a.guard,
                     "translate again, without 3 tokens in a row twice, what repeats itself until it is cut");
   command->add_flag("--allow-unk", a.allow_unk, "let the model write the unknown token, as \u2047");
   option("--batch-tokens", a.decode.batch_tokens,
-         "bounds a batch: beam x (source + longest translation), in tokens", "N");
+         "bounds a batch: beam x (source + longest translation), in tokens", "N")
+      ->check(between(1, 1 << 30));
   command->add_option("--prefix", a.prefix, "what every translation begins with")->type_name("TEXT");
   command->add_option("--prefix-file", a.prefix_file, "the same for each line")->type_name("FILE");
   command->add_flag("--sentences", a.sentences,
@@ -147,7 +154,8 @@ void add_translate(CLI::App& app) {
       "lines that are not UTF-8 or too long: stop there, skip them, blank (write an empty line), or replace "
       "(read U+FFFD for wrong bytes)",
       "NAME");
-  option("--max-source", a.max_source, "longest line in tokens (0: what the model has positions for)", "N");
+  option("--max-source", a.max_source, "longest line in tokens (0: what the model has positions for)", "N")
+      ->check(between(0, 1 << 20));
   command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");
   command->add_flag("--progress", a.progress, "report progress also where there is no terminal");
   command->callback([arguments] { translate(*arguments); });

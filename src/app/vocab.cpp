@@ -127,13 +127,13 @@ void add_vocab(CLI::App& app) {
   command
       ->add_option("--size", options->config.size,
                    "rows of the embedding, tags and special tokens included; 0: by the amount of text")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(between(0, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--coverage", options->config.character_coverage,
                    "part of the text whose characters are pieces; rarer ones are spelt in bytes")
-      ->check(CLI::Range(0.98, 1.0))
+      ->check(between(0.98, 1.0))
       ->capture_default_str()
       ->type_name("X");
   command
@@ -142,13 +142,13 @@ void add_vocab(CLI::App& app) {
       ->capture_default_str();
   command
       ->add_option("--sentences", options->config.sentences, "lines to train on, at most, over all languages")
-      ->check(CLI::Range(100, 100000000))
+      ->check(between(100, 100000000))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--temperature", options->config.temperature,
                    "language l gives lines in proportion to n_l^(1/T)")
-      ->check(CLI::Range(1.0, 1e6))
+      ->check(between(1.0, 1e6))
       ->capture_default_str()
       ->type_name("T");
   command->add_option("--seed", options->seed, "of the sample of lines")

@@ -12,6 +12,8 @@ namespace chorus {
 
 namespace {
 
+constexpr size_t kMostPairs = 5'000'000;  // of a direction, which are all kept
+
 /// Adds up to `limit` pairs of each direction of a source to `directions`, which keeps the order of first
 /// mention.
 void read_pairs(const SourceConfig& source, const std::string& where, int64_t limit,
@@ -27,15 +29,19 @@ void read_pairs(const SourceConfig& source, const std::string& where, int64_t li
       directions.push_back({name, source.languages[from], source.languages[to], {}, {}});
   }
   ParallelReader reader(text_source(source));
-  while (reader.next()) {
+  const auto is_full = [&](size_t i) { return limit > 0 && std::ssize(directions[i].sources) >= limit; };
+  while (!std::ranges::all_of(at, is_full) && reader.next()) {
     for (size_t i = 0; i < selected.size(); ++i) {
       const Cell& from = reader.cells()[selected[i].first];
       const Cell& to = reader.cells()[selected[i].second];
       DirectionText& pairs = directions[at[i]];
-      const bool wanted = limit == 0 || static_cast<int64_t>(pairs.sources.size()) < limit;
-      if (wanted && from.status == CellStatus::ok && to.status == CellStatus::ok) {
+      if (!is_full(at[i]) && from.status == CellStatus::ok && to.status == CellStatus::ok) {
         pairs.sources.emplace_back(from.text);
         pairs.references.emplace_back(to.text);
+        if (pairs.sources.size() > kMostPairs)
+          throw UserError(
+              "{}: more than {} pairs of {}: give the number of them that is wanted (--sentences)", where,
+              kMostPairs, pairs.name);
       }
     }
   }

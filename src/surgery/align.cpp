@@ -3,7 +3,10 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/zeros.h>
+
+#include "chorus/base/error.h"
 
 namespace chorus {
 namespace {
@@ -44,6 +47,7 @@ std::vector<int64_t> best_assignment(const at::Tensor& scores) {
         if (nearest < 0 || distance[column] < distance[nearest]) nearest = column;
       }
       least = distance[nearest];
+      if (!(least < kFar)) throw Error("scores that are not finite have no best assignment");
       done[nearest] = 1;
       if (row_of[nearest] < 0) {
         sink = nearest;
@@ -77,6 +81,12 @@ std::vector<int64_t> align_units(const Source& source, const FeedForwardIndex& l
     const at::Tensor a = by_unit(spec, as_tensor(source.tensors[p][expert])),
                      b = by_unit(spec, as_tensor(source.tensors[p][other]));
     alike = alike.defined() ? alike.addmm_(a, b.t()) : a.mm(b.t());
+  }
+  if (!at::isfinite(alike).all().item<bool>()) {
+    throw UserError(
+        "{}: weights of experts {} and {} in {} are not finite, or too large to be compared: they cannot be "
+        "merged",
+        source.folder.string(), expert, other, source.catalogue.parameters[layer.fc1.weight].name);
   }
   return best_assignment(alike.contiguous());
 }

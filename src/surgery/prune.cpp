@@ -113,6 +113,9 @@ std::vector<std::vector<double>> expert_scores(const std::vector<int64_t>& count
           break;
       }
     }
+    if (!std::ranges::all_of(layer, [](double score) { return std::isfinite(score); }))
+      throw UserError("the scores of the experts in MoE layer {} are not finite: are the model's weights?",
+                      l + 1);
     const double sum = std::accumulate(layer.begin(), layer.end(), 0.0);
     for (double& score : layer) score = sum > 0 ? score / sum : 1 / static_cast<double>(layer.size());
   }

@@ -1,12 +1,16 @@
 #include "surgery/align.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include <ATen/ops/full.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+
+#include "chorus/base/error.h"
 
 namespace chorus {
 namespace {
@@ -41,6 +45,15 @@ TEST(BestAssignment, OfEqualScoresIsAPermutation) {
   std::vector<int64_t> found = best_assignment(at::zeros({6, 6}));
   std::ranges::sort(found);
   EXPECT_EQ(found, (std::vector<int64_t>{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(BestAssignment, EndsOnScoresThatAreNotFinite) {
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    EXPECT_THROW(best_assignment(at::full({4, 4}, bad)), Error) << bad;
+    at::Tensor scores = at::zeros({4, 4});
+    scores[1].fill_(bad);
+    EXPECT_THROW(best_assignment(scores), Error) << bad;
+  }
 }
 
 }  // namespace
