@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <utility>
 
 #include <ATen/ops/from_blob.h>
 #include <c10/core/CPUAllocator.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/scratch_file.h"
@@ -126,6 +131,23 @@ at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType t
 
 MemoryUse host_memory() {
   return host.use();
+}
+
+int64_t machine_memory() {
+  struct sysinfo machine {};
+  if (::sysinfo(&machine) != 0) return std::numeric_limits<int64_t>::max();
+  int64_t bytes = static_cast<int64_t>(machine.totalram + machine.totalswap) * machine.mem_unit;
+  for (const char* const file :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t limit = 0;
+    if (std::ifstream(file) >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is no number
+  }
+  for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
+    rlimit limit{};
+    if (::getrlimit(resource, &limit) == 0 && std::cmp_less(limit.rlim_cur, bytes))
+      bytes = static_cast<int64_t>(limit.rlim_cur);
+  }
+  return bytes;
 }
 
 void restart_peaks() {

@@ -6,11 +6,14 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
+#include "chorus/base/error.h"
 #include "chorus/data/batch.h"
 
 namespace chorus {
 
 namespace {
+
+constexpr int64_t kMostExperts = 1 << 17;  // of all layers; the names of more take over 100 MB
 
 int64_t product(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
@@ -188,6 +191,11 @@ int64_t Catalogue::sparse_layers() const {
 }
 
 Catalogue make_catalogue(const ModelConfig& config, Format format) {
+  const std::vector<int64_t> counts = config.expert_counts();
+  if (const auto all = std::accumulate(counts.begin(), counts.end(), int64_t{0}); all > kMostExperts) {
+    throw UserError("{} MoE layers of up to {} experts: the head of a file of weights can name {} in all",
+                    counts.size(), config.moe.experts, kMostExperts);
+  }
   Builder builder{config, {}};
   builder.catalogue.embedding = builder.add({.name = "shared.weight",
                                              .shape = {config.vocabulary, config.d_model},

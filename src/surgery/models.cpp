@@ -38,6 +38,12 @@ std::vector<Source> open_sources(std::span<const fs::path> models, bool experts_
   return sources;
 }
 
+/// UserError when a model is impossible or too large to be named, before a recipe is written for it.
+void check_size(const ModelConfig& config) {
+  check(config);
+  static_cast<void>(make_catalogue(config));
+}
+
 }  // namespace
 
 void check_absent(const fs::path& out) {
@@ -106,6 +112,7 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
          .decoder_every = options.decoder_every,
          .top_k = options.top_k,
          .gate_normalization = options.gates};
+  check_size(recipe.config);
   for (const int64_t count : recipe.config.expert_counts())
     recipe.experts.emplace_back(count, NewExpert{.of = {{}}, .noise = options.noise});
   if (recipe.experts.empty()) throw UserError("no layer of {} would get experts", dense.string());
@@ -117,6 +124,8 @@ ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const 
   const Source source = open_source(model);
   Recipe recipe = {.config = source.config, .key = RandomKey(options.seed).derive("grow")};
   const std::vector<int64_t> counts = expert_counts(source);
+  recipe.config.set_expert_counts(std::vector<int64_t>(counts.size(), options.experts));
+  check_size(recipe.config);
   for (const int64_t count : counts) {
     if (options.experts <= count)
       throw UserError("{} has {} experts in a layer: --experts {} is no more", model.string(), count,
@@ -127,7 +136,6 @@ ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const 
       experts.push_back({.of = {{.expert = e % count}}, .noise = e < count ? 0 : options.noise});
     }
   }
-  recipe.config.set_expert_counts(std::vector<int64_t>(counts.size(), options.experts));
   compose({&source, 1}, recipe, out);
   return recipe.config;
 }

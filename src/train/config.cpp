@@ -5,6 +5,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/data/curriculum.h"
+#include "chorus/model/shapes.h"
 
 #include "train/frozen.h"
 #include "train/initial_model.h"
@@ -124,7 +125,7 @@ void check(const RunConfig& c) {
   }
   check_denoising(c.data);
   check_curriculum(c.data);
-  static_cast<void>(frozen_parameters(make_catalogue(c.model), c.train.freeze));
+  static_cast<void>(frozen_parameters(shapes_of(c.model), c.train.freeze));
   if (c.data.max_length > c.model.max_positions) {
     throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
                     c.model.max_positions);

@@ -9,6 +9,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/base/text.h"
+#include "chorus/memory/usage.h"
 
 namespace chorus {
 
@@ -27,6 +28,22 @@ std::string text_of(const Holdings& held) {
   words.reserve(parts.size());
   for (const auto& [bytes, name] : parts) words.push_back(fmt::format("{} {}", name, human_bytes(bytes)));
   return fmt::format("{}", fmt::join(words, ", "));
+}
+
+/// UserError when a rank alone takes more memory than there is: the system would end it, in the middle.
+void check_machine(const RunConfig& config, const Job& job) {
+  const MemoryPlan plan = plan_memory(job);
+  Holdings held = plan.host;
+  for (size_t i = 0; config.device == Device::cpu && i < kPurposes.size(); ++i)
+    held.bytes[i] += plan.device.bytes[i];
+  const int64_t there = machine_memory();
+  if (static_cast<double>(held.total()) > kCertain * static_cast<double>(there)) {
+    throw UserError(
+        "this run holds {} of memory ({}), and this machine has {}: lower data.batch_tokens, or take a "
+        "smaller "
+        "model; `chorus plan` shows what it takes",
+        human_bytes(held.total()), text_of(held), human_bytes(there));
+  }
 }
 
 }  // namespace
@@ -88,6 +105,9 @@ MemoryConfig settle_memory(const RunConfig& config, const Job& job, const std::f
                                : "lower data.batch_tokens, or take a smaller model");
     }
   }
+  Job settled = job;
+  settled.memory = memory;
+  check_machine(config, settled);
   if (memory.folder.empty()) memory.folder = (folder / "scratch").string();
   return memory;
 }

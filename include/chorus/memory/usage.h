@@ -26,6 +26,9 @@ at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType t
 int64_t bytes_in_blocks(int64_t width, at::ScalarType type);
 MemoryUse host_memory();
 
+/// The most that processes of this machine may have: memory and swap, the container's limit, ulimit's.
+int64_t machine_memory();
+
 /// The highest so far are what is there now.
 void restart_peaks();
 
