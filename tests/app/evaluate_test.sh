@@ -83,7 +83,7 @@ expect 2 "no such metric" --hypothesis two --reference two --metric bleu,ter
 expect 2 "no tokeniser is called '14a'" --hypothesis two --reference two --tokenize 14a
 expect 2 "needs a SentencePiece model" --hypothesis two --reference two --tokenize spm
 expect 2 "goes with the tokeniser spm" --hypothesis two --reference two --spm two
-expect 2 "two: not a SentencePiece model" --hypothesis two --reference two --tokenize spm --spm two
+expect 2 "two is not a usable SentencePiece model" --hypothesis two --reference two --tokenize spm --spm two
 expect 2 "--reference" --hypothesis two
 expect 0 "" --help
 exit $failed
