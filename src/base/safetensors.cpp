@@ -13,6 +13,8 @@
 #include "chorus/base/json.h"
 #include "chorus/base/text.h"
 
+#include "shard_index.h"
+
 namespace chorus {
 namespace fs = std::filesystem;
 namespace {
@@ -125,30 +127,7 @@ SafetensorsFolder::SafetensorsFolder(const fs::path& folder) : folder_(folder) {
     for (const std::string& name : files_[0].names()) index_.emplace(name, 0);
     return;
   }
-  const nlohmann::json index = read_json(index_path);
-  const auto fail = [&index_path](const std::string& what) {
-    return UserError("{}: {}", index_path.string(), what);
-  };
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    throw fail("no object \"weight_map\"");
-  }
-  std::map<std::string, size_t> shards;
-  for (const auto& [name, value] : index["weight_map"].items()) {
-    if (!value.is_string()) throw fail(fmt::format("the file of tensor {} is not a text", in_quotes(name)));
-    const std::string& shard = value.get_ref<const std::string&>();
-    if (shard.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
-        shard.find("..") != std::string::npos || !shard.ends_with(".safetensors")) {
-      throw fail(
-          fmt::format("{} is not the name of a .safetensors file in the same folder", in_quotes(shard)));
-    }
-    const auto [at, is_new] = shards.emplace(shard, files_.size());
-    if (is_new) files_.emplace_back(folder / shard);
-    if (!files_[at->second].contains(name)) {
-      throw fail(
-          fmt::format("{} has no tensor {}; is it of another model?", in_quotes(shard), in_quotes(name)));
-    }
-    index_.emplace(name, at->second);
-  }
+  index_ = open_shards(index_path, ".safetensors", files_);
 }
 
 std::vector<std::string> SafetensorsFolder::names() const {

@@ -210,6 +210,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
   if (length > file.size() - sizeof length) throw fail("it ends inside its header");
   const char* text = reinterpret_cast<const char*>(file.data()) + sizeof length;
   if (length == 0 || *text != '{') throw fail("the header does not begin with {");
+  if (std::memchr(text, '\0', length) != nullptr) throw fail("a NUL in the header");
 
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(text, text + length, &reader)) throw fail(reader.problem);

@@ -16,6 +16,7 @@
 namespace chorus {
 namespace {
 namespace fs = std::filesystem;
+using namespace std::string_literals;
 using ::testing::IsSubstring;
 
 std::span<const std::byte> bytes_of_text(std::string_view text) {
@@ -319,6 +320,24 @@ TEST(Json, IsBounded) {
                       message_of<UserError>([] { parse_json(std::string(100000, '['), "f"); }));
   EXPECT_PRED_FORMAT2(IsSubstring, "f: not valid JSON (byte 2)",
                       message_of<UserError>([] { parse_json("{]", "f"); }));
+  for (const std::string& text : {"{}x"s, "{} {}"s, "{}\0"s, "{}\0{\"a\":1}"s, "{\"a\\u0000\":1}\0"s, "\0"s})
+    EXPECT_PRED_FORMAT2(IsSubstring, "f: not valid JSON (byte ",
+                        message_of<UserError>([&] { parse_json(text, "f"); }));
+  EXPECT_PRED_FORMAT2(IsSubstring, "f: the key \"b\" is there twice",
+                      message_of<UserError>([] { parse_json(R"({"a":{"b":1},"c":[{"b":1,"b":2}]})", "f"); }));
+  EXPECT_EQ(parse_json(" {\"a\":{\"b\":1},\"b\":{\"b\":1}}\n", "f")["b"]["b"], 1);
+  const auto refused = [](std::string_view text, auto type) {
+    return !exactly<decltype(type)>(parse_json(text, "f"));
+  };
+  for (const char* text : {"4.9", "4.0", "true", "\"4\"", "9223372036854775808", "null", "[4]"})
+    EXPECT_TRUE(refused(text, int64_t{})) << text;
+  EXPECT_TRUE(refused("2147483648", int32_t{}));
+  EXPECT_TRUE(refused("1", bool{}));
+  EXPECT_TRUE(refused("true", double{}));
+  EXPECT_TRUE(refused("[1, 2.5]", std::vector<int32_t>{}));
+  EXPECT_TRUE(refused("[\"a\", 1]", std::vector<std::string>{}));
+  EXPECT_EQ(exactly<int64_t>(parse_json("-9223372036854775808", "f")), std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(exactly<double>(parse_json("4", "f")), 4);
   message_of<UserError>([] { parse_json("1e999", "f"); });
   EXPECT_EQ(in_quotes("a\n\x1b\"\xff"), R"("a\n\u001b\"\ufffd")");
   EXPECT_LT(in_quotes(std::string(1000000, 'x')).size(), 100U);

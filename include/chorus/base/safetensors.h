@@ -44,8 +44,10 @@ size_t bytes_of(const TensorSpec& tensor);
 struct TensorView {
   DType dtype = DType::f32;
   std::vector<int64_t> shape;
-  std::span<const std::byte>
-      bytes;  // size_of(dtype) * product of shape; other programs' files may not align them
+  // size_of(dtype) * product of shape; other programs' files may not align them. With strides, from the first
+  // element to the last.
+  std::span<const std::byte> bytes;
+  std::vector<int64_t> strides = {};  // in elements, where they do not lie in row-major order (TorchFile)
 };
 
 /// What the head of a file says, checked against the size of the file.
