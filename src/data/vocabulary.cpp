@@ -19,6 +19,7 @@
 #include "chorus/data/languages.h"
 #include "chorus/data/sentencepiece.h"
 
+#include "added_words.h"
 #include "sentencepiece_model.h"
 
 namespace chorus {
@@ -58,19 +59,15 @@ bool begins_with(std::span<const SentencePieceModel::Piece> pieces,
          });
 }
 
-/// The first "<extra_id_7>" of a text whose number is below `count`; its size is 0 when there is none.
-struct ExtraId {
-  size_t begin = 0, size = 0;
-  int32_t number = 0;
-};
-ExtraId find_extra_id(std::string_view text, int32_t count) {
+/// The first "<extra_id_7>" of a text whose number is below `count`; its id is the number.
+AddedWords::Found find_extra_id(std::string_view text, int32_t count) {
   for (size_t begin = text.find(kExtraId); begin != text.npos; begin = text.find(kExtraId, begin + 1)) {
     const char* const digits = text.data() + begin + kExtraId.size();
-    ExtraId found = {.begin = begin};
-    const auto [end, error] = std::from_chars(digits, text.data() + text.size(), found.number);
-    if (error != std::errc() || found.number < 0 || found.number >= count) continue;
+    AddedWords::Found found = {.begin = begin};
+    const auto [end, error] = std::from_chars(digits, text.data() + text.size(), found.id);
+    if (error != std::errc() || found.id < 0 || found.id >= count) continue;
     found.size = kExtraId.size() + static_cast<size_t>(end - digits) + 1;
-    if (text.substr(begin, found.size) == fmt::format("{}{}>", kExtraId, found.number)) return found;
+    if (text.substr(begin, found.size) == fmt::format("{}{}>", kExtraId, found.id)) return found;
   }
   return {.begin = text.size()};
 }
@@ -91,6 +88,8 @@ struct Vocabulary::State {
   std::vector<bool> is_text, starts_word;   // of each piece's id
   std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
   std::unordered_map<std::string, int32_t> language_index;
+  AddedWords words;
+  int32_t end = 0;  // of all ids
   uint64_t hash = 0;
 
   void add_language(const std::string& name, int32_t id) {
@@ -159,7 +158,28 @@ struct Vocabulary::State {
       }
     }
   }
-  /// The text's pieces, with no regard to extra ids.
+  /// What an id below pieces_end stands for.
+  [[nodiscard]] std::string piece(int32_t id) const {
+    if (!layout.pieces.empty()) return layout.pieces[id];
+    return id < kFirstPiece ? std::string(kSpecial[id]) : processor.IdToPiece(id - kPieceOffset);
+  }
+  /// After the tags.
+  void add_words() {
+    if (is_t5 && !layout.words.empty()) throw Error("a vocabulary of T5 has no added words");
+    words = AddedWords(layout.words);
+    end = layout.tags.empty() ? pieces_end : layout.tags.back().id + 1;
+    for (const AddedWord& word : layout.words) {
+      const bool is_piece = word.id >= kFirstPiece && word.id < pieces_end && piece(word.id) == word.text;
+      if (!is_piece && (word.id < pieces_end || word.id > kLargestId))
+        throw Error("the added word {} has the id {}, which is not beyond the pieces", in_quotes(word.text),
+                    word.id);
+      if (std::ranges::find(layout.tags, word.id, &LanguageTag::id) != layout.tags.end())
+        throw Error("the added word {} has the id {} of a tag", in_quotes(word.text), word.id);
+      end = std::max(end, word.id + 1);
+      hash = hash_bytes(fmt::format("{} {}={} {}", hash_text(hash), word.text, word.id, word.special));
+    }
+  }
+  /// The text's pieces, with no regard to extra ids and added words.
   void encode(std::string_view text, std::vector<int32_t>& out) const {
     const auto status = processor.Encode(text, &out);
     if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
@@ -212,8 +232,9 @@ Vocabulary Vocabulary::load(const std::filesystem::path& path, const VocabularyL
 Vocabulary Vocabulary::with_tags(std::span<const std::string> names) const {
   VocabularyLayout layout = state_->layout;
   for (const std::string& name : names) {
-    if (!state_->symbols.contains(name) && !state_->language_index.contains(name))
-      layout.tags.push_back({.language = name});
+    if (state_->symbols.contains(name) || state_->language_index.contains(name)) continue;
+    const bool first = layout.tags.size() == state_->layout.tags.size();
+    layout.tags.push_back({.language = name, .id = first ? state_->end : LanguageTag::kNext});
   }
   if (layout.tags.size() == state_->layout.tags.size()) return *this;
   if (is_t5()) throw UserError("a vocabulary of T5 can get no tags");
@@ -241,6 +262,7 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
     state->number_pieces(pieces);
     state->find_symbols(pieces);
     state->add_tags();
+    state->add_words();
   } catch (const Error& error) {
     throw refuse(error.what());
   }
@@ -250,8 +272,7 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
 }
 
 int64_t Vocabulary::size() const {
-  const std::vector<LanguageTag>& added = state_->layout.tags;
-  return added.empty() ? state_->pieces_end : added.back().id + 1;
+  return state_->end;
 }
 
 std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
@@ -262,19 +283,23 @@ std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
 
 void Vocabulary::encode(std::string_view text, std::vector<int32_t>& ids) const {
   const int32_t extra_ids = state_->layout.extra_ids;
-  if (extra_ids == 0) {
+  if (extra_ids == 0 && state_->layout.words.empty()) {
     state_->encode(text, ids);
     return;
   }
   ids.clear();
   std::vector<int32_t> part;
   for (;;) {
-    const ExtraId extra = find_extra_id(text, extra_ids);
-    state_->encode(text.substr(0, extra.begin), part);
+    AddedWords::Found found = state_->words.find(text);
+    if (extra_ids > 0) {
+      found = find_extra_id(text, extra_ids);
+      found.id = state_->pieces_end - 1 - found.id;
+    }
+    state_->encode(text.substr(0, found.begin), part);
     ids.insert(ids.end(), part.begin(), part.end());
-    if (extra.size == 0) return;
-    ids.push_back(state_->pieces_end - 1 - extra.number);
-    text.remove_prefix(extra.begin + extra.size);
+    if (found.size == 0) return;
+    ids.push_back(found.id);
+    text.remove_prefix(found.begin + found.size);
   }
 }
 
@@ -290,11 +315,12 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
   pieces.reserve(ids.size());
   for (const int32_t id : ids) {
     if (id < 0 || id >= size()) throw UserError("token id {} is outside the vocabulary of {}", id, size());
-    if (id == kBos || id == kPad || id == kEos || is_tag(id)) continue;
-    if (id >= first_extra) {
+    const AddedWord* const word = state_->words.with_id(id);
+    if (id == kBos || id == kPad || id == kEos || is_tag(id) || (word != nullptr && word->special)) continue;
+    if (word != nullptr || id >= first_extra) {
       append(state_->decode(pieces));
       pieces.clear();
-      append(fmt::format("{}{}>", kExtraId, state_->pieces_end - 1 - id));
+      append(word != nullptr ? word->text : fmt::format("{}{}>", kExtraId, state_->pieces_end - 1 - id));
     } else if (listed.empty()) {
       const auto& processor = state_->processor;
       pieces.push_back(processor.IdToPiece(id == kUnk ? processor.unk_id() : id - kPieceOffset));
@@ -335,7 +361,7 @@ int32_t Vocabulary::tag(int32_t language) const {
 }
 
 bool Vocabulary::is_tag(int32_t id) const {
-  return id >= state_->pieces_end || state_->spelling.contains(id);
+  return (id >= state_->pieces_end && state_->words.with_id(id) == nullptr) || state_->spelling.contains(id);
 }
 
 const std::map<std::string, int32_t, std::less<>>& Vocabulary::symbols() const {
@@ -348,19 +374,19 @@ std::optional<int32_t> Vocabulary::symbol(std::string_view name) const {
 }
 
 bool Vocabulary::is_text(int32_t id) const {
+  if (const AddedWord* const word = state_->words.with_id(id)) return !word->special;
   return id >= 0 && id < state_->pieces_end && state_->is_text[id];
 }
 
 bool Vocabulary::starts_word(int32_t id) const {
-  return id >= 0 && id < state_->pieces_end && state_->starts_word[id];
+  return state_->words.with_id(id) != nullptr ||
+         (id >= 0 && id < state_->pieces_end && state_->starts_word[id]);
 }
 
 std::string Vocabulary::name_of(int32_t id) const {
   const State& s = *state_;
-  if (id < s.pieces_end - s.layout.extra_ids) {
-    if (!s.layout.pieces.empty()) return s.layout.pieces[id];
-    return id < kFirstPiece ? std::string(kSpecial[id]) : s.processor.IdToPiece(id - kPieceOffset);
-  }
+  if (id < s.pieces_end - s.layout.extra_ids) return s.piece(id);
+  if (const AddedWord* const word = s.words.with_id(id)) return word->text;
   if (id < s.pieces_end) return fmt::format("{}{}>", kExtraId, s.pieces_end - 1 - id);
   const auto tag = std::ranges::find(s.layout.tags, id, &LanguageTag::id);
   if (tag == s.layout.tags.end()) return "";

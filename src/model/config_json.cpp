@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -6,6 +7,7 @@
 #include "chorus/base/json.h"
 #include "chorus/data/batch.h"
 #include "chorus/model/config.h"
+#include "chorus/model/exports.h"
 
 namespace chorus {
 
@@ -43,11 +45,9 @@ struct Reader {
   [[nodiscard]] T get(const char* key, const T& fallback) const {
     const auto it = json.find(key);
     if (it == json.end() || it->is_null()) return fallback;
-    try {
-      return it->get<T>();
-    } catch (const nlohmann::json::exception&) {
-      throw UserError("config.json: {} has the wrong type: {}", key, it->dump());
-    }
+    const std::optional<T> value = exactly<T>(*it);
+    if (!value) throw UserError("config.json: {} has the wrong type: {}", key, in_quotes(it->dump()));
+    return *value;
   }
   [[nodiscard]] bool has(const char* key) const {
     const auto it = json.find(key);
@@ -55,11 +55,18 @@ struct Reader {
   }
   [[nodiscard]] int64_t count(const char* key, int64_t low, int64_t high) const {
     const auto it = json.find(key);
-    if (it == json.end() || !it->is_number_integer())
-      throw UserError("config.json: {} is missing or not a whole number", key);
-    const auto value = it->get<int64_t>();
-    if (value < low || value > high)
-      throw UserError("config.json: {} = {} is outside {} to {}", key, value, low, high);
+    const std::optional<int64_t> value = it != json.end() ? exactly<int64_t>(*it) : std::nullopt;
+    if (!value) throw UserError("config.json: {} is missing or not a whole number", key);
+    if (*value < low || *value > high)
+      throw UserError("config.json: {} = {} is outside {} to {}", key, *value, low, high);
+    return *value;
+  }
+  /// A coefficient of a loss, or another factor.
+  [[nodiscard]] double factor(const char* key, double fallback) const {
+    constexpr double kMost = 1e6;
+    const auto value = get(key, fallback);
+    if (!(value >= 0 && value <= kMost))
+      throw UserError("config.json: {} = {} is outside 0 to {}", key, value, kMost);
     return value;
   }
   [[nodiscard]] double fraction(const char* key, double fallback) const {
@@ -68,11 +75,6 @@ struct Reader {
     return value;
   }
 };
-
-/// Whether each gate of a model is 1: one expert gets all.
-bool has_one_expert(const ModelConfig& c) {
-  return c.moe.experts == 1;
-}
 
 /// What decides training alone, and the format's own keys do not say: kept under chorus.training.
 std::vector<std::string> training_options(Format format) {
@@ -164,7 +166,7 @@ nlohmann::json nllb_moe_json(const ModelConfig& c) {
       {"batch_prioritized_routing", false},
       // With one expert, a share before the drop would be one half.
       {"normalize_router_prob_before_dropping",
-       c.moe.gate_normalization == GateNormalization::before_drop && !has_one_expert(c)},
+       c.moe.gate_normalization == GateNormalization::before_drop && c.moe.experts != 1},
   });
   return json;
 }
@@ -214,34 +216,6 @@ nlohmann::json switch_json(const ModelConfig& c) {
   };
 }
 
-/// What the format's class of transformers cannot compute.
-void check_expressible(const ModelConfig& c, Format format) {
-  const auto refuse = [&](const std::string& why) {
-    const auto name = std::ranges::find(kFormats, format, &std::pair<std::string, Format>::second);
-    return UserError("the format {} cannot express this model: {}", name->first, why);
-  };
-  if (!c.layer_experts.empty()) throw refuse("its MoE layers have different numbers of experts");
-  if (native_format(c) == Format::switch_transformers) {
-    if (format != Format::switch_transformers) throw refuse("it has no relative positions");
-    return;
-  }
-  if (format == Format::switch_transformers) throw refuse("it has no sinusoidal positions");
-  if (c.activation == Activation::swiglu) throw refuse("it has no activation swiglu");
-  if (c.expert_counts().empty()) return;
-  if (c.moe.evaluation_capacity_factor > 0) {
-    throw refuse(
-        fmt::format("moe.evaluation_capacity_factor = {}, where that format's evaluation drops nothing",
-                    c.moe.evaluation_capacity_factor));
-  }
-  if (has_one_expert(c)) return;
-  if (format == Format::m2m100)
-    throw refuse(fmt::format("it is dense, and the MoE layers have {} experts", c.moe.experts));
-  if (c.moe.top_k != 2)
-    throw refuse(fmt::format("moe.top_k = {}, where that format's router chooses 2", c.moe.top_k));
-  if (c.moe.gate_normalization == GateNormalization::none)
-    throw refuse("moe.gate_normalization = none, where that format's gates sum to 1");
-}
-
 /// Throws on what of config.json would change results and this version does not compute.
 void check_shared(const Reader& r) {
   for (const auto& [key, value] : {std::pair{"bos_token_id", kBos},
@@ -285,8 +259,8 @@ void read_nllb_moe(const Reader& r, MoeConfig& moe) {
   moe.encoder_every = r.count("encoder_sparse_step", 0, 1024);
   moe.decoder_every = r.count("decoder_sparse_step", 0, 1024);
   moe.expert_output_dropout = r.fraction("moe_token_dropout", 0.2);
-  moe.z_loss = r.get("router_z_loss_coef", 0.001);
-  moe.balance_loss = r.get("router_aux_loss_coef", 0.001);
+  moe.z_loss = r.factor("router_z_loss_coef", 0.001);
+  moe.balance_loss = r.factor("router_aux_loss_coef", 0.001);
   moe.top_k = std::min<int64_t>(2, moe.experts);
   const bool before = r.get("normalize_router_prob_before_dropping", false);
   moe.gate_normalization = before ? GateNormalization::before_drop : GateNormalization::after_drop;
@@ -357,8 +331,8 @@ void read_switch(const Reader& r, ModelConfig& c) {
   c.moe.sentence_capacity = r.count("expert_capacity", 1, kLarge);
   c.moe.gate_normalization = GateNormalization::none;
   c.moe.jitter = r.fraction("router_jitter_noise", 0.01);
-  c.moe.z_loss = r.get("router_z_loss_coef", 0.001);
-  c.moe.balance_loss = r.get("router_aux_loss_coef", 0.001);
+  c.moe.z_loss = r.factor("router_z_loss_coef", 0.001);
+  c.moe.balance_loss = r.factor("router_aux_loss_coef", 0.001);
 }
 
 }  // namespace
@@ -368,7 +342,7 @@ Format native_format(const ModelConfig& c) {
 }
 
 nlohmann::json to_json(const ModelConfig& c, Format format) {
-  check_expressible(c, format);
+  check_exportable(c, format);
   if (format == Format::switch_transformers) return switch_json(c);
   if (format == Format::nllb_moe) return nllb_moe_json(c);
   nlohmann::json json = shared_json(c);
@@ -408,8 +382,8 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
     read_shared(r, c);
     if (format == Format::nllb_moe) read_nllb_moe(r, c.moe);
   }
-  if (const auto own = json.find("chorus");
-      format == native_format(c) && own != json.end() && own->is_object()) {
+  if (const auto own = json.find("chorus"); format == native_format(c) && own != json.end()) {
+    if (!own->is_object()) throw UserError("config.json: chorus is not an object");
     const Reader o{*own};
     if (o.count("format", 1, kLarge) != kFormatVersion) {
       throw UserError("config.json: written by a later version of chorus (chorus.format = {})",
@@ -425,7 +399,7 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
     }
     c.moe.experts = o.count("experts", 0, 65536);
     c.moe.top_k = o.count("top_k", 1, 64);
-    c.moe.evaluation_capacity_factor = o.get("evaluation_capacity_factor", 0.0);
+    c.moe.evaluation_capacity_factor = o.factor("evaluation_capacity_factor", 0);
     c.moe.gate_normalization = value_of(kGateNormalizations, "chorus.gate_normalization",
                                         o.get<std::string>("gate_normalization", "none"));
   }

@@ -80,7 +80,8 @@ void write_shards(const fs::path& folder, std::span<const Transfer> transfers, i
   write_json(folder / kIndexFile, index);
 }
 
-StoredTensors find_all(const SafetensorsFolder& weights, const Catalogue& catalogue) {
+template <class Weights>
+StoredTensors find_all(const Weights& weights, const Catalogue& catalogue) {
   const std::string no_prefix;
   return std::move(find_tensors(weights, catalogue, {&no_prefix, 1}).front());
 }
@@ -91,6 +92,27 @@ void check_out(const fs::path& out, const fs::path& from) {
   std::error_code ignored;
   if (fs::equivalent(out, from, ignored))
     throw UserError("cannot write {}: it is the model that is read; choose another place", out.string());
+}
+
+/// A folder of transformers, but for its weights.
+struct Imported {
+  fs::path folder;
+  Format format;
+  ModelConfig config;
+  Vocabulary vocabulary;
+};
+
+template <class Weights>
+void write_imported(const Imported& model, const Weights& weights, const fs::path& out) {
+  check_tensor_count(model.config, weights.names().size(), model.folder);
+  const Catalogue theirs = make_catalogue(model.config, model.format);
+  const StoredTensors stored = find_all(weights, theirs);
+  check_values(stored, theirs, model.folder.string());
+  const Catalogue native = make_catalogue(model.config);
+  AtomicFolder whole(out, check_is_replaceable);
+  write_tensors(whole.temporary() / kWeightsFile, transfers(stored, fates(native, false), native, 1));
+  write_description(whole.temporary(), model.config, stored[native.embedding][0].dtype, model.vocabulary);
+  whole.commit();
 }
 
 }  // namespace
@@ -104,17 +126,14 @@ void import_model(const fs::path& folder, const fs::path& out) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
   check_out(out, folder);
-  const Vocabulary vocabulary = read_tokenizer(folder);
-  check_rows(config, vocabulary, folder);
-  const SafetensorsFolder weights(folder);
-  check_tensor_count(config, weights, folder);
-  const StoredTensors stored = find_all(weights, make_catalogue(config, format_of(json)));
-  const Catalogue native = make_catalogue(config);
-
-  AtomicFolder whole(out, check_is_replaceable);
-  write_tensors(whole.temporary() / kWeightsFile, transfers(stored, fates(native, false), native, 1));
-  write_description(whole.temporary(), config, stored[native.embedding][0].dtype, vocabulary);
-  whole.commit();
+  const Imported model = {folder, format_of(json), config, read_tokenizer(folder, config.vocabulary)};
+  check_rows(config, model.vocabulary, folder);
+  const bool is_safe = fs::exists(folder / kWeightsFile) || fs::exists(folder / kIndexFile);
+  if (!is_safe && TorchFolder::is_there(folder)) {
+    write_imported(model, TorchFolder(folder), out);
+  } else {
+    write_imported(model, SafetensorsFolder(folder), out);
+  }
 }
 
 void export_model(const fs::path& dir, const ExportOptions& options, const fs::path& out) {
@@ -123,7 +142,7 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   nlohmann::json json = to_json(model.config, options.format);
   check_out(out, place.weights);
   const SafetensorsFolder weights(place.weights);
-  check_tensor_count(model.config, weights, place.weights);
+  check_tensor_count(model.config, weights.names().size(), place.weights);
   const Catalogue native = make_catalogue(model.config);
   const StoredTensors stored = find_all(weights, native);
   ModelConfig exported = model.config;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <system_error>
 
 #include <ATen/core/grad_mode.h>
@@ -13,6 +14,7 @@
 #include "chorus/base/json.h"
 
 #include "folder_files.h"
+#include "manifest.h"
 #include "stored_tensors.h"
 #include "tokenizer_files.h"
 
@@ -20,9 +22,9 @@ namespace chorus {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<std::string_view, 9> kModelFiles = {kWeightsFile,    kIndexFile,       kConfigFile,
-                                                         kGenerationFile, kPiecesFile,      kPiecesModel,
-                                                         kT5PiecesModel,  kTokenizerConfig, kSpecialTokens};
+constexpr std::array<std::string_view, 10> kModelFiles = {
+    kWeightsFile, kIndexFile,     kConfigFile,      kGenerationFile, kPiecesFile,
+    kPiecesModel, kT5PiecesModel, kTokenizerConfig, kSpecialTokens,  kManifestFile};
 
 void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
   const at::NoGradGuard plain;
@@ -59,22 +61,29 @@ void load(const File& file, const Catalogue& catalogue, std::span<const TensorSe
 /// The vocabulary of a native folder, whose configuration is `json`.
 Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
   const nlohmann::json own = json.value("chorus", nlohmann::json::object());
+  const auto read = [&]<class T>(const char* key, T fallback) {
+    const auto it = own.find(key);
+    if (it == own.end()) return fallback;
+    if (std::optional<T> value = exactly<T>(*it)) return std::move(*value);
+    throw UserError("{}: config.json: chorus.{} has the wrong type", folder.string(), key);
+  };
   VocabularyLayout layout;
-  std::string hash;
-  try {
-    hash = own.value("vocabulary", hash);
-    const auto languages = own.value("languages", std::vector<std::string>());
-    const auto ids = own.value("language_ids", std::vector<int32_t>(languages.size(), LanguageTag::kNext));
-    if (languages.size() != ids.size())
-      throw UserError("{}: config.json: chorus.languages and chorus.language_ids differ in length",
-                      folder.string());
-    for (size_t i = 0; i < ids.size(); ++i) layout.tags.push_back({languages[i], ids[i]});
-    layout.extra_ids = own.value("extra_ids", layout.extra_ids);
-  } catch (const nlohmann::json::exception&) {
-    throw UserError(
-        "{}: config.json: chorus.languages, language_ids, extra_ids or vocabulary has the wrong type",
-        folder.string());
-  }
+  const auto hash = read("vocabulary", std::string());
+  const auto languages = read("languages", std::vector<std::string>());
+  const auto ids = read("language_ids", std::vector<int32_t>(languages.size(), LanguageTag::kNext));
+  if (languages.size() != ids.size())
+    throw UserError("{}: config.json: chorus.languages and chorus.language_ids differ in length",
+                    folder.string());
+  for (size_t i = 0; i < ids.size(); ++i) layout.tags.push_back({languages[i], ids[i]});
+  layout.extra_ids = read("extra_ids", layout.extra_ids);
+  const auto words = read("added_words", std::vector<std::string>());
+  const auto word_ids = read("added_word_ids", std::vector<int32_t>());
+  const auto special = read("special_words", std::vector<std::string>());
+  if (words.size() != word_ids.size())
+    throw UserError("{}: config.json: chorus.added_words and chorus.added_word_ids differ in length",
+                    folder.string());
+  for (size_t i = 0; i < words.size(); ++i)
+    layout.words.push_back({words[i], word_ids[i], std::ranges::find(special, words[i]) != special.end()});
   if (fs::exists(folder / kPiecesFile)) layout.pieces = read_pieces(folder / kPiecesFile);
   const bool t5 = format_of(json) == Format::switch_transformers;
   const fs::path path = folder / vocabulary_file(t5);
@@ -144,6 +153,7 @@ void load_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
 
 ModelDescription describe_model(const fs::path& folder) {
   const nlohmann::json json = read_json(folder / kConfigFile);
+  check_manifest(folder, kConfigFile);
   ModelConfig config;
   try {
     config = model_config_from_json(json);
@@ -153,6 +163,7 @@ ModelDescription describe_model(const fs::path& folder) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
   Vocabulary vocabulary = load_vocabulary(folder, json);
+  for (const char* file : {vocabulary_file(vocabulary.is_t5()), kPiecesFile}) check_manifest(folder, file);
   check_rows(config, vocabulary, folder);
   return {config, std::move(vocabulary)};
 }
@@ -165,7 +176,7 @@ LoadedModel load_model(const fs::path& dir, const Transformer::Options& options)
 LoadedModel load_model(const fs::path& folder, ModelDescription description,
                        const Transformer::Options& options) {
   const auto weights = std::make_shared<const SafetensorsFolder>(folder);
-  check_tensor_count(description.config, *weights, folder);
+  check_tensor_count(description.config, weights->names().size(), folder);
   // Before memory for a model is taken at the word of a configuration.
   const std::string no_prefix;
   const StoredTensors stored =
@@ -232,6 +243,11 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
   }
   own["languages"] = names;
   if (!consecutive) own["language_ids"] = ids;
+  for (const AddedWord& word : vocabulary.layout().words) {
+    own["added_words"].push_back(word.text);
+    own["added_word_ids"].push_back(word.id);
+    if (word.special) own["special_words"].push_back(word.text);
+  }
   if (vocabulary.is_t5()) own["extra_ids"] = vocabulary.layout().extra_ids;
   own["vocabulary"] = hash_text(vocabulary.hash());
   config["torch_dtype"] = torch_name(dtype);
@@ -239,6 +255,7 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
   write_json(folder / kGenerationFile, generation_config(config));
   write_file_atomically(folder / vocabulary_file(vocabulary.is_t5()), vocabulary.sentencepiece());
   if (!vocabulary.layout().pieces.empty()) write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
+  write_manifest(folder);
 }
 
 void save_model(const fs::path& folder, const ModelToSave& model) {

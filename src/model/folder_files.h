@@ -19,8 +19,11 @@ constexpr const char* kGenerationFile = "generation_config.json";
 constexpr const char* kPiecesFile = "vocab.json";
 constexpr const char* kPiecesModel = "sentencepiece.bpe.model";
 constexpr const char* kT5PiecesModel = "spiece.model";
+constexpr const char* kManifestFile = "chorus.json";
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kTokenizer = "tokenizer.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
+constexpr const char* kAddedTokens = "added_tokens.json";
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& json);
 
@@ -41,7 +44,7 @@ void check_is_replaceable(const std::filesystem::path& folder);
 /// UserError when the vocabulary of `folder` has more ids than the embedding has rows.
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
 
-/// All of a native folder but the weights, whose type is `dtype`.
+/// All of a native folder but the weights, whose type is `dtype` and which lie there.
 void write_description(const std::filesystem::path& folder, const ModelConfig& config, DType dtype,
                        const Vocabulary& vocabulary);
 

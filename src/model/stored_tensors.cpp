@@ -6,13 +6,17 @@
 #include <numeric>
 #include <set>
 
+#include <ATen/ops/as_strided.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/roll.h>
 #include <fmt/ranges.h>
 
 #include "chorus/base/error.h"
 #include "chorus/base/json.h"
+
+#include "manifest.h"
 
 namespace chorus {
 namespace fs = std::filesystem;
@@ -26,7 +30,10 @@ constexpr std::array<std::pair<DType, at::ScalarType>, 4> kTypes = {{{DType::f32
                                                                      {DType::f64, at::kDouble}}};
 
 bool equal(const TensorView& a, const TensorView& b) {
-  return a.dtype == b.dtype && a.shape == b.shape && std::ranges::equal(a.bytes, b.bytes);
+  if (a.dtype != b.dtype || a.shape != b.shape) return false;
+  if (a.bytes.data() == b.bytes.data() && a.strides == b.strides) return true;
+  if (a.strides.empty() && b.strides.empty()) return std::ranges::equal(a.bytes, b.bytes);
+  return scalar_type(a.dtype) && at::equal(as_tensor(a), as_tensor(b));
 }
 
 std::string_view without_body(std::string_view name) {
@@ -166,11 +173,15 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
 at::Tensor as_tensor(const TensorView& view) {
   const at::ScalarType type = *scalar_type(view.dtype);
   const auto address = reinterpret_cast<uintptr_t>(view.bytes.data());
-  if (address % size_of(view.dtype) == 0 && !view.bytes.empty())
-    return at::from_blob(const_cast<std::byte*>(view.bytes.data()), view.shape, type);  // only read from
-  at::Tensor copy = at::empty(view.shape, type);
-  if (!view.bytes.empty()) std::memcpy(copy.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-  return copy;
+  const auto elements = static_cast<int64_t>(view.bytes.size() / size_of(view.dtype));
+  at::Tensor flat;
+  if (address % size_of(view.dtype) == 0 && !view.bytes.empty()) {
+    flat = at::from_blob(const_cast<std::byte*>(view.bytes.data()), {elements}, type);  // only read from
+  } else {
+    flat = at::empty({elements}, type);
+    if (!view.bytes.empty()) std::memcpy(flat.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  }
+  return view.strides.empty() ? flat.view(view.shape) : flat.as_strided(view.shape, view.strides);
 }
 
 std::string torch_name(DType dtype) {
@@ -201,10 +212,79 @@ std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, 
 
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes) {
+  check_manifest(folder);
   static_cast<void>(folder.verify());
   const fs::path& first = folder.files().front().path();
   const fs::path& where = folder.files().size() == 1 ? first : first.parent_path();
   return find(folder, where.string(), catalogue, prefixes);
+}
+
+std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes) {
+  const fs::path& first = folder.files().front().path();
+  const fs::path& where = folder.files().size() == 1 ? first : first.parent_path();
+  return find(folder, where.string(), catalogue, prefixes);
+}
+
+namespace {
+
+constexpr int kLargestPower = 20;  // no model that works has weights beyond 2^20
+
+struct FloatBits {
+  int mantissa, exponent, bias;
+};
+
+/// Of the numbers, the largest exponent field.
+template <class Word>
+int largest_exponent(std::span<const std::byte> bytes, FloatBits bits) {
+  const auto mask = static_cast<Word>((Word{1} << bits.exponent) - 1);
+  Word largest = 0;
+  for (size_t at = 0; at + sizeof(Word) <= bytes.size(); at += sizeof(Word)) {
+    Word word;
+    std::memcpy(&word, bytes.data() + at, sizeof word);
+    largest = std::max(largest, static_cast<Word>((word >> bits.mantissa) & mask));
+  }
+  return static_cast<int>(largest);
+}
+
+void check_values(const TensorView& view, const std::string& name, const std::string& where) {
+  if (!view.strides.empty()) {
+    const at::Tensor whole = as_tensor(view).contiguous();
+    check_values({view.dtype, view.shape, bytes_of(whole)}, name, where);
+    return;
+  }
+  FloatBits bits = {.mantissa = 23, .exponent = 8, .bias = 127};
+  int largest = 0;
+  switch (view.dtype) {
+    case DType::f64:
+      bits = {.mantissa = 52, .exponent = 11, .bias = 1023};
+      largest = largest_exponent<uint64_t>(view.bytes, bits);
+      break;
+    case DType::f32:
+      largest = largest_exponent<uint32_t>(view.bytes, bits);
+      break;
+    case DType::bf16:
+      bits.mantissa = 7;
+      largest = largest_exponent<uint16_t>(view.bytes, bits);
+      break;
+    default:
+      bits = {.mantissa = 10, .exponent = 5, .bias = 15};
+      largest = largest_exponent<uint16_t>(view.bytes, bits);
+  }
+  if (largest == (1 << bits.exponent) - 1)
+    throw UserError("{}: tensor {} holds numbers that are not finite: damaged, or of a training that failed",
+                    where, in_quotes(name));
+  if (largest - bits.bias >= kLargestPower)
+    throw UserError("{}: tensor {} holds numbers of 2^{} and more, as no model has: damaged", where,
+                    in_quotes(name), largest - bits.bias);
+}
+
+}  // namespace
+
+void check_values(const StoredTensors& stored, const Catalogue& catalogue, const std::string& where) {
+  for (size_t p = 0; p < stored.size(); ++p)
+    for (size_t i = 0; i < stored[p].size(); ++i)
+      check_values(stored[p][i], catalogue.parameters[p].stored[i], where);
 }
 
 void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
@@ -213,7 +293,11 @@ void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
   for (const Transfer& transfer : transfers) tensors.push_back(transfer.tensor);
   SafetensorsWriter writer(path, tensors);
   for (const Transfer& transfer : transfers) {
-    if (!transfer.make) writer.write(transfer.tensor.name, transfer.from.bytes);
+    if (!transfer.make && transfer.from.strides.empty()) {
+      writer.write(transfer.tensor.name, transfer.from.bytes);
+    } else if (!transfer.make) {
+      writer.write(transfer.tensor.name, bytes_of(as_tensor(transfer.from).contiguous()));
+    }
     for (int64_t piece = 0; transfer.make && piece < transfer.pieces; ++piece) {
       const at::Tensor value = transfer.make(piece).to(*scalar_type(transfer.tensor.dtype)).contiguous();
       writer.write(transfer.tensor.name, bytes_of(value));
@@ -222,10 +306,9 @@ void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
   writer.commit();
 }
 
-void check_tensor_count(const ModelConfig& config, const SafetensorsFolder& folder, const fs::path& path) {
+void check_tensor_count(const ModelConfig& config, size_t tensors, const fs::path& path) {
   const std::vector<int64_t> experts = config.expert_counts();
-  if (const size_t tensors = folder.names().size();
-      std::cmp_greater(std::accumulate(experts.begin(), experts.end(), int64_t{0}), tensors))
+  if (std::cmp_greater(std::accumulate(experts.begin(), experts.end(), int64_t{0}), tensors))
     throw UserError("{}: config.json describes {} layers of {} experts, but the weights are {} tensors",
                     path.string(), experts.size(), config.moe.experts, tensors);
 }

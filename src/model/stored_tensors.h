@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "chorus/base/safetensors.h"
+#include "chorus/base/torch_file.h"
 #include "chorus/model/catalogue.h"
 
 namespace chorus {
@@ -25,7 +26,8 @@ at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
 at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
 at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
 std::span<const std::byte> bytes_of(const at::Tensor& tensor);
-/// A tensor over the bytes of a file, only to be read from; a copy of them where they are not aligned.
+/// A tensor over the bytes of a file, with its strides, only to be read from; a copy of them where they are
+/// not aligned.
 at::Tensor as_tensor(const TensorView& view);
 
 /// What a file of the catalogue's tensors holds under a prefix, after what `tensors` lists already.
@@ -43,6 +45,12 @@ std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, 
                                                    std::span<const std::string> prefixes);
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+
+/// UserError naming the tensor that holds a number which is not finite, or larger than any weight: files of
+/// other programs carry no checksums.
+void check_values(const StoredTensors& stored, const Catalogue& catalogue, const std::string& where);
 
 /// A stored tensor on its way to another file: the bytes of one that is mapped, or what `make` makes of it
 /// when its turn comes, in one piece or more (CPU, of any floating type).
@@ -57,7 +65,6 @@ void write_tensors(const std::filesystem::path& path, std::span<const Transfer> 
 
 /// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError
 /// naming `path`.
-void check_tensor_count(const ModelConfig& config, const SafetensorsFolder& folder,
-                        const std::filesystem::path& path);
+void check_tensor_count(const ModelConfig& config, size_t tensors, const std::filesystem::path& path);
 
 }  // namespace chorus

@@ -3,12 +3,11 @@
 //
 //   sentencepiece.bpe.model     the pieces
 //   vocab.json                  M2M100: {piece: id}
-//   tokenizer_config.json       added_tokens_decoder {id: {content}}, additional_special_tokens [token]
-//   tokenizer.json              added_tokens [{id, content}]
-//   special_tokens_map.json     additional_special_tokens [token]
+//   added_tokens.h says what else, and where tokens beyond the pieces are
 //
 // A language's token is its name ("eng_Latn"), in M2M100 "__en__"; the languages of M2M100 need not be
-// listed. T5 has none, and extra_ids in tokenizer_config.json.
+// listed. Any other token that was added is a word (AddedWord). T5 has no languages, and extra_ids in
+// tokenizer_config.json.
 #pragma once
 
 #include <filesystem>
@@ -24,9 +23,10 @@ namespace chorus {
 std::vector<std::string> read_pieces(const std::filesystem::path& path);
 void write_pieces(const std::filesystem::path& path, const std::vector<std::string>& pieces);
 
-/// The vocabulary of a folder that transformers' tokenizer wrote, with each language's tag where that
-/// tokenizer has it. UserError naming the file; also when no file names a language.
-Vocabulary read_tokenizer(const std::filesystem::path& folder);
+/// The vocabulary of a folder that transformers' tokenizer wrote, with each language's tag and each added
+/// word where that tokenizer has it, but <mask> only where the embedding of so many rows has one. UserError
+/// naming the file; also when no file names a language, and on what is not reproduced here.
+Vocabulary read_tokenizer(const std::filesystem::path& folder, int64_t rows);
 
 /// The files from which transformers' tokenizers give the same ids. `max_positions`: the longest input.
 void write_tokenizer(const std::filesystem::path& folder, const Vocabulary& vocabulary,

@@ -16,7 +16,10 @@ void describe(Schema& s, MoeConfig& c) {
          .unit = "blocks",
          .min = 0});
   s.add("decoder_every", c.decoder_every, {.help = "the same for the decoder", .unit = "blocks", .min = 0});
-  s.add("top_k", c.top_k, {.help = "experts a token is sent to", .min = 1, .max = 64});
+  s.add("top_k", c.top_k,
+        {.help = "experts a token is sent to; transformers' NLLB-MoE (`chorus export`) has 2",
+         .min = 1,
+         .max = 64});
   s.add("capacity_factor", c.capacity_factor,
         {.help = "an expert takes at most ceil(factor * k * tokens / experts) of a micro-batch; 0: dropless",
          .min = 0,
@@ -31,8 +34,10 @@ void describe(Schema& s, MoeConfig& c) {
          {"probability", TokenSelection::probability},
          {"random", TokenSelection::random}},
         {.help = "which tokens a full expert keeps in training; random is RTS"});
-  s.add("gate_normalization", c.gate_normalization, kGateNormalizations,
-        {.help = "whether the k gates are made to sum to one, over all choices or over those kept"});
+  s.add(
+      "gate_normalization", c.gate_normalization, kGateNormalizations,
+      {.help = "whether the k gates are made to sum to one, over all choices or over those kept; in NLLB-MoE "
+               "(`chorus export`) they are"});
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
   s.add("balance_loss", c.balance_loss,

@@ -1,55 +1,19 @@
 #include "chorus/model/convert.h"
 
+#include <limits>
+
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include "data/sentencepiece_model.h"
-#include "saved_model.h"
+#include "chorus/model/exports.h"
+
+#include "base/torch_save.h"
+#include "exported.h"
+#include "model/stored_tensors.h"
 
 namespace chorus {
 namespace {
-
-ModelConfig nllb_config() {
-  ModelConfig config = tiny_config();
-  config.moe.gate_normalization = GateNormalization::after_drop;
-  config.moe.expert_output_dropout = 0.2;
-  return config;
-}
-
-ModelConfig one_expert_config() {
-  ModelConfig config = nllb_config();
-  config.moe.experts = config.moe.top_k = 1;
-  return config;
-}
-
-ModelConfig dense_config() {
-  ModelConfig config = nllb_config();
-  config.moe.experts = 0;
-  return config;
-}
-
-/// A model of ours, and what export makes of it.
-struct Exported : Saved {
-  fs::path out = folder / "theirs", back = folder / "back";
-  explicit Exported(const ModelConfig& config = nllb_config(), ExportOptions options = {})
-      : Saved({"eng_Latn", "deu_Latn"}, config) {
-    export_model(path, options, out);
-  }
-  /// Brings it back after `change` of config.json: what is said.
-  std::string refusal(const std::function<void(nlohmann::json&)>& change) const {
-    const std::string good = read_file(out / "config.json");
-    edit_json(out / "config.json", change);
-    const std::string message = import_refusal();
-    write_file_atomically(out / "config.json", good);
-    return message;
-  }
-  std::string import_refusal() const {
-    const std::string message = message_of<UserError>([&] { import_model(out, back); });
-    EXPECT_FALSE(fs::exists(back)) << "nothing is written";
-    return message;
-  }
-};
 
 std::string export_refusal(const ModelConfig& config, Format format) {
   const Saved saved({}, config);
@@ -132,6 +96,63 @@ TEST(Convert, TakesTiedCopiesAndNamesWithoutThePrefix) {
   expect_same_weights(*exported.model, *load_model(exported.back, {}).model);
 }
 
+TEST(Convert, ReadsWhatTorchSaved) {
+  const Exported exported;
+  // As transformers saves it: the tied embedding four times on one storage, a matrix turned, and two files.
+  const SafetensorsFile file(exported.out / "model.safetensors");
+  TorchSave first, second;
+  nlohmann::json map;
+  for (const std::string& name : file.names()) {
+    const TensorView view = file.get(name);
+    const at::Tensor tensor = as_tensor(view);
+    const bool turn = name.ends_with("encoder.layers.0.fc1.weight");
+    const at::Tensor lies = turn ? tensor.t().contiguous() : tensor;
+    std::vector<std::string> names = {name};
+    if (name == "model.shared.weight")
+      names.insert(names.end(), {"lm_head.weight", "model.encoder.embed_tokens.weight",
+                                 "model.decoder.embed_tokens.weight"});
+    TorchSave& part = name.starts_with("model.encoder") ? first : second;
+    part.storage(name, {static_cast<const char*>(lies.const_data_ptr()), lies.nbytes()});
+    for (const std::string& called : names) {
+      part.tensor(called, {.storage = name,
+                           .elements = tensor.numel(),
+                           .shape = tensor.sizes().vec(),
+                           .strides = turn ? lies.t().strides().vec() : tensor.strides().vec()});
+      map[called] = &part == &first ? "pytorch_model-00001-of-00002.bin" : "pytorch_model-00002-of-00002.bin";
+    }
+  }
+  write_file_atomically(exported.out / "pytorch_model-00001-of-00002.bin", first.bytes());
+  write_file_atomically(exported.out / "pytorch_model-00002-of-00002.bin", second.bytes(true));
+  write_file_atomically(exported.out / "pytorch_model.bin.index.json",
+                        nlohmann::json{{"weight_map", map}}.dump());
+  fs::remove(exported.out / "model.safetensors");
+  import_model(exported.out, exported.back);
+  expect_same_weights(*exported.model, *load_model(exported.back, {}).model);
+}
+
+TEST(Convert, RefusesWeightsThatCannotBe) {
+  const std::string name = "model.decoder.layers.0.self_attn.q_proj.weight";
+  for (const auto& [number, words] : {std::pair{std::numeric_limits<float>::quiet_NaN(), "not finite"},
+                                      {-std::numeric_limits<float>::infinity(), "not finite"},
+                                      {2e6F, "numbers of 2^20 and more"}}) {
+    const Exported exported;
+    rewrite(exported.out, [&](Tensors& tensors) { tensors[name].view(-1)[3] = number; });
+    const std::string message = exported.import_refusal();
+    EXPECT_TRUE(has(message, words) && has(message, name)) << message;
+    for (const DType dtype : {DType::bf16, DType::f16, DType::f64}) {
+      const at::Tensor narrow = at::full({3}, number).to(*scalar_type(dtype));
+      StoredTensors stored = {{{.dtype = dtype, .shape = {3}, .bytes = bytes_of(narrow)}}};
+      Catalogue catalogue;
+      catalogue.parameters.push_back({.stored = {"w"}});
+      EXPECT_TRUE(
+          has(message_of<UserError>([&] { check_values(stored, catalogue, "file"); }), "file: tensor \"w\""));
+    }
+  }
+  const Exported exported;
+  rewrite(exported.out, [&](Tensors& tensors) { tensors[name].fill_(1e6); });
+  import_model(exported.out, exported.back);
+}
+
 TEST(Convert, NamesTheTensorThatIsMissingOrLeftOver) {
   const std::string router = "model.encoder.layers.1.ffn.router.classifier.weight";
   const Exported missing, wrong, extra;
@@ -201,6 +222,28 @@ TEST(Convert, SaysWhatAFormatCannotExpress) {
           "swiglu"));
 }
 
+TEST(Convert, SaysAllReasonsAtOnce) {
+  ModelConfig config = nllb_config();
+  config.moe.top_k = 1;
+  config.moe.gate_normalization = GateNormalization::none;
+  config.moe.evaluation_capacity_factor = 2;
+  config.activation = Activation::swiglu;
+  const std::string refusal = export_refusal(config, Format::nllb_moe);
+  for (const char* why : {"top_k = 1", "gate_normalization", "evaluation_capacity_factor = 2", "swiglu"})
+    EXPECT_TRUE(has(refusal, why)) << refusal;
+  EXPECT_EQ(
+      describe_exports(nllb_config()),
+      "chorus export can write this model as nllb-moe, not as m2m100 (it is dense, and the MoE layers have 4 "
+      "experts)");
+  EXPECT_EQ(describe_exports(dense_config()), "chorus export can write this model as nllb-moe, m2m100");
+  EXPECT_EQ(reasons_against(ModelConfig(), Format::nllb_moe), std::vector<std::string>()) << "the default";
+  // With experts, what the defaults of moe lack is said.
+  ModelConfig sparse;
+  sparse.moe.experts = 8;
+  EXPECT_EQ(reasons_against(sparse, Format::nllb_moe).size(), 2U);
+  EXPECT_TRUE(has(describe_exports(sparse), "as nothing, not as nllb-moe (moe.top_k = 1"));
+}
+
 TEST(Convert, ReplacesAModelAndNothingElse) {
   const Exported exported;
   const fs::path other = exported.folder / "thesis";
@@ -217,174 +260,6 @@ TEST(Convert, ReplacesAModelAndNothingElse) {
   EXPECT_TRUE(has(message_of<UserError>(
                       [&] { load_model(Exported(dense_config(), {.format = Format::m2m100}).out, {}); }),
                   "chorus import"));
-}
-
-// ---- tokenizers
-
-TEST(ImportedTokenizer, TakesTheTagsFromWhicheverFileHasThem) {
-  const Exported exported;
-  const std::vector<std::string> languages = exported.vocabulary.languages();
-  const nlohmann::json decoder = read_json(exported.out / "tokenizer_config.json")["added_tokens_decoder"];
-  edit_json(exported.out / "tokenizer_config.json", [](auto& json) {
-    json.erase("added_tokens_decoder");
-    json.erase("additional_special_tokens");
-  });
-  const auto tags = [&] {
-    import_model(exported.out, exported.back);
-    const Vocabulary vocabulary = describe_model(exported.back).vocabulary;
-    EXPECT_EQ(vocabulary.languages(), languages);
-    return std::vector{vocabulary.tag("eng_Latn"), vocabulary.tag("deu_Latn")};
-  };
-  const std::vector expected = {exported.vocabulary.tag("eng_Latn"), exported.vocabulary.tag("deu_Latn")};
-  EXPECT_EQ(tags(), expected) << "special_tokens_map.json";
-  fs::remove(exported.out / "special_tokens_map.json");
-  nlohmann::json tokens = nlohmann::json::array();
-  for (const auto& [id, token] : decoder.items())
-    tokens.push_back({{"id", std::stoi(id)}, {"content", token["content"]}});
-  write_file_atomically(exported.out / "tokenizer.json", nlohmann::json{{"added_tokens", tokens}}.dump());
-  EXPECT_EQ(tags(), expected) << "tokenizer.json";
-}
-
-TEST(ImportedTokenizer, KeepsGapsBetweenIds) {
-  const Exported exported;
-  const int32_t id = exported.vocabulary.tag("deu_Latn");
-  edit_json(exported.out / "config.json", [&](auto& json) { json["vocab_size"] = id + 8; });
-  rewrite(exported.out, [&](Tensors& tensors) {
-    tensors["model.shared.weight"] = at::full({id + 8, 12}, 0.1);
-  });
-  edit_json(exported.out / "tokenizer_config.json", [&](auto& json) {
-    auto& decoder = json["added_tokens_decoder"];
-    decoder[std::to_string(id + 3)] = decoder[std::to_string(id)];
-    decoder.erase(std::to_string(id));
-  });
-  import_model(exported.out, exported.back);
-  const Vocabulary vocabulary = describe_model(exported.back).vocabulary;
-  EXPECT_EQ(vocabulary.tag("deu_Latn"), id + 3);
-  EXPECT_NE(vocabulary.hash(), exported.vocabulary.hash());
-  EXPECT_EQ(vocabulary.size(), id + 4);
-}
-
-TEST(ImportedTokenizer, IsRefusedInWords) {
-  const Exported exported;
-  const auto with = [&](const char* file, const std::function<void(nlohmann::json&)>& change) {
-    const std::string good = read_file(exported.out / file);
-    edit_json(exported.out / file, change);
-    const std::string message = exported.import_refusal();
-    write_file_atomically(exported.out / file, good);
-    return message;
-  };
-  const char* config = "tokenizer_config.json";
-  const std::string next = std::to_string(exported.vocabulary.size() + 5);
-  EXPECT_TRUE(has(with(config, [](auto& json) { json["legacy_behaviour"] = true; }), "legacy_behaviour"));
-  EXPECT_TRUE(has(with(config, [](auto& json) { json["added_tokens_decoder"]["x"] = "fra_Latn"; }),
-                  "no id of a token"));
-  EXPECT_TRUE(has(with(config, [](auto& json) { json["added_tokens_decoder"]["-4"] = "fra_Latn"; }),
-                  "no id of a token"));
-  EXPECT_TRUE(has(with(config, [](auto& json) { json["added_tokens_decoder"]["99999999999"] = "a"; }),
-                  "no id of a token"));
-  EXPECT_TRUE(has(with(config, [](auto& json) { json["added_tokens_decoder"]["77777777"] = "fra_Latn"; }),
-                  "77777777"));
-  EXPECT_TRUE(
-      has(with(config, [](auto& json) { json["added_tokens_decoder"]["9"] = "fra_Latn"; }), "of a piece"));
-  EXPECT_TRUE(
-      has(with(config, [&](auto& json) { json["added_tokens_decoder"][next] = 5; }), "without content"));
-  EXPECT_TRUE(
-      has(with(config, [&](auto& json) { json["added_tokens_decoder"][next] = "eng_Latn"; }), "two tags"));
-  EXPECT_TRUE(
-      has(with(config, [&](auto& json) { json["added_tokens_decoder"][next] = "fra_Latn"; }), "rows"));
-  fs::remove(exported.out / "sentencepiece.bpe.model");
-  EXPECT_TRUE(has(exported.import_refusal(), "sentencepiece.bpe.model"));
-}
-
-TEST(ImportedTokenizer, MustNameALanguage) {
-  // The pieces of the small models here hold tags; these do not.
-  const Exported exported;
-  std::string bytes = read_file(exported.pieces);
-  for (const auto& [tag, piece] : {std::pair{"__en__", "piece1"}, {"__de__", "piece2"}})
-    bytes.replace(bytes.find(tag), 6, piece);
-  write_file_atomically(exported.out / "sentencepiece.bpe.model", bytes);
-  for (const char* file : {"tokenizer_config.json", "special_tokens_map.json"})
-    write_file_atomically(exported.out / file, "{}");
-  EXPECT_TRUE(has(exported.import_refusal(), "no language has a tag"));
-  write_file_atomically(exported.out / "tokenizer_config.json", "[]");
-  EXPECT_TRUE(has(exported.import_refusal(), "no language has a tag"));
-  write_file_atomically(exported.out / "tokenizer_config.json", "{");
-  EXPECT_TRUE(has(exported.import_refusal(), "tokenizer_config.json"));
-}
-
-/// A folder as M2M100's tokenizer leaves it: vocab.json, whose ids are not in SentencePiece's order.
-struct ExportedM2m100 : Exported {
-  ExportedM2m100() : Exported(dense_config(), {.format = Format::m2m100}) {
-    const std::string bytes = read_file(pieces);
-    const auto all = parse_sentencepiece_model(bytes).pieces;
-    nlohmann::json json = {{"<s>", 0}, {"<pad>", 1}, {"</s>", 2}, {"<unk>", 3}};
-    for (size_t i = all.size(); i-- > 3;)
-      if (all[i].type != SentencePieceModel::Type::user_defined)
-        json.emplace(std::string(all[i].text), json.size());
-    write_file_atomically(out / "vocab.json", json.dump());
-    fs::remove(out / "tokenizer_config.json");
-    write_file_atomically(out / "special_tokens_map.json",
-                          R"({"additional_special_tokens": ["__en__", {"content": "__ast__"}, "<other>"]})");
-  }
-  std::string vocab_refusal(const std::function<void(nlohmann::json&)>& change) const {
-    const std::string good = read_file(out / "vocab.json");
-    edit_json(out / "vocab.json", change);
-    const std::string message = import_refusal();
-    write_file_atomically(out / "vocab.json", good);
-    return message;
-  }
-};
-
-TEST(ImportedTokenizer, M2m100HasItsOwnIds) {
-  const ExportedM2m100 exported;
-  import_model(exported.out, exported.back);
-  const nlohmann::json ids = read_json(exported.out / "vocab.json");
-  const Vocabulary vocabulary = describe_model(exported.back).vocabulary;
-  EXPECT_EQ(vocabulary.languages(), (std::vector<std::string>{"en", "ast"}));
-  EXPECT_EQ(vocabulary.tag("ast"), static_cast<int32_t>(ids.size()) + 1);
-  const std::string text = sentences("en", 1)[0];
-  const std::vector<int32_t> plain = exported.vocabulary.encode(text), ours = vocabulary.encode(text);
-  ASSERT_EQ(ours.size(), plain.size());
-  EXPECT_NE(ours, plain);
-  EXPECT_EQ(vocabulary.decode(ours), text);
-  // And once more through transformers' layout.
-  export_model(exported.back, {.format = Format::m2m100}, exported.folder / "again");
-  EXPECT_EQ(read_json(exported.folder / "again" / "vocab.json"), ids);
-  EXPECT_EQ(read_json(exported.folder / "again" / "tokenizer_config.json")["tokenizer_class"],
-            "M2M100Tokenizer");
-}
-
-TEST(ImportedTokenizer, M2m100KnowsItsLanguages) {
-  const ExportedM2m100 exported;
-  const auto rows = static_cast<int64_t>(read_json(exported.out / "vocab.json").size()) + 100;
-  edit_json(exported.out / "config.json", [&](auto& json) { json["vocab_size"] = rows; });
-  rewrite(exported.out, [&](Tensors& tensors) {
-    tensors["model.shared.weight"] = at::full({rows, 12}, 0.1);
-  });
-  fs::remove(exported.out / "special_tokens_map.json");
-  import_model(exported.out, exported.back);
-  const Vocabulary vocabulary = describe_model(exported.back).vocabulary;
-  EXPECT_EQ(vocabulary.languages().size(), 100U);
-  EXPECT_EQ(vocabulary.tag("af"), rows - 100);
-  EXPECT_EQ(vocabulary.tag("zu"), rows - 1);
-  write_file_atomically(exported.out / "tokenizer_config.json", R"({"language_codes": "wmt21"})");
-  import_model(exported.out, exported.back);
-  EXPECT_EQ(describe_model(exported.back).vocabulary.languages().size(), 8U);
-  write_file_atomically(exported.out / "tokenizer_config.json", R"({"language_codes": "klingon"})");
-  EXPECT_TRUE(has(message_of<UserError>([&] { import_model(exported.out, exported.back); }), "klingon"));
-}
-
-TEST(ImportedTokenizer, VocabJsonIsRefusedInWords) {
-  const ExportedM2m100 exported;
-  const auto with = [&](const auto& change) { return exported.vocab_refusal(change); };
-  EXPECT_TRUE(has(with([](auto& json) { json = nlohmann::json::array(); }), "not a JSON object"));
-  EXPECT_TRUE(has(with([](auto& json) { json["zzz"] = 5; }), "vocab.json: the id of"));
-  EXPECT_TRUE(has(with([](auto& json) { json["zzz"] = json.size() + 1; }), "vocab.json: the id of"));
-  EXPECT_TRUE(has(with([](auto& json) { json["zzz"] = -1; }), "vocab.json: the id of"));
-  EXPECT_TRUE(has(with([](auto& json) { json["zzz"] = "7"; }), "vocab.json: the id of"));
-  EXPECT_TRUE(has(with([](auto& json) { json["zzz"] = 1e300; }), "vocab.json: the id of"));
-  EXPECT_TRUE(has(with([](auto& json) { std::swap(json["<s>"], json["<pad>"]); }), "does not begin with"));
-  EXPECT_TRUE(has(with([](auto& json) { json = nlohmann::json::object(); }), "not a JSON object"));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "chorus/model/folder.h"
 
+#include <cstring>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
@@ -253,10 +255,59 @@ TEST(ModelFolder, RefusesConfigurationsThatCannotBe) {
   EXPECT_TRUE(has(with([](auto& json) { json["encoder_layers"] = 3; }), "missing"));
   EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["languages"] = 5; }), "wrong type"));
   EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["languages"] = {"x"}; }), "not the vocabulary"));
-  EXPECT_TRUE(has(with([](auto& json) { json["chorus"] = 5; }), "config.json"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"] = 5; }), "chorus is not an object"));
+  for (const char* key : {"d_model", "encoder_attention_heads", "eos_token_id"})
+    EXPECT_TRUE(has(with([&](auto& json) { json[key] = json[key].template get<double>() + 0.9; }), key))
+        << key;
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["top_k"] = 2.0; }), "top_k"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["language_ids"] = {407.0, 408}; }), "language_ids"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["layer_experts"] = {2.5, 4}; }), "layer_experts"));
+  EXPECT_TRUE(has(with([](auto& json) { json["chorus"]["layer_experts"] = {-2, 4}; }), "layer_experts"));
+  EXPECT_TRUE(has(with([](auto& json) { json["dropout"] = true; }), "dropout"));
+  EXPECT_TRUE(has(with([](auto& json) { json["router_z_loss_coef"] = -1; }), "router_z_loss_coef"));
+  EXPECT_TRUE(has(with([](auto& json) { json["scale_embedding"] = 1; }), "scale_embedding"));
   EXPECT_TRUE(has(with([](auto& json) { json = 5; }), "config.json"));
   write_file_atomically(saved.path / "config.json", "{\"vocab_size\": ");
   EXPECT_TRUE(has(saved.refusal(), "config.json"));
+}
+
+TEST(ModelFolder, NoticesWhatDoesNotBelongTogether) {
+  const Saved saved, other;
+  const auto file = [&](const char* name) { return saved.path / name; };
+  const auto with = [&](const char* name, const std::string& bytes) {
+    const std::string good = read_file(file(name));
+    write_file_atomically(file(name), bytes);
+    const std::string message = saved.refusal();
+    write_file_atomically(file(name), good);
+    return message;
+  };
+  const auto changed = [&](const char* from, const char* to) {
+    std::string text = read_file(file("config.json"));
+    return with("config.json", text.replace(text.find(from), std::strlen(from), to));
+  };
+  for (const std::string& message : {changed("\"relu\"", "\"gelu\""), changed("\"top_k\": 2", "\"top_k\": 1"),
+                                     changed("attention_heads\": 3", "attention_heads\": 2"),
+                                     changed("\"dropout\": 0.1", "\"dropout\": 0.5")})
+    EXPECT_TRUE(has(message,
+                    "config.json is not the configuration that this model was saved with: restore it, or "
+                    "delete ") &&
+                has(message, "chorus.json"))
+        << message;
+  initialise(*other.model, 8);
+  other.save(other.folder / "other");
+  const std::string weights = read_file(other.folder / "other/model.safetensors");
+  EXPECT_TRUE(
+      has(with("model.safetensors", weights), "is not the file of weights that this model was saved with"));
+  for (const char* bytes : {"{}", "[]", R"({"format": 1.0})", R"({"format": 1, "files": 5})",
+                            R"({"format": 1, "files": {"config.json": 7}})"})
+    EXPECT_TRUE(has(with("chorus.json", bytes), "chorus.json: damaged")) << bytes;
+  EXPECT_TRUE(has(with("chorus.json", R"({"format": 2})"), "later version"));
+  // What nothing here reads may be edited; and a folder without a manifest is its owner's business.
+  write_file_atomically(file("generation_config.json"), "{\"num_beams\": 4}");
+  (void)load_model(saved.path, {});
+  write_file_atomically(file("model.safetensors"), weights);
+  forget_manifest(saved.path);
+  (void)load_model(saved.path, {});
 }
 
 TEST(Tensors, SetsOfOneCatalogueShareAFile) {

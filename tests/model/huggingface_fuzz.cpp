@@ -1,5 +1,5 @@
-// Any bytes as config.json, vocab.json or tokenizer_config.json of a folder: refused with a UserError, or
-// read as something that holds together. The first byte says which.
+// Any bytes as config.json, vocab.json, tokenizer_config.json, tokenizer.json or added_tokens.json of a
+// folder: refused with a UserError, or read as something that holds together. The first byte says which.
 #include <cstdint>
 #include <cstdlib>
 
@@ -37,12 +37,12 @@ void read_tokenizer(const char* file, std::string_view text) {
   chorus::write_text(folder / "sentencepiece.bpe.model", model);
   chorus::write_text(path, std::string(text));
   try {
-    const chorus::Vocabulary vocabulary = chorus::read_tokenizer(folder.path());
+    const chorus::Vocabulary vocabulary = chorus::read_tokenizer(folder.path(), 1 << 20);
     check(!vocabulary.languages().empty());
     for (const std::string& language : vocabulary.languages())
       check(vocabulary.tag(language) < vocabulary.size() && vocabulary.is_tag(vocabulary.tag(language)));
     for (const int32_t id : vocabulary.encode("abc __de__ xyz"))
-      check(id >= 3 && id < vocabulary.pieces_end());
+      check(id >= 3 && id < vocabulary.size() && !vocabulary.is_tag(id));
   } catch (const chorus::UserError&) {
   }
   std::filesystem::remove(path);
@@ -54,15 +54,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
-    switch (data[0] % 3) {
+    switch (static_cast<uint8_t>(data[0] - 0x30) % 5) {
       case 0:
         read_config(text);
         break;
       case 1:
         read_tokenizer("vocab.json", text);
         break;
-      default:
+      case 2:
         read_tokenizer("tokenizer_config.json", text);
+        break;
+      case 3:
+        read_tokenizer("tokenizer.json", text);
+        break;
+      default:
+        read_tokenizer("added_tokens.json", text);
     }
   } catch (const chorus::UserError&) {
   }

@@ -24,8 +24,14 @@ namespace fs = std::filesystem;
 
 using Tensors = std::map<std::string, at::Tensor>;
 
+/// So that the folder is taken as it is, changed on purpose.
+inline void forget_manifest(const fs::path& folder) {
+  fs::remove(folder / "chorus.json");
+}
+
 /// Writes the fp32 weights of a model folder again as a file of other tensors, made by `change` from them.
 inline void rewrite(const fs::path& folder, const std::function<void(Tensors&)>& change) {
+  forget_manifest(folder);
   Tensors tensors;
   const SafetensorsFile file(folder / "model.safetensors");
   for (const std::string& name : file.names()) {
@@ -43,6 +49,7 @@ inline void rewrite(const fs::path& folder, const std::function<void(Tensors&)>&
 }
 
 inline void edit_json(const fs::path& path, const std::function<void(nlohmann::json&)>& change) {
+  forget_manifest(path.parent_path());
   nlohmann::json json = read_json(path);
   change(json);
   write_file_atomically(path, json.dump());

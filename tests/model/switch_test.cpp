@@ -286,6 +286,7 @@ TEST(SwitchFolder, AnotherKindOfVocabularyIsRefused) {
   const SavedSwitch saved;
   nlohmann::json json = read_json(saved.path / "config.json");
   json["chorus"].erase("vocabulary");
+  std::filesystem::remove(saved.path / "chorus.json");
   write_file_atomically(saved.path / "config.json", json.dump());
   static_cast<void>(describe_model(saved.path));
   write_file_atomically(saved.path / "spiece.model", t5_model("\3\1\2"));

@@ -4,6 +4,8 @@
 // says otherwise (M2M100); then the tags of languages that are not pieces (NLLB and M2M100). In a vocabulary
 // that chorus trained, the tag of "de" is the user-defined symbol "__de__" of the SentencePiece model.
 //
+// Words may have been added beyond the pieces, each with an id of its own (AddedWord).
+//
 // Denoising needs the symbols <mask> and, for the task "denoise", <task:denoise>. They are pieces or, as tags
 // of languages, beyond them.
 //
@@ -38,19 +40,29 @@ struct LanguageTag {
   int32_t id = kNext;
 };
 
+/// A word that was added to a vocabulary: it is found in text as it stands, before the pieces are, and what
+/// is around it is cut into pieces apart.
+struct AddedWord {
+  std::string text;
+  int32_t id = 0;        // beyond the pieces and no tag's; or that of the piece of this text
+  bool special = false;  // left out of decoded text
+};
+
 /// What a vocabulary has beyond its SentencePiece model.
 struct VocabularyLayout {
   std::vector<std::string>
       pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
   std::vector<LanguageTag> tags;  // of languages and symbols that are not pieces
   int32_t extra_ids = 0;          // of T5
+  std::vector<AddedWord> words;   // as transformers' add_tokens() makes them; T5 has none
 };
 
 class Vocabulary {
  public:
   /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
   /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's, or the layout does not fit it: pieces
-  /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag.
+  /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag, an
+  /// added word with another's id.
   static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
   /// The same with a tag, after all others, for each of these languages and symbols that has none. UserError
   /// if it is T5's.
@@ -68,8 +80,8 @@ class Vocabulary {
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
   void encode(std::string_view text, std::vector<int32_t>& ids) const;  // the same, into `ids`
 
-  /// The text of pieces; bos, pad, eos and tags are left out, unk reads " ⁇ ". UserError on an id outside [0,
-  /// size()).
+  /// The text of pieces and added words, a space on either side of these; bos, pad, eos, tags and special
+  /// words are left out, unk reads " ⁇ ". UserError on an id outside [0, size()).
   [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
 
   /// The languages that have a tag, in the order of their ids.
