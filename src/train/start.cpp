@@ -7,6 +7,7 @@
 #include "chorus/base/json.h"
 #include "chorus/base/log.h"
 #include "chorus/comm/world.h"
+#include "chorus/model/exports.h"
 #include "chorus/train/job.h"
 
 #include "train/initial_model.h"
@@ -66,6 +67,7 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   Start start = {.mesh = mesh_of(config, group.size())};
   for (const std::string& line : describe(start.mesh, common_experts(config.model)))
     log_info("mesh: {}", line);
+  log_info("{}", describe_exports(config.model));
   agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
   agree(group, "settings", settings_text(config));
 
