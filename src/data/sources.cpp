@@ -43,7 +43,8 @@ std::optional<Part> open_part(std::string& part, const Match& bound) {
     std::string Match::*member = slot == kPairSlot ? &Match::pair : &Match::language;
     if (!slot.empty() && (bound.*member).empty()) {
       const auto known = static_cast<size_t>(std::ranges::find(slots, member) - slots.begin());
-      expression += known == slots.size() ? "([A-Za-z0-9][A-Za-z0-9_@-]*)" : fmt::format("(?:\\{})", known + 1);
+      expression +=
+          known == slots.size() ? "([A-Za-z0-9][A-Za-z0-9_@-]*)" : fmt::format("(?:\\{})", known + 1);
       if (known == slots.size()) slots.push_back(member);
       continue;
     }

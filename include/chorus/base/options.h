@@ -103,8 +103,8 @@ class Schema {
   void set(std::string_view assignment);
   /// The options as they now stand: whole, commented TOML that read_file takes back.
   [[nodiscard]] std::string dump() const;
-  /// The same without comments: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML text,
-  /// in order.
+  /// The same without comments: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML
+  /// text, in order.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> values() const;
   /// For a terminal: a section, its options, their defaults and one line of help each.
   [[nodiscard]] std::string help() const;
