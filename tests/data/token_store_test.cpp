@@ -46,8 +46,9 @@ struct Corpus {
 TEST(TokenStore, WaitsForAnotherThatBuilds) {
   Corpus corpus(10);
   fs::create_directory(corpus.folder / "store");
+  const Vocabulary vocabulary = small_vocabulary();  // which takes its time where it is the first
   auto other = std::make_unique<FolderLock>(corpus.folder / "store");
-  auto store = std::async(std::launch::async, [&] { return corpus.open(); });
+  auto store = std::async(std::launch::async, [&] { return corpus.open(vocabulary); });
   EXPECT_EQ(store.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
   other.reset();
   EXPECT_EQ(store.get().rows(), 10);
