@@ -118,12 +118,13 @@ void evaluate(const EvaluateOptions& options) {
       add(reports, texts, [&](const auto& lines) { return chrf(lines, texts.references, chrf_options); });
   }
   const SystemNames names = {.baseline = options.baseline, .system = options.hypothesis};
-  if (!options.baseline.empty())
-    fmt::print("{}",
-               options.json ? to_json(reports.paired, names) : to_text(reports.paired, names, options.width));
-  else
+  if (options.baseline.empty()) {
     fmt::print(
         "{}", options.json ? to_json(reports.single, options.width) : to_text(reports.single, options.width));
+  } else {
+    fmt::print("{}",
+               options.json ? to_json(reports.paired, names) : to_text(reports.paired, names, options.width));
+  }
 }
 
 }  // namespace
