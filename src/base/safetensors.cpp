@@ -9,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "chorus/base/cores.h"
 #include "chorus/base/error.h"
 #include "chorus/base/json.h"
 #include "chorus/base/text.h"
@@ -71,8 +72,7 @@ void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) 
   constexpr size_t kWorthAThread = size_t{16} << 20;  // bytes
   const std::vector<Tensor>& tensors = header_.tensors;
   const size_t useful = std::min(file_.bytes().size() / kWorthAThread, tensors.size());
-  const size_t count =
-      std::clamp<size_t>(std::thread::hardware_concurrency(), 1, std::max<size_t>(useful, 1));
+  const size_t count = std::clamp<size_t>(default_threads(), 1, std::max<size_t>(useful, 1));
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, std::greater(),

@@ -9,11 +9,13 @@
 #include <thread>
 #include <vector>
 
+#include "chorus/base/cores.h"
+
 namespace chorus {
 
-/// Threads for `wanted`: 0 means one a core.
+/// Threads for `wanted`: 0 means as many as this process may keep busy.
 inline int thread_count(int wanted) {
-  return wanted > 0 ? wanted : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  return wanted > 0 ? wanted : default_threads();
 }
 
 /// Calls f(i) once for every i in [0, n), on `threads` threads. After an exception the rest is left out and

@@ -29,7 +29,10 @@ void describe(Schema& s, RunConfig& c) {
         {.help = "where the model computes"});
   s.add("precision", c.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}},
         {.help = "type of weights and activations in computation; masters, moments and the router are fp32"});
-  s.add("threads", c.threads, {.help = "CPU threads; 0: as many as cores", .min = 0, .max = 4096});
+  s.add("threads", c.threads,
+        {.help = "CPU threads of each rank; 0: its share of the cores, within the container's quota",
+         .min = 0,
+         .max = 4096});
   describe(s, c.data);
   describe(s, c.vocabulary);
   describe(s, c.model);

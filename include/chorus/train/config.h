@@ -54,7 +54,7 @@ struct RunConfig {
   int64_t seed = 1;
   Device device = Device::cpu;
   Precision precision = Precision::fp32;
-  int64_t threads = 0;  // 0: as many as cores
+  int64_t threads = 0;  // 0: see set_threads()
   DataConfig data;
   VocabularyConfig vocabulary;
   ModelConfig model;
