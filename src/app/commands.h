@@ -16,6 +16,11 @@
 
 namespace chorus {
 
+/// Thrown by a command that has said all there is to say.
+struct ExitCode {
+  int value = 0;
+};
+
 // Each adds one subcommand, whose callback runs it; main.cpp lists them under what they are for. Errors leave
 // by exception; main() prints them and picks the exit code. An option that takes several values and may come
 // before a positional argument needs `->allow_extra_args(false)`, or it swallows that argument.

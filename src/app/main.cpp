@@ -248,9 +248,13 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);
   chorus::watch_mapped_files();
   try {
+    chorus::Group alone;
+    chorus::set_threads(0, alone);  // until a command knows better
     CLI::App app("Trains, prunes and runs sparse mixture-of-experts translation models.");
     chorus::run(app, argc, argv);
     return 0;
+  } catch (const chorus::ExitCode& code) {
+    return code.value;
   } catch (const chorus::UserError& error) {
     return chorus::fail_with(error.what(), chorus::kUserMistake);
   } catch (const chorus::ClosedPipe&) {

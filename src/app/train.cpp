@@ -1,3 +1,5 @@
+#include <csignal>
+
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/comm/world.h"
@@ -28,10 +30,11 @@ std::filesystem::path run_folder(const Arguments& arguments) {
   return std::filesystem::path("runs") / std::filesystem::path(arguments.config.file).stem();
 }
 
-void run(const Arguments& arguments) {
+/// The exit code: 0, or as a shell says which signal ended the run.
+int run(const Arguments& arguments) {
   World world;
   const std::optional<RunConfig> given = read_config(arguments.config);
-  if (!given) return;
+  if (!given) return 0;
   const RunConfig& config = *given;
   const std::filesystem::path folder = run_folder(arguments);
   const Ending ending = train_stages(
@@ -48,8 +51,15 @@ void run(const Arguments& arguments) {
       log_info("no better validation in a while (validation.patience); the best model is {}", model);
       break;
     case Ending::interrupted:
-      throw Error("interrupted; {} is saved, and the same command goes on with it", folder.string());
+    case Ending::terminated:
+      if (world.group().rank() == 0)
+        console().print(
+            fmt::format("chorus: error: interrupted; {} is saved, and the same command goes on with it",
+                        folder.string()));
+      world.group().barrier("saying that all is saved");  // mpirun may kill those that leave
+      return 128 + (ending == Ending::terminated ? SIGTERM : SIGINT);
   }
+  return 0;
 }
 
 }  // namespace
@@ -62,7 +72,9 @@ void add_train(CLI::App& app) {
   command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)");
   command->add_flag("--accept-changes", arguments->accept_changes,
                     "go on with a run whose settings or text have changed");
-  command->callback([arguments] { run(*arguments); });
+  command->callback([arguments] {
+    if (const int code = run(*arguments)) throw ExitCode{code};
+  });
 }
 
 }  // namespace chorus

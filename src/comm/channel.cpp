@@ -81,16 +81,19 @@ class Channel::RollCall {
     }
   }
 
-  /// "rank 2 (never came)".
+  /// "rank 2": those that say nothing; where all do, "rank 2 (last seen in all_reduce)": those elsewhere.
   [[nodiscard]] std::string missing() const {
-    std::vector<std::string> lines;
+    std::vector<std::string> silent, elsewhere;
     for (int r = 0; r < channel_.size_; ++r) {
       const Place& place = others_[r];
       if (r == channel_.rank_ || place.operation == own_.operation) continue;
-      lines.push_back(place.operation < 0 ? fmt::format("rank {}", r)
-                                          : fmt::format("rank {} (last seen in {})", r, place.what.data()));
+      if (place.operation < 0) {
+        silent.push_back(fmt::format("rank {}", r));
+      } else {
+        elsewhere.push_back(fmt::format("rank {} (last seen in {})", r, place.what.data()));
+      }
     }
-    return fmt::format("{}", fmt::join(lines, ", "));
+    return fmt::format("{}", fmt::join(silent.empty() ? elsewhere : silent, ", "));
   }
 
  private:
@@ -201,18 +204,21 @@ void Channel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<c
   wait(what, [&] { return nccl_->done(); });
 }
 
-void Channel::wait(std::string_view what, const std::function<bool()>& done) const {
-  const double began = now_seconds(), grace = std::min(5.0, timeout_);
+void Channel::wait(std::string_view what, const std::function<bool()>& done) {
+  if (!failure_.empty()) throw Error("{}", failure_);
+  const double began = now_seconds(), asks = timeout_ - std::min(5.0, timeout_ / 2);
   RollCall roll_call(*this, what);
   while (!done()) {
     const double waited = now_seconds() - began;
     rest(waited);
-    if (waited > 0.1) roll_call.look(waited > timeout_);
-    if (waited > timeout_ + grace) {
+    if (waited > 0.1) roll_call.look(waited > asks);
+    if (waited > timeout_) {
       const std::string missing = roll_call.missing();
-      throw Error("{} in group {} has waited {:.0f} s (parallel.timeout) {}", what, name_, waited,
-                  missing.empty() ? "though all ranks are there: the network between them may be gone"
-                                  : fmt::format("for {}: dead, hanging, or doing something else", missing));
+      failure_ = fmt::format("{} in group {} has waited {:.0f} s (parallel.timeout) {}", what, name_, waited,
+                             missing.empty()
+                                 ? "though all ranks are there: the network between them may be gone"
+                                 : fmt::format("for {}: dead, hanging, or doing something else", missing));
+      throw Error("{}", failure_);
     }
   }
 }

@@ -50,8 +50,9 @@ class Channel {
 
  private:
   class RollCall;
-  /// Until `done`. Error after the time-out.
-  void wait(std::string_view what, const std::function<bool()>& done) const;
+  /// Until `done`. Error after the time-out, and at once when there was one before: what is still to be done
+  /// would wait for the same ranks.
+  void wait(std::string_view what, const std::function<bool()>& done);
 
   MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for
   std::string name_;
@@ -59,6 +60,7 @@ class Channel {
   int rank_ = 0, size_ = 1;
   int64_t operations_ = 0;
   std::atomic<int64_t> bytes_sent_ = 0;
+  std::string failure_;         // of the first time-out
   std::unique_ptr<Nccl> nccl_;  // once something lies on a GPU
 };
 

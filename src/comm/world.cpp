@@ -17,10 +17,12 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include "chorus/base/cores.h"
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 
 #include "comm/channel.h"
+#include "comm/launcher.h"
 
 namespace chorus {
 
@@ -28,8 +30,9 @@ namespace {
 
 constexpr double kTimeout = 600;  // seconds
 
-// What MPI_COMM_WORLD itself is used for: a rank that fails says so to those above it.
-constexpr int kFailing = 0;
+// What MPI_COMM_WORLD itself is used for: a rank that fails says so to those above it, one that was told to
+// end to all.
+constexpr int kFailing = 0, kToldToEnd = 1;
 constexpr auto kHearing = std::chrono::seconds(1);  // for how long it listens to those below
 constexpr auto kSignOfLife = std::chrono::milliseconds(200);
 constexpr auto kSilence = std::chrono::seconds(10);  // and then leaves it to them to end all
@@ -97,6 +100,7 @@ World::World() : group_(join()) {
 
 World::~World() {
   if (std::uncaught_exceptions() > 0 || !joined()) return;
+  release_launcher();
   group_ = Group();
   MPI_Finalize();
 }
@@ -160,10 +164,17 @@ void agree(Group& group, std::string_view what, std::string_view text) {
 }
 
 void set_threads(int64_t threads, Group& group) {
+  const std::string own = cores();
+  const std::vector<std::string> texts = group.gather_text(host_name() + " " + own);
   if (threads > 0) at::set_num_threads(static_cast<int>(threads));
-  if (threads > 0 || group.size() == 1) return;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(std::clamp(cores / group.ranks_here(), 1, at::get_num_threads()));
+  if (threads > 0 || threads_are_set()) return;
+  std::vector<std::string_view> here;
+  for (const std::string& text : texts) {
+    const size_t space = text.find(' ');
+    if (text.substr(0, space) == host_name()) here.push_back(std::string_view(text).substr(space + 1));
+  }
+  const int share = share_of_cores(own, here, cpu_quota());
+  if (share != at::get_num_threads()) at::set_num_threads(share);
 }
 
 at::Device own_gpu(const Group& group) {
@@ -174,6 +185,33 @@ at::Device own_gpu(const Group& group) {
     throw UserError("device cuda: {} GPUs for {} ranks on this host: start one a GPU, or choose cpu", there,
                     group.ranks_here());
   return {at::kCUDA, static_cast<at::DeviceIndex>(group.rank_here())};
+}
+
+bool all_are_told(double seconds, const std::atomic<bool>& stop) {
+  if (!joined()) return true;
+  int size = 0, left = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  const int rank = world_rank();
+  for (int other = 0; other < size; ++other) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (other != rank &&
+        MPI_Isend(nullptr, 0, MPI_BYTE, other, kToldToEnd, MPI_COMM_WORLD, &request) == MPI_SUCCESS)
+      MPI_Request_free(&request);
+  }
+  const auto began = std::chrono::steady_clock::now();
+  for (left = size - 1; left > 0 && !stop;) {
+    int heard = 0;
+    MPI_Iprobe(MPI_ANY_SOURCE, kToldToEnd, MPI_COMM_WORLD, &heard, MPI_STATUS_IGNORE);
+    if (heard) {
+      MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, kToldToEnd, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      --left;
+    } else if (std::chrono::steady_clock::now() - began > std::chrono::duration<double>(seconds)) {
+      return false;
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+  return left == 0;
 }
 
 std::string before_last_words() {
@@ -199,6 +237,7 @@ std::string before_last_words() {
 }
 
 void end_all(int exit_code) {
+  release_launcher();
   if (joined()) MPI_Abort(MPI_COMM_WORLD, exit_code);
 }
 

@@ -1,35 +1,89 @@
 #include "train/interrupt.h"
 
+#include <array>
+#include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <ctime>
 
+#include <fcntl.h>
 #include <unistd.h>
+
+#include "comm/launcher.h"
 
 namespace chorus {
 
 namespace {
 
-volatile std::sig_atomic_t signals = 0;
+constexpr double kAnswer = 3;  // seconds in which all ranks say that they were told to end
 
-void note(int /*signal*/) {
-  if (signals > 0) _exit(1);
-  signals = 1;
+// What the handler sees.
+std::atomic<int> noted = 0;
+std::atomic<int64_t> noted_at = 0;  // seconds
+std::atomic<pid_t> from = 0;        // whose signal is told through the pipe
+std::atomic<int> pipe_end = -1;
+
+void note(int signal, siginfo_t* info, void* /*context*/) {
+  const int error = errno;
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  // `timeout`, and a terminal with a script between, send it twice at once.
+  if (noted == 0) {
+    noted_at = now.tv_sec;
+    noted = signal;
+  } else if (now.tv_sec > noted_at + 1) {
+    ::_exit(128 + signal);
+  }
+  if (from > 0 && info->si_pid == from && ::write(pipe_end, "s", 1) < 0) {
+    // Nobody reads any more: it is being ended.
+  }
+  errno = error;
+}
+
+void on_signals(void (*handler)(int, siginfo_t*, void*)) {
+  struct sigaction action = {};
+  sigemptyset(&action.sa_mask);
+  if (handler) {
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+  } else {
+    action.sa_handler = SIG_DFL;
+  }
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
 }
 
 }  // namespace
 
 Interrupt::Interrupt() {
-  signals = 0;
-  std::signal(SIGINT, note);
-  std::signal(SIGTERM, note);
+  noted = 0;
+  std::array<int, 2> ends = {};
+  if (const pid_t own = launcher(); own > 0 && ::pipe2(ends.data(), O_CLOEXEC) == 0) {
+    pipe_end = ends[1];
+    from = own;
+    holder_ = std::thread([this, own, end = ends[0]] {
+      char byte = 0;
+      if (::read(end, &byte, 1) == 1) {
+        hold_launcher(own);
+        if (!all_are_told(kAnswer, leaving_) && !leaving_) release_launcher();
+      }
+      ::close(end);
+    });
+  }
+  on_signals(note);
 }
 
 Interrupt::~Interrupt() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  on_signals(nullptr);
+  from = 0;
+  if (!holder_.joinable()) return;
+  leaving_ = true;
+  ::close(pipe_end.exchange(-1));
+  holder_.join();
 }
 
-bool Interrupt::requested() {
-  return signals > 0;
+int Interrupt::signal() {
+  return noted;
 }
 
 }  // namespace chorus

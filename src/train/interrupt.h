@@ -1,17 +1,26 @@
 // SIGINT and SIGTERM: the first asks, the second ends the process.
 #pragma once
 
+#include <atomic>
+#include <thread>
+
 namespace chorus {
 
-/// While one lives, SIGINT and SIGTERM are noted instead of killing; a second signal exits at once with
-/// code 1.
+/// While one lives, SIGINT and SIGTERM are noted instead of killing; another one, more than a second later,
+/// ends the process at once with code 130 or 143. Where mpirun passed it on, mpirun is held
+/// (comm/launcher.h).
 class Interrupt {
  public:
   Interrupt();
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
-  [[nodiscard]] static bool requested();
+  /// The signal that was noted; 0: none.
+  [[nodiscard]] static int signal();
+
+ private:
+  std::atomic<bool> leaving_ = false;
+  std::thread holder_;  // waits for the launcher's signal
 };
 
 }  // namespace chorus

@@ -10,6 +10,8 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 
+#include "model/folder_files.h"
+
 namespace chorus {
 namespace fs = std::filesystem;
 
@@ -75,6 +77,7 @@ RunFolder::RunFolder(fs::path path, Group& group) : path_(std::move(path)) {
     made_ = fs::create_directories(path_, error);
     if (error) throw UserError("cannot make the run folder {}: {}", path_.string(), error.message());
     lock_.emplace(path_);
+    check_is_replaceable(path_ / "model");  // not after hours of training
   }
   group.barrier("taking the run folder");
   check_shared(path_, group);

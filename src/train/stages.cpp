@@ -139,7 +139,7 @@ Ending train_stages(const RunConfig& config, const RunOptions& options) {
   check(stages);
   const std::vector<RunConfig> settings = check_stages(config, options);
   Ending ending = Ending::done;
-  for (size_t i = 0; i < stages.size() && ending != Ending::interrupted; ++i) {
+  for (size_t i = 0; i < stages.size() && !by_signal(ending); ++i) {
     log_info("stage {} of {}: {}", i + 1, stages.size(), stages[i].name);
     make_init(stages[i], options);
     ending = train(settings[i], options_of(stages[i], options));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -345,19 +346,17 @@ std::optional<Ending> Run::ending() const {
   if (out_of_time()) return Ending::out_of_time;
   if (share_of_duration() >= 1) return Ending::done;
   if (validation.patience > 0 && state_.stale_validations >= validation.patience) return Ending::no_better;
-  if (Interrupt::requested()) return Ending::interrupted;
   return std::nullopt;
 }
 
 /// Rank 0's, since clocks differ; or that a signal has reached one of the ranks.
 std::optional<Ending> Run::common_ending() {
   const std::optional<Ending> own = ending();
-  const bool interrupted = Interrupt::requested();
-  const double code = writes() && own && own != Ending::interrupted ? 1 + static_cast<double>(*own) : 0;
-  const double first = group_.sum(code);
-  const double interrupts = group_.sum(interrupted ? 1 : 0);
+  const double first = group_.sum(writes() && own ? 1 + static_cast<double>(*own) : 0);
+  const int64_t signal = most_of_ranks(group_, Interrupt::signal());
   if (first > 0) return static_cast<Ending>(static_cast<int>(first) - 1);
-  return interrupts > 0 ? std::optional(Ending::interrupted) : std::nullopt;
+  if (signal > 0) return signal == SIGTERM ? Ending::terminated : Ending::interrupted;
+  return std::nullopt;
 }
 
 Ending Run::train() {
@@ -376,13 +375,12 @@ Ending Run::train() {
       better = data_->valid && due(config_.validation.every) && validate();
       end = common_ending();
     }
-    if (end && *end != Ending::interrupted && state_.validated != state_.updates)
-      better = validate() || !data_->valid;
+    if (end && !by_signal(*end) && state_.validated != state_.updates) better = validate() || !data_->valid;
     if (better) files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_);
     if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save();
   }
   if (progress_) progress_->finish();
-  if (*end != Ending::interrupted) files_.check_exported(folder_ / "model");
+  if (!by_signal(*end)) files_.check_exported(folder_ / "model");
   return *end;
 }
 

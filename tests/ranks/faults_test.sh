@@ -77,6 +77,32 @@ until [ -e busy/checkpoints/step-00000004 ]; do kill -0 $process || break; sleep
 refuse 2 "rank 0: busy is in use by process $process" "$mpirun" -n 3 $train=100000u --out busy
 kill $process
 wait $process
+got=$?
+[ $got -eq 143 ] && grep -q "interrupted; busy is saved" busy.err || fail "SIGTERM: exit code $got; it said: $(cat busy.err)"
+
+# mpirun that is told to end kills its ranks a second later: an update that takes longer ends first, and is saved.
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  for lang in xx yy; do cat train.$lang >> slow.$lang; done
+done
+sed 's/train\.{lang}/slow.{lang}/' run.toml > slow.toml
+for signal in TERM INT; do
+  "$mpirun" -n 2 $chorus train slow.toml -q --out $signal --set train.duration=100000u --set train.checkpoint_every=0 \
+    --set data.batch_tokens=20000 --set model.d_model=64 2> $signal.err &
+  process=$!
+  until [ -s $signal/metrics.jsonl ]; do kill -0 $process || break; sleep 0.1; done
+  kill -$signal $process
+  wait $process
+  grep -q "interrupted; $signal is saved" $signal.err || fail "$signal at mpirun: $(cat $signal.err)"
+  [ -e $signal/checkpoints/step-*/state.json ] || fail "$signal at mpirun: no checkpoint"
+done
+
+# A rank that is silent is named after one time-out, and all end.
+"$mpirun" -n 3 $train=100000u --out silent --set parallel.timeout=5 2> silent.err &
+process=$!
+until [ -e silent/checkpoints/step-00000004 ]; do kill -0 $process || break; sleep 0.1; done
+kill -STOP $(pgrep -P $process | sed -n 2p)
+wait $process
+grep -q "has waited 5 s (parallel.timeout) for rank [012]: dead" silent.err || fail "a silent rank: $(cat silent.err)"
 
 # Another working directory, locale and time zone: relative paths are rank 0's, and the result is the same.
 # (A Turkish "I" and a German comma do harm where anything asks for them.)

@@ -235,15 +235,18 @@ TEST(Group, NamesTheRanksThatDoNotCome) {
   std::vector<int> all(ranks().size());
   std::iota(all.begin(), all.end(), 0);
   Group late = ranks().subset(all, "late");
-  late.set_timeout(0.3);
+  late.set_timeout(1);
   if (ranks().rank() != 1) {
     try {
       late.barrier("the meeting");
       ADD_FAILURE() << "nothing was thrown";
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), HasSubstr("the meeting in group late"));
+      EXPECT_THAT(error.what(), HasSubstr("has waited 1 s"));
       EXPECT_THAT(error.what(), HasSubstr("for rank 1: dead"));
     }
+    late.set_timeout(3600);  // what comes after does not wait again
+    EXPECT_THROW(late.later([&] { late.barrier("the next"); }).get(), Error);
   }
   ranks().barrier("after the time-out");
 }

@@ -4,8 +4,9 @@
 // lies on a GPU through NCCL; a group of one rank sends nothing and needs neither. Sums are added in the
 // order of the ranks, so every rank gets the same bits.
 //
-// A rank that waits longer than the time-out asks the others where they are, and throws Error naming the
-// operation, the group, and the ranks that are not there. Error also where ranks disagree on sizes.
+// A rank that has waited for the time-out throws Error naming the operation, the group, and the ranks that
+// are not there; a little before it has asked the others where they are. The group is of no use afterwards:
+// whatever else waits in it throws the same. Error also where ranks disagree on sizes.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,8 @@ void first_alone(Group& group, std::string_view what, const std::function<void()
 /// Error unless `text` is the same on all ranks; it names a rank that differs, and `what`.
 void agree(Group& group, std::string_view what, std::string_view text);
 
-/// Threads to compute with: `threads`; where that is 0, this rank's share of its host's cores.
+/// Threads to compute with: `threads`; where that is 0, OMP_NUM_THREADS; where that isn't set, this rank's
+/// share of the cores and the CPU quota of its host (base/cores.h).
 void set_threads(int64_t threads, Group& group);
 
 /// Of its host's GPUs, this rank's own. UserError where there are fewer than ranks.

@@ -32,8 +32,11 @@ struct RunOptions {
       nullptr;  // the ranks that train together, all with the same settings; null: this process alone
 };
 
-/// Why train() came back.
-enum class Ending { done, out_of_time, no_better, interrupted };
+/// Why train() came back; the last two: SIGINT, or SIGTERM, at any rank.
+enum class Ending { done, out_of_time, no_better, interrupted, terminated };
+inline bool by_signal(Ending ending) {
+  return ending == Ending::interrupted || ending == Ending::terminated;
+}
 
 /// Trains until the run is done, SIGINT or SIGTERM arrives (a second one ends the process at once), or the
 /// validation stops improving; a checkpoint is then written and RUN/model stands. config.model is that of
