@@ -1,99 +1,22 @@
 #!/usr/bin/env python3
-"""The planner against runs: what `chorus plan` foresees and what `chorus train` then holds on the busiest rank, tier by tier, over
-layouts, tiers, sizes and skew of the routing.
+"""The planner against runs of random configurations: what `chorus plan` foresees and what `chorus train` then holds on the busiest rank,
+tier by tier. Each seed is a configuration out of the schema: widths, depths, top-k, capacity, vocabulary, lengths, micro-batches, every
+dropout, precision, recomputation, frozen parts, denoising tasks, tiers, compact state, ranks and their layout.
 
-    bench/plan.py [--chorus build/release/chorus] [--only NAME]
+    bench/plan.py [--chorus build/release/chorus] [--seeds 1-60] [--text ../shared/data/multi30k] [--within 5] [--show]
 
-All sentences have one length, so that micro-batches have the shape that is planned for; the planner is told the load of each rank of ep that
-the run measured. Writes build/bench/plan.md, the table of docs/memory.md.
+Text: cuts of Multi30k where --text has it, else sentences made up with the lengths and frequencies of such text. A run makes two passes
+over so little text that every micro-batch there is comes up. Writes build/bench/plan.md, the table of docs/planning.md; with --within
+the exit code is 1 if an error is larger.
 """
-import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile
+import argparse, gzip, json, math, os, pathlib, random, shutil, statistics, subprocess, sys, tempfile
 
-RUN = """
-[[data.train]]
-files = "train.{lang}"
-languages = ["xx", "yy"]
-[data]
-batch_tokens = 1024
-max_length = 64
-[vocabulary]
-size = 290
-model = "vocabulary.model"
-[model]
-d_model = 128
-attention_heads = 4
-encoder_layers = 4
-decoder_layers = 4
-ffn_dim = 512
-max_positions = 64
-[moe]
-experts = 8
-capacity_factor = 0
-[train]
-duration = "8u"
-log_every = 1
-checkpoint_every = 0
-"""
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
-
-
-def places(**tiers):
-    return {f"memory.{part}": tier for part, tier in tiers.items()}
-
-
-ALL = dict(parameters="nvme", gradients="nvme", optimizer="nvme", activations="nvme")
-TOP2 = {"moe.top_k": 2}
-WIDE = {"model.d_model": 256, "model.ffn_dim": 1024}
-EVERY = {"moe.encoder_every": 1, "moe.decoder_every": 1}
-# name, ranks, corpus, settings
-RUNS = [
-    ("dense", 1, "even", {"moe.experts": 0}),
-    ("E", 1, "even", {}),
-    ("wide", 1, "even", WIDE),
-    ("every layer", 1, "even", EVERY),
-    ("top-2, gelu", 1, "even", TOP2 | {"model.activation": "gelu"}),
-    ("recomputed", 1, "even", WIDE | {"train.recompute": "true"}),
-    ("capacity 1", 1, "even", {"moe.capacity_factor": 1}),
-    ("one word: all to few experts", 1, "skewed", {}),
-    ("optimizer on host", 1, "even", places(optimizer="host")),
-    ("gradients, optimizer on host", 1, "even", WIDE | places(optimizer="host", gradients="host")),
-    ("everything on host", 1, "even", EVERY | {"train.recompute": "true"} | places(**dict.fromkeys(ALL, "host"))),
-    ("everything on nvme", 1, "even", EVERY | {"train.recompute": "true"} | places(**ALL)),
-    ("experts on nvme", 1, "even", WIDE | places(expert_parameters="nvme", expert_optimizer="nvme", expert_gradients="host")),
-    ("bf16, optimizer on nvme", 1, "even", {"precision": "bf16"} | places(optimizer="nvme")),
-    ("four micro-batches, gradients on host", 1, "even", {"data.micro_batches": 4} | places(gradients="host")),
-    ("D 2", 2, "even", {"data.micro_batches": 2}),
-    ("E 2", 2, "even", {"data.micro_batches": 2, "parallel.ep": 2}),
-    ("E 2, skewed", 2, "skewed", {"data.micro_batches": 2, "parallel.ep": 2, "moe.experts": 2}),
-    ("E 2, Z 1", 2, "even", {"data.micro_batches": 2, "parallel.ep": 2, "parallel.zero": 1}),
-    ("D 2, Z 2", 2, "even", WIDE | {"data.micro_batches": 2, "parallel.zero": 2}),
-    ("D 2, Z 3", 2, "even", WIDE | {"data.micro_batches": 2, "parallel.zero": 3}),
-    ("D 2, Z 3, optimizer on nvme", 2, "even", WIDE | {"data.micro_batches": 2, "parallel.zero": 3} | places(optimizer="nvme")),
-    ("M 2", 2, "even", {"parallel.tp": 2}),
-    ("E 2, M 2", 2, "even", {"parallel.tp": 2, "parallel.ep": 2} | TOP2),
-    ("E 4", 4, "even", {"data.micro_batches": 4, "parallel.ep": 4}),
-    ("E 4, skewed", 4, "skewed", {"data.micro_batches": 4, "parallel.ep": 4, "moe.experts": 4}),
-    ("E 4, skewed, capacity 2", 4, "skewed", {"data.micro_batches": 4, "parallel.ep": 4, "moe.experts": 4, "moe.capacity_factor": 2}),
-    ("E 2, D 2, Z 3, everything on host", 4, "even", {"data.micro_batches": 4, "parallel.ep": 2, "parallel.zero": 3,
-                                                     "train.recompute": "true"} | places(**dict.fromkeys(ALL, "host"))),
-    ("E 2, M 2, Z 2, optimizer on nvme", 4, "even", {"data.micro_batches": 2, "parallel.ep": 2, "parallel.tp": 2, "parallel.zero": 2}
-     | places(optimizer="nvme")),
-    ("E 2, experts cut by 2", 4, "even", {"data.micro_batches": 4, "parallel.ep": 2, "parallel.etp": 2}),
-]
+LANGUAGES = ["en", "de", "fr", "cs"]
+LINES = 4000
+SIZES = [400, 1500, 4000]  # of vocabularies
+TIERS = ["device", "host", "nvme"]
 ENVIRONMENT = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-                   OMPI_MCA_mpi_yield_when_idle="1", OMP_NUM_THREADS="1")
-
-
-def write_text(folder):
-    """Each sentence has the same words, so the same number of pieces; the skewed ones have one word."""
-    for corpus in ("even", "skewed"):
-        (folder / corpus).mkdir()
-        for language, step in (("xx", 3), ("yy", 7)):
-            with open(folder / corpus / f"train.{language}", "w") as out:
-                for i in range(600):
-                    words = [WORDS[(i + j * step) % 10] if corpus == "even" else "alpha" for j in range(10)]
-                    out.write(" ".join(words) + "\n")
-        (folder / corpus / "run.toml").write_text(RUN)
+                   OMPI_MCA_btl_vader_single_copy_mechanism="none", OMPI_MCA_mpi_yield_when_idle="1", OMP_NUM_THREADS="1")
 
 
 def call(command, folder):
@@ -103,74 +26,189 @@ def call(command, folder):
     return done.stdout
 
 
+def made_up(language):
+    """Sentences of about 12 words, drawn by Zipf's law from 3,000 made of syllables."""
+    rng = random.Random(language)
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+    words = ["".join(rng.choice(syllables) for _ in range(rng.randint(1, 4))) for _ in range(3000)]
+    weights = [1 / (i + 3) for i in range(len(words))]
+    for _ in range(LINES):
+        length = min(40, max(2, round(rng.lognormvariate(math.log(11), 0.35))))
+        yield " ".join(rng.choices(words, weights, k=length))
+
+
+def write_text(folder, text):
+    for language in LANGUAGES:
+        source = pathlib.Path(text) / f"train.{language}.gz"
+        if source.exists():
+            lines = [line.rstrip("\n") for line, _ in zip(gzip.open(source, "rt", encoding="utf-8"), range(LINES))]
+        else:
+            lines = list(made_up(language))
+        (folder / f"all.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def layout(rng, ranks, heads, experts):
+    """Degrees of parallelism that go with each other."""
+    divisors = [n for n in (1, 2, 4) if ranks % n == 0]
+    ep = rng.choice([n for n in divisors if experts == 0 and n == 1 or experts > 0 and experts % n == 0])
+    etp = rng.choice([n for n in divisors if ranks % (ep * n) == 0 and (experts > 0 or n == 1)])
+    return {"parallel.tp": rng.choice([n for n in divisors if heads % n == 0]), "parallel.ep": ep, "parallel.etp": etp,
+            "parallel.zero": rng.randint(0, 3), "parallel.exchange_chunks": rng.choice([1, 1, 1, 2])}
+
+
+def placement(rng, experts, recompute):
+    if rng.random() < 0.4:
+        return {}
+    parts = ["parameters", "gradients", "optimizer"]
+    tiers = {part: rng.choice(TIERS) for part in parts}
+    if recompute:
+        tiers["activations"] = rng.choice(TIERS)
+    if experts > 0 and rng.random() < 0.4:
+        tiers |= {f"expert_{part}": rng.choice(TIERS) for part in parts if rng.random() < 0.5}
+    return {f"memory.{part}": tier for part, tier in tiers.items()}
+
+
+def configuration(seed):
+    """(ranks, pairs of sentences, TOML of the tables, settings)"""
+    rng = random.Random(seed)
+    def sometimes(share, values, otherwise=0):
+        return rng.choice(values) if rng.random() < share else otherwise
+    ranks = rng.choices([1, 2, 4], [6, 3, 2])[0]
+    heads = rng.choice([2, 4, 4, 8])
+    d = heads * rng.choice([8, 12, 16, 24, 32])
+    experts = rng.choice([0, 2, 4, 4, 8, 8, 16, 32])
+    tokens = rng.choice([256, 512, 1024, 1024, 2048, 4096])
+    recompute = rng.random() < 0.3
+    size = rng.choice(SIZES)
+    length = rng.choice([48, 64, 96] if size == SIZES[0] else [24, 32, 48, 80])
+    micro_batches = rng.choice([1, 1, 2, 3, 4, 6])
+    languages = rng.sample(LANGUAGES, rng.choice([2, 2, 3]))
+    settings = {
+        "seed": seed, "precision": rng.choice(["fp32", "fp32", "bf16"]), "threads": 1,
+        "data.batch_tokens": tokens, "data.micro_batches": micro_batches, "data.max_length": length,
+        "data.temperature": rng.choice([1, 2, 5]), "data.pool_batches": 64,
+        "model.d_model": d, "model.attention_heads": heads, "model.ffn_dim": rng.choice([1, 2, 3, 4]) * d + rng.choice([0, 0, 8]),
+        "model.encoder_layers": rng.randint(1, 5), "model.decoder_layers": rng.randint(1, 5), "model.max_positions": rng.choice([96, 256, 1024]),
+        "model.activation": rng.choice(["relu", "relu", "gelu", "swiglu"]),
+        "model.dropout": rng.choice([0, 0.1, 0.1, 0.3]), "model.attention_dropout": sometimes(0.3, [0.1, 0.2]),
+        "model.activation_dropout": sometimes(0.3, [0.1, 0.2]), "model.layer_dropout": sometimes(0.15, [0.05]),
+        "moe.experts": experts, "moe.encoder_every": rng.choice([1, 2, 2, 3]), "moe.decoder_every": rng.choice([0, 1, 2, 2]),
+        "moe.top_k": rng.randint(1, min(3, experts)) if experts else 1, "moe.capacity_factor": rng.choice([0, 0.75, 1, 1, 1.25, 2]),
+        "moe.selection": rng.choice(["position", "probability", "random"]),
+        "moe.gate_normalization": rng.choice(["none", "before_drop", "after_drop"]), "moe.jitter": rng.choice([0, 0.01]),
+        "moe.balance_loss": rng.choice([0, 0.01, 0.1]), "moe.z_loss": sometimes(0.2, [0.001]),
+        "moe.gating_dropout": sometimes(0.15, [0.1, 0.3]), "moe.expert_output_dropout": sometimes(0.2, [0.1, 0.3]),
+        "optim.expert_state": rng.choice(["fp32", "fp32", "bf16", "fp8"]), "optim.warmup": "10u",
+        "train.recompute": str(recompute).lower(), "train.label_smoothing": rng.choice([0, 0.1]),
+        "train.duration": "2e", "train.log_every": 1, "train.checkpoint_every": 0,
+    }
+    sparse = experts > 0 and any(i % every == every - 1 for layers, every in (
+        (settings["model.encoder_layers"], settings["moe.encoder_every"]), (settings["model.decoder_layers"], settings["moe.decoder_every"]))
+        if every > 0 for i in range(layers))
+    frozen = rng.choice(["embedding", "encoder.*", "*.self_attn.*"] + (["router", "expert", "dense"] if sparse else []))
+    if rng.random() < 0.25:
+        settings["train.freeze"] = json.dumps([frozen])
+    settings |= layout(rng, ranks, heads, experts) if ranks > 1 else {}
+    settings |= placement(rng, experts, recompute)
+    settings["vocabulary.model"] = f"vocabulary.{size}.model"
+    tables = f'[[data.train]]\nfiles = "text.{{lang}}"\nlanguages = {json.dumps(languages)}\n'
+    parts = len(languages) * (len(languages) - 1)
+    if rng.random() < 0.25:
+        tables += f'[[data.denoise]]\nmask = {rng.choice([0.15, 0.3, 0.5])}\nspan = {rng.choice([1, 3.5])}\ndrop = {rng.choice([0, 0.1])}\n'
+        parts += len(languages)
+    pairs = min(LINES, max(60, round(rng.choice([2, 3, 4]) * micro_batches * tokens / 22 / parts)))
+    return ranks, pairs, tables, settings
+
+
 def settings_of(settings):
     return [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
 
 
-def measure(chorus, folder, ranks, settings):
-    """The peaks of the busiest rank after the first update, at the last update, over the mean, the load of the busiest
-    expert and of each rank of ep."""
-    out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    command = (["mpirun", "-n", str(ranks)] if ranks > 1 else []) + [chorus, "train", "run.toml", "--out", "out", "-q"]
-    call(command + settings_of(settings), folder)
-    records = [r for r in map(json.loads, open(out / "metrics.jsonl")) if r["kind"] == "train"][1:]
-    held = {tier: max(r["memory"][key] for r in records)
-            for tier, key in (("device", "device_peak"), ("host", "host_peak"), ("nvme", "nvme"))}
-    # The load of each rank of ep over the mean, layer by layer.
-    layers = records[-1].get("layers", {})  # "encoder.layers.1": ...
-    last = [layers[name] for name in sorted(layers, key=lambda name: (name[0] == "d", int(name.rsplit(".", 1)[1])))]
-    ep = settings.get("parallel.ep", 1)
-    each = len(last[0]["load"]) // ep if last else 0
-    skew = [",".join(f"{ep * sum(layer['load'][r * each:(r + 1) * each]):.3f}" for layer in last) for r in range(ep)]
-    busiest = max((layer["max_over_mean"] for layer in last), default=1)
-    return held, busiest, skew
+def measure(chorus, folder, seed):
+    """Planned and held bytes by tier, and what to call it."""
+    ranks, pairs, tables, settings = configuration(seed)
+    for language in LANGUAGES:
+        lines = (folder / f"all.{language}").read_text(encoding="utf-8").split("\n")
+        start = seed * 37 % (LINES - pairs + 1)
+        (folder / f"text.{language}").write_text("\n".join(lines[start:start + pairs]) + "\n", encoding="utf-8")
+    (folder / "run.toml").write_text(tables)
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    plan = [chorus, "plan", "run.toml", "--world", str(ranks), "--run", "out", "--json"] + settings_of(settings)
+    planned = json.loads(call(plan, folder))
+    run = (["mpirun", "-n", str(ranks)] if ranks > 1 else []) + [chorus, "train", "run.toml", "--out", "out", "-q"]
+    call(run + settings_of(settings), folder)
+    records = [r for r in map(json.loads, open(folder / "out/metrics.jsonl")) if r["kind"] == "train"][1:]
+    held = {tier: max(r["memory"][key] for r in records) for tier, key in (("device", "device_peak"), ("host", "host_peak"), ("nvme", "nvme"))}
+    return planned, held, records, ranks, settings
 
 
-def length_of(folder):
-    """Tokens of a sentence as micro-batches have it, with its language's tag."""
-    part = json.loads((folder / "out/data.train.json").read_text())["parts"][0]
-    return part["source_tokens"] // part["examples"] + 1
+def describe(settings):
+    """What is unlike the defaults, in short."""
+    words = [f"d {settings['model.d_model']}, {settings['model.encoder_layers']}+{settings['model.decoder_layers']}",
+             f"{settings['data.micro_batches']} x {settings['data.batch_tokens']}"]
+    if settings["moe.experts"]:
+        words.append(f"{settings['moe.experts']} experts, top-{settings['moe.top_k']}, capacity {settings['moe.capacity_factor']}")
+    if settings["precision"] == "bf16":
+        words.append("bf16")
+    if settings["train.recompute"] == "true":
+        words.append("recomputed")
+    for key, short in (("model.attention_dropout", "attention dropout"), ("model.layer_dropout", "layer dropout"),
+                       ("moe.gating_dropout", "gating dropout"), ("train.freeze", "frozen")):
+        if settings.get(key):
+            words.append(short)
+    words += [f"{key.split('.')[1]} {value}" for key, value in settings.items() if key.startswith("parallel.") and value > (0 if key == "parallel.zero" else 1)]
+    words += [f"{key.split('.')[1]} on {value}" for key, value in settings.items() if key.startswith("memory.") and value != "device"]
+    return ", ".join(words)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", default="build/release/chorus")
-    parser.add_argument("--only", help="runs whose name has this")
+    parser.add_argument("--seeds", default="1-60", help="FIRST-LAST, or some: 3,7,12")
+    parser.add_argument("--text", default="../shared/data/multi30k")
+    parser.add_argument("--within", type=float, help="per cent that no error may exceed")
+    parser.add_argument("--show", action="store_true", help="print what the plans and records hold")
     parser.add_argument("--out", default="build/bench/plan.md")
     arguments = parser.parse_args()
     chorus = pathlib.Path(arguments.chorus).resolve()
-    rows, worst = [], 0
+    first, _, last = arguments.seeds.partition("-")
+    seeds = range(int(first), int(last) + 1) if last else [int(seed) for seed in first.split(",")]
+    rows, errors = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        write_text(folder)
-        measure(chorus, folder / "even", 1, {})  # makes the vocabulary
-        shutil.copy(folder / "even/vocabulary.model", folder / "skewed/vocabulary.model")
-        for name, ranks, corpus, settings in RUNS:
-            if arguments.only and arguments.only not in name:
-                continue
-            held, busiest, skew = measure(chorus, folder / corpus, ranks, settings)
-            command = [chorus, "plan", "run.toml", "--world", str(ranks), "--length", str(length_of(folder / corpus)), "--json"]
-            plans = [json.loads(call(command + settings_of(settings) + told, folder / corpus))
-                     for told in ([["--skew", of_rank] for of_rank in skew] if len(skew) > 1 else [[]])]
-            plan = max(plans, key=lambda plan: plan["bytes"]["device"]["total"])
+        write_text(folder, arguments.text)
+        for size in SIZES:  # made once, and found by all
+            (folder / "run.toml").write_text(f'[[data.train]]\nfiles = "all.{{lang}}"\nlanguages = {json.dumps(LANGUAGES)}\n')
+            call([chorus, "plan", "run.toml", "--run", "made", "--set", f"vocabulary.size={size}", "--set", f"vocabulary.model=vocabulary.{size}.model"], folder)
+        for seed in seeds:
+            planned, held, records, ranks, settings = measure(chorus, folder, seed)
             cells = []
-            for tier in ("device", "host", "nvme"):
-                planned = plan["bytes"][tier]["total"]
-                if max(planned, held[tier]) == 0:
+            for tier in TIERS:
+                there = planned["bytes"][tier]["total"]
+                if max(there, held[tier]) < 1e5:  # next to nothing
                     cells.append("")
                     continue
-                error = 100 * (planned / max(held[tier], 1) - 1)
-                worst = max(worst, abs(error))
-                cells.append(f"{planned / 1e6:.1f} / {held[tier] / 1e6:.1f} ({error:+.1f} %)")
-            rows.append(f"| {name} | {ranks} | {plan['parameters'] / 1e6:.1f} M | {busiest:.1f} | " + " | ".join(cells) + " |")
+                error = 100 * (there / max(held[tier], 1) - 1)
+                errors.setdefault(tier, []).append((error, seed))
+                cells.append(f"{there / 1e6:.2f} / {held[tier] / 1e6:.2f} ({error:+.1f} %)")
+            rows.append(f"| {seed} | {describe(settings)} | {ranks} | " + " | ".join(cells) + " |")
             print(rows[-1], flush=True)
-    table = "| run | ranks | parameters | busiest expert / mean | device MB, planned / held | host | nvme |\n"
-    table += "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + f"\n\n{len(rows)} runs; the largest error is {worst:.1f} %.\n"
+            if arguments.show:
+                print(json.dumps(planned["bytes"]["device"]), json.dumps(planned["batch"]), "\n", [r["memory"]["device_peak"] for r in records],
+                      "\n", [(round(r["dropped"], 3), {k: round(v["max_over_mean"], 2) for k, v in r.get("layers", {}).items()}) for r in records[-1:]])
+    summary = []
+    for tier, list_of in errors.items():
+        sizes = sorted(abs(error) for error, _ in list_of)
+        beyond = sorted((seed for error, seed in list_of if abs(error) > 5))
+        summary.append(f"{tier}: {len(sizes)} runs, errors {min(list_of)[0]:+.1f} to {max(list_of)[0]:+.1f} %, half within {statistics.median(sizes):.1f} %, "
+                       f"nine tenths within {sizes[math.ceil(0.9 * len(sizes)) - 1]:.1f} %, beyond 5 %: {len(beyond)}" + (f" (seeds {', '.join(map(str, beyond))})" if beyond else ""))
+    table = "| seed | configuration | ranks | device MB, planned / held | host | nvme |\n| --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows)
     out = pathlib.Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(table)
-    print(f"\n{len(rows)} runs; the largest error is {worst:.1f} %; written to {out}")
+    out.write_text(table + "\n\n" + "\n".join(summary) + "\n")
+    print("\n" + "\n".join(summary) + f"\nwritten to {out}")
+    if arguments.within and any(abs(error) > arguments.within for list_of in errors.values() for error, _ in list_of):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

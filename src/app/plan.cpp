@@ -1,7 +1,10 @@
 // chorus plan: what a run takes, before it runs.
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <fmt/format.h>
@@ -16,6 +19,7 @@
 #include "chorus/model/cost.h"
 #include "chorus/plan/forms.h"
 #include "chorus/train/job.h"
+#include "chorus/train/stages.h"
 
 #include "app/commands.h"
 #include "app/form_plot.h"
@@ -25,9 +29,10 @@ namespace {
 
 struct PlanArguments {
   ConfigArguments config;
-  int64_t world = 1, ranks_per_host = 8, length = 32;
+  int64_t world = 1, length = 32;
+  std::optional<int64_t> ranks_per_host;  // none: as the machine file says
   std::vector<double> skew;
-  std::string device_memory, host_memory, nvme, machine, plot;
+  std::string run, stage, device_memory, host_memory, nvme, machine, plot;
   bool search = false, forms = false, json = false;
 };
 
@@ -39,19 +44,20 @@ std::string list_options() {
 }
 
 Cluster cluster_of(const PlanArguments& a, const MemoryConfig& memory) {
-  Cluster cluster = {.world = static_cast<int>(a.world),
-                     .ranks_per_host = std::min(a.world, a.ranks_per_host),
-                     .budgets = budgets_of(memory)};
+  constexpr int64_t kRanksPerHost = 8;
+  Cluster cluster = {.world = static_cast<int>(a.world), .budgets = budgets_of(memory)};
+  if (!a.machine.empty()) {
+    cluster.machine = read_machine(a.machine);
+    if (a.ranks_per_host) cluster.machine->ranks_per_host = *a.ranks_per_host;
+  }
+  const int64_t ranks_per_host =
+      a.ranks_per_host.value_or(cluster.machine ? cluster.machine->ranks_per_host : kRanksPerHost);
   const auto share = [&](const std::string& text, const char* option) {
-    return parse_bytes(text, option) / cluster.ranks_per_host;
+    return parse_bytes(text, option) / std::min(a.world, ranks_per_host);
   };
   if (!a.device_memory.empty()) cluster.budgets.device = parse_bytes(a.device_memory, "--device-memory");
   if (!a.host_memory.empty()) cluster.budgets.host = share(a.host_memory, "--host-memory");
   if (!a.nvme.empty()) cluster.budgets.nvme = share(a.nvme, "--nvme");
-  if (!a.machine.empty()) {
-    cluster.machine = read_machine(a.machine);
-    cluster.machine->ranks_per_host = cluster.ranks_per_host;
-  }
   return cluster;
 }
 
@@ -84,21 +90,48 @@ std::string bytes(int64_t n) {
   return n == 0 ? "-" : human_bytes(static_cast<uint64_t>(n));
 }
 
-void print_memory(const MemoryPlan& plan, const Budgets& budgets) {
-  fmt::print("{:<14}{:>12}{:>12}{:>12}\n", "bytes a rank", "device", "host", "nvme");
-  for (size_t i = 0; i < kPurposes.size(); ++i) {
-    fmt::print("{:<14}{:>12}{:>12}{:>12}\n", kPurposes[i], bytes(plan.device.bytes[i]),
-               bytes(plan.host.bytes[i]), bytes(plan.nvme.bytes[i]));
-  }
-  fmt::print("{:<14}{:>12}{:>12}{:>12}\n", "at the peak", bytes(plan.device.total()),
-             bytes(plan.host.total()), bytes(plan.nvme.total()));
+/// What a run takes, and may take: all routing can make of it.
+struct Foreseen {
+  Candidate typical;
+  MemoryPlan most;
+};
+
+void print_memory(const Foreseen& foreseen, const Budgets& budgets) {
+  const auto line = [](std::string_view name, int64_t device, int64_t host, int64_t nvme,
+                       std::string_view more = "") {
+    fmt::print("{:<18}{:>12}{:>12}{:>12}{}\n", name, bytes(device), bytes(host), bytes(nvme), more);
+  };
+  const auto totals = [&](std::string_view name, const MemoryPlan& plan) {
+    line(name, plan.device.total(), plan.host.total(), plan.nvme.total());
+  };
+  const MemoryPlan& plan = foreseen.typical.memory;
+  fmt::print("{:<18}{:>12}{:>12}{:>12}\n", "bytes a rank", "device", "host", "nvme");
+  for (size_t i = 0; i < kPurposes.size(); ++i)
+    line(kPurposes[i], plan.device.bytes[i], plan.host.bytes[i], plan.nvme.bytes[i]);
+  totals("at the peak", plan);
+  if (foreseen.typical.job.model.moe.experts > 0) totals("with any routing", foreseen.most);
   if (budgets.device + budgets.host + budgets.nvme > 0) {
-    fmt::print("{:<14}{:>12}{:>12}{:>12}   {}\n", "there is", bytes(budgets.device), bytes(budgets.host),
-               bytes(budgets.nvme), fits(plan, budgets) ? "it fits" : "IT DOES NOT FIT");
+    line("there is", budgets.device, budgets.host, budgets.nvme,
+         fits(foreseen.most, budgets) ? "   it fits" : "   IT DOES NOT FIT");
+    fmt::print("(what fits leaves {:.0f} % for what no plan foresees)\n", 100 * (1 - 1 / kMargin));
   }
 }
 
-void print_time(const Candidate& c) {
+/// Updates of a run, 0 where only the text could tell.
+double updates_of(const TrainConfig& train, const Job& job) {
+  const auto count = static_cast<double>(train.duration.count);
+  switch (train.duration.unit) {
+    case Duration::Unit::updates:
+      return count;
+    case Duration::Unit::tokens:
+      return std::ceil(count / static_cast<double>(job.micro_batches * job.batch.target_tokens()));
+    case Duration::Unit::epochs:
+      break;
+  }
+  return 0;
+}
+
+void print_time(const Candidate& c, const TrainConfig& train) {
   if (!c.time) return;
   const StepTime& t = *c.time;
   fmt::print(
@@ -106,6 +139,11 @@ void print_time(const Candidate& c) {
       "optimizer {:.3g}: {:.3g}; {} target tokens/s\n",
       t.compute, t.movement, t.exchange, t.tensor, t.optimizer, t.total(),
       human_count(c.tokens_per_second()));
+  const double updates = updates_of(train, c.job), seconds = updates * t.total();
+  if (updates > 0)
+    fmt::print("the whole run: {:.0f} updates, {}\n", updates, human_seconds(seconds));
+  else if (train.duration.count > 0)
+    fmt::print("the whole run: give train.duration in updates or tokens to have its time\n");
 }
 
 void print_table(const std::vector<Candidate>& list) {
@@ -125,74 +163,155 @@ void print_table(const std::vector<Candidate>& list) {
                bytes(c.memory.host.total()), bytes(c.memory.nvme.total()), times,
                fmt::join(c.settings(), " "));
   }
+  const auto bounded = [](const Candidate& c) {
+    return c.parameters > 0 && c.job.model.moe.experts + c.job.mesh.ep > kMostExperts;
+  };
+  if (std::ranges::any_of(list, bounded))
+    fmt::print("{} experts are the most that moe.experts allows\n", kMostExperts);
 }
 
-void plan(const PlanArguments& a) {
-  const std::optional<RunConfig> given = read_config(a.config);
-  if (!given) return;
-  const RunConfig& config = *given;
-  check(config);
-  ModelConfig model = config.model;
-  if (config.train.init.empty()) {
-    model.vocabulary = config.vocabulary.size;
-    if (model.vocabulary == 0) {
-      model.vocabulary = suited_size(std::numeric_limits<int64_t>::max());
-      log_info("vocabulary.size is left to the amount of text: planned with the most it takes, {}",
-               model.vocabulary);
-    }
-  }
-  const Mesh mesh = mesh_of(config, static_cast<int>(a.world));
+/// Of a vocabulary that is yet to be made.
+int64_t vocabulary_of(const RunConfig& config) {
+  if (!config.train.init.empty()) return config.model.vocabulary;
+  if (config.vocabulary.size > 0) return config.vocabulary.size;
+  const int64_t most = suited_size(std::numeric_limits<int64_t>::max());
+  log_info("vocabulary.size is left to the amount of text: planned with the most it takes, {}", most);
+  return most;
+}
+
+/// That of the run's text, or of sentences of --length that fill micro-batches on both sides.
+TextShape shape_of_text(const PlanArguments& a, const RunConfig& config,
+                        const std::filesystem::path& folder) {
+  if (!a.run.empty()) return text_shape(config, folder);
   const int64_t length = std::min(a.length, config.data.batch_tokens);
-  Job job =
-      job_of(config, model, mesh,
-             {.rows = config.data.batch_tokens / length, .source_length = length, .target_length = length});
+  return {
+      .vocabulary = vocabulary_of(config),
+      .largest = {
+          {{.rows = config.data.batch_tokens / length, .source_length = length, .target_length = length}}}};
+}
+
+Foreseen foresee(const PlanArguments& a, const RunConfig& config, const Cluster& cluster,
+                 const std::filesystem::path& folder) {
+  const TextShape text = shape_of_text(a, config, folder);
+  ModelConfig model = config.model;
+  model.vocabulary = text.vocabulary;
+  Job job = job_of(config, model, mesh_of(config, cluster.world));
   job.skew = a.skew;
-  const Cluster cluster = cluster_of(a, config.memory);
+  set_largest(job, text.largest);
   if (job.memory.uses(Tier::automatic)) {
     const std::optional<MemoryConfig> placed = place(job, cluster.budgets);
     if (!placed) throw UserError("no placement of what is \"auto\" (memory.*) fits");
     job.memory = *placed;
   }
-  Candidate own = {
-      .job = job, .parameters = cost_of(model, 1).parameters.total(), .memory = plan_memory(job)};
-  if (cluster.machine) own.time = plan_time(job, *cluster.machine);
+  const ModelCost cost = cost_of(job);
+  Foreseen foreseen = {
+      .typical = {.job = job, .parameters = cost.parameters.total(), .memory = plan_memory(job)}};
+  if (cluster.machine) foreseen.typical.time = plan_time(job, *cluster.machine, cost);
+  job.routing = RoutingCase::worst;
+  foreseen.most = plan_memory(job);
+  return foreseen;
+}
+
+struct Tables {
   std::vector<Candidate> forms, layouts;
+};
+
+Tables tables_of(const PlanArguments& a, const Job& job, const Cluster& cluster) {
+  Tables tables;
   const Budgets& budgets = cluster.budgets;
   if ((a.forms || !a.plot.empty()) && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0))
     throw UserError(
         "--forms asks for the largest models that fit: say what there is with --device-memory, "
         "--host-memory and --nvme");
-  if (a.forms || !a.plot.empty()) forms = largest_models(job, cluster);
+  if (a.forms || !a.plot.empty()) tables.forms = largest_models(job, cluster);
   if (a.search) {
     if (!cluster.machine)
       throw UserError("--search compares times: give --machine, a file of `chorus bench machine`");
-    layouts = search_layouts(job, cluster, 10);
+    tables.layouts = search_layouts(job, cluster, 10);
   }
-  if (!a.plot.empty()) write_file_atomically(a.plot, form_plot(forms, cluster));
-  if (a.json) {
-    nlohmann::json json = to_json(own);
-    json["world"] = a.world;
-    json["fits"] = fits(own.memory, cluster.budgets);
-    for (const Candidate& c : forms) json["forms"].push_back(to_json(c));
-    for (const Candidate& c : layouts) json["layouts"].push_back(to_json(c));
-    fmt::print("{}\n", json.dump(2));
-    return;
+  if (!a.plot.empty()) write_file_atomically(a.plot, form_plot(tables.forms, cluster));
+  return tables;
+}
+
+nlohmann::json to_json(const Foreseen& foreseen, const Tables& tables, const Cluster& cluster) {
+  nlohmann::json json = to_json(foreseen.typical);
+  const PaddedShape& batch = foreseen.typical.job.batch;
+  json["world"] = cluster.world;
+  json["batch"] = {{"rows", batch.rows},
+                   {"source_length", batch.source_length},
+                   {"target_length", batch.target_length},
+                   {"source_tokens", batch.source_tokens()},
+                   {"target_tokens", batch.target_tokens()}};
+  json["most"] = {{"device", foreseen.most.device.total()},
+                  {"host", foreseen.most.host.total()},
+                  {"nvme", foreseen.most.nvme.total()}};
+  json["fits"] = fits(foreseen.most, cluster.budgets);
+  for (const Candidate& c : tables.forms) json["forms"].push_back(to_json(c));
+  for (const Candidate& c : tables.layouts) json["layouts"].push_back(to_json(c));
+  return json;
+}
+
+void print(const PlanArguments& a, const RunConfig& config, const Foreseen& foreseen, const Tables& tables,
+           const Cluster& cluster) {
+  const Job& job = foreseen.typical.job;
+  const int64_t working = std::min<int64_t>(job.mesh.dp(), job.micro_batches) * job.mesh.tp;
+  fmt::print("{} parameters, {} ranks, {} micro-batches an update, the largest of {} x {} and {} tokens\n",
+             human_count(static_cast<double>(foreseen.typical.parameters)), cluster.world, job.micro_batches,
+             job.batch.rows, job.batch.source_length, job.batch.target_length);
+  if (working < cluster.world) {
+    fmt::print("{} of the ranks have no micro-batch of their own: data.micro_batches is below {}\n",
+               cluster.world - working, job.mesh.dp());
   }
-  fmt::print("{} parameters, {} ranks, {} micro-batches of {} x {} tokens a rank and update\n\n",
-             human_count(static_cast<double>(own.parameters)), a.world, job.micro_batches, job.batch.rows,
-             length);
-  print_memory(own.memory, cluster.budgets);
-  print_time(own);
-  if (!fits(own.memory, cluster.budgets)) {
+  fmt::print("\n");
+  print_memory(foreseen, cluster.budgets);
+  print_time(foreseen.typical, config.train);
+  if (!fits(foreseen.most, cluster.budgets)) {
     const auto settings = remedies(job, cluster.budgets);
     if (settings)
       fmt::print("\nit would fit with --set {}\n", fmt::join(*settings, " --set "));
     else
       fmt::print("\nno placement makes it fit: more ranks, a smaller model or smaller micro-batches would\n");
   }
-  if (a.forms) print_table(forms);
-  if (a.search && layouts.empty()) fmt::print("\nno layout fits\n");
-  if (!layouts.empty()) print_table(layouts);
+  if (a.forms) print_table(tables.forms);
+  if (a.search && tables.layouts.empty()) fmt::print("\nno layout fits\n");
+  if (!tables.layouts.empty()) print_table(tables.layouts);
+}
+
+/// Each training of a run file by name: one without, or the stages.
+std::vector<std::pair<std::string, RunConfig>> trainings_of(const PlanArguments& a, const RunConfig& config) {
+  std::vector<std::pair<std::string, RunConfig>> trainings;
+  if (config.train.stages.empty() && a.stage.empty()) return {{"", config}};
+  std::vector<RunConfig> settings = stage_settings(config);
+  for (size_t i = 0; i < settings.size(); ++i) {
+    const std::string& name = config.train.stages[i].name;
+    if (a.stage.empty() || a.stage == name) trainings.emplace_back(name, std::move(settings[i]));
+  }
+  if (trainings.empty()) throw UserError("--stage: the run file has no stage \"{}\"", a.stage);
+  if (trainings.size() > 1 && (a.forms || a.search || !a.plot.empty()))
+    throw UserError(
+        "--forms, --search and --plot are of one training: name a stage of the run file with --stage");
+  return trainings;
+}
+
+void plan(const PlanArguments& a) {
+  const std::optional<RunConfig> config = read_config(a.config);
+  if (!config) return;
+  const auto trainings = trainings_of(a, *config);
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [name, own] : trainings) {
+    check(own);
+    const Cluster cluster = cluster_of(a, own.memory);
+    const Foreseen foreseen = foresee(a, own, cluster, std::filesystem::path(a.run) / name);
+    const Tables tables = tables_of(a, foreseen.typical.job, cluster);
+    if (a.json) {
+      list.push_back(to_json(foreseen, tables, cluster));
+      if (!name.empty()) list.back()["stage"] = name;
+      continue;
+    }
+    if (!name.empty()) fmt::print("{}stage {}\n", &name == &trainings.front().first ? "" : "\n", name);
+    print(a, own, foreseen, tables, cluster);
+  }
+  if (a.json) fmt::print("{}\n", (config->train.stages.empty() ? list.front() : list).dump(2));
 }
 
 }  // namespace
@@ -203,19 +322,27 @@ void add_plan(CLI::App& app) {
   PlanArguments& a = *arguments;
   add_config_arguments(*command, a.config, list_options);
   command->add_option("--world", a.world, "ranks")->capture_default_str()->check(between(1, 1 << 20));
-  command->add_option("--ranks-per-host", a.ranks_per_host, "ranks of a host")
-      ->capture_default_str()
+  command
+      ->add_option("--ranks-per-host", a.ranks_per_host,
+                   "ranks of a host (default: the machine file's, else 8)")
       ->check(between(1, 1 << 10));
   command->add_option("--device-memory", a.device_memory,
                       "of a rank, as 40GB (default: memory.device_budget)");
   command->add_option("--host-memory", a.host_memory, "of a host, as 1TB");
   command->add_option("--nvme", a.nvme, "of a host, as 8TB");
-  command->add_option("--length", a.length, "tokens of a sentence; micro-batches are full on both sides")
+  command->add_option(
+      "--run", a.run,
+      "folder of the run: micro-batches are those of its text, which is made ready there as for training");
+  command->add_option("--stage", a.stage, "of [[train.stage]] this one alone (default: all)");
+  command
+      ->add_option("--length", a.length,
+                   "without --run: tokens of a sentence; micro-batches are full on both sides")
       ->capture_default_str()
       ->check(between(1, 1 << 20));
   command
       ->add_option("--skew", a.skew,
-                   "load of the rank's experts over the mean, one for each MoE layer (default: 1)")
+                   "load of the rank's experts over the mean, one for each MoE layer (default: that of "
+                   "routers that have learnt little)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(between(0.0, 1e6));

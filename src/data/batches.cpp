@@ -1,7 +1,10 @@
 #include "chorus/data/batches.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <queue>
 #include <tuple>
 #include <utility>
@@ -72,7 +75,51 @@ MicroBatch read_batch(const DataSet& data, std::span<const Example> examples, Ra
   return make_batch(pairs);
 }
 
+/// A micro-batch by what its memory grows with.
+struct Sized {
+  PaddedShape shape;
+  std::span<const Example> examples;
+
+  [[nodiscard]] std::array<int64_t, 5> sizes() const {
+    const int64_t s = shape.source_length, t = shape.target_length;
+    return {shape.rows * s, shape.rows * t, shape.rows * s * s, shape.rows * t * t, shape.rows * s * t};
+  }
+  [[nodiscard]] bool is_within(const Sized& other) const {
+    const auto own = sizes(), theirs = other.sizes();
+    return std::ranges::equal(own, theirs, std::less_equal());
+  }
+};
+
+Sized sized(std::span<const Example> examples) {
+  Sized batch = {.shape = {{.rows = std::ssize(examples)}}, .examples = examples};
+  for (const Example& example : examples) {
+    batch.shape.source_length = std::max(batch.shape.source_length, example.source);
+    batch.shape.target_length = std::max(batch.shape.target_length, example.target);
+  }
+  return batch;
+}
+
+/// Keeps those that lie within no other, and of them the largest.
+void add_largest(std::vector<Sized>& front, const Sized& batch) {
+  constexpr size_t kMost = 24;
+  const auto has_room = [&](const Sized& other) { return batch.is_within(other); };
+  if (std::ranges::any_of(front, has_room)) return;
+  std::erase_if(front, [&](const Sized& other) { return other.is_within(batch); });
+  front.push_back(batch);
+  if (front.size() <= kMost) return;
+  front.erase(std::ranges::min_element(front, {}, [](const Sized& b) {
+    const auto sizes = b.sizes();
+    return std::accumulate(sizes.begin(), sizes.end(), int64_t{0});
+  }));
+}
+
 }  // namespace
+
+PaddedShape shape_of(const MicroBatch& batch) {
+  return {{.rows = batch.rows, .source_length = batch.source_length, .target_length = batch.target_length},
+          std::ranges::count(batch.source, int32_t{kPad}),
+          std::ranges::count(batch.target_input, int32_t{kPad})};
+}
 
 MicroBatch make_batch(std::span<const SentencePair> pairs) {
   MicroBatch batch;
@@ -197,6 +244,10 @@ struct BatchStream::State {
     pool.of = wanted;
   }
 
+  [[nodiscard]] RandomKey noise_of(int64_t epoch) const {
+    return RandomKey(options.seed).derive("noise").derive(epoch);
+  }
+
   // Of the loaded pool.
   [[nodiscard]] int64_t global_batches() const {
     return (static_cast<int64_t>(pool.batches.size()) + options.micro_batches - 1) / options.micro_batches;
@@ -205,7 +256,7 @@ struct BatchStream::State {
   Prepared prepare(const DataPosition& at) {
     load_pool(at);
     Prepared prepared;
-    const RandomKey noise = RandomKey(options.seed).derive("noise").derive(at.epoch);
+    const RandomKey noise = noise_of(at.epoch);
     const int64_t begin = at.batch * options.micro_batches;
     const int64_t end = std::min(begin + options.micro_batches, static_cast<int64_t>(pool.batches.size()));
     for (int64_t i = begin; i < end; ++i) {
@@ -262,19 +313,28 @@ int64_t BatchStream::examples_per_epoch() const {
   return state_->orders.front().mixing.draws_per_epoch();
 }
 
-BatchShape BatchStream::largest() {
-  state_->load_pool(state_->position);
-  BatchShape most;
-  for (const auto& [begin, end] : state_->pool.batches) {
-    BatchShape shape = {.rows = static_cast<int64_t>(end - begin)};
-    for (size_t i = begin; i < end; ++i) {
-      shape.source_length = std::max(shape.source_length, state_->pool.examples[i].source);
-      shape.target_length = std::max(shape.target_length, state_->pool.examples[i].target);
+std::vector<PaddedShape> BatchStream::largest() {
+  constexpr int64_t kExamples = 1'000'000;
+  State& state = *state_;
+  std::vector<Sized> front;
+  int64_t seen = 0;
+  DataPosition at = state.position;
+  for (; at.pool < state.order_at(at.update).pools && seen < kExamples; ++at.pool) {
+    state.load_pool(at);
+    seen += static_cast<int64_t>(state.pool.examples.size());
+    const RandomKey noise = state.noise_of(at.epoch);
+    std::vector<Sized> larger;
+    for (const auto& [begin, end] : state.pool.batches) {
+      add_largest(larger, sized(std::span(state.pool.examples).subspan(begin, end - begin)));
     }
-    const auto tokens = [](const BatchShape& s) { return s.rows * (s.source_length + s.target_length); };
-    if (tokens(shape) > tokens(most)) most = shape;
+    for (const Sized& batch : larger) {
+      add_largest(front, {.shape = shape_of(read_batch(state.data, batch.examples, noise)), .examples = {}});
+    }
   }
-  return most;
+  std::vector<PaddedShape> shapes;
+  shapes.reserve(front.size());
+  for (const Sized& batch : front) shapes.push_back(batch.shape);
+  return shapes;
 }
 
 std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction,

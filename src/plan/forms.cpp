@@ -9,53 +9,98 @@
 #include "chorus/base/error.h"
 #include "chorus/model/cost.h"
 
+#include "plan/candidate.h"
+
 namespace chorus {
 
 namespace {
 
 struct Form {
   const char* name;
-  void (*set)(Job& job, int world, int host);  // host: ranks of one
+  bool copies = false, zero = false, tensor = false;     // D, Z, M
+  Tier state = Tier::device, parameters = Tier::device;  // state: of optimizer and gradients
 };
 
 constexpr Form kForms[] = {
-    {"E", [](Job& j, int world, int) { j.mesh.ep = world; }},
-    {"E+D", [](Job& j, int, int host) { j.mesh.ep = host; }},
-    {"E+Z", [](Job& j, int world, int) { j.mesh.ep = world, j.mesh.zero = 2; }},
-    {"E+D+M", [](Job& j, int, int host) { j.mesh.ep = host, j.mesh.tp = host; }},
-    {"E+D+Z", [](Job& j, int, int host) { j.mesh.ep = host, j.mesh.zero = 3; }},
-    {"E+Z+M", [](Job& j, int world, int host) { j.mesh.ep = world, j.mesh.tp = host, j.mesh.zero = 2; }},
-    {"E+Z-Off+M",
-     [](Job& j, int world, int host) {
-       j.mesh.ep = world, j.mesh.tp = host, j.mesh.zero = 2;
-       j.memory.optimizer = j.memory.gradients = Tier::host;
-     }},
-    {"E+Z-NVMe+M",
-     [](Job& j, int world, int host) {
-       j.mesh.ep = world, j.mesh.tp = host, j.mesh.zero = 2;
-       j.memory.optimizer = j.memory.gradients = j.memory.parameters = Tier::nvme;
-     }},
+    {.name = "E"},
+    {.name = "E+D", .copies = true},
+    {.name = "E+Z", .zero = true},
+    {.name = "E+D+M", .copies = true, .tensor = true},
+    {.name = "E+D+Z", .copies = true, .zero = true},
+    {.name = "E+Z+M", .zero = true, .tensor = true},
+    {.name = "E+Z-Off+M", .zero = true, .tensor = true, .state = Tier::host},
+    {.name = "E+Z-NVMe+M", .zero = true, .tensor = true, .state = Tier::nvme, .parameters = Tier::nvme},
 };
 
-Candidate evaluate(std::string name, const Job& job, const Cluster& cluster) {
-  Candidate c = {.name = std::move(name),
-                 .job = job,
-                 .parameters = cost_of(job.model, 1).parameters.total(),
-                 .memory = plan_memory(job)};
-  if (cluster.machine) c.time = plan_time(job, *cluster.machine);
-  return c;
+/// All that are of a form, those of most ranks of ep first: they hold most.
+std::vector<Mesh> meshes_of(const Form& form, const Job& job, int world) {
+  std::vector<Mesh> meshes;
+  for (const int ep : divisors(world)) {
+    if (form.copies ? ep == 1 || ep == world : ep != world) continue;
+    for (const int tp : divisors(world)) {
+      if (form.tensor ? tp == 1 || job.model.attention_heads % tp != 0 : tp > 1) continue;
+      for (int zero = form.zero ? 1 : 0; zero <= (form.zero ? 3 : 0); ++zero) {
+        meshes.push_back(
+            {.world = world, .tp = tp, .ep = ep, .zero = zero, .exchange_chunks = job.mesh.exchange_chunks});
+      }
+    }
+  }
+  std::ranges::stable_sort(meshes, std::greater(), &Mesh::ep);
+  return meshes;
 }
 
-/// The largest n >= 0 for which fits(n), which no larger one does; asks about 2 log2 n times.
-int64_t largest(const std::function<bool(int64_t)>& fits) {
-  constexpr int64_t kMost = int64_t{1} << 20;
-  int64_t low = 0, high = 1;
-  while (high < kMost && fits(high)) low = std::exchange(high, high * 2);
-  while (high - low > std::max<int64_t>(1, low / 64)) {  // to a part in 64
+/// The largest n of [low, most] for which fits(n), to a part in 64, given that it does for `low`.
+int64_t largest(int64_t low, int64_t most, const std::function<bool(int64_t)>& fits) {
+  int64_t high = low;
+  while (high < most) {
+    high = std::min(most, 2 * high);
+    if (!fits(high)) break;
+    low = high;
+  }
+  while (high - low > std::max<int64_t>(1, low / 64)) {
     const int64_t middle = low + (high - low) / 2;
     (fits(middle) ? low : high) = middle;
   }
   return low;
+}
+
+Candidate largest_model(const Form& form, const Job& job, const Cluster& cluster) {
+  std::optional<Candidate> best;
+  Job sized = job;
+  sized.routing = RoutingCase::worst;
+  sized.memory = {.parameters = form.parameters, .gradients = form.state, .optimizer = form.state};
+  for (const Mesh& mesh : meshes_of(form, job, cluster.world)) {
+    sized.mesh = mesh;
+    const auto with = [&](int64_t experts_a_rank) -> const Job& {
+      sized.model.moe.experts = experts_a_rank * mesh.ep;
+      return sized;
+    };
+    const auto holds = [&](int64_t n) { return fits(plan_memory(with(n)), cluster.budgets); };
+    const int64_t most = kMostExperts / mesh.ep;
+    // No fewer than the best so far.
+    const int64_t least =
+        std::max<int64_t>(1, best ? (best->job.model.moe.experts + mesh.ep - 1) / mesh.ep : 1);
+    if (least > most || !holds(least)) {
+      if (!best) best = {.name = form.name, .job = with(1), .memory = plan_memory(with(1))};
+      continue;
+    }
+    Candidate found = evaluate(form.name, with(largest(least, most, holds)), cluster);
+    const bool better =
+        best->parameters < found.parameters ||
+        (best->parameters == found.parameters && found.tokens_per_second() > best->tokens_per_second());
+    if (better) best = std::move(found);
+  }
+  return best.value_or(Candidate());
+}
+
+}  // namespace
+
+Candidate evaluate(std::string name, const Job& job, const Cluster& cluster) {
+  const ModelCost cost = cost_of(job);
+  Candidate c = {
+      .name = std::move(name), .job = job, .parameters = cost.parameters.total(), .memory = plan_memory(job)};
+  if (cluster.machine) c.time = plan_time(job, *cluster.machine, cost);
+  return c;
 }
 
 std::vector<int> divisors(int n) {
@@ -66,8 +111,6 @@ std::vector<int> divisors(int n) {
   return result;
 }
 
-}  // namespace
-
 std::vector<std::string> Candidate::settings() const {
   std::vector<std::string> list;
   const auto add = [&](const char* key, int64_t value, int64_t standard) {
@@ -77,81 +120,37 @@ std::vector<std::string> Candidate::settings() const {
   add("parallel.etp", job.mesh.etp, 1);
   add("parallel.tp", job.mesh.tp, 1);
   add("parallel.zero", job.mesh.zero, 0);
+  add("parallel.exchange_chunks", job.mesh.exchange_chunks, 1);
   if (job.recompute) list.emplace_back("train.recompute=true");
-  const MemoryConfig standard;
-  const auto place = [&](const char* key, Tier tier) {
-    if (tier != Tier::device) list.push_back(fmt::format("memory.{}={}", key, name_of(tier)));
+  const MemoryConfig& m = job.memory;
+  const auto place = [&](const char* key, Tier all, std::optional<Tier> experts) {
+    if (all != Tier::device) list.push_back(fmt::format("memory.{}={}", key, name_of(all)));
+    if (experts.value_or(all) != all)
+      list.push_back(fmt::format("memory.expert_{}={}", key, name_of(*experts)));
   };
-  place("parameters", job.memory.parameters);
-  place("gradients", job.memory.gradients);
-  place("optimizer", job.memory.optimizer);
-  place("activations", job.memory.activations);
+  place("parameters", m.parameters, m.expert_parameters);
+  place("gradients", m.gradients, m.expert_gradients);
+  place("optimizer", m.optimizer, m.expert_optimizer);
+  place("activations", m.activations, std::nullopt);
   return list;
 }
 
 double Candidate::tokens_per_second() const {
   if (!time) return 0;
-  const auto tokens =
-      static_cast<double>(job.batch.rows * job.batch.target_length * job.micro_batches * job.mesh.dp());
-  return tokens / time->total();
+  return static_cast<double>(job.micro_batches * job.batch.target_tokens()) / time->total();
 }
 
 std::vector<Candidate> largest_models(const Job& job, const Cluster& cluster) {
   if (job.model.moe.experts == 0)
     throw UserError("moe.experts = 0: the forms are those of a sparse model; give it experts");
+  if (cluster.budgets.device == 0)
+    throw UserError("--forms asks for the largest model that fits: give --device-memory");
   std::vector<Candidate> results;
-  const auto host = static_cast<int>(std::min<int64_t>(cluster.ranks_per_host, cluster.world));
   for (const Form& form : kForms) {
-    Job base = job;
-    base.mesh = {.world = cluster.world};
-    base.memory = {};
-    form.set(base, cluster.world, host);
-    if (cluster.world % base.mesh.ep != 0 || cluster.world % base.mesh.tp != 0 ||
-        base.model.attention_heads % base.mesh.tp != 0) {
-      continue;  // a world that has no such form
-    }
-    const auto with = [&](int64_t experts_a_rank) {
-      Job sized = base;
-      sized.model.moe.experts = experts_a_rank * base.mesh.ep;
-      return sized;
-    };
-    const int64_t experts = largest([&](int64_t n) { return fits(plan_memory(with(n)), cluster.budgets); });
-    if (experts == 0) {
-      results.push_back({.name = form.name, .job = with(1), .memory = plan_memory(with(1))});
-    } else {
-      results.push_back(evaluate(form.name, with(experts), cluster));
-    }
+    Candidate best = largest_model(form, job, cluster);
+    if (!best.name.empty()) results.push_back(std::move(best));  // else a world that has no such form
   }
   return results;
-}
-
-std::vector<Candidate> search_layouts(const Job& job, const Cluster& cluster, size_t most) {
-  std::vector<Candidate> found;
-  const int64_t experts = job.model.moe.experts;
-  for (const int tp : divisors(cluster.world)) {
-    if (tp > cluster.ranks_per_host || job.model.attention_heads % tp != 0) continue;
-    for (const int ep : divisors(cluster.world)) {
-      if (experts == 0 ? ep > 1 : experts % ep != 0) continue;
-      for (int zero = 0; zero <= 3; ++zero) {
-        for (const bool recompute : {false, true}) {
-          Job layout = job;
-          layout.mesh = {.world = cluster.world, .tp = tp, .ep = ep, .zero = zero};
-          layout.recompute = recompute;
-          layout.memory = {.parameters = Tier::automatic,
-                           .gradients = Tier::automatic,
-                           .optimizer = Tier::automatic,
-                           .activations = recompute ? Tier::automatic : Tier::device};
-          const std::optional<MemoryConfig> memory = place(layout, cluster.budgets);
-          if (!memory) continue;
-          layout.memory = *memory;
-          found.push_back(evaluate("", layout, cluster));
-        }
-      }
-    }
-  }
-  std::ranges::stable_sort(found, std::greater(), &Candidate::tokens_per_second);
-  if (found.size() > most) found.erase(found.begin() + static_cast<int64_t>(most), found.end());
-  return found;
 }
 
 }  // namespace chorus

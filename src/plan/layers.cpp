@@ -6,14 +6,14 @@
 
 #include <c10/core/ScalarType.h>
 
-#include "chorus/moe/router.h"
-
 namespace chorus {
 
 namespace {
 
 constexpr auto kKept = Purpose::activations, kWorking = Purpose::buffers, kMoving = Purpose::exchange;
 
+constexpr double kCrowd = 2;        // of moe/layer.cpp
+constexpr int64_t kTaskRows = 240;  // of moe/experts.cpp
 /// In nn/linear_cross_entropy.cpp and comm/group.cpp.
 constexpr int64_t kChunkLogits = 16 << 20, kLeastRows = 256, kScratch = 16 << 20;
 
@@ -39,6 +39,16 @@ LayerShadow::LayerShadow(const Job& job, int rank, Ledger& device)
   expert_outer_ = here(m.ffn_dim, mesh.etp_index(rank), mesh.etp);
   expert_inner_ = gated * expert_outer_;
   vocabulary_ = here(m.vocabulary, mesh.tp_index(rank), mesh.tp);
+  const PaddedShape& batch = job.batch;
+  int64_t number = 0;
+  for (int64_t i = 0; i < m.encoder_layers; ++i) {
+    if (m.is_sparse(i, m.moe.encoder_every))
+      shares_.push_back(routing_shares(job, number++, batch.source_tokens()));
+  }
+  for (int64_t i = 0; i < m.decoder_layers; ++i) {
+    if (m.is_sparse(i, m.moe.decoder_every))
+      shares_.push_back(routing_shares(job, number++, batch.target_tokens()));
+  }
 }
 
 Block LayerShadow::block(Purpose purpose, int64_t elements) const {
@@ -171,13 +181,20 @@ Block LayerShadow::cross_attention(const Block& x, const SideShape& side, const 
   return residual(output, tokens, branch);
 }
 
+/// Of kernels/activation.cpp: what lives until the gradient by an activation's input is there, besides it.
+Block LayerShadow::activation_backward(int64_t elements) const {
+  return block(kWorking, job_.model.activation == Activation::swiglu ? 4 * elements : 0);
+}
+
 Block LayerShadow::dense(const Block& x, int64_t tokens, Branch* branch) const {
   const ModelConfig& m = job_.model;
   const Block inner = norm_linear(x, tokens, ffn_inner_, branch);
   Block active = inner;  // relu works in its place
   if (m.activation != Activation::relu) active = block(branch ? kKept : kWorking, tokens * ffn_outer_);
-  append(branch,
-         [this, inner, tokens](const Block& /*grad*/) { return block(kWorking, tokens * ffn_inner_); });
+  append(branch, [this, inner, tokens](const Block& /*grad*/) {
+    const Block along = activation_backward(tokens * ffn_outer_);
+    return block(kWorking, tokens * ffn_inner_);
+  });
   active = drop(m.activation_dropout, active, tokens * ffn_outer_, branch);
   const Block output = linear(active, tokens, ffn_outer_, d_, branch);
   const Block sum = sum_over_tp(tokens * d_);
@@ -192,43 +209,41 @@ struct LayerShadow::Experts {
   bool crowded = false;  // more than a rank bears: in chunks, of which nothing is kept
 };
 
-LayerShadow::Experts LayerShadow::experts_of(int64_t tokens, int64_t number) const {
-  const MoeConfig& moe = job_.model.moe;
+LayerShadow::Experts LayerShadow::experts_of(const SideShape& side, int64_t number) const {
   const Mesh& mesh = job_.mesh;
-  const int64_t experts = job_.model.expert_counts()[number];
-  const auto n = static_cast<double>(tokens), k = static_cast<double>(moe.top_k);
-  // Each expert takes at most its capacity of a micro-batch.
-  const double most =
-      moe.capacity_factor == 0
-          ? static_cast<double>(mesh.ep)
-          : static_cast<double>(expert_capacity(moe.capacity_factor, moe.top_k, tokens, experts) * experts) /
-                (n * k);
+  const auto n = static_cast<double>(side.tokens() - side.padding);
+  const auto k = static_cast<double>(job_.model.moe.top_k);
+  const RoutingShares& shares = shares_[number];
   if (mesh.ep * mesh.etp * mesh.tp == 1) {
-    return {.arrived = tokens, .choices = static_cast<int64_t>(n * k * std::min(1.0, most))};
+    return {.arrived = side.tokens(), .choices = static_cast<int64_t>(n * k * shares.kept)};
   }
   // Of a token's k experts, those on a rank that has another of them travel with it.
+  const int64_t experts = job_.model.expert_counts()[number];
   const double each = static_cast<double>(experts) / mesh.ep;
   const double together = experts > 1 ? (each - 1) / static_cast<double>(experts - 1) * (k - 1) / 2 : 0;
   const double ranks = std::min(k, static_cast<double>(mesh.ep)) * (1 - together / std::max(k, 1.0));
-  const double skew = std::cmp_less(number, job_.skew.size()) ? job_.skew[number] : 1;
-  const double kept = std::min(1.0, most), load = std::min({skew, most, double(mesh.ep)});
-  const double bearable = 2.0 * n * k;  // kCrowd of moe/layer.cpp
+  const double bearable = kCrowd * k / ranks;
+  double load = shares.load;
+  if (job_.routing == RoutingCase::worst) load = std::min(load, bearable);  // beyond it nothing is kept
   Experts e;
-  // A rank of etp gets the rows of all its peers, whose micro-batches differ unless tp has them share one.
-  const double own = n / mesh.tp, sources = mesh.etp;
+  // A rank gets rows of all that have the other experts, or other parts of its own, and a micro-batch.
+  const int together_with = mesh.ep * mesh.etp;
+  const int64_t working = std::min<int64_t>(together_with, job_.micro_batches * mesh.tp);
+  const double own = n / mesh.tp, sources = static_cast<double>(working) / mesh.ep;
   const double arrived = own * ranks * load * sources;
-  e.crowded = arrived > bearable * sources / mesh.tp;
-  const double chunks = e.crowded ? std::ceil(mesh.ep / (2 * k)) : 1;
-  e.sent = static_cast<int64_t>(own * ranks * kept / chunks);
+  e.crowded = load > bearable;
+  const double chunks = e.crowded ? std::ceil(mesh.ep / (kCrowd * k)) : 1;
+  e.sent = static_cast<int64_t>(own * ranks * shares.kept / chunks);
   e.arrived = static_cast<int64_t>(arrived / chunks);
   e.choices = static_cast<int64_t>(std::min(own * k * load * sources, arrived * std::min(k, each)) / chunks);
   return e;
 }
 
-Block LayerShadow::experts(const Block& x, int64_t tokens, int64_t number, Branch* branch) const {
+Block LayerShadow::experts(const Block& x, const SideShape& side, int64_t number, Branch* branch) const {
   const ModelConfig& m = job_.model;
   const MoeConfig& moe = m.moe;
-  const Experts e = experts_of(tokens, number);
+  const int64_t tokens = side.tokens();
+  const Experts e = experts_of(side, number);
   const Purpose kept = branch && !e.crowded ? kKept : kWorking;
   const bool exchanges = e.sent > 0;
   const Block normed = norm(x, tokens, branch);
@@ -237,12 +252,18 @@ Block LayerShadow::experts(const Block& x, int64_t tokens, int64_t number, Branc
   const Block logits = wide(kWorking, scores);
   { const Block jittered = wide(kWorking, moe.jitter > 0 ? tokens * d_ : 0); }
   { const Block counted = wide(kWorking, 3 * scores); }
-  // experts, kept and slot: int64; gates: fp32
-  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7);
+  // experts, kept and slot: int64; gates: fp32; and each choice's token
+  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7 + 2 * e.choices);
   Block rows = block(exchanges ? kMoving : kept, exchanges ? e.arrived * d_ : 0);
   { const Block sent = block(kMoving, e.sent * d_); }
   Block inner = block(kept, e.choices * expert_inner_), output = block(kept, e.choices * d_);
-  { const Block input = block(kWorking, e.choices * d_); }
+  // What each thread has of the block that it works on.
+  const int64_t at_once = std::min(e.choices, job_.threads * kTaskRows) * expert_outer_;
+  const int64_t dropped = m.activation_dropout > 0 ? at_once : 0;
+  {
+    const Block input = block(kWorking, e.choices * d_);
+    const Block active = block(kWorking, (m.activation == Activation::relu ? 0 : at_once) + dropped);
+  }
   {
     const Block combined = block(kWorking, e.arrived * d_);
     const Block returned = block(kMoving, exchanges ? (e.sent + tokens) * d_ : 0);
@@ -262,6 +283,12 @@ Block LayerShadow::experts(const Block& x, int64_t tokens, int64_t number, Branc
         const Block by_inner = block(kWorking, e.choices * expert_inner_);
         const bool in_place = m.activation == Activation::relu && m.activation_dropout == 0;
         const Block active = block(kWorking, in_place ? 0 : e.choices * expert_outer_);
+        // by the active, and by the inner before it is copied
+        const Block by_block =
+            block(kWorking, dropped + (m.activation == Activation::relu
+                                           ? 0
+                                           : at_once + at_once / expert_outer_ * expert_inner_));
+        const Block along = activation_backward(m.activation == Activation::relu ? 0 : at_once);
       }
       by_rows = block(kWorking, e.arrived * d_);
     }
@@ -281,7 +308,7 @@ Block LayerShadow::layer(Block x, const SideShape& side, const SideShape* memory
   const auto next = [&]() -> Branch* { return branches ? &branches->emplace_back() : nullptr; };
   x = self_attention(x, side, next());
   if (memory) x = cross_attention(x, side, *memory, next());
-  return sparse >= 0 ? experts(x, side.tokens(), sparse, next()) : dense(x, side.tokens(), next());
+  return sparse >= 0 ? experts(x, side, sparse, next()) : dense(x, side.tokens(), next());
 }
 
 Block LayerShadow::embedding(const SideShape& side, Branch* branch) const {
@@ -302,9 +329,12 @@ Block LayerShadow::final_norm(const Block& x, const SideShape& side, Branch* bra
 }
 
 Block LayerShadow::loss(const SideShape& side) const {
-  const int64_t rows = side.tokens(), most = std::max(kLeastRows, kChunkLogits / vocabulary_);
+  // The language's tag is not predicted.
+  const int64_t rows = std::max<int64_t>(1, side.tokens() - side.padding - side.rows);
+  const int64_t most = std::max(kLeastRows, kChunkLogits / vocabulary_);
   const int64_t chunks = (rows + most - 1) / most, chunk = (rows + chunks - 1) / chunks;
-  Block by_hidden = hidden(rows, kWorking);
+  Block by_hidden = hidden(side.tokens(), kWorking);
+  const Block index(device_, kWorking, 2 * 8 * rows);  // and labels
   const Block logits = wide(kWorking, chunk * vocabulary_);
   const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
   const Block input = hidden(chunk, kWorking), by_input = hidden(chunk, kWorking);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plan/ledger.h"
+#include "plan/routing.h"
 
 namespace chorus {
 
@@ -18,6 +19,7 @@ using Branch = std::vector<Backward>;
 /// A stack's side of the micro-batch.
 struct SideShape {
   int64_t rows = 0, length = 0;
+  int64_t padding = 0;  // of its tokens: they take part, but no expert and no loss has them
   [[nodiscard]] int64_t tokens() const { return rows * length; }
 };
 
@@ -55,9 +57,10 @@ class LayerShadow {
   Block drop(double p, const Block& x, int64_t elements, Branch* branch) const;
   Block self_attention(const Block& x, const SideShape& side, Branch* branch) const;
   Block cross_attention(const Block& x, const SideShape& side, const SideShape& memory, Branch* branch) const;
+  [[nodiscard]] Block activation_backward(int64_t elements) const;
   Block dense(const Block& x, int64_t tokens, Branch* branch) const;
-  Block experts(const Block& x, int64_t tokens, int64_t number, Branch* branch) const;
-  [[nodiscard]] Experts experts_of(int64_t tokens, int64_t number) const;
+  Block experts(const Block& x, const SideShape& side, int64_t number, Branch* branch) const;
+  [[nodiscard]] Experts experts_of(const SideShape& side, int64_t number) const;
 
   const Job& job_;
   Ledger& device_;
@@ -65,6 +68,7 @@ class LayerShadow {
   int64_t element_bytes_;
   int64_t d_, heads_, attention_width_, ffn_inner_, ffn_outer_, vocabulary_;  // of this rank's part
   int64_t expert_inner_, expert_outer_;
+  std::vector<RoutingShares> shares_;  // of each MoE layer
 };
 
 }  // namespace chorus

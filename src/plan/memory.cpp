@@ -23,8 +23,8 @@ class StepShadow {
         ledgers_(ledgers),
         layers_(job, rank, ledgers.device),
         weights_(job, rank, ledgers),
-        source_{job.batch.rows, job.batch.source_length},
-        target_{job.batch.rows, job.batch.target_length},
+        source_{job.batch.rows, job.batch.source_length, job.batch.source_padding},
+        target_{job.batch.rows, job.batch.target_length, job.batch.target_padding},
         positions_(ledgers.device, Purpose::buffers,
                    job.model.positions == Positions::sinusoidal
                        ? job.model.max_positions * job.model.d_model *
@@ -33,8 +33,9 @@ class StepShadow {
 
   void update() {
     weights_.begin_update();
-    for (int64_t i = 0; i < job_.micro_batches; ++i) {
-      if (i + 1 == job_.micro_batches) weights_.last_micro_batch();
+    const int64_t rounds = std::min<int64_t>(2, job_.rounds());  // those between hold no more than the last
+    for (int64_t i = 0; i < rounds; ++i) {
+      if (i + 1 == rounds) weights_.last_micro_batch();
       micro_batch();
     }
     weights_.norm_and_update();
@@ -55,7 +56,8 @@ class StepShadow {
   };
 
   void micro_batch() {
-    const Block ids(ledgers_.device, Purpose::buffers, 8 * (source_.tokens() + 2 * target_.tokens()));
+    const Block batch(ledgers_.device, Purpose::buffers,
+                      side_bytes(source_) + side_bytes(target_) + 8 * target_.tokens());  // labels
     weights_.before(0, true);
     int64_t sparse = 0;
     const auto sparse_number = [&](int64_t layer, int64_t every) {
@@ -77,6 +79,12 @@ class StepShadow {
     weights_.after(0, true);
     writing_.clear();
     stash_end_ = 0;
+  }
+
+  /// Ids, languages, and masks where there is padding.
+  [[nodiscard]] int64_t side_bytes(const SideShape& side) const {
+    const int64_t mask = 1 + static_cast<int64_t>(c10::elementSize(job_.compute));
+    return side.tokens() * (8 + 4 + (side.padding > 0 ? mask : 0));
   }
 
   Block begin(const SideShape& side) {

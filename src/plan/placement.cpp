@@ -36,7 +36,7 @@ std::vector<std::function<void(MemoryConfig&, Tier)>> moves_of(const MemoryConfi
 }
 
 bool within(const Holdings& held, int64_t budget) {
-  return budget == 0 || held.total() <= budget;
+  return budget == 0 || kMargin * static_cast<double>(held.total()) <= static_cast<double>(budget);
 }
 
 }  // namespace
@@ -53,6 +53,7 @@ bool fits(const MemoryPlan& plan, const Budgets& budgets) {
 
 std::optional<MemoryConfig> place(const Job& job, const Budgets& budgets) {
   Job placed = job;
+  placed.routing = RoutingCase::worst;
   // Only the inputs that recomputation keeps can leave.
   if (!job.recompute && job.memory.activations == Tier::automatic) placed.memory.activations = Tier::device;
   const auto moves = moves_of(placed.memory);

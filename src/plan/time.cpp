@@ -68,13 +68,16 @@ Machine read_machine(const std::filesystem::path& file) {
   return machine;
 }
 
-StepTime plan_time(const Job& job, const Machine& m) {
+ModelCost cost_of(const Job& job) {
+  return cost_of(job.model, std::max(job.batch.source_length, job.batch.target_length));
+}
+
+StepTime plan_time(const Job& job, const Machine& m, const ModelCost& cost) {
   const ModelConfig& model = job.model;
   const Mesh& mesh = job.mesh;
-  const double a = static_cast<double>(job.micro_batches), w = job.compute == at::kFloat ? 4 : 2;
+  const double a = static_cast<double>(job.rounds()), w = job.compute == at::kFloat ? 4 : 2;
   const auto source = static_cast<double>(job.batch.rows * job.batch.source_length);
   const auto target = static_cast<double>(job.batch.rows * job.batch.target_length);
-  const ModelCost cost = cost_of(model, std::max(job.batch.source_length, job.batch.target_length));
   const double d = static_cast<double>(model.d_model), k = static_cast<double>(model.moe.top_k);
   const auto rate_of = [&](int parts) {  // between ranks that are that many apart at most
     return parts <= m.ranks_per_host ? m.link : m.network;
@@ -93,7 +96,7 @@ StepTime plan_time(const Job& job, const Machine& m) {
   for (int64_t i = 0; i < model.decoder_layers; ++i) {
     sparse_decoder += model.is_sparse(i, model.moe.decoder_every) ? 1 : 0;
   }
-  if (mesh.ep > 1) {
+  if (mesh.ep * mesh.etp > 1) {
     const double skew = job.skew.empty() ? 1 : *std::ranges::max_element(job.skew);
     // There and back, in forward, again where it is run again, and in backward.
     const double crossings = 2 * (job.recompute ? 3 : 2);
@@ -101,9 +104,11 @@ StepTime plan_time(const Job& job, const Machine& m) {
     const double rows =
         (source * static_cast<double>(sparse_encoder) + target * static_cast<double>(sparse_decoder)) * k /
         mesh.tp * std::max(1.0, skew);
-    const double away = 1 - 1.0 / mesh.ep;
+    // What a rank's experts get goes on to the other ranks with parts of them, each of which computes a part.
+    const double away = 1 - 1.0 / mesh.ep, parts = mesh.etp - 1;
     time.exchange = a * crossings *
-                    (rows * away * d * w / rate_of(mesh.ep * mesh.etp) + layers * m.latency * (mesh.ep - 1));
+                    (rows * d * w * (away / rate_of(mesh.ep * mesh.etp) + parts / rate_of(mesh.etp)) +
+                     layers * m.latency * (mesh.ep - 1 + parts));
   }
   if (mesh.tp > 1) {
     // A sum over tp moves its bytes twice: two a block in each direction, three in the decoder's.
@@ -113,6 +118,12 @@ StepTime plan_time(const Job& job, const Machine& m) {
   }
 
   const MemoryConfig& memory = job.memory;
+  if (job.recompute) {  // each block's input and the last one's output, out and in
+    const double kept = a * d * w *
+                        (source * static_cast<double>(model.encoder_layers + 1) +
+                         target * static_cast<double>(model.decoder_layers + 1));
+    time.movement += leave(m, memory.activations, kept) + fetch(m, memory.activations, kept);
+  }
   const double expert_count = static_cast<double>(cost.parameters.experts) / (mesh.ep * mesh.etp);
   const double dense_count = static_cast<double>(cost.parameters.total() - cost.parameters.experts) / mesh.tp;
   const Weights roles[] = {

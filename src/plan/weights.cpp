@@ -1,5 +1,7 @@
 #include "plan/weights.h"
 
+#include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -13,6 +15,8 @@ namespace {
 
 constexpr int64_t kBeingWritten = 2 * Arrays::kChunk;  // of memory/arrays.cpp
 constexpr int64_t kScratch = 16 << 20;                 // of comm/group.cpp
+// Elements of a shard whose chunks are gone through: what comes after them is more of the same.
+constexpr int64_t kSeen = 16 * Arrays::kChunk;
 
 }  // namespace
 
@@ -21,17 +25,20 @@ Ledger& Ledgers::of(Tier tier) {
 }
 
 ArraysShadow::ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, Arrays::Cuts cuts,
-                           int64_t element_bytes)
+                           int64_t element_bytes, double times)
     : ledgers_(&ledgers),
       on_disk_(tier == Tier::nvme),
       count_(count),
       element_bytes_(element_bytes),
       cuts_(std::move(cuts)) {
-  if (!on_disk_) {
-    whole_ = Block(ledgers.of(tier), purpose, count * cuts_.back() * element_bytes);
-    return;
+  int64_t bytes = on_disk_ ? 0 : count * cuts_.back() * element_bytes;
+  for (int64_t chunk = 0; on_disk_ && chunk + 1 < std::ssize(cuts_); ++chunk) bytes += bytes_of(chunk);
+  bytes = std::llround(static_cast<double>(bytes) * times);
+  if (on_disk_) {
+    ledgers.nvme.add(purpose, bytes);
+  } else {
+    whole_ = Block(ledgers.of(tier), purpose, bytes);
   }
-  for (int64_t chunk = 0; chunk + 1 < std::ssize(cuts_); ++chunk) ledgers.nvme.add(purpose, bytes_of(chunk));
 }
 
 /// In whole blocks of the file.
@@ -99,14 +106,18 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     shard.values_go = (zero >= 3 && shard.shared) || values != Tier::device;
     shard.gradients_go = (zero >= 2 && shard.shared) || gradients != Tier::device;
     shard.has_master = bucket.type != at::kFloat;
+    shard.rests = !job.frozen.empty() &&
+                  std::ranges::all_of(bucket.parameters, [&](size_t p) { return job.frozen[p]; });
     if (!shard.values_go)
       shard.values = Block(ledgers.device, Purpose::parameters, shard.elements * shard.value_bytes);
     if (!shard.gradients_go) shard.gradients = Block(ledgers.device, Purpose::gradients, shard.elements * 4);
     const int64_t begin =
         zero >= 1 ? shard.kept * (expert ? job.mesh.edp_index(rank) : job.mesh.dp_index(rank)) : 0;
-    shard.cuts = divide(bucket, catalogue, place, begin, begin + shard.kept).cuts;
+    const int64_t seen = std::min(kSeen, shard.kept);
+    const double times = static_cast<double>(shard.kept) / static_cast<double>(std::max<int64_t>(1, seen));
+    shard.cuts = divide(bucket, catalogue, place, begin, begin + seen).cuts;
     const auto arrays = [&](Purpose purpose, Tier where, int64_t count, int64_t bytes) {
-      return ArraysShadow(ledgers, purpose, where, count, shard.cuts, bytes);
+      return ArraysShadow(ledgers, purpose, where, count, shard.cuts, bytes, times);
     };
     if (shard.values_go) shard.value = arrays(Purpose::parameters, values, 1, shard.value_bytes);
     if (shard.gradients_go) shard.gradient = arrays(Purpose::gradients, gradients, 1, 4);
@@ -115,7 +126,7 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     const int64_t rows = shard.has_master ? 3 : 2;
     if (expert && job.expert_state != StateForm::fp32) {
       shard.state = ArraysShadow(ledgers, Purpose::optimizer, state, 1,
-                                 packed_cuts(shard.cuts, job.expert_state, rows), 1);
+                                 packed_cuts(shard.cuts, job.expert_state, rows), 1, times);
       shard.unpacked_bytes = 4 * rows;
     } else {
       shard.state = arrays(Purpose::optimizer, state, rows, 4);
@@ -213,6 +224,7 @@ void WeightsShadow::for_update(const Prefetch& prefetch, const Work& work) {
   constexpr size_t kBehind = 2;
   std::vector<Chunk> all;
   for (Shard& shard : shards_) {
+    if (shard.rests) continue;
     for (const Chunk& chunk : chunks_of(shard)) all.push_back(chunk);
   }
   auto unfinished = shards_.begin();
@@ -238,6 +250,7 @@ void WeightsShadow::norm_and_update() {
         Shard& shard = chunk.shard;
         Block value = shard.value.load(chunk.number), state = shard.state.load(chunk.number);
         const Block unpacked(ledgers_.device, Purpose::buffers, shard.unpacked_bytes * chunk.size());
+        if (shard.unpacked_bytes > 0) state = {};
         const Block gradient = shard.gradient.load(chunk.number);
         shard.value.store(chunk.number, std::move(value));
         if (shard.unpacked_bytes > 0) state = shard.state.blank(chunk.number);

@@ -22,8 +22,9 @@ struct Ledgers {
 class ArraysShadow {
  public:
   ArraysShadow() = default;
+  /// `times`: of how many like it in all the cuts are one.
   ArraysShadow(Ledgers& ledgers, Purpose purpose, Tier tier, int64_t count, Arrays::Cuts cuts,
-               int64_t element_bytes);
+               int64_t element_bytes, double times);
 
   void prefetch(int64_t chunk);
   Block load(int64_t chunk);
@@ -63,6 +64,7 @@ class WeightsShadow {
     int64_t elements = 0, kept = 0;  // of the bucket, and of this rank's part
     int64_t value_bytes = 4;         // of an element
     bool expert = false, shared = false, values_go = false, gradients_go = false, has_master = false;
+    bool rests = false;  // all of it is frozen
     bool started = false, summed = false;
     Block values, gradients;     // whole, on the device
     Block moving;                // what a sum over ranks takes

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,12 +12,15 @@
 #include "chorus/base/log.h"
 #include "chorus/base/text.h"
 #include "chorus/memory/usage.h"
+#include "chorus/model/shapes.h"
+
+#include "train/frozen.h"
+#include "train/initial_model.h"
+#include "train/inputs.h"
 
 namespace chorus {
 
 namespace {
-
-constexpr double kCertain = 1.05;  // the planner's error is below that (docs/memory.md)
 
 /// "optimizer 1.2 GB, gradients 0.6 GB": what there is most of first.
 std::string text_of(const Holdings& held) {
@@ -60,16 +65,47 @@ Mesh mesh_of(const RunConfig& config, int world) {
                     .ffn = config.model.ffn_dim});
 }
 
-Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh, const BatchShape& batch) {
+Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh) {
+  std::vector<bool> frozen;
+  if (!config.train.freeze.empty()) frozen = frozen_parameters(shapes_of(model), config.train.freeze);
   return {.model = model,
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
           .isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16,
+          .threads = config.threads > 0 ? config.threads : at::get_num_threads(),
           .mesh = mesh,
           .memory = config.memory,
           .expert_state = config.optim.expert_state,
           .recompute = config.train.recompute,
-          .micro_batches = (config.data.micro_batches + mesh.dp() - 1) / mesh.dp(),
-          .batch = batch};
+          .micro_batches = config.data.micro_batches,
+          .frozen = std::move(frozen)};
+}
+
+BatchOptions batch_options(const RunConfig& config) {
+  return {.seed = static_cast<uint64_t>(config.seed),
+          .temperature = config.data.temperature,
+          .batch_tokens = config.data.batch_tokens,
+          .micro_batches = config.data.micro_batches,
+          .pool_batches = config.data.pool_batches,
+          .curriculum = config.data.curriculum};
+}
+
+void set_largest(Job& job, std::span<const PaddedShape> batches) {
+  const auto held = [&](const PaddedShape& batch) {
+    job.batch = batch;
+    return plan_memory(job).device.total();
+  };
+  job.batch = batches.size() == 1 ? batches.front() : *std::ranges::max_element(batches, {}, held);
+}
+
+TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder) {
+  Group alone;
+  std::filesystem::create_directories(folder);
+  std::optional<InitialModel> initial;
+  if (!config.train.init.empty()) initial = find_initial_model(config.train.init);
+  const std::unique_ptr<Data> data = open_inputs(
+      config, {.run = folder, .initial = initial ? &initial->description.vocabulary : nullptr}, alone);
+  return {.vocabulary = data->vocabulary.size(),
+          .largest = BatchStream(*data->train, batch_options(config)).largest()};
 }
 
 Budgets budgets_of(const MemoryConfig& config) {
@@ -77,10 +113,14 @@ Budgets budgets_of(const MemoryConfig& config) {
           .host = parse_bytes(config.host_budget, "memory.host_budget")};
 }
 
-MemoryConfig settle_memory(const RunConfig& config, const Job& job, const std::filesystem::path& folder) {
+MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
+                           const std::filesystem::path& folder) {
   const Budgets budgets = budgets_of(config.memory);
   MemoryConfig memory = config.memory;
-  if (memory.uses(Tier::automatic)) {
+  job.routing = RoutingCase::worst;
+  const bool chooses = memory.uses(Tier::automatic);
+  set_largest(job, stream.largest());
+  if (chooses) {
     const std::optional<MemoryConfig> placed = place(job, budgets);
     if (!placed) {
       throw UserError("no placement of what is \"auto\" (memory.*) fits memory.device_budget = \"{}\"{}: {}",
@@ -97,12 +137,14 @@ MemoryConfig settle_memory(const RunConfig& config, const Job& job, const std::f
              name_of(memory.activations));
   } else if (budgets.device > 0) {
     const Holdings held = plan_memory(job).device;
-    if (static_cast<double>(held.total()) > kCertain * static_cast<double>(budgets.device)) {
+    if (!fits({.device = held, .host = {}, .nvme = {}}, budgets)) {
       const auto settings = remedies(job, budgets);
-      throw UserError("this run holds {} on the device ({}), beyond memory.device_budget = \"{}\": {}",
-                      human_bytes(held.total()), text_of(held), config.memory.device_budget,
-                      settings ? fmt::format("it fits with --set {}", fmt::join(*settings, " --set "))
-                               : "lower data.batch_tokens, or take a smaller model");
+      throw UserError(
+          "this run may hold {} on the device ({}), which with a margin of {:.0f} % is beyond "
+          "memory.device_budget = \"{}\": {}",
+          human_bytes(held.total()), text_of(held), 100 * (kMargin - 1), config.memory.device_budget,
+          settings ? fmt::format("it fits with --set {}", fmt::join(*settings, " --set "))
+                   : "lower data.batch_tokens, or take a smaller model");
     }
   }
   Job settled = job;

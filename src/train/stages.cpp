@@ -133,6 +133,29 @@ std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& o
 
 }  // namespace
 
+std::vector<RunConfig> stage_settings(const RunConfig& config) {
+  check(config.train.stages);
+  std::vector<RunConfig> settings;
+  std::map<std::string, ModelConfig> models;  // of each stage
+  for (const StageConfig& stage : config.train.stages) {
+    RunConfig& own = settings.emplace_back(config);
+    own.train.stages.clear();
+    if (!stage.init.empty()) {
+      own.train.init.clear();
+      own.model = models.at(stage.init.front());
+      std::vector<int64_t> experts(own.model.expert_counts().size());
+      for (const std::string& init : stage.init)
+        std::ranges::transform(experts, models.at(init).expert_counts(), experts.begin(), std::plus());
+      if (!experts.empty()) own.model.set_expert_counts(experts);
+    }
+    Schema schema;
+    describe(schema, own);
+    for (const std::string& assignment : stage.set) schema.set(assignment);
+    models.emplace(stage.name, own.model);
+  }
+  return settings;
+}
+
 Ending train_stages(const RunConfig& config, const RunOptions& options) {
   const std::vector<StageConfig>& stages = config.train.stages;
   if (stages.empty()) return train(config, options);

@@ -38,15 +38,6 @@ void take_text(TrainState& state, const std::string& hash, const RunOptions& opt
   state.data_hash = hash;
 }
 
-BatchOptions batches_of(const RunConfig& config) {
-  return {.seed = static_cast<uint64_t>(config.seed),
-          .temperature = config.data.temperature,
-          .batch_tokens = config.data.batch_tokens,
-          .micro_batches = config.data.micro_batches,
-          .pool_batches = config.data.pool_batches,
-          .curriculum = config.data.curriculum};
-}
-
 /// The model with what the text decides.
 ModelConfig model_for(const RunConfig& config, const Data& data) {
   ModelConfig model = config.model;
@@ -90,9 +81,9 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   }
 
   start.model = model_for(config, *start.data);
-  start.stream = std::make_unique<BatchStream>(*start.data->train, batches_of(config));
+  start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
   start.memory =
-      settle_memory(config, job_of(config, start.model, start.mesh, start.stream->largest()), options.folder);
+      settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder);
   if (start.checkpoint) start.stream->seek(start.state.position);
   return start;
 }

@@ -47,6 +47,32 @@ $chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host
 grep -q "^E+Z-NVMe+M" plan.txt || fail "a form is missing"
 grep -q "parallel.ep=" plan.txt || fail "no layout was found"
 grep -q "</svg>" forms.svg || fail "no picture"
+! $chorus plan run.toml --forms 2>error.txt || fail "--forms without a limit went through"
+grep -q -- "--device-memory" error.txt || fail "$(cat error.txt)"
+$chorus plan run.toml --world 8 --set parallel.tp=2 >plan.txt
+grep -q "6 of the ranks have no micro-batch of their own: data.micro_batches is below 4" plan.txt || fail "idle ranks are not said"
+sed 's/"ranks_per_host": [0-9]*/"ranks_per_host": 2/' machine.json >two.json
+$chorus plan run.toml --world 4 --machine two.json --host-memory 10GB >plan.txt
+grep -q "there is .* 4.7 GiB" plan.txt || fail "the machine file's ranks of a host are not its own: $(grep 'there is' plan.txt)"
+grep -q "the whole run: 2 updates" plan.txt || fail "no time of the run"
+# By the text of a run, which training finds ready; each stage of a run file.
+$chorus plan run.toml --run planned --json 2>log.txt >plan.json
+grep -q '"source_tokens"' plan.json || fail "no shape of the text"
+[ -f planned/sentencepiece.bpe.model ] || fail "the text was not made ready"
+cat run.toml - >stages.toml <<'END'
+[[train.stage]]
+name = "small"
+[[train.stage]]
+name = "wide"
+set = ["model.ffn_dim=512"]
+END
+$chorus plan stages.toml >plan.txt
+grep -q "^stage small" plan.txt && grep -q "^stage wide" plan.txt || fail "not every stage was planned"
+[ "$(grep -c parameters, plan.txt)" = 2 ] || fail "stages: $(cat plan.txt)"
+$chorus plan stages.toml --stage wide --device-memory 1GB --host-memory 1GB --nvme 1GB --forms >plan.txt
+! grep -q "^stage small" plan.txt || fail "--stage wide planned another"
+! $chorus plan stages.toml --device-memory 1GB --forms 2>error.txt || fail "--forms of two stages"
+grep -q "with --stage" error.txt || fail "$(cat error.txt)"
 $chorus plan run.toml --json --world 2 | grep -q '"fits": true' || fail "no JSON"
 ! $chorus plan run.toml --search 2>error.txt || fail "--search without a machine went through"
 grep -q "give --machine" error.txt || fail "$(cat error.txt)"

@@ -1,6 +1,7 @@
 #include "chorus/data/batches.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -249,6 +250,37 @@ TEST(BatchStream, WrongCurriculaAreRefused) {
   EXPECT_TRUE(message({{.update = 0}}).starts_with("data.curriculum[0]: "));
   EXPECT_TRUE(
       message({{.update = 9, .weights = {"train[0]=0", "denoise=0"}}}).starts_with("all weights are 0"));
+}
+
+TEST(BatchStream, FindsItsLargestMicroBatches) {
+  Corpus corpus;
+  corpus.add("en", "de", 300);
+  const DataSet data = corpus.open();
+  BatchStream stream(data, corpus.options);
+  const std::vector<PaddedShape> largest = stream.largest();
+  const auto sizes = [](const PaddedShape& b) {
+    const int64_t s = b.source_length, t = b.target_length;
+    return std::vector{b.rows * s, b.rows * t, b.rows * s * s, b.rows * t * t, b.rows * s * t};
+  };
+  std::vector<PaddedShape> served;
+  while (stream.position().epoch == 0) {
+    for (const MicroBatch& batch : stream.next()) served.push_back(shape_of(batch));
+  }
+  ASSERT_GT(served.size(), largest.size());
+  for (const PaddedShape& batch : served) {
+    EXPECT_TRUE(std::ranges::any_of(largest,
+                                    [&](const PaddedShape& other) {
+                                      return std::ranges::equal(sizes(batch), sizes(other),
+                                                                std::less_equal());
+                                    }))
+        << batch.rows << " x " << batch.source_length << ", " << batch.target_length;
+  }
+  for (const PaddedShape& shape : largest) {
+    EXPECT_TRUE(std::ranges::any_of(served, [&](const PaddedShape& batch) {
+      return sizes(batch) == sizes(shape) && batch.source_tokens() == shape.source_tokens() &&
+             batch.target_tokens() == shape.target_tokens();
+    }));
+  }
 }
 
 TEST(BatchStream, RefusesPositionsThatAreNot) {

@@ -1,14 +1,17 @@
 // What the planner says against what a run holds.
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "chorus/data/batches.h"
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/stash.h"
 #include "chorus/memory/usage.h"
+#include "chorus/model/shapes.h"
 #include "chorus/plan/memory.h"
 #include "chorus/train/optimizer.h"
 
 #include "temporary_folder.h"
+#include "train/frozen.h"
 
 namespace chorus {
 namespace {
@@ -18,17 +21,22 @@ struct Measured {
   uint64_t nvme = 0;
 };
 
-/// Sentences of one length on each side, so that micro-batches have the shape that was planned for.
-MicroBatch batch_of(const BatchShape& shape, int64_t vocabulary) {
+/// Sentences of the shape that was planned for, padding spread over all but the first.
+MicroBatch batch_of(const PaddedShape& shape, int64_t vocabulary) {
   std::vector<SentencePair> pairs(shape.rows);
   uint64_t i = 0;
-  const auto fill = [&](std::vector<int32_t>& pieces, int64_t length) {
-    pieces.resize(length - kTagAndEnd);
+  int64_t source_padding = shape.source_padding, target_padding = shape.target_padding;
+  const auto fill = [&](std::vector<int32_t>& pieces, int64_t length, int64_t& padding) {
+    const int64_t less = &pieces == &pairs[0].source || &pieces == &pairs[0].target
+                             ? 0
+                             : std::min(padding, length - kTagAndEnd - 1);
+    padding -= less;
+    pieces.resize(length - kTagAndEnd - less);
     for (int32_t& piece : pieces) piece = static_cast<int32_t>(4 + i++ * 7 % (vocabulary - 4));
   };
   for (SentencePair& pair : pairs) {
-    fill(pair.source, shape.source_length);
-    fill(pair.target, shape.target_length);
+    fill(pair.source, shape.source_length, source_padding);
+    fill(pair.target, shape.target_length, target_padding);
     pair.source_tag = pair.target_tag = 4;
   }
   return make_batch(pairs);
@@ -44,6 +52,7 @@ Measured measure(const Job& job, const std::filesystem::path& folder) {
   OptimConfig optim;
   optim.expert_state = job.expert_state;
   Optimizer optimizer(model, optim, alone, memory);
+  if (!job.frozen.empty()) optimizer.freeze(job.frozen);
   std::unique_ptr<Stash> stash;
   if (memory.activations != Tier::device) stash = std::make_unique<Stash>(memory.activations, folder);
   optimizer.initialise(RandomKey(1));
@@ -74,7 +83,7 @@ Job small_job() {
   job.model.max_positions = 256;
   job.model.moe.experts = 8;
   job.model.moe.capacity_factor = 0;  // what is dropped needs no memory, and cannot be foreseen
-  job.batch = {.rows = 24, .source_length = 30, .target_length = 36};
+  job.batch = {{.rows = 24, .source_length = 30, .target_length = 36}};
   return job;
 }
 
@@ -93,6 +102,7 @@ TEST_P(PlanMemory, IsWhatARunHolds) {
   count_device_memory(0);
   Job job = small_job();
   job.isa = cpu_isa();
+  job.threads = at::get_num_threads();
   GetParam().change(job);
   const TemporaryFolder folder;
   const Measured measured = measure(job, folder.path());
@@ -124,11 +134,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"recompute", [](Job& j) { j.recompute = true; }},
         Case{"one_sentence",
              [](Job& j) {
-               j.batch = {1, 200, 3};
+               j.batch = {{1, 200, 3}};
              }},
         Case{"many_rows",
              [](Job& j) {
-               j.batch = {300, 7, 5};
+               j.batch = {{300, 7, 5}};
              }},
         Case{"accumulates", [](Job& j) { j.micro_batches = 3, j.memory.gradients = kHost; }},
         Case{"optimizer_host", [](Job& j) { j.memory.optimizer = kHost; }},
@@ -154,6 +164,23 @@ INSTANTIATE_TEST_SUITE_P(
                j.memory = {
                    .parameters = kNvme, .gradients = kHost, .optimizer = kNvme, .activations = Tier::device};
              }},
+        Case{"padded", [](Job& j) { j.batch.source_padding = 200, j.batch.target_padding = 250; }},
+        Case{"gelu_experts_dropout",
+             [](Job& j) {
+               j.model.activation = Activation::gelu, j.model.activation_dropout = 0.1;
+               j.model.moe.encoder_every = j.model.moe.decoder_every = 1, j.model.moe.top_k = 3;
+             }},
+        Case{"swiglu_experts",
+             [](Job& j) {
+               j.model.activation = Activation::swiglu, j.model.moe.encoder_every = 1;
+               j.batch = {{8, 16, 16}};
+             }},
+        Case{"frozen_experts_nvme",
+             [](Job& j) {
+               j.frozen = frozen_parameters(shapes_of(j.model), {"expert"});
+               j.memory.expert_optimizer = kNvme;
+             }},
+        Case{"bf16_state_nvme", [](Job& j) { j.expert_state = StateForm::bf16, j.memory.optimizer = kNvme; }},
         Case{"fp8_nvme", [](Job& j) { j.expert_state = StateForm::fp8, j.memory.optimizer = kNvme; }},
         Case{"experts_nvme", [](Job& j) { j.memory.expert_parameters = j.memory.expert_optimizer = kNvme; }}),
     [](const auto& tested) { return std::string(tested.param.name); });

@@ -19,11 +19,13 @@
 #include "chorus/data/batch.h"
 #include "chorus/data/dataset.h"
 #include "chorus/data/mixing.h"
+#include "chorus/data/padded_shape.h"
 
 namespace chorus {
 
 /// Pads sentence pairs to one micro-batch, laid out as data/batch.h says.
 MicroBatch make_batch(std::span<const SentencePair> pairs);
+PaddedShape shape_of(const MicroBatch& batch);
 
 struct BatchOptions {
   uint64_t seed = 1;
@@ -52,9 +54,10 @@ class BatchStream {
   void seek(const DataPosition& position);
 
   [[nodiscard]] int64_t examples_per_epoch() const;
-  /// The micro-batch of the pool where the next batch lies that has most tokens, padding included. Before the
-  /// first next() after seek() only.
-  [[nodiscard]] BatchShape largest();
+  /// Of micro-batches from the pool where the next batch lies on, through the rest of its epoch or a million
+  /// examples, those that may take most memory: of which no other is at least as large in rows x S, rows x T
+  /// and their products with S and T. Before the first next() after seek() only.
+  [[nodiscard]] std::vector<PaddedShape> largest();
 
  private:
   struct State;

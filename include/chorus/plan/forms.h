@@ -21,27 +21,35 @@ struct Candidate {
 
   /// Settings of a run file that give this layout: "parallel.ep=8".
   [[nodiscard]] std::vector<std::string> settings() const;
-  /// Target tokens of all ranks together; 0 without a machine.
+  /// Target tokens of an update, whatever the layout: idle replicas add none. 0 without a machine.
   [[nodiscard]] double tokens_per_second() const;
 };
 
 /// The machine's part in it.
 struct Cluster {
   int world = 1;
-  int64_t ranks_per_host = 1;
   Budgets budgets;                 // of a rank
   std::optional<Machine> machine;  // without it no times
 };
 
+/// What a run file may ask for in moe.experts: no form's model has more.
+inline constexpr int64_t kMostExperts = 65536;
+
+/// Both below hold what fits to all routing, as place() does.
+///
 /// For E, E+D, E+Z, E+D+M, E+D+Z, E+Z+M, E+Z-Off+M and E+Z-NVMe+M the model with most experts in each of its
-/// MoE layers that fits; parameters 0 where not one expert a rank does.
-///   E      experts over all ranks                D    experts over the ranks of one host, and copies of them
-///   Z      ZeRO 2, with D ZeRO 3                 M    dense layers cut over the ranks of a host
-///   -Off   optimizer and gradients on the host   -NVMe  everything on NVMe
+/// MoE layers that fits, to a part in 64, in the layout that holds it (the fastest of those that hold as
+/// many, with a machine); parameters 0 where not one expert a rank does. A form that the world or the model
+/// cannot have is left out.
+///   E      experts over all ranks; with D over some of them, and copies of these
+///   Z      ZeRO 1 to 3               M      dense layers cut over 2 ranks or more
+///   -Off   optimizer and gradients on the host   -NVMe  these and parameters on NVMe
+/// UserError for a dense model, and without a limit on the device: there is no largest model then.
 std::vector<Candidate> largest_models(const Job& job, const Cluster& cluster);
 
 /// Layouts of the given model that fit, the fastest first, at most `most`: all degrees, stages of ZeRO, with
-/// and without recomputation, tiers by place(). Needs a machine.
+/// and without recomputation, each with the placement (of dense weights and of experts) that is fastest for
+/// it. By the times of plan_time() there is none faster than the first. Needs a machine.
 std::vector<Candidate> search_layouts(const Job& job, const Cluster& cluster, size_t most);
 
 }  // namespace chorus

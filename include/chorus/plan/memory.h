@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chorus/data/padded_shape.h"
 #include "chorus/kernels/cpu.h"
 #include "chorus/memory/config.h"
 #include "chorus/model/config.h"
@@ -40,20 +41,32 @@ struct Holdings {
   int64_t operator[](Purpose purpose) const { return bytes[static_cast<size_t>(purpose)]; }
 };
 
+/// How choices fall on experts, where Job::skew does not say.
+enum class RoutingCase {
+  typical,  // as those of routers that have learnt little yet (plan/routing.h): what the first updates show
+  worst,    // in whatever way takes most memory
+};
+
 /// A run as far as its memory is concerned.
 struct Job {
   ModelConfig model;  // with its vocabulary
   at::ScalarType compute = at::kFloat;
   Isa isa = Isa::avx512_bf16;  // processors without bf16 arithmetic multiply fp32 copies
+  int64_t threads = 1;         // of a rank
   Mesh mesh;
   MemoryConfig memory;
   StateForm expert_state = StateForm::fp32;  // of moments of experts
   bool recompute = false;
-  int64_t micro_batches = 1;  // of a rank, an update
-  BatchShape batch;           // the largest
-  // Choices that go to the experts of this rank, of the mean over the ranks of ep, in each sparse layer; 1
-  // where there is none of a layer: routing is even. A capacity factor bounds it.
+  int64_t micro_batches = 1;  // of an update; the replicas (Mesh::dp) take turns
+  PaddedShape batch;          // the largest
+  RoutingCase routing = RoutingCase::typical;
+  // Choices that go to the experts of this rank, of the mean over the ranks of ep, in each sparse layer,
+  // where that is known. A capacity factor bounds it.
   std::vector<double> skew;
+  std::vector<bool> frozen;  // by parameter, in the order of the catalogue; empty: none
+
+  /// Micro-batches of the busiest replica, an update.
+  [[nodiscard]] int64_t rounds() const { return (micro_batches + mesh.dp() - 1) / mesh.dp(); }
 };
 
 /// At the moment when the tier held most.

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "chorus/model/cost.h"
 #include "chorus/plan/memory.h"
 
 namespace chorus {
@@ -41,6 +42,8 @@ struct StepTime {
     return (compute > movement ? compute : movement) + exchange + tensor + optimizer;
   }
 };
-StepTime plan_time(const Job& job, const Machine& machine);
+/// `cost` is cost_of(job), which does not depend on its layout.
+StepTime plan_time(const Job& job, const Machine& machine, const ModelCost& cost);
+ModelCost cost_of(const Job& job);
 
 }  // namespace chorus

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "chorus/train/trainer.h"
 
@@ -26,6 +27,10 @@ namespace chorus {
 /// goes on where it stopped. UserError as train(), of any stage before the first one trains (vocabularies and
 /// token stores of all are made then), and where stages contradict each other.
 Ending train_stages(const RunConfig& config, const RunOptions& options);
+
+/// What each stage is a run of, for the planner: where it begins with earlier stages, it has their model,
+/// merged, and no train.init. UserError where stages contradict each other.
+std::vector<RunConfig> stage_settings(const RunConfig& config);
 
 /// Of the last stage's run, or of the run itself: where the model is.
 std::filesystem::path last_run(const RunConfig& config, const std::filesystem::path& folder);
