@@ -42,7 +42,7 @@ void check_machine(const RunConfig& config, const Job& job) {
   for (size_t i = 0; config.device == Device::cpu && i < kPurposes.size(); ++i)
     held.bytes[i] += plan.device.bytes[i];
   const int64_t there = machine_memory();
-  if (static_cast<double>(held.total()) > kCertain * static_cast<double>(there)) {
+  if (static_cast<double>(held.total()) > kMargin * static_cast<double>(there)) {
     throw UserError(
         "this run holds {} of memory ({}), and this machine has {}: lower data.batch_tokens, or take a "
         "smaller "
@@ -149,6 +149,7 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
   }
   Job settled = job;
   settled.memory = memory;
+  settled.routing = RoutingCase::typical;
   check_machine(config, settled);
   if (memory.folder.empty()) memory.folder = (folder / "scratch").string();
   return memory;
