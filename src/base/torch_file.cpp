@@ -74,8 +74,8 @@ TorchFile::TorchFile(fs::path path) : path_(std::move(path)), file_(path_) {
     throw UserError("{}: its numbers are big-endian", where);
   for (const auto& [name, entry] : entries) check_crc(name, entry, where);
   for (const auto& [name, tensor] : read_torch_pickle(program->second.bytes, where)) {
-    const auto fail = [&](const std::string& what) {
-      return UserError("{}: damaged: tensor {}: {}", where, in_quotes(name), what);
+    const auto fail = [&, called = in_quotes(name)](const std::string& what) {
+      return UserError("{}: damaged: tensor {}: {}", where, called, what);
     };
     const auto storage = entries.find(prefix + "data/" + tensor.storage);
     if (storage == entries.end()) throw fail("its storage is missing");

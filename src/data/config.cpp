@@ -144,6 +144,7 @@ void describe(Schema& s, VocabularyConfig& c) {
          .min = 0.98,
          .max = 1});
   std::vector<std::pair<std::string, std::string>> normalizations;
+  normalizations.reserve(std::size(kNormalizations));
   for (const char* name : kNormalizations) normalizations.emplace_back(name, name);
   s.add(
       "normalization", c.normalization, normalizations,

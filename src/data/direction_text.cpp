@@ -38,10 +38,11 @@ void read_pairs(const SourceConfig& source, const std::string& where, int64_t li
       if (!is_full(at[i]) && from.status == CellStatus::ok && to.status == CellStatus::ok) {
         pairs.sources.emplace_back(from.text);
         pairs.references.emplace_back(to.text);
-        if (pairs.sources.size() > kMostPairs)
+        if (pairs.sources.size() > kMostPairs) {
           throw UserError(
               "{}: more than {} pairs of {}: give the number of them that is wanted (--sentences)", where,
               kMostPairs, pairs.name);
+        }
       }
     }
   }
