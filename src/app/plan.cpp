@@ -219,10 +219,11 @@ struct Tables {
 Tables tables_of(const PlanArguments& a, const Job& job, const Cluster& cluster) {
   Tables tables;
   const Budgets& budgets = cluster.budgets;
-  if ((a.forms || !a.plot.empty()) && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0))
+  if ((a.forms || !a.plot.empty()) && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0)) {
     throw UserError(
         "--forms asks for the largest models that fit: say what there is with --device-memory, "
         "--host-memory and --nvme");
+  }
   if (a.forms || !a.plot.empty()) tables.forms = largest_models(job, cluster);
   if (a.search) {
     if (!cluster.machine)
