@@ -6,6 +6,7 @@
 #include <optional>
 #include <regex>
 #include <set>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -19,7 +20,9 @@ namespace {
 /// What the slots of a pattern stand for in the name of one file.
 struct Match {
   std::string language, pair;
-  auto operator<=>(const Match&) const = default;
+  friend bool operator<(const Match& a, const Match& b) {
+    return std::tie(a.language, a.pair) < std::tie(b.language, b.pair);
+  }
 };
 
 /// A part of a pattern between two slashes, with the slots that it is the first to have.
