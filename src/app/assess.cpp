@@ -35,7 +35,7 @@ void run(Arguments& arguments) {
   if (!arguments.tokenize.empty() || !arguments.spm.empty())
     options.tokenizer = Tokenizer(arguments.tokenize.empty() ? "spm" : arguments.tokenize, arguments.spm);
   const std::vector<SourceConfig> sources = sources_of(arguments.text);
-  if (sources.empty()) throw UserError("name the text with --files \"test.{{lang}}\" or --tsv");
+  if (sources.empty()) throw UserError("name the text with --files \"test.{lang}\" or --tsv");
   const LoadedModel loaded = load_model(arguments.model, compute_options(arguments.compute, world.group()));
   for (const std::string& language : arguments.text.languages)
     static_cast<void>(loaded.vocabulary.language(language));

@@ -31,7 +31,7 @@ struct ScoreArguments {
 /// Those of the source and of the target.
 std::pair<std::string, std::string> files_of(const ScoreArguments& a) {
   if (a.files.empty() ? a.source.empty() || a.target.empty() : !a.source.empty() || !a.target.empty())
-    throw UserError("name the text with --source and --target, or with --files \"test.{{lang}}\"");
+    throw UserError("name the text with --source and --target, or with --files \"test.{lang}\"");
   if (a.source == "-" && a.target == "-") throw UserError("only one of the texts can be - (standard input)");
   if (a.files.empty()) return {a.source, a.target};
   const std::vector<SourceConfig> found =

@@ -109,7 +109,7 @@ void use(const VocabOptions& options) {
 void vocab(const VocabOptions& options) {
   const bool has_text = !options.text.files.empty() || !options.text.tsv.empty() || !options.inputs.empty();
   if (has_text != options.model.empty())
-    throw UserError("give --files \"train.{{lang}}\" to train a vocabulary, or --model FILE to use one");
+    throw UserError("give --files \"train.{lang}\" to train a vocabulary, or --model FILE to use one");
   has_text ? train(options) : use(options);
 }
 

@@ -133,11 +133,12 @@ class AddedTokens {
     const nlohmann::json model = children(fast, "model"), pieces = children(model, "vocab");
     const auto check = [&](const std::string& piece, const nlohmann::json& id) {
       const std::optional<int32_t> ours = about_.piece_id(piece);
-      if (ours && id != *ours)
+      if (ours && id != *ours) {
         throw UserError(
             "{}: the piece {} has the id {}, and {} by the SentencePiece model: which of them is this "
             "model's?",
             path(kTokenizer), in_quotes(piece), in_quotes(id.dump()), *ours);
+      }
       if (const std::optional<int32_t> beyond = exactly<int32_t>(id); !ours && beyond >= about_.pieces_end)
         fast_ids_.emplace(piece, *beyond);
     };

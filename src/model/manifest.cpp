@@ -34,18 +34,19 @@ std::optional<std::string> noted_hash(const fs::path& folder, const std::string&
   if (files == manifest.end() || !files->is_object()) throw damaged("it names no files");
   const auto hash = files->find(file);
   if (hash == files->end()) return std::nullopt;
-  const std::optional<std::string> text = exactly<std::string>(*hash);
+  std::optional<std::string> text = exactly<std::string>(*hash);
   if (!text) throw damaged(fmt::format("the checksum of {}", in_quotes(file)));
   return text;
 }
 
 void compare(const fs::path& folder, const std::string& file, uint64_t hash, const char* what) {
   const std::optional<std::string> noted = noted_hash(folder, file);
-  if (noted && *noted != hash_text(hash))
+  if (noted && *noted != hash_text(hash)) {
     throw UserError(
         "{} is not the {} that this model was saved with: restore it, or delete {} if you have changed "
         "it on purpose",
         (folder / file).string(), what, (folder / kManifestFile).string());
+  }
 }
 
 }  // namespace

@@ -214,7 +214,7 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
   VocabularyLayout layout;
   const bool m2m100 = fs::exists(folder / kPiecesFile);
   if (m2m100) layout.pieces = read_pieces(folder / kPiecesFile);
-  const Vocabulary pieces = Vocabulary::load(model, layout);
+  Vocabulary pieces = Vocabulary::load(model, layout);
   if (pieces.is_t5()) return pieces;
   const TokenizerClass about = {.first = {"<s>", "<pad>", "</s>", "<unk>"},
                                 .pieces_end = pieces.pieces_end(),

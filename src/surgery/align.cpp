@@ -23,6 +23,8 @@ at::Tensor by_unit(const ParameterSpec& spec, const at::Tensor& stored) {
 }  // namespace
 
 std::vector<int64_t> best_assignment(const at::Tensor& scores) {
+  if (!at::isfinite(scores).all().item<bool>())
+    throw Error("scores that are not finite have no best assignment");
   const int64_t n = scores.size(0);
   const auto* const score = scores.const_data_ptr<float>();
   constexpr double kFar = std::numeric_limits<double>::infinity();
@@ -47,7 +49,6 @@ std::vector<int64_t> best_assignment(const at::Tensor& scores) {
         if (nearest < 0 || distance[column] < distance[nearest]) nearest = column;
       }
       least = distance[nearest];
-      if (!(least < kFar)) throw Error("scores that are not finite have no best assignment");
       done[nearest] = 1;
       if (row_of[nearest] < 0) {
         sink = nearest;

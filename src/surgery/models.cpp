@@ -70,6 +70,7 @@ ModelConfig merged_config(std::span<const NamedModel> models) {
 ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, const fs::path& out) {
   const std::vector<Source> sources = open_sources(models, true);
   std::vector<NamedModel> names;
+  names.reserve(sources.size());
   for (const Source& source : sources) names.push_back(named(source));
   Recipe recipe = {.config = merged_config(names), .average_dense = dense == DenseWeights::average};
   recipe.experts.resize(expert_counts(sources[0]).size());

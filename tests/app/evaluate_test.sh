@@ -78,7 +78,7 @@ expect 2 "broken:2: byte 4 (0xff) is not UTF-8" --hypothesis broken --reference 
 expect 2 "absent" --hypothesis absent --reference two
 expect 2 "$folder" --hypothesis two --reference "$folder"
 expect 2 "cut.gz" --hypothesis cut.gz --reference two
-expect 2 "long:1: a line of more than 16 MiB" --hypothesis long --reference two
+expect 2 "long:1: a line of more than 256 KiB" --hypothesis long --reference two
 expect 2 "no such metric" --hypothesis two --reference two --metric bleu,ter
 expect 2 "no tokeniser is called '14a'" --hypothesis two --reference two --tokenize 14a
 expect 2 "needs a SentencePiece model" --hypothesis two --reference two --tokenize spm

@@ -117,9 +117,9 @@ echo "alpha beta" | translate --beam 1 --guard > guarded 2> err
 cmp guarded no_loop && grep -q "were made again" err || fail "--guard: $(cat err)"
 echo "alpha beta" | translate --beam 1 --repetition-penalty 3 > penalised
 cmp -s loop penalised && fail "--repetition-penalty changed nothing in $(cat loop)"
-refuse "repetition penalty of 0" --repetition-penalty 0
+refuse "--repetition-penalty: '0' is not a number from" --repetition-penalty 0
 echo "alpha beta" | translate --beam 1 --allow-unk > out || fail "--allow-unk"
-refuse "no sequence has -1 tokens" --no-repeat-ngram -1
+refuse "--no-repeat-ngram: '-1' is not a whole number from" --no-repeat-ngram -1
 refuse "n-best of 4" --nbest 4 --beam 3
 refuse "--long crop: choose split, refuse" --long crop
 
