@@ -191,6 +191,7 @@ TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
   RunConfig tuned = config();
   tuned.train.duration.count = 4;
   tuned.train.init = run("one").string();
+  tuned.model = model_of(tuned.train.init);
   tuned.vocabulary.model.clear();
   tuned.vocabulary.add = {"zz=xx", "ww"};
   const Outcome tuned_one = alone(tuned, "tuned");
