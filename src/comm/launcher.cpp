@@ -51,7 +51,7 @@ pid_t launcher() {
   return 0;
 }
 
-void hold_launcher(pid_t launcher) {
+void hold_launcher(pid_t launcher, int seconds) {
   const std::lock_guard lock(mutex);
   std::array<int, 2> ends = {};
   if (held >= 0 || ::pipe2(ends.data(), O_CLOEXEC) != 0) return;
@@ -64,15 +64,26 @@ void hold_launcher(pid_t launcher) {
   posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
-  std::string shell = "sh", option = "-c", pid = std::to_string(launcher),
-              commands = "kill -STOP $0; read -r nothing; kill -CONT $0";
-  std::array<char*, 5> arguments = {shell.data(), option.data(), commands.data(), pid.data(), nullptr};
+  std::string shell = "sh", option = "-c", pid = std::to_string(launcher), wait = std::to_string(seconds),
+              commands =
+                  "kill -STOP $0; "
+                  "[ \"$(timeout $1 head -c 1)\" = k ] && read -r nothing; "
+                  "kill -CONT $0";
+  std::array<char*, 6> arguments = {shell.data(), option.data(), commands.data(),
+                                    pid.data(),   wait.data(),   nullptr};
   pid_t holder = 0;
   const bool holds = ::posix_spawn(&holder, "/bin/sh", &files, &attributes, arguments.data(), environ) == 0;
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
   ::close(ends[0]);
   holds ? static_cast<void>(held = ends[1]) : static_cast<void>(::close(ends[1]));
+}
+
+void keep_launcher_held() {
+  const std::lock_guard lock(mutex);
+  if (held >= 0 && ::write(held, "k", 1) < 0) {
+    // Its holder is gone, and has let it go on.
+  }
 }
 
 void release_launcher() {

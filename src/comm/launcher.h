@@ -19,9 +19,11 @@ pid_t launcher();
 /// anything.
 bool all_are_told(double seconds, const std::atomic<bool>& stop);
 
-/// Stops `launcher` until release_launcher(), or this process is gone: a process of its own sees to that.
-/// Once; nothing happens where that cannot be started.
-void hold_launcher(pid_t launcher);
+/// Stops `launcher` for `seconds`; after keep_launcher_held() until release_launcher(). It goes on earlier
+/// when this process is gone. A process of its own sees to all that, since calls of MPI may wait for the
+/// launcher (they report dead peers through it). Once; nothing happens where that process cannot be started.
+void hold_launcher(pid_t launcher, int seconds);
+void keep_launcher_held();
 /// Lets it go on; it may then kill this process at once. Called before what needs it: ending MPI.
 void release_launcher();
 

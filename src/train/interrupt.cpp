@@ -15,7 +15,7 @@ namespace chorus {
 
 namespace {
 
-constexpr double kAnswer = 3;  // seconds in which all ranks say that they were told to end
+constexpr int kAnswer = 3;  // seconds in which all ranks say that they were told to end
 
 // What the handler sees.
 std::atomic<int> noted = 0;
@@ -64,8 +64,12 @@ Interrupt::Interrupt() {
     holder_ = std::thread([this, own, end = ends[0]] {
       char byte = 0;
       if (::read(end, &byte, 1) == 1) {
-        hold_launcher(own);
-        if (!all_are_told(kAnswer, leaving_) && !leaving_) release_launcher();
+        hold_launcher(own, kAnswer + 1);
+        if (all_are_told(kAnswer, leaving_)) {
+          keep_launcher_held();
+        } else if (!leaving_) {
+          release_launcher();
+        }
       }
       ::close(end);
     });
