@@ -50,7 +50,7 @@ $train=4u --out run || fail "training alone"
 
 # No space on three ranks: one speaks; the checkpoint that was there stays, and the run goes on from it.
 cp -r run full
-refuse 1 "rank 1: cannot write full/checkpoints/" "$mpirun" -n 1 $train=8u --out full : \
+refuse 1 "rank 1: cannot write full/" "$mpirun" -n 1 $train=8u --out full : \
   -n 3 sh -c "ulimit -f 100; exec $train=8u --out full"
 [ "$(ls full/checkpoints)" = step-00000004 ] || fail "a full disk left $(ls full/checkpoints)"
 "$mpirun" -n 2 $train=8u --out full || fail "going on after a full disk"
