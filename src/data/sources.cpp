@@ -1,10 +1,10 @@
 #include "chorus/data/sources.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <regex>
 #include <set>
 #include <tuple>
 
@@ -25,41 +25,44 @@ struct Match {
   }
 };
 
-/// A part of a pattern between two slashes, with the slots that it is the first to have.
-struct Part {
-  std::regex expression;
-  std::vector<std::string Match::*> slots;
+struct Slot {
+  std::string_view text;
+  std::string Match::*value;
 };
+constexpr Slot kSlots[] = {{kLanguageSlot, &Match::language}, {kPairSlot, &Match::pair}};
 
-/// Nothing when `part` has only slots that are bound already: it is then a name, which replaces it.
-std::optional<Part> open_part(std::string& part, const Match& bound) {
-  constexpr std::string_view kSpecial = R"(^$\.*+?()[]{}|)";
-  std::string name, expression;
-  std::vector<std::string Match::*> slots;
-  for (size_t i = 0; i < part.size();) {
-    const std::string_view rest = std::string_view(part).substr(i);
-    const std::string_view slot = rest.starts_with(kLanguageSlot) ? kLanguageSlot
-                                  : rest.starts_with(kPairSlot)   ? kPairSlot
-                                                                  : "";
-    const std::string_view text = slot.empty() ? rest.substr(0, 1) : slot;
-    i += text.size();
-    std::string Match::*member = slot == kPairSlot ? &Match::pair : &Match::language;
-    if (!slot.empty() && (bound.*member).empty()) {
-      const auto known = static_cast<size_t>(std::ranges::find(slots, member) - slots.begin());
-      expression +=
-          known == slots.size() ? "([A-Za-z0-9][A-Za-z0-9_@-]*)" : fmt::format("(?:\\{})", known + 1);
-      if (known == slots.size()) slots.push_back(member);
-      continue;
-    }
-    for (const char c : slot.empty() ? std::string(text) : bound.*member) {
-      name += c;
-      if (kSpecial.find(c) != kSpecial.npos) expression += '\\';
-      expression += c;
-    }
+/// A part of a pattern (between two slashes) with the slots replaced that are bound.
+std::string with_bound(std::string part, const Match& bound) {
+  for (const Slot& slot : kSlots) {
+    const std::string& value = bound.*slot.value;
+    for (size_t at = 0; !value.empty() && (at = part.find(slot.text, at)) != part.npos; at += value.size())
+      part.replace(at, slot.text.size(), value);
   }
-  if (!slots.empty()) return Part{.expression = std::regex(expression), .slots = slots};
-  part = name;
-  return std::nullopt;
+  return part;
+}
+
+/// Whether `name` is as `part` says; slots take the longest value with which the rest fits, each the same
+/// everywhere.
+bool fits(std::string_view part, std::string_view name, Match& match) {
+  if (part.empty()) return name.empty();
+  for (const Slot& slot : kSlots) {
+    if (!part.starts_with(slot.text)) continue;
+    const std::string_view rest = part.substr(slot.text.size());
+    std::string& value = match.*slot.value;
+    if (!value.empty()) return name.starts_with(value) && fits(rest, name.substr(value.size()), match);
+    const auto allowed = [](unsigned char c) {
+      return c < 128 && (std::isalnum(c) != 0 || c == '_' || c == '@' || c == '-');
+    };
+    auto length = static_cast<size_t>(std::ranges::find_if_not(name, allowed) - name.begin());
+    if (length > 0 && std::isalnum(static_cast<unsigned char>(name.front())) == 0) length = 0;
+    for (; length > 0; --length) {
+      value = name.substr(0, length);
+      if (fits(rest, name.substr(length), match)) return true;
+    }
+    value.clear();
+    return false;
+  }
+  return !name.empty() && name.front() == part.front() && fits(part.substr(1), name.substr(1), match);
 }
 
 void find_files(const fs::path& path, std::span<const std::string> parts, const Match& bound,
@@ -69,18 +72,15 @@ void find_files(const fs::path& path, std::span<const std::string> parts, const 
     if (fs::exists(path, error) && !fs::is_directory(path, error)) found.insert(bound);
     return;
   }
-  std::string name = parts.front();
-  const std::optional<Part> part = open_part(name, bound);
-  if (!part) return find_files(path / name, parts.subspan(1), bound, found);
+  const std::string part = with_bound(parts.front(), bound);
+  if (std::ranges::none_of(kSlots, [&](const Slot& slot) { return part.find(slot.text) != part.npos; }))
+    return find_files(path / part, parts.subspan(1), bound, found);
   fs::directory_iterator entry(path.empty() ? "." : path, error), end;
   for (; !error && entry != end; entry.increment(error)) {
-    const std::string candidate = entry->path().filename().string();
-    std::smatch groups;
-    if (!std::regex_match(candidate, groups, part->expression)) continue;
+    const std::string name = entry->path().filename().string();
     Match match = bound;
-    for (size_t i = 0; i < part->slots.size(); ++i) match.*part->slots[i] = groups[i + 1].str();
-    if (is_language_name(match.language) || match.language.empty())
-      find_files(path / candidate, parts.subspan(1), match, found);
+    if (fits(part, name, match) && (is_language_name(match.language) || match.language.empty()))
+      find_files(path / name, parts.subspan(1), match, found);
   }
 }
 
