@@ -52,10 +52,11 @@ int run(const Arguments& arguments) {
       break;
     case Ending::interrupted:
     case Ending::terminated:
-      if (world.group().rank() == 0)
+      if (world.group().rank() == 0) {
         console().print(
             fmt::format("chorus: error: interrupted; {} is saved, and the same command goes on with it",
                         folder.string()));
+      }
       world.group().barrier("saying that all is saved");  // mpirun may kill those that leave
       return 128 + (ending == Ending::terminated ? SIGTERM : SIGINT);
   }
