@@ -31,7 +31,7 @@ std::string as_text(std::span<const int32_t> ids) {
 
 std::vector<int32_t> as_ids(std::string_view text) {
   std::vector<int32_t> ids(text.size() / sizeof(int32_t));
-  std::memcpy(ids.data(), text.data(), text.size());
+  if (!text.empty()) std::memcpy(ids.data(), text.data(), text.size());
   return ids;
 }
 

@@ -60,7 +60,6 @@ double busiest(const std::vector<double>& loads, int ranks, int64_t layers) {
   constexpr int kShuffles = 8;
   const size_t each = loads.size() / ranks;
   const RandomKey key = RandomKey(1).derive("routing of a plan");
-  std::vector<double> order = loads;
   const double mean = std::accumulate(loads.begin(), loads.end(), 0.0) / ranks * static_cast<double>(layers);
   double sum = 0;
   for (int shuffle = 0; shuffle < kShuffles; ++shuffle) {
