@@ -11,7 +11,7 @@ fail() { echo "$*" >&2; failed=1; }
 # What a process may have of memory beyond its libraries, unless a sanitizer reserves more.
 limit=1500000 # KB
 (ulimit -d $limit && "$chorus" --version > out 2>&1) || limit=unlimited
-# expect CODE WORDS ARGUMENTS...: the exit code within ten seconds, and one short line with the words and nothing that moves a cursor.
+# expect CODE WORDS ARGUMENTS...: the exit code within twenty seconds, and one short line with the words and nothing that moves a cursor.
 expect() {
   code=$1 words=$2
   shift 2
