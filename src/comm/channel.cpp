@@ -135,6 +135,7 @@ std::unique_ptr<Channel> Channel::subset(std::span<const int> ranks, std::string
 }
 
 void Channel::exchange(std::string_view what, std::span<const Piece> send, std::span<const Piece> receive) {
+  check_alive();
   const int tag = static_cast<int>(operations_++ % kTags);
   std::vector<MPI_Request> requests;
   std::vector<size_t> expected;  // bytes of each request, which come first for what is received
@@ -161,7 +162,7 @@ void Channel::exchange(std::string_view what, std::span<const Piece> send, std::
   if (send[rank_].bytes > 0 && send[rank_].data != receive[rank_].data)
     std::memcpy(receive[rank_].data, send[rank_].data, send[rank_].bytes);
   std::vector<MPI_Status> statuses(requests.size());
-  wait(what, [&] {
+  const auto done = [&] {
     int all = 0;
     const int result = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, statuses.data());
     if (result == MPI_ERR_IN_STATUS) {
@@ -173,7 +174,17 @@ void Channel::exchange(std::string_view what, std::span<const Piece> send, std::
     }
     check(result, what);
     return all != 0;
-  });
+  };
+  try {
+    wait(what, done);
+  } catch (...) {  // what comes too late must not be written to memory that the caller takes back
+    for (size_t i = 0; i < expected.size(); ++i) {
+      if (requests[i] == MPI_REQUEST_NULL) continue;
+      MPI_Cancel(&requests[i]);
+      MPI_Request_free(&requests[i]);
+    }
+    throw;
+  }
   for (size_t i = 0; i < expected.size(); ++i) {
     int bytes = 0;
     check(MPI_Get_count(&statuses[i], MPI_BYTE, &bytes), what);
@@ -186,6 +197,7 @@ void Channel::exchange(std::string_view what, std::span<const Piece> send, std::
 
 void Channel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                               std::span<const Piece> receive) {
+  check_alive();
   if (!nccl_) {
     std::string id = rank_ == 0 ? Nccl::new_id() : std::string(Nccl::kIdBytes, '\0');
     Piece whole = {id.data(), id.size()};
@@ -204,8 +216,11 @@ void Channel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<c
   wait(what, [&] { return nccl_->done(); });
 }
 
-void Channel::wait(std::string_view what, const std::function<bool()>& done) {
+void Channel::check_alive() const {
   if (!failure_.empty()) throw Error("{}", failure_);
+}
+
+void Channel::wait(std::string_view what, const std::function<bool()>& done) {
   const double began = now_seconds(), asks = timeout_ - std::min(5.0, timeout_ / 2);
   RollCall roll_call(*this, what);
   while (!done()) {

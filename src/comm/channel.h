@@ -50,8 +50,9 @@ class Channel {
 
  private:
   class RollCall;
-  /// Until `done`. Error after the time-out, and at once when there was one before: what is still to be done
-  /// would wait for the same ranks.
+  /// Error when there was a time-out before: what is still to be done would wait for the same ranks.
+  void check_alive() const;
+  /// Until `done`; Error after the time-out.
   void wait(std::string_view what, const std::function<bool()>& done);
 
   MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for
