@@ -43,7 +43,7 @@ void run(Arguments& arguments) {
   options.progress = [&](int64_t done, int64_t total) {
     if (!progress)
       progress =
-          std::make_unique<Progress>(ProgressOptions{.task = "translating", .unit = "lines", .total = total});
+          std::make_unique<Progress>(ProgressOptions{.task = "translating", .unit = "line", .total = total});
     progress->update(done);
   };
   const Assessment assessment = assess(*loaded.model, loaded.vocabulary, sources, options);

@@ -74,8 +74,8 @@ Texts read_texts(const EvaluateOptions& options) {
   const auto read_beside = [&](const std::string& path) {
     std::vector<std::string> lines = read_lines(path);
     if (lines.size() != texts.hypotheses.size())
-      throw UserError("{} has {} lines but {} has {}: each line needs its reference", options.hypothesis,
-                      texts.hypotheses.size(), path, lines.size());
+      throw UserError("{} has {} but {} has {}: each line needs its reference", options.hypothesis,
+                      counted(texts.hypotheses.size(), "line"), path, lines.size());
     return lines;
   };
   for (const std::string& path : options.references) texts.references.push_back(read_beside(path));

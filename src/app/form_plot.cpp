@@ -22,8 +22,8 @@ std::string form_plot(const std::vector<Candidate>& forms, const Cluster& cluste
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" font-family=\"sans-serif\" "
       "font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-      "<text x=\"{}\" y=\"24\" font-size=\"15\">Largest model on {} ranks of {}</text>\n",
-      kLeft + kWidth + 90, bottom + 40, kLeft, cluster.world,
+      "<text x=\"{}\" y=\"24\" font-size=\"15\">Largest model on {} of {}</text>\n",
+      kLeft + kWidth + 90, bottom + 40, kLeft, counted(cluster.world, "rank"),
       human_bytes(static_cast<uint64_t>(cluster.budgets.device)));
   for (double power = first; power <= last; ++power) {
     const double x = x_of(std::pow(10, power));

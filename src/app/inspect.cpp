@@ -53,14 +53,16 @@ nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost) {
 }
 
 std::string architecture(const ModelConfig& c) {
-  std::string text = fmt::format(
-      "{}+{} layers, d_model {}, {} heads, ffn_dim {}, vocabulary {}, {} positions", c.encoder_layers,
-      c.decoder_layers, c.d_model, c.attention_heads, c.ffn_dim, c.vocabulary, c.max_positions);
+  std::string text =
+      fmt::format("{}+{} layers, d_model {}, {}, ffn_dim {}, vocabulary {}, {} positions", c.encoder_layers,
+                  c.decoder_layers, c.d_model, counted(c.attention_heads, "head"), c.ffn_dim, c.vocabulary,
+                  c.max_positions);
   if (!c.layer_experts.empty()) {
     text += fmt::format("\n           {} experts in the MoE layers, top-{}", fmt::join(c.layer_experts, ", "),
                         c.moe.top_k);
   } else if (c.moe.experts > 0) {
-    text += fmt::format("\n           {} experts in every MoE layer, top-{}", c.moe.experts, c.moe.top_k);
+    text += fmt::format("\n           {} in every MoE layer, top-{}", counted(c.moe.experts, "expert"),
+                        c.moe.top_k);
   }
   return text;
 }
@@ -87,8 +89,8 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
   }
   fmt::print("{:<20}{:>7}{:>12}{:>10}{:>18}{:>18}\n", "output", "",
              model.config.tied_output ? "(shared)" : "(own)", "", "", count(cost.output_flops));
-  fmt::print("\nFLOPs for a source and a target token, in sentences of {} tokens: forward {}, training {}\n",
-             cost.length, count(cost.forward_flops()), count(cost.training_flops()));
+  fmt::print("\nFLOPs for a source and a target token, in sentences of {}: forward {}, training {}\n",
+             counted(cost.length, "token"), count(cost.forward_flops()), count(cost.training_flops()));
   fmt::print("\nmemory, without activations    fp32        bf16\n");
   const ModelMemory fp32 = memory_of(p, false), bf16 = memory_of(p, true);
   fmt::print("  inference            {:>12}{:>12}\n", human_bytes(fp32.inference),

@@ -63,7 +63,7 @@ std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& direct
   }
   const LoadedModel loaded =
       load_model(place.weights, std::move(description), compute_options(a.compute, alone));
-  Progress progress({.task = "routing", .unit = "pairs", .total = total});
+  Progress progress({.task = "routing", .unit = "pair", .total = total});
   std::vector<ExpertUsage> usage =
       measure_usage(*loaded.model, loaded.vocabulary, texts, [&](int64_t done) { progress.update(done); });
   progress.finish();

@@ -11,6 +11,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/base/progress.h"
+#include "chorus/base/text.h"
 #include "chorus/comm/world.h"
 #include "chorus/data/sources.h"
 #include "chorus/decode/scorer.h"
@@ -54,7 +55,7 @@ void score(const ScoreArguments& a) {
   }
   const LoadedModel loaded = open_model(a.model, group);
   std::optional<Progress> progress;
-  if (console().is_terminal()) progress.emplace(ProgressOptions{.task = "scoring", .unit = "pairs"});
+  if (console().is_terminal()) progress.emplace(ProgressOptions{.task = "scoring", .unit = "pair"});
   const Findings empty =
       score_stream(*loaded.model, loaded.vocabulary, source ? &*source : nullptr, target ? &*target : nullptr,
                    {.from = a.model.from,
@@ -69,7 +70,8 @@ void score(const ScoreArguments& a) {
                         },
                     .group = &group});
   if (empty.count > 0)
-    log_warning("nothing to translate in {} lines, whose scores say nothing: {}", empty.count, empty.text());
+    log_warning("nothing to translate in {}, whose scores say nothing: {}", counted(empty.count, "line"),
+                empty.text());
 }
 
 }  // namespace

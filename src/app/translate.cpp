@@ -59,12 +59,13 @@ void warn(const StreamReport& report, const TranslatorOptions& options) {
                                  ? "answered with an empty line"
                                  : "read with U+FFFD for what is not UTF-8, or "
                                    "answered with an empty line";
-    log_warning("{} of {} lines were {}: {}", report.faults.count, report.lines, done, report.faults.text());
+    log_warning("{} of {} {}: {}", report.faults.count, counted(report.lines, "line"), done,
+                report.faults.text());
   }
   if (report.loops.count > 0) {
-    log_warning("{} of {} translations repeated themselves until they were cut{}: {}", report.loops.count,
-                report.lines,
-                options.guard ? ", and were made again without repeats (--guard)"
+    log_warning("{} of {} cut for endless repeats{}: {}", report.loops.count,
+                counted(report.lines, "translation"),
+                options.guard ? ", and made again without repeats (--guard)"
                               : " (--guard makes such ones again without repeats)",
                 report.loops.text());
   }
@@ -98,7 +99,7 @@ void translate(const TranslateArguments& a) {
                           .group = &group};
   std::optional<Progress> progress;
   if (a.progress || (console().is_terminal() && ::isatty(STDOUT_FILENO) == 0))
-    progress.emplace(ProgressOptions{.task = "translating", .unit = "lines"});
+    progress.emplace(ProgressOptions{.task = "translating", .unit = "line"});
   stream.progress = [&](int64_t lines) {
     flush_stdout();
     if (progress) progress->update(lines);

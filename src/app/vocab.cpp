@@ -63,7 +63,7 @@ void describe(const Vocabulary& vocabulary, const VocabOptions& options) {
                                       {"hash", hash_text(vocabulary.hash())}}
                            .dump());
   } else {
-    fmt::print("{} rows, {} languages: {}\n", vocabulary.size(), vocabulary.languages().size(),
+    fmt::print("{} rows, {}: {}\n", vocabulary.size(), counted(vocabulary.languages().size(), "language"),
                join(vocabulary.languages(), ", "));
   }
 }

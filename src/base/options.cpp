@@ -179,7 +179,7 @@ class Assignment {
     return node.as_string()->get();
   }
   void check_range(double number, const std::string& shown) const {
-    const std::string unit = option_.about.unit.empty() ? "" : fmt::format(" {}", option_.about.unit);
+    const std::string unit = option_.about.unit.empty() ? "" : ", in " + option_.about.unit;
     if (number < option_.about.min) fail(fmt::format("{} is less than {}{}", shown, option_.about.min, unit));
     if (number > option_.about.max) fail(fmt::format("{} is more than {}{}", shown, option_.about.max, unit));
   }
@@ -285,8 +285,8 @@ void set_option(const Schema& schema, std::string_view name, std::string_view va
                       origin.name, list_name, list_name);
     }
     if (index >= list->size()) {
-      throw UserError("{}: {} has {} items, counted from 0: there is no item {}", origin.name, list_name,
-                      list->size(), index);
+      throw UserError("{}: {} has {}, counted from 0: there is no item {}", origin.name, list_name,
+                      counted(list->size(), "item"), index);
     }
     Schema item;
     list->describe_item(item, index);

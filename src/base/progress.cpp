@@ -13,9 +13,16 @@ namespace {
 constexpr double kRedraw = 0.1, kRateWindow = 10;  // seconds
 constexpr double kShortest = 0.1;                  // a rate over less says nothing
 
-/// A person wants to see updates one by one, but not lines of a corpus.
+/// From here on: a person wants to see updates one by one, but not lines of a corpus.
+constexpr int64_t kShortened = 1'000'000;
+
 std::string count_text(int64_t count) {
-  return count < 1'000'000 ? fmt::to_string(count) : human_count(static_cast<double>(count));
+  return count < kShortened ? fmt::to_string(count) : human_count(static_cast<double>(count));
+}
+
+/// "1 update", "2.00M lines".
+std::string amount(int64_t count, const std::string& unit) {
+  return count < kShortened ? counted(count, unit) : count_text(count) + " " + unit + "s";
 }
 
 }  // namespace
@@ -72,7 +79,7 @@ void Progress::finish() {
   const double seconds = console_.seconds() - began_;
   const int64_t done = done_ - options_.start;
   std::string text =
-      fmt::format("{}  {} {} in {}", options_.task, count_text(done_), options_.unit, human_seconds(seconds));
+      fmt::format("{}  {} in {}", options_.task, amount(done_, options_.unit), human_seconds(seconds));
   if (seconds > 0 && done > 0)
     text += fmt::format("  {}/s", human_count(static_cast<double>(done) / seconds));
   if (!note_.empty()) text += fmt::format("  {}", note_);
@@ -103,9 +110,9 @@ std::string Progress::line(double now) const {
   const bool limited = std::isfinite(left);
   if (limited) share = std::clamp(1 - left / lasts_, share, 1.0);
   if (expected_ > 0 || limited) text += fmt::format("  {}%", static_cast<int>(100.0 * share));
-  text += fmt::format("  {}", count_text(done));
-  if (options_.total > 0) text += fmt::format("/{}", count_text(options_.total));
-  text += fmt::format(" {}", options_.unit);
+  text += "  ";
+  if (options_.total > 0) text += count_text(done) + "/";
+  text += amount(options_.total > 0 ? options_.total : done, options_.unit);
   const double elapsed = now - older_.time;
   const double rate = elapsed >= kShortest ? static_cast<double>(done - older_.done) / elapsed : 0;
   if (rate > 0) {

@@ -120,6 +120,11 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> can
   return best.empty() ? "" : fmt::format("; did you mean '{}'?", best);
 }
 
+std::string counted(int64_t number, std::string_view noun, std::string_view plural) {
+  if (number == 1 || plural.empty()) return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
+  return fmt::format("{} {}", number, plural);
+}
+
 std::string human_count(double number) {
   constexpr std::array<const char*, 5> kUnits = {"", "k", "M", "G", "T"};
   size_t unit = 0;

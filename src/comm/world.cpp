@@ -20,6 +20,7 @@
 #include "chorus/base/cores.h"
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
+#include "chorus/base/text.h"
 
 #include "comm/channel.h"
 #include "comm/launcher.h"
@@ -182,8 +183,8 @@ at::Device own_gpu(const Group& group) {
   if (there == 0)
     throw UserError("device cuda: libtorch sees no GPU here; choose cpu, or take a CUDA build of torch");
   if (there < group.ranks_here())
-    throw UserError("device cuda: {} GPUs for {} ranks on this host: start one a GPU, or choose cpu", there,
-                    group.ranks_here());
+    throw UserError("device cuda: {} for {} ranks on this host: start one a GPU, or choose cpu",
+                    counted(there, "GPU"), group.ranks_here());
   return {at::kCUDA, static_cast<at::DeviceIndex>(group.rank_here())};
 }
 

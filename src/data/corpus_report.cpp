@@ -130,10 +130,11 @@ std::string to_table(const CorpusReport& report) {
   std::string text;
   for (const LanguageReport& language : report.languages) {
     const CellCounts& cells = language.cells;
-    text += fmt::format(
-        "{}{}\n  lines {}, usable {}, words {}, characters {}, longest line {} characters, repeated {}\n",
-        cells.language.empty() ? "" : cells.language + ": ", one_line(cells.path.string()), cells.lines,
-        cells.ok, language.words, language.characters, language.longest, about(language.repeated));
+    text +=
+        fmt::format("{}{}\n  lines {}, usable {}, words {}, characters {}, longest line {}, repeated {}\n",
+                    cells.language.empty() ? "" : cells.language + ": ", one_line(cells.path.string()),
+                    cells.lines, cells.ok, language.words, language.characters,
+                    counted(language.longest, "character"), about(language.repeated));
     for (const auto& line : describe(cells)) text += "  " + line + "\n";
     text += histogram(language);
   }

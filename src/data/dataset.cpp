@@ -91,7 +91,8 @@ std::vector<std::string> DataReport::lines() const {
   }
   const auto add = [&](const std::string& what, const PartReport& part) {
     const std::string reasons = left_out(part);
-    lines.push_back(fmt::format("{}: {} examples, {} source and {} target tokens{}", what, part.examples,
+    lines.push_back(fmt::format("{}: {}, {} source and {} target tokens{}", what,
+                                counted(part.examples, "example"),
                                 human_count(static_cast<double>(part.source_tokens)),
                                 human_count(static_cast<double>(part.target_tokens)),
                                 reasons.empty() ? "" : fmt::format("; left out: {}", reasons)));
@@ -216,8 +217,8 @@ void DataSet::add_task(const DenoiseConfig& task, std::span<const SourceConfig> 
 
 void DataSet::add_part(const Part& part, const Columns& columns, const PartReport& report) {
   if (report.examples == 0) {
-    throw UserError("{}: no usable sentence{} for {} in {} rows{}", report.source,
-                    columns.task > 0 ? "" : " pair", report.direction, report.rows,
+    throw UserError("{}: no usable sentence{} for {} in {}{}", report.source, columns.task > 0 ? "" : " pair",
+                    report.direction, counted(report.rows, "row"),
                     report.rows == 0 ? "" : fmt::format(" ({})", left_out(report)));
   }
   parts_.push_back(part);

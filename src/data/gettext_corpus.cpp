@@ -13,6 +13,7 @@
 #include "chorus/base/file_guard.h"
 #include "chorus/base/files.h"
 #include "chorus/base/random.h"
+#include "chorus/base/text.h"
 #include "chorus/data/ui_text.h"
 #include "chorus/data/utf8.h"
 
@@ -248,9 +249,8 @@ int64_t needed_coverage(const std::vector<Class>& classes, const GettextCorpusOp
   while (needed > least && candidates(needed) < 2 * held_out) --needed;
   if (candidates(needed) < held_out) {
     throw UserError(
-        "{} rows are asked for valid and test, but only {} qualify (of {} words or more, in {} languages or "
-        "more)",
-        held_out, candidates(needed), kSentenceWords, needed);
+        "valid and test ask for {}, out of only {} (of {} words or more, in {} languages or more)",
+        counted(held_out, "row"), candidates(needed), kSentenceWords, needed);
   }
   return needed;
 }

@@ -115,8 +115,8 @@ std::string to_table(const GettextCorpus& corpus) {
                         tally.train, tally.valid, tally.test, dropped.empty() ? "none" : dropped);
   }
   const auto& [train, valid, test] = corpus.splits;
-  return text + fmt::format("{} catalogs; rows: {} train, {} valid, {} test\n", corpus.catalogs, train.rows,
-                            valid.rows, test.rows);
+  return text + fmt::format("{}; rows: {} train, {} valid, {} test\n", counted(corpus.catalogs, "catalog"),
+                            train.rows, valid.rows, test.rows);
 }
 
 std::string to_json(const GettextCorpus& corpus) {

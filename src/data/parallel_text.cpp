@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/data/utf8.h"
 
 namespace chorus {
@@ -16,18 +17,14 @@ bool is_tsv(const TextSource& source) {
   return source.files.size() == 1 && source.languages.size() > 1;
 }
 
-std::string lines(int64_t count) {
-  return fmt::format("{} line{}", count, count == 1 ? "" : "s");
-}
-
 }  // namespace
 
 std::vector<std::string> describe(const CellCounts& counts) {
   std::vector<std::string> result;
   const auto add = [&](const Tally& tally, const char* what) {
     if (tally.count == 0) return;
-    result.push_back(fmt::format("{}: {} {} (first: line {})", counts.path.string(), lines(tally.count), what,
-                                 tally.first_line));
+    result.push_back(fmt::format("{}: {} {} (first: line {})", counts.path.string(),
+                                 counted(tally.count, "line"), what, tally.first_line));
   };
   add(counts.invalid_utf8, "with invalid UTF-8");
   add(counts.over_long, "over-long");
@@ -41,8 +38,8 @@ ParallelReader::ParallelReader(TextSource source, size_t max_cell_bytes)
   const size_t languages = source_.languages.size();
   if (languages == 0) throw UserError("a source of text needs at least one language");
   if (source_.files.size() != languages && source_.files.size() != 1) {
-    throw UserError("a source of {} languages has {} files: give one file a language, or one TSV file",
-                    languages, source_.files.size());
+    throw UserError("a source of {} has {}: give one file a language, or one TSV file",
+                    counted(languages, "language"), counted(source_.files.size(), "file"));
   }
   const size_t max_line_bytes = is_tsv(source_) ? languages * (max_cell_bytes + 1) : max_cell_bytes;
   for (const auto& file : source_.files) readers_.emplace_back(file, max_line_bytes);
@@ -99,8 +96,8 @@ void ParallelReader::split_columns(const LineReader& line) {
       begin = end + 1;
     }
   } else if (row_ == 1) {
-    throw UserError("{}:1: the row has {} column{}, but {} languages are named for it", line.path().string(),
-                    columns, columns == 1 ? "" : "s", cells_.size());
+    throw UserError("{}:1: the row has {}, but {} languages are named for it", line.path().string(),
+                    counted(columns, "column"), cells_.size());
   } else {
     for (size_t i = 0; i < cells_.size(); ++i) {
       cells_[i] = {{}, CellStatus::misshapen};
@@ -118,8 +115,8 @@ void ParallelReader::refuse_unequal_lengths() {
   const auto other =
       std::ranges::find_if(readers_, [&](const LineReader& r) { return r.number() != first.number(); });
   throw UserError("the files of a parallel corpus differ in length: {} has {}, {} has {}",
-                  first.path().string(), lines(first.number()), other->path().string(),
-                  lines(other->number()));
+                  first.path().string(), counted(first.number(), "line"), other->path().string(),
+                  counted(other->number(), "line"));
 }
 
 }  // namespace chorus

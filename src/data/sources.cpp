@@ -185,8 +185,8 @@ std::vector<SourceConfig> find_sources(const SourceConfig& source, const std::st
     for (const auto& [language, pair] : files_of(source.files))
       if (options.among.empty() || holds(options.among, language)) found.languages.push_back(language);
     if (found.languages.size() < options.least) {
-      throw UserError("{}: '{}' must match the files of {} language{} or more, and matches {}{}", where,
-                      source.files, options.least, options.least == 1 ? "" : "s",
+      throw UserError("{}: '{}' must match the files of {} or more, and matches {}{}", where, source.files,
+                      counted(options.least, "language"),
                       found.languages.empty() ? "none" : join(found.languages, ", "),
                       options.among.empty() ? "" : fmt::format(" of {}", join(options.among, ", ")));
     }

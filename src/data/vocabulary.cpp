@@ -256,8 +256,8 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
     if (!state->is_t5 && !begins_with(pieces, {"<unk>", "<s>", "</s>"}))
       throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
     if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
-      throw Error("it is to have {} extra ids; T5's models may have up to {}, others none", layout.extra_ids,
-                  kMostExtraIds);
+      throw Error("it is to have {}; T5's models may have up to {}, others none",
+                  counted(layout.extra_ids, "extra id"), kMostExtraIds);
     chorus::load(parsed, state->processor);
     state->number_pieces(pieces);
     state->find_symbols(pieces);

@@ -11,6 +11,7 @@
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/random.h"
+#include "chorus/base/text.h"
 #include "chorus/data/sources.h"
 #include "chorus/data/utf8.h"
 #include "chorus/data/vocabulary.h"
@@ -211,14 +212,15 @@ void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfi
   for (const auto& language : tags) symbols += fmt::format("{}__{}__", symbols.empty() ? "" : ",", language);
   for (const auto& symbol : training.symbols) symbols += fmt::format(",{}", symbol);
 
-  report(fmt::format("sampling text of {} language{}", tags.size(), tags.size() == 1 ? "" : "s"));
+  report("sampling text of " + counted(tags.size(), "language"));
   Sample sample = sample_lines(sources, config, training);
   const bool chosen = config.size == 0;
   int64_t size = chosen ? suited_size(sample.available) : config.size;
   std::string model;
   const auto attempt = [&] {
-    report(fmt::format("training a vocabulary of {}{} on {} lines", size,
-                       chosen ? " (vocabulary.size = 0: by the amount of text)" : "", sample.lines.size()));
+    report(fmt::format("training a vocabulary of {}{} on {}", size,
+                       chosen ? " (vocabulary.size = 0: by the amount of text)" : "",
+                       counted(sample.lines.size(), "line")));
     return train_model(std::move(sample.lines), size, config, symbols, model);
   };
   std::string message = attempt();

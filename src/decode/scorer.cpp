@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/data/batch.h"
 #include "chorus/data/batches.h"
 
@@ -88,9 +89,8 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
     if (more != target->next()) {
       const LineReader& longer = more ? *source : *target;
       const LineReader& shorter = more ? *target : *source;
-      throw UserError(
-          "{} has {} lines, fewer than {}: line i of one is the translation of line i of the other",
-          shorter.path().string(), shorter.number(), longer.path().string());
+      throw UserError("{} has {}, fewer than {}: line i of one is the translation of line i of the other",
+                      shorter.path().string(), counted(shorter.number(), "line"), longer.path().string());
     }
     if (more) window.push_back(pack(std::array{encode(*source), encode(*target)}));
     return more;

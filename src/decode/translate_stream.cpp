@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 #include "chorus/decode/translator.h"
 
 #include "lines.h"
@@ -62,8 +63,9 @@ class Input {
                        .fault = fault_of(source_)};
     if (LineReader* const prefixes = options_.prefixes) {
       if (!prefixes->next()) {
-        throw UserError("{} has {} lines, fewer than {}: each line needs its prefix, which may be empty",
-                        prefixes->path().string(), prefixes->number(), source_.path().string());
+        throw UserError("{} has {}, fewer than {}: each line needs its prefix, which may be empty",
+                        prefixes->path().string(), counted(prefixes->number(), "line"),
+                        source_.path().string());
       }
       line.prefix = prefixes->text();
       line.prefix_where = place(*prefixes);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 #include "lines.h"
 #include "prepare.h"
@@ -51,8 +52,8 @@ Translator::Translator(Transformer& model, const Vocabulary& vocabulary, Transla
   const int64_t positions = model.config().max_positions;
   if (options_.max_source == 0) options_.max_source = positions;
   if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
-    throw UserError("a longest source of {} tokens is outside {} to the model's {} positions",
-                    options_.max_source, kTagAndEnd + 1, positions);
+    throw UserError("a longest source of {} is outside {} to the model's {} positions",
+                    counted(options_.max_source, "token"), kTagAndEnd + 1, positions);
   options_.decode.never = never_chosen(vocabulary, model.config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }

@@ -1,6 +1,7 @@
 #include "metrics/references.h"
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 namespace chorus::metrics {
 
@@ -9,8 +10,8 @@ void check_lines(size_t hypotheses, const References& references) {
   if (references.empty()) throw Error("there is no reference to score against");
   for (const auto& lines : references) {
     if (lines.size() != hypotheses)
-      throw Error("{} hypotheses and {} references cannot be compared: each needs one", hypotheses,
-                  lines.size());
+      throw Error("{} and {} cannot be compared: each needs one",
+                  counted(hypotheses, "hypothesis", "hypotheses"), counted(lines.size(), "reference"));
   }
 }
 

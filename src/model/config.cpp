@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 namespace chorus {
 
@@ -66,9 +67,9 @@ void check(const ModelConfig& c) {
   if (c.positions == Positions::relative &&
       (c.relative_buckets < 4 || c.relative_max_distance <= c.relative_buckets / 2)) {
     throw UserError(
-        "{} buckets for relative positions up to a distance of {}: there must be 4 or more, and the distance "
+        "{} for relative positions up to a distance of {}: there must be 4 or more, and the distance "
         "more than half of them",
-        c.relative_buckets, c.relative_max_distance);
+        counted(c.relative_buckets, "bucket"), c.relative_max_distance);
   }
   if (c.moe.experts > 0 && c.moe.top_k > c.moe.experts) {
     throw UserError("moe.top_k = {} is more than moe.experts = {}", c.moe.top_k, c.moe.experts);
@@ -77,7 +78,8 @@ void check(const ModelConfig& c) {
   ModelConfig uniform = c;
   uniform.layer_experts.clear();
   if (const size_t layers = uniform.expert_counts().size(); layers != c.layer_experts.size()) {
-    throw UserError("layer_experts has {} numbers for {} MoE layers", c.layer_experts.size(), layers);
+    throw UserError("layer_experts has {} for {}", counted(c.layer_experts.size(), "number"),
+                    counted(layers, "MoE layer"));
   }
   for (const int64_t experts : c.layer_experts) {
     if (experts < c.moe.top_k || experts > c.moe.experts)

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 namespace chorus {
 
@@ -58,10 +59,10 @@ void describe(Schema& schema, ParallelConfig& config) {
 }
 
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) {
-  const std::string processes = fmt::format("{} processes", world);
-  require("tp", config.tp, world, fmt::format("{} and {} attention heads", processes, model.heads),
+  const std::string processes = counted(world, "process", "processes");
+  require("tp", config.tp, world, fmt::format("{} and {}", processes, counted(model.heads, "attention head")),
           "it must divide both", [&](int64_t n) { return world % n == 0 && model.heads % n == 0; });
-  require("ep", config.ep, world, fmt::format("{} and {} experts", processes, model.experts),
+  require("ep", config.ep, world, fmt::format("{} and {}", processes, counted(model.experts, "expert")),
           "it must divide both", [&](int64_t n) {
             return world % n == 0 && (model.experts == 0 ? n == 1 : model.experts % n == 0);
           });

@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "chorus/base/error.h"
+#include "chorus/base/text.h"
 
 #include "surgery/compose.h"
 
@@ -129,8 +130,8 @@ ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const 
   check_size(recipe.config);
   for (const int64_t count : counts) {
     if (options.experts <= count)
-      throw UserError("{} has {} experts in a layer: --experts {} is no more", model.string(), count,
-                      options.experts);
+      throw UserError("{} has {} in a layer: --experts {} is no more", model.string(),
+                      counted(count, "expert"), options.experts);
     std::vector<NewExpert>& experts = recipe.experts.emplace_back();
     experts.reserve(options.experts);
     for (int64_t e = 0; e < options.experts; ++e) {

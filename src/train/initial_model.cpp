@@ -13,6 +13,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
+#include "chorus/base/text.h"
 #include "chorus/model/parts.h"
 #include "chorus/optim/adamw.h"
 
@@ -158,8 +159,9 @@ void load_initial_model(const RunConfig& config, const Catalogue& catalogue, con
                       catalogue.parameters[p].name);
     }
   });
-  log_info("the run begins with the weights of {}{}", initial.weights.string(),
-           rows.new_rows() > 0 ? fmt::format("; {} rows of the embedding are new", rows.new_rows()) : "");
+  log_info(
+      "the run begins with the weights of {}{}", initial.weights.string(),
+      rows.new_rows() > 0 ? fmt::format("; {} in the embedding", counted(rows.new_rows(), "new row")) : "");
 }
 
 }  // namespace chorus

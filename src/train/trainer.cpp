@@ -203,9 +203,9 @@ void Run::update() {
     log_warning("update {}: the gradient is not finite; skipped", state_.updates);
     if (state_.skipped_in_a_row > config_.train.skip_limit) {
       throw Error(
-          "{} updates in a row had no finite gradient (train.skip_limit): lower optim.learning_rate, or "
+          "no finite gradient in {} in a row (train.skip_limit): lower optim.learning_rate, or "
           "raise optim.warmup",
-          state_.skipped_in_a_row);
+          counted(state_.skipped_in_a_row, "update"));
     }
   }
   window_.add(sums, source_tokens, applied, now_seconds() - began);
@@ -234,7 +234,7 @@ void Run::tell_length() {
       to_string(config_.train.duration), total, state_.epochs(stream_->examples_per_epoch()) / share, pace,
       human_seconds((total - static_cast<double>(state_.updates)) * pace),
       config_.train.time_limit > 0
-          ? fmt::format(", or until train.time_limit = {} minutes", config_.train.time_limit)
+          ? fmt::format(", or until train.time_limit = {} min", config_.train.time_limit)
           : "");
 }
 
@@ -365,7 +365,7 @@ Ending Run::train() {
   std::optional<Ending> end = common_ending();
   if (!end) {
     progress_ = std::make_unique<Progress>(
-        ProgressOptions{.task = "training", .unit = "updates", .start = state_.updates});
+        ProgressOptions{.task = "training", .unit = "update", .start = state_.updates});
   }
   // Once at least, for a run that ended before its last validation; one that is done is left as it is.
   for (bool first = true; first || !end; first = false) {

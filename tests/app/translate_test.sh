@@ -111,10 +111,10 @@ printf '\342\200\215\n' | tee empty | translate > out
 echo "alpha beta" | translate --beam 1 > loop
 echo "alpha beta" | translate --beam 1 --no-repeat-ngram 2 > no_loop
 cmp -s loop no_loop && fail "--no-repeat-ngram changed nothing in $(cat loop)"
-echo "alpha beta" | translate --beam 1 2>&1 > loop | grep -q "1 of 1 translations repeated themselves" || fail "a loop was not noticed"
+echo "alpha beta" | translate --beam 1 2>&1 > loop | grep -q "1 of 1 translation cut for endless repeats" || fail "a loop was not noticed"
 echo "alpha beta" | translate --beam 1 --no-repeat-ngram 3 > no_loop
 echo "alpha beta" | translate --beam 1 --guard > guarded 2> err
-cmp guarded no_loop && grep -q "were made again" err || fail "--guard: $(cat err)"
+cmp guarded no_loop && grep -q "and made again" err || fail "--guard: $(cat err)"
 echo "alpha beta" | translate --beam 1 --repetition-penalty 3 > penalised
 cmp -s loop penalised && fail "--repetition-penalty changed nothing in $(cat loop)"
 refuse "--repetition-penalty: '0' is not a number from" --repetition-penalty 0

@@ -186,8 +186,8 @@ TEST_F(OptionsTest, WrongTypesAndTables) {
 }
 
 TEST_F(OptionsTest, RangesAndChoices) {
-  EXPECT_EQ(error_of("\n[train]\ncount = 0"), "run.toml:3: train.count: 0 is less than 1 updates");
-  EXPECT_EQ(error_of("[train]\ncount = 101"), "run.toml:2: train.count: 101 is more than 100 updates");
+  EXPECT_EQ(error_of("\n[train]\ncount = 0"), "run.toml:3: train.count: 0 is less than 1, in updates");
+  EXPECT_EQ(error_of("[train]\ncount = 101"), "run.toml:2: train.count: 101 is more than 100, in updates");
   EXPECT_EQ(error_of("[train]\nlearning_rate = -1"), "run.toml:2: train.learning_rate: -1 is less than 0");
   EXPECT_EQ(config.count, 3);
   EXPECT_EQ(error_of("[data.text]\ncolor = \"gren\""),

@@ -23,7 +23,7 @@ struct ProgressTest : testing::Test {
 TEST_F(ProgressTest, PlainLinesComeFirstThenAtIntervalsAndLast) {
   Console plain = make(0);
   {
-    Progress progress({.task = "training", .unit = "updates", .total = 1000}, plain);
+    Progress progress({.task = "training", .unit = "update", .total = 1000}, plain);
     progress.update(0);
     EXPECT_EQ(take(), "training  0%  0/1000 updates\n");
     now += 9.9;
@@ -44,7 +44,7 @@ TEST_F(ProgressTest, PlainLinesComeFirstThenAtIntervalsAndLast) {
 
 TEST_F(ProgressTest, ATerminalLineIsRewrittenAndCutToTheWidth) {
   Console terminal = make(24);
-  Progress progress({.task = "reading", .unit = "lines"}, terminal);
+  Progress progress({.task = "reading", .unit = "line"}, terminal);
   progress.update(5, "caf\xC3\xA9 caf\xC3\xA9 caf\xC3\xA9");
   EXPECT_EQ(take(), "\r\x1b[Kreading  5 lines  caf\xC3\xA9 ");
   now += 0.05;
@@ -64,45 +64,45 @@ TEST_F(ProgressTest, ATerminalLineIsRewrittenAndCutToTheWidth) {
 
 TEST_F(ProgressTest, AResumedRunDoesNotCountWhatWasDoneBefore) {
   Console plain = make(0);
-  Progress progress({.task = "t", .unit = "u", .total = 1000, .start = 900}, plain);
+  Progress progress({.task = "t", .unit = "step", .total = 1000, .start = 900}, plain);
   now += 10;
   progress.update(910);
-  EXPECT_EQ(take(), "t  91%  910/1000 u  1/s  left 1m30s\n");
+  EXPECT_EQ(take(), "t  91%  910/1000 steps  1/s  left 1m30s\n");
   now += 10;
   progress.finish();
-  EXPECT_EQ(take(), "t  910 u in 20s  0.50/s\n");
+  EXPECT_EQ(take(), "t  910 steps in 20s  0.50/s\n");
 }
 
 TEST_F(ProgressTest, AnExpectedTotalGivesTheShareAndTheTimeLeft) {
   Console plain = make(0);
-  Progress progress({.task = "t", .unit = "u"}, plain);
+  Progress progress({.task = "t", .unit = "step"}, plain);
   now += 10;
   progress.expect(400);
   progress.update(100);
-  EXPECT_EQ(take(), "t  25%  100 u  10/s  left 30s\n");
+  EXPECT_EQ(take(), "t  25%  100 steps  10/s  left 30s\n");
   now += 10;
   progress.expect(150);  // an estimate may fall short
   progress.update(200);
-  EXPECT_EQ(take(), "t  100%  200 u  10/s\n");
+  EXPECT_EQ(take(), "t  100%  200 steps  10/s\n");
 }
 
 TEST_F(ProgressTest, ALimitOfTimeCountsWhereItComesFirst) {
   Console plain = make(0);
-  Progress progress({.task = "t", .unit = "u", .start = 500}, plain);  // in 300 s of an earlier start
+  Progress progress({.task = "t", .unit = "step", .start = 500}, plain);  // in 300 s of an earlier start
   now += 10;
   progress.limit(310, 400);
   progress.update(510);
-  EXPECT_EQ(take(), "t  77%  510 u  1/s  left 1m30s\n");  // whatever the rate was before
+  EXPECT_EQ(take(), "t  77%  510 steps  1/s  left 1m30s\n");  // whatever the rate was before
   now += 10;
   progress.expect(530);
   progress.limit(320, 400);
   progress.update(520);
-  EXPECT_EQ(take(), "t  98%  520 u  1/s  left 10s\n");
+  EXPECT_EQ(take(), "t  98%  520 steps  1/s  left 10s\n");
   now += 10;
   progress.expect(100'000);
   progress.limit(330, 400);
   progress.update(530);
-  EXPECT_EQ(take(), "t  82%  530 u  1/s  left 1m10s\n");
+  EXPECT_EQ(take(), "t  82%  530 steps  1/s  left 1m10s\n");
 }
 
 TEST_F(ProgressTest, QuietSaysNothing) {
@@ -110,7 +110,7 @@ TEST_F(ProgressTest, QuietSaysNothing) {
     Console quiet = make(width);
     quiet.set_quiet(true);
     {
-      Progress progress({.task = "t", .unit = "u"}, quiet);
+      Progress progress({.task = "t", .unit = "step"}, quiet);
       progress.advance();
       now += 100;
       progress.update(5, "n");
@@ -122,7 +122,7 @@ TEST_F(ProgressTest, QuietSaysNothing) {
 TEST_F(ProgressTest, AnExceptionClearsTheLineAndClaimsNothing) {
   Console terminal = make(80);
   try {
-    Progress progress({.task = "t", .unit = "u"}, terminal);
+    Progress progress({.task = "t", .unit = "step"}, terminal);
     progress.advance();
     take();
     throw std::runtime_error("x");
@@ -133,7 +133,7 @@ TEST_F(ProgressTest, AnExceptionClearsTheLineAndClaimsNothing) {
 
 TEST_F(ProgressTest, ThreadsMayAdvanceTogether) {
   Console terminal = make(80);
-  Progress progress({.task = "t", .unit = "u"}, terminal);
+  Progress progress({.task = "t", .unit = "step"}, terminal);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
@@ -146,7 +146,7 @@ TEST_F(ProgressTest, ThreadsMayAdvanceTogether) {
   for (std::thread& thread : threads) thread.join();
   take();
   progress.finish();
-  EXPECT_EQ(take(), "\r\x1b[Kt  4000 u in 0.0s\n");
+  EXPECT_EQ(take(), "\r\x1b[Kt  4000 steps in 0.0s\n");
 }
 
 }  // namespace

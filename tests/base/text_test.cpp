@@ -62,6 +62,16 @@ TEST(Text, NearestIsNearOrNothing) {
   EXPECT_EQ(did_you_mean("", names), "");
 }
 
+TEST(Text, CountedNounsAgree) {
+  EXPECT_EQ(counted(0, "rank"), "0 ranks");
+  EXPECT_EQ(counted(1, "rank"), "1 rank");
+  EXPECT_EQ(counted(2, "rank"), "2 ranks");
+  EXPECT_EQ(counted(1, "process", "processes"), "1 process");
+  EXPECT_EQ(counted(2, "process", "processes"), "2 processes");
+  EXPECT_EQ(counted(-1, "token"), "-1 tokens");
+  EXPECT_EQ(counted(std::numeric_limits<int64_t>::max(), "line"), "9223372036854775807 lines");
+}
+
 TEST(Text, HumanNumbers) {
   EXPECT_EQ(human_count(0), "0");
   EXPECT_EQ(human_count(999), "999");

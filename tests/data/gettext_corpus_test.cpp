@@ -222,7 +222,7 @@ TEST(GettextCorpus, RefusesWhatCannotBe) {
             std::string::npos);
   EXPECT_NE(message_of<UserError>([&] {
               build_gettext_corpus(options(folder, 40, 21));
-            }).find("61 rows are asked for valid and test, but only 60 qualify"),
+            }).find("valid and test ask for 61 rows, out of only 60"),
             std::string::npos);
   (void)folder.file("share/locale/de/LC_MESSAGES/broken.mo", "not a catalog at all, but long enough");
   EXPECT_NE(message_of<UserError>([&] {

@@ -148,8 +148,8 @@ TEST(ScoreStream, NamesWhatItRefuses) {
   const auto refused = [](const std::string& source, const std::string& target) {
     return message_of<UserError>([&] { scored(source, target); });
   };
-  EXPECT_NE(refused("a\nb\n", "a\n").find("target.txt has 1 lines, fewer than"), std::string::npos);
-  EXPECT_NE(refused("a\n", "a\nb\n").find("source.txt has 1 lines, fewer than"), std::string::npos);
+  EXPECT_NE(refused("a\nb\n", "a\n").find("target.txt has 1 line, fewer than"), std::string::npos);
+  EXPECT_NE(refused("a\n", "a\nb\n").find("source.txt has 1 line, fewer than"), std::string::npos);
   EXPECT_NE(refused("a\n", "\xC0\n").find("target.txt:1: byte 1"), std::string::npos);
   EXPECT_NE(refused("a\n" + join(sentences("en", 20), " ") + "\n", "a\nb\n").find("source.txt:2: "),
             std::string::npos);

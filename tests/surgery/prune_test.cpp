@@ -236,7 +236,7 @@ TEST(Prune, GloballyLeavesLayersOfDifferentSize) {
     edit_json(out / "config.json", [&](auto& json) { json["chorus"]["layer_experts"] = counts; });
     return message_of<UserError>([&] { load_model(out, {}); });
   };
-  EXPECT_TRUE(has(refusal({1}), "1 numbers for 2 MoE layers"));
+  EXPECT_TRUE(has(refusal({1}), "1 number for 2 MoE layers"));
   EXPECT_TRUE(has(refusal({0, 4}), "layer_experts: 0 is outside"));
   EXPECT_TRUE(has(refusal({1, 5}), "layer_experts: 5 is outside"));
   EXPECT_TRUE(has(refusal("four"), "layer_experts has the wrong type"));

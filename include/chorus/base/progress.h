@@ -14,7 +14,7 @@ namespace chorus {
 
 struct ProgressOptions {
   std::string task;      // "training"
-  std::string unit;      // "updates": what is counted
+  std::string unit;      // "update": what is counted
   int64_t total = 0;     // 0: not known
   int64_t start = 0;     // done before this process began; it does not count in the rate
   double interval = 10;  // seconds between two lines where there is no terminal

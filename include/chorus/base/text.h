@@ -25,6 +25,8 @@ std::string nearest(std::string_view word, std::span<const std::string> candidat
 /// "; did you mean 'candidate'?" with the nearest one, or "" when none is near.
 std::string did_you_mean(std::string_view word, std::span<const std::string> candidates);
 
+/// "1 rank", "3 ranks"; with `plural` where an s is not enough: "2 processes".
+std::string counted(int64_t number, std::string_view noun, std::string_view plural = {});
 /// Three significant digits and a decimal unit: 999, "12.3k", "4.56M", "1.2G".
 std::string human_count(double number);
 /// Binary units: "512 B", "1.2 GiB".
