@@ -109,7 +109,7 @@ void print_memory(const Foreseen& foreseen, const Budgets& budgets) {
   for (size_t i = 0; i < kPurposes.size(); ++i)
     line(kPurposes[i], plan.device.bytes[i], plan.host.bytes[i], plan.nvme.bytes[i]);
   totals("at the peak", plan);
-  if (foreseen.typical.job.model.moe.experts > 0) totals("with any routing", foreseen.most);
+  totals("at most", foreseen.most);
   if (budgets.device + budgets.host + budgets.nvme > 0) {
     line("there is", budgets.device, budgets.host, budgets.nvme,
          fits(foreseen.most, budgets) ? "   it fits" : "   IT DOES NOT FIT");
@@ -141,7 +141,7 @@ void print_time(const Candidate& c, const TrainConfig& train) {
       human_count(c.tokens_per_second()));
   const double updates = updates_of(train, c.job), seconds = updates * t.total();
   if (updates > 0)
-    fmt::print("the whole run: {:.0f} updates, {}\n", updates, human_seconds(seconds));
+    fmt::print("the whole run: {}, {}\n", counted(std::llround(updates), "update"), human_seconds(seconds));
   else if (train.duration.count > 0)
     fmt::print("the whole run: give train.duration in updates or tokens to have its time\n");
 }
@@ -207,7 +207,7 @@ Foreseen foresee(const PlanArguments& a, const RunConfig& config, const Cluster&
   Foreseen foreseen = {
       .typical = {.job = job, .parameters = cost.parameters.total(), .memory = plan_memory(job)}};
   if (cluster.machine) foreseen.typical.time = plan_time(job, *cluster.machine, cost);
-  job.routing = RoutingCase::worst;
+  job.memory_case = MemoryCase::worst;
   foreseen.most = plan_memory(job);
   return foreseen;
 }
@@ -256,12 +256,13 @@ void print(const PlanArguments& a, const RunConfig& config, const Foreseen& fore
            const Cluster& cluster) {
   const Job& job = foreseen.typical.job;
   const int64_t working = std::min<int64_t>(job.mesh.dp(), job.micro_batches) * job.mesh.tp;
-  fmt::print("{} parameters, {} ranks, {} micro-batches an update, the largest of {} x {} and {} tokens\n",
-             human_count(static_cast<double>(foreseen.typical.parameters)), cluster.world, job.micro_batches,
-             job.batch.rows, job.batch.source_length, job.batch.target_length);
+  fmt::print("{} parameters, {}, {} an update, the largest of {} x {} and {} tokens\n",
+             human_count(static_cast<double>(foreseen.typical.parameters)), counted(cluster.world, "rank"),
+             counted(job.micro_batches, "micro-batch", "micro-batches"), job.batch.rows,
+             job.batch.source_length, job.batch.target_length);
   if (working < cluster.world) {
-    fmt::print("{} of the ranks have no micro-batch of their own: data.micro_batches is below {}\n",
-               cluster.world - working, job.mesh.dp());
+    fmt::print("no micro-batch for {}: data.micro_batches is below {}\n",
+               counted(cluster.world - working, "rank"), job.mesh.dp());
   }
   fmt::print("\n");
   print_memory(foreseen, cluster.budgets);

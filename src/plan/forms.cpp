@@ -67,7 +67,7 @@ int64_t largest(int64_t low, int64_t most, const std::function<bool(int64_t)>& f
 Candidate largest_model(const Form& form, const Job& job, const Cluster& cluster) {
   std::optional<Candidate> best;
   Job sized = job;
-  sized.routing = RoutingCase::worst;
+  sized.memory_case = MemoryCase::worst;
   sized.memory = {.parameters = form.parameters, .gradients = form.state, .optimizer = form.state};
   for (const Mesh& mesh : meshes_of(form, job, cluster.world)) {
     sized.mesh = mesh;

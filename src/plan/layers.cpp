@@ -26,7 +26,6 @@ void append(Branch* branch, Backward backward) {
 
 LayerShadow::LayerShadow(const Job& job, int rank, Ledger& device)
     : job_(job), device_(device), element_bytes_(static_cast<int64_t>(c10::elementSize(job.compute))) {
-  widened_ = job.compute == at::kBFloat16 && job.isa != Isa::avx512_bf16;
   const ModelConfig& m = job.model;
   const Mesh& mesh = job.mesh;
   const auto here = [](int64_t n, int index, int parts) { return part_of(n, index, parts).count; };
@@ -63,9 +62,13 @@ Block LayerShadow::hidden(int64_t tokens, Purpose purpose) const {
   return block(purpose, tokens * d_);
 }
 
-/// For the gradient of a weight [out, in].
-Block LayerShadow::widen(int64_t rows, int64_t out, int64_t in) const {
-  return wide(kWorking, widened_ ? rows * (out + in) : 0);
+/// What a product with a weight [out, in] takes while it is made (kernels/gemm.cpp), at most: for the
+/// weight's gradient MKL wants fp32, and oneDNN's bf16 has blocks of its own for each thread.
+Block LayerShadow::product(int64_t rows, int64_t out, int64_t in) const {
+  if (job_.compute != at::kBFloat16 || job_.isa == Isa::plain) return {};
+  if (job_.isa == Isa::avx512) return wide(kWorking, rows * (out + in));
+  constexpr int64_t kBlocks = 100'000;  // bytes: 34,000 to 171,000 were seen
+  return {device_, kWorking, job_.threads * kBlocks};
 }
 
 /// What the sum of all ranks' outputs takes while it is made.
@@ -86,7 +89,7 @@ Block LayerShadow::norm_linear(const Block& x, int64_t tokens, int64_t width, Br
   const Block normed = hidden(tokens, kWorking);
   Block output = block(branch ? kKept : kWorking, tokens * width);
   append(branch, [this, x, statistics, tokens, width](const Block& /*grad*/) {
-    { const Block normed_again = hidden(tokens, kWorking), copies = widen(tokens, width, d_); }
+    { const Block normed_again = hidden(tokens, kWorking), made = product(tokens, width, d_); }
     const Block by_normed = hidden(tokens, kWorking), sum = sum_over_tp(tokens * d_);
     return hidden(tokens, kWorking);
   });
@@ -95,7 +98,7 @@ Block LayerShadow::norm_linear(const Block& x, int64_t tokens, int64_t width, Br
 
 Block LayerShadow::linear(const Block& x, int64_t tokens, int64_t in, int64_t out, Branch* branch) const {
   append(branch, [this, x, tokens, in, out](const Block& /*grad*/) {
-    { const Block copies = widen(tokens, out, in); }
+    { const Block made = product(tokens, out, in); }
     return block(kWorking, tokens * in);
   });
   return block(branch ? kKept : kWorking, tokens * out);
@@ -112,43 +115,39 @@ Block LayerShadow::residual(const Block& output, int64_t tokens, Branch* branch)
   return hidden(tokens, branch ? kKept : kWorking);
 }
 
-/// The same on wider copies of queries, keys, values and context.
-Block LayerShadow::attention_in_fp32(const Block& query, const Block& keys, const SideShape& side,
-                                     int64_t keys_length, Branch* branch) const {
-  const Purpose purpose = branch ? kKept : kWorking;
-  const int64_t width = side.tokens() * attention_width_;
-  const int64_t keys_width = side.rows * keys_length * attention_width_;
-  const Block copies = wide(purpose, 2 * width + 2 * keys_width);
-  const Block log_sums = wide(purpose, side.rows * heads_ * side.length);
-  append(branch, [this, query, keys, copies, log_sums, width, keys_width](const Block& /*grad*/) {
-    const Block by_context = wide(kWorking, width), by_copies = wide(kWorking, width + 2 * keys_width);
-    return block(kWorking, width + 2 * keys_width);
-  });
-  return block(purpose, width);
-}
-
-/// Scores are never there as a whole, unless attention dropout or relative positions want them.
+/// Scores are never there as a whole, unless attention dropout or relative positions want them. Without bf16
+/// arithmetic, what is bf16 is copied to fp32 for it (nn/attention.cpp).
 Block LayerShadow::attention(const Block& query, const Block& keys, const SideShape& side,
                              int64_t keys_length, Branch* branch) const {
   const Purpose purpose = branch ? kKept : kWorking;
-  const int64_t tokens = side.tokens(), width = tokens * attention_width_;
+  const int64_t width = side.tokens() * attention_width_;
   const int64_t scores = side.rows * heads_ * side.length * keys_length;
-  const int64_t keys_width = side.rows * keys_length * attention_width_;
-  if (widened_ && job_.isa == Isa::plain) return attention_in_fp32(query, keys, side, keys_length, branch);
+  const int64_t by_inputs = width + 2 * side.rows * keys_length * attention_width_;
   const bool composed = job_.model.attention_dropout > 0 || job_.model.positions == Positions::relative;
-  if (!composed) {
-    const Block log_sums = wide(purpose, side.rows * heads_ * side.length);
-    append(branch, [this, query, keys, log_sums, width, keys_width](const Block& /*grad*/) {
-      return block(kWorking, width + 2 * keys_width);
-    });
-    return block(purpose, width);
+  const bool copies = job_.compute == at::kBFloat16 && job_.isa == Isa::plain;
+  const auto sized = [this, copies](Purpose what, int64_t elements) {
+    return copies ? wide(what, elements) : block(what, elements);
+  };
+  std::vector<Block> kept = {query, keys};
+  if (copies) kept = {wide(purpose, by_inputs)};
+  Block probabilities, dropped;
+  if (composed) {
+    probabilities = sized(purpose, scores);
+    { const Block before = sized(kWorking, width + 2 * scores); }
+    dropped = job_.model.attention_dropout > 0 ? sized(purpose, scores) : probabilities;
+  } else {
+    if (copies) kept.push_back(wide(purpose, width));  // the output
+    kept.push_back(wide(purpose, side.rows * heads_ * side.length));
   }
-  Block probabilities = block(purpose, scores);
-  { const Block before = block(kWorking, width + 2 * scores); }
-  const Block dropped = drop(job_.model.attention_dropout, probabilities, scores, nullptr);
-  append(branch, [=, this, keeps = std::vector{query, keys, probabilities, dropped}](const Block& /*grad*/) {
-    const Block by_scores = block(kWorking, 2 * scores);
-    return block(kWorking, width + 2 * keys_width);
+  append(branch, [=, this](const Block& /*grad*/) mutable {
+    const Block by_output = wide(kWorking, copies ? width : 0);
+    const Block by_dropped = sized(kWorking, composed ? scores : 0);
+    dropped = {};
+    const Block by_scores = sized(kWorking, composed ? scores : 0);
+    Block by_input = sized(kWorking, by_inputs);
+    kept.clear();
+    probabilities = {};
+    return copies ? block(kWorking, by_inputs) : by_input;
   });
   return block(purpose, width);
 }
@@ -217,14 +216,18 @@ LayerShadow::Experts LayerShadow::experts_of(const SideShape& side, int64_t numb
   if (mesh.ep * mesh.etp * mesh.tp == 1) {
     return {.arrived = side.tokens(), .choices = static_cast<int64_t>(n * k * shares.kept)};
   }
-  // Of a token's k experts, those on a rank that has another of them travel with it.
+  // A token travels once to each rank that has any of its k experts: to so many, on average over choices.
   const int64_t experts = job_.model.expert_counts()[number];
   const double each = static_cast<double>(experts) / mesh.ep;
-  const double together = experts > 1 ? (each - 1) / static_cast<double>(experts - 1) * (k - 1) / 2 : 0;
-  const double ranks = std::min(k, static_cast<double>(mesh.ep)) * (1 - together / std::max(k, 1.0));
+  double none = 1;  // the probability that a rank has none of the k
+  for (int64_t i = 0; i < job_.model.moe.top_k; ++i) {
+    const auto left = static_cast<double>(experts - i);
+    none *= std::max(0.0, left - each) / left;
+  }
+  const double ranks = mesh.ep * (1 - none);
   const double bearable = kCrowd * k / ranks;
   double load = shares.load;
-  if (job_.routing == RoutingCase::worst) load = std::min(load, bearable);  // beyond it nothing is kept
+  if (job_.memory_case == MemoryCase::worst) load = std::min(load, bearable);  // beyond it nothing is kept
   Experts e;
   // A rank gets rows of all that have the other experts, or other parts of its own, and a micro-batch.
   const int together_with = mesh.ep * mesh.etp;
@@ -338,7 +341,7 @@ Block LayerShadow::loss(const SideShape& side) const {
   const Block logits = wide(kWorking, chunk * vocabulary_);
   const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
   const Block input = hidden(chunk, kWorking), by_input = hidden(chunk, kWorking);
-  const Block copies = widen(chunk, vocabulary_, d_);
+  const Block made = product(chunk, vocabulary_, d_);
   return by_hidden;
 }
 

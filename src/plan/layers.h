@@ -44,15 +44,13 @@ class LayerShadow {
   struct Experts;  // what they will have to do
   [[nodiscard]] Block block(Purpose purpose, int64_t elements) const;
   [[nodiscard]] Block wide(Purpose purpose, int64_t elements) const;  // fp32
-  [[nodiscard]] Block widen(int64_t rows, int64_t out, int64_t in) const;
+  [[nodiscard]] Block product(int64_t rows, int64_t out, int64_t in) const;
   [[nodiscard]] Block sum_over_tp(int64_t elements) const;
   Block norm(const Block& x, int64_t tokens, Branch* branch) const;
   Block norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const;
   Block linear(const Block& x, int64_t tokens, int64_t in, int64_t out, Branch* branch) const;
   Block attention(const Block& query, const Block& keys, const SideShape& side, int64_t keys_length,
                   Branch* branch) const;
-  Block attention_in_fp32(const Block& query, const Block& keys, const SideShape& side, int64_t keys_length,
-                          Branch* branch) const;
   Block residual(const Block& output, int64_t tokens, Branch* branch) const;
   Block drop(double p, const Block& x, int64_t elements, Branch* branch) const;
   Block self_attention(const Block& x, const SideShape& side, Branch* branch) const;
@@ -64,7 +62,6 @@ class LayerShadow {
 
   const Job& job_;
   Ledger& device_;
-  bool widened_ = false;  // products of bf16 are made of fp32 copies
   int64_t element_bytes_;
   int64_t d_, heads_, attention_width_, ffn_inner_, ffn_outer_, vocabulary_;  // of this rank's part
   int64_t expert_inner_, expert_outer_;

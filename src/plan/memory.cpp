@@ -68,6 +68,7 @@ class StepShadow {
       x = run(1 + i, x, false, sparse_number(i, job_.model.moe.encoder_every));
     }
     const Block memory = end(x, source_);
+    if (stashes()) memory_on_host_ = stash(source_);  // once, for all blocks of the decoder
     x = begin(target_);
     for (int64_t i = 0; i < job_.model.decoder_layers; ++i) {
       x = run(1 + job_.model.encoder_layers + i, x, true, sparse_number(i, job_.model.moe.decoder_every));
@@ -103,23 +104,24 @@ class StepShadow {
     Block output = record.output;
     if (job_.recompute) {
       record.output = {};
-      if (job_.memory.activations != Tier::device && !record.input.empty()) stash(record);
+      if (stashes() && !record.input.empty()) {
+        record.on_host = stash(*record.side);
+        record.input = {};
+        record.stashed = true;
+      }
     }
     tape_.push_back(std::move(record));
     return output;
   }
 
-  /// Of memory/stash.cpp: on disk only what is being written or read is in memory.
-  void stash(Record& record) {
+  [[nodiscard]] bool stashes() const { return job_.recompute && job_.memory.activations != Tier::device; }
+
+  /// Of memory/stash.cpp: on disk only what is being written or read is in memory. What stays on the host.
+  Block stash(const SideShape& side) {
     const int64_t bytes =
-        record.side->tokens() * job_.model.d_model * static_cast<int64_t>(c10::elementSize(job_.compute));
+        side.tokens() * job_.model.d_model * static_cast<int64_t>(c10::elementSize(job_.compute));
     Block copy(ledgers_.host, Purpose::activations, bytes);
-    record.input = {};
-    record.stashed = true;
-    if (job_.memory.activations == Tier::host) {
-      record.on_host = copy;
-      return;
-    }
+    if (job_.memory.activations == Tier::host) return copy;
     constexpr size_t kWritesInFlight = 4;
     constexpr int64_t kStep = int64_t{64} << 20;
     stash_end_ += bytes;
@@ -128,6 +130,7 @@ class StepShadow {
     }
     writing_.push_back(std::move(copy));
     if (writing_.size() > kWritesInFlight) writing_.pop_front();
+    return {};
   }
 
   Block run(size_t number, const Block& x, bool decoder, int64_t sparse) {
@@ -152,6 +155,7 @@ class StepShadow {
       if (!shared) weights_.before(record.number, true);
       if (record.stashed) record.input = layers_.hidden(record.side->tokens(), Purpose::activations);
       record.on_host = {};
+      if (record.decoder) memory_on_host_ = {};
       if (job_.recompute) again(record);
       const Block contribution =
           record.decoder ? layers_.hidden(source_.tokens(), Purpose::buffers) : Block();
@@ -193,7 +197,7 @@ class StepShadow {
   LayerShadow layers_;
   WeightsShadow weights_;
   SideShape source_, target_;
-  Block positions_;
+  Block positions_, memory_on_host_;
   std::vector<Record> tape_;
   std::deque<Block> writing_;  // of the stash
   int64_t stash_end_ = 0, stash_size_ = 0;

@@ -53,7 +53,7 @@ bool fits(const MemoryPlan& plan, const Budgets& budgets) {
 
 std::optional<MemoryConfig> place(const Job& job, const Budgets& budgets) {
   Job placed = job;
-  placed.routing = RoutingCase::worst;
+  placed.memory_case = MemoryCase::worst;
   // Only the inputs that recomputation keeps can leave.
   if (!job.recompute && job.memory.activations == Tier::automatic) placed.memory.activations = Tier::device;
   const auto moves = moves_of(placed.memory);

@@ -98,7 +98,7 @@ RoutingShares routing_shares(const Job& job, int64_t number, int64_t tokens) {
   RoutingShares shares = {.kept = std::min(1.0, most), .load = std::min<double>(job.mesh.ep, most)};
   if (std::cmp_less(number, job.skew.size())) {
     shares.load = std::min(shares.load, job.skew[number]);
-  } else if (job.routing == RoutingCase::typical) {
+  } else if (job.memory_case == MemoryCase::typical) {
     shares = typical(experts, moe.top_k, capacity, job.mesh.ep, job.recompute ? 1 : std::ssize(counts));
   }
   return shares;

@@ -79,7 +79,7 @@ class Search {
     std::vector<std::pair<double, Job>> layouts;
     Job layout = job_;
     layout.memory = {};
-    layout.routing = RoutingCase::worst;
+    layout.memory_case = MemoryCase::worst;
     for (const Mesh& mesh : all_meshes()) {
       layout.mesh = mesh;
       for (const bool recompute : {false, true}) {

@@ -85,7 +85,8 @@ void WeightsShadow::Shard::finish_writing() {
   for (ArraysShadow* arrays : {&value, &gradient, &state}) arrays->finish();
 }
 
-WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledgers_(ledgers) {
+WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers)
+    : ledgers_(ledgers), keeps_pace_(job.memory_case == MemoryCase::typical) {
   const MemoryConfig& memory = job.memory;
   const int zero = job.mesh.zero;
   const Catalogue catalogue = shapes_of(job.model);
@@ -121,7 +122,7 @@ WeightsShadow::WeightsShadow(const Job& job, int rank, Ledgers& ledgers) : ledge
     };
     if (shard.values_go) shard.value = arrays(Purpose::parameters, values, 1, shard.value_bytes);
     if (shard.gradients_go) shard.gradient = arrays(Purpose::gradients, gradients, 1, 4);
-    shard.leaves_slowly = shard.shared || (gradients == Tier::nvme && shard.kept > kBeingWritten);
+    shard.leaves_slowly = !keeps_pace_ || (gradients == Tier::nvme && shard.kept > kBeingWritten);
     const Tier state = tier(memory.optimizer, memory.expert_optimizer);
     const int64_t rows = shard.has_master ? 3 : 2;
     if (expert && job.expert_state != StateForm::fp32) {
@@ -179,6 +180,7 @@ void WeightsShadow::begin_update() {
 }
 
 void WeightsShadow::before(size_t block, bool backward) {
+  if (keeps_pace_) summing_dense_ = summing_experts_ = {};
   if (backward && block > 0 && block + 2 < of_block_.size()) {
     for (const size_t i : of_block_[block + 2]) {
       settle(shards_[i]);

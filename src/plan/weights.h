@@ -69,7 +69,7 @@ class WeightsShadow {
     Block values, gradients;     // whole, on the device
     Block moving;                // what a sum over ranks takes
     bool leaving = false;        // gradients that wait to leave,
-    bool leaves_slowly = false;  // for the disk or other ranks
+    bool leaves_slowly = false;  // still there while backward of the next block is at its highest
     ArraysShadow value, gradient, state;
     Arrays::Cuts cuts;           // of values and gradients
     int64_t unpacked_bytes = 0;  // of a weight's state where it is packed
@@ -90,6 +90,7 @@ class WeightsShadow {
   void for_update(const Prefetch& prefetch, const Work& work);
 
   Ledgers& ledgers_;
+  bool keeps_pace_;  // what takes gradients away, with backward
   std::vector<Shard> shards_;
   Block summing_dense_, summing_experts_;  // likewise, where gradients stay
   std::vector<std::vector<size_t>> of_block_;

@@ -117,7 +117,7 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
                            const std::filesystem::path& folder) {
   const Budgets budgets = budgets_of(config.memory);
   MemoryConfig memory = config.memory;
-  job.routing = RoutingCase::worst;
+  job.memory_case = MemoryCase::worst;
   const bool chooses = memory.uses(Tier::automatic);
   set_largest(job, stream.largest());
   if (chooses) {
@@ -149,7 +149,7 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
   }
   Job settled = job;
   settled.memory = memory;
-  settled.routing = RoutingCase::typical;
+  settled.memory_case = MemoryCase::typical;
   check_machine(config, settled);
   if (memory.folder.empty()) memory.folder = (folder / "scratch").string();
   return memory;

@@ -89,7 +89,7 @@ TEST(Placement, LeavesAMarginAndRoomForAnyRouting) {
   Job worst = job;
   worst.memory = {};
   const int64_t typical = plan_memory(worst).device.total();
-  worst.routing = RoutingCase::worst;
+  worst.memory_case = MemoryCase::worst;
   const int64_t most = plan_memory(worst).device.total();
   EXPECT_GT(most, typical);
   worst.skew = {4, 4, 4, 4};  // all choices to one rank: it takes them in chunks, and keeps nothing
@@ -135,7 +135,7 @@ TEST(Forms, AreTheBestOfTheirKind) {
     EXPECT_EQ(c.settings(), std::vector<std::string>{"parallel.ep=4"}) << "two copies, not four";
     Job more = c.job;
     more.mesh.ep = 2;
-    more.routing = RoutingCase::worst;
+    more.memory_case = MemoryCase::worst;
     EXPECT_FALSE(fits(plan_memory(more), cluster.budgets));
   }
 }
@@ -217,7 +217,7 @@ void for_all_layouts(Job job, int world, const std::function<void(const Job&)>& 
 TEST(Search, NoLayoutFoundByHandIsFaster) {
   Job job = job_of_experts(8);
   job.micro_batches = 3;
-  job.routing = RoutingCase::worst;
+  job.memory_case = MemoryCase::worst;
   const ModelCost cost = cost_of(job);
   Cluster cluster = {.world = 4, .machine = machine_of_rates(1)};
   cluster.machine->host_link *= 3;

@@ -41,10 +41,11 @@ struct Holdings {
   int64_t operator[](Purpose purpose) const { return bytes[static_cast<size_t>(purpose)]; }
 };
 
-/// How choices fall on experts, where Job::skew does not say.
-enum class RoutingCase {
-  typical,  // as those of routers that have learnt little yet (plan/routing.h): what the first updates show
-  worst,    // in whatever way takes most memory
+/// What is taken for granted of that which no plan knows.
+enum class MemoryCase {
+  typical,  // choices fall on experts as those of routers that have learnt little yet (plan/routing.h), where
+            // Job::skew does not say; gradients leave as fast as backward makes them
+  worst,    // choices fall in whatever way takes most memory, and gradients leave a block late
 };
 
 /// A run as far as its memory is concerned.
@@ -59,7 +60,7 @@ struct Job {
   bool recompute = false;
   int64_t micro_batches = 1;  // of an update; the replicas (Mesh::dp) take turns
   PaddedShape batch;          // the largest
-  RoutingCase routing = RoutingCase::typical;
+  MemoryCase memory_case = MemoryCase::typical;
   // Choices that go to the experts of this rank, of the mean over the ranks of ep, in each sparse layer,
   // where that is known. A capacity factor bounds it.
   std::vector<double> skew;
