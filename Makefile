@@ -6,7 +6,7 @@
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo test lint bench docs help
+.PHONY: setup build demo quick test check lint bench docs help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -21,7 +21,7 @@ configure = cmake --preset $(1) $(2) >build/$(1).configure.log 2>&1 || { cat bui
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
-	@echo "make setup | build | demo | test | lint | bench | docs; the program is build/release/chorus"
+	@echo "make setup | build | demo | quick | test | check | lint | bench | docs; the program is build/release/chorus"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install compiler, libraries and libtorch where they are missing
@@ -30,20 +30,29 @@ setup: ## install compiler, libraries and libtorch where they are missing
 build: setup ## build/release/chorus
 	$(call say,building build/release/chorus with $(JOBS) jobs)
 	@$(call configure,release)
-	@$(call compile,release)
+	@$(call compile,release) --target chorus
 
 demo: build ## real text to a scored translation in 8 languages, in 12 minutes
 	@scripts/demo.sh
 
-test: build ## every test: under ASan and UBSan first, then the optimised build, whose summary comes last
+quick: build ## the tests of what differs from the last commit
+	@scripts/quick.py -j $(JOBS)
+
+test: build ## every test of the optimised build but the slow ones
+	$(call say,building the tests)
+	@$(call compile,release)
+	$(call say,testing the optimised build)
+	@ctest --preset release -j $(JOBS) --label-exclude slow
+
+check: test ## the slow tests: against other programs, on 1 to 8 processes; and every test under AddressSanitizer and UBSan
 	@scripts/setup.sh --reference
+	$(call say,testing against other programs and on more processes)
+	@ctest --preset release -j $(JOBS) --label-regex slow
 	$(call say,building the tests with AddressSanitizer and UBSan)
 	@$(call configure,asan)
 	@$(call compile,asan)
 	$(call say,testing under AddressSanitizer and UBSan)
-	@ctest --preset asan -j $(JOBS) --label-exclude reference
-	$(call say,testing the optimised build)
-	@ctest --preset release -j $(JOBS)
+	@ctest --preset asan -j $(JOBS) --label-exclude slow
 
 lint: setup ## formatting, clang-tidy, include directions, file lengths
 	@scripts/lint.py -j $(JOBS)

@@ -18,7 +18,7 @@ for_tests='ip:iproute2 pgrep:procps'
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3
   mpicxx:libopenmpi-dev mpirun:openmpi-bin clang-format:clang-format clang-tidy:clang-tidy'
 headers='sentencepiece_trainer.h:libsentencepiece-dev toml++/toml.h:libtomlplusplus-dev CLI/CLI.hpp:libcli11-dev
-  nlohmann/json.hpp:nlohmann-json3-dev fmt/format.h:libfmt-dev spdlog/spdlog.h:libspdlog-dev gtest/gtest.h:libgtest-dev
+  nlohmann/json.hpp:nlohmann-json3-dev fmt/format.h:libfmt-dev gtest/gtest.h:libgtest-dev
   gmock/gmock.h:libgmock-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev
   xxhash.h:libxxhash-dev liburing.h:liburing-dev jemalloc/jemalloc.h:libjemalloc-dev unicode/uchar.h:libicu-dev'
 

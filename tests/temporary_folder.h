@@ -1,8 +1,10 @@
-// For tests: a fresh folder that is removed with all it holds, and the message of an expected error.
+// For tests: a fresh folder that is removed with all it holds, what is in one, and the message of an expected
+// error.
 #pragma once
 
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -28,6 +30,12 @@ class TemporaryFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// Files and folders in a folder.
+inline size_t entries(const std::filesystem::path& folder) {
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+}
 
 /// What `run` throws as an `Exception`: one line. Fails the test when it throws nothing or something else.
 template <class Exception>

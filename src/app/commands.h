@@ -51,10 +51,9 @@ struct ConfigArguments {
   bool dump = false;
   bool dump_markdown = false;
 };
-/// Adds them to a command; `list_options` gives what the command's --help shows below its own options,
-/// Schema::help(). `arguments` must live as long as the command.
-void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
-                          std::function<std::string()> list_options);
+/// Adds them to a command, whose --help then shows the run file's options below its own. `arguments` must
+/// live as long as the command.
+void add_config_arguments(CLI::App& command, ConfigArguments& arguments);
 /// Reads the run file and then the settings. What they do not say of [model] and [moe] is as the model of
 /// train.init has it. Nothing when the command has nothing more to do: the configuration was asked for, and
 /// is printed. UserError without a run file.

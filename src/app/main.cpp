@@ -1,6 +1,4 @@
 // The program: finds the subcommand, runs it, and turns what it throws into one line and an exit code.
-#include <algorithm>
-#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <cstdio>
@@ -17,6 +15,7 @@
 
 #include "chorus/base/error.h"
 #include "chorus/base/file_guard.h"
+#include "chorus/base/files.h"
 #include "chorus/base/log.h"
 #include "chorus/base/message.h"
 #include "chorus/base/process.h"
@@ -159,19 +158,8 @@ int end_quietly() {
 
 /// The user's when the name is wrong or leads nowhere; else it is the disk's.
 int fail_with(const std::filesystem::filesystem_error& error) {
-  constexpr std::errc kUsers[] = {std::errc::no_such_file_or_directory,
-                                  std::errc::not_a_directory,
-                                  std::errc::is_a_directory,
-                                  std::errc::permission_denied,
-                                  std::errc::operation_not_permitted,
-                                  std::errc::filename_too_long,
-                                  std::errc::too_many_symbolic_link_levels,
-                                  std::errc::file_exists,
-                                  std::errc::read_only_file_system};
-  const bool users =
-      std::ranges::any_of(kUsers, [&](const std::errc mistake) { return error.code() == mistake; });
   return fail_with(fmt::format("{}: {}", error.path1().string(), error.code().message()),
-                   users ? kUserMistake : kFailure);
+                   is_wrong_place(error.code().value()) ? kUserMistake : kFailure);
 }
 
 /// What a library threw: its first line, below which it may have put its call stack.

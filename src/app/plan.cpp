@@ -36,13 +36,6 @@ struct PlanArguments {
   bool search = false, forms = false, json = false;
 };
 
-std::string list_options() {
-  RunConfig config;
-  Schema schema;
-  describe(schema, config);
-  return schema.help();
-}
-
 Cluster cluster_of(const PlanArguments& a, const MemoryConfig& memory) {
   constexpr int64_t kRanksPerHost = 8;
   Cluster cluster = {.world = static_cast<int>(a.world), .budgets = budgets_of(memory)};
@@ -322,7 +315,7 @@ void add_plan(CLI::App& app) {
   CLI::App* command = app.add_subcommand("plan", "memory and time that a run file takes, before it runs");
   auto arguments = std::make_shared<PlanArguments>();
   PlanArguments& a = *arguments;
-  add_config_arguments(*command, a.config, list_options);
+  add_config_arguments(*command, a.config);
   command->add_option("--world", a.world, "ranks")->capture_default_str()->check(between(1, 1 << 20));
   command
       ->add_option("--ranks-per-host", a.ranks_per_host,

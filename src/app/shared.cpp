@@ -12,16 +12,18 @@
 
 namespace chorus {
 
-void add_config_arguments(CLI::App& command, ConfigArguments& arguments,
-                          std::function<std::string()> list_options) {
+void add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
   command.add_option("RUN.toml", arguments.file, "the run file")->option_text(" ");
   command.add_option("--set", arguments.settings, "change one option: --set section.key=value (repeatable)")
       ->option_text("section.key=value")
       ->allow_extra_args(false);
   command.add_flag("--dump-config", arguments.dump, "print the whole configuration, commented, and leave");
   command.add_flag("--dump-options", arguments.dump_markdown)->group("");  // makes docs/options.md
-  command.footer([list = std::move(list_options)] {
-    return fmt::format("Options of the run file, and of --set, with their defaults:\n{}", list());
+  command.footer([] {
+    RunConfig config;
+    Schema schema;
+    describe(schema, config);
+    return fmt::format("Options of the run file, and of --set, with their defaults:\n{}", schema.help());
   });
 }
 

@@ -17,13 +17,6 @@ struct Arguments {
   bool accept_changes = false;
 };
 
-std::string list_options() {
-  RunConfig config;
-  Schema schema;
-  describe(schema, config);
-  return schema.help();
-}
-
 /// Where a run goes when --out is not given: runs/ and the run file's name.
 std::filesystem::path run_folder(const Arguments& arguments) {
   if (!arguments.out.empty()) return arguments.out;
@@ -68,7 +61,7 @@ int run(const Arguments& arguments) {
 void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "train a model; the same line again resumes");
   auto arguments = std::make_shared<Arguments>();
-  add_config_arguments(*command, arguments->config, list_options);
+  add_config_arguments(*command, arguments->config);
   add_quiet_option(*command);
   command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)");
   command->add_flag("--accept-changes", arguments->accept_changes,

@@ -36,10 +36,7 @@ std::string reason(int error) {
 }
 
 [[noreturn]] void fail_to_write(const fs::path& path, int error) {
-  const bool wrong_place = error == ENOENT || error == ENOTDIR || error == EISDIR || error == EACCES ||
-                           error == EPERM || error == EROFS || error == ENAMETOOLONG || error == ELOOP ||
-                           error == ENOTEMPTY;
-  if (wrong_place) {
+  if (is_wrong_place(error)) {
     throw UserError("cannot write {}: {}", path.string(), reason(error));
   }
   throw Error("cannot write {}: {}", path.string(), reason(error));
@@ -166,6 +163,12 @@ int open_own_file(const fs::path& path, int flags) {
     throw UserError("cannot write {}: not a regular file", path.string());
   if (fd.get() < 0 || seen != 0) fail_to_write(path, fd.get() < 0 ? error : errno);
   return fd.release();
+}
+
+bool is_wrong_place(int error) {
+  constexpr int kWrong[] = {ENOENT, ENOTDIR, EISDIR,       EACCES, EPERM,
+                            EROFS,  EEXIST,  ENAMETOOLONG, ELOOP,  ENOTEMPTY};
+  return std::ranges::find(kWrong, error) != std::end(kWrong);
 }
 
 // ---- reading

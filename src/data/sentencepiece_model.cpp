@@ -97,7 +97,7 @@ SentencePieceModel::Piece parse_piece(std::string_view message) {
 
 // A unit of the double-array trie (darts-clone), in which a node's children lie at (its base) xor (their
 // label).
-struct Unit {
+struct TrieUnit {
   uint32_t bits = 0;
   [[nodiscard]] uint32_t label() const { return bits & (1U << 31 | 0xFF); }
   [[nodiscard]] uint32_t offset() const { return (bits >> 10) << ((bits & (1U << 9)) >> 6); }
@@ -113,11 +113,11 @@ void check_charsmap(std::string_view blob) {
   if (blob.empty()) return;
   uint32_t trie_bytes = 0;
   if (blob.size() > sizeof trie_bytes) std::memcpy(&trie_bytes, blob.data(), sizeof trie_bytes);
-  if (trie_bytes < sizeof(Unit) || trie_bytes % sizeof(Unit) != 0 ||
+  if (trie_bytes < sizeof(TrieUnit) || trie_bytes % sizeof(TrieUnit) != 0 ||
       trie_bytes >= blob.size() - sizeof trie_bytes) {
     throw Error("its normalisation table is damaged");
   }
-  std::vector<Unit> units(trie_bytes / sizeof(Unit));
+  std::vector<TrieUnit> units(trie_bytes / sizeof(TrieUnit));
   std::memcpy(units.data(), blob.data() + sizeof trie_bytes, trie_bytes);
   const std::string_view replacements = blob.substr(sizeof trie_bytes + trie_bytes);
   const auto is_replacement = [replacements](size_t at) {
@@ -139,7 +139,7 @@ void check_charsmap(std::string_view blob) {
     if (most[base] > prefixes) continue;
     most[base] = prefixes + 1;
     for (uint32_t label = 0; label < 256; ++label) {
-      const Unit unit = units[base ^ label];
+      const TrieUnit unit = units[base ^ label];
       if (unit.label() != label) continue;
       const uint32_t next = (base ^ label) ^ unit.offset();
       if (next >= units.size() || (unit.has_leaf() && !is_replacement(units[next].value()))) {

@@ -18,7 +18,7 @@ namespace {
 using at::native::cpublas::brgemm;
 
 constexpr int64_t kTile = 64;  // rows and columns of target that one call of the micro-kernel makes
-constexpr int64_t kDepth =
+constexpr int64_t kSlab =
     1024;  // of the summed dimension taken at once: two such panels stay in a core's cache
 // The summed dimension is padded with zeros to a multiple of this: the micro-kernel is compiled for each
 // depth it sees.
@@ -58,12 +58,12 @@ CHORUS_INLINE inline void pack_pairs(Rows in, int64_t depth, int64_t width, Pair
   }
 }
 
-/// target (+)= a^T b over all of n, in slabs of kDepth.
+/// target (+)= a^T b over all of n, in slabs of kSlab.
 void add_product_bf16(float* target, Rows a, Rows b, int64_t n, int64_t rows, int64_t columns,
                       bool overwrite) {
-  std::vector<Pair> packed_b(tiles(columns) * padded(std::min(n, kDepth)) / 2 * kTile);
-  for (int64_t first = 0; first < n; first += kDepth) {
-    const int64_t depth = std::min(kDepth, n - first), pairs = padded(depth) / 2;
+  std::vector<Pair> packed_b(tiles(columns) * padded(std::min(n, kSlab)) / 2 * kTile);
+  for (int64_t first = 0; first < n; first += kSlab) {
+    const int64_t depth = std::min(kSlab, n - first), pairs = padded(depth) / 2;
     const bool add = !overwrite || first > 0;
     at::parallel_for(0, tiles(columns), 1, [&](int64_t begin, int64_t end) {
       run_kernel([&]() CHORUS_INLINE {

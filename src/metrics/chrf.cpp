@@ -117,11 +117,11 @@ class Segment {
   metrics::NgramOverlap character_overlap_, word_overlap_;
 };
 
-constexpr size_t kStatistics = 3;  // of each order
+constexpr size_t kCounts = 3;  // of each order
 
-double score_of(std::span<const float> statistics) {
+double score_of_counts(std::span<const float> statistics) {
   std::vector<Counts> counts;
-  for (size_t i = 0; i < statistics.size(); i += kStatistics)
+  for (size_t i = 0; i < statistics.size(); i += kCounts)
     counts.push_back(
         {std::llround(statistics[i]), std::llround(statistics[i + 1]), std::llround(statistics[i + 2])});
   return f_score<float>(counts);
@@ -131,7 +131,7 @@ ChrfScore corpus_chrf(std::span<const std::string> hypotheses, const metrics::Re
                       const ChrfOptions& options) {
   metrics::check_lines(hypotheses.size(), references);
   std::vector<Counts> total(kCharacterOrder + options.word_order);
-  std::vector<float> statistics;  // [lines, orders, kStatistics], for resampling
+  std::vector<float> statistics;  // [lines, orders, kCounts], for resampling
   Segment segment(references.size(), options);
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     segment.set(0, hypotheses[i]);
@@ -146,13 +146,14 @@ ChrfScore corpus_chrf(std::span<const std::string> hypotheses, const metrics::Re
           statistics.push_back(static_cast<float>(count));
     }
   }
-  return {.score = f_score<double>(total),
-          .name = fmt::format("chrF{}{}", kBeta, std::string(options.word_order, '+')),
-          .resampled = metrics::resample(statistics, total.size() * kStatistics, options.resamples, score_of),
-          .signature = fmt::format("nrefs:{}{}|case:{}|eff:yes|nc:{}|nw:{}|space:no|version:{}",
-                                   references.size(), metrics::resampling_signature(options.resamples),
-                                   options.lowercase ? "lc" : "mixed", kCharacterOrder, options.word_order,
-                                   kMetricsVersion)};
+  return {
+      .score = f_score<double>(total),
+      .name = fmt::format("chrF{}{}", kBeta, std::string(options.word_order, '+')),
+      .resampled = metrics::resample(statistics, total.size() * kCounts, options.resamples, score_of_counts),
+      .signature =
+          fmt::format("nrefs:{}{}|case:{}|eff:yes|nc:{}|nw:{}|space:no|version:{}", references.size(),
+                      metrics::resampling_signature(options.resamples), options.lowercase ? "lc" : "mixed",
+                      kCharacterOrder, options.word_order, kMetricsVersion)};
 }
 
 }  // namespace

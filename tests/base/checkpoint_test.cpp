@@ -55,10 +55,6 @@ void put_byte(const fs::path& path, size_t at, char byte) {
       .put(byte);
 }
 
-size_t entries(const fs::path& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
 TEST(CheckpointStore, GivesBackWhatWasWritten) {
   const TemporaryFolder run;
   CheckpointStore store(run.path());
@@ -237,14 +233,14 @@ TEST(CheckpointStore, StrangersInTheFolderAreLeftAlone) {
 }
 
 // What the writer that is to be killed says it has finished; shared with it.
-struct Progress {
-  std::atomic<int64_t> written = 0;
+struct Written {
+  std::atomic<int64_t> steps = 0;
 };
 
 TEST(CheckpointStore, AKilledWriterLeavesTheNewestWhole) {
-  void* shared = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* shared = ::mmap(nullptr, sizeof(Written), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(shared, MAP_FAILED);
-  Progress& progress = *new (shared) Progress;
+  Written& written = *new (shared) Written;
   const TemporaryFolder run;
   std::mt19937 random(5);
   int killed_while_growing = 0;
@@ -253,17 +249,17 @@ TEST(CheckpointStore, AKilledWriterLeavesTheNewestWhole) {
     if (child == 0) {
       const FolderLock lock(run.path());
       CheckpointStore store(run.path());
-      for (int64_t step = progress.written + 1;; ++step) {
+      for (int64_t step = written.steps + 1;; ++step) {
         write_step(store, step);
-        progress.written = step;
+        written.steps = step;
         if (step % 4 == 0) store.mark_best(step);
         store.keep(1);
         if (step % 2 == 0) write_step(store, step);  // replaces the only one
       }
     }
     // However slow the disk is: some are killed in their first step, some in their third.
-    const int64_t enough = progress.written + std::uniform_int_distribution<int64_t>(0, 2)(random);
-    while (progress.written < enough) ::usleep(100);
+    const int64_t enough = written.steps + std::uniform_int_distribution<int64_t>(0, 2)(random);
+    while (written.steps < enough) ::usleep(100);
     ::usleep(std::uniform_int_distribution<useconds_t>(0, 4000)(random));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
@@ -277,16 +273,16 @@ TEST(CheckpointStore, AKilledWriterLeavesTheNewestWhole) {
     const std::optional<Checkpoint> latest = store.latest_valid(complaints);
     ASSERT_TRUE(complaints.empty()) << complaints[0];
     ASSERT_EQ(latest.has_value(), !store.steps().empty());
-    if (progress.written == 0 && !latest) continue;
-    ASSERT_GE(latest->step, progress.written);
+    if (written.steps == 0 && !latest) continue;
+    ASSERT_GE(latest->step, written.steps);
     expect_whole(*latest);
     for (const int64_t step : store.steps()) expect_whole(store.open(step));
     if (store.best()) expect_whole(store.open(*store.best()));
-    progress.written = latest->step;
+    written.steps = latest->step;
   }
-  EXPECT_GT(progress.written, 0);
+  EXPECT_GT(written.steps, 0);
   EXPECT_GT(killed_while_growing, 0) << "no kill hit a checkpoint that was growing: the test proves nothing";
-  ::munmap(shared, sizeof(Progress));
+  ::munmap(shared, sizeof(Written));
 }
 
 TEST(CheckpointStore, AFullDiskLeavesTheOneBefore) {

@@ -22,10 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::IsSubstring;
 
-size_t entries(const fs::path& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
 /// Runs `run` in a child process; its exit code, or 128 + the signal that ended it.
 int in_child(auto&& run) {
   const pid_t child = ::fork();

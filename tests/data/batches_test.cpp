@@ -12,7 +12,7 @@
 namespace chorus {
 namespace {
 
-struct Corpus {
+struct BatchCorpus {
   TemporaryFolder folder;
   std::vector<SourceConfig> sources;
   BatchOptions options{
@@ -86,7 +86,7 @@ TEST(MakeBatch, LeavesOutTagsThatAreNotThere) {
 }
 
 TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 333);
   corpus.add("en", "fr", 101);
   const DataSet data = corpus.open();
@@ -110,7 +110,7 @@ TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
 }
 
 TEST(BatchStream, KeepsToTheBudgetAndTheNumberOfMicroBatches) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 777);
   const DataSet data = corpus.open();
   for (const int64_t micro_batches : {1, 2, 7, 16}) {
@@ -133,7 +133,7 @@ TEST(BatchStream, KeepsToTheBudgetAndTheNumberOfMicroBatches) {
 }
 
 TEST(BatchStream, SeekGivesExactlyTheFollowingBatches) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 200);
   corpus.add("en", "fr", 31);
   corpus.options.temperature = 5;
@@ -159,7 +159,7 @@ TEST(BatchStream, SeekGivesExactlyTheFollowingBatches) {
 }
 
 /// A corpus with two denoising tasks, and its vocabulary.
-struct Denoised : Corpus {
+struct Denoised : BatchCorpus {
   Vocabulary vocabulary = small_vocabulary().with_tags(
       std::vector<std::string>{std::string(kMask), task_tag("denoise"), task_tag("drop")});
   std::vector<DenoiseConfig> tasks = {{}, {.name = "drop", .weight = 0, .noise = {.mask = 0, .drop = 0.5}}};
@@ -253,7 +253,7 @@ TEST(BatchStream, WrongCurriculaAreRefused) {
 }
 
 TEST(BatchStream, FindsItsLargestMicroBatches) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 300);
   const DataSet data = corpus.open();
   BatchStream stream(data, corpus.options);
@@ -284,7 +284,7 @@ TEST(BatchStream, FindsItsLargestMicroBatches) {
 }
 
 TEST(BatchStream, RefusesPositionsThatAreNot) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 20);
   const DataSet data = corpus.open();
   BatchStream stream(data, corpus.options);
@@ -298,7 +298,7 @@ TEST(BatchStream, RefusesPositionsThatAreNot) {
 }
 
 TEST(BatchStream, OneExampleIsACorpus) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 1, {"en-de"});
   const DataSet data = corpus.open();
   BatchStream stream(data, corpus.options);
@@ -311,7 +311,7 @@ TEST(BatchStream, OneExampleIsACorpus) {
 }
 
 TEST(BatchStream, SmallDirectionsAreDrawnMoreOftenAtTemperatureFive) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 1000, {"en-de"});
   corpus.add("en", "fr", 10, {"en-fr"});
   corpus.options.temperature = 5;
@@ -331,7 +331,7 @@ TEST(BatchStream, SmallDirectionsAreDrawnMoreOftenAtTemperatureFive) {
 }
 
 TEST(BatchStream, RefusesABudgetBelowTheLongestSentence) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 100);
   const DataSet data = corpus.open();
   corpus.options.batch_tokens = 5;
@@ -340,7 +340,7 @@ TEST(BatchStream, RefusesABudgetBelowTheLongestSentence) {
 }
 
 TEST(SequentialBatches, HoldEveryExampleOfTheDirectionOnce) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 150);
   corpus.add("en", "de", 40, {"de-en"});
   const DataSet data = corpus.open();
@@ -371,7 +371,7 @@ std::vector<std::vector<int32_t>> sources_of(const std::vector<MicroBatch>& batc
 }
 
 TEST(SequentialBatches, HoldAFixedChoice) {
-  Corpus corpus;
+  BatchCorpus corpus;
   corpus.add("en", "de", 150);
   const DataSet data = corpus.open();
   const auto all = sources_of(sequential_batches(data, 0, {.batch_tokens = 200}));

@@ -15,14 +15,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Corpus {
+struct StoreCorpus {
   TemporaryFolder folder;
   SourceConfig source{.files = (folder / "text.{lang}").string(), .languages = {"en", "de"}};
   std::vector<std::string> log;
   int builds = 0;
   int threads = 2;
 
-  explicit Corpus(int64_t rows) {
+  explicit StoreCorpus(int64_t rows) {
     for (const auto& language : source.languages) write(language, sentences(language, rows));
   }
   void write(const std::string& language, const std::vector<std::string>& lines) const {
@@ -44,7 +44,7 @@ struct Corpus {
 };
 
 TEST(TokenStore, WaitsForAnotherThatBuilds) {
-  Corpus corpus(10);
+  StoreCorpus corpus(10);
   fs::create_directory(corpus.folder / "store");
   const Vocabulary vocabulary = small_vocabulary();  // which takes its time where it is the first
   auto other = std::make_unique<FolderLock>(corpus.folder / "store");
@@ -60,7 +60,7 @@ TEST(TokenStore, WaitsForAnotherThatBuilds) {
 
 TEST(TokenStore, HoldsWhatTheVocabularyMakesOfEachCell) {
   for (const int64_t rows : {1, 2, 1023, 1024, 1025, 3000}) {
-    Corpus corpus(rows);
+    StoreCorpus corpus(rows);
     const TokenStore store = corpus.open();
     ASSERT_EQ(store.rows(), rows);
     ASSERT_EQ(store.columns(), 2);
@@ -80,7 +80,7 @@ TEST(TokenStore, HoldsWhatTheVocabularyMakesOfEachCell) {
 }
 
 TEST(TokenStore, UnusableCellsAreMarked) {
-  Corpus corpus(1);
+  StoreCorpus corpus(1);
   std::string many;
   for (int64_t i = 0; i <= kMaxPieces; ++i) many += "z ";
   corpus.write("en", {"good", "", "\xff\xfe bad", std::string(100000, 'x'), many, "\u200d\u200d", "end"});
@@ -97,14 +97,14 @@ TEST(TokenStore, UnusableCellsAreMarked) {
 }
 
 TEST(TokenStore, EmptyFilesMakeAnEmptyStore) {
-  Corpus corpus(0);
+  StoreCorpus corpus(0);
   EXPECT_EQ(corpus.open().rows(), 0);
   EXPECT_EQ(corpus.open().rows(), 0);
   EXPECT_EQ(corpus.builds, 1);
 }
 
 TEST(TokenStore, BytesDoNotDependOnThreads) {
-  Corpus corpus(5000);
+  StoreCorpus corpus(5000);
   corpus.threads = 1;
   const uint64_t hash = corpus.open().hash();
   const std::string one = read_file(corpus.file());
@@ -115,7 +115,7 @@ TEST(TokenStore, BytesDoNotDependOnThreads) {
 }
 
 TEST(TokenStore, IsBuiltOnceAndAgainWhenTheTextChanges) {
-  Corpus corpus(50);
+  StoreCorpus corpus(50);
   const uint64_t hash = corpus.open().hash();
   EXPECT_EQ(corpus.open().hash(), hash);
   EXPECT_EQ(corpus.builds, 1);
@@ -136,7 +136,7 @@ TEST(TokenStore, IsBuiltOnceAndAgainWhenTheTextChanges) {
 }
 
 TEST(TokenStore, IsBuiltAgainForAnotherVocabulary) {
-  Corpus corpus(50);
+  StoreCorpus corpus(50);
   const uint64_t hash = corpus.open().hash();
   VocabularyConfig config;
   config.size = 400;
@@ -148,7 +148,7 @@ TEST(TokenStore, IsBuiltAgainForAnotherVocabulary) {
 }
 
 TEST(TokenStore, DamageIsNoticedWhereverItIsAndRepaired) {
-  Corpus corpus(1100);
+  StoreCorpus corpus(1100);
   const uint64_t hash = corpus.open().hash();
   const fs::path path = corpus.file();
   const std::string good = read_file(path);
@@ -172,7 +172,7 @@ TEST(TokenStore, DamageIsNoticedWhereverItIsAndRepaired) {
 }
 
 TEST(TokenStore, WhatDeadProcessesLeftIsRemoved) {
-  Corpus corpus(5);
+  StoreCorpus corpus(5);
   fs::create_directories(corpus.folder / "store");
   const fs::path left = temporary_name(corpus.folder / "store");
   write_text(left, "half a store");
@@ -181,7 +181,7 @@ TEST(TokenStore, WhatDeadProcessesLeftIsRemoved) {
 }
 
 TEST(TokenStore, UnusableFilesAreOneErrorThatNamesTheSource) {
-  Corpus corpus(10);
+  StoreCorpus corpus(10);
   corpus.write("de", sentences("de", 9));
   EXPECT_EQ(message_of<UserError>([&] { corpus.open(); }).find("data.train[0]: "), 0U);
   EXPECT_TRUE(corpus.file().empty());  // nothing half-made
@@ -192,7 +192,7 @@ TEST(TokenStore, UnusableFilesAreOneErrorThatNamesTheSource) {
 }
 
 TEST(TokenStore, UnequalFilesAreFoundLateToo) {
-  Corpus corpus(9000);
+  StoreCorpus corpus(9000);
   corpus.write("de", sentences("de", 8999));
   EXPECT_EQ(message_of<UserError>([&] { corpus.open(); }).find("data.train[0]: "), 0U);
 }

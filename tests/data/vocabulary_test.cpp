@@ -15,12 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Corpus {
+struct VocabularyCorpus {
   TemporaryFolder folder;
   SourceConfig source{.files = (folder / "text.{lang}").string(), .languages = {"en", "de"}};
   VocabularyConfig config;
 
-  explicit Corpus(int64_t lines = 300) {
+  explicit VocabularyCorpus(int64_t lines = 300) {
     config.size = 500;
     for (const auto& language : source.languages) {
       write_lines(folder / ("text." + language), sentences(language, lines));
@@ -100,7 +100,7 @@ TEST(Vocabulary, UnknownLanguagesAreNamedWithTheNearest) {
 }
 
 TEST(Vocabulary, AddedTagsFollowThePieces) {
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   const Vocabulary plain = corpus.train();
   const Vocabulary more =
       Vocabulary::load(corpus.folder / "out.model", {.tags = {{"eng_Latn"}, {"fra_Latn"}}});
@@ -136,7 +136,7 @@ TEST(Vocabulary, SymbolsArePiecesOrFollowThem) {
   EXPECT_EQ(std::count_if(pieces.begin(), pieces.end(), [&](int32_t id) { return plain.starts_word(id); }),
             3);
 
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   train_vocabulary({&corpus.source, 1}, corpus.config, corpus.folder / "out.model",
                    {.symbols = {std::string(kMask), task_tag("a")}});
   const Vocabulary trained = Vocabulary::load(corpus.folder / "out.model");
@@ -151,7 +151,7 @@ TEST(Vocabulary, SymbolsArePiecesOrFollowThem) {
 }
 
 TEST(Vocabulary, IdsOfTagsMayHaveGapsButNotGoBack) {
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   const Vocabulary plain = corpus.train();
   const fs::path path = corpus.folder / "out.model";
   const auto end = static_cast<int32_t>(plain.size());
@@ -168,7 +168,7 @@ TEST(Vocabulary, IdsOfTagsMayHaveGapsButNotGoBack) {
 }
 
 TEST(Vocabulary, PiecesMayHaveIdsOfTheirOwn) {
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   const Vocabulary plain = corpus.train();
   const fs::path path = corpus.folder / "out.model";
   const std::string model = read_file(path);
@@ -197,10 +197,10 @@ TEST(Vocabulary, PiecesMayHaveIdsOfTheirOwn) {
 }
 
 TEST(VocabularyTraining, IsAFunctionOfTextConfigAndSeed) {
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   const uint64_t hash = corpus.train().hash();
   EXPECT_EQ(corpus.train().hash(), hash);
-  Corpus sampled;
+  VocabularyCorpus sampled;
   sampled.config.sentences = 200;
   const uint64_t some = sampled.train().hash();
   EXPECT_NE(some, hash);
@@ -210,7 +210,7 @@ TEST(VocabularyTraining, IsAFunctionOfTextConfigAndSeed) {
 }
 
 TEST(VocabularyTraining, TellsWhichSizeWouldDo) {
-  Corpus corpus(20);
+  VocabularyCorpus corpus(20);
   corpus.config.size = 20000;
   const std::string message = message_of<UserError>([&] { corpus.train(); });
   const size_t at = message.find("set it to ");
@@ -230,7 +230,7 @@ TEST(VocabularyTraining, ChoosesASizeThatSuitsTheText) {
   EXPECT_EQ(suited_size(10), 1000);
   EXPECT_EQ(suited_size(116'000), 8174);
   EXPECT_EQ(suited_size(1'000'000'000), 32000);
-  Corpus enough, few(20);
+  VocabularyCorpus enough, few(20);
   enough.config.size = few.config.size = 0;
   const int64_t lines = static_cast<int64_t>(sentences("en", 400).size()) * 2;
   EXPECT_EQ(enough.train().size(), suited_size(lines));
@@ -245,7 +245,7 @@ TEST(VocabularyTraining, ChoosesASizeThatSuitsTheText) {
 
 TEST(VocabularyTraining, RefusesSourcesWithoutText) {
   for (const std::string text : {"", "\n\n", "  \n", "\x01\x02\n", "--\n"}) {
-    Corpus corpus;
+    VocabularyCorpus corpus;
     write_text(corpus.folder / "text.en", text);
     write_text(corpus.folder / "text.de", text);
     EXPECT_NE(message_of<UserError>([&] { corpus.train(); }).find("no text"), std::string::npos) << text;
@@ -256,7 +256,7 @@ TEST(VocabularyTraining, RefusesSourcesWithoutText) {
 TEST(VocabularyTraining, TinyAndOddTextEitherTrainsOrIsRefused) {
   for (const std::string text : {"a\n", "aaaa aaaa aaaa\n", "\u2585 a\n", "a\u2585b\nc\n", "\u2581\u2581a\n",
                                  "ab\tcd\n", "\x7f\x01z\n", "__de__ __en__\n", "世\n"}) {
-    Corpus corpus;
+    VocabularyCorpus corpus;
     corpus.config.size = 300;
     write_text(corpus.folder / "text.en", text);
     write_text(corpus.folder / "text.de", text);
@@ -268,7 +268,7 @@ TEST(VocabularyTraining, TinyAndOddTextEitherTrainsOrIsRefused) {
 }
 
 TEST(VocabularyFile, DamageIsOneErrorOrHarmless) {
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   corpus.train();
   const std::string good = read_file(corpus.folder / "out.model");
   const auto path = corpus.folder / "bad.model";
@@ -352,7 +352,7 @@ TEST(VocabularyOfT5, ChecksTheKindOfItsSpecialTokens) {
   EXPECT_THROW(t5_vocabulary(folder, 0, "\3\3\3"), UserError);
   EXPECT_THROW(t5_vocabulary(folder, -1), UserError);
   EXPECT_THROW(t5_vocabulary(folder, 1 << 20), UserError);
-  const Corpus corpus;
+  const VocabularyCorpus corpus;
   corpus.train();
   EXPECT_THROW(Vocabulary::load(corpus.folder / "out.model", {.extra_ids = 1}), UserError) << "not T5's";
 }

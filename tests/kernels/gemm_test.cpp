@@ -19,7 +19,7 @@ double error(const at::Tensor& ours, const at::Tensor& exact) {
   return ((ours.to(at::kDouble) - exact).norm() / (exact.norm() + 1e-30)).item<double>();
 }
 
-struct Shape {
+struct GemmShape {
   int64_t n, rows, columns;
 };
 
@@ -33,8 +33,9 @@ class Product : public testing::TestWithParam<std::tuple<Isa, at::ScalarType>> {
 };
 
 TEST_P(Product, OverwritesAndAdds) {
-  for (const Shape s : {Shape{0, 5, 3}, Shape{1, 1, 1}, Shape{2, 64, 64}, Shape{31, 63, 65},
-                        Shape{33, 130, 7}, Shape{500, 200, 96}, Shape{1100, 70, 66}, Shape{2049, 8, 129}}) {
+  for (const GemmShape s :
+       {GemmShape{0, 5, 3}, GemmShape{1, 1, 1}, GemmShape{2, 64, 64}, GemmShape{31, 63, 65},
+        GemmShape{33, 130, 7}, GemmShape{500, 200, 96}, GemmShape{1100, 70, 66}, GemmShape{2049, 8, 129}}) {
     const auto a = at::randn({s.n, s.rows}).to(type()), b = at::randn({s.n, s.columns}).to(type());
     const auto exact = a.to(at::kDouble).t().mm(b.to(at::kDouble));
     at::Tensor target = at::full({s.rows, s.columns}, std::nan(""), wide());
@@ -70,8 +71,8 @@ TEST_P(Product, DoesNotDependOnThreads) {
 }
 
 TEST_P(Product, IsWide) {
-  for (const Shape s : {Shape{0, 5, 4}, Shape{1, 1, 1}, Shape{1, 1, 2}, Shape{63, 65, 30}, Shape{64, 64, 64},
-                        Shape{130, 1000, 66}, Shape{7, 200, 512}}) {
+  for (const GemmShape s : {GemmShape{0, 5, 4}, GemmShape{1, 1, 1}, GemmShape{1, 1, 2}, GemmShape{63, 65, 30},
+                            GemmShape{64, 64, 64}, GemmShape{130, 1000, 66}, GemmShape{7, 200, 512}}) {
     const auto input = at::randn({s.n, s.columns}).to(type()),
                weight = at::randn({s.rows, s.columns}).to(type());
     at::Tensor out = at::full({s.n, s.rows}, std::nan(""), wide());
@@ -86,11 +87,12 @@ double tolerance(at::ScalarType type) {
   return type == at::kBFloat16 ? 4e-3 : 1e-6;
 }
 
-constexpr std::array kLayers = {Shape{0, 5, 4},   Shape{1, 1, 1},    Shape{2, 17, 1},     Shape{7, 16, 300},
-                                Shape{63, 65, 8}, Shape{241, 33, 9}, Shape{500, 257, 66}, Shape{6, 200, 513}};
+constexpr std::array kLayers = {GemmShape{0, 5, 4},      GemmShape{1, 1, 1},    GemmShape{2, 17, 1},
+                                GemmShape{7, 16, 300},   GemmShape{63, 65, 8},  GemmShape{241, 33, 9},
+                                GemmShape{500, 257, 66}, GemmShape{6, 200, 513}};
 
 TEST_P(Product, OfALinearLayer) {
-  for (const Shape s : kLayers) {
+  for (const GemmShape s : kLayers) {
     const auto input = at::randn({s.n, s.columns}).to(type()),
                weight = at::randn({s.rows, s.columns}).to(type()), bias = at::randn({s.rows}).to(type());
     const auto exact = input.to(at::kDouble).mm(weight.to(at::kDouble).t());
@@ -103,7 +105,7 @@ TEST_P(Product, OfALinearLayer) {
 }
 
 TEST_P(Product, OfALinearLayersGradient) {
-  for (const Shape s : kLayers) {
+  for (const GemmShape s : kLayers) {
     const auto grad = at::randn({s.n, s.rows}).to(type()), weight = at::randn({s.rows, s.columns}).to(type());
     at::Tensor out = at::full({s.n, s.columns}, std::nan(""), type());
     plain_product(out, grad, weight);

@@ -13,7 +13,7 @@
 namespace chorus {
 namespace {
 
-struct Shape {
+struct LinearShape {
   int64_t rows, depth, columns;
 };
 
@@ -29,8 +29,10 @@ class LinearRows : public testing::TestWithParam<std::tuple<at::ScalarType, Isa>
 };
 
 TEST_P(LinearRows, EqualAPlainProduct) {
-  for (const Shape s : {Shape{0, 8, 8}, Shape{1, 1, 1}, Shape{1, 512, 6}, Shape{2, 17, 61}, Shape{3, 40, 5},
-                        Shape{4, 64, 64}, Shape{5, 1100, 67}, Shape{7, 512, 200}, Shape{130, 513, 123}}) {
+  for (const LinearShape s :
+       {LinearShape{0, 8, 8}, LinearShape{1, 1, 1}, LinearShape{1, 512, 6}, LinearShape{2, 17, 61},
+        LinearShape{3, 40, 5}, LinearShape{4, 64, 64}, LinearShape{5, 1100, 67}, LinearShape{7, 512, 200},
+        LinearShape{130, 513, 123}}) {
     SCOPED_TRACE(testing::Message() << s.rows << " x " << s.depth << " x " << s.columns);
     const auto x = at::randn({s.rows, s.depth});
     const auto weight = at::randn({s.columns, s.depth}).to(type()), bias = at::randn({s.columns}).to(type());

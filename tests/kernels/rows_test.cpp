@@ -17,12 +17,12 @@
 namespace chorus {
 namespace {
 
-struct Shape {
+struct RowsShape {
   int64_t tokens, k, experts, width;
 };
 
 /// Random choices, some dropped (-1).
-at::Tensor random_choices(const Shape& s) {
+at::Tensor random_choices(const RowsShape& s) {
   return at::randint(-1, s.experts, {s.tokens, s.k}, at::kLong);
 }
 
@@ -48,8 +48,8 @@ TEST(SortByExpert, RefusesAnExpertThatIsNot) {
 }
 
 TEST_P(Rows, MatchADenseComposition) {
-  for (const Shape s : {Shape{0, 2, 4, 8}, Shape{1, 1, 1, 1}, Shape{37, 2, 5, 33}, Shape{200, 4, 8, 100},
-                        Shape{64, 1, 3, 512}}) {
+  for (const RowsShape s : {RowsShape{0, 2, 4, 8}, RowsShape{1, 1, 1, 1}, RowsShape{37, 2, 5, 33},
+                            RowsShape{200, 4, 8, 100}, RowsShape{64, 1, 3, 512}}) {
     const auto kept = random_choices(s);
     const ExpertOrder order = sort_by_expert(kept, s.experts, at::kCPU);
     const int64_t rows_kept = order.token.size(0);
@@ -109,7 +109,7 @@ TEST_P(Rows, MatchADenseComposition) {
 }
 
 TEST_P(Rows, GiveTheSameBitsOnEveryInstructionSetAndThreadCount) {
-  const Shape s = {301, 3, 7, 77};
+  const RowsShape s = {301, 3, 7, 77};
   const ExpertOrder order = sort_by_expert(random_choices(s), s.experts, at::kCPU);
   const auto rows = at::randn({order.token.size(0), s.width}).to(GetParam());
   const auto grad = at::randn({s.tokens, s.width}).to(GetParam());

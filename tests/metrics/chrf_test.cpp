@@ -9,7 +9,7 @@
 namespace chorus {
 namespace {
 
-struct Golden {
+struct ChrfGolden {
   int word_order;
   bool lowercase;
   int references;
@@ -18,12 +18,12 @@ struct Golden {
 
 // From sacreBLEU 2.6.0.
 TEST(Chrf, AgreesWithSacrebleu) {
-  const std::vector<Golden> golden = {
+  const std::vector<ChrfGolden> golden = {
       {0, false, 1, 44.78281825525852},  {2, false, 1, 44.288740661638556}, {0, false, 2, 42.31193667957464},
       {2, false, 2, 44.288740661638556}, {0, true, 1, 52.11202829519672},   {2, true, 1, 51.3124249080542},
       {0, true, 2, 49.79102033480062},   {2, true, 2, 52.156055089782235},
   };
-  for (const Golden& expected : golden) {
+  for (const ChrfGolden& expected : golden) {
     const ChrfScore score = chrf(hypotheses(), references(expected.references),
                                  {.word_order = expected.word_order, .lowercase = expected.lowercase});
     EXPECT_NEAR(score.score, expected.score, 1e-9) << score.name << '|' << score.signature;

@@ -7,17 +7,17 @@
 namespace chorus {
 namespace {
 
-struct Case {
+struct InferenceCase {
   int64_t rows, experts, top_k;
   GateNormalization normalization;
   Activation activation;
   at::ScalarType type;
 };
 
-class MoeRows : public testing::TestWithParam<Case> {};
+class MoeRows : public testing::TestWithParam<InferenceCase> {};
 
 TEST_P(MoeRows, EqualTheLayerInDouble) {
-  const Case c = GetParam();
+  const InferenceCase c = GetParam();
   at::manual_seed(3);
   constexpr int64_t kWidth = 24, kInner = 17;
   const int64_t inputs = activation_inputs(c.activation, kInner);
@@ -48,11 +48,12 @@ TEST_P(MoeRows, EqualTheLayerInDouble) {
 // At most 8 rows an expert in bf16: above, CPUs with bf16 arithmetic round.
 INSTANTIATE_TEST_SUITE_P(
     Cases, MoeRows,
-    testing::Values(Case{1, 1, 1, GateNormalization::none, Activation::relu, at::kFloat},
-                    Case{1, 5, 2, GateNormalization::after_drop, Activation::relu, at::kFloat},
-                    Case{40, 7, 2, GateNormalization::after_drop, Activation::gelu, at::kFloat},
-                    Case{64, 3, 1, GateNormalization::none, Activation::swiglu, at::kFloat},
-                    Case{8, 32, 2, GateNormalization::before_drop, Activation::relu, at::kBFloat16}));
+    testing::Values(InferenceCase{1, 1, 1, GateNormalization::none, Activation::relu, at::kFloat},
+                    InferenceCase{1, 5, 2, GateNormalization::after_drop, Activation::relu, at::kFloat},
+                    InferenceCase{40, 7, 2, GateNormalization::after_drop, Activation::gelu, at::kFloat},
+                    InferenceCase{64, 3, 1, GateNormalization::none, Activation::swiglu, at::kFloat},
+                    InferenceCase{8, 32, 2, GateNormalization::before_drop, Activation::relu,
+                                  at::kBFloat16}));
 
 }  // namespace
 }  // namespace chorus

@@ -11,11 +11,10 @@
 
 #include "temporary_folder.h"
 #include "toy_run.h"
+#include "train/tiers.h"
 
 namespace chorus {
 namespace {
-
-constexpr Tier kDevice = Tier::device, kHost = Tier::host, kNvme = Tier::nvme;
 
 std::vector<nlohmann::json> records(const std::filesystem::path& run, const std::string& kind) {
   std::vector<nlohmann::json> found;

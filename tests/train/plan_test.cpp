@@ -12,6 +12,7 @@
 
 #include "temporary_folder.h"
 #include "train/frozen.h"
+#include "train/tiers.h"
 
 namespace chorus {
 namespace {
@@ -116,8 +117,6 @@ TEST_P(PlanMemory, IsWhatARunHolds) {
   near("host", plan.host, measured.host);
   near("nvme", plan.nvme, static_cast<int64_t>(measured.nvme));
 }
-
-constexpr auto kHost = Tier::host, kNvme = Tier::nvme;
 
 INSTANTIATE_TEST_SUITE_P(
     , PlanMemory,

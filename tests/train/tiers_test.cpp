@@ -1,4 +1,6 @@
 // Whatever lies on the host or on disk, training gives the same bits.
+#include "train/tiers.h"
+
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -19,8 +21,6 @@
 
 namespace chorus {
 namespace {
-
-constexpr Tier kDevice = Tier::device, kHost = Tier::host, kNvme = Tier::nvme;
 
 /// The most of `kind` in a run's records.
 int64_t peak(const std::filesystem::path& run, const char* kind) {

@@ -11,7 +11,12 @@
 
 namespace chorus {
 
-/// The bytes of a regular file. UserError names the path when it is missing, a directory or unreadable.
+/// Of an errno of opening, writing or removing: whether a name is wrong or leads nowhere, which is the user's
+/// mistake, rather than the disk failing.
+[[nodiscard]] bool is_wrong_place(int error);
+
+/// The bytes of a regular file. UserError names the path when it is missing, a directory, unreadable, or
+/// larger than 256 MiB (kLargestRead of file_guard.h).
 std::string read_file(const std::filesystem::path& path);
 
 /// Makes `path` hold what `write` puts out, or leaves it as it was: a temporary file beside it, fsync,
