@@ -18,7 +18,7 @@ namespace chorus {
 
 namespace {
 
-struct Arguments {
+struct AssessArguments {
   std::string model, tokenize, spm;
   TextArguments text;
   ComputeArguments compute;
@@ -26,7 +26,7 @@ struct Arguments {
   bool no_load = false, json = false;
 };
 
-void run(Arguments& arguments) {
+void run(AssessArguments& arguments) {
   World world;
   AssessOptions& options = arguments.options;
   options.group = &world.group();
@@ -61,7 +61,7 @@ void run(Arguments& arguments) {
 void add_assess(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("assess", "translate aligned text in many directions; score, samples, expert load");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<AssessArguments>();
   AssessOptions& o = arguments->options;
   o.samples = 10;
   command->add_option("--model", arguments->model, "model folder, or a run's")->required();

@@ -11,20 +11,20 @@ namespace chorus {
 
 namespace {
 
-struct Arguments {
+struct TrainArguments {
   ConfigArguments config;
   std::string out;
   bool accept_changes = false;
 };
 
 /// Where a run goes when --out is not given: runs/ and the run file's name.
-std::filesystem::path run_folder(const Arguments& arguments) {
+std::filesystem::path run_folder(const TrainArguments& arguments) {
   if (!arguments.out.empty()) return arguments.out;
   return std::filesystem::path("runs") / std::filesystem::path(arguments.config.file).stem();
 }
 
 /// The exit code: 0, or as a shell says which signal ended the run.
-int run(const Arguments& arguments) {
+int run(const TrainArguments& arguments) {
   World world;
   const std::optional<RunConfig> given = read_config(arguments.config);
   if (!given) return 0;
@@ -60,7 +60,7 @@ int run(const Arguments& arguments) {
 
 void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "train a model; the same line again resumes");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   add_config_arguments(*command, arguments->config);
   add_quiet_option(*command);
   command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)");

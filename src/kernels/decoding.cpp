@@ -129,11 +129,11 @@ CHORUS_INLINE inline float block_maxima(const float* x, int64_t n, float* maxima
 }
 
 CHORUS_INLINE inline double sum_of_exponentials(const float* x, int64_t n, float most) {
-  constexpr int64_t kLanes = 64;
-  float lanes[kLanes] = {};
+  constexpr int64_t kAtOnce = 64;
+  float lanes[kAtOnce] = {};
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += exponential(x[i + lane] - most);
+  for (; i + kAtOnce <= n; i += kAtOnce)
+    for (int64_t lane = 0; lane < kAtOnce; ++lane) lanes[lane] += exponential(x[i + lane] - most);
   double sum = 0;
   for (; i < n; ++i) sum += exponential(x[i] - most);
   for (const float lane : lanes) sum += lane;

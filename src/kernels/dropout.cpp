@@ -54,33 +54,34 @@ struct Stretches {
 /// block of eight counters number n / 64 of key_of(stretch).
 template <class T, class Key, class F>
 void map_with_bits(const T* in, T* out, const Stretches& stretches, const Key& key_of, F f) {
-  constexpr int64_t kBlock = kCounters * 8;
+  constexpr int64_t kBlockLength = kCounters * 8;
   // Where stretches begin inside a block, they touch one more.
-  const bool aligned = stretches.first % kBlock == 0 && stretches.distance % kBlock == 0;
-  const int64_t blocks = (stretches.length + kBlock - 1) / kBlock + (aligned ? 0 : 1);
-  at::parallel_for(0, stretches.count * blocks, kGrain / kBlock, [&](int64_t begin_task, int64_t end_task) {
-    std::array<std::array<uint32_t, kCounters>, 4> words;
-    for (int64_t task = begin_task; task < end_task; ++task) {
-      const int64_t stretch = task / blocks, number = stretches.first + stretch * stretches.distance;
-      const int64_t block = number / kBlock + task % blocks;
-      const int64_t begin = std::max(number, block * kBlock);
-      const int64_t end = std::min(number + stretches.length, (block + 1) * kBlock);
-      if (begin >= end) continue;
-      philox_lanes(key_of(stretch).value(), static_cast<uint64_t>(block * kCounters), words);
-      std::array<uint16_t, kBlock> bits;
-      for (int64_t w = 0; w < 4; ++w) {
-        for (int64_t lane = 0; lane < kCounters; ++lane) {
-          bits[w * 16 + lane] = static_cast<uint16_t>(words[w][lane]);
-          bits[w * 16 + 8 + lane] = static_cast<uint16_t>(words[w][lane] >> 16);
+  const bool aligned = stretches.first % kBlockLength == 0 && stretches.distance % kBlockLength == 0;
+  const int64_t blocks = (stretches.length + kBlockLength - 1) / kBlockLength + (aligned ? 0 : 1);
+  at::parallel_for(
+      0, stretches.count * blocks, kGrain / kBlockLength, [&](int64_t begin_task, int64_t end_task) {
+        std::array<std::array<uint32_t, kCounters>, 4> words;
+        for (int64_t task = begin_task; task < end_task; ++task) {
+          const int64_t stretch = task / blocks, number = stretches.first + stretch * stretches.distance;
+          const int64_t block = number / kBlockLength + task % blocks;
+          const int64_t begin = std::max(number, block * kBlockLength);
+          const int64_t end = std::min(number + stretches.length, (block + 1) * kBlockLength);
+          if (begin >= end) continue;
+          philox_lanes(key_of(stretch).value(), static_cast<uint64_t>(block * kCounters), words);
+          std::array<uint16_t, kBlockLength> bits;
+          for (int64_t w = 0; w < 4; ++w) {
+            for (int64_t lane = 0; lane < kCounters; ++lane) {
+              bits[w * 16 + lane] = static_cast<uint16_t>(words[w][lane]);
+              bits[w * 16 + 8 + lane] = static_cast<uint16_t>(words[w][lane] >> 16);
+            }
+          }
+          const int64_t at = stretch * stretches.length + begin - number, count = end - begin;
+          const uint16_t* const own = bits.data() + (begin - block * kBlockLength);
+          for (int64_t i = 0; i < count; ++i) {
+            out[at + i] = f(in[at + i], own[i]);
+          }
         }
-      }
-      const int64_t at = stretch * stretches.length + begin - number, count = end - begin;
-      const uint16_t* const own = bits.data() + (begin - block * kBlock);
-      for (int64_t i = 0; i < count; ++i) {
-        out[at + i] = f(in[at + i], own[i]);
-      }
-    }
-  });
+      });
 }
 
 /// Uniform numbers in [0, 1) on a device other than the CPU, a function of the key alone.

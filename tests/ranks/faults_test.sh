@@ -73,7 +73,7 @@ damage model.safetensors cp -r ../../../other/checkpoints/step-00000004/. .
 # A run that is trained already.
 $train=100000u --out busy 2> busy.err &
 process=$!
-until [ -e busy/checkpoints/step-00000004 ]; do kill -0 $process || break; sleep 0.1; done
+until [ -s busy/metrics.jsonl ]; do kill -0 $process || break; sleep 0.1; done
 refuse 2 "rank 0: busy is in use by process $process" "$mpirun" -n 3 $train=100000u --out busy
 kill $process
 wait $process
@@ -99,7 +99,7 @@ done
 # A rank that is silent is named after one time-out, and all end.
 "$mpirun" -n 3 $train=100000u --out silent --set parallel.timeout=5 2> silent.err &
 process=$!
-until [ -e silent/checkpoints/step-00000004 ]; do kill -0 $process || break; sleep 0.1; done
+until [ -s silent/metrics.jsonl ]; do kill -0 $process || break; sleep 0.1; done
 kill -STOP $(pgrep -P $process | sed -n 2p)
 wait $process
 grep -q "has waited 5 s (parallel.timeout) for rank [012]: dead" silent.err || fail "a silent rank: $(cat silent.err)"
