@@ -1,11 +1,11 @@
 #include "chorus/base/log.h"
 
-#include <chrono>
 #include <cstdio>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "chorus/base/clock.h"
 #include "chorus/base/message.h"
 
 namespace chorus {
@@ -23,10 +23,6 @@ int stderr_width() {
   if (!terminal) return 0;
   winsize size = {};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 /// The beginning of UTF-8 text that fits in so many columns, one a code point.

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "chorus/base/clock.h"
 #include "chorus/base/error.h"
 
 #include "comm/nccl.h"
@@ -20,10 +21,6 @@ namespace {
 
 constexpr size_t kLargest = size_t{1} << 30;  // bytes of one message: MPI counts in int
 constexpr int kTags = 1 << 15;                // MPI guarantees as many
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void check(int result, std::string_view what) {
   if (result == MPI_SUCCESS) return;
@@ -221,10 +218,10 @@ void Channel::check_alive() const {
 }
 
 void Channel::wait(std::string_view what, const std::function<bool()>& done) {
-  const double began = now_seconds(), asks = timeout_ - std::min(5.0, timeout_ / 2);
+  const double began = steady_seconds(), asks = timeout_ - std::min(5.0, timeout_ / 2);
   RollCall roll_call(*this, what);
   while (!done()) {
-    const double waited = now_seconds() - began;
+    const double waited = steady_seconds() - began;
     rest(waited);
     if (waited > 0.1) roll_call.look(waited > asks);
     if (waited > timeout_) {

@@ -11,13 +11,13 @@
 #include "chorus/base/error.h"
 #include "chorus/base/files.h"
 #include "chorus/base/text.h"
+#include "chorus/data/batch.h"
 #include "chorus/data/sources.h"
 
 namespace chorus {
 namespace {
 
 constexpr int64_t kStretch = 512;  // rows between two counts of a RowSet
-constexpr int64_t kTagAndEos = 2;  // what S and T hold besides pieces
 constexpr int64_t kWordBits = 64;
 
 // Counts a row with the given cells into `report`; whether it is usable.
@@ -29,7 +29,7 @@ bool count_row(PartReport& report, const std::array<CellStatus, 2>& status, int6
     ++report.misshapen;
   } else if (is(CellStatus::invalid_utf8)) {
     ++report.invalid_utf8;
-  } else if (is(CellStatus::over_long) || (!is(CellStatus::empty) && longest + kTagAndEos > max_length)) {
+  } else if (is(CellStatus::over_long) || (!is(CellStatus::empty) && longest + kTagAndEnd > max_length)) {
     ++report.too_long;
   } else if (is(CellStatus::empty)) {
     ++report.empty;
@@ -241,8 +241,8 @@ RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartRepo
     if (!usable) continue;
     report.source_tokens += s + 1;
     report.target_tokens += t + 1;
-    part.length_sum += longest + kTagAndEos;
-    part.longest = std::max(part.longest, longest + kTagAndEos);
+    part.length_sum += longest + kTagAndEnd;
+    part.longest = std::max(part.longest, longest + kTagAndEnd);
   }
   return rows;
 }
@@ -285,8 +285,8 @@ DataSet::Lengths DataSet::lengths(int64_t part, int64_t example) const {
   const Columns& columns = columns_.at(part);
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
-  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEos + columns.extra(),
-          .target = store.length(row, static_cast<int64_t>(columns.target)) + kTagAndEos};
+  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEnd + columns.extra(),
+          .target = store.length(row, static_cast<int64_t>(columns.target)) + kTagAndEnd};
 }
 
 SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const {

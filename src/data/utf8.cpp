@@ -91,12 +91,6 @@ void append_utf8(std::string& text, char32_t code_point) {
   }
 }
 
-std::string_view truncate_utf8(std::string_view text, size_t max_bytes) {
-  if (text.size() <= max_bytes) return text;
-  while (max_bytes > 0 && is_continuation(text[max_bytes])) --max_bytes;
-  return text.substr(0, max_bytes);
-}
-
 bool is_space(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200B) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||

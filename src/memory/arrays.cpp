@@ -22,13 +22,6 @@ std::span<const std::byte> bytes_of(const at::Tensor& memory) {
 
 }  // namespace
 
-Arrays::Cuts Arrays::even_cuts(int64_t elements) {
-  Cuts cuts = {0};
-  cuts.reserve(2 + elements / kChunk);
-  while (cuts.back() < elements) cuts.push_back(std::min(cuts.back() + kChunk, elements));
-  return cuts;
-}
-
 Arrays::Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file)
     : count_(count), cuts_(std::move(cuts)), type_(type) {
   const int64_t elements = cuts_.back();

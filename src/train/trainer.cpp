@@ -1,7 +1,6 @@
 #include "chorus/train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <memory>
@@ -10,6 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "chorus/base/clock.h"
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
 #include "chorus/base/progress.h"
@@ -34,10 +34,6 @@
 namespace chorus {
 
 namespace {
-
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 Transformer::Options model_options(const RunConfig& config, Group& group, Parallel& parallel) {
   return {.device = config.device == Device::cuda ? own_gpu(group) : at::Device(at::kCPU),
@@ -101,7 +97,7 @@ class Run {
             .epochs = state_.epochs(stream_->examples_per_epoch()),
             .tokens = state_.target_tokens};
   }
-  [[nodiscard]] double seconds() const { return state_.seconds + now_seconds() - began_; }
+  [[nodiscard]] double seconds() const { return state_.seconds + steady_seconds() - began_; }
   [[nodiscard]] double share_of_duration() const;
   [[nodiscard]] bool out_of_time() const {
     return config_.train.time_limit > 0 && seconds() >= 60 * config_.train.time_limit;
@@ -128,7 +124,7 @@ class Run {
   ScratchFile::Traffic traffic_;               // of what the optimizer has on disk, likewise
   std::unique_ptr<Metrics> metrics_;           // of the rank that writes, once the run has begun
   std::unique_ptr<Progress> progress_;
-  double began_ = now_seconds();
+  double began_ = steady_seconds();
   const int64_t started_at_ = state_.updates;     // this process
   bool has_begun_ = false, length_told_ = false;  // in this process
   bool unsaved_ = false;                          // something has happened since the last checkpoint
@@ -175,7 +171,7 @@ LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t t
 }
 
 void Run::update() {
-  const double began = now_seconds();
+  const double began = steady_seconds();
   const std::vector<MicroBatch> micro_batches = stream_->next();
   int64_t target_tokens = 0, source_tokens = 0, sentences = 0;
   for (const MicroBatch& micro_batch : micro_batches) {
@@ -208,7 +204,7 @@ void Run::update() {
           counted(state_.skipped_in_a_row, "update"));
     }
   }
-  window_.add(sums, source_tokens, applied, now_seconds() - began);
+  window_.add(sums, source_tokens, applied, steady_seconds() - began);
   if (const double share = share_of_duration(); share > 0)
     progress_->expect(std::llround(std::min(static_cast<double>(state_.updates) / share, 1e15)));
   if (config_.train.time_limit > 0) progress_->limit(seconds(), 60 * config_.train.time_limit);
@@ -292,7 +288,7 @@ bool Run::validate() {
   unsaved_ = true;
   state_.validated = state_.updates;
   if (!data_->valid) return false;
-  const double began = now_seconds();
+  const double began = steady_seconds();
   ValidationResult result =
       chorus::validate(model_, *data_->valid,
                        {.batch_tokens = config_.data.batch_tokens, .sentences = config_.validation.sentences},
@@ -321,7 +317,7 @@ bool Run::validate() {
   nlohmann::json record = to_json(result);
   record["update"] = state_.updates;
   record["best"] = better;
-  record["seconds"] = now_seconds() - began;
+  record["seconds"] = steady_seconds() - began;
   if (writes()) metrics_->write("validation", record);
   log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;

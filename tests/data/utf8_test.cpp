@@ -56,12 +56,6 @@ TEST(Utf8, IllFormedBytesAreFoundWhereTheyBegin) {
   EXPECT_TRUE(is_valid_utf8("a\0b"s));
 }
 
-TEST(Utf8, TruncationCutsNoCharacterInTwo) {
-  const std::string text = "aé€😀";  // 1 + 2 + 3 + 4 bytes
-  const std::vector<size_t> lengths = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
-  for (size_t i = 0; i < lengths.size(); ++i) EXPECT_EQ(truncate_utf8(text, i).size(), lengths[i]) << i;
-}
-
 TEST(Utf8, TrimsUnicodeSpace) {
   EXPECT_EQ(trim_space(" \t\r\n\u00A0\u3000x y\u200B\uFEFF\u2003"), "x y");
   EXPECT_EQ(trim_space("\u3000"), "");

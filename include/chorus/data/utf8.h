@@ -25,9 +25,6 @@ size_t count_code_points(std::string_view text);
 
 void append_utf8(std::string& text, char32_t code_point);
 
-/// The longest prefix of well-formed `text` of at most `max_bytes` bytes that cuts no code point in two.
-std::string_view truncate_utf8(std::string_view text, size_t max_bytes);
-
 /// Without white space (Unicode's White_Space, U+200B and U+FEFF) at either end.
 std::string_view trim_space(std::string_view text);
 

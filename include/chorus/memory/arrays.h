@@ -22,8 +22,6 @@ class Arrays {
   Arrays() = default;
   /// `cuts`: 0, where each chunk after the first begins, and how many elements there are.
   using Cuts = std::vector<int64_t>;
-  /// Chunks of kChunk elements.
-  static Cuts even_cuts(int64_t elements);
   /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
   Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file);
   /// One array on the device, that lies in `flat`.
