@@ -309,10 +309,11 @@ void write_tensors(const fs::path& path, std::span<const Transfer> transfers) {
 
 void check_tensor_count(const ModelConfig& config, size_t tensors, const fs::path& path) {
   const std::vector<int64_t> experts = config.expert_counts();
-  if (std::cmp_greater(std::accumulate(experts.begin(), experts.end(), int64_t{0}), tensors))
+  if (std::cmp_greater(std::accumulate(experts.begin(), experts.end(), int64_t{0}), tensors)) {
     throw UserError("{}: config.json describes {} of {}, but the weights are {}", path.string(),
                     counted(experts.size(), "layer"), counted(config.moe.experts, "expert"),
                     counted(tensors, "tensor"));
+  }
 }
 
 }  // namespace chorus

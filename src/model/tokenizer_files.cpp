@@ -75,10 +75,11 @@ std::vector<std::string> read_pieces(const fs::path& path) {
   std::vector<bool> seen(json.size());
   for (const auto& [piece, value] : json.items()) {
     const int64_t id = exactly<int64_t>(value).value_or(-1);
-    if (id < 0 || std::cmp_greater_equal(id, pieces.size()) || seen[id])
+    if (id < 0 || std::cmp_greater_equal(id, pieces.size()) || seen[id]) {
       throw UserError("{}: the id of {} is {}; the ids of {} are 0 to {}, each once", path.string(),
                       in_quotes(piece), in_quotes(value.dump()), counted(pieces.size(), "piece"),
                       pieces.size() - 1);
+    }
     seen[id] = true;
     pieces[id] = piece;
   }
