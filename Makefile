@@ -38,14 +38,16 @@ demo: build ## real text to a scored translation in 8 languages, in 12 minutes
 quick: build ## the tests of what differs from the last commit
 	@scripts/quick.py -j $(JOBS)
 
-test: build ## every test of the optimised build but the slow ones
+test: build ## builds and runs the tests but the slow ones, which `make check` runs
 	$(call say,building the tests)
 	@$(call compile,release)
 	$(call say,testing the optimised build)
 	@ctest --preset release -j $(JOBS) --label-exclude slow
 
-check: test ## the slow tests: against other programs, on 1 to 8 processes; and every test under AddressSanitizer and UBSan
+check: build ## what `make test` leaves out: the slow tests, against other programs and on 1 to 8 processes, and all under sanitizers
 	@scripts/setup.sh --reference
+	$(call say,building the tests)
+	@$(call compile,release)
 	$(call say,testing against other programs and on more processes)
 	@ctest --preset release -j $(JOBS) --label-regex slow
 	$(call say,building the tests with AddressSanitizer and UBSan)
