@@ -1,22 +1,7 @@
 #!/bin/sh
 # Text by pattern, from the run file to assess and score, and BLEU by the target language's tokeniser.
 # usage: assess_test.sh PATH_OF_CHORUS
-chorus=$1
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
-
-fail() { echo "$*"; failed=1; }
-# refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
-refuse() {
-  words=$1
-  shift
-  "$chorus" "$@" > out 2> err
-  got=$?
-  [ $got -eq 2 ] && [ "$(wc -l < err)" -eq 1 ] && grep -qF -- "$words" err ||
-    fail "chorus $*: exit code $got, expected 2 and '$words'; it said: $(cat err)"
-}
+. "$(dirname "$0")/../script.sh"
 
 awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
   for (i = 0; i < 120; i++) {

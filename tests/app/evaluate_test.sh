@@ -1,11 +1,7 @@
 #!/bin/sh
 # chorus evaluate: what it prints, what it refuses, and how it says so.
 # usage: evaluate_test.sh PATH_OF_CHORUS
-chorus=$1
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+. "$(dirname "$0")/../script.sh"
 
 # expect CODE WORDS ARGUMENTS...: the exit code of `chorus evaluate`, words on standard error, and one line there at most.
 expect() {
@@ -46,7 +42,6 @@ done
 expect 0 "" --hypothesis two --reference reference --reference two --metric bleu --json
 says '"score": 100.0'
 says '"nrefs": "2"'
-
 
 # Standard input, as one of the texts.
 expect 0 "" --hypothesis - --reference reference < two

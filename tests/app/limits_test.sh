@@ -1,13 +1,8 @@
 #!/bin/sh
 # Files and options made to hurt: one line, exit code 2 (1 where a file changes in use), little memory and no long wait.
 # usage: limits_test.sh PATH_OF_CHORUS
-chorus=$1
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+. "$(dirname "$0")/../script.sh"
 
-fail() { echo "$*" >&2; failed=1; }
 # What a process may have of memory beyond its libraries, unless a sanitizer reserves more.
 limit=1500000 # KB
 (ulimit -d $limit && "$chorus" --version > out 2>&1) || limit=unlimited
@@ -77,32 +72,7 @@ head -c 100000000 /dev/zero | tr '\0' '\n' | gzip -1 > newlines.gz
 expect 2 "newlines.gz:5000001: more than" evaluate --hypothesis newlines.gz --reference newlines.gz
 
 # A mapped file that is cut short while it is in use.
-awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
-  for (i = 0; i < 100; i++) {
-    a = w[i % n + 1]; b = w[int(i / n) % n + 1]
-    print a, b > "train.xx"; print b, a > "train.yy" } }'
-cat > run.toml << END
-threads = 1
-[[data.train]]
-files = "train.{lang}"
-languages = ["xx", "yy"]
-[data]
-batch_tokens = 512
-max_length = 24
-[vocabulary]
-size = 280
-[model]
-d_model = 64
-encoder_layers = 2
-decoder_layers = 2
-attention_heads = 2
-ffn_dim = 512
-max_positions = 64
-[moe]
-experts = 4
-[train]
-duration = "0u"
-END
+toy_run 4
 "$chorus" train run.toml --out run -q || fail "no run"
 # Sizes that are each in range.
 expect 2 "error" train run.toml --out wide -q --set moe.experts=65536 --set model.encoder_layers=64 \

@@ -2,52 +2,13 @@
 # chorus upcycle, grow, average, merge and prune: what they write is translated with and pruned again, and a model larger than
 # the memory that a process may have goes through all of them.
 # usage: surgery_test.sh PATH_OF_CHORUS
-chorus=$1
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+. "$(dirname "$0")/../script.sh"
 
-fail() { echo "$*" >&2; failed=1; }
 run() { "$chorus" "$@" -q || fail "chorus $* failed"; }
-# refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
-refuse() {
-  words=$1
-  shift
-  "$chorus" "$@" > out 2> err
-  got=$?
-  [ $got -eq 2 ] && [ "$(wc -l < err)" -eq 1 ] && grep -qF -- "$words" err ||
-    fail "chorus $*: exit code $got, expected 2 and '$words'; it said: $(cat err)"
-}
 translates() { echo "alpha beta" | "$chorus" translate --model "$1" --from xx --to yy -q > line && [ "$(wc -l < line)" -eq 1 ] ||
   fail "no translation by $1"; }
 
-awk 'BEGIN { n = split("alpha beta gamma delta epsilon zeta eta theta iota kappa", w, " ")
-  for (i = 0; i < 100; i++) {
-    a = w[i % n + 1]; b = w[int(i / n) % n + 1]
-    print a, b > "train.xx"; print b, a > "train.yy"; print a "\t" b > "dev.tsv" } }'
-cat > run.toml << END
-threads = 1
-[[data.train]]
-files = "train.{lang}"
-languages = ["xx", "yy"]
-[data]
-batch_tokens = 512
-max_length = 24
-[vocabulary]
-size = 280
-[model]
-d_model = 64
-encoder_layers = 2
-decoder_layers = 2
-attention_heads = 2
-ffn_dim = 512
-max_positions = 64
-[moe]
-experts = 0
-[train]
-duration = "0u"
-END
+toy_run 0
 run train run.toml --out run
 
 # A dense model of 2 MB becomes one of 4, then 256 experts in two layers: 134 MB.

@@ -1,13 +1,8 @@
 #!/bin/sh
 # chorus translate and score on a model trained here: n-best scores are those of scoring; absurd input stays bounded.
 # usage: translate_test.sh PATH_OF_CHORUS
-chorus=$1
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+. "$(dirname "$0")/../script.sh"
 
-fail() { echo "$*"; failed=1; }
 translate() { "$chorus" translate --model run --threads 1 --from xx --to yy "$@"; }
 # refuse WORDS ARGUMENTS...: exit code 2, and one line with the words.
 refuse() {

@@ -1,13 +1,9 @@
 #!/bin/sh
 # What goes wrong on one rank: one line from one rank says what and where, all end, and a run can go on.
 # usage: faults_test.sh PATH_OF_CHORUS PATH_OF_MPIRUN
-chorus=$1 mpirun=$2
-failed=0
-folder=$(mktemp -d) || exit 1
-trap 'rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+mpirun=$2
+. "$(dirname "$0")/../script.sh"
 
-fail() { echo "$*"; failed=1; }
 # refuse CODE WORDS COMMAND...: mpirun's exit code, and one line of an error, with the words.
 refuse() {
   code=$1 words=$2
