@@ -6,7 +6,7 @@
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo quick test check lint bench docs help
+.PHONY: setup build demo quick tests test check lint bench docs help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -35,19 +35,20 @@ build: setup ## build/release/chorus
 demo: build ## real text to a scored translation in 8 languages, in 12 minutes
 	@scripts/demo.sh
 
-quick: build ## the tests of what differs from the last commit
+quick: setup ## the tests of what differs from the last commit
+	@$(call configure,release)
 	@scripts/quick.py -j $(JOBS)
 
-test: build ## builds and runs the tests but the slow ones, which `make check` runs
+tests: build
 	$(call say,building the tests)
 	@$(call compile,release)
+
+test: tests ## builds and runs the tests but the slow ones, which `make check` runs
 	$(call say,testing the optimised build)
 	@ctest --preset release -j $(JOBS) --label-exclude slow
 
-check: build ## what `make test` leaves out: the slow tests, against other programs and on 1 to 8 processes, and all under sanitizers
+check: tests ## what `make test` leaves out: the slow tests, against other programs and on 1 to 8 processes, and all under sanitizers
 	@scripts/setup.sh --reference
-	$(call say,building the tests)
-	@$(call compile,release)
 	$(call say,testing against other programs and on more processes)
 	@ctest --preset release -j $(JOBS) --label-regex slow
 	$(call say,building the tests with AddressSanitizer and UBSan)

@@ -17,6 +17,7 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include "chorus/base/clock.h"
 #include "chorus/base/cores.h"
 #include "chorus/base/error.h"
 #include "chorus/base/log.h"
@@ -199,14 +200,14 @@ bool all_are_told(double seconds, const std::atomic<bool>& stop) {
         MPI_Isend(nullptr, 0, MPI_BYTE, other, kToldToEnd, MPI_COMM_WORLD, &request) == MPI_SUCCESS)
       MPI_Request_free(&request);
   }
-  const auto began = std::chrono::steady_clock::now();
+  const double began = steady_seconds();
   for (left = size - 1; left > 0 && !stop;) {
     int heard = 0;
     MPI_Iprobe(MPI_ANY_SOURCE, kToldToEnd, MPI_COMM_WORLD, &heard, MPI_STATUS_IGNORE);
     if (heard) {
       MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, kToldToEnd, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
       --left;
-    } else if (std::chrono::steady_clock::now() - began > std::chrono::duration<double>(seconds)) {
+    } else if (steady_seconds() - began > seconds) {
       return false;
     } else {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));

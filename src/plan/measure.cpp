@@ -1,7 +1,6 @@
 #include "chorus/plan/measure.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <functional>
 
@@ -9,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 #include <unistd.h>
 
+#include "chorus/base/clock.h"
 #include "chorus/base/scratch_file.h"
 #include "chorus/kernels/gemm.h"
 #include "chorus/memory/usage.h"
@@ -22,10 +22,10 @@ double seconds_of(Group& group, int runs, const std::function<void()>& work) {
   double best = 0;
   for (int i = 0; i < runs; ++i) {
     group.barrier("measuring");
-    const auto began = std::chrono::steady_clock::now();
+    const double began = steady_seconds();
     work();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-    best = i == 0 ? took.count() : std::min(best, took.count());
+    const double took = steady_seconds() - began;
+    best = i == 0 ? took : std::min(best, took);
   }
   return best;
 }
