@@ -1,5 +1,5 @@
-# The whole of chorus behind a few words; `make` alone lists them. Every target first brings up what it needs, and does
-# nothing twice.
+# The whole of chorus behind a few words; `make` alone lists them. Every target first makes what it needs; what is there
+# already is not made again.
 #
 #   TORCH_DIR=DIR     take this libtorch (site-packages/torch, or its virtual environment) and fetch none
 #   JOBS=N            compile and test N at a time
@@ -35,7 +35,7 @@ build: setup ## build/release/chorus
 demo: build ## real text to a scored translation in 8 languages, in 12 minutes
 	@scripts/demo.sh
 
-quick: setup ## the tests of what differs from the last commit
+quick: setup ## the tests of what has changed since the last commit
 	@$(call configure,release)
 	@scripts/quick.py -j $(JOBS)
 
@@ -43,11 +43,11 @@ tests: build
 	$(call say,building the tests)
 	@$(call compile,release)
 
-test: tests ## builds and runs the tests but the slow ones, which `make check` runs
+test: tests ## build and run the tests, except the slow ones, which `make check` runs
 	$(call say,testing the optimised build)
 	@ctest --preset release -j $(JOBS) --label-exclude slow
 
-check: tests ## what `make test` leaves out: the slow tests, against other programs and on 1 to 8 processes, and all under sanitizers
+check: tests ## what `make test` leaves out: slow tests, against other programs and on 1 to 8 processes, and all tests under sanitizers
 	@scripts/setup.sh --reference
 	$(call say,testing against other programs and on more processes)
 	@ctest --preset release -j $(JOBS) --label-regex slow

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """MoE models trained for three updates within one device budget: the largest with everything on the device, then one of eight times
-what that budget could hold at 16 bytes a weight with everything on the host, then one of thirty times with everything on NVMe.
+what that budget could hold at 16 bytes per weight with everything on the host, then one of thirty times with everything on NVMe.
 
     bench/capacity.py [--budget 256] [--chorus build/release/chorus]
 
@@ -74,7 +74,7 @@ def attempt(chorus, folder, budget, tier, layers):
 
 def say(tier, layers, result):
     print(f"capacity: {tier}, {layers}+{layers} layers: "
-          + (f"{result['parameters'] / 1e6:.0f} M parameters, {result['seconds']:.1f} s an update" if result else "too much"), flush=True)
+          + (f"{result['parameters'] / 1e6:.0f} M parameters, {result['seconds']:.1f} s per update" if result else "too much"), flush=True)
 
 
 def main():

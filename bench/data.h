@@ -5,7 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "chorus/base/safetensors.h"
+#include "io/safetensors.h"
 
 namespace chorus::bench {
 

@@ -10,11 +10,10 @@
 #include <ATen/ops/randn_like.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/kernels/gemm.h"
-#include "chorus/kernels/rows.h"
-#include "chorus/nn/linear_cross_entropy.h"
-#include "chorus/optim/adamw.h"
-
+#include "kernels/adamw.h"
+#include "kernels/gemm.h"
+#include "kernels/rows.h"
+#include "nn/linear_cross_entropy.h"
 #include "work.h"
 
 namespace chorus::bench {

@@ -1,5 +1,5 @@
 // chorus_bench: a process that holds one prepared case and runs it when told to, so that bench/run.py can let
-// it and a peer take turns. One JSON object a line on standard input, one in answer on standard output:
+// it and a peer take turns. One JSON object per line on standard input, one in answer on standard output:
 //
 //   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops the case before)
 //   {"run": N}                     N repetitions          -> {"seconds": S}
@@ -19,9 +19,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
 
-#include "chorus/base/process.h"
-#include "chorus/comm/world.h"
-
+#include "base/process.h"
+#include "mpi/world.h"
 #include "ranks.h"
 #include "work.h"
 

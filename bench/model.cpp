@@ -1,14 +1,13 @@
 // Whole models: a training step, translation, weights for the peers.
 #include <ATen/ops/randint.h>
 
-#include "chorus/decode/beam.h"
-#include "chorus/model/cost.h"
-#include "chorus/model/folder.h"
-#include "chorus/train/optimizer.h"
-
 #include "data.h"
+#include "decode/beam.h"
+#include "formats/folder.h"
+#include "layout/cost.h"
 #include "moe.h"
 #include "ranks.h"
+#include "state/optimizer.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -72,12 +71,12 @@ struct Training {
     optimizer.begin_update();
     LossSums sums;
     for (int64_t i = ranks().rank(); i < micro_batches; i += ranks().size()) {
-      const Pass pass = {
-          .training = true,
-          .key =
-              RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)).derive(static_cast<uint64_t>(i)),
-          .auxiliary_scale = 1 / static_cast<double>(micro_batches),
-          .statistics = &statistics};
+      const Pass pass = {.training = true,
+                         .key = RandomKey(1)
+                                    .derive(static_cast<uint64_t>(optimizer.updates()))
+                                    .derive(static_cast<uint64_t>(i)),
+                         .auxiliary_scale = 1 / static_cast<double>(micro_batches),
+                         .statistics = &statistics};
       if (i + ranks().size() >= micro_batches) optimizer.last_micro_batch();
       sums.add(model.train(model.to_batch(batch), pass,
                            {.gradient_scale = 1 / static_cast<double>(batch.target_tokens * micro_batches)}));
@@ -170,7 +169,9 @@ Work translation(const Json& options) {
                                   .max_length_offset = options["length"],
                                   .batch_tokens = int64_t{1} << 40,
                                   .never = {kEos}};
-  const auto run = [model, inputs, decoding] { return decode(*model, *inputs, decoding); };
+  const auto run = [model, inputs, decoding] {
+    return beam_search(*make_step_decoder(*model), *inputs, decoding);
+  };
   Work work = {.run = [run] { run(); }};
   Json tokens = Json::array();
   for (const auto& hypotheses : run()) {

@@ -7,9 +7,8 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "chorus/moe/layer.h"
-
 #include "data.h"
+#include "moe/layer.h"
 #include "work.h"
 
 namespace chorus::bench {

@@ -3,9 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "chorus/moe/config.h"
-#include "chorus/moe/statistics.h"
-
+#include "moe/config.h"
+#include "moe/statistics.h"
 #include "work.h"
 
 namespace chorus::bench {

@@ -167,7 +167,7 @@ def main():
     parser.add_argument("--chorus", default="build/release/chorus")
     parser.add_argument("--seeds", default="1-60", help="FIRST-LAST, or some: 3,7,12")
     parser.add_argument("--text", default="../shared/data/multi30k")
-    parser.add_argument("--within", type=float, help="per cent that no error may exceed")
+    parser.add_argument("--within", type=float, help="largest error allowed, in per cent")
     parser.add_argument("--show", action="store_true", help="print what the plans and records hold")
     parser.add_argument("--out", default="build/bench/plan.md")
     arguments = parser.parse_args()

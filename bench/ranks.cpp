@@ -15,14 +15,13 @@
 #include <ATen/ops/zeros_like.h>
 #include <mpi.h>
 
-#include "chorus/comm/world.h"
-#include "chorus/kernels/rows.h"
-#include "chorus/train/optimizer.h"
-
 #include "data.h"
+#include "kernels/experts.h"
+#include "kernels/rows.h"
 #include "moe.h"
 #include "moe/exchange.h"
-#include "moe/experts.h"
+#include "mpi/world.h"
+#include "state/optimizer.h"
 
 namespace chorus::bench {
 
@@ -39,7 +38,7 @@ Parallel parallel_of(const Json& options, int64_t experts) {
 namespace {
 
 /// x + moe(x), a few times, with the optimizer of a whole model: a Transformer in which nothing else runs,
-/// and whose other weights (one attention head of width 1 a layer, 16 rows of embeddings) are too few to
+/// and whose other weights (one attention head of width 1 per layer, 16 rows of embeddings) are too few to
 /// count.
 struct Stack {
   explicit Stack(const Json& options)
@@ -94,7 +93,7 @@ struct Stack {
     std::vector<Parameter>& w = model.parameters();
     const MoeWeights weights = {&w[ffn.router], &w[ffn.fc1.weight], &w[ffn.fc1.bias], &w[ffn.fc2.weight],
                                 &w[ffn.fc2.bias]};
-    const RandomKey key = RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates)).derive(number);
+    const RandomKey key = RandomKey(1).derive(static_cast<uint64_t>(optimizer.updates())).derive(number);
     return x + moe_layer(x, weights, model.config().moe,
                          {.parallel = &parallel,
                           .training = true,
@@ -167,7 +166,7 @@ namespace {
 
 constexpr int64_t kWidth = 512;
 
-/// [tokens, k]: different experts a token, of each rank its own.
+/// [tokens, k]: different experts per token, other ones on each rank.
 at::Tensor choices(const Json& options) {
   at::manual_seed(1 + ranks().rank());
   const int64_t tokens = options["tokens"], k = options["k"];

@@ -2,8 +2,7 @@
 // used in ranks.cpp alone.
 #pragma once
 
-#include "chorus/parallel/mesh.h"
-
+#include "parallel/mesh.h"
 #include "work.h"
 
 namespace chorus::bench {

@@ -239,7 +239,7 @@ def translations(models):
 # ---- kernels -------------------------------------------------------------------------------------------------------------
 
 def dispatch(_):
-    """Bytes that must move, d = 512 elements a row: dispatch reads and writes k rows a token, combine reads k and writes 1;
+    """Bytes that must move, d = 512 elements per row: dispatch reads and writes k rows per token, combine reads k and writes 1;
     backward, combine reads 1 and k and writes k, dispatch reads k and writes 1."""
     for work, rows_a_token in (("dispatch_combine", lambda k: 3 * k + 1), ("dispatch_combine_backward", lambda k: 3 * k + 2)):
         for dtype in ("fp32", "bf16"):

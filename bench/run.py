@@ -140,7 +140,7 @@ class Pool:
         self.workers = {}
 
     def get(self, sides, threads):
-        """A worker a side, each of its own."""
+        """One worker per side, each a process of its own."""
         keys = {}
         for name, side in sides.items():
             wanted = (side.program, side.ranks, side.threads or threads)
@@ -165,7 +165,7 @@ class Pool:
 # ---- measuring -----------------------------------------------------------------------------------------------------------
 
 def timed(worker, others, repeats, machine):
-    """Seconds a repetition, and what share of the machine others used meanwhile."""
+    """Seconds per repetition, and what share of the machine others used meanwhile."""
     time.sleep(PAUSE)
     begun, busy, own = time.perf_counter(), busy_seconds(), worker.cpu_seconds()
     idle = [other.cpu_seconds() for other in others]
@@ -327,9 +327,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="prefixes of cells, separated by commas")
     parser.add_argument("--quick", action="store_true", help="the few cells that show each row, three pairs each")
-    parser.add_argument("--again", action="store_true", help="measure also what was measured already")
+    parser.add_argument("--again", action="store_true", help="also measure what was measured already")
     parser.add_argument("--minutes", type=float, default=120, help="stop before it takes longer (default 120)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each program (default: the cores)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of each program (default: as many as cores)")
     parser.add_argument("--list", action="store_true", help="only list the cells")
     parser.add_argument("--table", action="store_true", help="only write the table of what was measured")
     settings = parser.parse_args()

@@ -5,10 +5,10 @@
 #include <ATen/Parallel.h>
 #include <sentencepiece_processor.h>
 
-#include "chorus/data/token_store.h"
-#include "chorus/data/vocabulary.h"
-
+#include "corpus/vocabulary_training.h"
 #include "data/parallel_for.h"
+#include "data/token_store.h"
+#include "data/vocabulary.h"
 #include "work.h"
 
 namespace chorus::bench {

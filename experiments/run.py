@@ -220,11 +220,11 @@ def write_results(path, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
-    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="this row alone (repeatable)")
-    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], help="these, not the experiment's")
-    parser.add_argument("--again", action="store_true", help="run what has a result as well")
+    parser.add_argument("--only", action="append", default=[], metavar="ROW", help="only this row (repeatable)")
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], help="these seeds instead of the experiment's")
+    parser.add_argument("--again", action="store_true", help="also run rows that have a result")
     parser.add_argument("--plot-only", action="store_true", help="run nothing; tables and plots of what there is")
-    parser.add_argument("--list", action="store_true", help="say what would be run, as commands")
+    parser.add_argument("--list", action="store_true", help="print the commands that would be run")
     parser.add_argument("--program", default=str(ROOT / "build" / "release" / "chorus"), help="the chorus to run", metavar="FILE",
                         type=os.path.abspath)
     arguments = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the form of the sources: clang-format, include directions, file lengths, docs/options.md, clang-tidy.
+"""Checks the form of the sources: clang-format, the rooms and their picture, file lengths, docs/options.md, clang-tidy.
 
     scripts/lint.py [-j JOBS] [--skip-tidy]
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TIDY = ROOT / "build" / "tidy"
-MAX_LINES = 450
+MAX_LINES = 400
 FILES_AT_ONCE = 8  # by clang-tidy; more take more memory than time saved
 TORCH_HEADER = re.compile(r"<(ATen|torch|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
@@ -47,40 +47,94 @@ def check_format(jobs):
             yield f"{path}: not as .clang-format wants it: clang-format -i {path}"
 
 
-def modules():
-    """From the chorus_module() lines of CMakeLists.txt: module -> (all modules it may include, whether it sees libtorch)."""
+def uses():
+    """From the chorus_module() lines of CMakeLists.txt: room -> (the rooms it names, whether it sees libtorch)."""
     found = {}
     for name, rest in re.findall(r"^chorus_module\((\w+)(.*)\)$", (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE):
-        uses = re.search(r"USES ([a-z ]+)", rest)
+        named = re.search(r"USES ([a-z ]+)", rest)
+        found[name] = (named.group(1).split() if named else [], " TORCH" in rest)
+    return found
+
+
+def rooms():
+    """room -> (all rooms it may include, whether it sees libtorch)."""
+    found = {}
+    for name, (named, torch) in uses().items():
         below = {name}
-        for used in uses.group(1).split() if uses else []:
+        for used in named:
             below |= found[used][0]
-        found[name] = (below, " TORCH" in rest)
+        found[name] = (below, torch)
     found["app"] = (set(found) | {"app"}, True)
     return found
 
 
+PUBLIC_FACE = {"base", "inference", "training"}  # the rooms that define what include/chorus/ declares
+
+
 def check_includes():
-    known = modules()
-    for path in sources("include", "src"):
-        text = (ROOT / path).read_text()
-        includes = INCLUDE.findall(text)
+    known = rooms()
+    for path in sources("include", "src", "tests", "bench"):
+        includes = INCLUDE.findall((ROOT / path).read_text())
         if any(name == "torch/torch.h" for _, name in includes):
             yield f"{path}: torch/torch.h costs 15 s a file: include <ATen/ops/NAME.h> for the operators used"
-        if path.parts[0] == "src" and len(path.parts) == 2:
-            continue  # the precompiled header
-        module = path.parts[2] if path.parts[0] == "include" else path.parts[1]
-        if module not in known:
-            yield f"{path}: CMakeLists.txt has no chorus_module({module})"
+        if path == Path("src/torch_pch.h"):
             continue
-        below, torch = known[module]
+        room = "" if path.parts[0] in {"include", "bench"} else path.parts[1]
+        if path.parts[0] == "src" and room not in known:
+            yield f"{path}: CMakeLists.txt has no chorus_module({room})"
+            continue
+        below, torch = known.get(room, (set(known), True))
         for bracket, name in includes:
             parts = name.split("/")
-            other = parts[1] if parts[0] == "chorus" else parts[0] if parts[0] in known and len(parts) > 1 else module
-            if other not in below and bracket == '"':
-                yield f"{path}: includes {name}, but {module}/ sees only {', '.join(sorted(below))}"
-            if not torch and TORCH_HEADER.match(f"<{name}"):
-                yield f"{path}: includes {name}, but {module}/ does without libtorch"
+            if path.parts[0] == "include" and bracket == '"' and parts[0] != "chorus":
+                yield f"{path}: includes {name}, which is not installed"
+            if path.parts[0] == "src" and parts[0] == "chorus" and room not in PUBLIC_FACE:
+                yield f"{path}: includes {name}: the public face is on top of the rooms, not under them"
+            if "internal" in parts and parts[0] != room:
+                yield f"{path}: includes {name}, which is {parts[0]}/'s own"
+            if path.parts[0] == "src" and parts[0] in known and parts[0] not in below and bracket == '"':
+                yield f"{path}: includes {name}, but {room}/ sees only {', '.join(sorted(below))}"
+            if path.parts[0] == "src" and not torch and TORCH_HEADER.match(f"<{name}"):
+                yield f"{path}: includes {name}, but {room}/ does without libtorch"
+
+
+def check_devices():
+    """kernels/ alone knows kinds of devices; others ask is_host() of kernels/device.h where bytes leave the device."""
+    asks = re.compile(r"\b(is_cpu|is_cuda|is_privateuseone|device_type)\(|\bk(CUDA|PrivateUse1)\b")
+    for path in sources("src"):
+        if path.parts[1] != "kernels":
+            for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
+                if asks.search(line):
+                    yield f"{path}:{number}: asks for the kind of device, which is for src/kernels/ to know"
+
+
+def check_namespaces():
+    for path in sources("src"):
+        text = (ROOT / path).read_text()
+        room = "face" if path.parts[1] in PUBLIC_FACE - {"base"} else path.parts[1]
+        if re.search(r"^namespace chorus {", text, re.MULTILINE):
+            yield f"{path}: namespace chorus::inline {room}, so that a name is one room's own"
+
+
+def floors():
+    """The rooms by floor: each on the lowest from which all that it uses is below."""
+    height = {}
+    for name, (named, _) in uses().items():
+        height[name] = 1 + max((height[used] for used in named), default=0)
+    return [" ".join(sorted(name for name in height if height[name] == floor)) for floor in range(max(height.values()), 0, -1)]
+
+
+def check_picture():
+    """docs/architecture.md draws the rooms, floor by floor, and has a row for each."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    picture = re.search(r"```rooms\n(.*?)```", page, re.DOTALL)
+    drawn = [" ".join(sorted(line.split("|")[1].split())) for line in picture.group(1).splitlines()] if picture else []
+    wanted = ["app"] + floors()
+    if drawn != wanted:
+        yield "docs/architecture.md: the picture of the rooms is not what CMakeLists.txt says, which is:\n  " + "\n  ".join(wanted)
+    described = set(re.findall(r"^\| `(\w+)/` ", page, re.MULTILINE))
+    for room in sorted((set(rooms()) | described) - (set(rooms()) & described)):
+        yield f"docs/architecture.md: the table of rooms and CMakeLists.txt differ in {room}/"
 
 
 def check_lengths():
@@ -208,8 +262,8 @@ def main():
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--skip-tidy", action="store_true", help="the quick checks only")
     options = parser.parse_args()
-    steps = [("clang-format", check_format(options.jobs)), ("include directions", check_includes()),
-             ("file lengths", check_lengths()), ("names of types", check_type_names()), ("numbers", check_numbers()),
+    steps = [("clang-format", check_format(options.jobs)), ("rooms", check_includes()), ("their picture", check_picture()),
+             ("devices", check_devices()), ("namespaces", check_namespaces()), ("file lengths", check_lengths()), ("names of types", check_type_names()), ("numbers", check_numbers()),
              ("docs/options.md", check_options_page())]
     if not options.skip_tidy:
         steps.append(("clang-tidy (files found clean before are skipped)", check_tidy(options.jobs)))

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Rehearses training on several hosts, on one: four network namespaces with a host name each, joined by a switch of limited
+# Rehearses training on several hosts, using only one: four network namespaces with a host name each, joined by a switch of limited
 # bandwidth, take the hosts' places; Open MPI starts a daemon in each, as it would through ssh, and ranks talk through TCP alone.
 #
 #   scripts/rehearse_hosts.sh [PATH_OF_CHORUS]     default build/release/chorus; about a minute on 2 cores
 #   scripts/rehearse_hosts.sh PATH_OF_CHORUS train RUN.toml ...
 #                                                  that command on the four hosts, and nothing else
-#   REHEARSAL_RATE=RATE                            of each host's link, as tc takes it; default 50mbit (0.1 s an update)
+#   REHEARSAL_RATE=RATE                            of each host's link, as tc takes it; default 50mbit (0.1 s per update)
 #   REHEARSAL_RANKS=N                              of a command, on each host; default 1
 #   REHEARSAL_MAP=node                             numbers them host after host in turn; default slot: a host's together
 #
-#   1. Four hosts, a rank each, train a toy model: losses are those of one process, and the bytes went over the links.
+#   1. Four hosts, one rank each, train a toy model: losses are those of one process, and the bytes went over the links.
 #   2. The same anew; after a checkpoint a rank is killed with SIGKILL: all others end within seconds, with words and a code.
 #   3. On two of the hosts the same line goes on from the checkpoint and finishes, with the losses of one process.
 #   4. Anew on four; a host's link is cut: its rank is named, and all ranks end.
@@ -184,7 +184,7 @@ END
 say "four hosts (${hosts[*]}) on a switch, $rate each way"
 "$chorus" train run.toml --out one -q || fail "one process"
 
-say "1. four ranks, one a host, through TCP"
+say "1. four ranks, one per host, through TCP"
 before=()
 for h in "${hosts[@]}"; do before+=("$(bytes_sent "$h")"); done
 train_on 4 --out four 2>words || fail "$(cat words)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a machine up to build chorus; a second call finds everything there and does nothing.
+# Installs what a machine needs to build chorus; a second call finds everything there and does nothing.
 #
 #   scripts/setup.sh              compiler, tools, libraries, and libtorch
 #   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, and the tools
@@ -25,7 +25,7 @@ headers='sentencepiece_trainer.h:libsentencepiece-dev toml++/toml.h:libtomlplusp
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Prints the package of everything that is missing, one a line.
+# Prints the package of everything that is missing, one per line.
 missing() {
   local item have_compiler=yes probe=''
   for item in $commands; do

@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "chorus/base/checkpoint.h"
-#include "chorus/base/safetensors.h"
-#include "chorus/train/trainer.h"
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "train/trainer.h"
 
 namespace chorus {
 
@@ -65,7 +65,7 @@ inline bool train_and_kill(const RunConfig& config, const std::filesystem::path&
   const pid_t child = fork();
   if (child == 0) {
     try {
-      train(config, {.folder = run});
+      train_run(config, {.folder = run});
       _exit(0);
     } catch (const std::exception& e) {
       fprintf(stderr, "%s\n", e.what());

@@ -6,11 +6,11 @@
 #include <cstdio>
 #include <thread>
 
-#include "chorus/base/error.h"
-#include "chorus/data/batches.h"
-#include "chorus/memory/stash.h"
-#include "chorus/memory/usage.h"
-#include "chorus/train/optimizer.h"
+#include "base/error.h"
+#include "data/batches.h"
+#include "memory/usage.h"
+#include "state/optimizer.h"
+#include "state/stash.h"
 
 namespace chorus {
 namespace {
@@ -23,14 +23,14 @@ class Watch : public BlockWatcher {
  public:
   explicit Watch(Optimizer& optimizer) : optimizer_(optimizer) {}
   void before(size_t number, bool backward) override {
-    optimizer_.before(number, backward);
+    optimizer_.watcher().before(number, backward);
     if (number == 0) return;
     block = static_cast<int>(number);
     phase = backward ? kBackward : kForward;
   }
-  void after(size_t number, bool backward) override { optimizer_.after(number, backward); }
+  void after(size_t number, bool backward) override { optimizer_.watcher().after(number, backward); }
   bool before_experts(size_t number, const std::vector<int64_t>& rows, bool backward) override {
-    return optimizer_.before_experts(number, rows, backward);
+    return optimizer_.watcher().before_experts(number, rows, backward);
   }
 
  private:
@@ -68,7 +68,7 @@ void run(const char* folder) {
   Parallel alone;
   Transformer model(config, {.gradients = true, .empty = true, .parallel = &alone});
   Optimizer optimizer(model, {}, alone, memory);
-  Stash stash(Tier::nvme, folder);
+  TierStash stash(Tier::nvme, folder);
   optimizer.initialise(RandomKey(1));
   Watch watch(optimizer);
   model.watch(&watch);

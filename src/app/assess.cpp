@@ -4,17 +4,16 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/progress.h"
-#include "chorus/comm/world.h"
-#include "chorus/model/folder.h"
-#include "chorus/train/assessment.h"
-
 #include "app/commands.h"
 #include "app/model_arguments.h"
 #include "app/text_arguments.h"
+#include "base/error.h"
+#include "base/progress.h"
+#include "formats/folder.h"
+#include "mpi/world.h"
+#include "train/assessment.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 namespace {
 
@@ -64,27 +63,28 @@ void add_assess(CLI::App& app) {
   auto arguments = std::make_shared<AssessArguments>();
   AssessOptions& o = arguments->options;
   o.samples = 10;
-  command->add_option("--model", arguments->model, "model folder, or a run's")->required();
+  command->add_option("--model", arguments->model, "model folder, run, or checkpoint of a run")
+      ->required()
+      ->type_name("DIR");
   add_text_arguments(*command, arguments->text);
   add_direction_arguments(*command, arguments->text);
-  command->add_option("--beam", o.decode.beam, "hypotheses kept")
+  command->add_option("--beam", o.decode.beam, "hypotheses kept at each step")
       ->check(between(1, 64))
       ->capture_default_str();
   command
-      ->add_option(
-          "--tokenize", arguments->tokenize,
-          "BLEU's tokeniser: 13a, intl, zh, char, none or spm; default: zh, char or 13a, as suits the target")
-      ->type_name("NAME");
+      ->add_option("--tokenize", arguments->tokenize,
+                   "BLEU's tokeniser (default: zh, char or 13a, as suits the target language)")
+      ->type_name("{13a,intl,zh,char,none,spm}");
   command->add_option("--spm", arguments->spm, "the SentencePiece model of --tokenize spm")
       ->type_name("FILE");
-  command->add_option("--samples", o.samples, "translations shown")
+  command->add_option("--samples", o.samples, "how many translations to show")
       ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str();
   add_compute_arguments(*command, arguments->compute);
-  command->add_flag("--no-load", arguments->no_load, "leave out which experts serve which language");
-  command->add_flag("--json", arguments->json, "for machines");
+  command->add_flag("--no-load", arguments->no_load, "do not measure which experts serve which language");
+  command->add_flag("--json", arguments->json, "print JSON");
   add_quiet_option(*command);
   command->callback([arguments] { run(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

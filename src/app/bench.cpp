@@ -1,17 +1,16 @@
-// chorus bench machine: what the planner's times rest on.
+// chorus bench machine: the rates from which the planner computes times.
 #include <memory>
 #include <string>
 
 #include <fmt/format.h>
 
-#include "chorus/base/files.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/plan/measure.h"
-
 #include "app/commands.h"
+#include "base/text.h"
+#include "io/files.h"
+#include "mpi/world.h"
+#include "plan/measure.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct BenchArguments {
@@ -30,7 +29,7 @@ void bench_machine(const BenchArguments& a) {
   const auto rate = [](const char* name, double bytes) {
     fmt::print("  {:<28}{:>9}/s\n", name, human_bytes(static_cast<uint64_t>(bytes)));
   };
-  fmt::print("{}, a rank of {}{}\n  {:<28}{:>8}FLOP/s\n", m.name, world.group().size(),
+  fmt::print("{}, one rank of {}{}\n  {:<28}{:>8}FLOP/s\n", m.name, world.group().size(),
              a.bf16 ? ", bf16" : ", fp32", "products", human_count(m.flops));
   rate("memory, read and written", m.device_memory);
   rate("copies, device to host", m.host_link);
@@ -54,15 +53,18 @@ void add_bench(CLI::App& app) {
   BenchArguments& a = *arguments;
   CLI::App* machine = command->add_subcommand(
       "machine",
-      "rates of processor, memory, disk and links, for `chorus plan --machine`; under mpirun a "
-      "rank's share");
-  machine->add_option("--out", a.out, "write them to this file too, as JSON")->type_name("FILE");
-  machine->add_option("--folder", a.folder, "where the disk is measured")->capture_default_str();
-  machine->add_option("--threads", a.threads, "of a rank; 0: the cores over the ranks of the host")
+      "rates of processor, memory, disk and links, for `chorus plan --machine`; under mpirun the share of "
+      "one rank");
+  machine->add_option("--out", a.out, "also write the rates to this file, as JSON")->type_name("FILE");
+  machine->add_option("--folder", a.folder, "folder on the disk to measure")
+      ->capture_default_str()
+      ->type_name("DIR");
+  machine
+      ->add_option("--threads", a.threads, "threads per rank; 0: the cores divided by the ranks of the host")
       ->check(between(0, 4096))
       ->capture_default_str();
-  machine->add_flag("--bf16", a.bf16, "products in bf16 instead of fp32");
+  machine->add_flag("--bf16", a.bf16, "measure matrix products in bf16 instead of fp32");
   machine->callback([arguments] { bench_machine(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -11,10 +11,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "chorus/base/text.h"
-#include "chorus/train/config.h"
+#include "base/text.h"
+#include "train/config.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 /// Thrown by a command that has said all there is to say.
 struct ExitCode {
@@ -27,12 +27,14 @@ struct ExitCode {
 void add_assess(CLI::App& app);
 void add_average(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_completion(CLI::App& app);
 void add_corpus(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_export(CLI::App& app);
 void add_grow(CLI::App& app);
 void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_manual(CLI::App& app);
 void add_merge(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_prune(CLI::App& app);
@@ -83,4 +85,4 @@ struct ClosedPipe {};
 /// A command that prints for long calls it now and then, so as to end early; main() does at the end.
 void flush_stdout();
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -1,16 +1,15 @@
 // chorus import, chorus export: transformers' model folders to ours, and back.
-#include "chorus/model/convert.h"
+#include "formats/convert.h"
 
 #include <memory>
 #include <string>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct ConvertArguments {
@@ -21,9 +20,9 @@ struct ConvertArguments {
 
 Format format_called(const std::string& name) {
   std::vector<std::string> names;
-  for (const auto& [known, format] : kFormats) {
-    if (known == name) return format;
-    names.push_back(known);
+  for (const Architecture* architecture : architectures()) {
+    if (architecture->name == name) return architecture->format;
+    names.push_back(architecture->name);
   }
   throw UserError("--format {}: choose {}{}", name, join(names, " or "), did_you_mean(name, names));
 }
@@ -41,7 +40,7 @@ CLI::App* add(CLI::App& app, const char* name, const char* does, const char* fol
 void add_import(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
   CLI::App* command =
-      add(app, "import", "makes a model folder of one that transformers wrote (NLLB-MoE, M2M100, Switch)",
+      add(app, "import", "turn a model folder of transformers into one of chorus (NLLB-MoE, M2M100, Switch)",
           "folder with config.json, safetensors and tokenizer", *a);
   command->callback([a] {
     import_model(a->folder, a->out);
@@ -51,10 +50,12 @@ void add_import(CLI::App& app) {
 
 void add_export(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
-  CLI::App* command = add(app, "export", "writes a model as transformers reads it",
+  CLI::App* command = add(app, "export", "write a model in the form that transformers reads",
                           "model folder, run, or checkpoint of a run", *a);
-  command->add_option("--format", a->format, "nllb-moe, m2m100 or switch")->required()->type_name("NAME");
-  command->add_option("--shard-size", a->shard_gigabytes, "a larger model is written in files of this size")
+  command->add_option("--format", a->format, "the format, as transformers calls it")
+      ->required()
+      ->type_name("{nllb-moe,m2m100,switch}");
+  command->add_option("--shard-size", a->shard_gigabytes, "split a larger model into files of this size")
       ->check(between(1e-6, 1e6))
       ->capture_default_str()
       ->type_name("GB");
@@ -67,4 +68,4 @@ void add_export(CLI::App& app) {
   });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -6,16 +6,15 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/data/corpus_report.h"
-#include "chorus/data/gettext_corpus.h"
-#include "chorus/data/sources.h"
-
 #include "app/commands.h"
 #include "app/text_arguments.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "corpus/corpus_report.h"
+#include "corpus/gettext_corpus.h"
+#include "data/sources.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 void add_gettext(CLI::App& corpus) {
@@ -28,26 +27,28 @@ void add_gettext(CLI::App& corpus) {
   CLI::App* command = corpus.add_subcommand(
       "gettext", "aligned train, valid and test text out of compiled gettext catalogs (.mo)");
   command->add_option("--root", arguments->options.root, "folder to search for LOCALE/LC_MESSAGES/NAME.mo")
-      ->required();
+      ->required()
+      ->type_name("DIR");
   command
       ->add_option("--languages", arguments->options.languages,
-                   "such as en,de,pt-BR; en is the language of the messages")
+                   "such as en,de,pt-BR; en is the language of the original messages")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->required();
   command->add_option("--out", arguments->out, "folder for train.LANGUAGE, valid.LANGUAGE, test.LANGUAGE")
-      ->required();
-  command->add_option("--valid", arguments->options.valid, "rows of valid")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--valid", arguments->options.valid, "rows of the validation text")
       ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str();
-  command->add_option("--test", arguments->options.test, "rows of test")
+  command->add_option("--test", arguments->options.test, "rows of the test text")
       ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str();
-  command->add_option("--seed", arguments->options.seed, "of the split")->capture_default_str();
-  command->add_option("--max-characters", arguments->options.max_characters, "longer strings are dropped")
+  command->add_option("--seed", arguments->options.seed, "seed of the split")->capture_default_str();
+  command->add_option("--max-characters", arguments->options.max_characters, "drop longer strings")
       ->check(between(1, 100000))
       ->capture_default_str();
-  command->add_flag("--overwrite", arguments->overwrite, "replace what another call wrote to --out");
+  command->add_flag("--overwrite", arguments->overwrite, "replace what an earlier call wrote to --out");
   command->add_flag("--json", arguments->json, "print the counts as JSON");
   command->callback([arguments] {
     const GettextCorpus result = build_gettext_corpus(arguments->options);
@@ -91,8 +92,9 @@ std::vector<TextSource> texts_of(const ReportArguments& arguments) {
 
 void add_report(CLI::App& corpus) {
   const auto arguments = std::make_shared<ReportArguments>();
-  CLI::App* command = corpus.add_subcommand("report", "what text holds, and what of it cannot be used");
-  command->add_option("FILE", arguments->monolingual, "text, each file for itself; plain, gzip or zstd");
+  CLI::App* command = corpus.add_subcommand("report", "what a text holds, and how much of it cannot be used");
+  command->add_option("FILE", arguments->monolingual,
+                      "text; each file gets its own report; plain, gzip or zstd");
   add_text_arguments(*command, arguments->text);
   command->add_option("--columns", arguments->text.languages)
       ->delimiter(',')
@@ -119,4 +121,4 @@ void add_corpus(CLI::App& app) {
   add_report(*corpus);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

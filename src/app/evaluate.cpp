@@ -6,19 +6,18 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/data/line_reader.h"
-#include "chorus/data/utf8.h"
-#include "chorus/metrics/report.h"
-
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/line_reader.h"
+#include "data/utf8.h"
+#include "metrics/report.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 constexpr size_t kLongestLine = 256 << 10;  // bytes
-// What a file may hold, whose lines are all kept: a small compressed one can hold much.
+// The most that is read from one file: all lines are kept, and a small compressed file can hold a lot.
 constexpr size_t kMostScored = 5'000'000, kMostText = size_t{512} << 20;
 
 struct EvaluateOptions {
@@ -48,7 +47,7 @@ std::vector<std::string> read_lines(const std::string& file) {
   size_t bytes = 0;
   while (reader.next()) {
     if (reader.over_long())
-      throw UserError("{}:{}: a line of more than {} KiB: is this file text, one sentence a line?", path,
+      throw UserError("{}:{}: a line of more than {} KiB: is this file text, one sentence per line?", path,
                       reader.number(), kLongestLine >> 10);
     bytes += reader.text().size();
     if (lines.size() == kMostScored || bytes > kMostText)
@@ -135,26 +134,26 @@ void add_evaluate(CLI::App& app) {
       app.add_subcommand("evaluate", "BLEU, chrF and chrF++ of a translation, as sacreBLEU counts them");
   command
       ->add_option("--hypothesis", options->hypothesis,
-                   "the translation, one sentence a line (plain, gzip or zstd); - is standard input")
+                   "the translation, one sentence per line (plain, gzip or zstd); - is standard input")
       ->required()
       ->type_name("FILE");
   command
       ->add_option("--reference", options->references,
-                   "what it should be, line by line; may be given several times")
+                   "the right translation, line by line; may be given several times")
       ->required()
       ->allow_extra_args(false)
       ->type_name("FILE");
-  command->add_option("--metric", options->metrics, "which of bleu, chrf and chrf++, with commas between")
+  command->add_option("--metric", options->metrics, "which of bleu, chrf and chrf++, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str()
       ->type_name("LIST");
-  command->add_option("--tokenize", options->tokenize, "BLEU's tokeniser: 13a, intl, zh, char, none or spm")
+  command->add_option("--tokenize", options->tokenize, "BLEU's tokeniser")
       ->capture_default_str()
-      ->type_name("NAME");
+      ->type_name("{13a,intl,zh,char,none,spm}");
   command->add_option("--spm", options->spm, "the SentencePiece model of --tokenize spm")->type_name("FILE");
-  command->add_flag("--lowercase", options->lowercase, "compare without regard to case");
-  command->add_option("--width", options->width, "digits behind the point")
+  command->add_flag("--lowercase", options->lowercase, "ignore case");
+  command->add_option("--width", options->width, "digits after the decimal point")
       ->check(between(0, 16))
       ->capture_default_str()
       ->type_name("N");
@@ -162,9 +161,10 @@ void add_evaluate(CLI::App& app) {
                     "also the mean and the 95 % interval over resamples of the lines (bootstrap)");
   command
       ->add_option("--baseline", options->baseline,
-                   "another system's translation: is the difference chance? (paired bootstrap)")
+                   "another system's translation: tests whether the difference is chance (paired bootstrap)")
       ->type_name("FILE");
-  command->add_option("--resamples", options->resamples, "of --confidence and --baseline")
+  command
+      ->add_option("--resamples", options->resamples, "how many resamples --confidence and --baseline take")
       ->check(between(1, 1000000))
       ->capture_default_str()
       ->type_name("N");
@@ -172,4 +172,4 @@ void add_evaluate(CLI::App& app) {
   command->callback([options] { evaluate(*options); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

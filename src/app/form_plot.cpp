@@ -5,9 +5,9 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/text.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 std::string form_plot(const std::vector<Candidate>& forms, const Cluster& cluster) {
   constexpr int kLeft = 110, kWidth = 560, kRow = 30, kTop = 56;
@@ -47,4 +47,4 @@ std::string form_plot(const std::vector<Candidate>& forms, const Cluster& cluste
   return svg + "</svg>\n";
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "chorus/plan/forms.h"
+#include "plan/forms.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
-/// SVG: a bar a form, on a logarithmic axis of parameters.
+/// SVG: one bar per form, on a logarithmic axis of parameters.
 std::string form_plot(const std::vector<Candidate>& forms, const Cluster& cluster);
 
-}  // namespace chorus
+}  // namespace chorus::inline app

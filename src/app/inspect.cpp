@@ -5,13 +5,12 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/text.h"
-#include "chorus/model/cost.h"
-#include "chorus/model/folder.h"
-
 #include "app/commands.h"
+#include "base/text.h"
+#include "formats/folder.h"
+#include "layout/cost.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct InspectArguments {
@@ -52,7 +51,7 @@ nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost) {
           {"memory_bytes", memory}};
 }
 
-std::string architecture(const ModelConfig& c) {
+std::string architecture_text(const ModelConfig& c) {
   std::string text =
       fmt::format("{}+{} layers, d_model {}, {}, ffn_dim {}, vocabulary {}, {} positions", c.encoder_layers,
                   c.decoder_layers, c.d_model, counted(c.attention_heads, "head"), c.ffn_dim, c.vocabulary,
@@ -70,7 +69,7 @@ std::string architecture(const ModelConfig& c) {
 void print_text(const ModelDescription& model, const ModelCost& cost) {
   const auto count = [](auto number) { return human_count(static_cast<double>(number)); };
   const ParameterCount& p = cost.parameters;
-  fmt::print("model      {}\n", architecture(model.config));
+  fmt::print("model      {}\n", architecture_text(model.config));
   if (const auto& languages = model.vocabulary.languages(); !languages.empty())
     fmt::print("languages  {}: {}\n", languages.size(), join(languages, " "));
   fmt::print("\nparameters {:>8}  of which {} serve one token\n", count(p.total()), count(p.active()));
@@ -117,7 +116,7 @@ void add_inspect(CLI::App& app) {
   command->add_option("DIR", a.folder, "model folder, run, or checkpoint of a run")
       ->required()
       ->option_text(" ");
-  command->add_option("--length", a.length, "tokens of a sentence that attention is counted for")
+  command->add_option("--length", a.length, "sentence length, in tokens, for which attention is counted")
       ->capture_default_str()
       ->check(between<int64_t>(1, 1 << 20))
       ->type_name("N");
@@ -125,4 +124,4 @@ void add_inspect(CLI::App& app) {
   command->callback([arguments] { inspect(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -13,18 +13,18 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/file_guard.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/base/message.h"
-#include "chorus/base/process.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-
+#include "app/command_tree.h"
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/message.h"
+#include "base/process.h"
+#include "base/text.h"
+#include "io/file_guard.h"
+#include "io/files.h"
+#include "mpi/world.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 constexpr int kFailure = 1, kUserMistake = 2;
@@ -34,7 +34,7 @@ struct Purpose {
   std::vector<void (*)(CLI::App&)> commands;
 };
 
-// What `chorus help` lists, in its order: under what it is for, one line a command.
+// What `chorus help` lists, in its order: grouped by purpose, one line per command.
 const std::vector<Purpose>& purposes() {
   static const std::vector<Purpose> list = {
       {"Data", {add_corpus, add_vocab}},
@@ -42,14 +42,9 @@ const std::vector<Purpose>& purposes() {
       {"Translating and scoring", {add_translate, add_score, add_evaluate, add_assess}},
       {"Models", {add_inspect, add_import, add_export}},
       {"Experts", {add_prune, add_merge, add_average, add_upcycle, add_grow}},
+      {"Help", {add_manual, add_completion}},
   };
   return list;
-}
-
-std::vector<std::string> subcommand_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-  return names;
 }
 
 /// "chorus corpus gettext": the command as far as it was given.
@@ -61,40 +56,16 @@ const CLI::App& deepest(const CLI::App& app, std::string& path) {
   return deepest(*parsed.back(), path);
 }
 
-/// What is wrong with arguments that nothing takes.
-std::string unknown_argument(const CLI::App& command, const std::string& argument) {
-  if (argument.size() > 1 && argument.starts_with('-')) {
-    std::vector<std::string> options;
-    for (const CLI::Option* option : command.get_options()) {
-      for (const std::string& name : option->get_lnames()) options.push_back(fmt::format("--{}", name));
-    }
-    return fmt::format("unknown option '{}'{}", argument,
-                       did_you_mean(argument.substr(0, argument.find('=')), options));
-  }
-  const std::vector<std::string> commands = subcommand_names(command);
-  if (!commands.empty())
-    return fmt::format("unknown command '{}'{}", argument, did_you_mean(argument, commands));
-  return fmt::format("unexpected argument '{}'", argument);
-}
-
 void add_help(CLI::App& app) {
   auto words = std::make_shared<std::vector<std::string>>();
-  CLI::App* help = app.add_subcommand("help", "what a command does and takes: chorus help train");
+  CLI::App* help =
+      app.add_subcommand("help", "what a command does and which arguments it takes: chorus help train");
   help->group("Help");
   help->add_option("COMMAND", *words, "the command")->option_text(" ");
   help->callback([&app, words] {
-    const CLI::App* command = &app;
-    std::string path;  // before the command's own name
-    for (const std::string& word : *words) {
-      path += (path.empty() ? "" : " ") + command->get_name();
-      const auto found = command->get_subcommands([&](const CLI::App* c) { return c->check_name(word); });
-      if (found.empty()) throw UserError("{}", unknown_argument(*command, word));
-      command = found.front();
-    }
+    const auto [command, path] = find_command(app, *words);
     // The formatter, and not App::help, which would show the subcommand being run: this one.
-    const std::string name =
-        path.empty() ? command->get_name() : fmt::format("{} {}", path, command->get_name());
-    fmt::print("{}", command->get_formatter()->make_help(command, name, CLI::AppFormatMode::Normal));
+    fmt::print("{}", command->get_formatter()->make_help(command, path, CLI::AppFormatMode::Normal));
   });
 }
 
@@ -103,8 +74,8 @@ void run(CLI::App& app, int argc, char** argv) {
   // With no bound, CLI11 takes an argument that happens to be a command's name ("chorus inspect score") for a
   // command.
   app.require_subcommand(0, 1);
-  app.set_help_flag("-h,--help", "show this help and leave");
-  app.set_version_flag("--version", "chorus " CHORUS_VERSION, "show the version and leave");
+  app.set_help_flag("-h,--help", "show this help and exit");
+  app.set_version_flag("--version", "chorus " CHORUS_VERSION, "show the version and exit");
   app.get_formatter()->column_width(32);
   app.get_formatter()->label("OPTIONS", "options");
   app.get_formatter()->label("SUBCOMMAND", "command");
@@ -197,7 +168,7 @@ void watch_mapped_files() {
 }
 
 }  // namespace
-}  // namespace chorus
+}  // namespace chorus::inline app
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their runtimes start later
 namespace {

@@ -6,21 +6,24 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "mpi/world.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
-  command.add_option("--device", a.device, "cpu or cuda")->capture_default_str()->type_name("NAME");
-  command.add_option("--precision", a.precision, "fp32 or bf16")->capture_default_str()->type_name("NAME");
+  command.add_option("--device", a.device, "where to compute")
+      ->capture_default_str()
+      ->type_name("{cpu,cuda}");
+  command.add_option("--precision", a.precision, "number format of the arithmetic")
+      ->capture_default_str()
+      ->type_name("{fp32,bf16}");
   command
       .add_option("--threads", a.threads,
-                  "threads to compute with (0: one a core, shared by the ranks of a host)")
+                  "threads to compute with (0: one per core, shared by the ranks of a host)")
       ->check(between(0, 1024))
       ->capture_default_str()
       ->type_name("N");
@@ -93,4 +96,4 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
   return load_model(place.weights, std::move(description), options);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -7,10 +7,10 @@
 
 #include <CLI/CLI.hpp>
 
-#include "chorus/comm/group.h"
-#include "chorus/model/folder.h"
+#include "comm/group.h"
+#include "formats/folder.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 /// What a model computes with.
 struct ComputeArguments {
@@ -39,4 +39,4 @@ void warn_untrained(const ModelConfig& model, std::span<const std::string> direc
 /// weights are read. Warns as warn_untrained().
 LoadedModel open_model(const ModelArguments& arguments, Group& group);
 
-}  // namespace chorus
+}  // namespace chorus::inline app

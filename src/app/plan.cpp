@@ -11,20 +11,20 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/data/vocabulary.h"
-#include "chorus/model/cost.h"
-#include "chorus/plan/forms.h"
-#include "chorus/train/job.h"
-#include "chorus/train/stages.h"
-
 #include "app/commands.h"
 #include "app/form_plot.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "corpus/vocabulary_training.h"
+#include "data/vocabulary.h"
+#include "io/files.h"
+#include "layout/cost.h"
+#include "plan/forms.h"
+#include "train/job.h"
+#include "train/stages.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct PlanArguments {
@@ -98,7 +98,7 @@ void print_memory(const Foreseen& foreseen, const Budgets& budgets) {
     line(name, plan.device.total(), plan.host.total(), plan.nvme.total());
   };
   const MemoryPlan& plan = foreseen.typical.memory;
-  fmt::print("{:<18}{:>12}{:>12}{:>12}\n", "bytes a rank", "device", "host", "nvme");
+  fmt::print("{:<18}{:>12}{:>12}{:>12}\n", "bytes per rank", "device", "host", "nvme");
   for (size_t i = 0; i < kPurposes.size(); ++i)
     line(kPurposes[i], plan.device.bytes[i], plan.host.bytes[i], plan.nvme.bytes[i]);
   totals("at the peak", plan);
@@ -128,7 +128,7 @@ void print_time(const Candidate& c, const TrainConfig& train) {
   if (!c.time) return;
   const StepTime& t = *c.time;
   fmt::print(
-      "\nseconds an update: compute {:.3g} beside movement {:.3g}, exchange {:.3g}, tensor {:.3g}, "
+      "\nseconds per update: compute {:.3g} beside movement {:.3g}, exchange {:.3g}, tensor {:.3g}, "
       "optimizer {:.3g}: {:.3g}; {} target tokens/s\n",
       t.compute, t.movement, t.exchange, t.tensor, t.optimizer, t.total(),
       human_count(c.tokens_per_second()));
@@ -145,7 +145,7 @@ void print_table(const std::vector<Candidate>& list) {
              "host", "nvme", timed ? fmt::format("{:>11}{:>11}", "s/update", "tokens/s") : "");
   for (const Candidate& c : list) {
     if (c.parameters == 0) {
-      fmt::print("{:<12}   one expert a rank takes {} on the device\n", c.name,
+      fmt::print("{:<12}   one expert per rank takes {} on the device\n", c.name,
                  bytes(c.memory.device.total()));
       continue;
     }
@@ -249,7 +249,7 @@ void print(const PlanArguments& a, const RunConfig& config, const Foreseen& fore
            const Cluster& cluster) {
   const Job& job = foreseen.typical.job;
   const int64_t working = std::min<int64_t>(job.mesh.dp(), job.micro_batches) * job.mesh.tp;
-  fmt::print("{} parameters, {}, {} an update, the largest of {} x {} and {} tokens\n",
+  fmt::print("{} parameters, {}, {} per update, the largest of {} x {} and {} tokens\n",
              human_count(static_cast<double>(foreseen.typical.parameters)), counted(cluster.world, "rank"),
              counted(job.micro_batches, "micro-batch", "micro-batches"), job.batch.rows,
              job.batch.source_length, job.batch.target_length);
@@ -288,7 +288,7 @@ std::vector<std::pair<std::string, RunConfig>> trainings_of(const PlanArguments&
   return trainings;
 }
 
-void plan(const PlanArguments& a) {
+void run_plan(const PlanArguments& a) {
   const std::optional<RunConfig> config = read_config(a.config);
   if (!config) return;
   const auto trainings = trainings_of(a, *config);
@@ -316,37 +316,44 @@ void add_plan(CLI::App& app) {
   auto arguments = std::make_shared<PlanArguments>();
   PlanArguments& a = *arguments;
   add_config_arguments(*command, a.config);
-  command->add_option("--world", a.world, "ranks")->capture_default_str()->check(between(1, 1 << 20));
+  command->add_option("--world", a.world, "number of ranks")
+      ->capture_default_str()
+      ->check(between(1, 1 << 20));
   command
       ->add_option("--ranks-per-host", a.ranks_per_host,
-                   "ranks of a host (default: the machine file's, else 8)")
+                   "ranks per host (default: the machine file's, else 8)")
       ->check(between(1, 1 << 10));
   command->add_option("--device-memory", a.device_memory,
-                      "of a rank, as 40GB (default: memory.device_budget)");
-  command->add_option("--host-memory", a.host_memory, "of a host, as 1TB");
-  command->add_option("--nvme", a.nvme, "of a host, as 8TB");
-  command->add_option(
-      "--run", a.run,
-      "folder of the run: micro-batches are those of its text, which is made ready there as for training");
-  command->add_option("--stage", a.stage, "of [[train.stage]] this one alone (default: all)");
+                      "device memory per rank, such as 40GB (default: memory.device_budget)");
+  command->add_option("--host-memory", a.host_memory, "host memory per host, such as 1TB");
+  command->add_option("--nvme", a.nvme, "NVMe per host, such as 8TB");
+  command
+      ->add_option("--run", a.run,
+                   "folder of the run: micro-batches are those of its text, which is prepared there as for "
+                   "training")
+      ->type_name("DIR");
+  command->add_option("--stage", a.stage, "plan only this [[train.stage]] (default: all)");
   command
       ->add_option("--length", a.length,
-                   "without --run: tokens of a sentence; micro-batches are full on both sides")
+                   "without --run: tokens per sentence; micro-batches are full on both sides")
       ->capture_default_str()
       ->check(between(1, 1 << 20));
   command
       ->add_option("--skew", a.skew,
-                   "load of the rank's experts over the mean, one for each MoE layer (default: that of "
-                   "routers that have learnt little)")
+                   "load of the rank's experts divided by the mean load, one number per MoE layer (default: "
+                   "that of routers that have learnt little)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->check(between(0.0, 1e6));
-  command->add_option("--machine", a.machine, "rates (`chorus bench machine --out FILE`): adds times");
-  command->add_flag("--forms", a.forms, "the largest model that each parallel form holds, by experts");
+  command
+      ->add_option("--machine", a.machine,
+                   "rates of the machine (`chorus bench machine --out FILE`): adds times")
+      ->type_name("FILE");
+  command->add_flag("--forms", a.forms, "the most experts that fit with each parallel form");
   command->add_flag("--search", a.search, "the fastest layouts of this model that fit");
-  command->add_option("--plot", a.plot, "draw the forms into this SVG file");
+  command->add_option("--plot", a.plot, "draw the forms into this SVG file")->type_name("FILE");
   command->add_flag("--json", a.json, "print JSON");
-  command->callback([arguments] { plan(*arguments); });
+  command->callback([arguments] { run_plan(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

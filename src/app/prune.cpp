@@ -1,5 +1,5 @@
 // chorus prune: a model with fewer experts, those that some text needs most.
-#include "chorus/surgery/prune.h"
+#include "surgery/prune.h"
 
 #include <memory>
 #include <string>
@@ -8,20 +8,19 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/json.h"
-#include "chorus/base/log.h"
-#include "chorus/base/progress.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/model/folder.h"
-#include "chorus/surgery/models.h"
-
 #include "app/commands.h"
 #include "app/model_arguments.h"
 #include "app/text_arguments.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "formats/folder.h"
+#include "io/json.h"
+#include "mpi/world.h"
+#include "surgery/models.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct PruneArguments {
@@ -98,30 +97,31 @@ void add_prune(CLI::App& app) {
   command->add_option("DIR", a.folder, "model folder, run, or checkpoint of a run")
       ->required()
       ->option_text(" ");
-  command->add_option("--out", a.out, "the folder to write, which is not there yet")
+  command->add_option("--out", a.out, "the folder to write, which must not exist yet")
       ->required()
       ->type_name("DIR");
-  command->add_option("--keep", a.options.keep, "share of the experts that stay, in each layer")
+  command->add_option("--keep", a.options.keep, "share of the experts to keep in each layer")
       ->check(between(0.0, 1.0))
       ->capture_default_str()
       ->type_name("X");
-  command->add_option("--by", a.by, "what an expert is judged by")
+  command->add_option("--by", a.by, "how experts are ranked")
       ->check(CLI::IsMember(names_of(kPruneBy)))
       ->capture_default_str();
-  command
-      ->add_option("--method", a.method, "what becomes of the others: dropped, or merged into similar ones")
+  command->add_option("--method", a.method, "drop the other experts, or merge them into similar ones")
       ->check(CLI::IsMember(names_of(kPruneMethods)))
       ->capture_default_str();
-  command->add_flag("--global", a.options.global,
-                    "--keep is a share of all: in each layer as many as reach a common share of the scores");
+  command->add_flag(
+      "--global", a.options.global,
+      "--keep is a share of all experts: each layer keeps those that reach a common share of its scores");
   command
-      ->add_option("--least", a.options.least, "experts of each layer that stay; 0: as many as a token takes")
+      ->add_option("--least", a.options.least,
+                   "fewest experts that a layer keeps; 0: as many as a token is sent to")
       ->check(between(0, 65536))
       ->capture_default_str()
       ->type_name("N");
-  command->add_option("--seed", a.options.seed, "of --by random")->capture_default_str()->type_name("N");
+  command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
   add_text_arguments(*command, a.text);
-  command->add_option("--data", a.data, "the same: --files where {lang} is in it, else --tsv")
+  command->add_option("--data", a.data, "older name: --files if {lang} is in it, else --tsv")
       ->type_name("FILE");
   add_direction_arguments(*command, a.text);
   add_compute_arguments(*command, a.compute);
@@ -130,4 +130,4 @@ void add_prune(CLI::App& app) {
   command->callback([arguments] { prune(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -8,18 +8,17 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/progress.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/data/sources.h"
-#include "chorus/decode/scorer.h"
-
 #include "app/commands.h"
 #include "app/model_arguments.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "data/sources.h"
+#include "decode/scorer.h"
+#include "mpi/world.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct ScoreArguments {
@@ -29,7 +28,7 @@ struct ScoreArguments {
   int64_t batch_tokens = ScoreOptions().batch_tokens;
 };
 
-/// Those of the source and of the target.
+/// The files of the source and of the target.
 std::pair<std::string, std::string> files_of(const ScoreArguments& a) {
   if (a.files.empty() ? a.source.empty() || a.target.empty() : !a.source.empty() || !a.target.empty())
     throw UserError("name the text with --source and --target, or with --files \"test.{lang}\"");
@@ -80,25 +79,25 @@ void add_score(CLI::App& app) {
   const auto arguments = std::make_shared<ScoreArguments>();
   ScoreArguments& a = *arguments;
   CLI::App* command =
-      app.add_subcommand("score", "log-probabilities (nats) of given translations, one a line");
+      app.add_subcommand("score", "log-probabilities (nats) of given translations, one per line");
   add_model_arguments(*command, a.model);
   command
       ->add_option("--source", a.source,
-                   "text, one sentence a line (plain, gzip or zstd); - is standard input")
+                   "text, one sentence per line (plain, gzip or zstd); - is standard input")
       ->type_name("FILE");
   command->add_option("--target", a.target, "its translation, line by line")->type_name("FILE");
-  command->add_option("--files", a.files, "both at once: \"test.{lang}\"")->type_name("FILE");
+  command->add_option("--files", a.files, "both at once, as a pattern: \"test.{lang}\"")->type_name("FILE");
   command
       ->add_option("--length-penalty", a.length_penalty,
-                   "divide by length^PENALTY, tag and end counted: 1 gives what translate --nbest prints")
+                   "divide by length^PENALTY, with tag and end token: 1 gives what translate --nbest prints")
       ->check(between(-100.0, 100.0))
       ->capture_default_str()
       ->type_name("PENALTY");
-  command->add_option("--batch-tokens", a.batch_tokens, "bounds a batch: rows x longest side, in tokens")
+  command->add_option("--batch-tokens", a.batch_tokens, "largest batch: rows x longest side, in tokens")
       ->check(between(1, 1 << 24))
       ->capture_default_str()
       ->type_name("N");
   command->callback([arguments] { score(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

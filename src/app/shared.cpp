@@ -5,19 +5,18 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/log.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 void add_config_arguments(CLI::App& command, ConfigArguments& arguments) {
   command.add_option("RUN.toml", arguments.file, "the run file")->option_text(" ");
   command.add_option("--set", arguments.settings, "change one option: --set section.key=value (repeatable)")
       ->option_text("section.key=value")
       ->allow_extra_args(false);
-  command.add_flag("--dump-config", arguments.dump, "print the whole configuration, commented, and leave");
+  command.add_flag("--dump-config", arguments.dump, "print the whole configuration with comments, and exit");
   command.add_flag("--dump-options", arguments.dump_markdown)->group("");  // makes docs/options.md
   command.footer([] {
     RunConfig config;
@@ -37,15 +36,7 @@ std::optional<RunConfig> read_config(const ConfigArguments& arguments) {
   }
   if (arguments.file.empty() && !arguments.dump)
     throw UserError("name a run file (RUN.toml), or --dump-config to see what one holds");
-  const auto read = [&] {
-    if (!arguments.file.empty()) schema.read_file(arguments.file);
-    for (const std::string& setting : arguments.settings) schema.set(setting);
-  };
-  read();
-  if (!config.train.init.empty()) {
-    config.model = model_of(config.train.init);
-    read();
-  }
+  read_run_file(config, schema, arguments.file, arguments.settings);
   if (!arguments.dump) return config;
   fmt::print("{}", schema.dump());
   return std::nullopt;
@@ -53,7 +44,7 @@ std::optional<RunConfig> read_config(const ConfigArguments& arguments) {
 
 void add_quiet_option(CLI::App& command) {
   command.add_flag_callback(
-      "-q,--quiet", [] { console().set_quiet(true); }, "no progress, and of the log only warnings");
+      "-q,--quiet", [] { console().set_quiet(true); }, "no progress, and only warnings from the log");
 }
 
 void flush_stdout() {
@@ -65,4 +56,4 @@ void flush_stdout() {
   throw Error("cannot write to standard output: {}", std::generic_category().message(errno));
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

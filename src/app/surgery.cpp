@@ -6,12 +6,11 @@
 
 #include <fmt/ranges.h>
 
-#include "chorus/base/log.h"
-#include "chorus/surgery/models.h"
-
 #include "app/commands.h"
+#include "base/log.h"
+#include "surgery/models.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct SurgeryArguments {
@@ -43,7 +42,7 @@ Command add(CLI::App& app, const char* name, const char* does, int models) {
       ->required()
       ->expected(models, models == 1 ? 1 : 1 << 20)
       ->option_text(" ");
-  command->add_option("--out", a->out, "the folder to write, which is not there yet")
+  command->add_option("--out", a->out, "the folder to write, which must not exist yet")
       ->required()
       ->type_name("DIR");
   add_quiet_option(*command);
@@ -55,7 +54,9 @@ Command add(CLI::App& app, const char* name, const char* does, int models) {
 void add_merge(CLI::App& app) {
   const auto [command, a] =
       add(app, "merge", "one model with the experts of several (aggregation of experts)", 2);
-  command->add_option("--dense", a->dense, "other weights: their average, or those of the first model")
+  command
+      ->add_option("--dense", a->dense,
+                   "the weights outside experts: their average, or those of the first model")
       ->check(CLI::IsMember({"average", "first"}))
       ->capture_default_str();
   command->callback([given = a] {
@@ -74,17 +75,18 @@ void add_average(CLI::App& app) {
 void add_upcycle(CLI::App& app) {
   const auto [command, a] = add(app, "upcycle", "a dense model's feed-forward layers become experts", 1);
   UpcycleOptions& o = a->upcycle;
-  command->add_option("--experts", o.experts, "in each MoE layer")
+  command->add_option("--experts", o.experts, "experts per MoE layer")
       ->required()
       ->check(between(1, 65536))
       ->type_name("N");
-  command->add_option("--top-k", o.top_k, "experts a token is sent to")
+  command->add_option("--top-k", o.top_k, "how many experts each token is sent to")
       ->check(between(1, 64))
       ->capture_default_str()
       ->type_name("K");
   command
-      ->add_option("--every", a->every,
-                   "of every so many blocks one gets experts; 2,0: of the encoder, of the decoder; 0: none")
+      ->add_option(
+          "--every", a->every,
+          "every Nth block gets experts (0: none); N,M: every Nth of the encoder, Mth of the decoder")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->expected(1, 2)
@@ -93,14 +95,16 @@ void add_upcycle(CLI::App& app) {
       ->type_name("N[,M]");
   command
       ->add_option("--gates", a->gates,
-                   "moe.gate_normalization; where gates sum to 1 nothing changes but by --noise")
+                   "moe.gate_normalization; where gates sum to 1, only --noise changes what the model says")
       ->check(CLI::IsMember({"none", "before_drop", "after_drop"}))
       ->capture_default_str();
-  command->add_option("--noise", o.noise, "added to each copy, in standard deviations of its tensor")
+  command->add_option("--noise", o.noise, "noise added to each copy, in standard deviations of its tensor")
       ->check(between(0.0, 10.0))
       ->capture_default_str()
       ->type_name("X");
-  command->add_option("--seed", o.seed, "of noise and routers")->capture_default_str()->type_name("N");
+  command->add_option("--seed", o.seed, "seed of the noise and of the routers")
+      ->capture_default_str()
+      ->type_name("N");
   command->callback([given = a] {
     given->upcycle.encoder_every = given->every.front();
     given->upcycle.decoder_every = given->every.back();
@@ -111,20 +115,20 @@ void add_upcycle(CLI::App& app) {
 }
 
 void add_grow(CLI::App& app) {
-  const auto [command, a] = add(app, "grow", "more experts: copies with noise of those that are there", 1);
+  const auto [command, a] = add(app, "grow", "more experts: copies, with noise, of those of the model", 1);
   GrowOptions& o = a->grow;
-  command->add_option("--experts", o.experts, "in each MoE layer afterwards")
+  command->add_option("--experts", o.experts, "experts per MoE layer of the new model")
       ->required()
       ->check(between(2, 65536))
       ->type_name("N");
   command
       ->add_option("--noise", o.noise,
-                   "added to each copy and to its row of the router, in standard deviations")
+                   "noise added to each copy and to its row of the router, in standard deviations")
       ->check(between(0.0, 10.0))
       ->capture_default_str()
       ->type_name("X");
-  command->add_option("--seed", o.seed, "of the noise")->capture_default_str()->type_name("N");
+  command->add_option("--seed", o.seed, "seed of the noise")->capture_default_str()->type_name("N");
   command->callback([given = a] { say(*given, grow_model(given->models.front(), given->grow, given->out)); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

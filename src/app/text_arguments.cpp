@@ -2,35 +2,34 @@
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
-
 #include "app/commands.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 void add_text_arguments(CLI::App& command, TextArguments& a) {
   command
       .add_option("--files", a.files,
-                  "aligned text, a file a language: \"dev.{lang}.gz\", or of pairs \"dev.{pair}.{lang}\"; "
-                  "may be given "
-                  "several times")
+                  "aligned text, one file per language: \"dev.{lang}.gz\", or \"dev.{pair}.{lang}\" for many "
+                  "pairs of languages; may be given several times")
       ->allow_extra_args(false)
       ->type_name("FILE");
-  command.add_option("--tsv", a.tsv, "the same as one TSV file, a column a language")
+  command.add_option("--tsv", a.tsv, "the same as one TSV file, one column per language")
       ->allow_extra_args(false)
       ->type_name("FILE");
-  command.add_option("--languages", a.languages, "of the text: en,de; default those that there are files of")
+  command
+      .add_option("--languages", a.languages, "languages of the text: en,de (default: those that have files)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("LIST");
 }
 
 void add_direction_arguments(CLI::App& command, TextArguments& a) {
-  command.add_option("--directions", a.directions, "what of the text counts: en-de,en-*,*-en; default all")
+  command.add_option("--directions", a.directions, "directions to use: en-de,en-*,*-en (default: all)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("LIST");
-  command.add_option("--sentences", a.sentences, "of each direction, the first ones; 0: all")
+  command.add_option("--sentences", a.sentences, "use only the first N sentences of each direction; 0: all")
       ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str()
       ->type_name("N");
@@ -53,4 +52,4 @@ std::pair<std::string, std::string> language_and_file(const std::string& option,
   return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

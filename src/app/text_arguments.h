@@ -1,4 +1,4 @@
-// How every command is told of aligned text: --files "dev.{lang}", --tsv, --languages, --directions.
+// The arguments that name aligned text: --files "dev.{lang}", --tsv, --languages, --directions.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "chorus/data/config.h"
+#include "data/config.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 struct TextArguments {
   std::vector<std::string> files, tsv, languages, directions;
@@ -21,10 +21,10 @@ void add_text_arguments(CLI::App& command, TextArguments& arguments);
 /// Adds --directions and --sentences.
 void add_direction_arguments(CLI::App& command, TextArguments& arguments);
 
-/// As data/sources.h takes them: one of each of --files, then of each of --tsv.
+/// As data/sources.h takes them: one source per --files, then one per --tsv.
 std::vector<SourceConfig> sources_of(const TextArguments& arguments);
 
 /// "en=train.en" as (en, train.en). UserError beginning with `option` on anything else.
 std::pair<std::string, std::string> language_and_file(const std::string& option, const std::string& text);
 
-}  // namespace chorus
+}  // namespace chorus::inline app

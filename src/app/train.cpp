@@ -1,13 +1,12 @@
 #include <csignal>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/comm/world.h"
-#include "chorus/train/stages.h"
-
 #include "app/commands.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "mpi/world.h"
+#include "train/stages.h"
 
-namespace chorus {
+namespace chorus::inline app {
 
 namespace {
 
@@ -63,7 +62,8 @@ void add_train(CLI::App& app) {
   auto arguments = std::make_shared<TrainArguments>();
   add_config_arguments(*command, arguments->config);
   add_quiet_option(*command);
-  command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)");
+  command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)")
+      ->type_name("DIR");
   command->add_flag("--accept-changes", arguments->accept_changes,
                     "go on with a run whose settings or text have changed");
   command->callback([arguments] {
@@ -71,4 +71,4 @@ void add_train(CLI::App& app) {
   });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

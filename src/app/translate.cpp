@@ -9,17 +9,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/progress.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/decode/translator.h"
-
 #include "app/commands.h"
 #include "app/model_arguments.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "decode/translator.h"
+#include "mpi/world.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct TranslateArguments {
@@ -90,7 +89,7 @@ void translate(const TranslateArguments& a) {
   std::optional<LineReader> prefixes;
   if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
   const LoadedModel loaded = open_model(a.model, group);
-  const Translator translator(*loaded.model, loaded.vocabulary, options);
+  const LineTranslator translator(*loaded.model, loaded.vocabulary, options);
 
   StreamOptions stream = {.prefix = a.prefix,
                           .prefixes = prefixes ? &*prefixes : nullptr,
@@ -116,50 +115,54 @@ void translate(const TranslateArguments& a) {
 void add_translate(CLI::App& app) {
   const auto arguments = std::make_shared<TranslateArguments>();
   TranslateArguments& a = *arguments;
-  CLI::App* command = app.add_subcommand("translate", "translates lines: standard input to standard output");
+  CLI::App* command =
+      app.add_subcommand("translate", "translate lines from standard input to standard output");
   add_model_arguments(*command, a.model);
   const auto option = [&](const char* name, auto& value, const char* help, const char* type) {
     return command->add_option(name, value, help)->capture_default_str()->type_name(type);
   };
   option("--beam", a.decode.beam, "hypotheses kept at each step; 1 is greedy", "N")->check(between(1, 1000));
-  option("--nbest", a.decode.nbest, "translations a line, above 1 as INDEX ||| TRANSLATION ||| SCORE", "N")
+  option("--nbest", a.decode.nbest,
+         "translations per line; above 1 they are written as INDEX ||| TRANSLATION ||| SCORE", "N")
       ->check(between(1, 1000));
   option("--length-penalty", a.decode.length_penalty,
          "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY")
       ->check(between(-100.0, 100.0));
   option("--max-length-factor", a.decode.max_length_factor,
-         "a translation has at most this many tokens for each of the source,", "X")
+         "a translation has at most this many tokens per source token, plus --max-length", "X")
       ->check(between(0.0, 1e6));
-  option("--max-length", a.decode.max_length_offset, "and this many more", "TOKENS")
+  option("--max-length", a.decode.max_length_offset,
+         "tokens that a translation may have beyond --max-length-factor", "TOKENS")
       ->check(between(0, 1 << 20));
   option("--no-repeat-ngram", a.decode.no_repeat_ngram,
-         "no N tokens in a row occur twice in a translation (0: they may)", "N")
+         "never write the same N tokens in a row twice (0: no such rule)", "N")
       ->check(between(0, 1 << 20));
   option("--repetition-penalty", a.decode.repetition_penalty,
-         "above 1: what is there already is less likely to be written again (1: no difference)", "X")
+         "above 1: tokens that were already written become less likely (1: no difference)", "X")
       ->check(between(1e-3, 1e3));
   command->add_flag("--guard", a.guard,
-                    "translate again, without 3 tokens in a row twice, what repeats itself until it is cut");
+                    "translate again, with --no-repeat-ngram 3, what repeats itself until it is cut off");
   command->add_flag("--allow-unk", a.allow_unk, "let the model write the unknown token, as \u2047");
   option("--batch-tokens", a.decode.batch_tokens,
-         "bounds a batch: beam x (source + longest translation), in tokens", "N")
+         "largest batch: beam x (source + longest translation), in tokens", "N")
       ->check(between(1, 1 << 30));
-  command->add_option("--prefix", a.prefix, "what every translation begins with")->type_name("TEXT");
-  command->add_option("--prefix-file", a.prefix_file, "the same for each line")->type_name("FILE");
+  command->add_option("--prefix", a.prefix, "text that every translation begins with")->type_name("TEXT");
+  command->add_option("--prefix-file", a.prefix_file, "file with one such beginning per line of input")
+      ->type_name("FILE");
   command->add_flag("--sentences", a.sentences,
-                    "translate each sentence of a line by itself, and keep the space between them");
+                    "translate each sentence of a line separately, and keep the space between them");
   option("--long", a.long_lines,
-         "lines that are too long: split (translate them in parts) or refuse (as --on-error says)", "NAME");
-  option(
-      "--on-error", a.on_error,
-      "lines that are not UTF-8 or too long: stop there, skip them, blank (write an empty line), or replace "
-      "(read U+FFFD for wrong bytes)",
-      "NAME");
-  option("--max-source", a.max_source, "longest line in tokens (0: what the model has positions for)", "N")
+         "lines that are too long: split translates them in parts, refuse does what --on-error says",
+         "{split,refuse}");
+  option("--on-error", a.on_error,
+         "lines that are not UTF-8 or too long: stop there, skip them, blank (write an empty line), or "
+         "replace (read U+FFFD for wrong bytes)",
+         "{stop,skip,blank,replace}");
+  option("--max-source", a.max_source, "longest line, in tokens (0: as many as the model has positions)", "N")
       ->check(between(0, 1 << 20));
   command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");
-  command->add_flag("--progress", a.progress, "report progress also where there is no terminal");
+  command->add_flag("--progress", a.progress, "report progress even without a terminal");
   command->callback([arguments] { translate(*arguments); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

@@ -1,4 +1,4 @@
-// chorus vocab: trains a vocabulary, tells about one, and turns text into its pieces and back.
+// chorus vocab: trains a vocabulary, describes one, and turns text into its pieces and back.
 #include <charconv>
 #include <filesystem>
 #include <memory>
@@ -9,19 +9,19 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/data/line_reader.h"
-#include "chorus/data/utf8.h"
-#include "chorus/data/vocabulary.h"
-#include "chorus/model/folder.h"
-
 #include "app/commands.h"
 #include "app/text_arguments.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "corpus/vocabulary_training.h"
+#include "data/line_reader.h"
+#include "data/utf8.h"
+#include "data/vocabulary.h"
+#include "formats/folder.h"
+#include "io/files.h"
 
-namespace chorus {
+namespace chorus::inline app {
 namespace {
 
 struct VocabOptions {
@@ -35,7 +35,7 @@ struct VocabOptions {
   bool encode = false, decode = false, json = false;
 };
 
-void train(const VocabOptions& options) {
+void make(const VocabOptions& options) {
   if (options.out.empty()) throw UserError("name the file to write with --out");
   if (std::filesystem::exists(options.out) && !options.force) {
     throw UserError("{} exists; give --force to replace it, or another --out", options.out);
@@ -110,23 +110,22 @@ void vocab(const VocabOptions& options) {
   const bool has_text = !options.text.files.empty() || !options.text.tsv.empty() || !options.inputs.empty();
   if (has_text != options.model.empty())
     throw UserError("give --files \"train.{lang}\" to train a vocabulary, or --model FILE to use one");
-  has_text ? train(options) : use(options);
+  has_text ? make(options) : use(options);
 }
 
 }  // namespace
 
 void add_vocab(CLI::App& app) {
   const auto options = std::make_shared<VocabOptions>();
-  CLI::App* command =
-      app.add_subcommand("vocab", "train a SentencePiece vocabulary, or see what one makes of text");
+  CLI::App* command = app.add_subcommand("vocab", "train a SentencePiece vocabulary, or apply one to text");
   add_text_arguments(*command, options->text);
-  command->add_option("--input", options->inputs, "text of one language, whatever its file is called")
+  command->add_option("--input", options->inputs, "text of one language, in a file of any name")
       ->allow_extra_args(false)
       ->type_name("LANGUAGE=FILE");
   command->add_option("--out", options->out, "the model to write")->type_name("FILE");
   command
       ->add_option("--size", options->config.size,
-                   "rows of the embedding, tags and special tokens included; 0: by the amount of text")
+                   "rows of the embedding, with tags and special tokens; 0: by the amount of text")
       ->check(between(0, 1 << 20))
       ->capture_default_str()
       ->type_name("N");
@@ -137,31 +136,33 @@ void add_vocab(CLI::App& app) {
       ->capture_default_str()
       ->type_name("X");
   command
-      ->add_option("--normalization", options->config.normalization, "what SentencePiece makes of text first")
+      ->add_option("--normalization", options->config.normalization,
+                   "how SentencePiece normalises text first")
       ->check(CLI::IsMember(std::vector<std::string>(kNormalizations.begin(), kNormalizations.end())))
       ->capture_default_str();
-  command
-      ->add_option("--sentences", options->config.sentences, "lines to train on, at most, over all languages")
+  command->add_option("--sentences", options->config.sentences, "most lines to train on, over all languages")
       ->check(between(100, 100000000))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--temperature", options->config.temperature,
-                   "language l gives lines in proportion to n_l^(1/T)")
+                   "lines are sampled from language l in proportion to n_l^(1/T)")
       ->check(between(1.0, 1e6))
       ->capture_default_str()
       ->type_name("T");
-  command->add_option("--seed", options->seed, "of the sample of lines")
+  command->add_option("--seed", options->seed, "seed of the sample of lines")
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--force", options->force, "replace --out if it exists");
-  command->add_option("--model", options->model, "a vocabulary to use, or a model's; alone, tells about it")
+  command
+      ->add_option("--model", options->model,
+                   "a vocabulary, or a model with one; without --encode and --decode: describe it")
       ->type_name("FILE|DIR");
   command->add_flag("--encode", options->encode, "turn lines of standard input into token ids");
   command->add_flag("--decode", options->decode, "turn token ids on standard input into text");
-  command->add_flag("--json", options->json, "tell about the model as JSON");
+  command->add_flag("--json", options->json, "describe it as JSON");
   add_quiet_option(*command);
   command->callback([options] { vocab(*options); });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline app

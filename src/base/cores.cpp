@@ -1,4 +1,4 @@
-#include "chorus/base/cores.h"
+#include "base/cores.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -11,9 +11,9 @@
 
 #include <sched.h>
 
-#include "chorus/base/text.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline base {
 namespace fs = std::filesystem;
 namespace {
 
@@ -156,4 +156,4 @@ int default_threads() {
   return share_of_cores(own, {own}, cpu_quota());
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

@@ -1,14 +1,14 @@
-#include "chorus/base/log.h"
+#include "base/log.h"
 
 #include <cstdio>
 
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "chorus/base/clock.h"
-#include "chorus/base/message.h"
+#include "base/clock.h"
+#include "base/message.h"
 
-namespace chorus {
+namespace chorus::inline base {
 namespace {
 
 constexpr std::string_view kClearLine = "\r\x1b[K";
@@ -66,4 +66,4 @@ Console& console() {
   return instance;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

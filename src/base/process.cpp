@@ -1,8 +1,8 @@
-#include "chorus/base/process.h"
+#include "base/process.h"
 
 #include <cstdlib>
 
-namespace chorus {
+namespace chorus::inline base {
 
 // Read by jemalloc, which our programs are linked with, before main. Each step asks for the same large blocks
 // again, and first touch of fresh pages costs several times what the kernels do with them (dispatch of 16,384
@@ -23,4 +23,4 @@ void set_up_process() {
   ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

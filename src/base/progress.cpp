@@ -1,13 +1,13 @@
-#include "chorus/base/progress.h"
+#include "base/progress.h"
 
 #include <algorithm>
 #include <cmath>
 #include <exception>
 #include <utility>
 
-#include "chorus/base/text.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline base {
 namespace {
 
 constexpr double kRedraw = 0.1, kRateWindow = 10;  // seconds
@@ -124,4 +124,4 @@ std::string Progress::line(double now) const {
   return text;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

@@ -1,9 +1,9 @@
-#include "chorus/base/random.h"
+#include "base/random.h"
 
 #include <bit>
 #include <cmath>
 
-namespace chorus {
+namespace chorus::inline base {
 
 std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
   constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
@@ -84,4 +84,4 @@ uint64_t permute(RandomKey key, uint64_t index, uint64_t size) {
   return value;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

@@ -1,4 +1,4 @@
-#include "chorus/base/text.h"
+#include "base/text.h"
 
 #include <algorithm>
 #include <array>
@@ -8,9 +8,9 @@
 #include <unicode/uchar.h>
 #include <unicode/utf8.h>
 
-#include "chorus/base/message.h"
+#include "base/message.h"
 
-namespace chorus {
+namespace chorus::inline base {
 namespace {
 
 /// Neither a control character, nor one that changes the direction of text, nor half a pair.
@@ -161,4 +161,4 @@ std::string human_seconds(double seconds) {
   return fmt::format("{}d{:02}h", whole / 86400, whole % 86400 / 3600);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline base

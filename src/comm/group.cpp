@@ -1,4 +1,4 @@
-#include "chorus/comm/group.h"
+#include "comm/group.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -11,17 +11,17 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "comm/channel.h"
-#include "comm/two_level.h"
+#include "kernels/device.h"
 
-namespace chorus {
+#include "comm/internal/two_level.h"
+
+namespace chorus::inline comm {
 
 namespace {
 
-constexpr int64_t kScratch = 16 << 20;  // bytes in which the parts of a sum arrive
-constexpr int64_t kSmall = 64 << 10;    // bytes of all ranks together up to which everyone sums everything
+constexpr int64_t kSmall = 64 << 10;  // bytes of all ranks together up to which everyone sums everything
 
 char* bytes_of(const at::Tensor& x) {
   return static_cast<char*>(x.data_ptr());
@@ -173,11 +173,7 @@ Channel& Group::channel() {
 
 void Group::exchange(at::Device device, std::string_view what, std::span<const Piece> send,
                      std::span<const Piece> receive) {
-  if (device.is_cpu()) {
-    channel().exchange(what, send, receive);
-  } else {
-    channel().exchange_on_gpu(device, what, send, receive);
-  }
+  channel().exchange(device, what, send, receive);
 }
 
 std::future<void> Group::later(std::function<void()> work) {
@@ -306,7 +302,7 @@ void Group::all_to_all(const at::Tensor& out, std::span<const int64_t> receive, 
   std::vector<Piece> sent = pieces_of(in, send, in_row), received = pieces_of(out, receive, out_row);
   sent[rank_] = received[rank_] = {};
   if (!channel_) return;
-  if (ranks_a_host_ > 0 && in.is_cpu()) {
+  if (ranks_a_host_ > 0 && is_host(in.device())) {
     exchange_in_two_steps(channel(), sent, received, ranks_a_host_);
   } else {
     exchange(in.device(), "all_to_all", sent, received);
@@ -319,7 +315,7 @@ void Group::barrier(std::string_view what) {
   std::vector<char> tokens(size_);
   std::vector<Piece> receive(size_);
   std::ranges::transform(tokens, receive.begin(), [](char& t) { return Piece{&t, 1}; });
-  channel().exchange(what, std::vector<Piece>(size_, Piece{&token, 1}), receive);
+  exchange(at::kCPU, what, std::vector<Piece>(size_, Piece{&token, 1}), receive);
 }
 
 std::vector<std::string> Group::gather_text(std::string_view text) {
@@ -334,8 +330,8 @@ std::vector<std::string> Group::gather_text(std::string_view text) {
   }
   std::string own(text);
   if (!channel_) return {own};
-  channel().exchange("gather_text", std::vector<Piece>(size_, Piece{own.data(), own.size()}), receive);
+  exchange(at::kCPU, "gather_text", std::vector<Piece>(size_, Piece{own.data(), own.size()}), receive);
   return texts;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline comm

@@ -1,10 +1,10 @@
-#include "comm/two_level.h"
+#include "comm/internal/two_level.h"
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
-namespace chorus {
+namespace chorus::inline comm {
 
 namespace {
 
@@ -43,7 +43,7 @@ void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::s
     out[h * here + place] = {reinterpret_cast<char*>(own.data() + h * here), row};
     in[h * here + place] = {reinterpret_cast<char*>(arriving.data() + h * here), row};
   }
-  channel.exchange("all_to_all", out, in);
+  channel.exchange(at::kCPU, "all_to_all", out, in);
 
   // Between hosts: what is for a host lies together. What stays on this one is taken from where it is.
   const auto arriving_from = [&](size_t h) { return std::span(arriving).subspan(h * here, here); };
@@ -62,7 +62,7 @@ void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::s
     }
     at += bytes;
   }
-  channel.exchange("all_to_all", out, in);
+  channel.exchange(at::kCPU, "all_to_all", out, in);
 
   // Inside the host: to each place what is for it, host by host, and from each likewise.
   std::vector<char> leaving(total(arriving)), coming(bytes_of(receive));
@@ -79,7 +79,7 @@ void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::s
     out[host * here + p] = {leaving.data() + begin, to - begin};
     in[host * here + p] = {coming.data() + first, from - first};
   }
-  channel.exchange("all_to_all", out, in);
+  channel.exchange(at::kCPU, "all_to_all", out, in);
   const char* arrived = coming.data();
   for (size_t p = 0; p < here; ++p) {
     for (size_t h = 0; h < hosts; ++h) {
@@ -90,4 +90,4 @@ void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::s
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline comm

@@ -1,11 +1,11 @@
-#include "added_words.h"
+#include "data/internal/added_words.h"
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
-#include "chorus/base/json.h"
+#include "base/error.h"
+#include "io/json.h"
 
-namespace chorus {
+namespace chorus::inline data {
 
 AddedWords::AddedWords(const std::vector<AddedWord>& words) {
   for (const AddedWord& word : words) {
@@ -38,4 +38,4 @@ const AddedWord* AddedWords::with_id(int32_t id) const {
   return found == words_.end() ? nullptr : &found->second;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

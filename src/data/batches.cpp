@@ -1,4 +1,4 @@
-#include "chorus/data/batches.h"
+#include "data/batches.h"
 
 #include <algorithm>
 #include <array>
@@ -9,10 +9,10 @@
 #include <tuple>
 #include <utility>
 
-#include "chorus/base/error.h"
-#include "chorus/data/curriculum.h"
+#include "base/error.h"
+#include "data/curriculum.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 struct Example {
@@ -360,4 +360,4 @@ std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t directio
   return batches;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -1,4 +1,4 @@
-#include "chorus/data/config.h"
+#include "data/config.h"
 
 #include <algorithm>
 #include <cctype>
@@ -7,64 +7,69 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/options.h"
-#include "chorus/base/text.h"
-#include "chorus/data/languages.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "config/options.h"
+#include "data/languages.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 constexpr std::string_view kAny = "*";
 
 void describe_source(Schema& s, SourceConfig& c) {
-  s.add("name", c.name, {.help = "what messages call it; by default its place in the list"});
+  s.add("name", c.name, {.help = "its name in messages; by default its place in the list"});
   s.add("files", c.files,
-        {.help =
-             "one file a language, aligned by line: \"corpora/train.{lang}.gz\"; of many pairs of languages "
-             "\"train.{pair}.{lang}\": train.en-de.en, train.en-de.de"});
-  s.add("tsv", c.tsv, {.help = "one TSV file with a column a language, in the order of `languages`"});
+        {.help = "one file per language, aligned by line: \"corpora/train.{lang}.gz\"; for many pairs "
+                 "of languages \"train.{pair}.{lang}\": train.en-de.en, train.en-de.de"});
+  s.add("tsv", c.tsv, {.help = "one TSV file, one column per language, in the order of `languages`"});
   s.add(
       "languages", c.languages,
-      {.help =
-           "the languages, as {lang} is to be replaced: [\"en\", \"pt_BR\"]; by default those that there are "
-           "files of"});
+      {.help = "the languages, as they stand for {lang} in file names: [\"en\", \"pt_BR\"]; by default those "
+               "that have files"});
   s.add("directions", c.directions,
         {.help = "what to translate: [\"en-de\", \"en-*\", \"*-en\"]; by default every pair both ways"});
-  s.add("weight", c.weight,
-        {.help = "how much more often than its size and the temperature say; 0: not yet (data.curriculum)",
-         .min = 0,
-         .max = 1e6});
+  s.add(
+      "weight", c.weight,
+      {.help = "how often it is drawn: 2 is twice as often as its size and the temperature say; 0: not until "
+               "data.curriculum says so",
+       .min = 0,
+       .max = 1e6});
 }
 
 void describe_denoising(Schema& s, DenoiseConfig& c) {
-  s.add("name", c.name, {.help = "of the task, in metrics and in its tag <task:NAME>; each has its own"});
-  s.add(
-      "files", c.files,
-      {.help = "monolingual text, one file a language, of any lengths: \"mono/{lang}.gz\"; by default every "
-               "side of data.train"});
+  s.add("name", c.name,
+        {.help = "name of the task, in metrics and in its tag <task:NAME>; no two tasks share one"});
+  s.add("files", c.files,
+        {.help =
+             "monolingual text, one file per language, of any lengths: \"mono/{lang}.gz\"; by default every "
+             "side of data.train"});
   s.add("languages", c.languages,
-        {.help = "its languages; by default all of data.train, or all that there are `files` of"});
+        {.help = "its languages; by default all of data.train, or all that have `files`"});
   s.add("weight", c.weight,
-        {.help = "how much more often than its size and the temperature say", .min = 0, .max = 1e6});
+        {.help = "how often it is drawn: 2 is twice as often as its size and the temperature say",
+         .min = 0,
+         .max = 1e6});
   s.add("mask", c.noise.mask,
         {.help = "share of the words that lie in masked spans, of which each becomes one <mask>",
          .min = 0,
          .max = 1});
   s.add("span", c.noise.span,
-        {.help = "mean length of a span (Poisson; a span of none puts a <mask> between words)",
+        {.help = "mean length of a span (Poisson; a span of length 0 puts a <mask> between words)",
          .unit = "words",
          .min = 0.5,
          .max = 32});
   s.add("drop", c.noise.drop,
         {.help = "probability of dropping a word that is not masked", .min = 0, .max = 1});
-  s.add(
-      "shuffle", c.noise.shuffle,
-      {.help = "words move by so many places at most; 0: they stay", .unit = "words", .min = 0, .max = 1000});
+  s.add("shuffle", c.noise.shuffle,
+        {.help = "words move by at most this many places; 0: they stay",
+         .unit = "words",
+         .min = 0,
+         .max = 1000});
 }
 
 void describe_phase(Schema& s, CurriculumConfig& c) {
-  s.add("update", c.update, {.help = "from this update on", .unit = "updates", .min = 1});
+  s.add("update", c.update, {.help = "the weights hold from this update on", .unit = "updates", .min = 1});
   s.add("weights", c.weights,
         {.help = "new weights of sources and tasks by name: [\"denoise=0.2\", \"train[0]=1\"]; others keep "
                  "theirs"});
@@ -103,29 +108,31 @@ void describe(Schema& s, DataConfig& c) {
   s.section("data", "the text, how it is mixed and cut into batches");
   s.add("store", c.store, {.help = "folder of the token stores; by default `store` in the run's folder"});
   s.add("temperature", c.temperature,
-        {.help = "direction d is drawn in proportion to n_d^(1/T): 1 as the data are, large T all alike",
+        {.help =
+             "direction d is drawn in proportion to n_d^(1/T): 1 as often as its data say, large T all alike",
          .min = 1,
          .max = 1e6});
   s.add("batch_tokens", c.batch_tokens,
-        {.help = "of one micro-batch: rows x the longer side, padding included",
+        {.help = "tokens of one micro-batch: rows x the longer side, with padding",
          .unit = "tokens",
          .min = 4,
          .max = 1 << 24});
   s.add("micro_batches", c.micro_batches,
-        {.help = "micro-batches of one update (a global batch)", .min = 1, .max = 1 << 20});
+        {.help = "micro-batches per update; together they are the global batch", .min = 1, .max = 1 << 20});
   s.add("max_length", c.max_length,
-        {.help = "longest side with its tag and </s>; longer pairs are left out and counted",
+        {.help = "longest side of a pair, with its tag and </s>; longer pairs are left out and counted",
          .unit = "tokens",
          .min = 4,
          .max = 1 << 14});
-  s.add("pool_batches", c.pool_batches,
-        {.help = "updates' worth of sentences sorted by length together", .min = 1, .max = 1 << 16});
+  s.add(
+      "pool_batches", c.pool_batches,
+      {.help = "sentences are sorted by length within pools of this many updates", .min = 1, .max = 1 << 16});
   s.list("train", c.train, &describe_source, {.help = "a source of training text"});
   s.list("valid", c.valid, &describe_source, {.help = "a source of validation text"});
   s.list("denoise", c.denoise, &describe_denoising,
-         {.help = "a task: sentences are restored from what masking, dropping and shuffling words leaves"});
+         {.help = "a task: the model restores sentences whose words were masked, dropped and shuffled"});
   s.list("curriculum", c.curriculum, &describe_phase,
-         {.help = "weights that change at an update; an epoch ends there early"});
+         {.help = "weights that change at an update; the epoch ends there early"});
 }
 
 void describe(Schema& s, VocabularyConfig& c) {
@@ -135,7 +142,7 @@ void describe(Schema& s, VocabularyConfig& c) {
       {.help =
            "SentencePiece model; by default sentencepiece.bpe.model in the run's folder, trained if absent"});
   s.add("size", c.size,
-        {.help = "rows of the embedding, tags and special tokens included, 262 or more; 0: what suits the "
+        {.help = "rows of the embedding, with tags and special tokens, 262 or more; 0: what suits the "
                  "amount of text, from about 1000 for 2,000 lines to 32000 for 1.8 million",
          .min = 0,
          .max = 1 << 20});
@@ -146,18 +153,17 @@ void describe(Schema& s, VocabularyConfig& c) {
   std::vector<std::pair<std::string, std::string>> normalizations;
   normalizations.reserve(std::size(kNormalizations));
   for (const char* name : kNormalizations) normalizations.emplace_back(name, name);
-  s.add(
-      "normalization", c.normalization, normalizations,
-      {.help =
-           "what SentencePiece makes of text first: compatibility forms as NFKC (x² becomes x2); nmt: format "
-           "characters such as ZWNJ and odd spaces too; cf: lower case; identity: nothing"});
+  s.add("normalization", c.normalization, normalizations,
+        {.help = "how SentencePiece normalises text first: compatibility forms as NFKC (x² becomes x2); nmt: "
+                 "format characters such as ZWNJ and odd spaces too; cf: lower case; identity: nothing"});
   s.add("sentences", c.sentences,
-        {.help = "lines it is trained on, at most, over all languages", .min = 100, .max = 1e8});
+        {.help = "most lines it is trained on, over all languages", .min = 100, .max = 1e8});
   s.add("temperature", c.temperature,
-        {.help = "language l gives lines in proportion to n_l^(1/T)", .min = 1, .max = 1e6});
-  s.add("add", c.add,
-        {.help = "languages that get a tag beyond the pieces: [\"hsb=cs\", \"dsb\"]; with train.init its row "
-                 "begins as that of cs, or as the mean of all tags"});
+        {.help = "lines are sampled from language l in proportion to n_l^(1/T)", .min = 1, .max = 1e6});
+  s.add(
+      "add", c.add,
+      {.help = "languages to add, each with a new tag: [\"hsb=cs\", \"dsb\"]; with train.init the tag of hsb "
+               "begins as a copy of that of cs, that of dsb as the mean of all tags"});
 }
 
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i) {
@@ -317,4 +323,4 @@ std::vector<std::pair<size_t, size_t>> expand_directions(const SourceConfig& sou
   return result;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -1,4 +1,4 @@
-#include "chorus/data/curriculum.h"
+#include "data/curriculum.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,10 +6,10 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 struct NewWeight {
@@ -79,4 +79,4 @@ void check_curriculum(const DataConfig& config) {
   static_cast<void>(plan_phases(config.curriculum, parts));
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -1,4 +1,4 @@
-#include "chorus/data/dataset.h"
+#include "data/dataset.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,13 +8,13 @@
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/text.h"
-#include "chorus/data/batch.h"
-#include "chorus/data/sources.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/batch.h"
+#include "data/sources.h"
+#include "io/files.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 constexpr int64_t kStretch = 512;  // rows between two counts of a RowSet
@@ -313,4 +313,4 @@ SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const
   return pair;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -1,14 +1,14 @@
-#include "chorus/data/direction_text.h"
+#include "data/direction_text.h"
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
-#include "chorus/data/batches.h"
-#include "chorus/data/dataset.h"
-#include "chorus/data/parallel_text.h"
-#include "chorus/data/sources.h"
+#include "base/error.h"
+#include "data/batches.h"
+#include "data/dataset.h"
+#include "data/parallel_text.h"
+#include "data/sources.h"
 
-namespace chorus {
+namespace chorus::inline data {
 
 namespace {
 
@@ -83,4 +83,4 @@ std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& 
   return batches;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

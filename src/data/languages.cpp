@@ -1,4 +1,4 @@
-#include "chorus/data/languages.h"
+#include "data/languages.h"
 
 #include <algorithm>
 #include <cctype>
@@ -7,9 +7,9 @@
 #include <fmt/ranges.h>
 #include <unicode/locid.h>
 
-#include "chorus/base/text.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 /// In lower case, with "_" alone between its parts.
@@ -69,4 +69,4 @@ std::string did_you_mean_language(std::string_view name, std::span<const std::st
   return fmt::format("; did you mean {}?", join(like, " or "));
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

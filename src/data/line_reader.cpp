@@ -1,4 +1,4 @@
-#include "chorus/data/line_reader.h"
+#include "data/line_reader.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,12 +13,12 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-#include "text_kind.h"
+#include "data/internal/text_kind.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 constexpr size_t kBufferBytes = 64 << 10, kHeadBytes = 4 << 10;
@@ -269,8 +269,8 @@ bool LineReader::gather(bool wait) {
     skipping_ = newline == std::string_view::npos && !at_end_;
     skipped_ += rest.size();
     if (skipping_ && skipped_ > kHopeless)
-      throw UserError("{}:{}: a line of more than {}: this is no text, one sentence a line", path_.string(),
-                      number_, human_bytes(kHopeless));
+      throw UserError("{}:{}: a line of more than {}: this is not text with one sentence per line",
+                      path_.string(), number_, human_bytes(kHopeless));
     if (skipping_ && !fill(wait) && !at_end_) return false;
   }
   while (!at_end_) {
@@ -325,4 +325,4 @@ bool LineReader::next() {
   return true;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

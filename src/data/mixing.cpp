@@ -1,13 +1,13 @@
-#include "chorus/data/mixing.h"
+#include "data/mixing.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <numeric>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 // Rounds shares that sum to `total` to integers of the same sum by largest remainder, none below 1 but those
@@ -73,4 +73,4 @@ Draw Mixing::draw(int64_t epoch, int64_t position) const {
           .example = static_cast<int64_t>(permute(cycle, drawn % examples_[part], examples_[part]))};
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -1,13 +1,14 @@
-#include "chorus/data/noise.h"
+#include "data/noise.h"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
-constexpr int64_t kLongWord = 8;  // pieces a word, on the mean of a sentence that has no borders of words
+// Pieces per word, in the mean of a sentence: with more, the text has no borders between words.
+constexpr int64_t kLongWord = 8;
 
 using Unit = std::span<const int32_t>;  // a word, or a mask
 
@@ -110,4 +111,4 @@ std::vector<int32_t> add_noise(std::span<const int32_t> pieces, const std::vecto
   return result;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "chorus/base/cores.h"
+#include "base/cores.h"
 
-namespace chorus {
+namespace chorus::inline data {
 
 /// Threads for `wanted`: 0 means as many as this process may keep busy.
 inline int thread_count(int wanted) {
@@ -42,4 +42,4 @@ void parallel_for(int threads, int64_t n, const F& f) {
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

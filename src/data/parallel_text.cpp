@@ -1,4 +1,4 @@
-#include "chorus/data/parallel_text.h"
+#include "data/parallel_text.h"
 
 #include <algorithm>
 #include <limits>
@@ -6,11 +6,11 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/data/utf8.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/utf8.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 bool is_tsv(const TextSource& source) {
@@ -38,7 +38,7 @@ ParallelReader::ParallelReader(TextSource source, size_t max_cell_bytes)
   const size_t languages = source_.languages.size();
   if (languages == 0) throw UserError("a source of text needs at least one language");
   if (source_.files.size() != languages && source_.files.size() != 1) {
-    throw UserError("a source of {} has {}: give one file a language, or one TSV file",
+    throw UserError("a source of {} has {}: give one file per language, or one TSV file",
                     counted(languages, "language"), counted(source_.files.size(), "file"));
   }
   const size_t max_line_bytes = is_tsv(source_) ? languages * (max_cell_bytes + 1) : max_cell_bytes;
@@ -119,4 +119,4 @@ void ParallelReader::refuse_unequal_lengths() {
                   counted(other->number(), "line"));
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

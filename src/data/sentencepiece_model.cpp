@@ -1,4 +1,4 @@
-#include "sentencepiece_model.h"
+#include "data/sentencepiece_model.h"
 
 #include <algorithm>
 #include <array>
@@ -11,13 +11,13 @@
 
 #include <sentencepiece_processor.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/file_guard.h"
-#include "chorus/base/json.h"
-#include "chorus/data/sentencepiece.h"
-#include "chorus/data/utf8.h"
+#include "base/error.h"
+#include "data/sentencepiece.h"
+#include "data/utf8.h"
+#include "io/file_guard.h"
+#include "io/json.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 constexpr size_t kMaxVocabulary = 1 << 21;
@@ -235,4 +235,4 @@ std::shared_ptr<const sentencepiece::SentencePieceProcessor> load_sentencepiece(
   return processor;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

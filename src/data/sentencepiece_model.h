@@ -12,7 +12,7 @@ namespace sentencepiece {
 class SentencePieceProcessor;
 }
 
-namespace chorus {
+namespace chorus::inline data {
 
 struct SentencePieceModel {
   enum class Type : uint8_t { normal = 1, unknown, control, user_defined, unused, byte };
@@ -32,4 +32,4 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes);
 /// Gives a parsed model to the library. Error with what it says against it.
 void load(const SentencePieceModel& model, sentencepiece::SentencePieceProcessor& processor);
 
-}  // namespace chorus
+}  // namespace chorus::inline data

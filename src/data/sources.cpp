@@ -1,4 +1,4 @@
-#include "chorus/data/sources.h"
+#include "data/sources.h"
 
 #include <algorithm>
 #include <cctype>
@@ -10,10 +10,10 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace fs = std::filesystem;
 namespace {
 
@@ -208,4 +208,4 @@ std::vector<std::string> find_languages(const DenoiseConfig& task, const std::st
   return find_sources({.files = task.files}, where, {.least = 1}).front().languages;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

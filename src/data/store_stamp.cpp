@@ -1,15 +1,15 @@
-#include "store_stamp.h"
+#include "data/internal/store_stamp.h"
 
 #include <filesystem>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "io/files.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace fs = std::filesystem;
 
 StoreStamp::StoreStamp(TextSource source, Vocabulary vocabulary)
@@ -70,4 +70,4 @@ void StoreStamp::check_unchanged() const {
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

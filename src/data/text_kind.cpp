@@ -1,11 +1,11 @@
-#include "text_kind.h"
+#include "data/internal/text_kind.h"
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
-#include "chorus/data/utf8.h"
+#include "base/error.h"
+#include "data/utf8.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 using namespace std::string_view_literals;
@@ -88,4 +88,4 @@ bool may_be_no_text(std::string_view head) {
   return std::ranges::any_of(kPacked, like) || std::ranges::any_of(kMarked, like);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

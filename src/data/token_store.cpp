@@ -1,4 +1,4 @@
-#include "chorus/data/token_store.h"
+#include "data/token_store.h"
 
 #include <algorithm>
 #include <atomic>
@@ -17,12 +17,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
+#include "data/parallel_for.h"
 
-#include "parallel_for.h"
-#include "store_stamp.h"
+#include "data/internal/store_stamp.h"
 
-namespace chorus {
+namespace chorus::inline data {
 namespace fs = std::filesystem;
 namespace {
 
@@ -346,4 +346,4 @@ TokenStore TokenStore::open(const SourceConfig& config, std::string_view label, 
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

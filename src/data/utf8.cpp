@@ -1,8 +1,8 @@
-#include "chorus/data/utf8.h"
+#include "data/utf8.h"
 
 #include <cstring>
 
-namespace chorus {
+namespace chorus::inline data {
 namespace {
 
 /// Bytes of the well-formed sequence at the start of `text` (not empty); 0 when ill-formed.
@@ -115,4 +115,4 @@ std::string_view trim_space(std::string_view text) {
   return text.substr(begin, end - begin);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline data

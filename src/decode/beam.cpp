@@ -1,24 +1,18 @@
-#include "chorus/decode/beam.h"
+#include "decode/beam.h"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/index_fill.h>
-#include <ATen/ops/logsumexp.h>
-#include <ATen/ops/topk.h>
-#include <ATen/ops/where.h>
 
-#include "chorus/base/error.h"
-#include "chorus/kernels/decoding.h"
+#include "base/error.h"
+#include "kernels/decoding.h"
 
-#include "search.h"
+#include "decode/internal/search.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 namespace {
 
@@ -28,72 +22,42 @@ at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
   return tensor.to(device);
 }
 
-/// The places of single rows' tokens in logits [rows, V] that are seen as one row.
-at::Tensor places(const RowTokens& pairs, const at::Tensor& logits) {
-  return to_tensor(pairs.rows, logits.device()) * logits.size(1) + to_tensor(pairs.tokens, logits.device());
-}
-
-/// Penalty, on devices.
-void penalise(const at::Tensor& logits, const at::Tensor& total, const Penalty& penalty) {
-  const at::Tensor flat = logits.view(-1), place = places(penalty.on, logits),
-                   old = flat.index_select(0, place);
-  const at::Tensor zero = total.view(-1).index_select(0, to_tensor(penalty.on.rows, logits.device()));
-  flat.index_copy_(0, place,
-                   penalty.of_logits ? at::where(old < 0, old * penalty.factor, old / penalty.factor)
-                                     : zero + (old - zero) * penalty.factor);
-}
-
-/// Overwrites the logits; what it returns is on the CPU.
-BestTokens best_on(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
-                   int64_t k, const Penalty& penalty) {
-  if (logits.is_cpu()) return best_tokens(logits, never, banned, k, penalty);
-  constexpr double kImpossible = -std::numeric_limits<double>::infinity();
-  const at::Device device = logits.device();
-  const at::Tensor total = at::logsumexp(logits, {1}, true);
-  if (!penalty.on.rows.empty()) penalise(logits, total, penalty);
-  if (!never.empty()) logits.index_fill_(1, to_tensor({never.begin(), never.end()}, device), kImpossible);
-  if (!banned.rows.empty()) logits.view(-1).index_fill_(0, places(banned, logits), kImpossible);
-  const auto [values, tokens] = at::topk(logits, k, 1);
-  return {tokens.to(at::kCPU).contiguous(), (values - total).to(at::kCPU).contiguous()};
-}
-
 /// One batch of sentences, decoded together: row b x width + i is the i-th hypothesis of sentence b.
 class BatchDecoder {
  public:
-  BatchDecoder(Transformer& model, const DecodeOptions& options, std::vector<Search> searches)
-      : model_(model), options_(options), device_(model.options().device), searches_(std::move(searches)) {}
+  BatchDecoder(const StepDecoder& model, const DecodeOptions& options, std::vector<Search> searches)
+      : model_(model), options_(options), searches_(std::move(searches)) {}
 
   /// Hands each finished search to `finish`.
   void run(const std::function<void(Search&)>& finish) {
     const Side source = encoder_input();
     int64_t room = 0;
     for (const Search& search : searches_) room = std::max(room, search.limit());
-    DecoderState state =
-        model_.start_decoding(model_.encode(source), source.attention_mask, room, options_.beam);
+    const std::unique_ptr<Decoding> decoding =
+        model_.start(model_.encode(source), source.attention_mask, room, options_.beam);
     int64_t width = 1;
     std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
     while (!searches_.empty()) {
-      extend(model_.decode_step(state, to_tensor(ids, device_)), width);
+      extend(decoding->step(to_tensor(ids, model_.device())), width);
       const auto [rows, sentences] = next_rows(width, ids, finish);
       if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_))) {
-        Transformer::reorder(
-            state, to_tensor(rows, device_),
-            is_all(sentences, sentence_count_) ? at::Tensor() : to_tensor(sentences, device_));
+        decoding->reorder(to_tensor(rows, model_.device()), is_all(sentences, sentence_count_)
+                                                                ? at::Tensor()
+                                                                : to_tensor(sentences, model_.device()));
       }
     }
   }
 
  private:
   Side encoder_input() const {
-    MicroBatch batch;
-    batch.rows = static_cast<int64_t>(searches_.size());
-    for (const Search& search : searches_)
-      batch.source_length = std::max<int64_t>(batch.source_length, search.input().source.size());
+    size_t length = 0;
+    for (const Search& search : searches_) length = std::max(length, search.input().source.size());
+    std::vector<int32_t> ids;
     for (const Search& search : searches_) {
-      batch.source.insert(batch.source.end(), search.input().source.begin(), search.input().source.end());
-      batch.source.resize(batch.source.size() + batch.source_length - search.input().source.size(), kPad);
+      ids.insert(ids.end(), search.input().source.begin(), search.input().source.end());
+      ids.resize(ids.size() + length - search.input().source.size(), kPad);
     }
-    return model_.to_batch(batch).source;
+    return model_.make_side(ids, std::ssize(searches_), static_cast<int64_t>(length));
   }
 
   /// One token more for every hypothesis.
@@ -103,7 +67,7 @@ class BatchDecoder {
     const int64_t k = std::min(2 * options_.beam, logits.size(1));
     const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
     const BestTokens best =
-        choosing ? best_on(logits, options_.never, repeats(width), k, penalty(width)) : BestTokens();
+        choosing ? best_tokens(logits, options_.never, repeats(width), k, penalty(width)) : BestTokens();
     for (size_t b = 0; b < searches_.size(); ++b) {
       Search& search = searches_[b];
       if (search.is_forced()) {
@@ -197,14 +161,13 @@ class BatchDecoder {
     return true;
   }
 
-  Transformer& model_;
+  const StepDecoder& model_;
   const DecodeOptions& options_;
-  at::Device device_;
   std::vector<Search> searches_;
   size_t row_count_ = 0, sentence_count_ = 0;  // of the last step
 };
 
-void check(const Transformer& model, std::span<const DecodeInput> inputs, const DecodeOptions& o) {
+void check(const StepDecoder& model, std::span<const DecodeInput> inputs, const DecodeOptions& o) {
   if (o.beam < 1 || o.beam > 1000) throw UserError("a beam of {} is outside 1 to 1000", o.beam);
   if (o.nbest < 1 || o.nbest > o.beam)
     throw UserError("n-best of {} is outside 1 to the beam of {}", o.nbest, o.beam);
@@ -235,9 +198,10 @@ std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows) {
   return never;
 }
 
-std::vector<std::vector<Hypothesis>> decode(Transformer& model, std::span<const DecodeInput> inputs,
-                                            const DecodeOptions& options,
-                                            const std::function<void(int64_t done)>& progress) {
+std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
+                                                 std::span<const DecodeInput> inputs,
+                                                 const DecodeOptions& options,
+                                                 const std::function<void(int64_t done)>& progress) {
   check(model, inputs, options);
   const at::NoGradGuard plain;
   std::vector<size_t> order(inputs.size());
@@ -261,4 +225,4 @@ std::vector<std::vector<Hypothesis>> decode(Transformer& model, std::span<const 
   return results;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

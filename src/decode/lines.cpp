@@ -1,4 +1,4 @@
-#include "lines.h"
+#include "decode/internal/lines.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,10 +8,10 @@
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 
-#include "chorus/data/utf8.h"
-#include "chorus/decode/findings.h"
+#include "data/utf8.h"
+#include "decode/findings.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 std::string place(const LineReader& reader) {
   return fmt::format("{}:{}", reader.path().string(), reader.number());
@@ -111,4 +111,4 @@ std::vector<std::string> share(
   return made;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

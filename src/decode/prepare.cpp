@@ -1,12 +1,12 @@
-#include "prepare.h"
+#include "decode/internal/prepare.h"
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-#include "lines.h"
+#include "decode/internal/lines.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 bool says_nothing(const Vocabulary& vocabulary, std::span<const int32_t> pieces) {
   return std::ranges::all_of(pieces,
@@ -93,4 +93,4 @@ void Preparation::force(const std::string& prefix, const std::string& where, Dec
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

@@ -1,4 +1,4 @@
-#include "chorus/decode/scorer.h"
+#include "decode/scorer.h"
 
 #include <algorithm>
 #include <array>
@@ -10,15 +10,15 @@
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/data/batch.h"
-#include "chorus/data/batches.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/batch.h"
+#include "data/batches.h"
 
-#include "lines.h"
-#include "prepare.h"
+#include "decode/internal/lines.h"
+#include "decode/internal/prepare.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 namespace {
 
@@ -135,4 +135,4 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
   return empty;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

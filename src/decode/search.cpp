@@ -1,12 +1,12 @@
-#include "search.h"
+#include "decode/internal/search.h"
 
 #include <algorithm>
 #include <cmath>
 #include <tuple>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& options, int64_t max_positions)
     : number_(number), input_(&input), options_(&options) {
@@ -93,4 +93,4 @@ std::vector<Hypothesis> Search::take_best(int64_t count) {
   return std::move(pool_);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

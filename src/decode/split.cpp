@@ -1,4 +1,4 @@
-#include "split.h"
+#include "decode/internal/split.h"
 
 #include <algorithm>
 
@@ -7,10 +7,10 @@
 #include <unicode/ures.h>
 #include <unicode/utext.h>
 
-#include "chorus/base/error.h"
-#include "chorus/data/utf8.h"
+#include "base/error.h"
+#include "data/utf8.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 namespace {
 
@@ -142,4 +142,4 @@ bool ends_wide(std::string_view text) {
   return width == U_EA_WIDE || width == U_EA_FULLWIDTH || width == U_EA_HALFWIDTH;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

@@ -4,13 +4,13 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/decode/translator.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "decode/translator.h"
 
-#include "lines.h"
+#include "decode/internal/lines.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 namespace {
 
@@ -96,7 +96,7 @@ std::string written(int64_t index, const std::vector<Translation>& best, bool nb
 
 }  // namespace
 
-StreamReport translate_stream(const Translator& translator, LineReader* source,
+StreamReport translate_stream(const LineTranslator& translator, LineReader* source,
                               const StreamOptions& options) {
   Group alone;
   Group& group = options.group ? *options.group : alone;
@@ -149,4 +149,4 @@ StreamReport translate_stream(const Translator& translator, LineReader* source,
   return report;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

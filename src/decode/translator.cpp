@@ -1,14 +1,14 @@
-#include "chorus/decode/translator.h"
+#include "decode/translator.h"
 
 #include <algorithm>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-#include "lines.h"
-#include "prepare.h"
+#include "decode/internal/lines.h"
+#include "decode/internal/prepare.h"
 
-namespace chorus {
+namespace chorus::inline decode {
 
 namespace {
 
@@ -45,8 +45,8 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, const
 
 }  // namespace
 
-Translator::Translator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
-    : model_(model), vocabulary_(vocabulary), options_(std::move(options)) {
+LineTranslator::LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
+    : model_(make_step_decoder(model)), vocabulary_(vocabulary), options_(std::move(options)) {
   static_cast<void>(vocabulary.tag(options_.from));
   static_cast<void>(vocabulary.tag(options_.to));
   const int64_t positions = model.config().max_positions;
@@ -58,8 +58,8 @@ Translator::Translator(Transformer& model, const Vocabulary& vocabulary, Transla
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
 
-std::vector<TranslatedLine> Translator::translate(std::span<const SourceLine> lines) const {
-  const Preparation prepare(vocabulary_, options_, model_.config().max_positions);
+std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines) const {
+  const Preparation prepare(vocabulary_, options_, model_->config().max_positions);
   std::vector<TranslatedLine> translated(lines.size());
   std::vector<PreparedLine> prepared(lines.size());
   std::vector<DecodeInput> inputs;
@@ -76,7 +76,7 @@ std::vector<TranslatedLine> Translator::translate(std::span<const SourceLine> li
     for (LinePart& part : prepared[i].parts) inputs.push_back(std::move(part.input));
   }
 
-  auto results = decode(model_, inputs, options_.decode);
+  auto results = beam_search(*model_, inputs, options_.decode);
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
   size_t next = 0;
@@ -97,15 +97,15 @@ std::vector<TranslatedLine> Translator::translate(std::span<const SourceLine> li
   return translated;
 }
 
-void Translator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
-                              std::vector<std::vector<Hypothesis>>& results) const {
+void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
+                                  std::vector<std::vector<Hypothesis>>& results) const {
   std::vector<DecodeInput> chosen;
   chosen.reserve(which.size());
   for (const size_t i : which) chosen.push_back(inputs[i]);
   DecodeOptions options = options_.decode;
   options.no_repeat_ngram = kGuardNgram;
-  auto again = decode(model_, chosen, options);
+  auto again = beam_search(*model_, chosen, options);
   for (size_t i = 0; i < which.size(); ++i) results[which[i]] = std::move(again[i]);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline decode

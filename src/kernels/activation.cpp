@@ -1,4 +1,4 @@
-#include "chorus/kernels/activation.h"
+#include "kernels/activation.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -9,7 +9,7 @@
 #include <ATen/ops/silu_backward.h>
 #include <ATen/ops/threshold_backward.h>
 
-namespace chorus {
+namespace chorus::inline kernels {
 
 at::Tensor activate(Activation activation, const at::Tensor& input) {
   switch (activation) {
@@ -40,4 +40,4 @@ at::Tensor activate_backward(Activation activation, const at::Tensor& grad_outpu
   return {};
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline kernels

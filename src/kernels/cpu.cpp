@@ -1,8 +1,8 @@
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 #include <algorithm>
 
-namespace chorus {
+namespace chorus::inline kernels {
 
 namespace {
 
@@ -32,4 +32,4 @@ void limit_isa(Isa most) {
   chosen() = std::min(most, detect());
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline kernels

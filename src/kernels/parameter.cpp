@@ -1,8 +1,8 @@
-#include "chorus/kernels/parameter.h"
+#include "kernels/parameter.h"
 
-#include "chorus/kernels/gemm.h"
+#include "kernels/gemm.h"
 
-namespace chorus {
+namespace chorus::inline kernels {
 
 void Parameter::accumulate(const at::Tensor& contribution) {
   if (has_gradient) {
@@ -24,4 +24,4 @@ bool Parameter::begin_slices() {
   return overwrite;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline kernels

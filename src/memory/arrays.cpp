@@ -1,4 +1,4 @@
-#include "chorus/memory/arrays.h"
+#include "memory/arrays.h"
 
 #include <algorithm>
 #include <span>
@@ -6,15 +6,13 @@
 
 #include <ATen/ops/zeros.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/memory/usage.h"
+#include "base/error.h"
+#include "io/files.h"
+#include "memory/usage.h"
 
-namespace chorus {
+namespace chorus::inline memory {
 
 namespace {
-
-constexpr int64_t kBeingWritten = 2 * Arrays::kChunk;  // elements of one Arrays, at most: their memory waits
 
 std::span<const std::byte> bytes_of(const at::Tensor& memory) {
   return {static_cast<const std::byte*>(memory.const_data_ptr()), memory.nbytes()};
@@ -49,14 +47,12 @@ Arrays::Arrays(const at::Tensor& flat, Cuts cuts)
     : count_(1), cuts_(std::move(cuts)), type_(flat.scalar_type()), whole_(flat.view({1, -1})) {}
 
 Arrays::~Arrays() {
-  for (const auto* requests : {&reading_, &writing_}) {
-    for (const auto& [chunk, on_disk] : *requests) {
-      try {
-        file_->wait(on_disk.request);  // the kernel has its memory
-      } catch (const Error&) {         // nobody will miss it
-      }
+  in_flight_.for_each([](const OnDisk& on_disk) {
+    try {
+      on_disk.wait();         // the kernel has its memory
+    } catch (const Error&) {  // nobody will miss it
     }
-  }
+  });
 }
 
 /// Each of the arrays begins at a whole block.
@@ -64,28 +60,20 @@ at::Tensor Arrays::memory_of(int64_t chunk) const {
   return allocate_blocks_on_host(count_, size(chunk), type_);
 }
 
-void Arrays::wait_for_write(int64_t chunk) {
-  const auto write = writing_.extract(chunk);
-  if (write.empty()) return;
-  being_written_ -= size(chunk);
-  file_->wait(write.mapped().request);
-}
-
 void Arrays::prefetch(int64_t chunk) {
-  if (!file_ || !hashes_[chunk] || reading_.contains(chunk)) return;
-  wait_for_write(chunk);
-  OnDisk& read = reading_[chunk];  // there before the kernel has its memory
-  read.memory = memory_of(chunk);
-  read.request = file_->read(offsets_[chunk], read.memory.mutable_data_ptr(), read.memory.nbytes());
+  if (!file_ || !hashes_[chunk]) return;
+  in_flight_.read(chunk, [&](OnDisk& read) {
+    read.memory = memory_of(chunk);
+    read.file = file_;
+    read.request = file_->read(offsets_[chunk], read.memory.mutable_data_ptr(), read.memory.nbytes());
+  });
 }
 
 at::Tensor Arrays::load(int64_t chunk) {
   if (!file_) return whole_.narrow(1, first(chunk), size(chunk));
   if (!hashes_[chunk]) return part_of(memory_of(chunk).zero_(), chunk);
   prefetch(chunk);
-  const auto node = reading_.extract(chunk);
-  const OnDisk& read = node.mapped();
-  file_->wait(read.request);
+  const OnDisk read = in_flight_.take(chunk);
   if (hash_bytes(bytes_of(read.memory)) != *hashes_[chunk]) {
     throw Error(
         "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
@@ -100,19 +88,17 @@ at::Tensor Arrays::blank(int64_t chunk) {
 
 void Arrays::store(int64_t chunk, const at::Tensor& values) {
   if (!file_) return;
-  wait_for_write(chunk);
-  while (!writing_.empty() && being_written_ + size(chunk) > kBeingWritten)
-    wait_for_write(writing_.begin()->first);
-  // `values` are a view of all that memory_of() gave.
-  OnDisk& write = writing_[chunk];
-  being_written_ += size(chunk);
-  write.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0);
-  hashes_[chunk] = hash_bytes(bytes_of(write.memory));
-  write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
+  in_flight_.write(chunk, size(chunk), [&](OnDisk& write) {
+    // `values` are a view of all that memory_of() gave.
+    write.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0);
+    write.file = file_;
+    hashes_[chunk] = hash_bytes(bytes_of(write.memory));
+    write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
+  });
 }
 
 void Arrays::finish() {
-  while (!writing_.empty()) wait_for_write(writing_.begin()->first);
+  in_flight_.finish();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline memory

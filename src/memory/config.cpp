@@ -1,13 +1,13 @@
-#include "chorus/memory/config.h"
+#include "memory/config.h"
 
 #include <array>
 #include <charconv>
 #include <string_view>
 #include <utility>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline memory {
 
 bool MemoryConfig::uses(Tier tier) const {
   return parameters == tier || gradients == tier || optimizer == tier || activations == tier ||
@@ -74,4 +74,4 @@ int64_t parse_bytes(const std::string& text, std::string_view option) {
                   option, text);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline memory

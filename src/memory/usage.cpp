@@ -1,4 +1,4 @@
-#include "chorus/memory/usage.h"
+#include "memory/usage.h"
 
 #include <algorithm>
 #include <atomic>
@@ -12,10 +12,10 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/scratch_file.h"
+#include "base/error.h"
+#include "memory/scratch_file.h"
 
-namespace chorus {
+namespace chorus::inline memory {
 
 namespace {
 
@@ -155,4 +155,4 @@ void restart_peaks() {
   host.restart();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline memory

@@ -1,4 +1,4 @@
-#include "chorus/metrics/bleu.h"
+#include "metrics/bleu.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,14 +6,14 @@
 
 #include <fmt/format.h>
 
-#include "chorus/metrics/report.h"
+#include "metrics/report.h"
 
-#include "metrics/bootstrap.h"
-#include "metrics/ngrams.h"
-#include "metrics/references.h"
-#include "metrics/text.h"
+#include "metrics/internal/bootstrap.h"
+#include "metrics/internal/ngrams.h"
+#include "metrics/internal/references.h"
+#include "metrics/internal/text.h"
 
-namespace chorus {
+namespace chorus::inline metrics {
 namespace {
 
 // Of the lengths nearest to the hypothesis' the smallest.
@@ -109,4 +109,4 @@ BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::vec
   return corpus_bleu(hypotheses, metrics::several_references(references), options);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline metrics

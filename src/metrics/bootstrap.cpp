@@ -1,4 +1,4 @@
-#include "metrics/bootstrap.h"
+#include "metrics/internal/bootstrap.h"
 
 #include <algorithm>
 #include <bit>
@@ -7,11 +7,10 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/metrics/confidence.h"
+#include "base/error.h"
+#include "metrics/confidence.h"
 
-namespace chorus {
-namespace metrics {
+namespace chorus::inline metrics {
 
 uint32_t Pcg64::next() {
   if (half_) {
@@ -41,8 +40,6 @@ std::string resampling_signature(int64_t samples) {
   return samples > 0 ? fmt::format("|bs:{}|seed:{}", samples, kResampleSeed) : "";
 }
 
-}  // namespace metrics
-
 Confidence confidence(std::span<const double> resampled) {
   if (resampled.empty()) throw Error("an interval needs resamples");
   std::vector<double> scores(resampled.begin(), resampled.end());
@@ -65,4 +62,4 @@ double p_value(double difference, std::span<const double> a, std::span<const dou
   return static_cast<double>(larger + 1) / static_cast<double>(differences.size() + 1);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline metrics

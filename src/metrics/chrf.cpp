@@ -1,18 +1,18 @@
-#include "chorus/metrics/chrf.h"
+#include "metrics/chrf.h"
 
 #include <cmath>
 #include <string_view>
 
 #include <fmt/format.h>
 
-#include "chorus/metrics/report.h"
+#include "metrics/report.h"
 
-#include "metrics/bootstrap.h"
-#include "metrics/ngrams.h"
-#include "metrics/references.h"
-#include "metrics/text.h"
+#include "metrics/internal/bootstrap.h"
+#include "metrics/internal/ngrams.h"
+#include "metrics/internal/references.h"
+#include "metrics/internal/text.h"
 
-namespace chorus {
+namespace chorus::inline metrics {
 namespace {
 
 constexpr int kCharacterOrder = 6;
@@ -168,4 +168,4 @@ ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::vec
   return corpus_chrf(hypotheses, metrics::several_references(references), options);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline metrics

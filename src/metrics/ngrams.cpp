@@ -1,9 +1,9 @@
-#include "metrics/ngrams.h"
+#include "metrics/internal/ngrams.h"
 
 #include <algorithm>
 #include <bit>
 
-namespace chorus::metrics {
+namespace chorus::inline metrics {
 
 uint32_t WordIds::operator()(std::string_view word) {
   const auto found = ids_.find(word);
@@ -66,4 +66,4 @@ void NgramOverlap::count(std::span<const std::vector<uint32_t>> sequences, int m
   }
 }
 
-}  // namespace chorus::metrics
+}  // namespace chorus::inline metrics

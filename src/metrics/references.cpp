@@ -1,9 +1,9 @@
-#include "metrics/references.h"
+#include "metrics/internal/references.h"
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-namespace chorus::metrics {
+namespace chorus::inline metrics {
 
 void check_lines(size_t hypotheses, const References& references) {
   if (hypotheses == 0) throw Error("there is no hypothesis to score");
@@ -15,4 +15,4 @@ void check_lines(size_t hypotheses, const References& references) {
   }
 }
 
-}  // namespace chorus::metrics
+}  // namespace chorus::inline metrics

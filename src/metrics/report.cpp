@@ -1,4 +1,4 @@
-#include "chorus/metrics/report.h"
+#include "metrics/report.h"
 
 #include <algorithm>
 #include <string_view>
@@ -7,7 +7,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-namespace chorus {
+namespace chorus::inline metrics {
 namespace {
 
 double rounded(double value, int digits) {
@@ -127,4 +127,4 @@ std::string to_json(std::span<const PairedReport> reports, const SystemNames& na
   return json.dump(4, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline metrics

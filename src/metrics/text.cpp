@@ -1,4 +1,4 @@
-#include "metrics/text.h"
+#include "metrics/internal/text.h"
 
 #include <limits>
 
@@ -6,9 +6,9 @@
 #include <unicode/casemap.h>
 #include <unicode/utf8.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus::metrics {
+namespace chorus::inline metrics {
 
 std::u32string decode(std::string_view utf8) {
   std::u32string text;
@@ -68,4 +68,4 @@ std::string lower(std::string_view utf8) {
   return result;
 }
 
-}  // namespace chorus::metrics
+}  // namespace chorus::inline metrics

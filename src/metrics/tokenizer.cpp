@@ -1,4 +1,4 @@
-#include "chorus/metrics/tokenizer.h"
+#include "metrics/tokenizer.h"
 
 #include <algorithm>
 #include <array>
@@ -9,13 +9,13 @@
 #include <unicode/uloc.h>
 #include <unicode/uscript.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/data/sentencepiece.h"
+#include "base/error.h"
+#include "data/sentencepiece.h"
+#include "io/files.h"
 
-#include "metrics/text.h"
+#include "metrics/internal/text.h"
 
-namespace chorus {
+namespace chorus::inline metrics {
 namespace {
 
 bool is_digit(char32_t c) {
@@ -241,4 +241,4 @@ std::string tokenizer_for(std::string_view language) {
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline metrics

@@ -1,11 +1,11 @@
-#include "chorus/model/executor.h"
+#include "model/executor.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
 
-namespace chorus {
+namespace chorus::inline model {
 
 void Executor::record_graph(Record& record, bool again) {
   const at::AutoGradMode recording(true);
@@ -118,4 +118,4 @@ void Executor::backward(const Value& output, const at::Tensor& gradient) {
   }
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline model

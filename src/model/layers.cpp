@@ -1,4 +1,4 @@
-#include "chorus/model/layers.h"
+#include "model/layers.h"
 
 #include <functional>
 #include <limits>
@@ -8,12 +8,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 
-#include "chorus/data/batch.h"
-#include "chorus/model/executor.h"
-#include "chorus/moe/layer.h"
-#include "chorus/nn/attention.h"
+#include "data/batch.h"
+#include "model/executor.h"
+#include "moe/layer.h"
+#include "nn/attention.h"
 
-namespace chorus {
+namespace chorus::inline model {
 
 namespace {
 
@@ -243,4 +243,4 @@ at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const a
   return layer.feed_forward(y.view(x.sizes()), {}, 1);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline model

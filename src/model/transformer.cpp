@@ -1,21 +1,19 @@
-#include "chorus/model/transformer.h"
+#include "model/transformer.h"
 
 #include <limits>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/base/error.h"
-#include "chorus/nn/attention.h"
-#include "chorus/nn/functions.h"
-#include "chorus/nn/linear_cross_entropy.h"
+#include "base/error.h"
+#include "kernels/device.h"
+#include "nn/linear_cross_entropy.h"
 
-namespace chorus {
+#include "model/internal/stacks.h"
+
+namespace chorus::inline model {
 
 namespace {
 
@@ -69,13 +67,13 @@ Transformer::Transformer(const ModelConfig& config, Options options)
         parameter.value = view(bucket.values).detach().requires_grad_(true);
         parameter.gradient = view(bucket.gradients);
       }
-      if (options_.empty && options_.device.is_cpu()) {
+      if (options_.empty && is_host(options_.device)) {
         release(bucket.values);
         release(bucket.gradients);
       }
     }
   } else {
-    const bool empty = options_.empty && options_.device.is_cpu();
+    const bool empty = options_.empty && is_host(options_.device);
     for (size_t p = 0; p < parameters_.size(); ++p) {
       const ParameterSpec& spec = catalogue_.parameters[p];
       parameters_[p].value = at::empty(empty ? std::vector<int64_t>{0} : local_part(spec, place).shape,
@@ -145,42 +143,17 @@ Batch Transformer::idle_batch() const {
   return batch;
 }
 
+Stacks Transformer::stacks() {
+  return {weights(), catalogue_, positions_};
+}
+
 Pass Transformer::over_ranks(Pass pass) const {
   pass.parallel = options_.parallel;
   pass.watcher = watcher_;
   return pass;
 }
 
-// Blocks are numbered through the whole model: that number keys their random draws.
-LayerPlace Transformer::encoder_place(size_t layer) const {
-  int64_t sparse = 0;
-  for (size_t i = 0; i < layer; ++i) {
-    sparse += catalogue_.encoder[i].ffn.sparse;
-  }
-  return {catalogue_.encoder[layer], 1 + layer, sparse};
-}
-
-LayerPlace Transformer::decoder_place(size_t layer) const {
-  int64_t sparse = 0;
-  for (const LayerIndex& encoder_layer : catalogue_.encoder) {
-    sparse += encoder_layer.ffn.sparse;
-  }
-  for (size_t i = 0; i < layer; ++i) {
-    sparse += catalogue_.decoder[i].ffn.sparse;
-  }
-  return {catalogue_.decoder[layer], 1 + catalogue_.encoder.size() + layer, sparse};
-}
-
 namespace {
-
-at::Tensor optional_input(std::span<const at::Tensor> inputs, size_t i) {
-  return i < inputs.size() ? inputs[i] : at::Tensor();
-}
-
-/// Of what the output layer reads.
-double output_scale(const ModelConfig& config) {
-  return config.scale_output ? 1 / std::sqrt(static_cast<double>(config.d_model)) : 1;
-}
 
 LossSums sums_of(const LinearCrossEntropy& head, const Batch& batch) {
   LossSums sums = {
@@ -189,84 +162,14 @@ LossSums sums_of(const LinearCrossEntropy& head, const Batch& batch) {
   return sums;
 }
 
-/// The pass as a block sees it: statistics are not counted twice.
-Pass once(Pass pass, bool again) {
-  if (again) pass.statistics = nullptr;
-  return pass;
-}
-
 }  // namespace
-
-std::vector<Value> Transformer::run_position_bias(Executor& executor, size_t table, int64_t length,
-                                                  bool causal, const at::Tensor& mask) {
-  if (table == kNoParameter) return {};
-  const Weights w = weights();
-  return {executor.run(0, [=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
-}
-
-Value Transformer::run_encoder(Executor& executor, const Side& source, const Pass& pass) {
-  const Weights w = weights();
-  Pass embedding_pass = pass;
-  embedding_pass.key = pass.key.derive("encoder");
-  Value x = executor.run(0,
-                         [=, this](auto, bool) {
-                           return embed(w, catalogue_.embedding, source.ids, positions_, 0, embedding_pass);
-                         },
-                         {});
-  const std::vector<Value> bias = run_position_bias(executor, catalogue_.encoder_positions,
-                                                    source.ids.size(1), false, source.attention_mask);
-  for (size_t i = 0; i < catalogue_.encoder.size(); ++i) {
-    std::vector<Value> inputs = {x};
-    inputs.insert(inputs.end(), bias.begin(), bias.end());
-    x = executor.run(
-        encoder_place(i).key,
-        [=, this](auto in, bool again) {
-          return chorus::encoder_layer(w, encoder_place(i), in[0], optional_input(in, 1), source,
-                                       once(pass, again));
-        },
-        std::move(inputs));
-  }
-  return executor.run(0, [=, this](auto in, bool) { return final_norm(w, catalogue_.encoder_norm, in[0]); },
-                      {x});
-}
-
-Value Transformer::run_decoder(Executor& executor, const Value& memory, const Batch& batch,
-                               const Pass& pass) {
-  const Weights w = weights();
-  const Side source = batch.source, target = batch.target;
-  Pass embedding_pass = pass;
-  embedding_pass.key = pass.key.derive("decoder");
-  Value x = executor.run(0,
-                         [=, this](auto, bool) {
-                           return embed(w, catalogue_.embedding, target.ids, positions_, 0, embedding_pass);
-                         },
-                         {});
-  const std::vector<Value> bias =
-      run_position_bias(executor, catalogue_.decoder_positions, target.ids.size(1), true, {});
-  for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
-    std::vector<Value> inputs = {x, memory};
-    inputs.insert(inputs.end(), bias.begin(), bias.end());
-    x = executor.run(
-        decoder_place(i).key,
-        [=, this](auto in, bool again) {
-          return chorus::decoder_layer(w, decoder_place(i), in[0], in[1], optional_input(in, 2), target,
-                                       source, once(pass, again));
-        },
-        std::move(inputs));
-  }
-  return executor.run(0,
-                      [=, this](auto in, bool) {
-                        return final_norm(w, catalogue_.decoder_norm, in[0], output_scale(config_));
-                      },
-                      {x});
-}
 
 LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOptions& options) {
   const Pass pass = over_ranks(plan);
   Executor executor(options.recompute ? Executor::Mode::recompute : Executor::Mode::train, watcher_,
                     options.stash);
-  const Value memory = run_encoder(executor, batch.source, pass);
-  const Value hidden = run_decoder(executor, memory, batch, pass);
+  const Value memory = run_encoder(executor, stacks(), batch.source, pass);
+  const Value hidden = run_decoder(executor, stacks(), memory, batch.source, batch.target, pass);
   const at::Tensor rows = hidden.data.reshape({-1, config_.d_model});
   const at::NoGradGuard plain;
   LinearCrossEntropy head = linear_cross_entropy(rows, parameters_[catalogue_.output], batch.labels,
@@ -288,7 +191,8 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
                                 .group_count = options.group_count,
                                 .statistics = options.statistics,
                                 .routings = options.routings});
-  const Value hidden = run_decoder(executor, run_encoder(executor, batch.source, pass), batch, pass);
+  const Value memory = run_encoder(executor, stacks(), batch.source, pass);
+  const Value hidden = run_decoder(executor, stacks(), memory, batch.source, batch.target, pass);
   const LinearCrossEntropy head = linear_cross_entropy(
       hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output], batch.labels,
       {.ignore = kPad, .per_token = options.per_token, .cut = vocabulary_cut(weights(), pass)});
@@ -296,83 +200,4 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
   return sums_of(head, batch);
 }
 
-at::Tensor Transformer::encode(const Side& source) {
-  const at::NoGradGuard plain;
-  if (infers_by_rows()) return encode_by_rows(weights(), catalogue_, source, positions_);
-  Executor executor(Executor::Mode::evaluate);
-  return run_encoder(executor, source, {.dropless = true}).data;
-}
-
-DecoderState Transformer::start_decoding(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                         int64_t max_tokens, int64_t hypotheses) {
-  const at::NoGradGuard plain;
-  const int64_t rows = memory.size(0), heads = config_.attention_heads;
-  DecoderState state;
-  if (infers_by_rows()) {
-    state.rows = make_step_cache(weights(), catalogue_, memory, memory_mask, rows * hypotheses * max_tokens);
-    return state;
-  }
-  state.memory_mask = memory_mask;
-  for (const LayerIndex& layer : catalogue_.decoder) {
-    const auto kv = split_heads(
-        linear(memory, parameters_[layer.cross_kv.weight], weights().find(layer.cross_kv.bias)), 2, heads);
-    const at::Tensor room = at::empty({2, rows, heads, max_tokens, config_.head_width()}, memory.options());
-    state.layers.push_back({.self_key = room[0],
-                            .self_value = room[1],
-                            .cross_key = kv[0].contiguous(),
-                            .cross_value = kv[1].contiguous()});
-  }
-  return state;
-}
-
-at::Tensor Transformer::decode_step(DecoderState& state, const at::Tensor& ids) {
-  const at::NoGradGuard plain;
-  const Weights w = weights();
-  const int64_t room = state.rows ? config_.max_positions : state.layers[0].self_key.size(2);
-  if (state.position >= std::min(config_.max_positions, room))
-    throw Error("decoding went past the {} tokens there is room for", room);
-  if (state.rows)
-    return step_by_rows(w, catalogue_, ids, positions_.narrow(0, state.position++, 1), *state.rows);
-  at::Tensor x = embed(w, catalogue_.embedding, ids.unsqueeze(1), positions_, state.position, {});
-  at::Tensor bias;
-  if (catalogue_.decoder_positions != kNoParameter)
-    bias = position_bias(w, catalogue_.decoder_positions, state.position, 1, true, {});
-  for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
-    x = decoder_layer_step(w, decoder_place(i), x, bias, state.layers[i], state.position, state.memory_mask,
-                           {.dropless = true});
-  }
-  ++state.position;
-  x = final_norm(w, catalogue_.decoder_norm, x, output_scale(config_));
-  return at::linear(x.squeeze(1), parameters_[catalogue_.output].value).to(at::kFloat);
-}
-
-void Transformer::reorder(DecoderState& state, const at::Tensor& rows, const at::Tensor& sentences) {
-  const at::NoGradGuard plain;
-  if (state.rows) {
-    chorus::reorder(*state.rows, rows, sentences);
-    return;
-  }
-  // Only the tokens so far are copied, into memory that was written before.
-  const auto pick_rows = [&](at::Tensor& cache) {
-    std::vector<int64_t> sizes = cache.sizes().vec();
-    sizes[0] = rows.size(0);
-    if (!state.spare.defined() || state.spare.size(0) < sizes[0])
-      state.spare = at::empty(sizes, cache.options());
-    const at::Tensor old = std::exchange(cache, state.spare.narrow(0, 0, sizes[0]));
-    state.spare = old;
-    at::Tensor kept = cache.narrow(2, 0, state.position);
-    at::index_select_out(kept, old.narrow(2, 0, state.position), 0, rows);
-  };
-  const auto pick_sentences = [&](at::Tensor& tensor) {
-    if (sentences.defined() && tensor.defined()) tensor = tensor.index_select(0, sentences);
-  };
-  for (LayerCache& cache : state.layers) {
-    pick_rows(cache.self_key);
-    pick_rows(cache.self_value);
-    pick_sentences(cache.cross_key);
-    pick_sentences(cache.cross_value);
-  }
-  pick_sentences(state.memory_mask);
-}
-
-}  // namespace chorus
+}  // namespace chorus::inline model

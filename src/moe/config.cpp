@@ -1,6 +1,6 @@
-#include "chorus/moe/config.h"
+#include "moe/config.h"
 
-namespace chorus {
+namespace chorus::inline moe {
 
 const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations = {
     {"none", GateNormalization::none},
@@ -53,4 +53,4 @@ void describe(Schema& s, MoeConfig& c) {
         {.help = "probability of masking a token's whole expert output (NLLB's EOM)", .min = 0, .max = 0.99});
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline moe

@@ -8,7 +8,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
-namespace chorus {
+namespace chorus::inline moe {
 
 namespace {
 
@@ -129,4 +129,4 @@ at::Tensor Exchange::return_rows(const at::Tensor& rows) const {
   return shared(back(rows));
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline moe

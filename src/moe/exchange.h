@@ -15,10 +15,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "chorus/kernels/rows.h"
-#include "chorus/parallel/mesh.h"
+#include "kernels/rows.h"
+#include "parallel/mesh.h"
 
-namespace chorus {
+namespace chorus::inline moe {
 
 /// Who sends how much to whom, for one micro-batch a rank of `parallel`, or some of its tokens.
 class Exchange {
@@ -63,4 +63,4 @@ class Exchange {
   int64_t all_tokens_ = 0;
 };
 
-}  // namespace chorus
+}  // namespace chorus::inline moe

@@ -1,12 +1,12 @@
-#include "chorus/moe/inference.h"
+#include "moe/inference.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/softmax.h>
 
-#include "chorus/kernels/linear_rows.h"
-#include "chorus/kernels/rows.h"
+#include "kernels/linear_rows.h"
+#include "kernels/rows.h"
 
-namespace chorus {
+namespace chorus::inline moe {
 
 at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const MoeWeights& w,
                     const MoeConfig& config, Activation kind) {
@@ -30,4 +30,4 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
   return combine_rows(output, order.slot, weight).add_(residual);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline moe

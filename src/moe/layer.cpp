@@ -1,4 +1,4 @@
-#include "chorus/moe/layer.h"
+#include "moe/layer.h"
 
 #include <algorithm>
 #include <functional>
@@ -13,21 +13,20 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 
-#include "chorus/kernels/dropout.h"
-#include "chorus/kernels/rows.h"
-
+#include "kernels/dropout.h"
+#include "kernels/experts.h"
+#include "kernels/rows.h"
 #include "moe/exchange.h"
-#include "moe/experts.h"
 
-namespace chorus {
+#include "moe/internal/counting.h"
+
+namespace chorus::inline moe {
 
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-constexpr int64_t kCrowd = 2;  // see run()
 
 /// What the experts held here work on, for a chunk of the micro-batch's tokens: those tokens, or what the
 /// ranks sent of theirs. R rows, M choices.
@@ -255,16 +254,11 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
   return {grad_hidden, grad_weight};
 }
 
-/// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.
-at::Tensor active_column(const Saved& s) {
-  return s.call.active.defined() ? s.call.active.to(s.probabilities.options()).unsqueeze(1) : at::Tensor();
-}
-
 /// Gradient by the probabilities and the logits of the auxiliary losses and the gates -> gradient by the
 /// router's input.
 at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
   at::Tensor grad = gates_backward(s.probabilities, s.routing, s.config.gate_normalization, grad_gates);
-  const at::Tensor active = active_column(s);
+  const at::Tensor active = active_column(s.call, s.probabilities);
   if (s.config.balance_loss > 0) {
     const at::Tensor row = at::tensor(balance_loss_gradient(s.routing), at::kDouble)
                                .to(grad.options())
@@ -281,66 +275,6 @@ at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
   at::Tensor grad_input = at::mm(grad_logits, s.weights.router->value);
   return s.config.jitter > 0 ? jitter_by_key(grad_input, s.config.jitter, s.call.key.derive("jitter"))
                              : grad_input;
-}
-
-void count_by_place(const Saved& s, MoeStatistics& statistics) {
-  const int64_t rows = s.routing.experts.size(0), k = s.routing.experts.size(1);
-  const auto* chosen = s.routing.experts.const_data_ptr<int64_t>();
-  const auto* kept = s.routing.kept.const_data_ptr<int64_t>();
-  // Of the rows first .. first + count, by their places among those that are tokens.
-  const auto add = [&](DropsByPlace& sums, int64_t first, int64_t count, int64_t tokens) {
-    for (int64_t row = first, place = 0; row < first + count; ++row) {
-      if (chosen[row * k] < 0) continue;
-      const auto tenth = static_cast<size_t>(place++ * DropsByPlace::kTenths / tokens);
-      sums.choices[tenth] += k;
-      sums.dropped[tenth] += std::count(kept + row * k, kept + (row + 1) * k, -1);
-    }
-  };
-  add(statistics.in_batch, 0, rows, s.routing.tokens);
-  const int64_t length = s.call.sentence_length;
-  for (int64_t first = 0; first < rows && length > 1; first += length) {
-    int64_t tokens = 0;
-    for (int64_t row = first; row < first + length; ++row) tokens += chosen[row * k] < 0 ? 0 : 1;
-    add(statistics.in_sentence, first, length, tokens);
-  }
-}
-
-void count(const Saved& s, const at::Tensor& log_partition) {
-  MoeStatistics& statistics = *s.call.statistics;
-  const int64_t rows = s.routing.experts.size(0), k = s.routing.experts.size(1);
-  const auto experts = static_cast<int64_t>(s.routing.assigned.size());
-  statistics.assigned.resize(experts, 0);
-  statistics.by_group.resize(s.call.group_count * experts, 0);
-  statistics.tokens += s.routing.tokens;
-  statistics.choices += s.routing.tokens * k;
-  statistics.dropped += s.routing.dropped;
-  ++statistics.micro_batches;
-  for (int64_t e = 0; e < experts; ++e) {
-    statistics.assigned[e] += s.routing.assigned[e];
-  }
-  const at::Tensor active = active_column(s);
-  const at::Tensor p = active.defined() ? s.probabilities * active : s.probabilities;
-  statistics.entropy -= p.xlogy(s.probabilities).sum().item<double>();
-  const at::Tensor mass = p.sum(0, false, at::kDouble).cpu();
-  const std::vector<double> gradient = balance_loss_gradient(s.routing);
-  for (int64_t e = 0; e < experts; ++e) {
-    statistics.balance_loss += gradient[e] * mass[e].item<double>();
-  }
-  if (log_partition.defined() && s.routing.tokens > 0) {
-    const at::Tensor squares = log_partition.square();
-    const at::Tensor sum = active.defined() ? (squares * active.squeeze(1)).sum() : squares.sum();
-    statistics.z_loss += sum.item<double>() / static_cast<double>(s.routing.tokens);
-  }
-  count_by_place(s, statistics);
-  if (s.call.groups.defined()) {
-    const auto* group = s.call.groups.const_data_ptr<int32_t>();
-    const auto* chosen = s.routing.experts.const_data_ptr<int64_t>();
-    for (int64_t slot = 0; slot < rows * k; ++slot) {
-      if (chosen[slot] >= 0) {
-        ++statistics.by_group[group[slot / k] * experts + chosen[slot]];
-      }
-    }
-  }
 }
 
 /// [N, 1] in training: 1 or 0 a token, not rescaled; when evaluating the expectation, a number.
@@ -387,10 +321,9 @@ struct MoeFunction : Function<MoeFunction> {
         .sentence_capacity = config.sentence_capacity,
         .sentence_length = call.sentence_length,
     };
-    s.routing = route(s.probabilities.to(at::kCPU, at::kFloat).contiguous(), call.active, options,
-                      call.key.derive("selection"));
+    s.routing = route(s.probabilities, call.active, options, call.key.derive("selection"));
     if (call.statistics) {
-      count(s, s.log_partition);
+      count(s.call, s.routing, s.probabilities, s.log_partition);
     }
     if (call.record) {
       *call.record = {s.probabilities, s.routing};
@@ -424,4 +357,4 @@ at::Tensor moe_layer(const at::Tensor& hidden, const MoeWeights& weights, const 
   return MoeFunction::apply(hidden, weights.router->value, weights, config, call);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline moe

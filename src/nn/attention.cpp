@@ -1,4 +1,4 @@
-#include "chorus/nn/attention.h"
+#include "nn/attention.h"
 
 #include <limits>
 
@@ -12,10 +12,10 @@
 #include <ATen/ops/take.h>
 #include <ATen/ops/where.h>
 
-#include "chorus/kernels/cpu.h"
-#include "chorus/nn/functions.h"
+#include "kernels/device.h"
+#include "nn/functions.h"
 
-namespace chorus {
+namespace chorus::inline nn {
 
 namespace {
 
@@ -39,11 +39,10 @@ at::Tensor composed(const at::Tensor& query, const at::Tensor& key, const at::Te
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionOptions& o) {
-  if (query.scalar_type() == at::kBFloat16 && query.is_cpu() && cpu_isa() == Isa::plain) {
-    // Without bf16 arithmetic libtorch's kernels are some fifty times slower in bf16 than in fp32.
+  if (const at::ScalarType type = attention_type(query); type != query.scalar_type()) {
     AttentionOptions wide = o;
-    if (o.mask.defined()) wide.mask = o.mask.to(at::kFloat);
-    return attention(query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat), wide).to(at::kBFloat16);
+    if (o.mask.defined()) wide.mask = o.mask.to(type);
+    return attention(query.to(type), key.to(type), value.to(type), wide).to(query.scalar_type());
   }
   std::optional<at::Tensor> mask;
   if (o.mask.defined()) mask = o.mask;
@@ -81,4 +80,4 @@ std::vector<at::Tensor> split_heads(const at::Tensor& projected, int64_t n, int6
   return split;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline nn

@@ -1,13 +1,13 @@
-#include "chorus/nn/functions.h"
+#include "nn/functions.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/kernels/gemm.h"
+#include "kernels/gemm.h"
 
-namespace chorus {
+namespace chorus::inline nn {
 
 namespace {
 
@@ -279,4 +279,4 @@ at::Tensor activation(Activation kind, const at::Tensor& input) {
   return ActivationFunction::apply(input, kind);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline nn

@@ -1,4 +1,4 @@
-#include "chorus/nn/linear_cross_entropy.h"
+#include "nn/linear_cross_entropy.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -7,25 +7,18 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/base/error.h"
-#include "chorus/kernels/cross_entropy.h"
-#include "chorus/kernels/gemm.h"
-#include "chorus/kernels/rows.h"
+#include "base/error.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/gemm.h"
+#include "kernels/rows.h"
 
-namespace chorus {
+namespace chorus::inline nn {
 
 namespace {
 
 constexpr int64_t kChunkLogits = 16 << 20;  // held at once
 // Fewer rows make the passes over the weight's gradient dearer than the products.
 constexpr int64_t kLeastRows = 256;
-
-/// Rows of a chunk such that `rows` fall into chunks of nearly one size.
-int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkLogits / vocabulary);
-  const int64_t chunks = (rows + most - 1) / most;
-  return (rows + chunks - 1) / chunks;
-}
 
 struct Predicted {
   std::vector<int64_t> rows;    // where something is predicted
@@ -137,4 +130,10 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   return result;
 }
 
-}  // namespace chorus
+int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
+  const int64_t most = std::max(kLeastRows, kChunkLogits / vocabulary);
+  const int64_t chunks = (rows + most - 1) / most;
+  return (rows + chunks - 1) / chunks;
+}
+
+}  // namespace chorus::inline nn

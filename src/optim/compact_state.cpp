@@ -1,4 +1,4 @@
-#include "chorus/optim/compact_state.h"
+#include "optim/compact_state.h"
 
 #include <algorithm>
 #include <bit>
@@ -7,9 +7,9 @@
 
 #include <ATen/Parallel.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
-namespace chorus {
+namespace chorus::inline optim {
 
 namespace {
 
@@ -220,4 +220,4 @@ void unpack_state(StateForm form, const at::Tensor& bytes, const at::Tensor& sta
   });
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline optim

@@ -1,17 +1,17 @@
-#include "chorus/optim/config.h"
+#include "optim/config.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline optim {
 
 void describe(Schema& schema, OptimConfig& config) {
   schema.section("optim", "the optimizer (AdamW) and its learning rate");
   schema.add("learning_rate", config.learning_rate,
-             {.help = "peak learning rate; larger models want a smaller one, about 5e-4 from d_model 1024 on",
+             {.help = "peak learning rate; larger models need a smaller one, about 5e-4 from d_model 1024 on",
               .min = 0,
               .max = 100});
   schema.add("schedule", config.schedule,
@@ -19,13 +19,14 @@ void describe(Schema& schema, OptimConfig& config) {
               {"cosine", Schedule::cosine},
               {"linear", Schedule::linear},
               {"constant", Schedule::constant}},
-             {.help = "what the learning rate does after warm-up"});
-  schema.add("warmup", config.warmup, {.help = "linear rise of the learning rate from zero to its peak"});
+             {.help = "how the learning rate changes after warm-up"});
+  schema.add("warmup", config.warmup, {.help = "for how long the learning rate rises from zero to its peak"});
   schema.add(
       "decay", config.decay,
-      {.help = "cosine, linear: when the minimum is reached, from the start of the run; 0: at its end"});
+      {.help =
+           "cosine, linear: when the minimum is reached, counted from the start of the run; 0: at its end"});
   schema.add("min_learning_rate", config.min_learning_rate,
-             {.help = "floor after warm-up", .min = 0, .max = 100});
+             {.help = "lowest learning rate after warm-up", .min = 0, .max = 100});
   schema.add("beta1", config.beta1, {.help = "decay of the first moment", .min = 0, .max = 0.9999});
   schema.add("beta2", config.beta2, {.help = "decay of the second moment", .min = 0, .max = 0.999999});
   schema.add("epsilon", config.epsilon,
@@ -33,10 +34,12 @@ void describe(Schema& schema, OptimConfig& config) {
   schema.add("weight_decay", config.weight_decay,
              {.help = "decoupled weight decay; biases and norms are exempt", .min = 0, .max = 100});
   schema.add("clip_norm", config.clip_norm,
-             {.help = "bound of the global gradient norm; 0: none", .min = 0, .max = 1e30});
+             {.help = "largest norm of the whole gradient, which is scaled down to it; 0: no limit",
+              .min = 0,
+              .max = 1e30});
   schema.add("expert_state", config.expert_state,
              {{"fp32", StateForm::fp32}, {"bf16", StateForm::bf16}, {"fp8", StateForm::fp8}},
-             {.help = "what the moments of experts are kept in: 4, 2 or 1 bytes each"});
+             {.help = "format of the moments of experts: 4, 2 or 1 bytes each"});
 }
 
 double elapsed(const RunProgress& now, Duration::Unit unit) {
@@ -92,4 +95,4 @@ double learning_rate_at(const OptimConfig& config, const RunProgress& now, Durat
   return peak;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline optim

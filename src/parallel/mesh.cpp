@@ -1,12 +1,12 @@
-#include "chorus/parallel/mesh.h"
+#include "parallel/mesh.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "base/error.h"
+#include "base/text.h"
 
-namespace chorus {
+namespace chorus::inline parallel {
 
 namespace {
 
@@ -139,4 +139,4 @@ std::map<std::string, int64_t> Parallel::bytes_sent() const {
           {"etp", etp.bytes_sent()}};
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline parallel

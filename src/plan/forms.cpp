@@ -1,4 +1,4 @@
-#include "chorus/plan/forms.h"
+#include "plan/forms.h"
 
 #include <algorithm>
 #include <functional>
@@ -6,12 +6,12 @@
 
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/model/cost.h"
+#include "base/error.h"
+#include "layout/cost.h"
 
-#include "plan/candidate.h"
+#include "plan/internal/candidate.h"
 
-namespace chorus {
+namespace chorus::inline plan {
 
 namespace {
 
@@ -153,4 +153,4 @@ std::vector<Candidate> largest_models(const Job& job, const Cluster& cluster) {
   return results;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline plan

@@ -1,4 +1,4 @@
-#include "chorus/plan/measure.h"
+#include "plan/measure.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,12 +8,12 @@
 #include <ATen/ops/zeros.h>
 #include <unistd.h>
 
-#include "chorus/base/clock.h"
-#include "chorus/base/scratch_file.h"
-#include "chorus/kernels/gemm.h"
-#include "chorus/memory/usage.h"
+#include "base/clock.h"
+#include "kernels/gemm.h"
+#include "memory/scratch_file.h"
+#include "memory/usage.h"
 
-namespace chorus {
+namespace chorus::inline plan {
 
 namespace {
 
@@ -92,4 +92,4 @@ Machine measure_machine(Group& group, const MeasureOptions& o) {
   return m;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline plan

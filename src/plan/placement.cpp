@@ -1,4 +1,4 @@
-#include "chorus/plan/placement.h"
+#include "plan/placement.h"
 
 #include <array>
 #include <functional>
@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-namespace chorus {
+namespace chorus::inline plan {
 
 namespace {
 
@@ -96,4 +96,4 @@ std::optional<std::vector<std::string>> remedies(const Job& job, const Budgets& 
   return settings;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline plan

@@ -9,13 +9,13 @@
 #include <tuple>
 #include <utility>
 
-#include "chorus/model/buckets.h"
-#include "chorus/model/shapes.h"
-#include "chorus/optim/compact_state.h"
+#include "layout/buckets.h"
+#include "layout/shapes.h"
+#include "optim/compact_state.h"
 
-#include "plan/candidate.h"
+#include "plan/internal/candidate.h"
 
-namespace chorus {
+namespace chorus::inline plan {
 
 namespace {
 
@@ -247,4 +247,4 @@ std::vector<Candidate> search_layouts(const Job& job, const Cluster& cluster, si
   return Search(job, cluster, most).run();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline plan

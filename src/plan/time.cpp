@@ -1,14 +1,14 @@
-#include "chorus/plan/time.h"
+#include "plan/time.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/json.h"
-#include "chorus/model/cost.h"
+#include "base/error.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "layout/cost.h"
 
-namespace chorus {
+namespace chorus::inline plan {
 
 namespace {
 
@@ -161,4 +161,4 @@ StepTime plan_time(const Job& job, const Machine& m, const ModelCost& cost) {
   return time;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline plan

@@ -1,4 +1,4 @@
-#include "surgery/align.h"
+#include "surgery/internal/align.h"
 
 #include <limits>
 
@@ -6,9 +6,9 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline surgery {
 namespace {
 
 /// [f, w]: what belongs to each hidden unit in one tensor of an expert.
@@ -92,4 +92,4 @@ std::vector<int64_t> align_units(const Source& source, const FeedForwardIndex& l
   return best_assignment(alike.contiguous());
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline surgery

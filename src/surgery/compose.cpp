@@ -1,4 +1,4 @@
-#include "surgery/compose.h"
+#include "surgery/internal/compose.h"
 
 #include <algorithm>
 
@@ -10,14 +10,13 @@
 #include <ATen/ops/zeros.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/model/folder.h"
-#include "chorus/surgery/models.h"
+#include "base/error.h"
+#include "formats/folder.h"
+#include "formats/folder_files.h"
+#include "io/files.h"
+#include "surgery/models.h"
 
-#include "model/folder_files.h"
-
-namespace chorus {
+namespace chorus::inline surgery {
 namespace fs = std::filesystem;
 namespace {
 
@@ -218,4 +217,4 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   whole.commit();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline surgery

@@ -1,15 +1,16 @@
-#include "chorus/surgery/models.h"
+#include "surgery/models.h"
 
 #include <algorithm>
 #include <functional>
 #include <system_error>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
+#include "architecture/format.h"
+#include "base/error.h"
+#include "base/text.h"
 
-#include "surgery/compose.h"
+#include "surgery/internal/compose.h"
 
-namespace chorus {
+namespace chorus::inline surgery {
 namespace fs = std::filesystem;
 namespace {
 
@@ -105,7 +106,7 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   const Source source = open_source(dense);
   if (!source.config.expert_counts().empty())
     throw UserError("{} has experts already: `chorus grow` adds more", dense.string());
-  if (native_format(source.config) != Format::nllb_moe)
+  if (native_architecture(source.config).t5_ids)
     throw UserError("{} is of T5's kind, of which dense models cannot be upcycled", dense.string());
   Recipe recipe = {.config = source.config, .key = RandomKey(options.seed).derive("upcycle")};
   MoeConfig& moe = recipe.config.moe;
@@ -142,4 +143,4 @@ ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const 
   return recipe.config;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline surgery

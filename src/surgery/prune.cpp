@@ -1,4 +1,4 @@
-#include "chorus/surgery/prune.h"
+#include "surgery/prune.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,15 +10,15 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/model/folder.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "formats/folder.h"
+#include "formats/folder_files.h"
 
-#include "model/folder_files.h"
-#include "surgery/align.h"
-#include "surgery/compose.h"
+#include "surgery/internal/align.h"
+#include "surgery/internal/compose.h"
 
-namespace chorus {
+namespace chorus::inline surgery {
 namespace fs = std::filesystem;
 
 const std::vector<std::pair<std::string, PruneBy>> kPruneBy = {{"utilization", PruneBy::utilization},
@@ -216,4 +216,4 @@ nlohmann::json to_json(const PruneReport& report) {
   return json;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline surgery

@@ -1,8 +1,8 @@
-#include "chorus/surgery/usage.h"
+#include "surgery/usage.h"
 
-#include "chorus/moe/router.h"
+#include "moe/router.h"
 
-namespace chorus {
+namespace chorus::inline surgery {
 namespace {
 
 void add(const RoutingRecord& record, GateNormalization normalization, ExpertUsage& usage) {
@@ -53,4 +53,4 @@ std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& voc
   return usage;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline surgery

@@ -1,28 +1,28 @@
-#include "chorus/train/assessment.h"
+#include "train/assessment.h"
 
 #include <map>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-#include "chorus/data/direction_text.h"
-#include "chorus/decode/translator.h"
-#include "chorus/metrics/bleu.h"
-#include "chorus/metrics/chrf.h"
-#include "chorus/model/shapes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "data/direction_text.h"
+#include "decode/translator.h"
+#include "layout/shapes.h"
+#include "metrics/bleu.h"
+#include "metrics/chrf.h"
 
-#include "train/metrics.h"
+#include "train/internal/metrics.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
 std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary,
                                    const DirectionText& pairs, const AssessOptions& options) {
-  const Translator translator(model, vocabulary,
-                              {.from = pairs.from, .to = pairs.to, .decode = options.decode});
+  const LineTranslator translator(model, vocabulary,
+                                  {.from = pairs.from, .to = pairs.to, .decode = options.decode});
   std::vector<SourceLine> lines;
   const size_t ranks = options.group ? options.group->size() : 1,
                rank = options.group ? options.group->rank() : 0;
@@ -190,4 +190,4 @@ nlohmann::json to_json(const Assessment& a) {
   return json;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

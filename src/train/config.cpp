@@ -1,16 +1,16 @@
-#include "chorus/train/config.h"
+#include "train/config.h"
 
 #include <array>
 #include <string_view>
 
-#include "chorus/base/error.h"
-#include "chorus/data/curriculum.h"
-#include "chorus/model/shapes.h"
+#include "base/error.h"
+#include "data/curriculum.h"
+#include "layout/shapes.h"
+#include "state/frozen.h"
 
-#include "train/frozen.h"
-#include "train/initial_model.h"
+#include "train/internal/initial_model.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -102,6 +102,18 @@ void describe(Schema& s, RunConfig& c) {
          .min = 0});
 }
 
+void read_run_file(RunConfig& config, Schema& schema, const std::filesystem::path& file,
+                   std::span<const std::string> settings) {
+  const auto read = [&] {
+    if (!file.empty()) schema.read_file(file);
+    for (const std::string& setting : settings) schema.set(setting);
+  };
+  read();
+  if (config.train.init.empty()) return;
+  config.model = model_of(config.train.init);
+  read();
+}
+
 void check(const RunConfig& c) {
   check(c.model);
   parse_bytes(c.memory.device_budget, "memory.device_budget");
@@ -154,4 +166,4 @@ bool is_fixed(const std::string& option) {
   return decides_shapes(option) || (option.starts_with("vocabulary.") && option != "vocabulary.model");
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

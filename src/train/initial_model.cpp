@@ -1,4 +1,4 @@
-#include "train/initial_model.h"
+#include "train/internal/initial_model.h"
 
 #include <algorithm>
 #include <array>
@@ -11,13 +11,13 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/model/parts.h"
-#include "chorus/optim/adamw.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/parts.h"
+#include "kernels/adamw.h"
 
-namespace chorus {
+namespace chorus::inline train {
 namespace fs = std::filesystem;
 
 namespace {
@@ -164,4 +164,4 @@ void load_initial_model(const RunConfig& config, const Catalogue& catalogue, con
       rows.new_rows() > 0 ? fmt::format("; {} in the embedding", counted(rows.new_rows(), "new row")) : "");
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

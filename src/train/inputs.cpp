@@ -1,4 +1,4 @@
-#include "train/inputs.h"
+#include "train/internal/inputs.h"
 
 #include <algorithm>
 #include <system_error>
@@ -6,14 +6,15 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/data/sources.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "corpus/vocabulary_training.h"
+#include "data/sources.h"
+#include "io/files.h"
+#include "mpi/world.h"
 
-namespace chorus {
+namespace chorus::inline train {
 namespace fs = std::filesystem;
 
 namespace {
@@ -210,4 +211,4 @@ void write_reports(const Data& data, const fs::path& run) {
   if (data.valid) write_report(*data.valid, run, "valid");
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

@@ -1,4 +1,4 @@
-#include "train/interrupt.h"
+#include "train/internal/interrupt.h"
 
 #include <array>
 #include <atomic>
@@ -9,9 +9,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "comm/launcher.h"
+#include "mpi/launcher.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -90,4 +90,4 @@ int Interrupt::signal() {
   return noted;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

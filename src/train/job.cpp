@@ -1,4 +1,4 @@
-#include "chorus/train/job.h"
+#include "train/job.h"
 
 #include <algorithm>
 #include <numeric>
@@ -8,17 +8,17 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/text.h"
-#include "chorus/memory/usage.h"
-#include "chorus/model/shapes.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "layout/shapes.h"
+#include "memory/usage.h"
+#include "state/frozen.h"
 
-#include "train/frozen.h"
-#include "train/initial_model.h"
-#include "train/inputs.h"
+#include "train/internal/initial_model.h"
+#include "train/internal/inputs.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -66,18 +66,18 @@ Mesh mesh_of(const RunConfig& config, int world) {
 }
 
 Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh) {
-  std::vector<bool> frozen;
-  if (!config.train.freeze.empty()) frozen = frozen_parameters(shapes_of(model), config.train.freeze);
-  return {.model = model,
-          .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
-          .isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16,
-          .threads = config.threads > 0 ? config.threads : at::get_num_threads(),
-          .mesh = mesh,
-          .memory = config.memory,
-          .expert_state = config.optim.expert_state,
-          .recompute = config.train.recompute,
-          .micro_batches = config.data.micro_batches,
-          .frozen = std::move(frozen)};
+  Job job;
+  job.model = model;
+  job.compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  job.isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16;
+  job.threads = config.threads > 0 ? config.threads : at::get_num_threads();
+  job.mesh = mesh;
+  job.memory = config.memory;
+  job.expert_state = config.optim.expert_state;
+  job.recompute = config.train.recompute;
+  job.micro_batches = config.data.micro_batches;
+  if (!config.train.freeze.empty()) job.frozen = frozen_parameters(shapes_of(model), config.train.freeze);
+  return job;
 }
 
 BatchOptions batch_options(const RunConfig& config) {
@@ -155,4 +155,4 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
   return memory;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

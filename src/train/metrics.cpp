@@ -1,8 +1,8 @@
-#include "train/metrics.h"
+#include "train/internal/metrics.h"
 
 #include <fmt/format.h>
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -118,4 +118,4 @@ void Metrics::write(const std::string& kind, nlohmann::json record) {
   jsonl_.write(record);
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

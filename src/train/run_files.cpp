@@ -1,21 +1,20 @@
-#include "train/run_files.h"
+#include "train/internal/run_files.h"
 
 #include <cmath>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/comm/world.h"
-#include "chorus/model/folder.h"
-#include "chorus/model/parts.h"
-#include "chorus/optim/adamw.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/folder.h"
+#include "formats/folder_files.h"
+#include "formats/parts.h"
+#include "io/files.h"
+#include "kernels/adamw.h"
+#include "mpi/world.h"
 
-#include "model/folder_files.h"
-
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -158,4 +157,4 @@ void RunFiles::check_exported(const std::filesystem::path& folder) {
                                     : checkpoints_->folder_of(checkpoints_->steps().back()).string());
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

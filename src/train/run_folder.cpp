@@ -1,4 +1,4 @@
-#include "train/run_folder.h"
+#include "train/internal/run_folder.h"
 
 #include <algorithm>
 #include <iterator>
@@ -7,12 +7,11 @@
 
 #include <fmt/ranges.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/folder_files.h"
 
-#include "model/folder_files.h"
-
-namespace chorus {
+namespace chorus::inline train {
 namespace fs = std::filesystem;
 
 namespace {
@@ -130,4 +129,4 @@ std::string settings_text(RunConfig config) {
   return schema.dump();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

@@ -1,4 +1,4 @@
-#include "chorus/train/stages.h"
+#include "train/stages.h"
 
 #include <algorithm>
 #include <functional>
@@ -9,15 +9,15 @@
 
 #include <fmt/ranges.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/comm/world.h"
-#include "chorus/surgery/models.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "mpi/world.h"
+#include "surgery/models.h"
 
-#include "train/initial_model.h"
-#include "train/start.h"
+#include "train/internal/initial_model.h"
+#include "train/internal/start.h"
 
-namespace chorus {
+namespace chorus::inline train {
 namespace fs = std::filesystem;
 
 namespace {
@@ -158,14 +158,14 @@ std::vector<RunConfig> stage_settings(const RunConfig& config) {
 
 Ending train_stages(const RunConfig& config, const RunOptions& options) {
   const std::vector<StageConfig>& stages = config.train.stages;
-  if (stages.empty()) return train(config, options);
+  if (stages.empty()) return train_run(config, options);
   check(stages);
   const std::vector<RunConfig> settings = check_stages(config, options);
   Ending ending = Ending::done;
   for (size_t i = 0; i < stages.size() && !by_signal(ending); ++i) {
     log_info("stage {} of {}: {}", i + 1, stages.size(), stages[i].name);
     make_init(stages[i], options);
-    ending = train(settings[i], options_of(stages[i], options));
+    ending = train_run(settings[i], options_of(stages[i], options));
   }
   return ending;
 }
@@ -174,4 +174,4 @@ fs::path last_run(const RunConfig& config, const fs::path& folder) {
   return config.train.stages.empty() ? folder : folder / config.train.stages.back().name;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

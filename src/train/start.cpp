@@ -1,19 +1,19 @@
-#include "train/start.h"
+#include "train/internal/start.h"
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/json.h"
-#include "chorus/base/log.h"
-#include "chorus/comm/world.h"
-#include "chorus/model/exports.h"
-#include "chorus/train/job.h"
+#include "architecture/exports.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "io/files.h"
+#include "io/json.h"
+#include "mpi/world.h"
+#include "train/job.h"
 
-#include "train/initial_model.h"
-#include "train/run_folder.h"
+#include "train/internal/initial_model.h"
+#include "train/internal/run_folder.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -99,4 +99,4 @@ ModelDescription check_start(const RunConfig& config, const RunOptions& options,
   return {.config = start.model, .vocabulary = std::move(start.data->vocabulary)};
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

@@ -1,10 +1,10 @@
-#include "chorus/train/state.h"
+#include "train/state.h"
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 nlohmann::json to_json(const TrainState& s) {
   nlohmann::json json = {{"updates", s.updates},
@@ -57,4 +57,14 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
   }
 }
 
-}  // namespace chorus
+bool TrainState::note_validation(std::optional<double> score, bool lower_is_better) {
+  const bool better = score && (!best || (lower_is_better ? *score < *best : *score > *best));
+  ++stale_validations;
+  if (!better) return false;
+  best = *score;
+  best_update = updates;
+  stale_validations = 0;
+  return true;
+}
+
+}  // namespace chorus::inline train

@@ -1,10 +1,10 @@
-#include "train/sums.h"
+#include "train/internal/sums.h"
 
 #include <array>
 
 #include <ATen/ops/empty.h>
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -97,4 +97,4 @@ int64_t most_of_ranks(Group& group, int64_t number) {
   return all.max().item<int64_t>();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

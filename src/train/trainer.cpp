@@ -1,4 +1,4 @@
-#include "chorus/train/trainer.h"
+#include "train/trainer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,29 +9,30 @@
 
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/clock.h"
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/progress.h"
-#include "chorus/base/text.h"
-#include "chorus/comm/world.h"
-#include "chorus/kernels/cpu.h"
-#include "chorus/memory/usage.h"
-#include "chorus/model/folder.h"
-#include "chorus/model/shapes.h"
-#include "chorus/train/optimizer.h"
-#include "chorus/train/state.h"
-#include "chorus/train/validation.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/text.h"
+#include "formats/folder.h"
+#include "kernels/cpu.h"
+#include "layout/shapes.h"
+#include "memory/usage.h"
+#include "mpi/world.h"
+#include "state/frozen.h"
+#include "state/optimizer.h"
+#include "state/stash.h"
+#include "train/state.h"
+#include "train/validation.h"
 
-#include "train/frozen.h"
-#include "train/initial_model.h"
-#include "train/interrupt.h"
-#include "train/metrics.h"
-#include "train/run_folder.h"
-#include "train/start.h"
-#include "train/sums.h"
+#include "train/internal/initial_model.h"
+#include "train/internal/interrupt.h"
+#include "train/internal/metrics.h"
+#include "train/internal/run_folder.h"
+#include "train/internal/start.h"
+#include "train/internal/sums.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -59,7 +60,7 @@ class Run {
         optimizer_(model_, config.optim, parallel_, start.memory),
         stash_(start.memory.activations == Tier::device
                    ? nullptr
-                   : std::make_unique<Stash>(start.memory.activations, start.memory.folder)),
+                   : std::make_unique<TierStash>(start.memory.activations, start.memory.folder)),
         state_(std::move(start.state)),
         languages_(data_->train->language_pairs()),
         tasks_(data_->train->tasks().size()),
@@ -67,7 +68,7 @@ class Run {
     if (!config.train.freeze.empty())
       optimizer_.freeze(frozen_parameters(model_.catalogue(), config.train.freeze));
     if (start.checkpoint) {
-      optimizer_.updates = state_.optimizer_updates;
+      optimizer_.set_updates(state_.optimizer_updates);
       files_.load(*start.checkpoint, state_, optimizer_, model_.catalogue());
       log_info("resuming {} from update {}", folder_.string(), state_.updates);
     } else if (config.train.init.empty()) {
@@ -114,7 +115,7 @@ class Run {
   Parallel parallel_;
   Transformer model_;
   Optimizer optimizer_;
-  std::unique_ptr<Stash> stash_;  // null: activations stay on the device
+  std::unique_ptr<TierStash> stash_;  // null: activations stay on the device
   TrainState state_;
   std::vector<std::pair<int32_t, int32_t>> languages_;  // of each direction of the training text
   std::vector<TaskSums> tasks_;                         // of this rank, of each task, since the last report
@@ -192,7 +193,7 @@ void Run::update() {
   const bool applied = std::isfinite(norm) && std::isfinite(sums.loss);
   if (applied) {
     optimizer_.update(learning_rate, norm);
-    state_.optimizer_updates = optimizer_.updates;
+    state_.optimizer_updates = optimizer_.updates();
     state_.skipped_in_a_row = 0;
   } else {
     ++state_.skipped_in_a_row;
@@ -302,18 +303,10 @@ bool Run::validate() {
     result.add_scores(assess_whole(options));
   }
   const double score = result.criterion(config_.validation.criterion);
-  const bool lower_is_better = config_.validation.criterion == Criterion::loss;
   const bool finite = result.is_finite() && std::isfinite(score);
-  const bool better =
-      finite && (!state_.best || (lower_is_better ? score < *state_.best : score > *state_.best));
   if (!finite) log_warning("update {}: the validation is not finite: not a model to keep", state_.updates);
-  if (better) {
-    state_.best = score;
-    state_.best_update = state_.updates;
-    state_.stale_validations = 0;
-  } else {
-    ++state_.stale_validations;
-  }
+  const bool better = state_.note_validation(finite ? std::optional(score) : std::nullopt,
+                                             config_.validation.criterion == Criterion::loss);
   nlohmann::json record = to_json(result);
   record["update"] = state_.updates;
   record["best"] = better;
@@ -382,7 +375,7 @@ Ending Run::train() {
 
 }  // namespace
 
-Ending train(const RunConfig& config, const RunOptions& options) {
+Ending train_run(const RunConfig& config, const RunOptions& options) {
   check(config);
   if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
     log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
@@ -402,4 +395,4 @@ Ending train(const RunConfig& config, const RunOptions& options) {
   return run.train();
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

@@ -1,4 +1,4 @@
-#include "chorus/train/validation.h"
+#include "train/validation.h"
 
 #include <algorithm>
 #include <iterator>
@@ -7,12 +7,12 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/model/shapes.h"
+#include "layout/shapes.h"
 
-#include "train/metrics.h"
-#include "train/sums.h"
+#include "train/internal/metrics.h"
+#include "train/internal/sums.h"
 
-namespace chorus {
+namespace chorus::inline train {
 
 namespace {
 
@@ -164,4 +164,4 @@ ValidationResult validate(Transformer& model, const DataSet& data, const Sequent
   return result;
 }
 
-}  // namespace chorus
+}  // namespace chorus::inline train

@@ -30,7 +30,7 @@ limited prune large --keep 0.5 --by random --method merge --out merged > report
 limited prune large --keep 0.5 --data "train.{lang}" --out used > report
 rm -rf union mean merged used other
 
-# With text: the same number a layer, and a threshold; one direction, and more files than one.
+# With text: the same number per layer, and a threshold; one direction, and more files than one.
 run prune large --keep 0.25 --by utilization --data "train.{lang}" dev.tsv --directions xx-yy --json --out direction > json
 grep -q '"sentences": 200' json || fail "two files of 100 lines are not counted together"
 translates direction

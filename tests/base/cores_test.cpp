@@ -1,4 +1,4 @@
-#include "chorus/base/cores.h"
+#include "base/cores.h"
 
 #include <algorithm>
 #include <cstdlib>

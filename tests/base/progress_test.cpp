@@ -1,4 +1,4 @@
-#include "chorus/base/progress.h"
+#include "base/progress.h"
 
 #include <stdexcept>
 #include <thread>

@@ -1,4 +1,4 @@
-#include "chorus/base/random.h"
+#include "base/random.h"
 
 #include <set>
 #include <vector>

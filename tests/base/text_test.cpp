@@ -1,10 +1,10 @@
-#include "chorus/base/text.h"
+#include "base/text.h"
 
 #include <limits>
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/message.h"
+#include "base/message.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/data/batches.h"
+#include "data/batches.h"
 
 #include <algorithm>
 #include <functional>
@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "corpus.h"
+#include "data/corpus.h"
 
 namespace chorus {
 namespace {

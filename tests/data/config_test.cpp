@@ -1,12 +1,11 @@
-#include "chorus/data/config.h"
+#include "data/config.h"
 
 #include <cmath>
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/options.h"
-
-#include "corpus.h"
+#include "config/options.h"
+#include "data/corpus.h"
 
 namespace chorus {
 namespace {

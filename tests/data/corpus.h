@@ -9,10 +9,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/random.h"
-#include "chorus/data/vocabulary.h"
-
+#include "base/error.h"
+#include "base/random.h"
+#include "corpus/vocabulary_training.h"
+#include "data/vocabulary.h"
 #include "temporary_folder.h"
 
 namespace chorus {

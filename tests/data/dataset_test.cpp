@@ -1,9 +1,9 @@
-#include "chorus/data/dataset.h"
+#include "data/dataset.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "corpus.h"
+#include "data/corpus.h"
 
 namespace chorus {
 namespace {

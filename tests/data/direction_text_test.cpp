@@ -1,4 +1,4 @@
-#include "chorus/data/direction_text.h"
+#include "data/direction_text.h"
 
 #include <gtest/gtest.h>
 

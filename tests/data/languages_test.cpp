@@ -1,4 +1,4 @@
-#include "chorus/data/languages.h"
+#include "data/languages.h"
 
 #include <gtest/gtest.h>
 

@@ -5,9 +5,9 @@
 
 #include <unistd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/data/line_reader.h"
-#include "chorus/data/utf8.h"
+#include "base/error.h"
+#include "data/line_reader.h"
+#include "data/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kMaxBytes = 100;

@@ -1,4 +1,4 @@
-#include "chorus/data/line_reader.h"
+#include "data/line_reader.h"
 
 #include <array>
 #include <vector>
@@ -9,8 +9,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "data/text_folder.h"
 
 namespace chorus {
@@ -101,7 +100,7 @@ TEST(LineReader, LinesWithoutEndEnd) {
   EXPECT_TRUE(reader.next());  // at once
   EXPECT_TRUE(reader.over_long());
   EXPECT_EQ(message_of<UserError>([&] { reader.next(); }),
-            path.string() + ":2: a line of more than 256.0 MiB: this is no text, one sentence a line");
+            path.string() + ":2: a line of more than 256.0 MiB: this is not text with one sentence per line");
 }
 
 TEST(LineReader, ReadsGzipAndZstdByTheirFirstBytes) {

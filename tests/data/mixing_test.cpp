@@ -1,11 +1,11 @@
-#include "chorus/data/mixing.h"
+#include "data/mixing.h"
 
 #include <cmath>
 #include <map>
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
 namespace chorus {
 namespace {

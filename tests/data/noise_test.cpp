@@ -1,4 +1,4 @@
-#include "chorus/data/noise.h"
+#include "data/noise.h"
 
 #include <algorithm>
 #include <cmath>

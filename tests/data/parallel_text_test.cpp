@@ -1,9 +1,8 @@
-#include "chorus/data/parallel_text.h"
+#include "data/parallel_text.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "data/text_folder.h"
 
 namespace chorus {

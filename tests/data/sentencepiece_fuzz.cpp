@@ -4,8 +4,8 @@
 
 #include <sentencepiece_processor.h>
 
-#include "chorus/base/error.h"
-#include "chorus/data/sentencepiece.h"
+#include "base/error.h"
+#include "data/sentencepiece.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr std::string_view kText = "The ship \xEF\xB7\xBA sails\xE3\x80\x80to \xD0\xB6 x\xC2\xB2 12345.";

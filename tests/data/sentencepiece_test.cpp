@@ -1,13 +1,12 @@
-#include "chorus/data/sentencepiece.h"
+#include "data/sentencepiece.h"
 
 #include <cstring>
 
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
 
-#include "chorus/base/error.h"
-
-#include "t5_model.h"
+#include "base/error.h"
+#include "data/t5_model.h"
 
 namespace chorus {
 namespace {

@@ -1,11 +1,10 @@
-#include "chorus/data/sources.h"
+#include "data/sources.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/text.h"
-
+#include "base/error.h"
+#include "base/text.h"
 #include "data/text_folder.h"
 
 namespace chorus {

@@ -1,4 +1,4 @@
-#include "chorus/data/token_store.h"
+#include "data/token_store.h"
 
 #include <chrono>
 #include <future>
@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/files.h"
-
-#include "corpus.h"
+#include "corpus/vocabulary_training.h"
+#include "data/corpus.h"
+#include "io/files.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/data/utf8.h"
+#include "data/utf8.h"
 
 #include <vector>
 

@@ -1,14 +1,14 @@
-#include "chorus/data/vocabulary.h"
+#include "data/vocabulary.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/files.h"
-#include "chorus/data/batch.h"
-#include "chorus/data/utf8.h"
-
-#include "corpus.h"
+#include "corpus/vocabulary_training.h"
+#include "data/batch.h"
+#include "data/corpus.h"
 #include "data/sentencepiece_model.h"
-#include "t5_model.h"
+#include "data/t5_model.h"
+#include "data/utf8.h"
+#include "io/files.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/decode/beam.h"
+#include "decode/beam.h"
 
 #include <cmath>
 #include <limits>
@@ -10,9 +10,8 @@
 #include <ATen/ops/logsumexp.h>
 #include <gtest/gtest.h>
 
-#include "chorus/decode/scorer.h"
-
-#include "fixtures.h"
+#include "decode/fixtures.h"
+#include "decode/scorer.h"
 #include "temporary_folder.h"
 
 namespace chorus {
@@ -21,15 +20,13 @@ namespace {
 /// log p of every next token, computed from nothing but the tokens so far: no cache, no batch.
 class PlainModel {
  public:
-  PlainModel(Transformer& model, const DecodeInput& input) : model_(model) {
-    const MicroBatch batch = {
-        .rows = 1, .source_length = static_cast<int64_t>(input.source.size()), .source = input.source};
-    memory_ = model.encode(model.to_batch(batch).source);
+  PlainModel(Transformer& model, const DecodeInput& input) : model_(make_step_decoder(model)) {
+    memory_ = model_->encode(model_->make_side(input.source, 1, std::ssize(input.source)));
   }
   std::vector<double> operator()(const std::vector<int32_t>& tokens) {
-    DecoderState state = model_.start_decoding(memory_, {}, static_cast<int64_t>(tokens.size()) + 1);
-    at::Tensor logits = step(state, kEos);
-    for (const int32_t token : tokens) logits = step(state, token);
+    const auto decoding = model_->start(memory_, {}, std::ssize(tokens) + 1);
+    at::Tensor logits = step(*decoding, kEos);
+    for (const int32_t token : tokens) logits = step(*decoding, token);
     total_ = at::logsumexp(logits, -1).item<double>();
     const at::Tensor log_p = at::log_softmax(logits, -1);
     return {log_p.const_data_ptr<float>(), log_p.const_data_ptr<float>() + log_p.numel()};
@@ -38,10 +35,10 @@ class PlainModel {
   [[nodiscard]] double total() const { return total_; }
 
  private:
-  at::Tensor step(DecoderState& state, int32_t token) {
-    return model_.decode_step(state, at::full({1}, token, at::kLong));
+  static at::Tensor step(Decoding& decoding, int32_t token) {
+    return decoding.step(at::full({1}, token, at::kLong));
   }
-  Transformer& model_;
+  std::unique_ptr<const StepDecoder> model_;
   at::Tensor memory_;
   double total_ = 0;
 };
@@ -142,11 +139,11 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
                              .no_repeat_ngram = GetParam().no_repeat_ngram,
                              .repetition_penalty = GetParam().repetition_penalty};
     if (GetParam().mask) options.never = {kBos, kPad, kUnk, kSourceTag, kTargetTag};
-    const auto results = decode(*model, inputs, options);
+    const auto results = beam_search(*make_step_decoder(*model), inputs, options);
     DecodeOptions free = options;
     free.no_repeat_ngram = 0;
     free.repetition_penalty = 1;
-    const auto repeating = decode(*model, inputs, free);
+    const auto repeating = beam_search(*make_step_decoder(*model), inputs, free);
     for (size_t i = 0; i < inputs.size(); ++i) {
       changed += results[i][0].tokens != repeating[i][0].tokens;
       const auto limit = static_cast<int64_t>(inputs[i].source.size()) + 3;
@@ -202,7 +199,7 @@ TEST(Decode, ABeamWideEnoughIsExhaustive) {
   // Three tokens after the tag: at most 7^2 hypotheses go on.
   const DecodeOptions options = {
       .beam = 60, .nbest = 10, .max_length_factor = 0, .max_length_offset = 4, .never = {kBos, kPad}};
-  const auto results = decode(*model, inputs, options);
+  const auto results = beam_search(*make_step_decoder(*model), inputs, options);
   for (size_t i = 0; i < inputs.size(); ++i) {
     PlainModel plain(*model, inputs[i]);
     std::vector<Scored> all;
@@ -232,16 +229,18 @@ TEST(Decode, WhatElseIsInTheBatchDoesNotMatter) {
     for (size_t k = 0; k < i % 5; ++k) inputs[i].forced.push_back(static_cast<int32_t>(6 + (i + k) % 10));
   const DecodeOptions options = {.beam = 3, .nbest = 3, .max_length_offset = 5};
   std::vector<int64_t> progress;
-  const auto together = decode(*model, inputs, options, [&](int64_t done) { progress.push_back(done); });
+  const auto together = beam_search(*make_step_decoder(*model), inputs, options,
+                                    [&](int64_t done) { progress.push_back(done); });
   EXPECT_EQ(progress, std::vector<int64_t>{40});
   DecodeOptions few = options;
   few.batch_tokens = 500;
   progress.clear();
-  const auto in_batches = decode(*model, inputs, few, [&](int64_t done) { progress.push_back(done); });
+  const auto in_batches =
+      beam_search(*make_step_decoder(*model), inputs, few, [&](int64_t done) { progress.push_back(done); });
   EXPECT_GT(progress.size(), 4U);
   EXPECT_EQ(progress.back(), 40);
   for (size_t i = 0; i < inputs.size(); ++i) {
-    const auto alone = decode(*model, {&inputs[i], 1}, options);
+    const auto alone = beam_search(*make_step_decoder(*model), {&inputs[i], 1}, options);
     expect_equal(together[i], alone[0]);
     expect_equal(in_batches[i], alone[0]);
   }
@@ -250,7 +249,8 @@ TEST(Decode, WhatElseIsInTheBatchDoesNotMatter) {
 TEST(Decode, IsDeterministic) {
   const auto model = opinionated_model(tiny_config(), 6);
   const std::vector<DecodeInput> inputs = random_inputs(10, 12, 23);
-  const auto first = decode(*model, inputs, {.nbest = 5}), second = decode(*model, inputs, {.nbest = 5});
+  const auto first = beam_search(*make_step_decoder(*model), inputs, {.nbest = 5}),
+             second = beam_search(*make_step_decoder(*model), inputs, {.nbest = 5});
   for (size_t i = 0; i < inputs.size(); ++i)
     for (size_t rank = 0; rank < first[i].size(); ++rank) {
       EXPECT_EQ(first[i][rank].tokens, second[i][rank].tokens);
@@ -263,7 +263,8 @@ TEST(Decode, BeginsWithThePrefix) {
   std::vector<DecodeInput> inputs = random_inputs(3, 6, 23);
   inputs[1].forced = {kTargetTag, 9, 9, 10};
   inputs[2].forced.resize(31, 8);  // all but one of the model's positions
-  const auto results = decode(*model, inputs, {.beam = 4, .nbest = 4, .max_length_factor = 1});
+  const auto results =
+      beam_search(*make_step_decoder(*model), inputs, {.beam = 4, .nbest = 4, .max_length_factor = 1});
   for (const Hypothesis& hypothesis : results[1]) {
     ASSERT_GE(hypothesis.tokens.size(), 3U);
     EXPECT_EQ(std::vector<int32_t>(hypothesis.tokens.begin(), hypothesis.tokens.begin() + 3),
@@ -283,13 +284,13 @@ TEST(Decode, ScoresAreThoseOfScoring) {
   int64_t ended = 0, cut = 0;
   for (const double penalty : {-0.5, 0.0, 1.0, 2.5}) {
     for (const int64_t beam : {1, 3, 5}) {
-      const auto results = decode(*model, inputs,
-                                  {.beam = beam,
-                                   .nbest = beam,
-                                   .length_penalty = penalty,
-                                   .max_length_factor = 1,
-                                   .max_length_offset = 2,
-                                   .never = {kBos, kPad}});
+      const auto results = beam_search(*make_step_decoder(*model), inputs,
+                                       {.beam = beam,
+                                        .nbest = beam,
+                                        .length_penalty = penalty,
+                                        .max_length_factor = 1,
+                                        .max_length_offset = 2,
+                                        .never = {kBos, kPad}});
       for (size_t i = 0; i < inputs.size(); ++i) {
         for (const Hypothesis& hypothesis : results[i]) {
           const SentencePair pair = {.source = {inputs[i].source.begin() + 1, inputs[i].source.end() - 1},
@@ -319,8 +320,8 @@ TEST(Decode, EndsWhereNothingIsLeftToChoose) {
   for (int32_t id = 0; id < 23; ++id)
     if (id != 7 && id != 9) never.push_back(id);
   const std::vector<DecodeInput> inputs = random_inputs(3, 9, 23);
-  for (const auto& result :
-       decode(*model, inputs, {.beam = 3, .nbest = 3, .no_repeat_ngram = 1, .never = never})) {
+  for (const auto& result : beam_search(*make_step_decoder(*model), inputs,
+                                        {.beam = 3, .nbest = 3, .no_repeat_ngram = 1, .never = never})) {
     ASSERT_EQ(result.size(), 2U);
     for (const Hypothesis& hypothesis : result) {
       EXPECT_EQ(hypothesis.tokens.size(), 2U);
@@ -334,14 +335,14 @@ TEST(Decode, NeverChoosesWhatItMustNot) {
   const auto model = opinionated_model(tiny_config(), 9);
   const std::vector<DecodeInput> inputs = random_inputs(10, 9, 23);
   const std::vector<int32_t> never = {kBos, kPad, kUnk, 4, 5, 7, 11, 12, 13};
-  for (const auto& result : decode(*model, inputs, {.nbest = 5, .never = never}))
+  for (const auto& result : beam_search(*make_step_decoder(*model), inputs, {.nbest = 5, .never = never}))
     for (const Hypothesis& hypothesis : result)
       for (const int32_t token : hypothesis.tokens) EXPECT_EQ(std::ranges::count(never, token), 0);
   // Nothing but </s> is left.
   std::vector<int32_t> all;
   for (int32_t id = 0; id < 23; ++id)
     if (id != kEos) all.push_back(id);
-  for (const auto& result : decode(*model, inputs, {.nbest = 5, .never = all})) {
+  for (const auto& result : beam_search(*make_step_decoder(*model), inputs, {.nbest = 5, .never = all})) {
     ASSERT_EQ(result.size(), 1U);
     EXPECT_TRUE(result[0].tokens.empty() && result[0].ended);
   }
@@ -349,14 +350,14 @@ TEST(Decode, NeverChoosesWhatItMustNot) {
 
 TEST(Decode, NoInputGivesNoOutput) {
   const auto model = opinionated_model(tiny_config(), 1);
-  EXPECT_TRUE(decode(*model, {}, {}).empty());
+  EXPECT_TRUE(beam_search(*make_step_decoder(*model), {}, {}).empty());
 }
 
 TEST(Decode, RefusesWhatCannotBe) {
   const auto model = opinionated_model(tiny_config(), 1);
   std::vector<DecodeInput> inputs = random_inputs(1, 4, 23);
   const auto refused = [&](const DecodeOptions& options) {
-    return message_of<UserError>([&] { decode(*model, inputs, options); });
+    return message_of<UserError>([&] { beam_search(*make_step_decoder(*model), inputs, options); });
   };
   EXPECT_EQ(refused({.beam = 0}), "a beam of 0 is outside 1 to 1000");
   EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2");
@@ -372,7 +373,9 @@ TEST(Decode, SaysThatTheModelIsBroken) {
   const auto model = opinionated_model(tiny_config(), 1);
   model->parameters()[model->catalogue().decoder_norm.weight].value.fill_(std::nan(""));
   const std::vector<DecodeInput> inputs = random_inputs(2, 4, 23);
-  EXPECT_NE(message_of<Error>([&] { decode(*model, inputs, {}); }).find("not a number"), std::string::npos);
+  EXPECT_NE(
+      message_of<Error>([&] { beam_search(*make_step_decoder(*model), inputs, {}); }).find("not a number"),
+      std::string::npos);
 }
 
 TEST(ScorePairs, TakesEmptySides) {

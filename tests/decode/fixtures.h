@@ -8,8 +8,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/norm.h>
 
-#include "chorus/decode/beam.h"
-
+#include "decode/beam.h"
 #include "model/fixtures.h"
 
 namespace chorus {

@@ -1,11 +1,11 @@
-#include "decode/lines.h"
+#include "decode/internal/lines.h"
 
 #include <array>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "chorus/decode/findings.h"
+#include "decode/findings.h"
 
 namespace chorus {
 namespace {

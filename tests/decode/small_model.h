@@ -6,11 +6,10 @@
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/text.h"
-#include "chorus/decode/translator.h"
-
+#include "base/text.h"
 #include "data/corpus.h"
-#include "fixtures.h"
+#include "decode/fixtures.h"
+#include "decode/translator.h"
 
 namespace chorus {
 

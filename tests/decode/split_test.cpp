@@ -1,9 +1,9 @@
-#include "decode/split.h"
+#include "decode/internal/split.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "chorus/data/utf8.h"
+#include "data/utf8.h"
 
 namespace chorus {
 namespace {

@@ -2,11 +2,10 @@
 
 #include <unistd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/data/utf8.h"
-#include "chorus/decode/translator.h"
-
-#include "small_model.h"
+#include "base/error.h"
+#include "data/utf8.h"
+#include "decode/small_model.h"
+#include "decode/translator.h"
 
 namespace chorus {
 namespace {
@@ -29,7 +28,7 @@ Streamed stream_of(const std::string& text, const TranslatorOptions& translator,
   stream.write = [&](std::string_view piece) { streamed.out += piece; };
   try {
     streamed.report =
-        translate_stream(Translator(small_model(), small_vocabulary(), translator), &reader, stream);
+        translate_stream(LineTranslator(small_model(), small_vocabulary(), translator), &reader, stream);
   } catch (const UserError& error) {
     streamed.error = error.what();
   }
@@ -226,7 +225,7 @@ TEST(TranslateStream, AnswersBeforeMoreIsSent) {
     if (done == 3) ::close(pipe[1]);
   };
   LineReader reader("/dev/fd/" + std::to_string(pipe[0]));
-  translate_stream(Translator(small_model(), small_vocabulary(), small_options()), &reader, stream);
+  translate_stream(LineTranslator(small_model(), small_vocabulary(), small_options()), &reader, stream);
   ::close(pipe[0]);
   EXPECT_EQ(windows, (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(out, translated("abc\nsome words\nmore\n", small_options()));

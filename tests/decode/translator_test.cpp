@@ -1,26 +1,26 @@
-#include "chorus/decode/translator.h"
+#include "decode/translator.h"
 
 #include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randn.h>
 
-#include "chorus/base/files.h"
-#include "chorus/decode/scorer.h"
-
 #include "data/t5_model.h"
-#include "small_model.h"
+#include "decode/scorer.h"
+#include "decode/small_model.h"
+#include "io/files.h"
 
 namespace chorus {
 namespace {
 
 TEST(Translator, GivesTheModelTagsPiecesAndPrefix) {
   const Vocabulary& vocabulary = small_vocabulary();
-  const Translator translator(small_model(), vocabulary, small_options(3));
+  const LineTranslator translator(small_model(), vocabulary, small_options(3));
   DecodeInput input = {.source = vocabulary.encode("some words"), .forced = vocabulary.encode("abc")};
   input.source.insert(input.source.begin(), vocabulary.tag("en"));
   input.source.push_back(kEos);
   input.forced.insert(input.forced.begin(), vocabulary.tag("de"));
-  const auto expected = decode(small_model(), {&input, 1}, translator.options().decode)[0];
+  const auto expected =
+      beam_search(*make_step_decoder(small_model()), {&input, 1}, translator.options().decode)[0];
   const SourceLine line = {.text = "some words", .prefix = "abc"};
   const std::vector<Translation> actual = translator.translate({&line, 1})[0].best;
   ASSERT_EQ(actual.size(), expected.size());
@@ -44,16 +44,16 @@ TEST(Translator, CountsLoopsAndDecodesThemAgainWhenAsked) {
   const std::vector<SourceLine> lines = {{.text = "some words", .where = "a:1"},
                                          {.text = "", .where = "a:2"}};
   TranslatorOptions translator = small_options();
-  const auto plain = Translator(*repeating, small_vocabulary(), translator).translate(lines);
+  const auto plain = LineTranslator(*repeating, small_vocabulary(), translator).translate(lines);
   EXPECT_TRUE(plain[0].looped);
   EXPECT_FALSE(plain[1].looped);
-  EXPECT_FALSE(Translator(small_model(), small_vocabulary(), translator).translate(lines)[0].looped);
+  EXPECT_FALSE(LineTranslator(small_model(), small_vocabulary(), translator).translate(lines)[0].looped);
   translator.guard = true;
-  const auto guarded = Translator(*repeating, small_vocabulary(), translator).translate(lines);
+  const auto guarded = LineTranslator(*repeating, small_vocabulary(), translator).translate(lines);
   EXPECT_TRUE(guarded[0].looped);
   translator.guard = false;
   translator.decode.no_repeat_ngram = 3;
-  const auto expected = Translator(*repeating, small_vocabulary(), translator).translate(lines);
+  const auto expected = LineTranslator(*repeating, small_vocabulary(), translator).translate(lines);
   EXPECT_EQ(guarded[0].best[0].text, expected[0].best[0].text);
   EXPECT_NE(guarded[0].best[0].text, plain[0].best[0].text);
   EXPECT_FALSE(expected[0].looped);
@@ -69,14 +69,14 @@ TEST(Translator, WritesTheUnknownTokenOnlyWhenAsked) {
     TranslatorOptions unk = small_options();
     unk.allow_unk = allow;
     const std::string text =
-        Translator(*unsure, small_vocabulary(), unk).translate({&line, 1})[0].best[0].text;
+        LineTranslator(*unsure, small_vocabulary(), unk).translate({&line, 1})[0].best[0].text;
     EXPECT_EQ(text.find("⁇") != std::string::npos, allow) << text;
   }
 }
 
 TEST(Translator, RefusesUnknownLanguagesAndLengths) {
   const auto refused = [](const TranslatorOptions& wrong) {
-    return message_of<UserError>([&] { Translator(small_model(), small_vocabulary(), wrong); });
+    return message_of<UserError>([&] { LineTranslator(small_model(), small_vocabulary(), wrong); });
   };
   EXPECT_NE(refused({.from = "english", .to = "de"}).find("'english'"), std::string::npos);
   EXPECT_NE(refused({.from = "en", .to = "dee"}).find("did you mean 'de'"), std::string::npos);
@@ -167,7 +167,7 @@ TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
     model.set(i, at::randn(model.catalogue().parameters[i].shape) * 0.7);
   TranslatorOptions options = {
       .decode = {.beam = 4, .nbest = 4, .max_length_factor = 0, .max_length_offset = 8}};
-  const Translator translator(model, vocabulary, options);
+  const LineTranslator translator(model, vocabulary, options);
   const std::vector<SourceLine> lines = {{.text = "the park"}, {.text = "walks in the park", .prefix = "in"}};
   const auto translations = translator.translate(lines);
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -175,7 +175,8 @@ TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
                          .forced = vocabulary.encode(lines[i].prefix),
                          .tagged = false};
     input.source.push_back(kEos);
-    const std::vector<Hypothesis> expected = decode(model, {&input, 1}, translator.options().decode)[0];
+    const std::vector<Hypothesis> expected =
+        beam_search(*make_step_decoder(model), {&input, 1}, translator.options().decode)[0];
     ASSERT_EQ(translations[i].best.size(), expected.size());
     for (size_t rank = 0; rank < expected.size(); ++rank) {
       EXPECT_EQ(translations[i].best[rank].text, vocabulary.decode(expected[rank].tokens));
@@ -191,7 +192,7 @@ TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
   }
   EXPECT_EQ(translations[1].best[0].text.substr(0, 2), "in");
   options.to = "de";
-  EXPECT_THROW(Translator(model, vocabulary, options), UserError);
+  EXPECT_THROW(LineTranslator(model, vocabulary, options), UserError);
 }
 
 }  // namespace

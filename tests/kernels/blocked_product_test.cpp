@@ -1,4 +1,4 @@
-#include "kernels/blocked_product.h"
+#include "kernels/internal/blocked_product.h"
 
 #include <array>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/kernels/decoding.h"
+#include "kernels/decoding.h"
 
 #include <cmath>
 #include <limits>
@@ -7,7 +7,7 @@
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 namespace chorus {
 namespace {

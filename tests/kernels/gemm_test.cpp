@@ -1,4 +1,4 @@
-#include "chorus/kernels/gemm.h"
+#include "kernels/gemm.h"
 
 #include <array>
 
@@ -10,7 +10,7 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/kernels/linear_rows.h"
+#include "kernels/linear_rows.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -8,7 +8,7 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/kernels/rows.h"
+#include "kernels/rows.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/allclose.h>
@@ -9,10 +9,10 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/kernels/cpu.h"
+#include "base/error.h"
+#include "kernels/cpu.h"
 
-#include "kernels/rows_composed.h"
+#include "kernels/internal/backend.h"
 
 namespace chorus {
 namespace {
@@ -77,9 +77,9 @@ TEST_P(Rows, MatchADenseComposition) {
       return at::allclose(a.to(at::kDouble), b, tolerance(), tolerance());
     };
     EXPECT_TRUE(close(combine_rows(rows, order.slot, weight), weighted.mm(wide)));
-    EXPECT_TRUE(close(combine_rows_composed(rows, order.slot, weight), weighted.mm(wide)));
+    EXPECT_TRUE(close(composed_backend().combine_rows(rows, order.slot, weight), weighted.mm(wide)));
     EXPECT_TRUE(close(sum_rows(rows, order.slot), spread.mm(wide)));
-    EXPECT_TRUE(close(sum_rows_composed(rows, order.slot), spread.mm(wide)));
+    EXPECT_TRUE(close(composed_backend().sum_rows(rows, order.slot, {}), spread.mm(wide)));
 
     // Some of the rows in the middle lie elsewhere.
     const int64_t first = rows_kept / 3, count = rows_kept / 2;
@@ -100,7 +100,7 @@ TEST_P(Rows, MatchADenseComposition) {
     }
     for (const auto& [grad_rows, grad_weight] :
          {combine_rows_backward(grad, rows, order.slot, weight),
-          combine_rows_backward_composed(grad, rows, order.slot, weight)}) {
+          composed_backend().combine_rows_backward(grad, rows, order.slot, weight)}) {
       EXPECT_EQ(grad_rows.scalar_type(), GetParam());
       EXPECT_TRUE(close(grad_rows, weighted.t().mm(wide_grad)));
       EXPECT_TRUE(at::allclose(grad_weight.to(at::kDouble), expected, 1e-4, 1e-4));

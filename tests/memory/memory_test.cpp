@@ -3,14 +3,13 @@
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/memory/arrays.h"
-#include "chorus/memory/config.h"
-#include "chorus/memory/stash.h"
-#include "chorus/memory/usage.h"
-
-#include "base/scratch_calls.h"
+#include "base/error.h"
+#include "memory/arrays.h"
+#include "memory/config.h"
+#include "memory/usage.h"
 #include "temporary_folder.h"
+
+#include "memory/internal/scratch_calls.h"
 
 namespace chorus {
 namespace {
@@ -126,34 +125,6 @@ TEST(Arrays, AWriteThatFailsIsToldOnce) {
     arrays.store(0, arrays.blank(0).fill_(1));
   }  // which nobody has waited for
   scratch_calls() = real;
-}
-
-TEST(Stash, GivesBackWhatWasPutInAnyOrderAndUsesItsFileAgain) {
-  const TemporaryFolder folder;
-  for (const Tier tier : {Tier::host, Tier::nvme}) {
-    Stash stash(tier, folder.path());
-    uint64_t on_disk = 0;
-    for (int round = 0; round < 3; ++round) {
-      std::vector<at::Tensor> values;
-      std::vector<Stash::Ticket> tickets;
-      for (int64_t i = 0; i < 20; ++i) {
-        const at::Tensor x = at::randn({i, 3, 1000}).to(i % 2 == 0 ? at::kFloat : at::kBFloat16);
-        values.push_back(x);
-        tickets.push_back(stash.put(i % 3 == 0 ? x.transpose(0, 1).contiguous().transpose(0, 1) : x));
-      }
-      for (size_t i = 20; i-- > 0;) {
-        const size_t at = (i * 7 + 3) % 20;
-        if (i % 4 == 0) stash.prefetch(tickets[at]);
-        const at::Tensor x = stash.take(tickets[at]);
-        EXPECT_EQ(x.scalar_type(), values[at].scalar_type());
-        EXPECT_TRUE(at::equal(x, values[at])) << at;
-      }
-      if (round == 0) on_disk = stash.bytes_on_disk();
-      EXPECT_EQ(stash.bytes_on_disk(), on_disk);
-    }
-    EXPECT_EQ(on_disk > 0, tier == Tier::nvme);
-    stash.put(at::ones({1000}));  // never taken
-  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, ArraysTest, testing::Values(Tier::device, Tier::host, Tier::nvme));

@@ -1,9 +1,8 @@
-#include "chorus/metrics/bleu.h"
+#include "metrics/bleu.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "metrics/corpus.h"
 
 namespace chorus {

@@ -1,9 +1,8 @@
-#include "chorus/metrics/chrf.h"
+#include "metrics/chrf.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "metrics/corpus.h"
 
 namespace chorus {

@@ -1,12 +1,12 @@
-#include "chorus/metrics/confidence.h"
+#include "metrics/confidence.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/metrics/report.h"
-
-#include "metrics/bootstrap.h"
+#include "base/error.h"
 #include "metrics/corpus.h"
+#include "metrics/report.h"
+
+#include "metrics/internal/bootstrap.h"
 
 namespace chorus {
 namespace {

@@ -1,11 +1,11 @@
-#include "metrics/ngrams.h"
+#include "metrics/internal/ngrams.h"
 
 #include <algorithm>
 #include <map>
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/random.h"
+#include "base/random.h"
 
 namespace chorus::metrics {
 namespace {

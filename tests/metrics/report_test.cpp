@@ -1,4 +1,4 @@
-#include "chorus/metrics/report.h"
+#include "metrics/report.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

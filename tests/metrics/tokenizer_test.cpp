@@ -1,4 +1,4 @@
-#include "chorus/metrics/tokenizer.h"
+#include "metrics/tokenizer.h"
 
 #include <array>
 #include <bit>
@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
+#include "base/error.h"
+#include "io/files.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/model/executor.h"
+#include "model/executor.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>

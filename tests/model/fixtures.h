@@ -1,8 +1,8 @@
 // A tiny model and micro-batches for tests.
 #pragma once
 
-#include "chorus/base/error.h"
-#include "chorus/model/transformer.h"
+#include "base/error.h"
+#include "model/transformer.h"
 
 namespace chorus {
 

@@ -1,4 +1,4 @@
-#include "chorus/model/transformer.h"
+#include "model/transformer.h"
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
@@ -7,6 +7,7 @@
 
 #include "gradient_check.h"
 #include "model/fixtures.h"
+#include "model/step_decoder.h"
 
 namespace chorus {
 namespace {
@@ -126,9 +127,10 @@ TEST(Transformer, DecodingStepByStepEqualsTheWholePass) {
   const MicroBatch micro_batch = tiny_batch(3, 7, 6, config.vocabulary);
   const Batch batch = model.to_batch(micro_batch);
   const LossSums whole = model.evaluate(batch, {.per_token = true});
-  DecoderState state = model.start_decoding(model.encode(batch.source), batch.source.attention_mask, 6);
+  const auto decoder = make_step_decoder(model);
+  const auto state = decoder->start(decoder->encode(batch.source), batch.source.attention_mask, 6);
   for (int64_t t = 0; t < 6; ++t) {
-    const at::Tensor logp = at::log_softmax(model.decode_step(state, batch.target.ids.select(1, t)), -1);
+    const at::Tensor logp = at::log_softmax(state->step(batch.target.ids.select(1, t)), -1);
     for (int64_t row = 0; row < 3; ++row) {
       const auto label = batch.labels[row * 6 + t].item<int64_t>();
       if (label != kPad) {
@@ -136,7 +138,7 @@ TEST(Transformer, DecodingStepByStepEqualsTheWholePass) {
       }
     }
   }
-  EXPECT_THROW(model.decode_step(state, batch.target.ids.select(1, 0)), Error);
+  EXPECT_THROW(state->step(batch.target.ids.select(1, 0)), Error);
 }
 
 TEST(Transformer, ReorderedStatesGoOnAsTheRowsTheyCameFrom) {
@@ -144,14 +146,15 @@ TEST(Transformer, ReorderedStatesGoOnAsTheRowsTheyCameFrom) {
   Transformer model(config, {});
   initialise(model, 5);
   const Batch batch = model.to_batch(tiny_batch(3, 7, 6, config.vocabulary));
-  DecoderState state = model.start_decoding(model.encode(batch.source), batch.source.attention_mask, 4);
-  model.decode_step(state, batch.target.ids.select(1, 0));
-  DecoderState other = model.start_decoding(model.encode(batch.source), batch.source.attention_mask, 4);
-  model.decode_step(other, batch.target.ids.select(1, 0));
+  const auto decoder = make_step_decoder(model);
+  const auto state = decoder->start(decoder->encode(batch.source), batch.source.attention_mask, 4);
+  state->step(batch.target.ids.select(1, 0));
+  const auto other = decoder->start(decoder->encode(batch.source), batch.source.attention_mask, 4);
+  other->step(batch.target.ids.select(1, 0));
   const at::Tensor index = at::tensor(std::vector<int64_t>{2, 0, 2});
-  Transformer::reorder(other, index, index);
-  const at::Tensor expected = model.decode_step(state, batch.target.ids.select(1, 1)).index_select(0, index);
-  const at::Tensor actual = model.decode_step(other, batch.target.ids.select(1, 1).index_select(0, index));
+  other->reorder(index, index);
+  const at::Tensor expected = state->step(batch.target.ids.select(1, 1)).index_select(0, index);
+  const at::Tensor actual = other->step(batch.target.ids.select(1, 1).index_select(0, index));
   EXPECT_TRUE(at::allclose(actual, expected, 1e-5, 1e-6));
 }
 

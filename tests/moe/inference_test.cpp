@@ -1,4 +1,4 @@
-#include "chorus/moe/inference.h"
+#include "moe/inference.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -45,7 +45,7 @@ TEST_P(MoeRows, EqualTheLayerInDouble) {
   EXPECT_TRUE(at::allclose(actual.to(at::kDouble), expected, 1e-4, 1e-4));
 }
 
-// At most 8 rows an expert in bf16: above, CPUs with bf16 arithmetic round.
+// At most 8 rows per expert in bf16: above, CPUs with bf16 arithmetic round.
 INSTANTIATE_TEST_SUITE_P(
     Cases, MoeRows,
     testing::Values(InferenceCase{1, 1, 1, GateNormalization::none, Activation::relu, at::kFloat},

@@ -1,4 +1,4 @@
-#include "chorus/moe/layer.h"
+#include "moe/layer.h"
 
 #include <numeric>
 
@@ -8,10 +8,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "chorus/kernels/dropout.h"
-#include "chorus/kernels/rows.h"
-
 #include "gradient_check.h"
+#include "kernels/dropout.h"
+#include "kernels/rows.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/moe/router.h"
+#include "moe/router.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>

@@ -1,12 +1,12 @@
-#include "chorus/nn/functions.h"
+#include "nn/functions.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "chorus/kernels/dropout.h"
-#include "chorus/nn/attention.h"
+#include "kernels/dropout.h"
+#include "nn/attention.h"
 
 namespace chorus {
 namespace {

@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "chorus/nn/attention.h"
-#include "chorus/nn/functions.h"
-#include "chorus/nn/linear_cross_entropy.h"
-
 #include "gradient_check.h"
+#include "nn/attention.h"
+#include "nn/functions.h"
+#include "nn/linear_cross_entropy.h"
 
 namespace chorus {
 namespace {

@@ -1,4 +1,4 @@
-#include "chorus/nn/linear_cross_entropy.h"
+#include "nn/linear_cross_entropy.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
@@ -11,7 +11,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
 namespace chorus {
 namespace {

@@ -1,10 +1,10 @@
-#include "chorus/optim/compact_state.h"
+#include "optim/compact_state.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
-#include "chorus/kernels/cpu.h"
+#include "kernels/cpu.h"
 
 namespace chorus {
 namespace {

@@ -1,8 +1,8 @@
-#include "chorus/optim/config.h"
+#include "optim/config.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
 namespace chorus {
 namespace {

@@ -1,10 +1,9 @@
-#include "chorus/parallel/mesh.h"
+#include "parallel/mesh.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-
+#include "base/error.h"
 #include "temporary_folder.h"
 
 namespace chorus {

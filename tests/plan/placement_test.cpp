@@ -1,15 +1,14 @@
 // What goes where, the forms, and times, by cases that can be worked out by hand.
-#include "chorus/plan/placement.h"
+#include "plan/placement.h"
 
 #include <functional>
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/model/cost.h"
-#include "chorus/plan/forms.h"
-
+#include "base/error.h"
+#include "io/files.h"
+#include "layout/cost.h"
+#include "plan/forms.h"
 #include "temporary_folder.h"
 
 namespace chorus {

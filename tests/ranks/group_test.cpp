@@ -17,9 +17,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/comm/world.h"
-
+#include "base/error.h"
+#include "mpi/world.h"
 #include "ranks/ranks.h"
 
 namespace chorus {

@@ -4,10 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/log.h"
-#include "chorus/base/process.h"
-#include "chorus/comm/world.h"
-
+#include "base/log.h"
+#include "base/process.h"
+#include "mpi/world.h"
 #include "ranks/ranks.h"
 
 namespace chorus {

@@ -7,9 +7,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "chorus/moe/layer.h"
-#include "chorus/parallel/mesh.h"
-
+#include "moe/layer.h"
+#include "parallel/mesh.h"
 #include "ranks/ranks.h"
 
 namespace chorus {
@@ -163,7 +162,7 @@ TEST(MoeOverRanks, SendsWhatTheFormulaSays) {
     pairs += static_cast<int64_t>(holders.size()) - static_cast<int64_t>(holders.count(ranks().rank()));
   }
   const int64_t counts = 8 * (world + 1) * (world - 1);
-  // As docs/parallelism.md has it, and 8 bytes a row for activation dropout. What comes back is counted where
+  // As docs/parallelism.md has it, and 8 bytes per row for activation dropout. What comes back is counted where
   // it is sent from.
   const double expected = static_cast<double>(pairs * (2 * (row + row) + 12 * k + 8 + 4 * k) + counts);
   EXPECT_EQ(ranks().sum(static_cast<double>(p.ep.bytes_sent())), ranks().sum(expected));

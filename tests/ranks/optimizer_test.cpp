@@ -1,5 +1,5 @@
 // What the optimizer sends and holds, stage by stage, against the formulas of docs/parallelism.md.
-#include "chorus/train/optimizer.h"
+#include "state/optimizer.h"
 
 #include <gtest/gtest.h>
 
@@ -57,7 +57,7 @@ TEST(OptimizerOverRanks, SendsWhatTheFormulasSay) {
     int64_t bytes = 0;  // by all ranks
     for (const Bucket& bucket : run.model.buckets()) {
       const int64_t size = 4 * bucket.elements;  // of values, and of gradients
-      // What several blocks share is fetched once a micro-batch, a block's weights twice.
+      // What several blocks share is fetched once per micro-batch, a block's weights twice.
       const int64_t fetched = bucket.block == 0 ? 1 : 2;
       bytes += zero == 0   ? 2 * (n - 1) * size
                : zero == 1 ? (n - 1) * 2 * size

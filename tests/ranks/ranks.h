@@ -1,7 +1,7 @@
 // All ranks of the test program.
 #pragma once
 
-#include "chorus/comm/group.h"
+#include "comm/group.h"
 
 namespace chorus {
 Group& ranks();

@@ -1,5 +1,5 @@
 // Training in every layout gives what one process gives: losses, gradient norms, weights and moments.
-#include "chorus/train/trainer.h"
+#include "train/trainer.h"
 
 #include <cstring>
 #include <fstream>
@@ -9,11 +9,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/comm/world.h"
-#include "chorus/parallel/mesh.h"
-
+#include "base/error.h"
+#include "io/files.h"
+#include "mpi/world.h"
+#include "parallel/mesh.h"
 #include "ranks/ranks.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
@@ -115,12 +114,12 @@ class RanksTest : public testing::Test {
 
   /// What one process makes of it, on rank 0.
   Outcome alone(const RunConfig& config, const std::string& name) {
-    if (ranks().rank() == 0) train(config, {.folder = run(name)});
+    if (ranks().rank() == 0) train_run(config, {.folder = run(name)});
     ranks().barrier("one process's run");
     return outcome_of(run(name));
   }
   Outcome together(const RunConfig& config, const std::string& name) {
-    train(config, {.folder = run(name), .accept_changes = true, .group = &ranks()});
+    train_run(config, {.folder = run(name), .accept_changes = true, .group = &ranks()});
     ranks().barrier("the run of all");
     return outcome_of(run(name));
   }
@@ -295,7 +294,7 @@ TEST_F(RanksTest, CheckpointsAreReadInOtherLayouts) {
   together(c, "many");
   c.parallel = {};
   c.train.duration.count = 10;
-  if (ranks().rank() == 0) train(c, {.folder = run("many")});
+  if (ranks().rank() == 0) train_run(c, {.folder = run("many")});
   ranks().barrier("the last part of the run");
   expect_equal(one, outcome_of(run("many")));
 }

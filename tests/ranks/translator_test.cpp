@@ -1,13 +1,12 @@
 // Translating and scoring on many ranks gives one process's lines, in its order.
-#include "chorus/decode/translator.h"
+#include "decode/translator.h"
 
 #include <gtest/gtest.h>
 
-#include "chorus/base/text.h"
-#include "chorus/decode/scorer.h"
-
+#include "base/text.h"
 #include "data/corpus.h"
 #include "decode/fixtures.h"
+#include "decode/scorer.h"
 #include "ranks/ranks.h"
 
 namespace chorus {
@@ -49,7 +48,7 @@ std::string translated(const std::string& source, StreamOptions stream, int64_t 
   std::string out;
   stream.write = [&](std::string_view piece) { out += piece; };
   stream.group = group;
-  const Translator translator(
+  const LineTranslator translator(
       model(), small_vocabulary(),
       {.from = "en", .to = "de", .decode = {.beam = 3, .nbest = nbest, .max_length_factor = 1}});
   translate_stream(translator, reader ? &*reader : nullptr, stream);

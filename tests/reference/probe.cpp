@@ -17,11 +17,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/json.h"
-#include "chorus/decode/beam.h"
-#include "chorus/model/folder.h"
+#include "base/error.h"
+#include "decode/beam.h"
+#include "formats/folder.h"
+#include "io/files.h"
+#include "io/json.h"
 
 namespace chorus {
 namespace {
@@ -71,12 +71,13 @@ void run_batch(Transformer& model, const nlohmann::json& json, const std::string
                                   .direction = std::vector<int32_t>(rows, 0)};
   const Batch batch = model.to_batch(micro_batch);
 
-  const at::Tensor memory = model.encode(batch.source);
+  const auto decoder = make_step_decoder(model);
+  const at::Tensor memory = decoder->encode(batch.source);
   out.emplace_back(name + ".encoder", memory);
-  DecoderState state = model.start_decoding(memory, batch.source.attention_mask, micro_batch.target_length);
+  const auto decoding = decoder->start(memory, batch.source.attention_mask, micro_batch.target_length);
   std::vector<at::Tensor> steps;
   for (int64_t t = 0; t < micro_batch.target_length; ++t)
-    steps.push_back(model.decode_step(state, batch.target.ids.select(1, t)).clone());
+    steps.push_back(decoding->step(batch.target.ids.select(1, t)).clone());
   out.emplace_back(name + ".logits", at::stack(steps, 1));
 
   std::vector<RoutingRecord> routings(model.catalogue().sparse_layers());
@@ -111,12 +112,12 @@ nlohmann::json run_decode(Transformer& model, const nlohmann::json& json) {
   nlohmann::json result;
   for (const auto beam : json.at("beams").get<std::vector<int64_t>>()) {
     for (const auto penalty : json.value("penalties", std::vector<double>{1})) {
-      const auto hypotheses = decode(model, inputs,
-                                     {.beam = beam,
-                                      .max_length_factor = 0,
-                                      .max_length_offset = json.at("most").get<int64_t>(),
-                                      .repetition_penalty = penalty,
-                                      .never = json.at("never").get<std::vector<int32_t>>()});
+      const auto hypotheses = beam_search(*make_step_decoder(model), inputs,
+                                          {.beam = beam,
+                                           .max_length_factor = 0,
+                                           .max_length_offset = json.at("most").get<int64_t>(),
+                                           .repetition_penalty = penalty,
+                                           .never = json.at("never").get<std::vector<int32_t>>()});
       for (const auto& best : hypotheses)
         result[penalty == 1 ? fmt::format("{}", beam) : fmt::format("{} {}", beam, penalty)].push_back(
             {{"tokens", best[0].tokens}, {"score", best[0].score}});

@@ -5,7 +5,7 @@
     PYTHON tests/reference/tokenizer_parity.py --write tests/model/tokenizers/4.33.3.json
 
 tests/model/tokenizers/ has one such table per version of transformers, made by the second line under that version;
-tests/model/imported_tokenizer_test.cpp reads each folder and must give the same ids. The first line makes the table again
+tests/formats/imported_tokenizer_test.cpp reads each folder and must give the same ids. The first line makes the table again
 with the version in the virtual environment, which must give the committed one.
 
 Lines hold what both kinds of tokenizers take alike: a fast one puts a lone piece for the space before an added word.

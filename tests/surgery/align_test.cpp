@@ -1,4 +1,4 @@
-#include "surgery/align.h"
+#include "surgery/internal/align.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
+#include "base/error.h"
 
 namespace chorus {
 namespace {

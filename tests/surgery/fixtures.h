@@ -5,9 +5,8 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
 
-#include "chorus/surgery/models.h"
-
-#include "model/saved_model.h"
+#include "formats/saved_model.h"
+#include "surgery/models.h"
 
 namespace chorus {
 

@@ -1,4 +1,4 @@
-#include "chorus/surgery/models.h"
+#include "surgery/models.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "chorus/surgery/prune.h"
+#include "surgery/prune.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,9 +11,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include "chorus/base/json.h"
-#include "chorus/model/convert.h"
-
+#include "formats/convert.h"
+#include "io/json.h"
 #include "surgery/fixtures.h"
 
 namespace chorus {

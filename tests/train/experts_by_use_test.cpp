@@ -5,13 +5,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/log.h"
-#include "chorus/train/optimizer.h"
-#include "chorus/train/trainer.h"
-
+#include "base/log.h"
+#include "state/optimizer.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
 #include "train/tiers.h"
+#include "train/trainer.h"
 
 namespace chorus {
 namespace {
@@ -48,7 +47,7 @@ class ExpertsByUse : public testing::Test {
   }
 
   std::map<std::string, std::string> train_with(const RunConfig& config, const std::string& name) {
-    train(config, {.folder = folder_ / name, .accept_changes = true});
+    train_run(config, {.folder = folder_ / name, .accept_changes = true});
     return last_tensors(folder_ / name);
   }
 

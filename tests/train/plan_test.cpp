@@ -2,16 +2,15 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "chorus/data/batches.h"
-#include "chorus/kernels/cpu.h"
-#include "chorus/memory/stash.h"
-#include "chorus/memory/usage.h"
-#include "chorus/model/shapes.h"
-#include "chorus/plan/memory.h"
-#include "chorus/train/optimizer.h"
-
+#include "data/batches.h"
+#include "kernels/cpu.h"
+#include "layout/shapes.h"
+#include "memory/usage.h"
+#include "plan/memory.h"
+#include "state/frozen.h"
+#include "state/optimizer.h"
+#include "state/stash.h"
 #include "temporary_folder.h"
-#include "train/frozen.h"
 #include "train/tiers.h"
 
 namespace chorus {
@@ -54,8 +53,8 @@ Measured measure(const Job& job, const std::filesystem::path& folder) {
   optim.expert_state = job.expert_state;
   Optimizer optimizer(model, optim, alone, memory);
   if (!job.frozen.empty()) optimizer.freeze(job.frozen);
-  std::unique_ptr<Stash> stash;
-  if (memory.activations != Tier::device) stash = std::make_unique<Stash>(memory.activations, folder);
+  std::unique_ptr<TierStash> stash;
+  if (memory.activations != Tier::device) stash = std::make_unique<TierStash>(memory.activations, folder);
   optimizer.initialise(RandomKey(1));
   const MicroBatch micro_batch = batch_of(job.batch, job.model.vocabulary);
   for (int update = 0; update < 2; ++update) {

@@ -1,13 +1,12 @@
-#include "chorus/train/stages.h"
+#include "train/stages.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/model/folder.h"
-
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/folder.h"
+#include "io/files.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
 
@@ -87,7 +86,7 @@ TEST_F(StagesTest, EveryStageIsLookedAtAsARunBeforeTheFirstTrains) {
         {.name = "late", .init = {"a", "c"}}},
        "different vocabularies");
   RunConfig config = toy_run(folder_.path(), 2);
-  train(config, {.folder = folder_.path() / "run" / "late"});
+  train_run(config, {.folder = folder_.path() / "run" / "late"});
   late({a, {.name = "late", .set = {"optim.beta1=0.8"}}}, "other settings");
 }
 

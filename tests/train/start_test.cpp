@@ -6,16 +6,16 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "chorus/base/checkpoint.h"
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/data/vocabulary.h"
-#include "chorus/model/folder.h"
-#include "chorus/train/stages.h"
-
+#include "base/error.h"
+#include "base/log.h"
+#include "corpus/vocabulary_training.h"
+#include "data/vocabulary.h"
+#include "formats/folder.h"
+#include "io/checkpoint.h"
+#include "io/files.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
+#include "train/stages.h"
 
 namespace chorus {
 namespace {
@@ -41,7 +41,7 @@ class StartTest : public testing::Test {
     config_.vocabulary.model.clear();  // the run's own
   }
   std::string refusal(const RunConfig& config, bool accept = false) {
-    return message_of<UserError>([&] { train(config, {.folder = run_, .accept_changes = accept}); });
+    return message_of<UserError>([&] { train_run(config, {.folder = run_, .accept_changes = accept}); });
   }
   TemporaryFolder folder_;
   fs::path run_ = folder_ / "run";
@@ -67,22 +67,22 @@ TEST_F(StartTest, AStartThatFailsDoesNotBindTheNext) {
   // What these left is of their settings: it is made anew for others, and taken where it fits.
   EXPECT_EQ(Vocabulary::load(run_ / "sentencepiece.bpe.model").size(), 290);
   config_.vocabulary.size = 280;
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   EXPECT_EQ(describe_model(run_ / "model").vocabulary.size(), 280);
   const auto alone = folder_ / "alone";
-  train(config_, {.folder = alone});
+  train_run(config_, {.folder = alone});
   EXPECT_EQ(last_tensors(run_), last_tensors(alone));
 }
 
 TEST_F(StartTest, AVocabularyThatTheRunDidNotMakeStays) {
   fs::create_directories(run_);
   train_vocabulary(config_.data.train, {.size = 285}, run_ / "sentencepiece.bpe.model");
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   EXPECT_EQ(describe_model(run_ / "model").vocabulary.size(), 285);
 }
 
 TEST_F(StartTest, WhatCannotChangeIsRefusedBeforeAnythingIsWritten) {
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   const auto before = contents(run_), tensors = last_tensors(run_);
   const auto refused = [&](auto change, const std::vector<const char*>& words) {
     RunConfig other = config_;
@@ -109,12 +109,12 @@ TEST_F(StartTest, WhatCannotChangeIsRefusedBeforeAnythingIsWritten) {
   refused([&](RunConfig& c) { c.vocabulary.model = other.string(); }, {"another vocabulary", init.c_str()});
   // The line it was started with goes on, and the same vocabulary may lie elsewhere.
   config_.train.duration.count = 4;
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   EXPECT_EQ(last_tensors(run_).at("step"), "4");
   fs::copy(run_ / "sentencepiece.bpe.model", folder_ / "same.model");
   config_.vocabulary.model = (folder_ / "same.model").string();
   config_.train.duration.count = 5;
-  train(config_, {.folder = run_, .accept_changes = true});
+  train_run(config_, {.folder = run_, .accept_changes = true});
   EXPECT_EQ(last_tensors(run_).at("step"), "5");
 }
 
@@ -124,9 +124,9 @@ TEST_F(StartTest, ARunThatIsDoneDoesNothing) {
     for (const int64_t updates : {0, 3, 4}) {  // of which a checkpoint is due at 3
       const fs::path run = folder_ / fmt::format("{}-{}", valid, updates);
       config_.train.duration.count = updates;
-      EXPECT_EQ(train(config_, {.folder = run}), Ending::done);
+      EXPECT_EQ(train_run(config_, {.folder = run}), Ending::done);
       const auto before = contents(run);
-      EXPECT_EQ(train(config_, {.folder = run}), Ending::done);
+      EXPECT_EQ(train_run(config_, {.folder = run}), Ending::done);
       EXPECT_EQ(contents(run), before) << run;
     }
   }
@@ -137,7 +137,7 @@ TEST_F(StartTest, AKillBeforeTheBestIsMarkedLosesNothing) {
   config_.train.keep = 1;
   config_.train.duration.count = 6;
   config_.optim.learning_rate = 2e-2;
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   // As after a kill between the checkpoint and best.json.
   CheckpointStore store(run_);
   const int64_t best = *store.best();
@@ -145,14 +145,14 @@ TEST_F(StartTest, AKillBeforeTheBestIsMarkedLosesNothing) {
     const fs::path json = run_ / "checkpoints" / "best.json";
     fs::remove(json);
     if (there) std::ofstream(json) << "{}";  // or damaged
-    train(config_, {.folder = run_});
+    train_run(config_, {.folder = run_});
     EXPECT_EQ(store.best(), best);
   }
   // It stays when others are written.
   config_.optim.learning_rate = 0.9;  // never better from here on
   config_.train.duration.count = 9;
   fs::remove(run_ / "checkpoints" / "best.json");
-  train(config_, {.folder = run_, .accept_changes = true});
+  train_run(config_, {.folder = run_, .accept_changes = true});
   EXPECT_THAT(store.steps(), testing::ElementsAre(best, 9));
   EXPECT_EQ(store.best(), best);
 }
@@ -164,14 +164,14 @@ TEST_F(StartTest, WhatIsNotFiniteIsNeverBestNorWritten) {
   // Weights that are finite and give no finite loss.
   config_.optim.learning_rate = 1e30;
   config_.train.duration.count = 2;
-  EXPECT_THAT(message_of<Error>([&] { train(config_, {.folder = run_}); }),
+  EXPECT_THAT(message_of<Error>([&] { train_run(config_, {.folder = run_}); }),
               HasSubstr("no validation gave a finite loss"));
   EXPECT_FALSE(fs::exists(run_ / "model"));
   EXPECT_FALSE(CheckpointStore(run_).best());
   // Weights that are not finite.
   config_.optim.learning_rate = 1e39;
   const fs::path infinite = folder_ / "infinite";
-  const std::string message = message_of<Error>([&] { train(config_, {.folder = infinite}); });
+  const std::string message = message_of<Error>([&] { train_run(config_, {.folder = infinite}); });
   EXPECT_THAT(message, HasSubstr("weights that are no longer finite"));
   EXPECT_FALSE(fs::exists(infinite / "model"));
   EXPECT_TRUE(CheckpointStore(infinite).steps().empty());
@@ -179,7 +179,7 @@ TEST_F(StartTest, WhatIsNotFiniteIsNeverBestNorWritten) {
 
 TEST_F(StartTest, ARunIsAModelFromItsFirstCheckpointOn) {
   config_.train.duration.count = 4;
-  train(config_, {.folder = run_});
+  train_run(config_, {.folder = run_});
   const auto same = [](const LoadedModel& a, const LoadedModel& b) {
     for (size_t i = 0; i < a.model->parameters().size(); ++i)
       EXPECT_TRUE(at::equal(a.model->parameters()[i].value, b.model->parameters()[i].value));
@@ -192,7 +192,7 @@ TEST_F(StartTest, ARunIsAModelFromItsFirstCheckpointOn) {
   config_.train.init = run_.string();
   config_.model = model_of(config_.train.init);
   config_.train.duration.count = 0;
-  train(config_, {.folder = folder_ / "tuned"});
+  train_run(config_, {.folder = folder_ / "tuned"});
   same(best, load_model(folder_ / "tuned", {}));
 }
 

@@ -1,7 +1,7 @@
 // For tests: short names of tiers.
 #pragma once
 
-#include "chorus/memory/config.h"
+#include "memory/config.h"
 
 namespace chorus {
 

@@ -10,14 +10,13 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
-#include "chorus/base/error.h"
-#include "chorus/base/log.h"
-#include "chorus/base/random.h"
-#include "chorus/memory/usage.h"
-#include "chorus/train/trainer.h"
-
+#include "base/error.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "memory/usage.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
+#include "train/trainer.h"
 
 namespace chorus {
 namespace {
@@ -37,7 +36,7 @@ class TiersTest : public testing::Test {
  protected:
   void SetUp() override { console().set_quiet(true); }
   std::map<std::string, std::string> train_with(const RunConfig& config, const std::string& name) {
-    train(config, {.folder = folder_ / name, .accept_changes = true});
+    train_run(config, {.folder = folder_ / name, .accept_changes = true});
     return last_tensors(folder_ / name);
   }
   TemporaryFolder folder_;
@@ -151,7 +150,7 @@ TEST_F(TiersTest, ADiskThatIsFullIsSaidBeforeTraining) {
   std::signal(SIGXFSZ, SIG_IGN);
   const struct rlimit small = {.rlim_cur = 100'000, .rlim_max = before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  EXPECT_THROW(train(config, {.folder = folder_ / "run"}), UserError);
+  EXPECT_THROW(train_run(config, {.folder = folder_ / "run"}), UserError);
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
   train_with(config, "run");  // the checkpoint is whole
 }
@@ -212,7 +211,7 @@ TEST_F(TiersTest, ADiskThatFailsInTheMiddleEndsTheRunWithOneLine) {
     }
   });
   try {
-    train(config, {.folder = folder_ / "run"});
+    train_run(config, {.folder = folder_ / "run"});
     ADD_FAILURE() << "it ended well";
   } catch (const Error& error) {
     const std::string line = error.what();

@@ -1,4 +1,4 @@
-#include "chorus/train/trainer.h"
+#include "train/trainer.h"
 
 #include <cstring>
 #include <fstream>
@@ -10,14 +10,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "chorus/base/checkpoint.h"
-#include "chorus/base/error.h"
-#include "chorus/base/files.h"
-#include "chorus/base/log.h"
-#include "chorus/base/random.h"
-#include "chorus/base/safetensors.h"
-#include "chorus/data/vocabulary.h"
-
+#include "base/error.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "data/vocabulary.h"
+#include "io/checkpoint.h"
+#include "io/files.h"
+#include "io/safetensors.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
 
@@ -41,7 +40,7 @@ TEST_F(TrainerTest, KilledAtRandomMomentsItEndsWithTheSameBits) {
     ++kills;
   }
   const std::filesystem::path whole = folder_.path() / "whole";
-  EXPECT_EQ(train(config, {.folder = whole}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = whole}), Ending::done);
   const auto expected = last_tensors(whole), actual = last_tensors(killed);
   EXPECT_EQ(expected.at("step"), "20");
   ASSERT_EQ(actual.size(), expected.size());
@@ -65,10 +64,10 @@ TEST_F(TrainerTest, TasksAndCurriculaResumeToTheBit) {
   config.data.curriculum = {{.update = 6, .weights = {"order=2", "denoise=0"}}};
   config.train.log_every = 1;
   const std::filesystem::path whole = folder_.path() / "whole", parts = folder_.path() / "parts";
-  train(config, {.folder = whole});
+  train_run(config, {.folder = whole});
   for (const int64_t updates : {4, 6, 9, 14}) {
     config.train.duration.count = updates;
-    train(config, {.folder = parts});
+    train_run(config, {.folder = parts});
   }
   const auto expected = last_tensors(whole), actual = last_tensors(parts);
   for (const auto& [name, bytes] : expected) EXPECT_TRUE(actual.at(name) == bytes) << name;
@@ -106,12 +105,12 @@ std::set<std::string> same_tensors(const std::filesystem::path& a, const std::fi
 TEST_F(TrainerTest, FrozenParametersStayAsTheyAre) {
   RunConfig config = toy_run(folder_.path(), 0);
   const std::filesystem::path initial = folder_.path() / "initial", run = folder_.path() / "run";
-  train(config, {.folder = initial});
+  train_run(config, {.folder = initial});
   config.train.duration.count = 4;
   config.train.log_every = 1;
   config.optim.weight_decay = 0.1;
   config.train.freeze = {"embedding", "expert", "encoder.*"};
-  train(config, {.folder = run});
+  train_run(config, {.folder = run});
   const auto same = same_tensors(initial, run);
   for (const auto& [name, bytes] : last_tensors(run)) {
     const bool frozen = name.find("shared") != name.npos || name.find(".experts.") != name.npos ||
@@ -121,20 +120,20 @@ TEST_F(TrainerTest, FrozenParametersStayAsTheyAre) {
   // The norm is that of what is trained.
   const double norm = records_of(run)[0]["gradient_norm"];
   config.train.freeze.clear();
-  train(config, {.folder = folder_.path() / "free"});
+  train_run(config, {.folder = folder_.path() / "free"});
   EXPECT_LT(norm, 0.95 * records_of(folder_.path() / "free")[0]["gradient_norm"].get<double>());
   for (const char* wrong : {"encoder", "nothing.*"}) {
     config.train.freeze = {wrong};
-    EXPECT_THROW(train(config, {.folder = folder_.path() / "wrong"}), UserError) << wrong;
+    EXPECT_THROW(train_run(config, {.folder = folder_.path() / "wrong"}), UserError) << wrong;
   }
   config.train.freeze = {"dense", "expert"};
-  EXPECT_THROW(train(config, {.folder = folder_.path() / "all"}), UserError);
+  EXPECT_THROW(train_run(config, {.folder = folder_.path() / "all"}), UserError);
 }
 
 TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   RunConfig config = toy_run(folder_.path(), 6);
   const std::filesystem::path base = folder_.path() / "base";
-  train(config, {.folder = base});
+  train_run(config, {.folder = base});
   // The run file need not repeat the architecture; a checkpoint serves as well as the run.
   RunConfig tuned = config;
   tuned.model = model_of(base.string());
@@ -146,17 +145,17 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   for (const auto& [name, init] : {std::pair{"run", base}, {"checkpoint", checkpoint}}) {
     tuned.train.init = init.string();
     const std::filesystem::path run = folder_.path() / name;
-    train(tuned, {.folder = run});
+    train_run(tuned, {.folder = run});
     const auto expected = last_tensors(base), actual = last_tensors(run);
     for (const auto& [tensor, bytes] : expected) {
       EXPECT_TRUE(!tensor.starts_with("model.") || actual.at(tensor) == bytes) << name << " " << tensor;
     }
   }
   tuned.model.d_model = 32;
-  EXPECT_THROW(train(tuned, {.folder = folder_.path() / "wide"}), UserError);
+  EXPECT_THROW(train_run(tuned, {.folder = folder_.path() / "wide"}), UserError);
   tuned.model.d_model = config.model.d_model;
   tuned.train.init = (folder_.path() / "nothing").string();
-  EXPECT_THROW(train(tuned, {.folder = folder_.path() / "lost"}), UserError);
+  EXPECT_THROW(train_run(tuned, {.folder = folder_.path() / "lost"}), UserError);
 
   // A language and a task more: old rows stay, new ones begin as a tag or as a mean.
   std::filesystem::copy(folder_.path() / "train.yy", folder_.path() / "train.zz");
@@ -165,7 +164,7 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   tuned.data.denoise = {{}};
   tuned.vocabulary.add = {"zz=yy", "ww"};
   const std::filesystem::path more = folder_.path() / "more";
-  train(tuned, {.folder = more});
+  train_run(tuned, {.folder = more});
   const auto rows = [](const std::filesystem::path& run) {
     const std::string bytes = last_tensors(run).at("model.shared.weight");
     constexpr size_t kRow = 16 * sizeof(float);
@@ -185,14 +184,14 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
     EXPECT_FLOAT_EQ(after[before.size() + 3][i], (xx[i] + yy[i]) / 2);
   }
   tuned.train.duration.count = 2;
-  EXPECT_EQ(train(tuned, {.folder = more}), Ending::done);
+  EXPECT_EQ(train_run(tuned, {.folder = more}), Ending::done);
 }
 
 TEST_F(TrainerTest, LearnsAndKeepsTheBestModel) {
   RunConfig config = toy_run(folder_.path(), 60);
   config.validation.decode = 5;
   const std::filesystem::path run = folder_.path() / "run";
-  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = run}), Ending::done);
   std::ifstream metrics(run / "metrics.jsonl");
   double first = 0, last = 0, bleu = -1;
   for (std::string line; std::getline(metrics, line);) {
@@ -218,47 +217,47 @@ TEST_F(TrainerTest, NoUpdatesWriteTheInitialModelAndCanGoOn) {
   RunConfig config = toy_run(folder_.path(), 0);
   config.data.valid.clear();
   const std::filesystem::path run = folder_.path() / "run";
-  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = run}), Ending::done);
   EXPECT_EQ(last_tensors(run).at("step"), "0");
   EXPECT_TRUE(std::filesystem::exists(run / "model" / "model.safetensors"));
   config.train.duration.count = 4;
-  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
-  train(config, {.folder = folder_.path() / "whole"});
+  EXPECT_EQ(train_run(config, {.folder = run}), Ending::done);
+  train_run(config, {.folder = folder_.path() / "whole"});
   EXPECT_EQ(last_tensors(run), last_tensors(folder_.path() / "whole"));
 }
 
 TEST_F(TrainerTest, AccumulationDoesNotDependOnRecomputation) {
   RunConfig config = toy_run(folder_.path(), 6);
   config.data.valid.clear();
-  train(config, {.folder = folder_.path() / "kept"});
+  train_run(config, {.folder = folder_.path() / "kept"});
   config.train.recompute = true;
-  train(config, {.folder = folder_.path() / "again"});
+  train_run(config, {.folder = folder_.path() / "again"});
   EXPECT_EQ(last_tensors(folder_.path() / "kept"), last_tensors(folder_.path() / "again"));
 }
 
 TEST_F(TrainerTest, OtherSettingsAreRefusedUnlessAccepted) {
   RunConfig config = toy_run(folder_.path(), 4);
   const std::filesystem::path run = folder_.path() / "run";
-  train(config, {.folder = run});
+  train_run(config, {.folder = run});
   config.train.duration.count = 6;  // free to change
   config.optim.learning_rate = 1e-3;
-  const std::string message = message_of<UserError>([&] { train(config, {.folder = run}); });
+  const std::string message = message_of<UserError>([&] { train_run(config, {.folder = run}); });
   EXPECT_NE(message.find("optim.learning_rate"), std::string::npos) << message;
   EXPECT_EQ(message.find("train.duration"), std::string::npos) << message;
-  EXPECT_EQ(train(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
   EXPECT_EQ(last_tensors(run).at("step"), "6");
 }
 
 TEST_F(TrainerTest, ChangedTextIsRefusedUnlessAccepted) {
   RunConfig config = toy_run(folder_.path(), 4);
   const std::filesystem::path run = folder_.path() / "run";
-  train(config, {.folder = run});
+  train_run(config, {.folder = run});
   std::ofstream(folder_.path() / "train.xx", std::ios::app) << "one more\n";
   std::ofstream(folder_.path() / "train.yy", std::ios::app) << "noch eine\n";
   config.train.duration.count = 6;
-  const std::string message = message_of<UserError>([&] { train(config, {.folder = run}); });
+  const std::string message = message_of<UserError>([&] { train_run(config, {.folder = run}); });
   EXPECT_NE(message.find("has changed"), std::string::npos) << message;
-  EXPECT_EQ(train(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
 }
 
 TEST_F(TrainerTest, TwoProcessesCannotShareARun) {
@@ -269,7 +268,7 @@ TEST_F(TrainerTest, TwoProcessesCannotShareARun) {
   const pid_t child = fork();
   if (child == 0) {
     try {
-      train(config, {.folder = run});
+      train_run(config, {.folder = run});
       _exit(0);
     } catch (const UserError&) {
       _exit(2);
@@ -284,21 +283,21 @@ TEST_F(TrainerTest, DamagedNewestCheckpointFallsBackToTheOneBefore) {
   RunConfig config = toy_run(folder_.path(), 6);
   config.data.valid.clear();
   const std::filesystem::path run = folder_.path() / "run";
-  train(config, {.folder = run});
+  train_run(config, {.folder = run});
   const auto expected = last_tensors(run);
   const std::filesystem::path newest = run / "checkpoints" / "step-00000006" / "optimizer.safetensors";
   std::filesystem::resize_file(newest, std::filesystem::file_size(newest) / 2);
-  EXPECT_EQ(train(config, {.folder = run}), Ending::done);
+  EXPECT_EQ(train_run(config, {.folder = run}), Ending::done);
   EXPECT_EQ(last_tensors(run), expected);
 }
 
 TEST_F(TrainerTest, SettingsThatContradictAreRefused) {
   RunConfig config = toy_run(folder_.path(), 4);
   config.data.max_length = 64;
-  EXPECT_THROW(train(config, {.folder = folder_.path() / "run"}), UserError);
+  EXPECT_THROW(train_run(config, {.folder = folder_.path() / "run"}), UserError);
   config = toy_run(folder_.path(), 4);
   config.validation.criterion = Criterion::bleu;
-  EXPECT_THROW(train(config, {.folder = folder_.path() / "run"}), UserError);
+  EXPECT_THROW(train_run(config, {.folder = folder_.path() / "run"}), UserError);
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "run"));
 }
 
@@ -306,7 +305,7 @@ TEST_F(TrainerTest, WrongNamesLeaveNoRunBehind) {
   const auto refused = [&](auto change) {
     RunConfig config = toy_run(folder_.path(), 1);
     change(config);
-    EXPECT_THROW(train(config, {.folder = folder_.path() / "wrong"}), UserError);
+    EXPECT_THROW(train_run(config, {.folder = folder_.path() / "wrong"}), UserError);
     EXPECT_FALSE(std::filesystem::exists(folder_.path() / "wrong" / "run.toml"));
   };
   refused([](RunConfig& c) { c.train.freeze = {"encodr"}; });
@@ -320,7 +319,7 @@ TEST_F(TrainerTest, EarlyStopping) {
   config.optim.learning_rate = 0;  // never better than at first
   config.validation.every = 2;
   config.validation.patience = 3;
-  EXPECT_EQ(train(config, {.folder = folder_.path() / "run"}), Ending::no_better);
+  EXPECT_EQ(train_run(config, {.folder = folder_.path() / "run"}), Ending::no_better);
   EXPECT_EQ(last_tensors(folder_.path() / "run").at("step"), "8");
 }
 
@@ -330,7 +329,8 @@ TEST_F(TrainerTest, GradientsThatAreNotFiniteAreSkippedThenRefused) {
   config.optim.warmup = {.count = 1};
   config.optim.clip_norm = 0;
   config.train.skip_limit = 3;
-  const std::string message = message_of<Error>([&] { train(config, {.folder = folder_.path() / "run"}); });
+  const std::string message =
+      message_of<Error>([&] { train_run(config, {.folder = folder_.path() / "run"}); });
   EXPECT_NE(message.find("no finite gradient"), std::string::npos) << message;
 }
 

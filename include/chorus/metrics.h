@@ -1,0 +1,16 @@
+// Scores of translations, equal to sacreBLEU's. Pure functions: threads may call them at any time.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace chorus::inline face {
+
+/// Corpus BLEU, 0 to 100, with the tokenizer 13a. Error where there is no line, or not as many references as
+/// translations.
+double bleu(const std::vector<std::string>& translations, const std::vector<std::string>& references);
+/// Corpus chrF, 0 to 100; `word_order` 2: chrF++.
+double chrf(const std::vector<std::string>& translations, const std::vector<std::string>& references,
+            int word_order = 0);
+
+}  // namespace chorus::inline face

@@ -1,0 +1,41 @@
+// A model that translates.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus::inline face {
+
+struct ModelOptions {
+  std::string precision = "fp32";  // of the arithmetic; or "bf16"
+};
+
+/// A handle: copies share the weights, which are never changed. Threads may share one.
+class Model {
+ public:
+  /// A model folder, a run (its best model so far) or a checkpoint of a run. Weights of the precision asked
+  /// for stay in the mapped file. UserError naming the file that is missing or damaged.
+  explicit Model(const std::filesystem::path& folder, const ModelOptions& options = {});
+
+  /// As the model calls them: "en", "deu_Latn". Empty where it has none.
+  [[nodiscard]] std::vector<std::string> languages() const;
+  /// What it was trained to translate, "en-de"; empty where nobody knows.
+  [[nodiscard]] std::vector<std::string> directions() const;
+  /// Weights, all experts included.
+  [[nodiscard]] int64_t parameters() const;
+
+  struct Loaded;
+  /// For chorus itself.
+  [[nodiscard]] Loaded& loaded() const { return *loaded_; }
+
+ private:
+  std::shared_ptr<Loaded> loaded_;
+};
+
+/// Threads that one computation takes, in the whole process; 0: one for each core. Called before models run.
+void set_threads(int threads);
+
+}  // namespace chorus::inline face

@@ -1,0 +1,33 @@
+// How probable a model holds given translations for.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "chorus/model.h"
+
+namespace chorus::inline face {
+
+struct PairProbability {
+  double log_probability = 0;  // natural logarithm, summed over the target's tokens
+  int64_t tokens = 0;          // the tag, the pieces and the end
+};
+
+/// Threads may share one.
+class Scorer {
+ public:
+  /// As Translator's.
+  Scorer(const Model& model, const std::string& from, const std::string& to);
+
+  /// sources[i] with targets[i] gives element i. UserError where there are not as many targets as sources,
+  /// or a text is longer than the model has positions for.
+  [[nodiscard]] std::vector<PairProbability> score(const std::vector<std::string>& sources,
+                                                   const std::vector<std::string>& targets) const;
+
+ private:
+  Model model_;
+  std::string from_, to_;
+};
+
+}  // namespace chorus::inline face

@@ -1,0 +1,45 @@
+// Text from one language into another.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "chorus/model.h"
+
+namespace chorus::inline face {
+
+struct TranslateOptions {
+  int beam = 5;               // hypotheses looked at together; 1: greedy
+  int nbest = 1;              // of nbest(): at most `beam`
+  double length_penalty = 1;  // above 0 prefers long translations
+  int no_repeat_ngram = 0;    // above 0: no so many tokens in a row occur twice
+  bool sentences = false;     // translate every sentence of a text by itself
+};
+
+struct Scored {
+  std::string text;
+  double score = 0;  // sum of log-probabilities over tokens^length_penalty
+};
+
+/// Threads may share one: what it gives does not depend on what others ask at the same time.
+class Translator {
+ public:
+  /// `from` and `to` are languages of the model, or both empty where it has none. UserError on others.
+  Translator(const Model& model, const std::string& from, const std::string& to,
+             const TranslateOptions& options = {});
+
+  /// One line of UTF-8 becomes one line. Longer text than the model has positions for is cut at ends of
+  /// sentences. UserError where a text is not UTF-8.
+  [[nodiscard]] std::string translate(const std::string& text) const;
+  /// Many at once are faster than one after the other. texts[i] becomes element i.
+  [[nodiscard]] std::vector<std::string> translate(const std::vector<std::string>& texts) const;
+  /// The best translations of each, best first.
+  [[nodiscard]] std::vector<std::vector<Scored>> nbest(const std::vector<std::string>& texts) const;
+
+ private:
+  struct State;
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace chorus::inline face

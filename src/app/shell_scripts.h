@@ -1,0 +1,26 @@
+// What `chorus completion` prints: a script for each shell, which does not call chorus when it completes.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "app/command_tree.h"
+
+namespace chorus::inline app {
+
+/// `keys` are what --set can begin with: "moe.experts=".
+std::string bash_script(const CommandNode& root, const std::vector<std::string>& keys);
+std::string zsh_script(const CommandNode& root, const std::vector<std::string>& keys);
+std::string fish_script(const CommandNode& root, const std::vector<std::string>& keys);
+
+// ---- what the three share (completion.cpp) ----
+
+/// Text in single quotes, as one word of bash or zsh.
+std::string shell_word(std::string_view text);
+/// Each text as one word.
+std::string shell_words(const std::vector<std::string>& texts, std::string_view separator = " ");
+/// Of all commands below `node`: "chorus corpus", "chorus corpus report".
+std::vector<std::string> command_paths(const CommandNode& node);
+
+}  // namespace chorus::inline app

@@ -1,0 +1,70 @@
+// What chorus knows of an architecture of transformers: how config.json spells a model of it, what its tensors
+// are called, what it cannot express. A new one is one more file like switch.cpp, and its name in format.cpp.
+//
+// A catalogue lists the same parameters in the same order in every format, so that going from one format to
+// another is a map from tensor to tensor (formats/convert.h).
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "architecture/config.h"
+
+namespace chorus::inline architecture {
+
+struct JsonReader;
+
+enum class Format { nllb_moe, m2m100, switch_transformers };
+
+struct Architecture {
+  Format format = Format::nllb_moe;
+  std::string name;                      // as the command line spells it
+  std::vector<std::string> model_types;  // config.json's model_type; the first is the one that is written
+  Positions positions = Positions::sinusoidal;
+  bool native =
+      false;  // chorus's own models with such positions have this layout, with a "chorus" in config.json
+  bool dense = false;   // a model with one expert becomes a dense one
+  bool t5_ids = false;  // T5's vocabulary, in spiece.model: its ids are ours less one
+
+  /// What a tensor of a catalogue, "model.decoder.layers.0.cross_attention.q_proj.weight", is called.
+  std::string (*stored_name)(std::string name) = nullptr;
+  /// config.json, and the inverse, for files that are not trusted.
+  nlohmann::json (*to_json)(const ModelConfig& config) = nullptr;
+  void (*read)(const JsonReader& json, ModelConfig& config) = nullptr;
+  /// Why its class cannot compute such a model, positions and different numbers of experts aside.
+  std::vector<std::string> (*reasons_against)(const ModelConfig& config) = nullptr;
+
+  // Of native ones: options that decide training alone and that config.json has no key for (kept under
+  // chorus.training), and what else config.json cannot say (kept under chorus).
+  std::vector<std::string> training_options = {};
+  nlohmann::json (*own_json)(const ModelConfig& config) = nullptr;
+  void (*read_own)(const JsonReader& own, ModelConfig& config) = nullptr;
+};
+
+extern const Architecture kNllbMoe, kM2m100, kSwitch;
+
+/// All there are.
+const std::vector<const Architecture*>& architectures();
+const Architecture& architecture_of(Format format);
+/// By config.json's model_type. UserError when it is none of them.
+const Architecture& architecture_of(const nlohmann::json& config);
+/// Whose layout a native folder has: Switch's for models with relative positions, else NLLB-MoE's.
+const Architecture& native_architecture(const ModelConfig& config);
+
+/// Puts the second of each pair in the place of the first, where that is in `name`.
+void replace_in(std::string& name,
+                std::initializer_list<std::pair<std::string_view, std::string_view>> pairs);
+
+/// config.json as transformers' class reads it. UserError when the class cannot compute what this model does;
+/// which key stands in the way.
+nlohmann::json to_json(const ModelConfig& config, Format format);
+/// config.json of a native folder: that of its architecture, with what it cannot express under "chorus".
+nlohmann::json to_json(const ModelConfig& config);
+/// The inverse of both, for folders we or transformers wrote. UserError names the key that is missing, out of
+/// range, or asks for what this version does not compute.
+ModelConfig model_config_from_json(const nlohmann::json& json);
+
+}  // namespace chorus::inline architecture

@@ -1,0 +1,49 @@
+// Counter-based random numbers: every draw is a pure function of a key and an index.
+//
+// Nothing here has state, so a draw does not depend on threads, on the order of calls, or on how work is laid
+// out over ranks. A key is derived from the run's seed by naming what the numbers are for:
+//
+//   RandomKey step = RandomKey(seed).derive("dropout").derive(update);
+//   float u = step.uniform(element_index);
+//
+// The generator is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace chorus::inline base {
+
+/// Four 32-bit random words for a 128-bit counter under a 64-bit key.
+std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high);
+
+class RandomKey {
+ public:
+  explicit RandomKey(uint64_t seed = 0) : key_(seed) {}
+
+  /// The key for a named use, or for the i-th item, under this one. Distinct names and numbers give unrelated
+  /// keys.
+  [[nodiscard]] RandomKey derive(std::string_view name) const;
+  [[nodiscard]] RandomKey derive(uint64_t number) const;
+
+  /// 64 random bits for `index`.
+  [[nodiscard]] uint64_t bits(uint64_t index) const;
+  /// Uniform in [0, 1), a multiple of 2^-24.
+  [[nodiscard]] float uniform(uint64_t index) const;
+  /// Standard normal (Box-Muller on the words of `index`).
+  [[nodiscard]] float normal(uint64_t index) const;
+  /// Uniform in [0, bound), bound >= 1, without modulo bias worth the name (64-bit multiply-shift).
+  [[nodiscard]] uint64_t below(uint64_t index, uint64_t bound) const;
+
+  [[nodiscard]] uint64_t value() const { return key_; }
+
+ private:
+  uint64_t key_;
+};
+
+/// A bijection of [0, size) keyed by `key`: position i of a shuffled sequence, computed in O(1) with no table
+/// (a Feistel network with cycle walking).
+uint64_t permute(RandomKey key, uint64_t index, uint64_t size);
+
+}  // namespace chorus::inline base

@@ -1,0 +1,65 @@
+// What a Vocabulary knows of its pieces, tags and words.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <sentencepiece_processor.h>
+
+#include "data/batch.h"
+#include "data/sentencepiece_model.h"
+#include "data/vocabulary.h"
+
+#include "data/internal/added_words.h"
+
+namespace chorus::inline data {
+
+inline constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
+inline constexpr int32_t kFirstPiece = kUnk + 1;
+inline constexpr int32_t kLargestId = 1 << 24;
+inline constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:";
+inline constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
+
+/// Whether it stands for <mask> or a task: no language's name begins so.
+bool is_symbol_name(std::string_view name);
+
+struct Vocabulary::State {
+  std::string model;  // bytes
+  VocabularyLayout layout;
+  sentencepiece::SentencePieceProcessor processor;
+  std::vector<int32_t> ids;  // of each piece of the model
+  bool is_t5 = false;
+  int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
+  std::vector<std::string> languages;
+  std::vector<int32_t> tags;                            // of each language
+  std::map<std::string, int32_t, std::less<>> symbols;  // <mask> and the tags of tasks
+  std::map<int32_t, std::string> spelling;  // of the tags and symbols that are pieces, found in text so
+  std::vector<bool> is_text, starts_word;   // of each piece's id
+  std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
+  std::unordered_map<std::string, int32_t> language_index;
+  AddedWords words;
+  int32_t end = 0;  // of all ids
+  uint64_t hash = 0;
+
+  void add_language(const std::string& name, int32_t id);
+  /// A language's or a symbol's.
+  void add_tag(const std::string& name, int32_t id);
+  /// Which id each piece of the model has.
+  void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces);
+  void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces);
+  /// What an id below pieces_end stands for.
+  [[nodiscard]] std::string piece(int32_t id) const;
+  /// After the tags.
+  void add_words();
+  /// The text's pieces, with no regard to extra ids and added words.
+  void encode(std::string_view text, std::vector<int32_t>& out) const;
+  [[nodiscard]] std::string decode(const std::vector<std::string>& pieces) const;
+  void add_tags();
+};
+
+}  // namespace chorus::inline data

@@ -1,0 +1,20 @@
+// Names of languages: what someone who writes "DE", "de-DE" or "deu" means.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus::inline data {
+
+/// Those of `known` that `name` most likely stands for: the same but for case, "-" for "_" and underscores
+/// around it; else the same language by ISO 639-1, 639-2 or 639-3 code, of them those in its script and
+/// region (which are guessed where it has none); else, unless ISO has a language of that name, the nearest by
+/// spelling. Empty when there is none.
+std::vector<std::string> languages_like(std::string_view name, std::span<const std::string> known);
+
+/// "; did you mean 'deu_Latn'?", or "".
+std::string did_you_mean_language(std::string_view name, std::span<const std::string> known);
+
+}  // namespace chorus::inline data

@@ -1,0 +1,16 @@
+// A micro-batch as far as its memory is concerned.
+#pragma once
+
+#include "data/batch.h"
+
+namespace chorus::inline data {
+
+struct PaddedShape : BatchShape {
+  int64_t source_padding = 0, target_padding = 0;  // of a side's rows x length tokens
+
+  /// That are no padding.
+  [[nodiscard]] int64_t source_tokens() const { return rows * source_length - source_padding; }
+  [[nodiscard]] int64_t target_tokens() const { return rows * target_length - target_padding; }
+};
+
+}  // namespace chorus::inline data

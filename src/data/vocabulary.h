@@ -1,0 +1,123 @@
+// The vocabulary: SentencePiece pieces, the reserved ids of fairseq, and one tag per language.
+//
+// Ids (data/batch.h): 0 bos, 1 pad, 2 eos, 3 unk; SentencePiece's id i >= 3 is i + 1, unless a list of pieces
+// says otherwise (M2M100); then the tags of languages that are not pieces (NLLB and M2M100). In a vocabulary
+// that chorus trained, the tag of "de" is the user-defined symbol "__de__" of the SentencePiece model.
+//
+// Words may have been added beyond the pieces, each with an id of its own (AddedWord).
+//
+// Denoising needs the symbols <mask> and, for the task "denoise", <task:denoise>. They are pieces or, as tags
+// of languages, beyond them.
+//
+// T5's SentencePiece models begin with <pad>, </s> and <unk>; there too, SentencePiece's id i is our i + 1.
+// They have no languages. Their extra ids follow the pieces, counted downwards, and are spelt in text:
+// "<extra_id_0>" is the last of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/config.h"
+
+namespace chorus::inline data {
+
+inline constexpr std::string_view kMask = "<mask>";
+/// "<task:denoise>".
+std::string task_tag(std::string_view task);
+
+/// The tag of a language, or <mask> or a task's tag, beyond the pieces.
+struct LanguageTag {
+  static constexpr int32_t kNext = -1;  // one more than the last tag, or than the last piece
+  std::string language;                 // or the symbol, which begins with '<'
+  int32_t id = kNext;
+};
+
+/// A word that was added to a vocabulary: it is found in text as it stands, before the pieces are, and what
+/// is around it is cut into pieces apart.
+struct AddedWord {
+  std::string text;
+  int32_t id = 0;        // beyond the pieces and no tag's; or that of the piece of this text
+  bool special = false;  // left out of decoded text
+};
+
+/// What a vocabulary has beyond its SentencePiece model.
+struct VocabularyLayout {
+  std::vector<std::string>
+      pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
+  std::vector<LanguageTag> tags;  // of languages and symbols that are not pieces
+  int32_t extra_ids = 0;          // of T5
+  std::vector<AddedWord> words;   // as transformers' add_tokens() makes them; T5 has none
+};
+
+class Vocabulary {
+ public:
+  /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
+  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's, or the layout does not fit it: pieces
+  /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag, an
+  /// added word with another's id.
+  static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
+  /// The same with a tag, after all others, for each of these languages and symbols that has none. UserError
+  /// if it is T5's.
+  [[nodiscard]] Vocabulary with_tags(std::span<const std::string> names) const;
+
+  /// Whether its SentencePiece model has T5's special ids.
+  [[nodiscard]] bool is_t5() const;
+
+  /// Rows of the embedding: every id is below.
+  [[nodiscard]] int64_t size() const;
+
+  /// The pieces of a sentence, without tag and </s>. A tag spelt in the text ("__de__") comes out as bytes
+  /// (or unk in a model without byte pieces), never as the tag. Empty or blank text has no pieces. Any number
+  /// of threads may call it.
+  [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
+  void encode(std::string_view text, std::vector<int32_t>& ids) const;  // the same, into `ids`
+
+  /// The text of pieces and added words, a space on either side of these; bos, pad, eos, tags and special
+  /// words are left out, unk reads " ⁇ ". UserError on an id outside [0, size()).
+  [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
+
+  /// The languages that have a tag, in the order of their ids.
+  [[nodiscard]] const std::vector<std::string>& languages() const;
+  /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
+  /// knows ... A vocabulary without languages has one tag, kNoTag, of the empty name.
+  [[nodiscard]] int32_t language(std::string_view name) const;
+  [[nodiscard]] int32_t tag(std::string_view language) const;
+  [[nodiscard]] int32_t tag(int32_t language) const;
+  /// Whether it is that of a language or a symbol.
+  [[nodiscard]] bool is_tag(int32_t id) const;
+  /// <mask> and the tags of tasks, as far as they are there, and their ids.
+  [[nodiscard]] const std::map<std::string, int32_t, std::less<>>& symbols() const;
+  /// The id of one of them, if it is there.
+  [[nodiscard]] std::optional<int32_t> symbol(std::string_view name) const;
+  /// Whether the id stands for text: a piece that is neither a tag nor a control symbol nor out of use, or an
+  /// extra id.
+  [[nodiscard]] bool is_text(int32_t id) const;
+  /// Whether a word begins with the piece: SentencePiece marks it so.
+  [[nodiscard]] bool starts_word(int32_t id) const;
+  /// What an id stands for: a piece, "__de__" for the tag of de, however it is stored, a symbol. "" for an id
+  /// without meaning.
+  [[nodiscard]] std::string name_of(int32_t id) const;
+
+  /// Identifies the vocabulary: of the model's bytes and the layout.
+  [[nodiscard]] uint64_t hash() const;
+
+  /// What load() read: the bytes of the SentencePiece model, and the layout, with the ids of the tags.
+  [[nodiscard]] const std::string& sentencepiece() const;
+  [[nodiscard]] const VocabularyLayout& layout() const;
+  /// The first id beyond the pieces.
+  [[nodiscard]] int32_t pieces_end() const;
+
+ private:
+  struct State;
+  static Vocabulary parse(std::string model, const VocabularyLayout& layout, const std::string& where);
+  std::shared_ptr<const State> state_;  // immutable: copies share it
+};
+
+}  // namespace chorus::inline data

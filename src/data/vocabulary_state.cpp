@@ -1,0 +1,161 @@
+#include "data/internal/vocabulary_state.h"
+
+#include <algorithm>
+#include <functional>
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "data/languages.h"
+#include "io/files.h"
+#include "io/json.h"
+
+namespace chorus::inline data {
+namespace {
+
+// "de" of "__de__", the tags of vocabularies that chorus trains.
+std::optional<std::string> language_of_symbol(std::string_view symbol) {
+  if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
+  return std::string(symbol.substr(2, symbol.size() - 4));
+}
+
+}  // namespace
+
+bool is_symbol_name(std::string_view name) {
+  if (name == kMask) return true;
+  if (!name.starts_with(kTaskTag) || !name.ends_with('>')) return false;
+  return is_language_name(name.substr(kTaskTag.size(), name.size() - kTaskTag.size() - 1));
+}
+
+void Vocabulary::State::add_language(const std::string& name, int32_t id) {
+  if (!is_language_name(name)) throw Error("{} is no name for a language", in_quotes(name));
+  if (!language_index.emplace(name, static_cast<int32_t>(languages.size())).second)
+    throw Error("language '{}' has two tags", name);
+  languages.push_back(name);
+  tags.push_back(id);
+}
+
+void Vocabulary::State::add_tag(const std::string& name, int32_t id) {
+  if (!is_symbol_name(name)) {
+    add_language(name, id);
+  } else if (!symbols.emplace(name, id).second) {
+    throw Error("{} is there twice", name);
+  }
+}
+
+void Vocabulary::State::number_pieces(const std::vector<SentencePieceModel::Piece>& pieces) {
+  ids.assign(pieces.size(), kUnk);
+  hash = hash_bytes(std::string_view(model));
+  if (layout.pieces.empty()) {
+    for (size_t i = 3; i < pieces.size(); ++i) ids[i] = static_cast<int32_t>(i) + kPieceOffset;
+    pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset + layout.extra_ids;
+    if (layout.extra_ids > 0)
+      hash = hash_bytes(fmt::format("{} extra_ids={}", hash_text(hash), layout.extra_ids));
+    return;
+  }
+  if (layout.pieces.size() < kSpecial.size() ||
+      !std::equal(kSpecial.begin(), kSpecial.end(), layout.pieces.begin()))
+    throw Error("the list of its pieces does not begin with {}", fmt::join(kSpecial, " "));
+  Hasher hasher;
+  hasher.update(std::as_bytes(std::span(model)));
+  std::unordered_map<std::string_view, int32_t> id_of;
+  for (const std::string& piece : layout.pieces) {
+    if (!id_of.emplace(piece, static_cast<int32_t>(id_of.size())).second)
+      throw Error("the list of its pieces names {} twice", in_quotes(piece));
+    hasher.update(std::as_bytes(std::span(piece.c_str(), piece.size() + 1)));
+  }
+  hash = hasher.digest();
+  for (size_t i = 3; i < pieces.size(); ++i)
+    if (const auto found = id_of.find(pieces[i].text); found != id_of.end()) ids[i] = found->second;
+  pieces_end = static_cast<int32_t>(layout.pieces.size());
+}
+
+void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece>& pieces) {
+  using Type = SentencePieceModel::Type;
+  byte_ids.fill(kUnk);
+  starts_word.resize(pieces_end);
+  is_text.resize(pieces_end);
+  std::fill(is_text.end() - layout.extra_ids, is_text.end(), true);
+  for (size_t i = 3; i < pieces.size(); ++i) {
+    const Type type = pieces[i].type;
+    if (ids[i] != kUnk) {
+      starts_word[ids[i]] = pieces[i].text.starts_with(kWordStart);
+      is_text[ids[i]] = type == Type::normal || type == Type::user_defined || type == Type::byte;
+    }
+    if (type == Type::byte) {  // "<0x0A>": the library has checked it
+      byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = ids[i];
+    } else if (type == Type::user_defined && ids[i] != kUnk) {
+      const std::string text(pieces[i].text);
+      const auto language = language_of_symbol(text);
+      if (!is_symbol_name(text) && !(language && is_language_name(*language))) continue;
+      add_tag(language.value_or(text), ids[i]);
+      spelling[ids[i]] = text;
+      is_text[ids[i]] = false;
+    }
+  }
+}
+
+std::string Vocabulary::State::piece(int32_t id) const {
+  if (!layout.pieces.empty()) return layout.pieces[id];
+  return id < kFirstPiece ? std::string(kSpecial[id]) : processor.IdToPiece(id - kPieceOffset);
+}
+
+void Vocabulary::State::add_words() {
+  if (is_t5 && !layout.words.empty()) throw Error("a vocabulary of T5 has no added words");
+  words = AddedWords(layout.words);
+  end = layout.tags.empty() ? pieces_end : layout.tags.back().id + 1;
+  for (const AddedWord& word : layout.words) {
+    const bool is_piece = word.id >= kFirstPiece && word.id < pieces_end && piece(word.id) == word.text;
+    if (!is_piece && (word.id < pieces_end || word.id > kLargestId))
+      throw Error("the added word {} has the id {}, which is not beyond the pieces", in_quotes(word.text),
+                  word.id);
+    if (std::ranges::find(layout.tags, word.id, &LanguageTag::id) != layout.tags.end())
+      throw Error("the added word {} has the id {} of a tag", in_quotes(word.text), word.id);
+    end = std::max(end, word.id + 1);
+    hash = hash_bytes(fmt::format("{} {}={} {}", hash_text(hash), word.text, word.id, word.special));
+  }
+}
+
+void Vocabulary::State::encode(std::string_view text, std::vector<int32_t>& out) const {
+  const auto status = processor.Encode(text, &out);
+  if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
+  bool has_symbol = false;
+  for (int32_t& id : out) {
+    id = ids[id];
+    has_symbol = has_symbol || spelling.contains(id);
+  }
+  if (!has_symbol) return;
+  std::vector<int32_t> spelt;
+  for (const int32_t id : out) {
+    const auto symbol = spelling.find(id);
+    if (symbol == spelling.end()) {
+      spelt.push_back(id);
+      continue;
+    }
+    for (const char ch : symbol->second) spelt.push_back(byte_ids[static_cast<unsigned char>(ch)]);
+  }
+  out = std::move(spelt);
+}
+
+std::string Vocabulary::State::decode(const std::vector<std::string>& pieces) const {
+  std::string text;
+  const auto status = processor.Decode(pieces, &text);
+  if (!status.ok()) throw Error("SentencePiece could not decode: {}", status.ToString());
+  return text;
+}
+
+void Vocabulary::State::add_tags() {
+  int32_t next = pieces_end;
+  for (LanguageTag& tag : layout.tags) {
+    const bool follows = tag.id == LanguageTag::kNext || tag.id == next;
+    if (follows) tag.id = next;
+    if (tag.id < next || tag.id > kLargestId)
+      throw Error("the tag of language '{}' has the id {}, which is not above those before it", tag.language,
+                  tag.id);
+    next = tag.id + 1;
+    add_tag(tag.language, tag.id);
+    hash = hash_bytes(hash_text(hash) + tag.language + (follows ? "" : fmt::format("={}", tag.id)));
+  }
+}
+
+}  // namespace chorus::inline data

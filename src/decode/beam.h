@@ -1,0 +1,73 @@
+// Beam search: from source ids to the best target ids.
+//
+// The rules are those of transformers' generate() with early_stopping = false. The decoder reads its
+// start token; the tag of the target language, if it has one, and any prefix are then forced. Each step keeps
+// the 2 beam best continuations of a sentence: those among the first `beam` that end in </s> (or are as long
+// as allowed) go to its pool of finished hypotheses, the best `beam` others go on. A sentence is done when
+// its pool has `beam` hypotheses and the best one that goes on, were it to end here, would not enter it.
+// Finished sentences leave the batch.
+//
+//   score = sum of log p / n^length_penalty
+//
+// where n counts the tag, the prefix, the pieces and </s>, and what is forced adds nothing to the sum.
+//
+// A repetition penalty p is transformers' too: for every token that the decoder has read (its start, tag and
+// prefix included) log p is multiplied by p before the choice, and in the score. With a beam of 1 that is
+// done to the logits instead, where negative; others are divided by p.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "data/vocabulary.h"
+#include "model/step_decoder.h"
+
+namespace chorus::inline decode {
+
+struct DecodeOptions {
+  int64_t beam = 5;           // 1: greedy
+  int64_t nbest = 1;          // hypotheses returned per sentence, at most `beam`
+  double length_penalty = 1;  // above 0 prefers long translations
+  // A translation has at most max_length_factor S + max_length_offset tokens (n above) for a source of S
+  // tokens (tag and </s> included), and never more than the model has positions.
+  double max_length_factor = 2;
+  int64_t max_length_offset = 30;
+  // Above 0: no n tokens in a row occur twice in a hypothesis, what the decoder starts with, tag and prefix
+  // included; as transformers' no_repeat_ngram_size. (So 1 also forbids the </s> that the decoder starts
+  // with.)
+  int64_t no_repeat_ngram = 0;
+  double repetition_penalty = 1;    // above 1: tokens that are there already are less likely; see above
+  int64_t batch_tokens = 16384;     // of a batch: beam x (source + longest translation), over its sentences
+  std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
+};
+
+struct DecodeInput {
+  std::vector<int32_t> source;  // tag, pieces, </s>
+  std::vector<int32_t> forced;  // the target's tag, and what the translation must begin with
+  bool tagged = true;           // false: `forced` begins with no tag
+};
+
+struct Hypothesis {
+  std::vector<int32_t> tokens;  // what follows the tag: prefix and pieces, without </s>
+  double score = 0;             // see above
+  double log_probability = 0;   // the sum
+  bool ended = false;           // by </s>; false: cut at the longest length, or nothing was left to choose
+};
+
+/// All of the embedding's `rows` that stand for no text (Vocabulary::is_text), except </s>: special tokens,
+/// unk included, tags of languages and tasks, <mask>, and rows that the vocabulary does not use. transformers
+/// masks nothing: leave `never` empty for its results.
+std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows);
+
+/// The best translations of each input, best first: 1 to nbest each. Batches are made of inputs of like
+/// length, and what else is in a batch changes scores by rounding alone. `progress` is told how many inputs
+/// are done after each batch. UserError on options out of range or a source longer than the model has
+/// positions; Error when the model's output is not a number.
+std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
+                                                 std::span<const DecodeInput> inputs,
+                                                 const DecodeOptions& options,
+                                                 const std::function<void(int64_t done)>& progress = {});
+
+}  // namespace chorus::inline decode

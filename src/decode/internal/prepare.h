@@ -1,0 +1,53 @@
+// What the model is given of a line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "decode/translator.h"
+
+#include "decode/internal/split.h"
+
+namespace chorus::inline decode {
+
+/// What is translated at a time.
+struct LinePart {
+  DecodeInput input;
+  std::string before;  // what stands between its translation and that of the part before
+  bool wide = false;   // its text ends as ends_wide() says
+};
+
+struct PreparedLine {
+  std::vector<LinePart> parts;  // none: there is nothing to translate
+  std::string after;            // what follows the last translation
+  std::string fault;            // as TranslatedLine::fault
+};
+
+/// Whether the model would read nothing of the pieces but unk.
+bool says_nothing(const Vocabulary& vocabulary, std::span<const int32_t> pieces);
+
+class Preparation {
+ public:
+  /// All must outlive it. `options` are a Translator's, `positions` the model's.
+  Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options, int64_t positions);
+
+  /// UserError on a line that cannot be translated.
+  [[nodiscard]] PreparedLine operator()(const SourceLine& line) const;
+
+ private:
+  [[nodiscard]] std::string checked(const std::string& text, const std::string& where,
+                                    std::string& fault) const;
+  void add(const TextPart& part, const std::string& where, PreparedLine& line) const;
+  void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
+
+  const Vocabulary& vocabulary_;
+  const TranslatorOptions& options_;
+  int64_t positions_;
+  int32_t source_tag_, target_tag_;
+  std::optional<SentenceSplitter> sentences_;
+};
+
+}  // namespace chorus::inline decode

@@ -1,0 +1,115 @@
+// From lines of text to translations.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "comm/group.h"
+#include "data/line_reader.h"
+#include "decode/beam.h"
+#include "decode/findings.h"
+
+namespace chorus::inline decode {
+
+/// What becomes of a line with more tokens than max_source.
+enum class LongLines {
+  refuse,  // it cannot be translated
+  split,   // cut at ends of sentences, else at white space, else anywhere; the translations are joined again
+};
+
+/// What becomes of a line that cannot be translated: its bytes or those of its prefix are not UTF-8, it is
+/// longer than its reader holds or than LongLines::refuse allows, or its prefix leaves no room.
+enum class OnError {
+  stop,     // what comes before it is written, then UserError
+  skip,     // nothing is written for it
+  blank,    // an empty line is written for it
+  replace,  // bytes that are not UTF-8 are read as U+FFFD, each ill-formed sequence as one; else as `blank`
+};
+
+struct TranslatorOptions {
+  std::string from, to;    // languages; both empty for a vocabulary without tags
+  DecodeOptions decode;    // `never` is filled in by the translator
+  bool allow_unk = false;  // let the model choose the unknown token; it reads " ⁇ "
+  int64_t max_source = 0;  // tokens of a source, tag and </s> included; 0: the model's positions
+  LongLines long_lines = LongLines::split;
+  OnError on_error = OnError::stop;
+  bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
+  bool guard = false;      // decode again, with no_repeat_ngram, what ends in a loop
+};
+
+struct SourceLine {
+  std::string text;
+  std::string prefix;        // what the translation must begin with
+  std::string where;         // "FILE:17", for messages,
+  std::string prefix_where;  // and where the prefix stands
+  std::string fault;         // why there is no text; "": there is
+};
+
+struct Translation {
+  std::string text;  // one line: a line end the model produces is a space
+  double score = 0;  // DecodeOptions' score; of a line that was cut in parts, the sum over them
+};
+
+struct TranslatedLine {
+  std::vector<Translation> best;  // best first, 1 to nbest; none: it could not be translated
+  std::string fault;              // what is wrong with the line, and where; "": nothing
+  // The best translation, or that of a part of the line, was cut at its longest length while it repeated
+  // itself: its last 6 tokens or more are the same ones three times or more.
+  bool looped = false;
+};
+
+/// Threads may share one.
+class LineTranslator {
+ public:
+  /// `model` must outlive it. UserError when the vocabulary has no such languages, or max_source is out of
+  /// range.
+  LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options);
+
+  /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
+  /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
+  /// OnError::stop no line behind the first that cannot be translated is.
+  [[nodiscard]] std::vector<TranslatedLine> translate(std::span<const SourceLine> lines) const;
+
+  [[nodiscard]] const TranslatorOptions& options() const { return options_; }
+
+ private:
+  void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
+                    std::vector<std::vector<Hypothesis>>& results) const;
+
+  std::unique_ptr<const StepDecoder> model_;
+  Vocabulary vocabulary_;
+  TranslatorOptions options_;
+};
+
+struct StreamOptions {
+  std::string prefix;              // of every translation; or
+  LineReader* prefixes = nullptr;  // one per line
+  bool scores = false;             // "TRANSLATION<TAB>SCORE"
+  int64_t window =
+      1024;  // lines held at a time, for each rank; a window is sorted by length, written in order
+  std::function<void(std::string_view)> write;  // output, complete lines
+  std::function<void(int64_t lines)> progress;  // lines done so far, after each window; may be empty
+  Group* group =
+      nullptr;  // the ranks that share the lines, each with the whole model; null: this process alone
+};
+
+/// On rank 0.
+struct StreamReport {
+  int64_t lines = 0;
+  Findings faults, loops;  // TranslatedLine::fault; the places of lines with TranslatedLine::looped
+};
+
+/// Translates all lines. A window ends where no further line has come yet: what is there is translated and
+/// written. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from 0, as Moses
+/// and Marian write them; a line that is skipped leaves its INDEX out. UserError naming file and line, after
+/// what comes before is written: OnError::stop, damage to the input, or not as many prefixes as lines. Rank 0
+/// alone reads, writes and is told of progress: others have no `source`.
+StreamReport translate_stream(const LineTranslator& translator, LineReader* source,
+                              const StreamOptions& options);
+
+}  // namespace chorus::inline decode

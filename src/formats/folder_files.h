@@ -1,0 +1,51 @@
+// The files of a model folder besides the weights.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "architecture/config.h"
+#include "data/vocabulary.h"
+#include "io/safetensors.h"
+
+namespace chorus::inline formats {
+
+constexpr const char* kWeightsFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kGenerationFile = "generation_config.json";
+constexpr const char* kPiecesFile = "vocab.json";
+constexpr const char* kPiecesModel = "sentencepiece.bpe.model";
+constexpr const char* kT5PiecesModel = "spiece.model";
+constexpr const char* kManifestFile = "chorus.json";
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kTokenizer = "tokenizer.json";
+constexpr const char* kSpecialTokens = "special_tokens_map.json";
+constexpr const char* kAddedTokens = "added_tokens.json";
+
+void write_json(const std::filesystem::path& path, const nlohmann::json& json);
+
+/// The name of the SentencePiece model.
+const char* vocabulary_file(bool t5);
+
+/// generation_config.json for transformers' generate(), with the ids of config.json.
+nlohmann::json generation_config(const nlohmann::json& config);
+
+/// Whether a file of that name may be one of those that chorus writes into a model folder, its own or another
+/// format's. Whoever adds a file to such folders adds its name here.
+bool is_model_file(std::string_view name);
+
+/// UserError unless `folder` is absent, an empty folder, or one with a config.json in which every name is a
+/// model's file: all else is not for us to replace. It names the first stranger.
+void check_is_replaceable(const std::filesystem::path& folder);
+
+/// UserError when the vocabulary of `folder` has more ids than the embedding has rows.
+void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
+
+/// All of a native folder but the weights, whose type is `dtype` and which lie there.
+void write_description(const std::filesystem::path& folder, const ModelConfig& config, DType dtype,
+                       const Vocabulary& vocabulary);
+
+}  // namespace chorus::inline formats

@@ -1,0 +1,113 @@
+#include "formats/parts.h"
+
+#include <algorithm>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+
+#include "formats/stored_tensors.h"
+#include "io/files.h"
+
+namespace chorus::inline formats {
+namespace fs = std::filesystem;
+namespace {
+
+/// A part as it lies in stored tensors: f(stored tensor, first element in it, first in the part, count).
+template <class F>
+void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
+  const std::vector<int64_t> shape = spec.stored_shape();
+  const int64_t size = c10::multiply_integers(shape);
+  const int64_t shift = shape.empty() || shape[0] == 0 ? 0 : spec.row_shift * (size / shape[0]);
+  part.local.for_runs(
+      part.first, part.first + part.data.numel(), [&](int64_t whole, int64_t held, int64_t n) {
+        for (int64_t done = 0; done < n;) {
+          const int64_t at = (whole + done) % size, stored = (at + size - shift) % size;
+          // To the end of the tensor, or to where its rows begin anew.
+          const int64_t count = std::min({n - done, size - at, size - stored});
+          f(static_cast<size_t>((whole + done) / size), stored, held - part.first + done, count);
+          done += count;
+        }
+      });
+}
+
+std::vector<TensorSpec> specs_of(const Catalogue& catalogue, std::span<const std::string> prefixes) {
+  std::vector<TensorSpec> specs;
+  for (const std::string& prefix : prefixes) add_specs(catalogue, prefix, DType::f32, specs);
+  return specs;
+}
+
+/// Of all tensors, each hashed by one of the ranks.
+std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const SafetensorsLayout& layout) {
+  const MappedFile file(path);
+  const auto count = static_cast<int64_t>(layout.tensors().size());
+  const at::Tensor hashes = at::zeros({count}, at::kLong);
+  auto* const data = hashes.mutable_data_ptr<int64_t>();
+  for (int64_t i = group.rank(); i < count; i += group.size()) {
+    const SafetensorsLayout::Tensor& tensor = layout.tensors()[i];
+    data[i] = static_cast<int64_t>(hash_bytes(file.bytes().subspan(tensor.begin, tensor.end - tensor.begin)));
+  }
+  group.all_reduce(hashes);
+  return {data, data + count};
+}
+
+}  // namespace
+
+PartWriter::PartWriter(Group& group, const fs::path& path, const Catalogue& catalogue,
+                       std::vector<std::string> prefixes)
+    : group_(group),
+      catalogue_(catalogue),
+      prefixes_(std::move(prefixes)),
+      path_(path),
+      layout_(path, specs_of(catalogue, prefixes_)) {
+  if (group.rank() == 0) SharedFile::make(path, layout_.bytes());
+  group.barrier("making a file together");
+  file_.emplace(path);
+}
+
+void PartWriter::write(size_t set, const TensorPart& part) {
+  const ParameterSpec& spec = catalogue_.parameters[part.parameter];
+  const at::Tensor data = part.data.detach().to(at::kCPU, at::kFloat).contiguous();
+  for_runs(spec, part, [&](size_t slice, int64_t stored, int64_t first, int64_t count) {
+    const uint64_t begin = layout_.tensors()[*layout_.find(prefixes_[set] + spec.stored[slice])].begin;
+    file_->write_at(begin + static_cast<uint64_t>(stored) * sizeof(float),
+                    data.const_data_ptr<float>() + first, static_cast<size_t>(count) * sizeof(float));
+  });
+}
+
+void PartWriter::finish() {
+  file_->sync();
+  group_.barrier("writing a file together");
+  const std::string header = layout_.header(hash_tensors(group_, path_, layout_));
+  if (group_.rank() == 0) {
+    file_->write_at(0, header.data(), header.size());
+    file_->sync();
+  }
+  group_.barrier("finishing a file together");
+}
+
+struct PartReader::Stored {
+  std::optional<SafetensorsFile> file;  // one of these
+  std::optional<SafetensorsFolder> folder;
+  std::vector<StoredTensors> tensors;  // by prefix
+};
+
+PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
+                       std::span<const std::string> prefixes)
+    : catalogue_(catalogue), stored_(std::make_unique<Stored>()) {
+  stored_->tensors = fs::is_directory(path)
+                         ? find_tensors(stored_->folder.emplace(path), catalogue, prefixes)
+                         : find_tensors_unverified(stored_->file.emplace(path), catalogue, prefixes);
+}
+
+PartReader::~PartReader() = default;
+
+void PartReader::read(size_t set, const TensorPart& part) const {
+  const at::NoGradGuard plain;
+  for_runs(catalogue_.parameters[part.parameter], part,
+           [&](size_t slice, int64_t from, int64_t first, int64_t count) {
+             const at::Tensor whole = as_tensor(stored_->tensors[set][part.parameter][slice]).view(-1);
+             part.data.narrow(0, first, count).copy_(whole.narrow(0, from, count));
+           });
+}
+
+}  // namespace chorus::inline formats

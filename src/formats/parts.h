@@ -1,0 +1,70 @@
+// The tensors of a catalogue in files that many ranks write and read together, each what it holds. The file
+// is the one that save_tensors() writes, byte for byte, whatever rank held what.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "comm/group.h"
+#include "io/files.h"
+#include "io/safetensors.h"
+#include "layout/buckets.h"
+#include "layout/catalogue.h"
+
+namespace chorus::inline formats {
+
+/// Consecutive elements of what a rank holds of one parameter.
+struct TensorPart {
+  size_t parameter = 0;
+  LocalPart local;
+  int64_t first = 0;  // in what is held
+  at::Tensor data;    // flat, of a floating type
+};
+
+/// A file of one or more values for each parameter: its weights, moments. The stored tensors of each carry a
+/// prefix before their names. Every rank writes fp32 parts, which must make up every value of every parameter
+/// once. The file is not renamed into place: write it into a folder that is still unknown. Errors as
+/// SharedFile.
+class PartWriter {
+ public:
+  /// Called by all ranks of the group. `catalogue` must outlive it.
+  PartWriter(Group& group, const std::filesystem::path& path, const Catalogue& catalogue,
+             std::vector<std::string> prefixes);
+  /// Of the value with prefix number `set`.
+  void write(size_t set, const TensorPart& part);
+  /// Called by all ranks.
+  void finish();
+
+ private:
+  Group& group_;
+  const Catalogue& catalogue_;
+  std::vector<std::string> prefixes_;
+  std::filesystem::path path_;
+  SafetensorsLayout layout_;
+  std::optional<SharedFile> file_;
+};
+
+/// Reads parts of such a file, checking names and shapes as load_tensors() does, but no checksums: see
+/// SafetensorsFile::verify. Of a folder (SafetensorsFolder) it checks these too.
+class PartReader {
+ public:
+  /// `catalogue` must outlive it.
+  PartReader(const std::filesystem::path& path, const Catalogue& catalogue,
+             std::span<const std::string> prefixes);
+  ~PartReader();
+  /// Fills part.data.
+  void read(size_t set, const TensorPart& part) const;
+
+ private:
+  struct Stored;
+  const Catalogue& catalogue_;
+  std::unique_ptr<Stored> stored_;
+};
+
+}  // namespace chorus::inline formats

@@ -1,0 +1,96 @@
+#include "formats/place.h"
+
+#include <algorithm>
+#include <charconv>
+#include <system_error>
+#include <vector>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "formats/folder_files.h"
+#include "io/files.h"
+
+namespace chorus::inline formats {
+namespace fs = std::filesystem;
+namespace {
+
+bool has(const fs::path& folder, const char* file) {
+  std::error_code ignored;
+  return fs::exists(folder / file, ignored);
+}
+
+/// Of a run's checkpoints that describe themselves, the newest; empty: none.
+fs::path newest_checkpoint(const fs::path& run) {
+  std::error_code error;
+  fs::path newest;
+  const auto older = [](const fs::path& a, const fs::path& b) {  // step-00000999, step-100000000
+    const size_t x = a.native().size(), y = b.native().size();
+    return x != y ? x < y : a < b;
+  };
+  for (fs::directory_iterator it(run / "checkpoints", error), end; !error && it != end; it.increment(error)) {
+    const fs::path& folder = it->path();
+    if (folder.filename().string().starts_with("step-") && has(folder, kConfigFile) &&
+        (newest.empty() || older(newest, folder)))
+      newest = folder;
+  }
+  return newest;
+}
+
+/// What run.toml, which chorus wrote, says of a key: its value's text.
+std::string setting(const std::string& toml, const std::string& key) {
+  const std::string line = "\n" + key + " = ";
+  const size_t at = toml.find(line), begin = at + line.size();
+  return at == std::string::npos ? "" : toml.substr(begin, toml.find('\n', begin) - begin);
+}
+
+/// When a run that has no checkpoint yet will have one.
+std::string first_checkpoint(const fs::path& run) {
+  if (!has(run, "run.toml")) return "it has not made its first update yet";
+  const std::string toml = read_file(run / "run.toml");
+  const auto number = [&](const char* key) {
+    const std::string text = setting(toml, key);
+    int64_t value = 0;
+    std::from_chars(text.data(), text.data() + text.size(), value);
+    return value;
+  };
+  std::vector<int64_t> updates = {number("checkpoint_every")};
+  if (toml.find("\n[[data.valid]]\n") != std::string::npos) updates.push_back(number("every"));
+  std::erase(updates, 0);
+  const std::string end =
+      fmt::format("when it ends (train.duration = {}) or is interrupted", setting(toml, "duration"));
+  return updates.empty() ? fmt::format("the first comes {}", end)
+                         : fmt::format("the first comes at update {}, or {}", std::ranges::min(updates), end);
+}
+
+/// The runs of [[train.stage]] in a folder, by name.
+std::vector<std::string> runs_in(const fs::path& dir) {
+  std::error_code error;
+  std::vector<std::string> runs;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error))
+    if (has(it->path(), "run.toml")) runs.push_back(it->path().filename().string());
+  std::ranges::sort(runs);
+  return runs;
+}
+
+}  // namespace
+
+ModelPlace find_model(const fs::path& dir) {
+  std::error_code ignored;
+  for (const fs::path& folder : {dir, dir / "model"}) {
+    if (has(folder, kConfigFile)) return {.weights = folder, .description = folder};
+  }
+  if (!fs::exists(dir, ignored)) throw UserError("{}: no such folder", dir.string());
+  if (const fs::path checkpoint = newest_checkpoint(dir); !checkpoint.empty())
+    return {.weights = checkpoint, .description = checkpoint};
+  if (has(dir, kWeightsFile)) {
+    const fs::path model = fs::canonical(dir).parent_path().parent_path() / "model";
+    if (has(model, kConfigFile)) return {.weights = dir, .description = model};
+  }
+  if (has(dir, "run.toml") || has(dir, ".lock"))
+    throw UserError("{} is a run that has no checkpoint yet: {}", dir.string(), first_checkpoint(dir));
+  if (const std::vector<std::string> runs = runs_in(dir); !runs.empty())
+    throw UserError("{} is no run, but has these in it: {}; name one", dir.string(), join(runs, ", "));
+  throw UserError("{} is no model: it has neither {} nor model/{}", dir.string(), kConfigFile, kConfigFile);
+}
+
+}  // namespace chorus::inline formats

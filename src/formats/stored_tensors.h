@@ -1,0 +1,70 @@
+// The tensors of a file or model folder, found and checked by catalogue.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "io/safetensors.h"
+#include "io/torch_file.h"
+#include "layout/catalogue.h"
+
+namespace chorus::inline formats {
+
+std::optional<at::ScalarType> scalar_type(DType dtype);
+/// "float32", as torch and config.json call it. Error on what is not a floating type.
+std::string torch_name(DType dtype);
+
+/// The part of a parameter that its i-th stored tensor holds.
+at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
+/// Such a part from its stored tensor, and back: another order of rows.
+at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
+at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
+std::span<const std::byte> bytes_of(const at::Tensor& tensor);
+/// A tensor over the bytes of a file, with its strides, only to be read from; a copy of them where they are
+/// not aligned.
+at::Tensor as_tensor(const TensorView& view);
+
+/// What a file of the catalogue's tensors holds under a prefix, after what `tensors` lists already.
+void add_specs(const Catalogue& catalogue, const std::string& prefix, DType dtype,
+               std::vector<TensorSpec>& tensors);
+
+/// Where each parameter's stored tensors lie: [parameter][slice].
+using StoredTensors = std::vector<std::vector<TensorView>>;
+
+/// For each prefix; after a look at every checksum, if there are any. What may be missing or left over, and
+/// the errors: load_tensors().
+std::vector<StoredTensors> find_tensors(const SafetensorsFile& file, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, const Catalogue& catalogue,
+                                                   std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,
+                                        std::span<const std::string> prefixes);
+
+/// UserError naming the tensor that holds a number which is not finite, or larger than any weight: files of
+/// other programs carry no checksums.
+void check_values(const StoredTensors& stored, const Catalogue& catalogue, const std::string& where);
+
+/// A stored tensor on its way to another file: the bytes of one that is mapped, or what `make` makes of it
+/// when its turn comes, in one piece or more (CPU, of any floating type).
+struct Transfer {
+  TensorSpec tensor;  // as it is called, and its type, where it goes
+  TensorView from;
+  int64_t pieces = 1;
+  std::function<at::Tensor(int64_t piece)> make = {};
+};
+/// Writes a file of them, one after the other: in memory is no more than the piece whose turn it is.
+void write_tensors(const std::filesystem::path& path, std::span<const Transfer> transfers);
+
+/// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError
+/// naming `path`.
+void check_tensor_count(const ModelConfig& config, size_t tensors, const std::filesystem::path& path);
+
+}  // namespace chorus::inline formats

@@ -1,0 +1,47 @@
+#include "chorus/model.h"
+
+#include <ATen/Parallel.h>
+
+#include "base/cores.h"
+#include "base/error.h"
+#include "base/text.h"
+
+#include "inference/internal/loaded.h"
+
+namespace chorus::inline face {
+
+Model::Model(const std::filesystem::path& folder, const ModelOptions& options) {
+  if (options.precision != "fp32" && options.precision != "bf16")
+    throw UserError("a precision of '{}': choose fp32 or bf16", options.precision);
+  LoadedModel loaded =
+      load_model(folder, {.compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat});
+  loaded_ = std::make_shared<Loaded>(std::move(loaded.model), std::move(loaded.vocabulary));
+}
+
+std::vector<std::string> Model::languages() const {
+  return loaded_->vocabulary.languages();
+}
+
+std::vector<std::string> Model::directions() const {
+  return loaded_->transformer->config().directions;
+}
+
+int64_t Model::parameters() const {
+  const Catalogue& catalogue = loaded_->transformer->catalogue();
+  return catalogue.elements(Role::dense) + catalogue.elements(Role::expert);
+}
+
+void set_threads(int threads) {
+  if (threads < 0 || threads > 1024) throw UserError("{} threads: choose 0 to 1024", threads);
+  at::set_num_threads(threads > 0 ? threads : default_threads());
+}
+
+void check_language(const Model& model, const std::string& language) {
+  const std::vector<std::string> known = model.languages();
+  if (known.empty() && language.empty()) return;
+  if (known.empty()) throw UserError("this model has no languages: leave out '{}'", language);
+  if (language.empty()) throw UserError("a language is missing: this model knows {}", join(known, ", "));
+  static_cast<void>(model.loaded().vocabulary.tag(language));
+}
+
+}  // namespace chorus::inline face

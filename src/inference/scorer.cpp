@@ -1,0 +1,41 @@
+#include "chorus/scorer.h"
+
+#include "base/error.h"
+#include "base/text.h"
+#include "decode/scorer.h"
+
+#include "inference/internal/loaded.h"
+
+namespace chorus::inline face {
+
+namespace {
+
+constexpr int64_t kBatchTokens = 8192;
+
+}  // namespace
+
+Scorer::Scorer(const Model& model, const std::string& from, const std::string& to)
+    : model_(model), from_(from), to_(to) {
+  check_language(model, from);
+  check_language(model, to);
+}
+
+std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sources,
+                                           const std::vector<std::string>& targets) const {
+  if (sources.size() != targets.size())
+    throw UserError("{} and {}: text i of one is the translation of text i of the other",
+                    counted(sources.size(), "source"), counted(targets.size(), "target"));
+  const Vocabulary& vocabulary = model_.loaded().vocabulary;
+  std::vector<SentencePair> pairs;
+  for (size_t i = 0; i < sources.size(); ++i)
+    pairs.push_back({.source = vocabulary.encode(sources[i]),
+                     .target = vocabulary.encode(targets[i]),
+                     .source_tag = vocabulary.tag(from_),
+                     .target_tag = vocabulary.tag(to_)});
+  std::vector<PairProbability> scores;
+  for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))
+    scores.push_back({score.log_probability, score.tokens});
+  return scores;
+}
+
+}  // namespace chorus::inline face

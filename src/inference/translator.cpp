@@ -1,0 +1,54 @@
+#include "chorus/translator.h"
+
+#include "base/error.h"
+#include "decode/translator.h"
+
+#include "inference/internal/loaded.h"
+
+namespace chorus::inline face {
+
+struct Translator::State {
+  Model model;  // which `lines` refers to
+  LineTranslator lines;
+};
+
+Translator::Translator(const Model& model, const std::string& from, const std::string& to,
+                       const TranslateOptions& options) {
+  check_language(model, from);
+  check_language(model, to);
+  const TranslatorOptions lines = {.from = from,
+                                   .to = to,
+                                   .decode = {.beam = options.beam,
+                                              .nbest = options.nbest,
+                                              .length_penalty = options.length_penalty,
+                                              .no_repeat_ngram = options.no_repeat_ngram},
+                                   .sentences = options.sentences};
+  Model::Loaded& loaded = model.loaded();
+  state_ =
+      std::make_shared<const State>(model, LineTranslator(*loaded.transformer, loaded.vocabulary, lines));
+}
+
+std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts) const {
+  std::vector<SourceLine> lines;
+  for (size_t i = 0; i < texts.size(); ++i)
+    lines.push_back({.text = texts[i], .where = fmt::format("text {}", i + 1)});
+  std::vector<std::vector<Scored>> best;
+  for (const TranslatedLine& line : state_->lines.translate(lines)) {
+    if (line.best.empty()) throw UserError("{}", line.fault);
+    std::vector<Scored>& of_line = best.emplace_back();
+    for (const Translation& translation : line.best) of_line.push_back({translation.text, translation.score});
+  }
+  return best;
+}
+
+std::vector<std::string> Translator::translate(const std::vector<std::string>& texts) const {
+  std::vector<std::string> translations;
+  for (std::vector<Scored>& best : nbest(texts)) translations.push_back(std::move(best.front().text));
+  return translations;
+}
+
+std::string Translator::translate(const std::string& text) const {
+  return translate(std::vector{text}).front();
+}
+
+}  // namespace chorus::inline face

@@ -1,0 +1,100 @@
+#include "io/internal/file_calls.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "io/files.h"
+
+namespace chorus::inline io {
+namespace fs = std::filesystem;
+namespace {
+
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+[[noreturn]] void fail_to_read(const fs::path& path, int error) {
+  if (error == EIO || error == ENOMEM || error == EMFILE || error == ENFILE) {
+    throw Error("cannot read {}: {}", path.string(), reason(error));
+  }
+  throw UserError("cannot read {}: {}", path.string(), reason(error));
+}
+
+}  // namespace
+
+bool is_wrong_place(int error) {
+  constexpr int kWrong[] = {ENOENT, ENOTDIR, EISDIR,       EACCES, EPERM,
+                            EROFS,  EEXIST,  ENAMETOOLONG, ELOOP,  ENOTEMPTY};
+  return std::ranges::find(kWrong, error) != std::end(kWrong);
+}
+
+void fail_to_write(const fs::path& path, int error) {
+  if (is_wrong_place(error)) {
+    throw UserError("cannot write {}: {}", path.string(), reason(error));
+  }
+  throw Error("cannot write {}: {}", path.string(), reason(error));
+}
+
+OpenFile open_regular_file(const fs::path& path) {
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info = {};
+  if (fd.get() < 0 || ::fstat(fd.get(), &info) != 0) fail_to_read(path, errno);
+  if (S_ISDIR(info.st_mode)) fail_to_read(path, EISDIR);
+  if (!S_ISREG(info.st_mode)) throw UserError("cannot read {}: not a regular file", path.string());
+  return {Descriptor(fd.release()), static_cast<size_t>(info.st_size)};
+}
+
+size_t read_some(int fd, char* data, size_t bytes, const fs::path& path) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t n = ::read(fd, data + done, bytes - done);
+    if (n == 0) break;
+    if (n < 0 && errno != EINTR) fail_to_read(path, errno);
+    if (n > 0) done += static_cast<size_t>(n);
+  }
+  return done;
+}
+
+void write_all_at(int fd, uint64_t offset, const void* data, size_t bytes, const fs::path& path) {
+  const char* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::pwrite(fd, next, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno != EINTR) fail_to_write(path, errno);
+    if (n > 0) {
+      next += n;
+      offset += static_cast<uint64_t>(n);
+      bytes -= static_cast<size_t>(n);
+    }
+  }
+}
+
+int sync(int fd) {
+  int result = 0;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
+int open_own_file(const fs::path& path, int flags) {
+  // O_NONBLOCK: opening a pipe that nobody reads would wait for ever.
+  Descriptor fd(::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
+  struct stat info = {};
+  const int error = errno;
+  const int seen = fd.get() < 0 ? ::lstat(path.c_str(), &info) : ::fstat(fd.get(), &info);
+  if (seen == 0 && S_ISLNK(info.st_mode))
+    throw UserError("cannot write {}: it is a symbolic link, which is not followed here; remove it",
+                    path.string());
+  if (seen == 0 && !S_ISREG(info.st_mode))
+    throw UserError("cannot write {}: not a regular file", path.string());
+  if (fd.get() < 0 || seen != 0) fail_to_write(path, fd.get() < 0 ? error : errno);
+  return fd.release();
+}
+
+}  // namespace chorus::inline io

@@ -1,0 +1,100 @@
+// CPU kernels: written once as plain loops, compiled for several instruction sets, chosen at run time.
+//
+//   run_kernel([&]() CHORUS_INLINE { for (int64_t i = 0; i < n; ++i) out[i] = a[i] * b[i]; });
+//
+// The lambda's body is inlined into a function compiled for each instruction set, so what it calls must be
+// inline as well. Reductions keep a fixed number of partial sums and say std::fma where they fuse, so that
+// every instruction set gives the same bits (the build forbids the compiler to fuse by itself).
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <cstring>
+
+#include <ATen/core/Tensor.h>
+
+#define CHORUS_INLINE __attribute__((always_inline))
+
+namespace chorus::inline kernels {
+
+/// In rising order. `plain` is what the whole program is compiled for (x86-64-v3: AVX2 and FMA).
+enum class Isa { plain, avx512, avx512_bf16 };
+
+/// The instruction set kernels use now: the best this machine has, unless limited.
+Isa cpu_isa();
+
+/// Lets kernels use at most `most` from here on (tests and benchmarks; not while kernels are running).
+void limit_isa(Isa most);
+
+#if defined(__x86_64__)
+#define CHORUS_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"
+template <class Kernel>
+__attribute__((target(CHORUS_AVX512))) void run_kernel_avx512(const Kernel& kernel) {
+  kernel();
+}
+template <class Kernel>
+void run_kernel(const Kernel& kernel) {
+  cpu_isa() == Isa::plain ? kernel() : run_kernel_avx512(kernel);
+}
+#else
+template <class Kernel>
+void run_kernel(const Kernel& kernel) {
+  kernel();
+}
+#endif
+
+/// Elements worth a thread, for kernels that do little with each.
+inline constexpr int64_t kGrain = 1 << 14;
+
+/// The type sums of T are accumulated in.
+template <class T>
+using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+CHORUS_INLINE inline float widen(float x) {
+  return x;
+}
+CHORUS_INLINE inline double widen(double x) {
+  return x;
+}
+CHORUS_INLINE inline float widen(c10::BFloat16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.x) << 16);
+}
+
+/// Rounds to nearest even; NaN stays NaN. Without the branch of c10's own conversion, so that loops
+/// vectorise.
+template <class T>
+CHORUS_INLINE inline T narrow(std::floating_point auto x) {
+  if constexpr (std::is_same_v<T, c10::BFloat16>) {
+    const auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
+    const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+    return {static_cast<uint16_t>(nan ? 0x7FC0 : rounded), c10::BFloat16::from_bits()};
+  } else {
+    return x;
+  }
+}
+
+/// exp(x) for x <= 0 to 1.5 units in the last place, branch-free so that loops vectorise; below -87 it stays
+/// at exp(-87) (1.6e-38). NaN stays NaN. The polynomial is Cephes' expf.
+CHORUS_INLINE inline float exponential(float x) {
+  constexpr float kLog2E = 1.44269504F, kLn2High = 0.693359375F, kLn2Low = -2.12194440e-4F;
+  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  x = x < -87.0F ? -87.0F : x;
+  const float shifted = std::fma(x, kLog2E, kRound), n = shifted - kRound;
+  const float r = std::fma(n, -kLn2Low, std::fma(n, -kLn2High, x));
+  float p = 1.9875691500e-4F;
+  p = std::fma(p, r, 1.3981999507e-3F);
+  p = std::fma(p, r, 8.3334519073e-3F);
+  p = std::fma(p, r, 4.1665795894e-2F);
+  p = std::fma(p, r, 1.6666665459e-1F);
+  p = std::fma(p, r, 5.0000001201e-1F);
+  p = std::fma(p * r, r, r) + 1.0F;
+  return p * std::bit_cast<float>((std::bit_cast<uint32_t>(shifted) << 23) + 0x3F800000U);
+}
+inline double exponential(double x) {
+  return std::exp(x);
+}
+
+}  // namespace chorus::inline kernels

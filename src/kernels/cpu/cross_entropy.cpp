@@ -1,0 +1,209 @@
+#include "kernels/cross_entropy.h"
+
+#include <array>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include "kernels/cpu.h"
+
+#include "kernels/internal/backend.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+constexpr int64_t kSumLanes = 64;
+template <class T>
+using Lanes = std::array<T, kSumLanes>;
+
+template <class T>
+struct RowSums {
+  T max;
+  double sum;
+};
+
+/// Largest and sum of a row.
+template <class T>
+CHORUS_INLINE inline void scan(const T* x, int64_t n, RowSums<T>& out) {
+  Lanes<T> most, sum = {};
+  most.fill(-std::numeric_limits<T>::infinity());
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (int64_t lane = 0; lane < kSumLanes; ++lane) {
+      const T value = x[i + lane];
+      most[lane] = value > most[lane] ? value : most[lane];
+      sum[lane] += value;
+    }
+  }
+  out.max = -std::numeric_limits<T>::infinity();
+  out.sum = 0;
+  for (; i < n; ++i) {
+    out.max = std::max(out.max, x[i]);
+    out.sum += x[i];
+  }
+  for (int64_t lane = 0; lane < kSumLanes; ++lane) {
+    out.max = std::max(out.max, most[lane]);
+    out.sum += sum[lane];
+  }
+}
+
+template <class T>
+CHORUS_INLINE inline double sum_of_exponentials(const T* x, T max, int64_t n) {
+  Lanes<T> lanes = {};
+  int64_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (int64_t lane = 0; lane < kSumLanes; ++lane) {
+      lanes[lane] += exponential(x[i + lane] - max);
+    }
+  }
+  double sum = 0;
+  for (; i < n; ++i) {
+    sum += exponential(x[i] - max);
+  }
+  for (const T lane : lanes) {
+    sum += lane;
+  }
+  return sum;
+}
+
+template <class T>
+CHORUS_INLINE inline CrossEntropyPart part_of_row(const T* x, int64_t label, int64_t width) {
+  RowSums<T> sums;
+  scan(x, width, sums);
+  return {.max = static_cast<double>(sums.max),
+          .exponentials = sum_of_exponentials(x, sums.max, width),
+          .sum = sums.sum,
+          .label = label >= 0 && label < width ? static_cast<double>(x[label])
+                                               : -std::numeric_limits<double>::infinity()};
+}
+
+/// What the options make of one row.
+struct Weights {
+  Weights(const CrossEntropyOptions& options, int64_t width)
+      : smoothing(options.label_smoothing),
+        factor(options.gradient_scale),
+        uniform(smoothing * factor / static_cast<double>(width)),
+        on_label((1 - smoothing) * factor),
+        columns(static_cast<double>(width)) {}
+  double smoothing, factor, uniform, on_label, columns;
+};
+
+/// Row number `row` of the result, and its log of the sum of all exponentials.
+CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const Weights& w, int64_t row,
+                                       CrossEntropyRows& rows, char& correct) {
+  const double partition = part.max + std::log(part.exponentials);
+  rows.nll[row] = partition - part.label;
+  rows.loss[row] = (1 - w.smoothing) * rows.nll[row] + w.smoothing * (partition - part.sum / w.columns);
+  correct = part.label >= part.max;
+  return partition;
+}
+
+template <class T, class G>
+CHORUS_INLINE inline void gradient_of_row(const T* x, int64_t label, int64_t width, double partition,
+                                          const Weights& w, G* g) {
+  const auto factor = static_cast<T>(w.factor), uniform = static_cast<T>(w.uniform);
+  const auto shift = static_cast<T>(partition);
+  const bool here = label >= 0 && label < width;
+  const T on_label = here ? x[label] : 0;  // `g` may be `x`
+  for (int64_t i = 0; i < width; ++i) {
+    g[i] = narrow<G>(std::fma(exponential(x[i] - shift), factor, -uniform));
+  }
+  if (here)
+    g[label] =
+        narrow<G>(std::fma(exponential(on_label - shift), factor, -uniform) - static_cast<T>(w.on_label));
+}
+
+CrossEntropyRows make_rows(int64_t count) {
+  return {.nll = std::vector<double>(count), .loss = std::vector<double>(count), .correct = {}};
+}
+
+/// row(i, correct[i]) for all rows, in parallel; threads may not share the bytes of a vector<bool>.
+template <class Row>
+void for_rows(CrossEntropyRows& rows, const Row& row) {
+  const auto count = static_cast<int64_t>(rows.nll.size());
+  std::vector<char> correct(count);
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    run_kernel([&]() CHORUS_INLINE {
+      for (int64_t i = begin; i < end; ++i) row(i, correct[i]);
+    });
+  });
+  rows.correct.assign(correct.begin(), correct.end());
+}
+
+/// f(the logits, the gradient, which is nullptr where there is none), in their types.
+template <class F>
+void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) {
+  AT_DISPATCH_FLOATING_TYPES(logits.scalar_type(), "cross_entropy_rows", [&] {
+    const auto* const x = logits.const_data_ptr<scalar_t>();
+    if (gradient.defined() && gradient.scalar_type() == at::kBFloat16) {
+      f(x, gradient.mutable_data_ptr<c10::BFloat16>());
+    } else {
+      f(x, gradient.defined() ? gradient.mutable_data_ptr<scalar_t>() : nullptr);
+    }
+  });
+}
+
+/// part_of(i, row i of the logits, its label, their width) is what is known of all of row i, which has
+/// `columns`.
+template <class PartOf>
+CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
+                             const CrossEntropyOptions& options, const at::Tensor& gradient,
+                             const PartOf& part_of) {
+  const int64_t width = logits.size(1);
+  const Weights weights(options, columns);
+  CrossEntropyRows rows = make_rows(logits.size(0));
+  const at::Tensor label = labels.contiguous();
+  const auto* const l = label.const_data_ptr<int64_t>();
+  dispatch(logits, gradient, [&](const auto* x, auto* g) {
+    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
+      const auto* const own = x + row * width;
+      const double partition = finish_row(part_of(row, own, l[row], width), weights, row, rows, correct);
+      if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
+    });
+  });
+  return rows;
+}
+
+}  // namespace
+
+void CrossEntropyPart::add(const CrossEntropyPart& other) {
+  const double most = std::max(max, other.max);
+  exponentials = exponentials * std::exp(max - most) + other.exponentials * std::exp(other.max - most);
+  max = most;
+  sum += other.sum;
+  label = std::max(label, other.label);
+}
+
+CrossEntropyRows HostBackend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                                 const CrossEntropyOptions& options,
+                                                 const at::Tensor& gradient) const {
+  return rows_on_cpu(logits, labels, logits.size(1), options, gradient,
+                     [](int64_t, const auto* x, int64_t label, int64_t width)
+                         CHORUS_INLINE { return part_of_row(x, label, width); });
+}
+
+std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
+  const int64_t width = logits.size(1);
+  std::vector<CrossEntropyPart> parts(logits.size(0));
+  const at::Tensor label = labels.contiguous();
+  const auto* const l = label.const_data_ptr<int64_t>();
+  dispatch(logits, {}, [&](const auto* x, auto*) {
+    at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+      run_kernel([&]() CHORUS_INLINE {
+        for (int64_t row = begin; row < end; ++row) parts[row] = part_of_row(x + row * width, l[row], width);
+      });
+    });
+  });
+  return parts;
+}
+
+CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    std::span<const CrossEntropyPart> parts, int64_t width,
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+  return rows_on_cpu(logits, labels, width, options, gradient,
+                     [parts](int64_t row, const auto*, int64_t, int64_t)
+                         CHORUS_INLINE { return parts[row]; });
+}
+
+}  // namespace chorus::inline kernels

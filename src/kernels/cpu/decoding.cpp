@@ -1,0 +1,289 @@
+#include "kernels/decoding.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include "kernels/internal/backend.h"
+#include "kernels/internal/fused.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+using Eight = Floats<32>;
+constexpr int64_t kEight = 8;
+
+template <class Body>
+void run_fused(const Body& body) {
+#if defined(__x86_64__)
+  if (cpu_isa() != Isa::plain) {
+    run_fused_avx512(body);
+    return;
+  }
+#endif
+  run_fused_plain(body);
+}
+
+int64_t grain(int64_t elements) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, elements));
+}
+
+at::Tensor as_float(const at::Tensor& x) {
+  return x.to(at::kFloat).contiguous();
+}
+
+CHORUS_INLINE inline float dot(const float* a, const float* b, int64_t n) {
+  Eight sum[2] = {}, x, y;
+  int64_t i = 0;
+  for (; i + 2 * kEight <= n; i += 2 * kEight) {
+    CHORUS_UNROLL
+    for (int64_t half = 0; half < 2; ++half) {
+      load(a + i + half * kEight, x);
+      load(b + i + half * kEight, y);
+      sum[half] += x * y;
+    }
+  }
+  float total = sum_of(sum[0] + sum[1]);
+  for (; i < n; ++i) total += a[i] * b[i];
+  return total;
+}
+
+/// out = sum_j weight[j] row j of `values`, kParts vectors of it.
+template <int64_t kParts>
+CHORUS_INLINE inline void weighted_sum(const float* values, int64_t stride, const int32_t* slots,
+                                       const float* weight, int64_t count, float* out) {
+  Eight sum[kParts] = {}, x;
+  for (int64_t j = 0; j < count; ++j) {
+    const float* const from = values + slots[j] * stride;
+    CHORUS_UNROLL
+    for (int64_t part = 0; part < kParts; ++part) {
+      load(from + part * kEight, x);
+      sum[part] += x * weight[j];
+    }
+  }
+  std::memcpy(out, &sum, sizeof sum);
+}
+
+/// weight = softmax(weight), n of them.
+CHORUS_INLINE inline void softmax(float* weight, int64_t n) {
+  float most = weight[0];
+  for (int64_t j = 1; j < n; ++j) most = weight[j] > most ? weight[j] : most;
+  for (int64_t j = 0; j < n; ++j) weight[j] = exponential(weight[j] - most);
+  float sum = 0;
+  for (int64_t j = 0; j < n; ++j) sum += weight[j];
+  for (int64_t j = 0; j < n; ++j) weight[j] /= sum;
+}
+
+struct Attended {
+  const float *keys, *values;
+  int64_t key_stride, value_stride, width;  // width: of a head
+};
+
+/// One head of one query; `weight` has room for a number a slot.
+CHORUS_INLINE inline void attend(const Attended& a, const float* query, int64_t head,
+                                 const std::vector<int32_t>& slots, float* weight, float* out) {
+  const int64_t first = head * a.width;
+  const auto count = static_cast<int64_t>(slots.size());
+  const float scale = 1 / std::sqrt(static_cast<float>(a.width));
+  for (int64_t j = 0; j < count; ++j)
+    weight[j] = scale * dot(query + first, a.keys + slots[j] * a.key_stride + first, a.width);
+  softmax(weight, count);
+  int64_t i = 0;
+  const float* const values = a.values + first;
+  for (; i + 4 * kEight <= a.width; i += 4 * kEight)
+    weighted_sum<4>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
+  for (; i + kEight <= a.width; i += kEight)
+    weighted_sum<1>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
+  for (; i < a.width; ++i) {
+    float sum = 0;
+    for (int64_t j = 0; j < count; ++j) sum += weight[j] * values[slots[j] * a.value_stride + i];
+    out[first + i] = sum;
+  }
+}
+
+constexpr int64_t kLogitBlock = 64;  // logits whose greatest is known, so that most blocks are passed over
+
+/// The greatest of each block of a row, and of the row.
+CHORUS_INLINE inline float block_maxima(const float* x, int64_t n, float* maxima) {
+  float row = -std::numeric_limits<float>::infinity();
+  for (int64_t first = 0; first < n; first += kLogitBlock) {
+    const int64_t last = std::min(n, first + kLogitBlock);
+    float most = -std::numeric_limits<float>::infinity();
+    if (last - first == kLogitBlock) {
+      float lanes[kEight];
+      std::copy_n(x + first, kEight, lanes);
+      for (int64_t i = kEight; i < kLogitBlock; i += kEight)
+        for (int64_t lane = 0; lane < kEight; ++lane)
+          lanes[lane] = x[first + i + lane] > lanes[lane] ? x[first + i + lane] : lanes[lane];
+      for (const float lane : lanes) most = lane > most ? lane : most;
+    } else {
+      for (int64_t i = first; i < last; ++i) most = x[i] > most ? x[i] : most;
+    }
+    maxima[first / kLogitBlock] = most;
+    row = most > row ? most : row;
+  }
+  return row;
+}
+
+CHORUS_INLINE inline double sum_of_exponentials(const float* x, int64_t n, float most) {
+  constexpr int64_t kAtOnce = 64;
+  float lanes[kAtOnce] = {};
+  int64_t i = 0;
+  for (; i + kAtOnce <= n; i += kAtOnce)
+    for (int64_t lane = 0; lane < kAtOnce; ++lane) lanes[lane] += exponential(x[i + lane] - most);
+  double sum = 0;
+  for (; i < n; ++i) sum += exponential(x[i] - most);
+  for (const float lane : lanes) sum += lane;
+  return sum;
+}
+
+/// The k greatest of x, best first, into `tokens` and `values`; `maxima` are bounds of its blocks.
+void greatest(const float* x, int64_t n, const float* maxima, int64_t k, int64_t* tokens, float* values) {
+  int64_t found = 0;
+  for (int64_t first = 0; first < n; first += kLogitBlock) {
+    if (found == k && !(maxima[first / kLogitBlock] > values[k - 1])) continue;
+    for (int64_t i = first; i < std::min(n, first + kLogitBlock); ++i) {
+      if (found == k && !(x[i] > values[k - 1])) continue;
+      int64_t place = found < k ? found++ : k - 1;
+      for (; place > 0 && x[i] > values[place - 1]; --place) {
+        values[place] = values[place - 1];
+        tokens[place] = tokens[place - 1];
+      }
+      values[place] = x[i];
+      tokens[place] = i;
+    }
+  }
+}
+
+/// The tokens of each row.
+std::vector<std::vector<int64_t>> by_row(const RowTokens& pairs, int64_t rows) {
+  std::vector<std::vector<int64_t>> tokens(rows);
+  for (size_t i = 0; i < pairs.rows.size(); ++i) tokens[pairs.rows[i]].push_back(pairs.tokens[i]);
+  return tokens;
+}
+
+/// A logit of a row whose log-probabilities are its logits less `total`.
+float penalised(float logit, const Penalty& penalty, float total) {
+  const auto factor = static_cast<float>(penalty.factor);
+  if (!penalty.of_logits) return total + (logit - total) * factor;
+  return logit < 0 ? logit * factor : logit / factor;
+}
+
+}  // namespace
+
+at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
+                      const at::Tensor& positions) {
+  const int64_t n = ids.size(0), width = weight.size(1), length = positions.size(0);
+  const at::Tensor shift = as_float(positions);
+  at::Tensor out = at::empty({n, width}, at::kFloat);
+  const auto* const id = ids.const_data_ptr<int64_t>();
+  auto* const to = out.mutable_data_ptr<float>();
+  const auto factor = static_cast<float>(scale);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, weight.scalar_type(), "embed_rows", [&] {
+    for (int64_t row = 0; row < n; ++row) {
+      const auto* const from = weight.const_data_ptr<scalar_t>() + id[row] * width;
+      const auto* const add = shift.const_data_ptr<float>() + row % length * width;
+      for (int64_t i = 0; i < width; ++i)
+        to[row * width + i] = std::fma(static_cast<float>(widen(from[i])), factor, add[i]);
+    }
+  });
+  return out;
+}
+
+at::Tensor normalize_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon) {
+  const int64_t n = x.size(0), width = x.size(1);
+  const at::Tensor w = as_float(weight), b = as_float(bias);
+  at::Tensor out = at::empty({n, width}, at::kFloat);
+  const auto *from = x.const_data_ptr<float>(), *scale = w.const_data_ptr<float>(),
+             *shift = b.const_data_ptr<float>();
+  auto* const to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, n, grain(4 * width), [&](int64_t begin, int64_t end) {
+    run_fused([&]() CHORUS_INLINE {
+      for (int64_t row = begin; row < end; ++row) {
+        const float* const in = from + row * width;
+        float* const y = to + row * width;
+        Eight sum = {}, part;
+        int64_t whole = 0;
+        for (; whole + kEight <= width; whole += kEight) {
+          load(in + whole, part);
+          sum += part;
+        }
+        float mean = sum_of(sum);
+        for (int64_t i = whole; i < width; ++i) mean += in[i];
+        mean /= static_cast<float>(width);
+        for (int64_t i = 0; i < width; ++i) y[i] = in[i] - mean;
+        const float rstd =
+            1 / std::sqrt(dot(y, y, width) / static_cast<float>(width) + static_cast<float>(epsilon));
+        for (int64_t i = 0; i < width; ++i) y[i] = y[i] * rstd * scale[i] + shift[i];
+      }
+    });
+  });
+  return out;
+}
+
+at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                       const std::vector<std::vector<int32_t>>& seen, int64_t heads) {
+  const int64_t n = query.size(0), width = query.size(1);
+  at::Tensor out = at::empty({n, width}, query.options());
+  const Attended a = {.keys = keys.const_data_ptr<float>(),
+                      .values = values.const_data_ptr<float>(),
+                      .key_stride = keys.stride(0),
+                      .value_stride = values.stride(0),
+                      .width = width / heads};
+  const auto* const q = query.const_data_ptr<float>();
+  const int64_t query_stride = query.stride(0), group = n / std::ssize(seen);
+  auto* const to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
+    std::vector<float> weight;
+    for (int64_t row = begin; row < end; ++row) {
+      const std::vector<int32_t>& slots = seen[row / group];
+      weight.resize(slots.size());
+      run_fused([&]() CHORUS_INLINE {
+        for (int64_t head = 0; head < heads; ++head)
+          attend(a, q + row * query_stride, head, slots, weight.data(), to + row * width);
+      });
+    }
+  });
+  return out;
+}
+
+BestTokens HostBackend::best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
+                                    const RowTokens& banned, int64_t k, const Penalty& penalty) const {
+  const int64_t rows = logits.size(0), n = logits.size(1);
+  const std::vector<std::vector<int64_t>> banned_of = by_row(banned, rows),
+                                          penalised_of = by_row(penalty.on, rows);
+  BestTokens best = {at::empty({rows, k}, at::kLong), at::empty({rows, k}, at::kFloat)};
+  auto* const x = logits.mutable_data_ptr<float>();
+  auto* const tokens = best.tokens.mutable_data_ptr<int64_t>();
+  auto* const values = best.log_probabilities.mutable_data_ptr<float>();
+  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> maxima((n + kLogitBlock - 1) / kLogitBlock);
+    for (int64_t row = begin; row < end; ++row) {
+      float* const from = x + row * n;
+      float most = 0;
+      double sum = 0;
+      run_kernel([&]() CHORUS_INLINE {
+        most = block_maxima(from, n, maxima.data());
+        sum = sum_of_exponentials(from, n, most);
+      });
+      const auto total = static_cast<float>(most + std::log(sum));
+      for (const int64_t token : penalised_of[row]) {
+        from[token] = penalised(from[token], penalty, total);
+        maxima[token / kLogitBlock] = std::max(maxima[token / kLogitBlock], from[token]);
+      }
+      constexpr float kImpossible = -std::numeric_limits<float>::infinity();
+      for (const int32_t token : never) from[token] = kImpossible;
+      for (const int64_t token : banned_of[row]) from[token] = kImpossible;
+      greatest(from, n, maxima.data(), k, tokens + row * k, values + row * k);
+      for (int64_t j = row * k; j < (row + 1) * k; ++j) values[j] -= total;
+    }
+  });
+  return best;
+}
+
+}  // namespace chorus::inline kernels

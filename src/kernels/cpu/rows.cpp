@@ -1,0 +1,214 @@
+#include "kernels/rows.h"
+
+#include <numeric>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include "base/error.h"
+#include "kernels/cpu.h"
+
+#include "kernels/internal/backend.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+constexpr int64_t kBlock = 256;  // elements whose sums are held at once
+constexpr int64_t kLanes = 32;   // partial sums of a dot product
+
+int64_t grain_rows(int64_t width) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width));
+}
+
+/// out[t] = sum_j weight[t, j] rows[slot[t, j]]; a null weight is 1. Backward, `out` is the gradient by rows.
+template <class T>
+struct Combine {
+  const T* rows;
+  const int64_t* slot;
+  const Accumulator<T>* weight;
+  T* out;
+  int64_t k, width;
+  const T* elsewhere = nullptr;  // rows [first, end)
+  int64_t first = 0, end = 0;
+
+  [[nodiscard]] const T* row(int64_t i) const {
+    return i >= first && i < end ? elsewhere + (i - first) * width : rows + i * width;
+  }
+};
+
+/// Of one token: elements [column, column + count), count at most kBlock.
+template <class T>
+CHORUS_INLINE inline void combine_block(const Combine<T>& c, int64_t token, int64_t column, int64_t count) {
+  using Acc = Accumulator<T>;
+  T* const out = c.out + token * c.width + column;
+  Acc block[kBlock];
+  Acc* sum = block;
+  if constexpr (std::is_same_v<T, Acc>) sum = out;
+  bool empty = true;
+  for (int64_t j = token * c.k; j < (token + 1) * c.k; ++j) {
+    if (c.slot[j] < 0) continue;
+    const T* const row = c.row(c.slot[j]) + column;
+    const Acc weight = c.weight ? c.weight[j] : Acc(1);
+    if (empty) {
+      for (int64_t i = 0; i < count; ++i) sum[i] = weight * widen(row[i]);
+    } else {
+      for (int64_t i = 0; i < count; ++i) sum[i] += weight * widen(row[i]);
+    }
+    empty = false;
+  }
+  if (empty) std::fill_n(sum, count, Acc(0));
+  if constexpr (!std::is_same_v<T, Acc>) {
+    for (int64_t i = 0; i < count; ++i) out[i] = narrow<T>(sum[i]);
+  }
+}
+
+template <class T>
+void combine(const Combine<T>& c, int64_t tokens) {
+  at::parallel_for(0, tokens, grain_rows(c.k * c.width), [&](int64_t begin, int64_t end) {
+    run_kernel([&]() CHORUS_INLINE {
+      for (int64_t token = begin; token < end; ++token) {
+        for (int64_t column = 0; column < c.width; column += kBlock)
+          combine_block(c, token, column, std::min(kBlock, c.width - column));
+      }
+    });
+  });
+}
+
+/// grad_row = weight * grad; returns the dot product of grad and row.
+template <class T, class Acc = Accumulator<T>>
+CHORUS_INLINE inline Acc scale_and_dot(const T* grad, const T* row, Acc weight, T* grad_row, int64_t width) {
+  Acc sum[kLanes] = {};
+  int64_t column = 0;
+  for (; column + kLanes <= width; column += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const Acc g = widen(grad[column + lane]);
+      sum[lane] += g * widen(row[column + lane]);
+      grad_row[column + lane] = narrow<T>(weight * g);
+    }
+  }
+  for (; column < width; ++column) {
+    const Acc g = widen(grad[column]);
+    sum[column % kLanes] += g * widen(row[column]);
+    grad_row[column] = narrow<T>(weight * g);
+  }
+  return std::accumulate(sum, sum + kLanes, Acc(0));
+}
+
+template <class T>
+void combine_backward(const Combine<T>& c, const T* grad, Accumulator<T>* grad_weight, int64_t tokens) {
+  at::parallel_for(0, tokens, grain_rows(c.k * c.width), [&](int64_t begin, int64_t end) {
+    run_kernel([&]() CHORUS_INLINE {
+      for (int64_t choice = begin * c.k; choice < end * c.k; ++choice) {
+        const int64_t slot = c.slot[choice];
+        grad_weight[choice] = slot < 0 ? 0
+                                       : scale_and_dot(grad + choice / c.k * c.width, c.rows + slot * c.width,
+                                                       c.weight[choice], c.out + slot * c.width, c.width);
+      }
+    });
+  });
+}
+
+at::Tensor combine_on_cpu(const at::Tensor& sorted, const at::Tensor& slot, const at::Tensor& weight,
+                          const RowsElsewhere& elsewhere) {
+  const int64_t rows_elsewhere = elsewhere.rows.defined() ? elsewhere.rows.size(0) : 0;
+  const at::Tensor rows = sorted.contiguous();
+  at::Tensor out = at::empty({slot.size(0), rows.size(1)}, rows.options());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, rows.scalar_type(), "combine_rows", [&] {
+    const auto* w = weight.defined() ? weight.const_data_ptr<Accumulator<scalar_t>>() : nullptr;
+    const Combine<scalar_t> c = {
+        .rows = rows.const_data_ptr<scalar_t>(),
+        .slot = slot.const_data_ptr<int64_t>(),
+        .weight = w,
+        .out = out.mutable_data_ptr<scalar_t>(),
+        .k = slot.size(1),
+        .width = rows.size(1),
+        .elsewhere = rows_elsewhere > 0 ? elsewhere.rows.const_data_ptr<scalar_t>() : nullptr,
+        .first = elsewhere.first,
+        .end = elsewhere.first + rows_elsewhere};
+    combine(c, slot.size(0));
+  });
+  return out;
+}
+
+}  // namespace
+
+ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device device) {
+  const at::Tensor choices = kept.contiguous();
+  const int64_t count = choices.numel(), k = choices.size(1);
+  const auto* expert = choices.const_data_ptr<int64_t>();
+  ExpertOrder order;
+  order.counts.resize(experts);
+  order.offsets.resize(experts);
+  for (int64_t choice = 0; choice < count; ++choice) {
+    if (expert[choice] >= experts) {
+      throw Error("expert {} chosen of {}: the routing is damaged", expert[choice], experts);
+    }
+    if (expert[choice] >= 0) {
+      ++order.counts[expert[choice]];
+    }
+  }
+  int64_t total = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    order.offsets[e] = total;
+    total += order.counts[e];
+  }
+  at::Tensor slot = at::empty(choices.sizes(), at::kLong), token = at::empty({total}, at::kLong);
+  auto* const slot_data = slot.mutable_data_ptr<int64_t>();
+  auto* const token_data = token.mutable_data_ptr<int64_t>();
+  std::vector<int64_t> next = order.offsets;
+  for (int64_t choice = 0; choice < count; ++choice) {
+    slot_data[choice] = expert[choice] < 0 ? -1 : next[expert[choice]]++;
+    if (slot_data[choice] >= 0) {
+      token_data[slot_data[choice]] = choice / k;
+    }
+  }
+  order.slot = slot.to(device);
+  order.token = token.to(device);
+  return order;
+}
+
+void HostBackend::gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const {
+  const at::Tensor from = x.contiguous();
+  const auto bytes = static_cast<int64_t>(x.size(1) * x.element_size());
+  const auto* const source = static_cast<const std::byte*>(from.const_data_ptr());
+  const auto* const row = index.const_data_ptr<int64_t>();
+  auto* const target = static_cast<std::byte*>(out.mutable_data_ptr());
+  at::parallel_for(0, index.size(0), grain_rows(x.size(1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(target + i * bytes, source + row[i] * bytes, bytes);
+    }
+  });
+}
+
+at::Tensor HostBackend::combine_rows(const at::Tensor& rows, const at::Tensor& slot,
+                                     const at::Tensor& weight) const {
+  return combine_on_cpu(rows, slot, weight, {});
+}
+
+std::pair<at::Tensor, at::Tensor> HostBackend::combine_rows_backward(const at::Tensor& grad,
+                                                                     const at::Tensor& rows,
+                                                                     const at::Tensor& slot,
+                                                                     const at::Tensor& weight) const {
+  at::Tensor grad_rows = at::empty(rows.sizes(), rows.options());
+  at::Tensor grad_weight = at::empty(slot.sizes(), weight.options());
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, rows.scalar_type(), "combine_rows_backward", [&] {
+    using Acc = Accumulator<scalar_t>;
+    const Combine<scalar_t> c = {.rows = rows.const_data_ptr<scalar_t>(),
+                                 .slot = slot.const_data_ptr<int64_t>(),
+                                 .weight = weight.const_data_ptr<Acc>(),
+                                 .out = grad_rows.mutable_data_ptr<scalar_t>(),
+                                 .k = slot.size(1),
+                                 .width = rows.size(1)};
+    combine_backward(c, grad.const_data_ptr<scalar_t>(), grad_weight.mutable_data_ptr<Acc>(), slot.size(0));
+  });
+  return {grad_rows, grad_weight};
+}
+
+at::Tensor HostBackend::sum_rows(const at::Tensor& rows, const at::Tensor& slot,
+                                 const RowsElsewhere& elsewhere) const {
+  return combine_on_cpu(rows, slot, {}, elsewhere);
+}
+
+}  // namespace chorus::inline kernels

@@ -1,0 +1,53 @@
+// What a decoding step does between its linear layers (kernels/linear_rows.h): fp32 activations, one row per
+// hypothesis, on the host but for best_tokens(). A row's result does not depend on the other rows, nor on
+// threads. Nothing is recorded for autograd.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus::inline kernels {
+
+/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16; positions: [L,
+/// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
+at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
+                      const at::Tensor& position);
+
+/// Layer normalisation: fp32 [n, d], weight and bias [d] of any floating type -> fp32 [n, d].
+at::Tensor normalize_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                          double epsilon);
+
+/// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: fp32 [slots, d], all
+/// with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
+/// neighbouring queries.
+/// -> fp32 [n, d].
+at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
+                       const std::vector<std::vector<int32_t>>& seen, int64_t heads);
+
+/// The best continuations of each row.
+struct BestTokens {
+  at::Tensor tokens;             // int64 [rows, k], best first; equals by the lowest token
+  at::Tensor log_probabilities;  // fp32 [rows, k], over all tokens, those not to be chosen included
+};
+
+/// Tokens of single rows: pairs, each once.
+struct RowTokens {
+  std::vector<int64_t> rows, tokens;
+};
+
+/// What makes some tokens of single rows less likely (a factor above 1) or more (below): the log-probability
+/// is multiplied by the factor; or the logit is, if it is negative, and divided by it if it is not.
+struct Penalty {
+  RowTokens on = {};
+  double factor = 1;
+  bool of_logits = false;
+};
+
+/// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf, those penalised
+/// become what that makes of them. What it returns is on the host. k at most V. NaN in a row makes its log-probabilities NaN.
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
+                       int64_t k, const Penalty& penalty = {});
+
+}  // namespace chorus::inline kernels

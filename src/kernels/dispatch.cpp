@@ -1,0 +1,142 @@
+// Every operation that a device may do its own way, given to the backend of the device where its operands lie.
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "kernels/device.h"
+
+#include "kernels/internal/backend.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+at::Tensor in_sum_type(const at::Tensor& weight, const at::Tensor& rows) {
+  return weight.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
+}
+
+/// Error unless they fit each other.
+void check_adamw(const AdamWTensor& t, bool with_gradient) {
+  const auto fits = [&](const at::Tensor& x) {
+    return x.defined() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
+           x.numel() == t.value.numel() && x.device() == t.value.device();
+  };
+  const bool value = t.master.defined()
+                         ? fits(t.master) && t.value.scalar_type() == at::kBFloat16 && t.value.is_contiguous()
+                         : fits(t.value);
+  if (!value || (with_gradient && !fits(t.gradient)) || !fits(t.m) || !fits(t.v)) {
+    throw Error(
+        "AdamW: a weight, its gradient and its state must be contiguous fp32 tensors of one size and device");
+  }
+}
+
+}  // namespace
+
+const Backend& composed_backend() {
+  static const ComposedBackend composed;
+  return composed;
+}
+
+const Backend& backend_of(const at::Tensor& tensor) {
+  static const HostBackend host;
+  return is_host(tensor) ? host : composed_backend();
+}
+
+Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
+              RandomKey key) {
+  return backend_of(probabilities).route(probabilities, active, options, key);
+}
+
+at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
+  const at::Tensor out = at::empty({index.size(0), x.size(1)}, x.options());
+  gather_rows(x, index, out);
+  return out;
+}
+
+void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) {
+  backend_of(x).gather_rows(x, index, out);
+}
+
+at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot, const at::Tensor& weight) {
+  return backend_of(rows).combine_rows(rows, slot, in_sum_type(weight, rows));
+}
+
+std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
+                                                        const at::Tensor& slot, const at::Tensor& weight) {
+  return backend_of(rows).combine_rows_backward(grad.contiguous(), rows.contiguous(), slot,
+                                                in_sum_type(weight, rows));
+}
+
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot) {
+  return backend_of(rows).sum_rows(rows, slot, {});
+}
+
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere) {
+  return backend_of(rows).sum_rows(rows, slot, elsewhere);
+}
+
+void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+                    const at::Tensor& bias) {
+  backend_of(input).linear_product(out, input, weight, bias);
+}
+
+void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  backend_of(a).plain_product(out, a, b);
+}
+
+void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
+  backend_of(a).add_product(target, a, b, overwrite);
+}
+
+void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) {
+  backend_of(input).wide_product(out, input, weight);
+}
+
+at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {
+  return backend_of(input).dropout(input, p, key, slice);
+}
+
+at::Tensor jitter_by_key(const at::Tensor& input, double epsilon, RandomKey key) {
+  return backend_of(input).jitter(input, epsilon, key);
+}
+
+CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+  return backend_of(logits).cross_entropy_rows(logits, labels, options, gradient);
+}
+
+BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
+                       int64_t k, const Penalty& penalty) {
+  return backend_of(logits).best_tokens(logits, never, banned, k, penalty);
+}
+
+void adamw_step(AdamWTensor& tensor, const AdamWStep& step) {
+  check_adamw(tensor, true);
+  backend_of(tensor.value).adamw_step(tensor, step);
+}
+
+void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) {
+  check_adamw(tensor, false);
+  backend_of(tensor.value).adamw_catch_up(tensor, missed);
+}
+
+double squared_norm(const at::Tensor& tensor) {
+  return backend_of(tensor).squared_norm(tensor);
+}
+
+at::Device gpu_of(int rank, int ranks) {
+  const auto there = static_cast<int>(at::globalContext().hasCUDA() ? at::getNumGPUs() : 0);
+  if (there == 0)
+    throw UserError("device cuda: libtorch sees no GPU here; choose cpu, or take a CUDA build of torch");
+  if (there < ranks)
+    throw UserError("device cuda: {} for {} ranks on this host: start one per GPU, or choose cpu",
+                    counted(there, "GPU"), ranks);
+  return {at::kCUDA, static_cast<at::DeviceIndex>(rank)};
+}
+
+at::ScalarType attention_type(const at::Tensor& query) {
+  return backend_of(query).attention_type(query.scalar_type());
+}
+
+}  // namespace chorus::inline kernels

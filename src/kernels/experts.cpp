@@ -1,0 +1,153 @@
+#include "kernels/experts.h"
+
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/threshold_backward.h>
+
+#include "kernels/dropout.h"
+#include "kernels/gemm.h"
+
+#include "kernels/internal/backend.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+constexpr int64_t kParts = 4;  // of one expert's weight gradient
+
+/// Rows first .. first + count of the sorted rows, all of one expert.
+struct Block {
+  int64_t expert, first, count;
+};
+
+/// In blocks of nearly one size.
+std::vector<Block> blocks_of(const Experts& x) {
+  std::vector<Block> blocks;
+  for (int64_t e = 0; std::cmp_less(e, x.order.counts.size()); ++e) {
+    const int64_t rows = x.order.counts[e];
+    const int64_t parts = (rows + kExpertTaskRows - 1) / kExpertTaskRows;
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t first = rows * part / parts, end = rows * (part + 1) / parts;
+      blocks.push_back({.expert = e, .first = x.order.offsets[e] + first, .count = end - first});
+    }
+  }
+  return blocks;
+}
+
+at::Tensor rows_of(const at::Tensor& sorted, const Block& block) {
+  return sorted.narrow(0, block.first, block.count);
+}
+
+at::Tensor bias_of(const Parameter* bias, int64_t e) {
+  return bias ? bias->value[e] : at::Tensor();
+}
+
+/// The activation's output, or the gradient by it, after dropout.
+at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
+  if (x.dropout == 0) return rows;
+  const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
+  const at::Tensor token = rows_of(x.order.token, block);
+  const auto* const of = token.const_data_ptr<int64_t>();
+  const auto* const key = x.row_keys.const_data_ptr<int64_t>();
+  std::vector<RandomKey> keys(block.count);
+  for (int64_t row = 0; row < block.count; ++row) {
+    keys[row] = RandomKey(static_cast<uint64_t>(key[of[row]])).derive(expert);
+  }
+  return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
+}
+
+/// How a gradient is written.
+struct Writing {
+  bool overwrite = false;
+  bool by_use = false;  // the weight's not at all without rows
+};
+
+/// Rows `part` of kParts of the gradient of one expert's linear layer.
+void accumulate_part(Parameter& weight, Parameter* bias, int64_t e, int64_t part, const at::Tensor& grad,
+                     const at::Tensor& input, const Writing& writing) {
+  const int64_t outputs = weight.gradient.size(1), first = outputs * part / kParts;
+  const int64_t count = outputs * (part + 1) / kParts - first;
+  const at::Tensor target = weight.gradient[e].narrow(0, first, count);
+  const at::Tensor by_output = grad.narrow(1, first, count);
+  if (grad.size(0) > 0) {
+    add_product(target, by_output, input, writing.overwrite);
+  } else if (writing.overwrite && !writing.by_use) {
+    target.zero_();
+  }
+  if (bias) {
+    at::Tensor sums = bias->gradient[e].narrow(0, first, count);
+    const at::Tensor sum = by_output.sum(0, false, sums.scalar_type());
+    writing.overwrite ? sums.copy_(sum) : sums.add_(sum);
+  }
+}
+
+bool begin_slices(Parameter* weight, Parameter* bias) {
+  if (bias) bias->begin_slices();
+  return weight->begin_slices();
+}
+
+}  // namespace
+
+ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
+  const MoeWeights& w = x.weights;
+  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
+                   .output = at::empty_like(input)};
+  const std::vector<Block> blocks = blocks_of(x);
+  backend_of(input).run_tasks(std::ssize(blocks), [&](int64_t i) {
+    const Block& block = blocks[i];
+    const int64_t e = block.expert;
+    const at::Tensor inner = rows_of(run.kept, block);
+    linear_product(inner, rows_of(input, block), w.fc1_weight->value[e], bias_of(w.fc1_bias, e));
+    const at::Tensor hidden = dropped(x, activate(x.activation, inner), block);  // relu in its place
+    linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e],
+                   bias_of(x.adds_bias ? w.fc2_bias : nullptr, e));
+  });
+  return run;
+}
+
+at::Tensor run_experts_backward(const Experts& x, const at::Tensor& input, const at::Tensor& kept,
+                                const at::Tensor& grad_output) {
+  const MoeWeights& w = x.weights;
+  const bool relu = x.activation == Activation::relu;
+  at::Tensor grad_input = at::empty_like(input), grad_inner = at::empty_like(kept);
+  const at::Tensor hidden =  // what fc2 read
+      relu && x.dropout == 0 ? kept : at::empty({kept.size(0), w.fc2_weight->value.size(2)}, kept.options());
+  const std::vector<Block> blocks = blocks_of(x);
+  backend_of(input).run_tasks(std::ssize(blocks), [&](int64_t i) {
+    const Block& block = blocks[i];
+    const int64_t e = block.expert;
+    const at::Tensor inner = rows_of(kept, block);
+    if (!hidden.is_same(kept)) {
+      rows_of(hidden, block).copy_(dropped(x, relu ? inner : activate(x.activation, inner), block));
+    }
+    at::Tensor by_inner = rows_of(grad_inner, block);
+    at::Tensor by_hidden = relu ? by_inner : at::empty_like(rows_of(hidden, block));
+    plain_product(by_hidden, rows_of(grad_output, block), w.fc2_weight->value[e]);
+    by_hidden = dropped(x, by_hidden, block);
+    if (relu) {
+      at::threshold_backward_out(by_inner, by_hidden, inner, 0);
+    } else {
+      by_inner.copy_(activate_backward(x.activation, by_hidden, inner));
+    }
+    plain_product(rows_of(grad_input, block), by_inner, w.fc1_weight->value[e]);
+  });
+  const Writing writing1 = {.overwrite = begin_slices(w.fc1_weight, w.fc1_bias), .by_use = x.by_use};
+  const Writing writing2 = {.overwrite = begin_slices(w.fc2_weight, w.fc2_bias), .by_use = x.by_use};
+  const auto experts = static_cast<int64_t>(x.order.counts.size());
+  backend_of(input).run_tasks(experts * 2 * kParts, [&](int64_t i) {
+    const int64_t e = i / (2 * kParts), part = i % kParts;
+    const Block all = {.expert = e, .first = x.order.offsets[e], .count = x.order.counts[e]};
+    if (i / kParts % 2 == 0) {
+      accumulate_part(*w.fc2_weight, w.fc2_bias, e, part, rows_of(grad_output, all), rows_of(hidden, all),
+                      writing2);
+    } else {
+      accumulate_part(*w.fc1_weight, w.fc1_bias, e, part, rows_of(grad_inner, all), rows_of(input, all),
+                      writing1);
+    }
+  });
+  return grad_input;
+}
+
+}  // namespace chorus::inline kernels

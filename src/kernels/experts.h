@@ -1,0 +1,61 @@
+// The experts of a layer, stacked, over rows that lie sorted by expert.
+//
+// On the host the work is cut into tasks (a block of one expert's rows; a quarter of one expert's weight
+// gradient) that run on one thread each: many small products side by side, where many threads on one small
+// product wait for each other. How it is cut depends on the routing alone, so results do not depend on
+// threads.
+#pragma once
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/activation.h"
+#include "kernels/parameter.h"
+#include "kernels/rows.h"
+
+namespace chorus::inline kernels {
+
+/// The weights of an MoE layer.
+struct MoeWeights {
+  Parameter* router = nullptr;  // [E, d]      fp32 whatever the compute type
+  // What of them is here, when they are spread or cut over ranks: some experts, some inner values f of each.
+  Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
+  Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
+  Parameter* fc2_weight = nullptr;  // [E, d, f]
+  Parameter* fc2_bias = nullptr;    // [E, d]
+};
+
+struct Experts {
+  const MoeWeights& weights;
+  const ExpertOrder& order;
+  Activation activation = Activation::relu;
+  double dropout = 0;  // on the activation's output; 0 when evaluating
+  // Of it: a key for each of the rows before sorting, int64, out of which, with the expert's number, its mask
+  // is drawn, so that it does not matter who computes it with what.
+  at::Tensor row_keys;
+  int64_t first_expert = 0;  // the number of expert 0 among all of the layer
+  // Tensor parallelism: the weights are a part of each expert's inner values, and the outputs are parts of
+  // sums.
+  int64_t first_inner = 0;  // the first of the inner values here
+  bool adds_bias = true;    // of fc2: on one of the ranks
+  bool by_use = false;      // weights' gradients of experts without rows are left as they are
+};
+
+/// Rows of one expert that a thread works on at a time, at most.
+inline constexpr int64_t kExpertTaskRows = 240;
+
+struct ExpertRun {
+  at::Tensor kept;    // [M, f or f'] what the activation keeps
+  at::Tensor output;  // [M, d]
+};
+
+/// input [M, d] of M kept choices.
+ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
+
+/// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; adds the weights'
+/// gradients. An expert without rows gets zeros where nothing was yet, its weights not with `by_use`.
+at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                const at::Tensor& grad_output);
+
+}  // namespace chorus::inline kernels

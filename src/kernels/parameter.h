@@ -1,0 +1,28 @@
+// A weight as the layers see it: its value, and the kept buffer in which its gradient accumulates.
+//
+// Gradients do not travel through autograd's leaves. Each function that uses a weight adds that weight's
+// gradient to the buffer itself, during backward; the buffer lives across steps, so no page is touched for
+// the first time twice, and the first contribution of a step overwrites, so no pass zeroes it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus::inline kernels {
+
+struct Parameter {
+  at::Tensor value;     // in the compute type; requires_grad when training, so that autograd records the
+                        // functions using it
+  at::Tensor gradient;  // fp32 (fp64 for fp64 values), same shape; undefined when not training
+  bool has_gradient = false;  // false: nothing of this step has been written into `gradient` yet
+
+  /// Adds `contribution` (any floating type, same shape) to the gradient.
+  void accumulate(const at::Tensor& contribution);
+  /// Adds a^T b, a: [n, rows], b: [n, columns], to the gradient of a [rows, columns] weight, without a
+  /// temporary where the types allow.
+  void accumulate_product(const at::Tensor& a, const at::Tensor& b);
+  /// For a stacked weight, whose slices the caller adds to one by one: marks the gradient as present and
+  /// tells whether each slice must be overwritten (true) or added to.
+  bool begin_slices();
+};
+
+}  // namespace chorus::inline kernels

@@ -1,0 +1,54 @@
+// Routing: from the router's probabilities to who computes what.
+//
+// Everything here is a pure function of one micro-batch (the routing group) and a random key, so the
+// decisions are the same in every layout.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "base/random.h"
+
+namespace chorus::inline kernels {
+
+/// Which tokens an expert keeps when more are routed to it than its capacity.
+enum class TokenSelection {
+  position,     // first come: all first choices in order of position, then all second choices, as GShard and
+                // NLLB-MoE
+  probability,  // the most probable first (batch-prioritised routing)
+  random,       // random token selection (RTS, 2109.10465 section 3.1): a uniform priority for each token and
+                // expert
+};
+
+/// The decisions for N rows, k choices, E experts. The tensors are on the host.
+struct Routing {
+  int64_t capacity = 0;  // choices an expert takes at most
+  int64_t tokens = 0;    // rows that are not padding
+  int64_t dropped = 0;   // choices dropped
+  at::Tensor
+      experts;      // int64 [N, k]  chosen experts, most probable first (ties: lowest index); -1 for padding
+  at::Tensor kept;  // int64 [N, k]  the same with -1 where the choice was dropped
+  std::vector<int64_t> assigned;  // [E] choices before dropping
+};
+
+struct RoutingOptions {
+  int64_t top_k = 1;
+  double capacity_factor = 0;  // 0: dropless
+  TokenSelection selection = TokenSelection::position;
+  // Above 0: an expert takes at most so many choices of each sentence of `sentence_length` rows, the first
+  // ones, whatever factor and selection say.
+  int64_t sentence_capacity = 0;
+  int64_t sentence_length = 1;
+};
+
+/// ceil(factor k tokens / experts), at least 1; `tokens` when factor is 0.
+int64_t expert_capacity(double factor, int64_t top_k, int64_t tokens, int64_t experts);
+
+/// probabilities: [N, E], of which fp32 is looked at. active: bool [N] on the host, false for padding;
+/// undefined: all are active. The key serves random selection only.
+Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
+              RandomKey key);
+
+}  // namespace chorus::inline kernels

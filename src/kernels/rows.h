@@ -1,0 +1,51 @@
+// Moving rows to experts and back: sort, gather, weighted combine, and their gradients. Rows are whole tokens
+// [.., d] of fp32, bf16 or fp64; sums are accumulated in fp32 (fp64 for fp64) and in the order of the
+// choices, so results do not depend on threads.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus::inline kernels {
+
+/// The kept choices of N tokens, k each, sorted by expert; M of them are kept.
+struct ExpertOrder {
+  std::vector<int64_t> counts;   // [E] rows of each expert
+  std::vector<int64_t> offsets;  // [E] where they start
+  at::Tensor slot;               // int64 [N, k] sorted row of each choice, -1 when dropped
+  at::Tensor token;              // int64 [M] token of each sorted row
+};
+
+/// kept: int64 [N, k] on the CPU, the expert of each choice or -1. Stable: within an expert, by token and
+/// then by choice. slot and token lie on `device`. Error when an expert is not below `experts`.
+ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device device);
+
+/// x [N, d], index int64 [M] -> [M, d].
+at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index);
+/// Into `out` [M, d], contiguous.
+void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out);
+
+/// rows [M, d], slot int64 [N, k], weight [N, k] fp32 (fp64 for fp64 rows) -> [N, d]: sum_j weight[t, j]
+/// rows[slot[t, j]], in the type of `rows`. Slots of -1 contribute nothing.
+at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot, const at::Tensor& weight);
+
+/// From the gradient [N, d] by combine_rows' result: by rows [M, d] and by weight [N, k] (0 where dropped).
+/// Every sorted row belongs to exactly one slot.
+std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
+                                                        const at::Tensor& slot, const at::Tensor& weight);
+
+/// rows [M, d], slot int64 [N, k] -> [N, d]: sum_j rows[slot[t, j]]. gather_rows' backward.
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot);
+
+/// Some of the rows of a tensor, from `first` on, that lie elsewhere.
+struct RowsElsewhere {
+  at::Tensor rows;  // [.., d] contiguous
+  int64_t first = 0;
+};
+/// Likewise, where what `rows` would have to hold there isn't read; on a GPU it is written over.
+at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
+
+}  // namespace chorus::inline kernels

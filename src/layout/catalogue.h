@@ -1,0 +1,107 @@
+// The catalogue: a model as data, before it is tensors. A pure function of the configuration that allocates
+// nothing.
+//
+// Initialisation, checkpoints, the optimizer, `inspect`, and later sharding, offloading and surgery are maps
+// over it. No role is ever guessed from a name.
+//
+// Weights that are used together are one parameter: query, key and value are one [3, d, d], the experts of a
+// layer one [E, f, d]. On disk each slice is a tensor of its own, under the name transformers gives it
+// (`stored`).
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "architecture/config.h"
+#include "architecture/format.h"
+#include "base/random.h"
+
+namespace chorus::inline layout {
+
+enum class Role { dense, expert };
+
+enum class Initializer {
+  zero,
+  one,
+  embedding,   // normal, deviation d_model^-0.5, the row of the padding zero
+  xavier,      // uniform within sqrt(6 / (in + out)), in and out those of one slice
+  xavier_qkv,  // the same over sqrt(2), as fairseq does for query, key and value
+};
+
+struct ParameterSpec {
+  std::string name;            // "encoder.layers.3.self_attn.qkv.weight"
+  std::vector<int64_t> shape;  // logical shape
+  std::vector<std::string>
+      stored;  // checkpoint tensors: one a slice along dimension 0 when `sliced`, else one in all
+  bool sliced = false;
+  // Stored row r is row (r + row_shift) mod rows: T5's ids, 0 pad, 1 eos, 2 unk, are ours less one, and its
+  // last row is our bos, which nothing uses.
+  int64_t row_shift = 0;
+  // Of the model's blocks, in the order of their use: 0 for what several share (embedding, final norms,
+  // output layer, tables of positions), then the encoder's layers, then the decoder's.
+  size_t block = 0;
+  Initializer initializer = Initializer::zero;
+  Role role = Role::dense;
+  // Tensor parallelism cuts this dimension, and in it each of `cut_blocks` equal blocks (the gate and the
+  // value of swiglu) on its own; -1: it is whole on every rank.
+  int cut = -1;
+  int cut_blocks = 1;
+  bool decay = false;  // weight decay applies (matrices only)
+  bool fp32 = false;   // kept in fp32 whatever the compute type (the router)
+
+  [[nodiscard]] int64_t elements() const;
+  /// Shape of one stored tensor.
+  [[nodiscard]] std::vector<int64_t> stored_shape() const;
+};
+
+inline constexpr size_t kNoParameter = std::numeric_limits<size_t>::max();
+
+// Indices into Catalogue::parameters.
+struct LinearIndex {
+  size_t weight = 0, bias = kNoParameter;
+};
+struct NormIndex {
+  size_t weight = 0, bias = kNoParameter;
+};
+struct FeedForwardIndex {
+  bool sparse = false;
+  size_t router = 0;  // when sparse; fc1 and fc2 are then stacks over the experts
+  LinearIndex fc1, fc2;
+};
+struct LayerIndex {
+  NormIndex self_norm;
+  LinearIndex self_qkv, self_out;
+  NormIndex cross_norm;  // decoder only, as the three below
+  LinearIndex cross_q, cross_kv, cross_out;
+  NormIndex ffn_norm;
+  FeedForwardIndex ffn;
+};
+
+struct Catalogue {
+  std::vector<ParameterSpec> parameters;
+  size_t embedding = 0;
+  size_t output = 0;  // the output layer's weight: the embedding when tied
+  // [buckets, heads], the bias of the self-attention by distance; kNoParameter without relative positions
+  size_t encoder_positions = kNoParameter, decoder_positions = kNoParameter;
+  std::vector<LayerIndex> encoder, decoder;
+  NormIndex encoder_norm, decoder_norm;
+
+  [[nodiscard]] int64_t elements(Role role) const;
+  [[nodiscard]] int64_t sparse_layers() const;
+};
+
+/// The format decides ParameterSpec::stored and row_shift alone.
+Catalogue make_catalogue(const ModelConfig& config, Format format);
+/// In the format of native folders.
+Catalogue make_catalogue(const ModelConfig& config);
+
+/// The initial value of a parameter of a native catalogue, fp32: each element is a function of (seed, stored
+/// name, index in the stored tensor) alone, so any layout starts from the same weights.
+at::Tensor initial_value(const ParameterSpec& spec, RandomKey seed);
+/// Its elements first .. first + count, row-major.
+void fill_initial(const ParameterSpec& spec, RandomKey seed, int64_t first, int64_t count, float* out);
+
+}  // namespace chorus::inline layout

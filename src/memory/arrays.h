@@ -1,0 +1,93 @@
+// What is kept for each of a stretch of weights, in one tier: flat arrays side by side, in chunks, so that
+// what lies on disk passes through memory a chunk at a time.
+#pragma once
+
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "memory/config.h"
+#include "memory/in_flight.h"
+#include "memory/scratch_file.h"
+
+namespace chorus::inline memory {
+
+class Arrays {
+ public:
+  static constexpr int64_t kChunk = int64_t{1} << 20;  // elements of each array in a chunk, at most
+
+  Arrays() = default;
+  /// `cuts`: 0, where each chunk after the first begins, and how many elements there are.
+  using Cuts = std::vector<int64_t>;
+  /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
+  Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file);
+  /// One array on the device, that lies in `flat`.
+  Arrays(const at::Tensor& flat, Cuts cuts);
+  ~Arrays();
+  Arrays(Arrays&&) noexcept = default;
+  Arrays& operator=(Arrays&&) noexcept = default;
+
+  [[nodiscard]] int64_t chunks() const { return std::ssize(cuts_) - 1; }
+  [[nodiscard]] int64_t first(int64_t chunk) const { return cuts_[chunk]; }
+  [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
+  /// [count, elements]; undefined on disk.
+  [[nodiscard]] const at::Tensor& whole() const { return whole_; }
+
+  /// Begins to read a chunk that will be asked for, where it has to be read.
+  void prefetch(int64_t chunk);
+  /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
+  /// it was given.
+  at::Tensor load(int64_t chunk);
+  /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
+  at::Tensor blank(int64_t chunk);
+  /// `values`, which load() or blank() returned, have changed. On disk this begins to write them: they must
+  /// not change any more.
+  void store(int64_t chunk, const at::Tensor& values);
+  /// Until all is written.
+  void finish();
+
+ private:
+  struct OnDisk {
+    at::Tensor memory;  // [count, whole blocks]
+    ScratchFile* file = nullptr;
+    ScratchFile::Request request = 0;
+    void wait() const {
+      if (file) file->wait(request);
+    }
+  };
+  [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
+  [[nodiscard]] at::Tensor part_of(const at::Tensor& memory, int64_t chunk) const {
+    return memory.narrow(1, 0, size(chunk));
+  }
+
+  int64_t count_ = 0;
+  Cuts cuts_ = {0};
+  at::ScalarType type_ = at::kFloat;
+  at::Tensor whole_;
+  ScratchFile* file_ = nullptr;
+  std::vector<uint64_t> offsets_;  // of each chunk in the file
+  InFlight<OnDisk> in_flight_;
+  std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
+};
+
+/// work(chunk) for one after the other; prefetch(chunk), of those of 3 kChunk elements at most,
+/// some time before.
+template <class Chunk, class Prefetch, class Work>
+void for_prefetched(const std::vector<Chunk>& chunks, const Prefetch& prefetch, const Work& work) {
+  constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
+  size_t next = 0;
+  int64_t ahead = 0;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    while (next < chunks.size() && (next == i || ahead + chunks[next].size() <= kAhead)) {
+      prefetch(chunks[next]);
+      ahead += chunks[next++].size();
+    }
+    work(chunks[i]);
+    ahead -= chunks[i].size();
+  }
+}
+
+}  // namespace chorus::inline memory

@@ -1,0 +1,60 @@
+// Counting the n-grams that a hypothesis shares with its references, exactly and in linear time.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace chorus::inline metrics {
+
+/// Numbers for words: equal words, and only they, have equal numbers.
+class WordIds {
+ public:
+  uint32_t operator()(std::string_view word);
+  std::vector<uint32_t> operator()(std::span<const std::string> words);
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view word) const { return std::hash<std::string_view>()(word); }
+  };
+  std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> ids_;
+};
+
+/// An n-gram is the pair of its first n-1 symbols, which already have a number from the order below, and its
+/// last one: so every order is one pass of a hash table over 64-bit keys, and no two n-grams are ever taken
+/// for the same.
+class NgramOverlap {
+ public:
+  /// Counts the n-grams of orders 1 to max_order; sequences[0] is the hypothesis, the others are references.
+  void count(std::span<const std::vector<uint32_t>> sequences, int max_order);
+
+  /// How many n-grams of the hypothesis the reference (from 1) has too; each counts as often as in the one
+  /// that has it fewer times.
+  [[nodiscard]] int64_t matches(int order, size_t reference) const {
+    return matches_[row(order) + reference];
+  }
+  /// The same against the reference that has the n-gram most often.
+  [[nodiscard]] int64_t matches_any(int order) const { return matches_[row(order)]; }
+
+ private:
+  [[nodiscard]] size_t row(int order) const { return static_cast<size_t>(order - 1) * width_; }
+  uint32_t number_of(uint64_t key);
+
+  size_t width_ = 0;                                  // of a row of matches_ and of counts_: sequences
+  std::vector<int64_t> matches_;                      // [max_order, sequences], the first column against any
+  std::vector<uint32_t> counts_;                      // [n-grams of this order, sequences]
+  std::vector<std::vector<uint32_t>> numbers_;        // of the n-gram that starts at each position
+  std::vector<std::pair<uint64_t, uint32_t>> table_;  // open addressing: key, number + 1; 0 marks a free slot
+};
+
+/// How many n-grams of `order` a sequence of `length` symbols has.
+inline int64_t ngrams_of(size_t length, int order) {
+  const int64_t count = static_cast<int64_t>(length) - order + 1;
+  return count > 0 ? count : 0;
+}
+
+}  // namespace chorus::inline metrics

@@ -1,0 +1,23 @@
+// How many of a micro-batch's choices are kept, and how many of them the busiest rank gets.
+#pragma once
+
+#include "model/footprint.h"
+
+namespace chorus::inline model {
+
+struct RoutingShares {
+  double kept = 1;  // of all choices
+  double load =
+      1;  // choices for the experts of the busiest rank of ep, of the mean over its ranks, kept or not
+};
+
+/// Of the MoE layer `number` in a micro-batch of `tokens` that are no padding.
+///
+/// MemoryCase::typical: of choices, experts get shares in proportion to exp(s z), with z the quantiles of
+/// the normal distribution and s = log2(experts) / 4, at most 1.5, which is what fresh routers were seen to
+/// do on real text (docs/planning.md): logits have a part that all tokens share. What exceeds an expert's
+/// capacity is dropped. Experts are shuffled over ranks; the load is the mean, over shuffles, of the rank's
+/// that has most over all layers together (of a recomputed layer, by itself).
+RoutingShares routing_shares(const StepShape& job, int64_t number, int64_t tokens);
+
+}  // namespace chorus::inline model

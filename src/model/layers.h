@@ -1,0 +1,118 @@
+// The blocks of the model: embedding, position bias, encoder layer, decoder layer, final norm. Each is a
+// function of its parameters, its inputs and a random key, and knows nothing of layouts, of what is kept for
+// backward or of where weights live.
+//
+//   x = x + drop(self_attention(norm(x)))
+//   x = x + drop(cross_attention(norm(x), memory))      decoder only
+//   x = x + drop(feed_forward(norm(x)))                 dense, or an MoE layer
+#pragma once
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "base/random.h"
+#include "kernels/parameter.h"
+#include "layout/catalogue.h"
+#include "moe/layer.h"
+#include "nn/functions.h"
+#include "parallel/mesh.h"
+
+namespace chorus::inline model {
+
+class BlockWatcher;
+
+/// One side (source or target) of a micro-batch, as a stack of layers needs it. B sentences of length L.
+struct Side {
+  at::Tensor ids;             // int64 [B, L]
+  at::Tensor attention_mask;  // [B, 1, 1, L] 0 or -inf, in the compute type; undefined: no padding
+  at::Tensor active;          // bool [B L] on the CPU, false for padding; undefined: no padding
+  at::Tensor groups;          // int32 [B L] on the CPU: the language of each token; undefined: not counted
+};
+
+/// What a block needs to know of the pass it is part of.
+struct Pass {
+  bool training = false;
+  RandomKey key = RandomKey();      // of the micro-batch; each block derives its own
+  Parallel* parallel = nullptr;     // who has the weights that are not here; null: all are
+  BlockWatcher* watcher = nullptr;  // is told which experts are needed; null: nobody is
+  bool pass_over_experts = false;   // MoE layers leave the residual as it is (moe.gating_dropout)
+  bool dropless = false;  // no capacity factor binds (MoeCall), and in the decoder no capacity at all: as
+                          // when decoding token by token
+  double auxiliary_scale = 1;  // see MoeCall
+  int64_t group_count = 0;     // languages
+  std::vector<MoeStatistics>* statistics =
+      nullptr;  // one a sparse layer, encoder first; null: nothing is counted
+  std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
+};
+
+/// The ranks over which dense weights are cut; null: they are whole.
+inline Group* cut_over(const Pass& pass) {
+  return pass.parallel && pass.parallel->tp.size() > 1 ? &pass.parallel->tp : nullptr;
+}
+
+/// The weights, by index into the catalogue, and the configuration they belong to.
+struct Weights {
+  const ModelConfig& config;
+  std::vector<Parameter>& parameters;
+  Parameter& operator[](size_t index) const { return parameters[index]; }
+  [[nodiscard]] Parameter* find(size_t index) const {
+    return index == kNoParameter ? nullptr : &parameters[index];
+  }
+};
+
+/// sin | cos halves of positions 0 .. positions - 1, as M2M100 makes them; row p serves the p-th token at
+/// index p + 2. [positions, d_model] fp32
+at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model);
+
+/// What of the vocabulary's `weight` is here.
+VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass);
+
+/// embedding[ids] sqrt(d_model) + positions[first ..], then dropout: [B, L] -> [B, L, d]. `positions`: [max,
+/// d], in the compute type; undefined, and nothing is added, when they are relative.
+at::Tensor embed(const Weights& w, size_t embedding, const at::Tensor& ids, const at::Tensor& positions,
+                 int64_t first, const Pass& pass);
+
+/// Relative positions: what the self-attention of all blocks of a stack adds to its scores, for `queries`
+/// tokens from position `first` on, over themselves and all before them: [1, heads, queries, first + queries]
+/// out of the table [buckets, heads]. The encoder's sees both directions, the decoder's (`causal`) has -inf
+/// on later tokens. A `mask` [B, 1, 1, keys] is added: [B, heads, queries, keys].
+at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t queries, bool causal,
+                         const at::Tensor& mask);
+
+/// The norm at the end of a stack, times `scale`.
+at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale = 1);
+
+/// Where a layer stands: `number` counts the sparse layers of the whole model, `name` keys its random
+/// numbers.
+struct LayerPlace {
+  const LayerIndex& index;
+  uint64_t key = 0;
+  int64_t sparse_number = 0;
+};
+
+/// x [B, S, d] -> [B, S, d]. `bias`: position_bias() with source.attention_mask; undefined without relative
+/// positions, as below.
+at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                         const at::Tensor& bias, const Side& source, const Pass& pass);
+
+/// x [B, T, d], memory [B, S, d] (the encoder's output) -> [B, T, d]. `bias`: position_bias(), causal.
+at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                         const at::Tensor& memory, const at::Tensor& bias, const Side& target,
+                         const Side& source, const Pass& pass);
+
+/// Keys and values of one decoder layer for decoding token by token: [rows, heads, L, d_head] each. The rows
+/// of the cross attention are sentences; each has the same number of hypotheses, which are the rows of the
+/// self-attention.
+struct LayerCache {
+  at::Tensor self_key, self_value;    // of the tokens so far, room for more along dimension 2
+  at::Tensor cross_key, cross_value;  // of the encoder's output
+};
+
+/// One decoding step at position `position` (0-based): x [rows, 1, d] -> [rows, 1, d]. Appends to the cache.
+/// `bias`: position_bias() of the one query.
+at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+                              const at::Tensor& bias, LayerCache& cache, int64_t position,
+                              const at::Tensor& memory_mask, const Pass& pass);
+
+}  // namespace chorus::inline model

@@ -1,0 +1,181 @@
+#include "model/internal/row_decoder.h"
+
+#include <cmath>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include "base/error.h"
+#include "kernels/activation.h"
+#include "kernels/decoding.h"
+#include "kernels/device.h"
+#include "kernels/linear_rows.h"
+#include "moe/inference.h"
+#include "nn/attention.h"
+
+namespace chorus::inline model {
+
+namespace {
+
+/// The weights of one model as functions of fp32 rows [n, d].
+struct Rows {
+  const Weights& w;
+
+  [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
+    return normalize_rows(x, w[index.weight].value, w[index.bias].value, w.config.norm_epsilon);
+  }
+  [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
+                                  const at::Tensor& residual = {}, bool relu = false) const {
+    return linear_rows(x, w[index.weight].value,
+                       {.bias = w[index.bias].value, .relu = relu, .residual = residual});
+  }
+  [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
+    const at::Tensor input = norm(layer.ffn_norm, x);
+    const FeedForwardIndex& ffn = layer.ffn;
+    if (ffn.sparse) {
+      return moe_rows(input, x,
+                      {.router = &w[ffn.router],
+                       .fc1_weight = &w[ffn.fc1.weight],
+                       .fc1_bias = &w[ffn.fc1.bias],
+                       .fc2_weight = &w[ffn.fc2.weight],
+                       .fc2_bias = &w[ffn.fc2.bias]},
+                      w.config.moe, w.config.activation);
+    }
+    const bool relu = w.config.activation == Activation::relu;
+    const at::Tensor inner = linear(ffn.fc1, input, {}, relu);
+    return linear(ffn.fc2, relu ? inner : activate(w.config.activation, inner), x);
+  }
+};
+
+/// The rows of each sentence of length `length` that are not padding.
+std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t sentences, int64_t length) {
+  const at::Tensor added = mask.defined() ? mask.to(at::kFloat).contiguous() : at::Tensor();
+  std::vector<std::vector<int32_t>> rows(sentences);
+  for (int64_t b = 0; b < sentences; ++b) {
+    for (int64_t i = b * length; i < (b + 1) * length; ++i) {
+      if (!mask.defined() || added.const_data_ptr<float>()[i] == 0)
+        rows[b].push_back(static_cast<int32_t>(i));
+    }
+  }
+  return rows;
+}
+
+/// Keys and values stay where they were computed: which of them a hypothesis looks at is a list of row
+/// numbers, so that to reorder hypotheses is to copy lists.
+class RowDecoding final : public Decoding {
+ public:
+  /// `room`: tokens, of all hypotheses and steps together.
+  RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room)
+      : weights_(model.weights()), catalogue_(model.catalogue()), positions_(model.positions()) {
+    const Rows rows = {weights_};
+    const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
+    const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
+    for (const LayerIndex& layer : catalogue_.decoder)
+      layers_.push_back(
+          {.self = at::empty({room, 3 * width}, at::kFloat), .memory = rows.linear(layer.cross_kv, flat)});
+    tokens_.resize(sentences);
+    sources_ = unpadded_rows(mask, sentences, length);
+  }
+
+  at::Tensor step(const at::Tensor& ids) override {
+    const at::NoGradGuard plain;
+    const Weights& w = weights_;
+    const Rows model = {w};
+    const int64_t rows = ids.size(0), width = w.config.d_model, heads = w.config.attention_heads;
+    if (const int64_t room = layers_.front().self.size(0);
+        used_ + rows > room || position_ >= w.config.max_positions)
+      throw Error("decoding went past the {} tokens there is room for",
+                  std::min(room, w.config.max_positions));
+    for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(static_cast<int32_t>(used_ + row));
+    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].value,
+                              std::sqrt(static_cast<double>(width)), positions_.narrow(0, position_++, 1));
+    for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
+      const LayerIndex& layer = catalogue_.decoder[i];
+      const auto& [self, memory] = layers_[i];
+      const at::Tensor now = self.narrow(0, used_, rows);
+      linear_rows(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].value,
+                  {.bias = w[layer.self_qkv.bias].value});
+      at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, width, width),
+                                       self.narrow(1, 2 * width, width), tokens_, heads);
+      x = model.linear(layer.self_out, context, x);
+      const at::Tensor query = model.linear(layer.cross_q, model.norm(layer.cross_norm, x));
+      context =
+          attend_rows(query, memory.narrow(1, 0, width), memory.narrow(1, width, width), sources_, heads);
+      x = model.linear(layer.cross_out, context, x);
+      x = model.feed_forward(layer, x);
+    }
+    used_ += rows;
+    if (!logits_.defined() || logits_.size(0) < rows)
+      logits_ = at::empty({rows, w.config.vocabulary}, at::kFloat);
+    at::Tensor logits = logits_.narrow(0, 0, rows);
+    linear_rows(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].value);
+    return logits;
+  }
+
+  void reorder(const at::Tensor& rows, const at::Tensor& sentences) override {
+    const auto pick = [](std::vector<std::vector<int32_t>>& lists, const at::Tensor& index) {
+      std::vector<std::vector<int32_t>> picked;
+      picked.reserve(index.numel());
+      for (int64_t i = 0; i < index.numel(); ++i) picked.push_back(lists[index.const_data_ptr<int64_t>()[i]]);
+      lists = std::move(picked);
+    };
+    pick(tokens_, rows);
+    if (sentences.defined()) pick(sources_, sentences);
+  }
+
+ private:
+  struct Layer {
+    at::Tensor self;    // [room, 3 d] query, key and value of each token fed, in the order of feeding
+    at::Tensor memory;  // [sentences S, 2 d] key and value of the encoder's output
+  };
+  Weights weights_;
+  const Catalogue& catalogue_;
+  at::Tensor positions_;
+  std::vector<Layer> layers_;
+  at::Tensor
+      logits_;  // [rows, V] of the last step: megabytes that need not be touched for the first time again
+  int64_t used_ = 0;                           // rows of `self`
+  int64_t position_ = 0;                       // tokens consumed
+  std::vector<std::vector<int32_t>> tokens_;   // of each hypothesis: the rows of its tokens in `self`
+  std::vector<std::vector<int32_t>> sources_;  // of each sentence: the rows of its tokens in `memory`
+};
+
+}  // namespace
+
+bool RowDecoder::suits(const Transformer& model) {
+  const Transformer::Options& options = model.options();
+  const ModelConfig& c = model.config();
+  return is_host(options.device) && (options.compute == at::kFloat || options.compute == at::kBFloat16) &&
+         c.norm == Norm::layer && c.biases && c.positions == Positions::sinusoidal && c.head_dim == 0 &&
+         c.scale_attention && c.scale_embedding && c.tied_output && !c.scale_output &&
+         c.moe.sentence_capacity == 0;
+}
+
+at::Tensor RowDecoder::encode(const Side& source) const {
+  const at::NoGradGuard plain;
+  const Weights w = model_.weights();
+  const Catalogue& catalogue = model_.catalogue();
+  const Rows model = {w};
+  const int64_t sentences = source.ids.size(0), length = source.ids.size(1), width = w.config.d_model;
+  const double scale = std::sqrt(static_cast<double>(width));
+  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].value, scale,
+                            model_.positions().narrow(0, 0, length));
+  const AttentionOptions options = {
+      .mask = source.attention_mask.defined() ? source.attention_mask.to(at::kFloat) : at::Tensor()};
+  for (const LayerIndex& layer : catalogue.encoder) {
+    const at::Tensor qkv = model.linear(layer.self_qkv, model.norm(layer.self_norm, x));
+    const auto parts = split_heads(qkv.view({sentences, length, 3 * width}), 3, w.config.attention_heads);
+    const at::Tensor context = attention(parts[0], parts[1], parts[2], options).contiguous();
+    x = model.linear(layer.self_out, context.view({-1, width}), x);
+    x = model.feed_forward(layer, x);
+  }
+  return model.norm(catalogue.encoder_norm, x).view({sentences, length, width});
+}
+
+std::unique_ptr<Decoding> RowDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,
+                                            int64_t max_tokens, int64_t hypotheses) const {
+  const at::NoGradGuard plain;
+  return std::make_unique<RowDecoding>(model_, memory, memory_mask, memory.size(0) * hypotheses * max_tokens);
+}
+
+}  // namespace chorus::inline model

@@ -1,0 +1,104 @@
+#include "model/internal/stacks.h"
+
+#include <cmath>
+
+namespace chorus::inline model {
+
+namespace {
+
+int64_t sparse_layers(std::span<const LayerIndex> layers) {
+  return std::ranges::count_if(layers, [](const LayerIndex& layer) { return layer.ffn.sparse; });
+}
+
+at::Tensor optional_input(std::span<const at::Tensor> inputs, size_t i) {
+  return i < inputs.size() ? inputs[i] : at::Tensor();
+}
+
+/// The pass as a block sees it: statistics are not counted twice.
+Pass once(Pass pass, bool again) {
+  if (again) pass.statistics = nullptr;
+  return pass;
+}
+
+Value run_embedding(Executor& executor, const Stacks& stacks, const at::Tensor& ids, Pass pass,
+                    std::string_view stack) {
+  pass.key = pass.key.derive(stack);
+  return executor.run(0,
+                      [=](auto, bool) {
+                        return embed(stacks.weights, stacks.catalogue.embedding, ids, stacks.positions, 0,
+                                     pass);
+                      },
+                      {});
+}
+
+/// One value for all blocks of a stack; none without relative positions.
+std::vector<Value> run_position_bias(Executor& executor, const Weights& w, size_t table, int64_t length,
+                                     bool causal, const at::Tensor& mask) {
+  if (table == kNoParameter) return {};
+  return {executor.run(0, [=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
+}
+
+}  // namespace
+
+LayerPlace encoder_place(const Catalogue& catalogue, size_t layer) {
+  return {catalogue.encoder[layer], 1 + layer, sparse_layers(std::span(catalogue.encoder).first(layer))};
+}
+
+LayerPlace decoder_place(const Catalogue& catalogue, size_t layer) {
+  return {catalogue.decoder[layer], 1 + catalogue.encoder.size() + layer,
+          sparse_layers(catalogue.encoder) + sparse_layers(std::span(catalogue.decoder).first(layer))};
+}
+
+double output_scale(const ModelConfig& config) {
+  return config.scale_output ? 1 / std::sqrt(static_cast<double>(config.d_model)) : 1;
+}
+
+Value run_encoder(Executor& executor, const Stacks& stacks, const Side& source, const Pass& pass) {
+  const Catalogue& catalogue = stacks.catalogue;
+  Value x = run_embedding(executor, stacks, source.ids, pass, "encoder");
+  const std::vector<Value> bias = run_position_bias(executor, stacks.weights, catalogue.encoder_positions,
+                                                    source.ids.size(1), false, source.attention_mask);
+  for (size_t i = 0; i < catalogue.encoder.size(); ++i) {
+    std::vector<Value> inputs = {x};
+    inputs.insert(inputs.end(), bias.begin(), bias.end());
+    const LayerPlace place = encoder_place(catalogue, i);
+    x = executor.run(
+        place.key,
+        [=](auto in, bool again) {
+          return encoder_layer(stacks.weights, place, in[0], optional_input(in, 1), source,
+                               once(pass, again));
+        },
+        std::move(inputs));
+  }
+  return executor.run(
+      0, [=](auto in, bool) { return final_norm(stacks.weights, stacks.catalogue.encoder_norm, in[0]); },
+      {x});
+}
+
+Value run_decoder(Executor& executor, const Stacks& stacks, const Value& memory, const Side& source,
+                  const Side& target, const Pass& pass) {
+  const Catalogue& catalogue = stacks.catalogue;
+  Value x = run_embedding(executor, stacks, target.ids, pass, "decoder");
+  const std::vector<Value> bias =
+      run_position_bias(executor, stacks.weights, catalogue.decoder_positions, target.ids.size(1), true, {});
+  for (size_t i = 0; i < catalogue.decoder.size(); ++i) {
+    std::vector<Value> inputs = {x, memory};
+    inputs.insert(inputs.end(), bias.begin(), bias.end());
+    const LayerPlace place = decoder_place(catalogue, i);
+    x = executor.run(
+        place.key,
+        [=](auto in, bool again) {
+          return decoder_layer(stacks.weights, place, in[0], in[1], optional_input(in, 2), target, source,
+                               once(pass, again));
+        },
+        std::move(inputs));
+  }
+  return executor.run(0,
+                      [=](auto in, bool) {
+                        return final_norm(stacks.weights, stacks.catalogue.decoder_norm, in[0],
+                                          output_scale(stacks.weights.config));
+                      },
+                      {x});
+}
+
+}  // namespace chorus::inline model

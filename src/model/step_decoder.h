@@ -1,0 +1,62 @@
+// Encoding, and decoding token by token. One seam: whoever computes these in another way (quantised weights,
+// another device) is one more StepDecoder, chosen in make_step_decoder().
+//
+// Encoding and decoding drop no token, whatever the configuration says.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "model/transformer.h"
+
+namespace chorus::inline model {
+
+/// A batch of sentences on its way, each with the same number of hypotheses, which are one row each: sentence
+/// by sentence. One thread at a time.
+class Decoding {
+ public:
+  virtual ~Decoding() = default;
+  /// Feeds one token per row (ids int64 [rows], on the decoder's device) and returns the next token's logits,
+  /// fp32 [rows, V], which the next step may overwrite. Error where there is no room for another token.
+  virtual at::Tensor step(const at::Tensor& ids) = 0;
+  /// Rows become rows `rows` (int64 [new rows]) of those that are there, and sentences `sentences` (int64 [new
+  /// sentences]; undefined: all stay): hypotheses that go on, sentences that are done. Each new sentence has
+  /// the same number of rows.
+  virtual void reorder(const at::Tensor& rows, const at::Tensor& sentences) = 0;
+};
+
+/// Threads may share one: each has Decodings of its own.
+class StepDecoder {
+ public:
+  /// `model` must outlive it, and its weights must not change while something is decoded.
+  explicit StepDecoder(Transformer& model) : model_(model) {}
+  virtual ~StepDecoder() = default;
+  StepDecoder(const StepDecoder&) = delete;
+  StepDecoder& operator=(const StepDecoder&) = delete;
+
+  [[nodiscard]] const ModelConfig& config() const { return model_.config(); }
+  [[nodiscard]] at::Device device() const { return model_.options().device; }
+  /// Token ids [rows, length], padded with kPad.
+  [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
+    return model_.make_side(ids, rows, length);
+  }
+
+  /// Encoder output [B, S, d].
+  [[nodiscard]] virtual at::Tensor encode(const Side& source) const = 0;
+  /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis per sentence, and later
+  /// at most `hypotheses`. memory_mask: Side::attention_mask of the source.
+  [[nodiscard]] virtual std::unique_ptr<Decoding> start(const at::Tensor& memory,
+                                                        const at::Tensor& memory_mask, int64_t max_tokens,
+                                                        int64_t hypotheses = 1) const = 0;
+
+ protected:
+  Transformer& model_;
+};
+
+/// The fastest that computes what the model is: on the host, rows in fp32 (kernels/decoding.h) where the
+/// architecture is NLLB-MoE's or M2M100's; else the blocks of model/layers.h.
+std::unique_ptr<const StepDecoder> make_step_decoder(Transformer& model);
+
+}  // namespace chorus::inline model

@@ -1,0 +1,119 @@
+// The model in memory: weights, and the passes over whole sentences that training and scoring need. Decoding
+// token by token: model/step_decoder.h.
+#pragma once
+
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "data/batch.h"
+#include "layout/buckets.h"
+#include "layout/catalogue.h"
+#include "model/executor.h"
+#include "model/layers.h"
+
+namespace chorus::inline model {
+
+struct Stacks;
+
+/// A micro-batch as tensors on the model's device.
+struct Batch {
+  Side source;                // ids [B, S]
+  Side target;                // ids [B, T]: the decoder's input
+  at::Tensor labels;          // int64 [B T], kPad where nothing is predicted
+  int64_t target_tokens = 0;  // labels that are predicted
+};
+
+struct LossSums {
+  double loss = 0;       // sum over target tokens of the label-smoothed cross-entropy, in nats
+  double nll = 0;        // the same without smoothing
+  int64_t tokens = 0;    // target tokens
+  int64_t correct = 0;   // of these, most probable and right
+  at::Tensor token_nll;  // fp32 [B, T] where asked for: 0 where nothing is predicted
+
+  void add(const LossSums& other);
+};
+
+class Transformer {
+ public:
+  struct Options {
+    at::Device device = at::kCPU;
+    at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
+    bool gradients = false;               // allocate gradient buffers and record for backward
+    // On the CPU: weights have no memory yet; with gradients, an Optimizer gives it to the buckets that stay.
+    bool empty = false;
+    Parallel* parallel = nullptr;  // what of the weights is held here, and who has the others; null: all
+  };
+
+  /// Weights are allocated, not set: call set() for each parameter (initial_value(), or a checkpoint's).
+  Transformer(const ModelConfig& config, Options options);
+  Transformer(const Transformer&) = delete;  // the layers' graphs hold pointers to parameters
+  Transformer& operator=(const Transformer&) = delete;
+
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const Catalogue& catalogue() const { return catalogue_; }
+  [[nodiscard]] const Options& options() const { return options_; }
+  [[nodiscard]] std::vector<Parameter>& parameters() { return parameters_; }
+
+  /// With gradients, the parameters lie in these.
+  [[nodiscard]] std::vector<Bucket>& buckets() { return buckets_; }
+  /// Is told from now on what blocks are run; null: nobody is.
+  void watch(BlockWatcher* watcher) { watcher_ = watcher; }
+
+  /// Copies `value` (any floating type, the spec's shape) into parameter `index`, what of it is held here,
+  /// converting as needed.
+  void set(size_t index, const at::Tensor& value);
+
+  /// `languages`: source and target language of each direction, for the load statistics; empty: none are
+  /// kept.
+  [[nodiscard]] Batch to_batch(const MicroBatch& micro_batch,
+                               std::span<const std::pair<int32_t, int32_t>> languages = {}) const;
+
+  /// A single token of padding, for a rank that has no micro-batch left while others, with whom it shares
+  /// experts or weights, still run theirs. It adds zeros to the gradients.
+  [[nodiscard]] Batch idle_batch() const;
+
+  struct TrainOptions {
+    double label_smoothing = 0;
+    double gradient_scale = 1;  // what each token's loss is multiplied by before backward
+    bool recompute = false;     // activation checkpointing
+    Stash* stash = nullptr;     // with it, where what is kept waits; null: on the device
+    bool per_token = false;     // return LossSums::token_nll
+  };
+  /// Forward and backward: adds to the parameters' gradient buffers.
+  LossSums train(const Batch& batch, const Pass& pass, const TrainOptions& options);
+
+  struct EvaluateOptions {
+    std::vector<MoeStatistics>* statistics = nullptr;  // one a sparse layer; null: nothing is counted
+    std::vector<RoutingRecord>* routings = nullptr;    // likewise: what each layer decided
+    int64_t group_count = 0;                           // languages
+    bool per_token = false;                            // return LossSums::token_nll
+    bool dropless = false;                             // whatever moe.evaluation_capacity_factor says
+  };
+  /// Teacher-forced loss without gradients or dropout.
+  LossSums evaluate(const Batch& batch, const EvaluateOptions& options);
+
+  /// The weights, and what the passes add to the embeddings (undefined where positions are relative).
+  [[nodiscard]] Weights weights() { return {config_, parameters_}; }
+  [[nodiscard]] const at::Tensor& positions() const { return positions_; }
+
+  /// Token ids [rows, length], padded with kPad, on the model's device.
+  [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const;
+
+ private:
+  /// The pass with who has the weights that are not here, and who brings them.
+  [[nodiscard]] Pass over_ranks(Pass pass) const;
+  [[nodiscard]] Stacks stacks();
+
+  ModelConfig config_;
+  Options options_;
+  Catalogue catalogue_;
+  std::vector<Parameter> parameters_;
+  std::vector<Bucket> buckets_;
+  BlockWatcher* watcher_ = nullptr;
+  at::Tensor positions_;  // [max_positions, d_model], compute type
+};
+
+}  // namespace chorus::inline model

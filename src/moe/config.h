@@ -1,0 +1,52 @@
+// The mixture-of-experts layer's options.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/options.h"
+#include "kernels/routing.h"
+
+namespace chorus::inline moe {
+
+/// How the k chosen probabilities become gates.
+enum class GateNormalization {
+  none,         // the router's probability itself (Switch, Z-code M3 with top-1)
+  before_drop,  // over the k choices, dropped or not
+  after_drop,   // over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
+};
+
+/// Which of every n blocks has an MoE layer.
+enum class SparseBlock {
+  last,    // NLLB-MoE
+  second,  // Switch in transformers; for n = 1, all
+};
+
+struct MoeConfig {
+  int64_t experts = 0;        // in each MoE layer; 0: a dense model
+  int64_t encoder_every = 2;  // of every n encoder blocks, one has an MoE layer; 0: none
+  int64_t decoder_every = 2;
+  SparseBlock sparse_block = SparseBlock::last;
+  int64_t top_k = 1;
+  double capacity_factor =
+      1.0;  // capacity = ceil(factor k T / E) for T tokens that are not padding; 0: dropless
+  double evaluation_capacity_factor = 0;
+  int64_t sentence_capacity = 0;  // an expert takes at most so many tokens of a sentence, the first ones, in
+                                  // training and evaluation (transformers' Switch); 0: the factors rule
+  TokenSelection selection = TokenSelection::random;  // in training; evaluation drops by position
+  GateNormalization gate_normalization = GateNormalization::none;
+  double jitter = 0.01;        // the router sees x (1 + jitter u), u uniform in [-1, 1), in training
+  double balance_loss = 0.01;  // coefficient of E sum_e f_e P_e
+  double z_loss = 0;           // coefficient of mean(logsumexp(logits)^2)
+  double gating_dropout = 0;   // probability that an update passes over the experts of all layers, so that no
+                               // token is sent to another rank (2205.14336, its gate-expert-drop)
+  double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
+};
+
+/// How run files and config.json spell them.
+extern const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations;
+
+void describe(Schema& schema, MoeConfig& config);
+
+}  // namespace chorus::inline moe

@@ -1,0 +1,33 @@
+// What the experts were given to do: per layer, expert and language.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace chorus::inline moe {
+
+/// Choices, and those of them that were dropped, by tenths of where their tokens stand: what selection by
+/// position takes from those that come late, and random selection does not (2109.10465, section 3.1).
+struct DropsByPlace {
+  static constexpr int64_t kTenths = 10;
+  std::array<int64_t, kTenths> choices = {}, dropped = {};
+};
+
+/// Sums over the micro-batches seen since the last reset, for one MoE layer with E experts and G token groups
+/// (languages).
+struct MoeStatistics {
+  int64_t tokens = 0;   // routed tokens (padding excluded)
+  int64_t choices = 0;  // tokens times k
+  int64_t dropped = 0;  // choices that found their expert full
+  int64_t micro_batches = 0;
+  double entropy = 0;             // sum over tokens of the entropy of the router's distribution, in nats
+  double balance_loss = 0;        // sum over micro-batches; 1 each when balanced
+  double z_loss = 0;              // sum over micro-batches of mean(logsumexp^2)
+  std::vector<int64_t> assigned;  // [E]    choices before dropping
+  std::vector<int64_t> by_group;  // [G, E] the same for each group
+  DropsByPlace in_batch;          // among the tokens of the micro-batch, without padding
+  DropsByPlace in_sentence;       // among the tokens of the sentence
+};
+
+}  // namespace chorus::inline moe

@@ -1,0 +1,61 @@
+// The layers' differentiable functions. Each adds its weights' gradients to their kept buffers during
+// backward (see kernels/parameter.h) and passes on only the gradient of its activations.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "base/random.h"
+#include "comm/group.h"
+#include "kernels/activation.h"
+#include "kernels/dropout.h"
+#include "kernels/parameter.h"
+
+namespace chorus::inline nn {
+
+/// How the weight of a linear layer is cut over ranks, all of which have the same input (1909.08053): each
+/// holds some of its outputs, and the gradients by the input are added up; or some of its inputs, and the
+/// outputs are, the bias being added after that.
+struct LinearCut {
+  Group* over = nullptr;  // null: it is whole
+  bool by_inputs = false;
+};
+
+/// input [..., in] -> [..., out]: input weight^T + bias. weight.value may have more than two dimensions ([3,
+/// out, in] for the fused query, key and value): it is used as [rows, in].
+at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias, LinearCut cut = {});
+
+/// The parameters of a norm.
+struct NormParameters {
+  Parameter* weight = nullptr;
+  Parameter* bias = nullptr;  // null: RMS norm
+  double epsilon = 0;
+};
+
+/// Over the last dimension. With a bias layer normalisation; without one root-mean-square normalisation
+/// (1910.07467) as T5 has it, with no mean taken off: input / sqrt(mean(input^2) + epsilon), computed in fp32
+/// (fp64 for fp64) and rounded to the type of the input, times weight.
+at::Tensor norm(const at::Tensor& input, const NormParameters& parameters);
+
+/// linear(norm(input)), the weight cut by outputs if at all; it keeps `input` alone for backward, which norms
+/// it once more: one activation less than the two keep, for one more pass over it.
+at::Tensor norm_linear(const at::Tensor& input, const NormParameters& parameters, Parameter& weight,
+                       Parameter* bias, Group* over = nullptr);
+
+/// What of a vocabulary's weight a rank holds, of those that have it together.
+struct VocabularyCut {
+  Group* over = nullptr;         // null: it is whole
+  int64_t first = 0, total = 0;  // the first entry held, and how many there are
+};
+
+/// ids int64 [...] -> [..., d]: weight[id] * scale. Rows of `padding` ids get no gradient; -1: all rows get
+/// theirs.
+at::Tensor embedding(const at::Tensor& ids, Parameter& weight, double scale, int64_t padding,
+                     const VocabularyCut& cut = {});
+
+/// Dropout by key; the identity when p is zero.
+at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice = {});
+
+/// activate() with its backward.
+at::Tensor activation(Activation kind, const at::Tensor& input);
+
+}  // namespace chorus::inline nn

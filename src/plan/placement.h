@@ -1,0 +1,36 @@
+// What goes where, so that a run fits.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plan/memory.h"
+
+namespace chorus::inline plan {
+
+/// Bytes that one rank may hold; 0: there is no limit.
+struct Budgets {
+  int64_t device = 0, host = 0, nvme = 0;
+};
+
+/// As run files spell it.
+const char* name_of(Tier tier);
+
+/// A run may hold so many times what was planned; docs/planning.md has how often it does.
+inline constexpr double kMargin = 1.05;
+
+/// Whether the plan and its margin are within the budgets.
+[[nodiscard]] bool fits(const MemoryPlan& plan, const Budgets& budgets);
+
+/// Tiers for what is Tier::automatic: on the device as long as that fits; then the optimizer's state goes to
+/// the host, then gradients, then weights and at last activations, experts before the rest where they are
+/// placed apart; and in the same order to NVMe while the host has no room. None where nothing fits, however
+/// tokens are routed.
+std::optional<MemoryConfig> place(const Job& job, const Budgets& budgets);
+
+/// Settings of a run file ("memory.optimizer=host") with which a job would fit that doesn't, as few as
+/// place() finds. None where it takes another model or smaller micro-batches.
+std::optional<std::vector<std::string>> remedies(const Job& job, const Budgets& budgets);
+
+}  // namespace chorus::inline plan

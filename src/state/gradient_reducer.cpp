@@ -1,0 +1,66 @@
+#include "state/internal/gradient_reducer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ops/empty_like.h>
+
+namespace chorus::inline state {
+
+void GradientReducer::reduce(Shard& shard) {
+  const at::Tensor all = shard.bucket.gradients;
+  shards_.allocate(all);  // they are there unless the block took no part
+  for (const size_t p : shard.bucket.parameters) {
+    Parameter& parameter = shards_.parameters()[p];
+    const bool by_slice = shard.by_use && is_divided(shards_.model().catalogue().parameters[p]);
+    if (!parameter.has_gradient && !by_slice) parameter.gradient.zero_();
+    parameter.has_gradient = true;
+  }
+  shard.summed = true;
+  if (!shard.shared() && !shard.gradients_go) return;
+  const bool adds = std::exchange(shard.started, true) && shard.shared();
+  shard.summing = shard.sharing.later([this, &shard, all, adds] {
+    at::Tensor sum = all.narrow(0, shard.begin, shard.end - shard.begin);
+    if (shard.in_parts()) {
+      if (shard.gradients_go) sum = at::empty_like(sum);
+      shard.sharing.reduce_scatter(sum, all);
+    } else {
+      shard.sharing.all_reduce(all);
+    }
+    if (!shard.gradients_go) return;
+    for (const int64_t chunk : shard.with_gradient_here()) {
+      const at::Tensor more = sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk));
+      const at::Tensor kept = adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk);
+      adds ? kept[0].add_(more) : kept[0].copy_(more);
+      shard.gradient.store(chunk, kept);
+    }
+    shards_.free(all);
+  });
+}
+
+void GradientReducer::finish_all() {
+  for (Shard& shard : shards_.all()) {
+    if (!shard.summed) reduce(shard);
+    finish(shard.summing);
+  }
+}
+
+double GradientReducer::sum_of_squares() {
+  double sum = 0;
+  for_update(
+      shards_.all(), shards_.in_update(),
+      [](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
+      [&](const Chunk& chunk) {
+        const Shard& shard = chunk.shard;
+        const at::Tensor gradient = chunk.shard.gradient.load(chunk.number)[0];
+        shards_.for_stretches(
+            shard.bucket, std::max(chunk.begin(), shard.own), std::min(chunk.end(), shard.own_end),
+            [&](size_t i, int64_t, int64_t at, int64_t count) {
+              if (!shards_.is_frozen(shard, i) && !shards_.local(shard, i).double_of_another)
+                sum += squared_norm(gradient.narrow(0, at - chunk.begin(), count));
+            });
+      });
+  return sum;
+}
+
+}  // namespace chorus::inline state

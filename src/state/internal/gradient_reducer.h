@@ -1,0 +1,23 @@
+// Sums of gradients over the ranks that share weights, on their way to where they are kept; and their norm.
+#pragma once
+
+#include "state/internal/shards.h"
+
+namespace chorus::inline state {
+
+class GradientReducer {
+ public:
+  explicit GradientReducer(Shards& shards) : shards_(shards) {}
+
+  /// Begins to add up the gradients that the ranks have in the bucket.
+  void reduce(Shard& shard);
+  /// Of all shards, those that took no part included: until they are summed.
+  void finish_all();
+  /// The sum of squares of this rank's own parts, but of frozen parameters.
+  double sum_of_squares();
+
+ private:
+  Shards& shards_;
+};
+
+}  // namespace chorus::inline state

@@ -1,0 +1,81 @@
+// When weights come and go, gradients leave, and chunks pass through memory. Written once: for the optimizer, which
+// moves memory, and for its footprint, which counts it.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "memory/arrays.h"
+
+namespace chorus::inline state {
+
+// `moves` has, of the shards of a block or of one of them:
+//
+//   blocks()                        how many there are
+//   shards_of(block)                a range of Shard&, each a ShardPlan
+//   values_come(shard)              whether its values are on their way, or there
+//   begin_to_bring(shard, backward) its values
+//   await_values(shard)
+//   bring_gradients(shard)          there is memory for them, with what earlier micro-batches left where this
+//                                   rank alone adds to them
+//   await_departure(shard)          its gradients have left
+//   begins(block, backward)         what the block needs is there
+//   drop_values(shard)
+//   ran(shard)                      whether its values go or not
+//   reduce(shard)                   its gradients begin to leave, or to be summed
+
+/// Before a block runs, or runs back.
+template <class Moves>
+void before_block(Moves& moves, size_t block, bool backward) {
+  // At most one other block's gradients wait to leave, however slow what takes them is.
+  if (backward && block > 0 && block + 2 < moves.blocks()) {
+    for (auto& shard : moves.shards_of(block + 2))
+      if (shard.gradients_go) moves.await_departure(shard);
+  }
+  for (auto& shard : moves.shards_of(block)) {
+    if (shard.values_go && !moves.values_come(shard)) moves.begin_to_bring(shard, backward);
+    if (shard.gradients_go && backward) moves.bring_gradients(shard);
+  }
+  for (auto& shard : moves.shards_of(block)) moves.await_values(shard);
+  moves.begins(block, backward);
+  // The block that is run next, while this one computes.
+  const size_t next = backward ? block - 1 : block + 1;
+  if (block == 0 || next == 0 || next >= moves.blocks()) return;
+  for (auto& shard : moves.shards_of(next))
+    if (shard.values_go && !moves.values_come(shard)) moves.begin_to_bring(shard, backward);
+}
+
+/// After it has. `last`: no other micro-batch of this rank adds to the gradients.
+template <class Moves>
+void after_block(Moves& moves, size_t block, bool backward, bool last) {
+  for (auto& shard : moves.shards_of(block)) {
+    if (shard.values_go) moves.drop_values(shard);
+    moves.ran(shard);
+    if (backward && (shard.gradients_go || (last && shard.shared()))) moves.reduce(shard);
+  }
+}
+
+/// work(chunk) for the chunks of an update, which lie shard by shard in the order of `shards`; prefetch(chunk)
+/// some time before. What was written two shards ago is waited for, so that its memory is free.
+template <class Shard, class Chunk, class Prefetch, class Work>
+void for_update(std::vector<Shard>& shards, const std::vector<Chunk>& chunks, const Prefetch& prefetch,
+                const Work& work) {
+  constexpr size_t kBehind = 2;
+  auto unfinished = shards.begin();
+  for_prefetched(chunks, prefetch, [&](const Chunk& chunk) {
+    for (; &*unfinished + kBehind <= &chunk.shard; ++unfinished) unfinished->finish_writing();
+    work(chunk);
+  });
+  for (; unfinished != shards.end(); ++unfinished) unfinished->finish_writing();
+}
+
+/// The chunks of a shard that are numbered so.
+template <class Chunk, class Shard>
+std::vector<Chunk> chunks_of(Shard& shard, const std::vector<int64_t>& numbers) {
+  std::vector<Chunk> chunks;
+  chunks.reserve(numbers.size());
+  for (const int64_t number : numbers) chunks.push_back({shard, number});
+  return chunks;
+}
+
+}  // namespace chorus::inline state

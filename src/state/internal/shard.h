@@ -1,0 +1,92 @@
+// A bucket as the optimizer sees it, and the chunks of its state.
+#pragma once
+
+#include <algorithm>
+#include <future>
+#include <vector>
+
+#include "kernels/adamw.h"
+#include "optim/compact_state.h"
+#include "parallel/mesh.h"
+#include "state/division.h"
+
+#include "state/internal/shard_plan.h"
+
+namespace chorus::inline state {
+
+/// A bucket, and what this rank keeps of its state. Numbers of chunks are those of all its arrays. What goes is
+/// no view of what the bucket itself has.
+struct Shard : ShardPlan {
+  /// Of an expert that is fetched by use.
+  struct Use {
+    bool needed = false;  // it has rows in this micro-batch
+    bool value_here = false, gradient_here = false;
+    bool has_gradient = false;  // of this update
+
+    void need(bool backward) {
+      needed = value_here = true;
+      if (backward) gradient_here = has_gradient = true;
+    }
+  };
+
+  Bucket& bucket;
+  Group& sharing;
+  Arrays value;          // what AdamW writes
+  Arrays gradient;       // fp32
+  Arrays moments;        // fp32: m, v, and the master unless `value` is fp32; or bytes
+  bool summed = false;   // the gradient is that of all ranks
+  bool started = false;  // `gradient`, where it is no view, holds something of this update
+  std::future<void> gathering, summing;
+
+  std::vector<int64_t>
+      expert_of;              // of each chunk: whose weights it has, by number here; -1: no expert's alone
+  std::vector<int64_t> made;  // of each chunk: how many of the optimizer's updates it has had
+  bool by_use = false;        // experts without rows are neither fetched nor, for the time being, updated
+  std::vector<Use> experts;   // where by_use
+
+  [[nodiscard]] int64_t chunks() const { return value.chunks(); }
+  /// Whether a chunk's gradient is not known to be zero; `f` tells it of an expert.
+  template <class F>
+  [[nodiscard]] bool takes_part(int64_t chunk, const F& f) const {
+    return !by_use || expert_of[chunk] < 0 || f(experts[expert_of[chunk]]);
+  }
+  [[nodiscard]] bool in_update(int64_t chunk) const {
+    return takes_part(chunk, [](const Use& use) { return use.has_gradient; });
+  }
+  /// Chunks whose gradient on the device is that of the micro-batch.
+  [[nodiscard]] std::vector<int64_t> with_gradient_here() const;
+  /// A chunk's part of a flat tensor of the bucket.
+  [[nodiscard]] at::Tensor part(const at::Tensor& flat, int64_t chunk) const {
+    return flat.narrow(0, begin + value.first(chunk), value.size(chunk));
+  }
+  /// fp32 [state_rows(), elements], unpacked where it is packed.
+  at::Tensor load_state(int64_t chunk);
+  /// After update number `step`.
+  void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
+  /// What store_state() would make of it.
+  void round_state(const at::Tensor& wide, int64_t step) const;
+  void finish_writing() {
+    for (Arrays* arrays : {&value, &gradient, &moments}) arrays->finish();
+  }
+  /// Chunks of values that the block is known to need before it runs [back], which are here from then on.
+  /// Where it is by use, those of the experts that it needed when it ran; of what is not known yet, all
+  /// experts if it needed all when it ran last.
+  std::vector<int64_t> await_values(bool backward);
+};
+
+/// One chunk of a shard's arrays, its elements numbered as the bucket's.
+struct Chunk {
+  Shard& shard;
+  int64_t number;
+  [[nodiscard]] int64_t size() const { return shard.value.size(number); }
+  [[nodiscard]] int64_t begin() const { return shard.begin + shard.value.first(number); }
+  [[nodiscard]] int64_t end() const { return begin() + size(); }
+};
+
+/// What belongs to it, [arrays, size()] each.
+struct Loaded {
+  at::Tensor value, state;
+  bool caught_up = false;  // with updates that it had missed: they have changed
+};
+
+}  // namespace chorus::inline state

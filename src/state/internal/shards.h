@@ -1,0 +1,84 @@
+// All of a model's state on this rank: its shards, and the updates that each chunk has had.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "memory/scratch_file.h"
+#include "model/transformer.h"
+
+#include "state/internal/schedule.h"
+#include "state/internal/shard.h"
+
+namespace chorus::inline state {
+
+class Shards {
+ public:
+  /// As Optimizer.
+  Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memory, StateForm expert_state);
+  Shards(const Shards&) = delete;
+  Shards& operator=(const Shards&) = delete;
+
+  [[nodiscard]] std::vector<Shard>& all() { return shards_; }
+  [[nodiscard]] const std::vector<Shard>& all() const { return shards_; }
+  /// Of each block, the indices of its shards.
+  [[nodiscard]] const std::vector<std::vector<size_t>>& of_block() const { return of_block_; }
+  [[nodiscard]] const Transformer& model() const { return model_; }
+  [[nodiscard]] std::vector<Parameter>& parameters() { return model_.parameters(); }
+  [[nodiscard]] const ScratchFile* file() const { return file_.get(); }
+
+  /// Of the bucket's parameter number i.
+  [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
+  void freeze(std::vector<bool> parameters) { frozen_ = std::move(parameters); }
+  [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
+  /// Whether all of it is frozen.
+  [[nodiscard]] bool rests(const Shard& shard) const;
+
+  // Memory of the buckets' own tensors; nothing happens where it is there, or is not, already.
+  void allocate(const at::Tensor& flat);
+  void free(const at::Tensor& flat);
+  [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
+
+  /// A chunk, which has missed no update; to be stored where it had.
+  Loaded load(const Chunk& chunk);
+  void store(const Chunk& chunk, const Loaded& loaded) const;
+  /// Whether it has missed updates.
+  [[nodiscard]] bool is_behind(const Chunk& chunk) const { return chunk.shard.made[chunk.number] < made_; }
+  /// f(a weight's stretch of a chunk without its gradient, where in the chunk it begins), for each.
+  void for_weights(const Chunk& chunk, const Loaded& loaded,
+                   const std::function<void(AdamWTensor&, int64_t)>& f);
+  /// f(index in the bucket, first element in the parameter, first in the bucket, count) for what elements
+  /// [begin, end) of the bucket hold of each parameter.
+  void for_stretches(const Bucket& bucket, int64_t begin, int64_t end,
+                     const std::function<void(size_t, int64_t, int64_t, int64_t)>& f) const;
+  /// The chunks that take part in an update, of shards that do not rest.
+  std::vector<Chunk> in_update();
+
+  /// An update has been made, to the chunks that took part.
+  void note_update(const AdamWStep& step);
+
+  /// Waits for all that goes on in the background. False where an exception passes and ranks, which may never
+  /// come, are waited for: what it uses must stay for as long as the process lives.
+  [[nodiscard]] bool settle();
+
+  int64_t updates = 0;  // made so far, this start's and earlier ones'
+
+ private:
+  Transformer& model_;
+  Parallel& parallel_;
+  std::unique_ptr<ScratchFile> file_;          // where something goes on disk
+  std::vector<Shard> shards_;                  // one per bucket
+  std::vector<std::vector<size_t>> of_block_;  // their indices
+  std::vector<bool> frozen_;                   // empty: none
+  int64_t made_ = 0;                           // updates
+  std::vector<AdamWStep> recent_;              // the last of them: what chunks may have missed
+  std::atomic<int64_t> bytes_ = 0;             // of values and gradients that are there
+  int64_t peak_bytes_ = 0;
+};
+
+/// Until it is done, where there is any.
+void finish(std::future<void>& work);
+
+}  // namespace chorus::inline state

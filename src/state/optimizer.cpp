@@ -1,0 +1,180 @@
+#include "state/optimizer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+
+#include "state/internal/gradient_reducer.h"
+#include "state/internal/shards.h"
+#include "state/internal/weight_provider.h"
+
+namespace chorus::inline state {
+
+struct Optimizer::State {
+  Shards shards;
+  GradientReducer reducer = GradientReducer(shards);
+  WeightProvider provider = WeightProvider(shards, reducer);
+
+  void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
+  void gather_all();
+};
+
+Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel,
+                     const MemoryConfig& memory)
+    : model_(model),
+      config_(config),
+      parallel_(parallel),
+      state_(new State{.shards = Shards(model, parallel, memory, config.expert_state)}) {
+  model_.watch(&state_->provider);
+}
+
+Optimizer::~Optimizer() {
+  model_.watch(nullptr);
+  if (!state_->shards.settle()) static_cast<void>(state_.release());
+}
+
+BlockWatcher& Optimizer::watcher() {
+  return state_->provider;
+}
+
+bool Optimizer::values_stay() const {
+  return std::ranges::none_of(state_->shards.all(),
+                              [](const Shard& shard) { return shard.values_go || shard.by_use; });
+}
+
+int64_t Optimizer::updates() const {
+  return state_->shards.updates;
+}
+
+void Optimizer::set_updates(int64_t updates) {
+  state_->shards.updates = updates;
+}
+
+int64_t Optimizer::peak_bytes() const {
+  return state_->shards.peak_bytes();
+}
+
+uint64_t Optimizer::bytes_on_disk() const {
+  const ScratchFile* file = state_->shards.file();
+  return file ? file->size() : 0;
+}
+
+ScratchFile::Traffic Optimizer::traffic() const {
+  const ScratchFile* file = state_->shards.file();
+  return file ? file->traffic() : ScratchFile::Traffic();
+}
+
+void Optimizer::freeze(std::vector<bool> parameters) {
+  state_->shards.freeze(std::move(parameters));
+}
+
+void Optimizer::begin_update() {
+  state_->provider.begin_update();
+}
+
+void Optimizer::last_micro_batch() {
+  state_->provider.last = true;
+}
+
+/// Of the elements of a chunk.
+void Optimizer::State::visit_chunk(const Chunk& chunk, bool changes, const Visit& visit) {
+  const Shard& shard = chunk.shard;
+  const Loaded loaded = shards.load(chunk);
+  const at::Tensor master = shard.has_master ? loaded.state[2] : loaded.value[0];
+  const auto stretch = [&](size_t i, int64_t within, int64_t at, int64_t count) {
+    const auto view = [&](const at::Tensor& x) { return x.narrow(0, at - chunk.begin(), count); };
+    visit({.parameter = shard.bucket.parameters[i],
+           .local = shards.local(shard, i),
+           .first = within,
+           .master = view(master),
+           .m = view(loaded.state[0]),
+           .v = view(loaded.state[1])});
+  };
+  const int64_t from = changes ? chunk.begin() : std::max(chunk.begin(), shard.own);
+  const int64_t to = changes ? chunk.end() : std::min(chunk.end(), shard.own_end);
+  shards.for_stretches(shard.bucket, from, to, stretch);
+  if (changes && shard.has_master) loaded.value[0].copy_(master);
+  if (changes || loaded.caught_up) shards.store(chunk, loaded);
+}
+
+void Optimizer::read(const Visit& visit) {
+  const Visit own = [&](const Part& part) {
+    if (!part.local.double_of_another) visit(part);
+  };
+  for (Shard& shard : state_->shards.all()) {
+    for (int64_t number = 0; number < shard.chunks(); ++number)
+      state_->visit_chunk({shard, number}, false, own);
+    shard.finish_writing();
+  }
+}
+
+void Optimizer::change(const Visit& visit) {
+  const at::NoGradGuard plain;
+  for (Shard& shard : state_->shards.all()) {
+    for (int64_t number = 0; number < shard.chunks(); ++number)
+      state_->visit_chunk({shard, number}, true, visit);
+    shard.finish_writing();
+  }
+  state_->gather_all();
+}
+
+void Optimizer::initialise(RandomKey seed) {
+  change([&](const Part& part) {
+    const at::Tensor values = at::empty(part.master.sizes(), at::kFloat);
+    auto* const out = values.mutable_data_ptr<float>();
+    part.local.for_runs(part.first, part.first + values.numel(), [&](int64_t whole, int64_t held, int64_t n) {
+      fill_initial(model_.catalogue().parameters[part.parameter], seed, whole, n, out + held - part.first);
+    });
+    part.master.copy_(values);
+  });
+}
+
+/// Values that stay are put together from all ranks' parts.
+void Optimizer::State::gather_all() {
+  for (Shard& shard : shards.all()) {
+    if (!shard.values_go && shard.in_parts()) provider.gather(shard, false);
+  }
+  for (Shard& shard : shards.all()) finish(shard.gathering);
+}
+
+double Optimizer::gradient_norm() {
+  state_->reducer.finish_all();
+  return std::sqrt(parallel_.tp.sum(parallel_.dp.sum(state_->reducer.sum_of_squares())));
+}
+
+void Optimizer::update(double learning_rate, double norm) {
+  Shards& shards = state_->shards;
+  ++shards.updates;
+  const bool clips = config_.clip_norm > 0 && norm > config_.clip_norm;
+  const AdamWStep step = {.learning_rate = learning_rate,
+                          .beta1 = config_.beta1,
+                          .beta2 = config_.beta2,
+                          .epsilon = config_.epsilon,
+                          .weight_decay = config_.weight_decay,
+                          .step = shards.updates,
+                          .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
+  for_update(
+      shards.all(), shards.in_update(),
+      [](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value}) arrays->prefetch(chunk.number);
+      },
+      [&](const Chunk& chunk) {
+        Shard& shard = chunk.shard;
+        const Loaded loaded = shards.load(chunk);
+        const at::Tensor gradient = shard.gradient.load(chunk.number)[0];
+        shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
+          weight.gradient = gradient.narrow(0, at, weight.m.numel());
+          adamw_step(weight, step);
+        });
+        shards.store(chunk, loaded);
+        const bool last = chunk.number + 1 == shard.chunks();
+        if (last && !shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
+      });
+  shards.note_update(step);
+  for (Shard& shard : shards.all()) finish(shard.gathering);
+}
+
+}  // namespace chorus::inline state

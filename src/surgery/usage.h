@@ -1,0 +1,31 @@
+// What text makes of the experts: the statistics that pruning goes by.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "data/direction_text.h"
+#include "model/transformer.h"
+
+namespace chorus::inline surgery {
+
+/// Sums over the tokens that one MoE layer with E experts has seen: source tokens in the encoder, target
+/// tokens in the decoder.
+struct ExpertUsage {
+  int64_t tokens = 0;
+  std::vector<int64_t> chosen;     // [E] tokens that have the expert among their k
+  std::vector<int64_t> first;      // [E] tokens whose first choice it is
+  std::vector<double> gate;        // [E] of its gates, which weigh its output
+  std::vector<double> confidence;  // [E] of its probability, over the tokens whose first choice it is
+};
+
+/// Runs the pairs through the model, teacher-forced and without dropping; one result a MoE layer, encoder
+/// first. Pairs beyond the model's positions are left out. UserError on a language that the model does not
+/// know. `progress`, which may be empty, is told of the pairs that are done.
+std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& vocabulary,
+                                       std::span<const DirectionText> texts,
+                                       const std::function<void(int64_t pairs)>& progress);
+
+}  // namespace chorus::inline surgery

@@ -1,0 +1,61 @@
+// What a model makes of aligned text it has not seen: every direction translated and scored, against copying
+// the source, with samples, and which experts serve which language.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "comm/group.h"
+#include "data/config.h"
+#include "data/vocabulary.h"
+#include "decode/beam.h"
+#include "metrics/tokenizer.h"
+#include "model/transformer.h"
+
+namespace chorus::inline train {
+
+struct AssessOptions {
+  DecodeOptions decode;
+  int64_t sentences = 0;               // of each direction, the first ones; 0: all
+  int64_t samples = 0;                 // translations kept for display, over all directions
+  bool load = false;                   // also count which experts the text is routed to
+  std::optional<Tokenizer> tokenizer;  // of BLEU; by default tokenizer_for() each target language
+  Group* group = nullptr;  // the ranks that translate together, each with the whole model; all get the result
+  std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
+};
+
+struct DirectionScore {
+  std::string name;  // "en-de"
+  int64_t sentences = 0;
+  std::string tokenizer;                // of BLEU
+  double bleu = 0, chrf = 0;            // of the translations, 0 to 100
+  double copy_bleu = 0, copy_chrf = 0;  // of the source taken as its own translation
+};
+
+struct Sample {
+  std::string direction, source, reference, translation;
+};
+
+struct Assessment {
+  std::vector<DirectionScore> directions;
+  std::vector<Sample> samples;
+  std::vector<std::string> languages;  // rows of MoeStatistics::by_group
+  std::vector<MoeStatistics> load;     // of each sparse layer, encoder first
+  std::vector<std::string> layers;     // their names
+};
+
+/// Rows whose two cells are usable, in order. UserError as ParallelReader and expand_directions, and when a
+/// direction has no usable row.
+Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
+                  const AssessOptions& options);
+
+/// For people: a table of scores, the samples, and the share of each language's tokens that each expert gets.
+std::string to_text(const Assessment& assessment);
+nlohmann::json to_json(const Assessment& assessment);
+
+}  // namespace chorus::inline train

@@ -1,0 +1,26 @@
+// SIGINT and SIGTERM: the first asks, the second ends the process.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+namespace chorus::inline train {
+
+/// While one lives, SIGINT and SIGTERM are noted instead of killing; another one, more than a second later,
+/// ends the process at once with code 130 or 143. Where mpirun passed it on, mpirun is held
+/// (mpi/launcher.h).
+class Interrupt {
+ public:
+  Interrupt();
+  ~Interrupt();
+  Interrupt(const Interrupt&) = delete;
+  Interrupt& operator=(const Interrupt&) = delete;
+  /// The signal that was noted; 0: none.
+  [[nodiscard]] static int signal();
+
+ private:
+  std::atomic<bool> leaving_ = false;
+  std::thread holder_;  // waits for the launcher's signal
+};
+
+}  // namespace chorus::inline train

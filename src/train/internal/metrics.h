@@ -1,0 +1,59 @@
+// What a run records: sums since the last report, and the files they go to.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "io/metrics_log.h"
+#include "model/transformer.h"
+
+#include "train/internal/sums.h"
+
+namespace chorus::inline train {
+
+/// Sums over the updates since the last report.
+struct TrainWindow {
+  LossSums sums;
+  int64_t source_tokens = 0;
+  int64_t skipped = 0;
+  double seconds = 0;
+
+  void add(const LossSums& update, int64_t update_source_tokens, bool applied, double update_seconds);
+  [[nodiscard]] double tokens_per_second() const;  // target tokens
+  [[nodiscard]] nlohmann::json record() const;
+};
+
+/// Share of choices dropped over all layers.
+double drop_rate(const std::vector<MoeStatistics>& layers);
+
+/// The same in each tenth.
+std::vector<double> drop_rates(const DropsByPlace& places);
+
+/// A layer's load: dropped share, entropy of the router a token, balance loss, maximum over mean, experts
+/// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the
+/// sentence.
+nlohmann::json load_record(const MoeStatistics& layer);
+/// The same with the layer's name and what each language sent to each expert.
+nlohmann::json whole_load_record(const MoeStatistics& layer, const std::string& name);
+
+/// Loss and target tokens of each task that had some.
+nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names);
+
+/// RUN/metrics.jsonl and RUN/tensorboard. A run that resumes at `update` drops what was written after it.
+class Metrics {
+ public:
+  Metrics(const std::filesystem::path& run, int64_t update);
+  /// record["update"] says when. Its numbers also go to TensorBoard as "kind/name", nested ones with their
+  /// path.
+  void write(const std::string& kind, nlohmann::json record);
+
+ private:
+  JsonlWriter jsonl_;
+  TensorBoardWriter tensorboard_;
+};
+
+}  // namespace chorus::inline train

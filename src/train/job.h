@@ -1,0 +1,45 @@
+// A run file as the planner sees it.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "data/batches.h"
+#include "plan/placement.h"
+#include "train/config.h"
+
+namespace chorus::inline train {
+
+/// The greatest number that divides the experts of every MoE layer; 0: a dense model.
+int64_t common_experts(const ModelConfig& model);
+
+/// Of a run on `world` ranks. UserError as make_mesh().
+Mesh mesh_of(const RunConfig& config, int world);
+
+/// `model` with its vocabulary. Its micro-batch is set_largest()'s to choose.
+Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh);
+
+BatchOptions batch_options(const RunConfig& config);
+
+/// Sets, of these micro-batches, that with which the job holds most on the device. There must be one.
+void set_largest(Job& job, std::span<const PaddedShape> batches);
+
+/// The text of a run as far as memory is concerned.
+struct TextShape {
+  int64_t vocabulary = 0;
+  std::vector<PaddedShape> largest;  // BatchStream::largest()
+};
+/// Of a run in `folder`: vocabulary and text are made ready there, where they are not, as train() does.
+TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder);
+
+/// Of the run file.
+Budgets budgets_of(const MemoryConfig& config);
+
+/// The tiers with which a run in `folder` goes: those of the run file, `automatic` ones chosen. `stream` has
+/// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with
+/// kMargin and however tokens are routed.
+MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
+                           const std::filesystem::path& folder);
+
+}  // namespace chorus::inline train

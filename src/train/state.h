@@ -1,0 +1,41 @@
+// Where a run stands, apart from tensors: what a checkpoint's state.json carries.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "data/batch.h"
+#include "optim/config.h"
+
+namespace chorus::inline train {
+
+struct TrainState {
+  int64_t updates = 0;            // global batches consumed, skipped ones included
+  int64_t optimizer_updates = 0;  // of these, applied
+  int64_t target_tokens = 0;
+  int64_t sentences = 0;  // pairs served
+  DataPosition position;  // of the next global batch
+  int64_t skipped_in_a_row = 0;
+  double seconds = 0;             // of training, over all starts of the run
+  std::optional<double> best;     // criterion of the best validation
+  int64_t best_update = -1;       // at which it was; -1: none, or not known
+  int64_t validated = -1;         // the last update that was validated, or whose model was exported unseen
+  int64_t stale_validations = 0;  // since then
+  std::string data_hash;          // what the positions refer to
+  std::string vocabulary_hash;
+
+  [[nodiscard]] double epochs(int64_t sentences_per_epoch) const {
+    return static_cast<double>(sentences) / static_cast<double>(sentences_per_epoch);
+  }
+
+  /// A validation's score; nothing where it was not finite. Whether it is the best so far.
+  bool note_validation(std::optional<double> score, bool lower_is_better);
+};
+
+nlohmann::json to_json(const TrainState& state);
+/// UserError naming `where` and the field that is missing or wrong.
+TrainState train_state_from_json(const nlohmann::json& json, const std::string& where);
+
+}  // namespace chorus::inline train

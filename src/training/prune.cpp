@@ -1,0 +1,21 @@
+#include "chorus/prune.h"
+
+#include "formats/folder.h"
+#include "surgery/models.h"
+#include "surgery/prune.h"
+
+namespace chorus::inline face {
+
+double prune(const std::filesystem::path& model, double keep, const PruneText& text,
+             const std::filesystem::path& out) {
+  check_absent(out);
+  const SourceConfig source = {.name = text.files, .files = text.files, .directions = text.directions};
+  const LoadedModel loaded = load_model(model, {});
+  const std::vector<DirectionText> texts =
+      read_directions({&source, 1}, text.sentences, loaded.vocabulary.languages());
+  const std::vector<ExpertUsage> usage = measure_usage(*loaded.model, loaded.vocabulary, texts, {});
+  const PruneReport report = prune_model(model, usage, {.keep = keep}, out);
+  return static_cast<double>(report.bytes_after) / static_cast<double>(report.bytes_before);
+}
+
+}  // namespace chorus::inline face

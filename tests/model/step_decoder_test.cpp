@@ -1,0 +1,128 @@
+#include "model/step_decoder.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include "model/fixtures.h"
+
+namespace chorus {
+namespace {
+
+/// The same weights, decoded by rows and, in double, by the blocks of model/layers.h.
+struct Pair {
+  Transformer rows, blocks;
+  std::unique_ptr<const StepDecoder> by_rows = make_step_decoder(rows), by_blocks = make_step_decoder(blocks);
+
+  Pair(const ModelConfig& config, at::ScalarType type)
+      : rows(config, {.compute = type}), blocks(config, {.compute = at::kDouble}) {
+    initialise(rows, 5);
+    for (size_t i = 0; i < rows.parameters().size(); ++i) {
+      // Biases are not zero in a trained model; and both models have what bf16 makes of the weights.
+      at::Tensor& value = rows.parameters()[i].value;
+      if (value.dim() == 1) value.add_(at::linspace(-0.2, 0.3, value.numel(), value.options()));
+      blocks.set(i, value);
+    }
+  }
+};
+
+class Inference : public testing::TestWithParam<std::tuple<at::ScalarType, Activation, int64_t>> {
+ protected:
+  [[nodiscard]] static ModelConfig config() {
+    ModelConfig config = tiny_config();
+    config.activation = std::get<1>(GetParam());
+    config.moe.experts = std::get<2>(GetParam());
+    config.moe.expert_output_dropout = 0.2;
+    config.moe.evaluation_capacity_factor = 0.5;  // does not bind in decoding
+    return config;
+  }
+};
+
+/// A bf16 model has its positions in bf16, and CPUs with bf16 arithmetic round activations.
+bool close(const at::Tensor& a, const at::Tensor& b) {
+  const double tolerance = std::get<0>(Inference::GetParam()) == at::kBFloat16 ? 5e-2 : 1e-4;
+  return at::allclose(a.to(at::kDouble), b, tolerance, tolerance);
+}
+
+TEST_P(Inference, EncodesAsTheBlocksDo) {
+  Pair models(config(), std::get<0>(GetParam()));
+  for (const int64_t length : {1, 9}) {
+    const MicroBatch batch = tiny_batch(length == 1 ? 1 : 4, std::max<int64_t>(length, 2), 4, 23);
+    const Side side = models.rows.to_batch(batch).source;
+    const at::Tensor actual = models.by_rows->encode(side);
+    const at::Tensor expected = models.by_blocks->encode(models.blocks.to_batch(batch).source);
+    EXPECT_EQ(actual.scalar_type(), at::kFloat);
+    for (int64_t row = 0; row < batch.rows; ++row) {
+      const int64_t tokens = side.ids[row].ne(kPad).sum().item<int64_t>();
+      EXPECT_TRUE(close(actual[row].narrow(0, 0, tokens), expected[row].narrow(0, 0, tokens))) << row;
+    }
+  }
+}
+
+TEST_P(Inference, DecodesAsTheBlocksDoWhateverBecomesOfTheHypotheses) {
+  Pair models(config(), std::get<0>(GetParam()));
+  const MicroBatch batch = tiny_batch(4, 7, 6, 23);
+  const auto start = [&](const Transformer& model, const StepDecoder& decoder) {
+    const Side side = model.to_batch(batch).source;
+    return decoder.start(decoder.encode(side), side.attention_mask, 6, 3);
+  };
+  const auto actual = start(models.rows, *models.by_rows), expected = start(models.blocks, *models.by_blocks);
+  const auto step = [&](const std::vector<int64_t>& ids) {
+    const at::Tensor logits = actual->step(at::tensor(ids));
+    EXPECT_TRUE(close(logits, expected->step(at::tensor(ids)).to(at::kDouble)));
+  };
+  const auto reorder = [&](const std::vector<int64_t>& rows, const std::vector<int64_t>& sentences) {
+    for (Decoding* decoding : {actual.get(), expected.get()})
+      decoding->reorder(at::tensor(rows), sentences.empty() ? at::Tensor() : at::tensor(sentences));
+  };
+  step({kEos, kEos, kEos, kEos});
+  reorder({0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3}, {});  // from one hypothesis to three
+  step({6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17});
+  reorder({2, 0, 0, 3, 5, 4, 6, 6, 6, 11, 10, 9}, {});
+  step({7, 7, 8, 8, 9, 9, 4, 5, 6, 20, 21, 22});
+  reorder({1, 0, 9, 11}, {0, 3});  // two sentences are done, and a hypothesis of each
+  step({8, 9, 10, 11});
+  step({12, 13, 14, 15});
+  reorder({3}, {1});
+  step({6});
+}
+
+// Experts in fp32 only: a token whose experts are nearly as probable may go to another one in bf16.
+INSTANTIATE_TEST_SUITE_P(Models, Inference,
+                         testing::Values(std::tuple(at::kFloat, Activation::relu, 0),
+                                         std::tuple(at::kFloat, Activation::relu, 4),
+                                         std::tuple(at::kFloat, Activation::gelu, 0),
+                                         std::tuple(at::kFloat, Activation::swiglu, 4),
+                                         std::tuple(at::kBFloat16, Activation::relu, 0),
+                                         std::tuple(at::kBFloat16, Activation::swiglu, 0)));
+
+TEST(InferenceByRows, ALogitDoesNotDependOnTheRestOfTheBatch) {
+  ModelConfig config = tiny_config();
+  Transformer model(config, {});
+  initialise(model, 5);
+  const MicroBatch batch = tiny_batch(6, 9, 4, 23);
+  const auto logits = [&](const MicroBatch& m, const at::Tensor& ids) {
+    const Side side = model.to_batch(m).source;
+    const auto decoder = make_step_decoder(model);
+    const auto state = decoder->start(decoder->encode(side), side.attention_mask, 2);
+    state->step(at::full({m.rows}, kEos, at::kLong));
+    return state->step(ids);
+  };
+  const at::Tensor ids = at::arange(6, 12, at::kLong), together = logits(batch, ids);
+  for (int64_t row = 0; row < batch.rows; ++row)
+    EXPECT_TRUE(
+        at::allclose(logits(single_row(batch, row), ids.narrow(0, row, 1))[0], together[row], 1e-5, 1e-6));
+}
+
+TEST(InferenceByRows, StopsWhereThereIsNoRoom) {
+  Transformer model(tiny_config(), {});
+  initialise(model, 5);
+  const Side side = model.to_batch(tiny_batch(2, 5, 4, 23)).source;
+  const auto decoder = make_step_decoder(model);
+  const auto state = decoder->start(decoder->encode(side), side.attention_mask, 1);
+  state->step(at::full({2}, kEos, at::kLong));
+  EXPECT_THROW(state->step(at::full({2}, kEos, at::kLong)), Error);
+}
+
+}  // namespace
+}  // namespace chorus
