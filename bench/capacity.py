@@ -86,7 +86,7 @@ def main():
     report = pathlib.Path("build/bench/capacity.md").resolve()
     report.parent.mkdir(parents=True, exist_ok=True)
     bound = settings.budget * 2**20 / 16  # weights, gradients, two moments, in fp32
-    rows = [f"| everything on | layers | parameters | of the {bound / 1e6:.1f} M that fit at 16 bytes | s an update | device peak | host peak | nvme |",
+    rows = [f"| everything on | layers | parameters | of the {bound / 1e6:.1f} M that fit at 16 bytes | s per update | device peak | host peak | nvme |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory(dir=report.parent) as name:
         folder = pathlib.Path(name)

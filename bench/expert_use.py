@@ -64,7 +64,7 @@ def main():
     chorus = str(pathlib.Path(settings.chorus).resolve())
     report = pathlib.Path("build/bench/expert_use.md").resolve()
     report.parent.mkdir(parents=True, exist_ok=True)
-    rows = ["| tokens an update, at most | experts with tokens | GB read | GB written | s an update |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| tokens per update, at most | experts with tokens | GB read | GB written | s per update |", "| --- | --- | --- | --- | --- |"]
     with tempfile.TemporaryDirectory(dir=report.parent) as name:
         folder = pathlib.Path(name)
         write_text(folder, RUN, 4000)

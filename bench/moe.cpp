@@ -95,9 +95,9 @@ Work moe_layer(const Json& options) {
   if (training) l.hidden.requires_grad_();
 
   Work work = {.run = [layer, training] { training ? layer->forward_backward() : layer->forward(); }};
-  l.call.statistics = &l.statistics;
+  l.call.observer.statistics = &l.statistics;
   const at::Tensor output = training ? l.forward_backward() : l.forward();
-  l.call.statistics = nullptr;
+  l.call.observer.statistics = nullptr;
   work.facts["skew"] = skew_of(l.statistics);
   work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
   work.facts["flops"] = (training ? 12 : 4) * (l.statistics.choices - l.statistics.dropped) * fc1.numel();

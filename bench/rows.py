@@ -1,98 +1,11 @@
 """The rows of the table: which cases, against whom, and what each is expected to reach (issue: at least)."""
-import dataclasses
-import itertools
-import json
-import subprocess
-
 import numpy
-from safetensors.numpy import save_file
 
-
-@dataclasses.dataclass
-class Side:
-    program: str  # chorus, or peer
-    case: dict
-    ranks: int = 1  # processes
-    threads: int = None  # of each; None: as the cell
-
-
-@dataclasses.dataclass
-class Ratio:
-    what: str
-    ours: str  # names of sides
-    peer: str  # None: the figure is ours alone, in seconds
-    bar: float = None  # time: the peer's over ours, at least; peak and seconds: at most
-    fact: str = None  # what is held against each other instead of times: bytes of this name among the facts
-
-
-@dataclasses.dataclass
-class Cell:
-    id: str
-    row: str  # the heading it stands under
-    case: str  # what the table calls it
-    sides: dict
-    ratios: list
-    kind: str = "time"  # or peak: highest memory beyond weights, gradients and optimizer state
-    prepare: object = None  # folder -> files it wrote there, which are removed afterwards
-    threads: int = None  # None: as asked
-    growth: bool = False  # belongs to the second table
-    quick: bool = False
-    needs_bf16: bool = False
-    check: object = lambda sides: sides  # the sides whose checks must agree
+from cells import WIDTH, Cell, Models, Ratio, Side, layer_cell
+from rows_ranks import ranks_deepspeed, ranks_exchange, ranks_moving, ranks_training
 
 
 # ---- one MoE layer ---------------------------------------------------------------------------------------------------------
-
-WIDTH, INNER = 512, 2048
-
-
-def choices_of(tokens, experts, k, skew, random):
-    """[tokens, k] experts, none twice in a row: expert 0 is chosen `skew` times as often as the mean, the others equally."""
-    load = round(skew * k * tokens / experts)
-    if load > tokens:
-        return None  # a token cannot choose an expert twice
-    chosen = numpy.zeros((tokens, k), dtype=numpy.int64)
-    others = 1 + numpy.arange(tokens) % (experts - 1)
-    if k == 1:
-        chosen[:, 0] = numpy.where(numpy.arange(tokens) < load, 0, others)
-    else:
-        half = load // 2
-        free = 1 + numpy.arange(2 * tokens) % (experts - 1)  # neighbours differ
-        chosen[:half, 1] = free[:half]
-        chosen[half:load, 0] = free[half:load]
-        chosen[load:] = free[load:load + 2 * (tokens - load)].reshape(-1, 2)
-    return random.permutation(chosen)
-
-
-def write_layer(path, tokens, experts, k, skew):
-    """Rows that lean towards the router's rows of their experts, so that every side routes alike."""
-    random = numpy.random.default_rng(1)
-    router = random.standard_normal((experts, WIDTH))
-    router /= numpy.linalg.norm(router, axis=1, keepdims=True)
-    hidden = random.standard_normal((tokens, WIDTH))
-    chosen = choices_of(tokens, experts, k, skew, random)
-    for j, pull in enumerate((20, 12)[:k]):
-        hidden += pull * router[chosen[:, j]]
-    data = {"hidden": hidden, "grad": random.standard_normal((tokens, WIDTH)), "router": 0.15 * router,
-            "fc1": random.standard_normal((INNER, WIDTH)) * WIDTH**-0.5,
-            "fc2": random.standard_normal((WIDTH, INNER)) * INNER**-0.5}
-    save_file({name: value.astype(numpy.float32) for name, value in data.items()}, path)
-
-
-def layer_cell(row, name, case, tokens, experts, k, skew, sides, ratios, ranks=1, **more):
-    """sides: name -> (program, work and what differs from the common case)."""
-    def prepare(folder):
-        write_layer(data(folder), tokens, experts, k, skew)
-        return [data(folder)]
-
-    def data(folder):
-        return folder / "layer.safetensors"
-
-    common = {"data": str(data(layer_cell.folder)), "k": k, "dtype": "fp32", "capacity": 0, "rts": False, "normalize": k > 1,
-              "balance": 0.0}
-    return Cell(name, row, case, {n: Side(p, {**common, **options}, ranks) for n, (p, options) in sides.items()}, ratios,
-                prepare=prepare, **more)
-
 
 def against_transformers():
     bars = {8: 1.2, 32: None, 128: 30}
@@ -153,56 +66,12 @@ def against_deepspeed():
 
 # ---- whole models ------------------------------------------------------------------------------------------------------------
 
-VOCABULARY = 32000
-
-
-def write_batch(path, sentences, length, vocabulary=VOCABULARY):
-    """Pairs of equal length, as data/batch.h lays them out; no padding but the tag's label."""
-    random = numpy.random.default_rng(1)
-    source = random.integers(4, vocabulary, (sentences, length))
-    target = random.integers(4, vocabulary, (sentences, length))
-    source[:, -1] = 2
-    target[:, 0] = 2
-    labels = numpy.concatenate([target[:, 1:], numpy.full((sentences, 1), 2)], axis=1)
-    labels[:, 0] = 1
-    save_file({"source": source, "target": target, "labels": labels}, path)
-
-
-class Models:
-    """Weights for the peers, written by chorus_bench when first needed and kept."""
-
-    def __init__(self, folder, program):
-        self.folder, self.program = folder, program
-
-    def weights(self, experts):
-        return self.folder / f"weights-{experts}.safetensors"
-
-    def ask(self, case):
-        """Lets chorus_bench prepare a case, for what that leaves on disk."""
-        answer = subprocess.run([self.program], input=json.dumps({"case": case}), text=True, check=True, stdout=subprocess.PIPE)
-        if "error" in (reply := json.loads(answer.stdout)):
-            raise RuntimeError(f"{case['work']}: {reply['error']}")
-
-    def prepare(self, experts, sentences, length):
-        def write(folder):
-            if not self.weights(experts).exists():
-                self.ask({"work": "write_weights", "model": {"experts": experts}, "path": str(self.weights(experts))})
-            path = folder / "batch.safetensors"
-            write_batch(path, sentences, length)
-            return [path]
-        return write
-
-    def case(self, work, experts, dtype, **more):
-        return {"work": work, "model": {"experts": experts}, "dtype": dtype, "weights": str(self.weights(experts)),
-                "data": str(self.folder / "batch.safetensors"), **more}
-
-
 def training_steps(models):
     bars = {("dense", "fp32"): 1.2, ("dense", "bf16"): 1.6, ("moe", "fp32"): 3, ("moe", "bf16"): 8}
     for kind in ("time", "peak"):
         for name, experts in (("dense", 0), ("moe", 32)):
             for dtype in ("fp32", "bf16"):
-                row = {"time": "Whole training step (6+6 layers, d 512, 4096 tokens a side) against transformers + torch fused AdamW",
+                row = {"time": "Whole training step (6+6 layers, d 512, 4096 tokens per side) against transformers + torch fused AdamW",
                        "peak": "Peak memory of that step beyond weights, gradients and optimizer state"}[kind]
                 label = "dense" if name == "dense" else f"MoE of {experts} experts"
                 yield Cell(f"step-{kind}/{dtype}/{name}", row, f"{label}, {dtype}",
@@ -241,11 +110,11 @@ def translations(models):
 def dispatch(_):
     """Bytes that must move, d = 512 elements per row: dispatch reads and writes k rows per token, combine reads k and writes 1;
     backward, combine reads 1 and k and writes k, dispatch reads k and writes 1."""
-    for work, rows_a_token in (("dispatch_combine", lambda k: 3 * k + 1), ("dispatch_combine_backward", lambda k: 3 * k + 2)):
+    for work, rows_per_token in (("dispatch_combine", lambda k: 3 * k + 1), ("dispatch_combine_backward", lambda k: 3 * k + 2)):
         for dtype in ("fp32", "bf16"):
             for tokens in (512, 4096, 16384):
                 for k in (1, 2):
-                    size = tokens * WIDTH * rows_a_token(k) * {"fp32": 4, "bf16": 2}[dtype]
+                    size = tokens * WIDTH * rows_per_token(k) * {"fp32": 4, "bf16": 2}[dtype]
                     direction = "backward" if work.endswith("backward") else "forward"
                     yield Cell(f"dispatch/{dtype}/{direction}/{tokens}/{k}",
                                "Dispatch + combine alone against a copy of the bytes they must read and write",
@@ -399,78 +268,6 @@ def growth(models):
                 "chorus": Side("chorus", models.case("translation", 0, "fp32", **options)),
                 "CTranslate2 float32": Side("peer", models.case("ctranslate2_translation", 0, "fp32", compute="float32", **options))},
                 models.prepare(0, sentences, length))
-
-
-# ---- two ranks, of one thread each ---------------------------------------------------------------------------------------------
-
-def ranks_deepspeed():
-    """All ranks have the same tokens, of which each makes its own micro-batch."""
-    for tokens, experts, skew, capacity, zero in itertools.product((1024, 4096), (4, 16), (1, 4), (1, 2), (0, 1, 2)):
-        options = {"layers": 2, "capacity": capacity, "rts": True, "balance": 0.01, "ep": 2, "zero": zero, "rate": 1e-5}
-        ratios = [Ratio("time", "chorus", "DeepSpeed", 2 if capacity == 2 or skew == 4 else 1.5)]
-        if zero == 0:  # the stages exchange the same
-            ratios.append(Ratio("bytes exchanged", "chorus", "DeepSpeed", fact="exchanged"))
-        yield layer_cell(
-            "2 ranks: training step of a stack of 2 MoE layers, fp32, top-1, ep 2, against DeepSpeed's engine",
-            f"ranks-deepspeed/{experts}/{tokens}/{skew}/{capacity}/zero{zero}",
-            f"{experts} experts, {tokens} tokens a rank, capacity factor {capacity}, ZeRO {zero}", tokens, experts, 1, skew,
-            {"chorus": ("chorus", {"work": "stack_step", **options}), "DeepSpeed": ("peer", {"work": "deepspeed_stack", **options})},
-            ratios, ranks=2, threads=1, quick=(tokens, experts) == (1024, 4) and (zero == 0 or (skew, capacity) == (1, 1)))
-
-
-def ranks_exchange():
-    for experts in (8, 16, 32, 64):
-        case = {"tokens": 4096, "k": 2, "experts": experts}
-        yield Cell(f"ranks-exchange/{experts}", "2 ranks: rows of 4096 tokens a rank to their experts and back, fp32, d 512, top-2, "
-                   "against MPI_Alltoallv of the bytes", f"{experts} experts",
-                   {"chorus": Side("chorus", {"work": "exchange", "with_choices": False, **case}, 2),
-                    "chorus with choices": Side("chorus", {"work": "exchange", "with_choices": True, **case}, 2),
-                    "MPI_Alltoallv": Side("chorus", {"work": "bare_exchange", **case}, 2)},
-                   [Ratio("time", "chorus", "MPI_Alltoallv", 0.67),
-                    Ratio("choices and weights as well", "chorus with choices", "MPI_Alltoallv")], threads=1, quick=experts == 8)
-
-
-def ranks_moving():
-    for experts in (8, 32):
-        case = {"tokens": 4096, "k": 2, "experts": experts}
-        yield Cell(f"ranks-moving/{experts}", "The experts' products over sorting, counting and moving their rows, forward + backward, fp32, "
-                   "d 512, FFN 2048, 4096 tokens, top-2", f"{experts} experts, 1 thread",
-                   {"chorus": Side("chorus", {"work": "moving", "by_rank": False, **case}),
-                    "by rank": Side("chorus", {"work": "moving", "by_rank": True, **case}),
-                    "products": Side("chorus", {"work": "experts", **case})},
-                   [Ratio("by expert", "chorus", "products", 10), Ratio("by rank and by expert", "by rank", "products", 10)],
-                   threads=1, quick=experts == 8)
-
-
-def ranks_training(models):
-    """Stages of ZeRO, and ranks against threads: the same update."""
-    shape = {"experts": 8, "layers": 2, "vocabulary": 8000}
-
-    def cell(name, row, case, sentences, ep, sides, ratio, **more):
-        def prepare(folder):
-            write_batch(folder / "batch.safetensors", sentences, 32, shape["vocabulary"])
-            return [folder / "batch.safetensors"]
-
-        def side(ranks, threads, **options):
-            return Side("chorus", {**models.case("training_step", 0, "fp32"), "model": shape, **options}, ranks, threads)
-
-        return Cell(f"{name}/ep{ep}/{32 * sentences}", row, f"ep {ep}, {32 * sentences} tokens a rank, {case}",
-                    {n: side(*arguments, **options) for n, (arguments, options) in sides.items()}, [ratio], prepare=prepare, threads=1, **more)
-
-    for sentences, ep in itertools.product((32, 128), (1, 2)):
-        two = (2, 1)
-        for zero in (1, 2, 3):
-            yield cell(f"ranks-zero/{zero}", "2 ranks: training step of an MoE Transformer (2+2 layers, d 512, 8 experts) at a stage of ZeRO, "
-                       "against stage 0", f"ZeRO {zero}", sentences, ep,
-                       {"chorus": (two, {"ep": ep, "zero": zero}), "ZeRO 0": (two, {"ep": ep})},
-                       Ratio("time", "chorus", "ZeRO 0", 0.87 if zero < 3 else None), quick=sentences == 32)
-    for sentences, ep in itertools.product((32, 128), (1, 2)):
-        row = "2 ranks of 1 thread: that step"
-        yield cell("ranks-threads", row, "against 1 process of 2 threads", sentences, ep,
-                   {"chorus": (two, {"ep": ep}), "2 threads": ((1, 2), {"micro_batches": 2})},
-                   Ratio("time", "chorus", "2 threads"), quick=sentences == 32)
-        yield cell("ranks-weak", row, "against half of the work by 1 rank", sentences, ep,
-                   {"chorus": (two, {"ep": ep}), "1 rank": ((1, 1), {})}, Ratio("time", "chorus", "1 rank"), quick=sentences == 32)
 
 
 def all_cells(out, program):

@@ -177,11 +177,11 @@ def timed(worker, others, repeats, machine):
     return seconds / repeats
 
 
-def rounds_for(seconds_a_round, quick):
-    if seconds_a_round > 60:
+def rounds_for(seconds_per_round, quick):
+    if seconds_per_round > 60:
         return 1
     most = 3 if quick else 11
-    return max(3, min(most, int((10 if quick else 30) / seconds_a_round)))
+    return max(3, min(most, int((10 if quick else 30) / seconds_per_round)))
 
 
 def measure_time(cell, pool, threads, quick):

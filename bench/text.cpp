@@ -5,8 +5,8 @@
 #include <ATen/Parallel.h>
 #include <sentencepiece_processor.h>
 
+#include "base/parallel_for.h"
 #include "corpus/vocabulary_training.h"
-#include "data/parallel_for.h"
 #include "data/token_store.h"
 #include "data/vocabulary.h"
 #include "work.h"

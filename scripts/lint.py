@@ -24,9 +24,9 @@ TORCH_HEADER = re.compile(r"<(ATen|torch|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 
 
-def sources(*folders):
-    """The C++ files under the folders, as paths from the root."""
-    files = [p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in {".cpp", ".h"}]
+def sources(*folders, suffixes=(".cpp", ".h")):
+    """The files under the folders, C++ unless told otherwise, as paths from the root."""
+    files = [p for f in folders for p in (ROOT / f).rglob("*") if p.suffix in suffixes]
     return sorted(p.relative_to(ROOT) for p in files)
 
 
@@ -138,7 +138,8 @@ def check_picture():
 
 
 def check_lengths():
-    for path in sources("include", "src", "tests", "bench"):
+    python = sources("bench", "scripts", "tests", "experiments", suffixes=(".py",))
+    for path in [*sources("include", "src", "tests", "bench"), *python]:
         lines = (ROOT / path).read_bytes().count(b"\n")
         if lines > MAX_LINES:
             yield f"{path}: {lines} lines, more than {MAX_LINES}: split it"

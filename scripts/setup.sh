@@ -20,7 +20,8 @@ commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git 
 headers='sentencepiece_trainer.h:libsentencepiece-dev toml++/toml.h:libtomlplusplus-dev CLI/CLI.hpp:libcli11-dev
   nlohmann/json.hpp:nlohmann-json3-dev fmt/format.h:libfmt-dev gtest/gtest.h:libgtest-dev
   gmock/gmock.h:libgmock-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev
-  xxhash.h:libxxhash-dev liburing.h:liburing-dev jemalloc/jemalloc.h:libjemalloc-dev unicode/uchar.h:libicu-dev'
+  protozero/pbf_reader.hpp:libprotozero-dev xxhash.h:libxxhash-dev liburing.h:liburing-dev
+  jemalloc/jemalloc.h:libjemalloc-dev unicode/uchar.h:libicu-dev'
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }

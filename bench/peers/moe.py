@@ -45,7 +45,7 @@ def load_facts(counts, kept):
 
 
 def nllb_moe_layer(case):
-    """transformers' NllbMoeSparseMLP: always two choices a token; capacity that never binds."""
+    """transformers' NllbMoeSparseMLP: always two choices per token; capacity that never binds."""
     from transformers import NllbMoeConfig
     from transformers.models.nllb_moe.modeling_nllb_moe import NllbMoeSparseMLP
 

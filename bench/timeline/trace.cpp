@@ -51,7 +51,7 @@ MicroBatch batch_of(int64_t rows, int64_t length, int64_t vocabulary) {
 }
 
 void run(const char* folder) {
-  count_device_memory(0);
+  const DeviceMemoryCount counting(0);
   ModelConfig config;
   config.vocabulary = 2000;
   config.d_model = 256;

@@ -22,13 +22,13 @@ class Model {
 
   /// As the model calls them: "en", "deu_Latn". Empty where it has none.
   [[nodiscard]] std::vector<std::string> languages() const;
-  /// What it was trained to translate, "en-de"; empty where nobody knows.
+  /// What it was trained to translate, "en-de"; empty where that is not known.
   [[nodiscard]] std::vector<std::string> directions() const;
   /// Weights, all experts included.
   [[nodiscard]] int64_t parameters() const;
 
   struct Loaded;
-  /// For chorus itself.
+  /// For chorus's own use.
   [[nodiscard]] Loaded& loaded() const { return *loaded_; }
 
  private:

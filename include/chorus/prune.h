@@ -13,9 +13,9 @@ struct PruneText {
   int sentences = 1000;                 // of each direction, at most
 };
 
-/// Writes `out`, a model folder that must not exist yet: of each MoE layer of `model` the share `keep` of the
-/// experts, those that most tokens of the text are sent to (2109.10465, section 3.3). Returns the share of
-/// the weights that is left. UserError on a model or text that cannot be used.
+/// Writes the model folder `out`, which must not exist yet. Of each MoE layer of `model` it has the share
+/// `keep` of the experts, those that most tokens of the text are sent to (2109.10465, section 3.3). Returns
+/// the share of the weights that is left. UserError on a model or text that cannot be used.
 double prune(const std::filesystem::path& model, double keep, const PruneText& text,
              const std::filesystem::path& out);
 

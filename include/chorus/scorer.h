@@ -1,4 +1,4 @@
-// How probable a model holds given translations for.
+// How probable given translations are to a model.
 #pragma once
 
 #include <cstdint>

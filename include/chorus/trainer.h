@@ -10,14 +10,14 @@ namespace chorus::inline face {
 
 /// Why training came back.
 enum class Finish {
-  done,         // the run is as long as it was to be
+  done,         // the run has reached train.duration
   out_of_time,  // train.time_limit
   no_better,    // validation.patience
   interrupted,  // SIGINT or SIGTERM: everything is saved, and the same call goes on
 };
 
-/// One at a time in a process, from one thread: it takes all cores. In this process alone; many are what
-/// `mpirun chorus train` is for.
+/// One at a time in a process, from one thread: it takes all cores. It trains in this process alone; for many
+/// processes there is `mpirun chorus train`.
 class Trainer {
  public:
   /// `settings` go before what the file says: "train.duration=5e". UserError naming the option.

@@ -13,7 +13,7 @@ struct TranslateOptions {
   int beam = 5;               // hypotheses looked at together; 1: greedy
   int nbest = 1;              // of nbest(): at most `beam`
   double length_penalty = 1;  // above 0 prefers long translations
-  int no_repeat_ngram = 0;    // above 0: no so many tokens in a row occur twice
+  int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
   bool sentences = false;     // translate every sentence of a text by itself
 };
 

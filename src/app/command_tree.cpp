@@ -36,7 +36,8 @@ ValueKind kind_of(const Argument& a) {
 
 /// The type as CLI11 writes it is "N:1 to 64" or "TEXT:{average,first}": a name, then what is checked.
 void describe_value(const CLI::Option& option, Argument& a) {
-  const std::string type = option.get_type_name(), text = option.get_option_text();
+  const std::string type = option.get_type_name();
+  const std::string& text = option.get_option_text();
   const size_t colon = std::min(type.find(':'), type.size());
   a.choices = choices_in(type);
   a.value = option.get_positional() ? option.get_name(true) : type.substr(0, colon);

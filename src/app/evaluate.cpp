@@ -9,8 +9,8 @@
 #include "app/commands.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "data/line_reader.h"
-#include "data/utf8.h"
 #include "metrics/report.h"
 
 namespace chorus::inline app {

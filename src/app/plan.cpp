@@ -12,13 +12,11 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
-#include "app/form_plot.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "corpus/vocabulary_training.h"
 #include "data/vocabulary.h"
-#include "io/files.h"
 #include "layout/cost.h"
 #include "plan/forms.h"
 #include "train/job.h"
@@ -32,7 +30,7 @@ struct PlanArguments {
   int64_t world = 1, length = 32;
   std::optional<int64_t> ranks_per_host;  // none: as the machine file says
   std::vector<double> skew;
-  std::string run, stage, device_memory, host_memory, nvme, machine, plot;
+  std::string run, stage, device_memory, host_memory, nvme, machine;
   bool search = false, forms = false, json = false;
 };
 
@@ -212,18 +210,17 @@ struct Tables {
 Tables tables_of(const PlanArguments& a, const Job& job, const Cluster& cluster) {
   Tables tables;
   const Budgets& budgets = cluster.budgets;
-  if ((a.forms || !a.plot.empty()) && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0)) {
+  if (a.forms && (budgets.device == 0 || budgets.host == 0 || budgets.nvme == 0)) {
     throw UserError(
         "--forms asks for the largest models that fit: say what there is with --device-memory, "
         "--host-memory and --nvme");
   }
-  if (a.forms || !a.plot.empty()) tables.forms = largest_models(job, cluster);
+  if (a.forms) tables.forms = largest_models(job, cluster);
   if (a.search) {
     if (!cluster.machine)
       throw UserError("--search compares times: give --machine, a file of `chorus bench machine`");
     tables.layouts = search_layouts(job, cluster, 10);
   }
-  if (!a.plot.empty()) write_file_atomically(a.plot, form_plot(tables.forms, cluster));
   return tables;
 }
 
@@ -239,6 +236,8 @@ nlohmann::json to_json(const Foreseen& foreseen, const Tables& tables, const Clu
   json["most"] = {{"device", foreseen.most.device.total()},
                   {"host", foreseen.most.host.total()},
                   {"nvme", foreseen.most.nvme.total()}};
+  json["budgets"] = {
+      {"device", cluster.budgets.device}, {"host", cluster.budgets.host}, {"nvme", cluster.budgets.nvme}};
   json["fits"] = fits(foreseen.most, cluster.budgets);
   for (const Candidate& c : tables.forms) json["forms"].push_back(to_json(c));
   for (const Candidate& c : tables.layouts) json["layouts"].push_back(to_json(c));
@@ -282,9 +281,8 @@ std::vector<std::pair<std::string, RunConfig>> trainings_of(const PlanArguments&
     if (a.stage.empty() || a.stage == name) trainings.emplace_back(name, std::move(settings[i]));
   }
   if (trainings.empty()) throw UserError("--stage: the run file has no stage \"{}\"", a.stage);
-  if (trainings.size() > 1 && (a.forms || a.search || !a.plot.empty()))
-    throw UserError(
-        "--forms, --search and --plot are of one training: name a stage of the run file with --stage");
+  if (trainings.size() > 1 && (a.forms || a.search))
+    throw UserError("--forms and --search are of one training: name a stage of the run file with --stage");
   return trainings;
 }
 
@@ -351,7 +349,6 @@ void add_plan(CLI::App& app) {
       ->type_name("FILE");
   command->add_flag("--forms", a.forms, "the most experts that fit with each parallel form");
   command->add_flag("--search", a.search, "the fastest layouts of this model that fit");
-  command->add_option("--plot", a.plot, "draw the forms into this SVG file")->type_name("FILE");
   command->add_flag("--json", a.json, "print JSON");
   command->callback([arguments] { run_plan(*arguments); });
 }

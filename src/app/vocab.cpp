@@ -14,9 +14,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "corpus/vocabulary_training.h"
 #include "data/line_reader.h"
-#include "data/utf8.h"
 #include "data/vocabulary.h"
 #include "formats/folder.h"
 #include "io/files.h"
@@ -126,13 +126,13 @@ void add_vocab(CLI::App& app) {
   command
       ->add_option("--size", options->config.size,
                    "rows of the embedding, with tags and special tokens; 0: by the amount of text")
-      ->check(between(0, 1 << 20))
+      ->check(between(kVocabularySizes.least, kVocabularySizes.most))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--coverage", options->config.character_coverage,
                    "part of the text whose characters are pieces; rarer ones are spelt in bytes")
-      ->check(between(0.98, 1.0))
+      ->check(between(kCharacterCoverages.least, kCharacterCoverages.most))
       ->capture_default_str()
       ->type_name("X");
   command
@@ -141,13 +141,13 @@ void add_vocab(CLI::App& app) {
       ->check(CLI::IsMember(std::vector<std::string>(kNormalizations.begin(), kNormalizations.end())))
       ->capture_default_str();
   command->add_option("--sentences", options->config.sentences, "most lines to train on, over all languages")
-      ->check(between(100, 100000000))
+      ->check(between(kVocabularySentences.least, kVocabularySentences.most))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--temperature", options->config.temperature,
                    "lines are sampled from language l in proportion to n_l^(1/T)")
-      ->check(between(1.0, 1e6))
+      ->check(between(kVocabularyTemperatures.least, kVocabularyTemperatures.most))
       ->capture_default_str()
       ->type_name("T");
   command->add_option("--seed", options->seed, "seed of the sample of lines")

@@ -27,7 +27,7 @@ enum class Norm {
 /// How a model knows where a token stands.
 enum class Positions {
   sinusoidal,  // added to the embeddings
-  relative,    // T5: a bias of the self-attention by distance, one table a stack that all of its blocks share
+  relative,    // T5: a bias of the self-attention by distance, one table per stack, shared by its blocks
 };
 
 struct ModelConfig {
@@ -61,7 +61,7 @@ struct ModelConfig {
   // Experts of each MoE layer, encoder first, where pruning left different numbers; moe.experts is then the
   // most. Empty: moe.experts in each.
   std::vector<int64_t> layer_experts;
-  // What it was trained to translate: "en-de". Empty: nobody knows.
+  // What it was trained to translate: "en-de". Empty: not known.
   std::vector<std::string> directions;
 
   [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
@@ -81,8 +81,8 @@ struct ModelConfig {
 
 void describe(Schema& schema, ModelConfig& config);
 
-/// ModelConfig::directions of a model that two others, or a model and more training, have made: those of
-/// either; unknown where one side's are.
+/// ModelConfig::directions of a model made of two others, or of a model by more training: the directions of
+/// both; unknown where those of one side are.
 std::vector<std::string> united_directions(const std::vector<std::string>& a,
                                            const std::vector<std::string>& b);
 

@@ -13,8 +13,8 @@ std::vector<std::string> reasons_against(const ModelConfig& config, Format forma
 /// UserError with all of them.
 void check_exportable(const ModelConfig& config, Format format);
 
-/// A line for who is about to train it: the formats that the model can be exported to, and for those of its
-/// kind that it cannot, why.
+/// A line to show before training: the formats that the model can be exported to, and for the others of its
+/// kind, why it cannot.
 std::string describe_exports(const ModelConfig& config);
 
 }  // namespace chorus::inline architecture

@@ -1,5 +1,6 @@
-// What chorus knows of an architecture of transformers: how config.json spells a model of it, what its tensors
-// are called, what it cannot express. A new one is one more file like switch.cpp, and its name in format.cpp.
+// What chorus knows of an architecture of transformers: how config.json spells a model of it, what its
+// tensors are called, what it cannot express. A new one is one more file like switch.cpp, and its name in
+// format.cpp.
 //
 // A catalogue lists the same parameters in the same order in every format, so that going from one format to
 // another is a map from tensor to tensor (formats/convert.h).
@@ -24,8 +25,8 @@ struct Architecture {
   std::string name;                      // as the command line spells it
   std::vector<std::string> model_types;  // config.json's model_type; the first is the one that is written
   Positions positions = Positions::sinusoidal;
-  bool native =
-      false;  // chorus's own models with such positions have this layout, with a "chorus" in config.json
+  // Chorus's own models with such positions have this layout, with a "chorus" in config.json.
+  bool native = false;
   bool dense = false;   // a model with one expert becomes a dense one
   bool t5_ids = false;  // T5's vocabulary, in spiece.model: its ids are ours less one
 
@@ -49,12 +50,12 @@ extern const Architecture kNllbMoe, kM2m100, kSwitch;
 /// All there are.
 const std::vector<const Architecture*>& architectures();
 const Architecture& architecture_of(Format format);
-/// By config.json's model_type. UserError when it is none of them.
+/// The one with this model_type of config.json. UserError when there is none.
 const Architecture& architecture_of(const nlohmann::json& config);
 /// Whose layout a native folder has: Switch's for models with relative positions, else NLLB-MoE's.
 const Architecture& native_architecture(const ModelConfig& config);
 
-/// Puts the second of each pair in the place of the first, where that is in `name`.
+/// Replaces the first of each pair by the second, where it occurs in `name`.
 void replace_in(std::string& name,
                 std::initializer_list<std::pair<std::string_view, std::string_view>> pairs);
 

@@ -8,7 +8,7 @@ namespace chorus::inline architecture {
 
 namespace {
 
-/// Throws on what of config.json would change results and this version does not compute.
+/// Throws on what config.json asks for that would change results and this version does not compute.
 void check_shared(const JsonReader& r) {
   for (const auto& [key, value] : {std::pair{"bos_token_id", kBos},
                                    {"pad_token_id", kPad},

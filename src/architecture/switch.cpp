@@ -14,8 +14,8 @@ int64_t t5_id(SpecialToken token) {
   return token - 1;
 }
 
-/// The steps themselves are among the keys: transformers would else make them of the counts, which cannot say
-/// that no layer is sparse.
+/// The steps themselves are among the keys: otherwise transformers would compute them from the counts, which
+/// cannot say that no layer is sparse.
 nlohmann::json switch_json(const ModelConfig& c) {
   const auto sparse = [&](int64_t layers, int64_t every) {
     int64_t count = 0;
@@ -59,8 +59,8 @@ nlohmann::json switch_json(const ModelConfig& c) {
   };
 }
 
-/// Of every how many blocks one is sparse. The step in a file goes before what transformers makes of the
-/// count, which for a count of 0 is one sparse block, the second.
+/// The n of which every n-th block is sparse. The step in a file takes precedence over what transformers
+/// computes from the count, which for a count of 0 is one sparse block, the second.
 int64_t sparse_step(const JsonReader& r, const char* step, const char* count, int64_t layers) {
   constexpr int64_t kMost = 1024;
   if (r.has(step)) return r.count(step, 0, kMost);

@@ -25,7 +25,7 @@ int stderr_width() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
-/// The beginning of UTF-8 text that fits in so many columns, one a code point.
+/// The beginning of UTF-8 text that fits in so many columns, one per code point.
 std::string_view fit(std::string_view text, int columns) {
   int used = 0;
   for (size_t i = 0; i < text.size(); ++i) {

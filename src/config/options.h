@@ -48,8 +48,8 @@ class Schema {
   struct About {
     std::string help;       // one line
     std::string unit = {};  // "updates", "target tokens"; empty for none
-    double min =
-        -std::numeric_limits<double>::infinity();  // range of a number or of a duration's count, inclusive
+    // Range of a number or of a duration's count, inclusive.
+    double min = -std::numeric_limits<double>::infinity();
     double max = std::numeric_limits<double>::infinity();
   };
 

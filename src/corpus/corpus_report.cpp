@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "io/files.h"
 
 namespace chorus::inline corpus {
@@ -24,7 +24,7 @@ void measure(std::string_view text, LanguageReport& report) {
                                        kLengthBounds.begin())];
   bool in_word = false;
   for (size_t i = 0; i < text.size();) {
-    const bool space = is_space(next_code_point(text, i));
+    const bool space = is_file_space(next_code_point(text, i));
     if (!space && !in_word) ++report.words;
     in_word = !space;
   }

@@ -9,9 +9,10 @@
 #include <utility>
 
 #include <unicode/ucnv.h>
+#include <unicode/unistr.h>
 
 #include "base/error.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace chorus::inline corpus {
 namespace {
@@ -69,7 +70,8 @@ class MoFile {
   uint64_t ids_ = 0, translations_ = 0, total_ = 0;
 };
 
-/// Text of a catalog's character set as UTF-8; nothing when it is ill-formed.
+/// Text of a catalog's character set as UTF-8; nothing when it is ill-formed. (Half a pair, which a few sets
+/// such as SCSU can write, becomes U+FFFD.)
 class Decoder {
  public:
   explicit Decoder(const std::string& charset, const std::string& name) {
@@ -84,18 +86,10 @@ class Decoder {
   [[nodiscard]] std::optional<std::string> operator()(std::string_view text) const {
     if (converter_ == nullptr) return is_valid_utf8(text) ? std::optional<std::string>(text) : std::nullopt;
     UErrorCode status = U_ZERO_ERROR;
-    std::u16string wide(2 * text.size() + 1, u'\0');
-    const int32_t units = ucnv_toUChars(converter_.get(), wide.data(), static_cast<int32_t>(wide.size()),
-                                        text.data(), static_cast<int32_t>(text.size()), &status);
+    const icu::UnicodeString wide(text.data(), static_cast<int32_t>(text.size()), converter_.get(), status);
     if (U_FAILURE(status)) return std::nullopt;
-    wide.resize(static_cast<size_t>(units));
     std::string result;
-    for (size_t i = 0; i < wide.size(); ++i) {
-      char32_t c = wide[i];
-      if (c >= 0xD800 && c < 0xDC00 && i + 1 < wide.size())
-        c = 0x10000 + ((c - 0xD800) << 10) + (wide[++i] - 0xDC00);
-      append_utf8(result, c);
-    }
+    wide.toUTF8String(result);
     return result;
   }
 

@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "corpus/ui_text.h"
-#include "data/utf8.h"
 #include "io/file_guard.h"
 #include "io/files.h"
 

@@ -9,7 +9,7 @@
 #include <unicode/uchar.h>
 
 #include "base/error.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace chorus::inline corpus {
 namespace {
@@ -207,7 +207,7 @@ std::string with_single_spaces(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     const char32_t c = next_code_point(text, i);
     if (is_invisible(c)) continue;
-    if ((is_space(c) && c != kZeroWidthSpace) || u_charType(static_cast<UChar32>(c)) == U_CONTROL_CHAR) {
+    if ((is_file_space(c) && c != kZeroWidthSpace) || u_charType(static_cast<UChar32>(c)) == U_CONTROL_CHAR) {
       space = true;
       continue;
     }
@@ -296,7 +296,7 @@ int64_t count_words(std::string_view text) {
       continue;
     }
     const char32_t c = next_code_point(text, i);
-    if (is_space(c)) {
+    if (is_file_space(c)) {
       in_word = false;
     } else if (!in_word && u_isalpha(static_cast<UChar32>(c)) != 0) {
       in_word = true;

@@ -13,8 +13,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "data/sources.h"
-#include "data/utf8.h"
 #include "data/vocabulary.h"
 #include "io/files.h"
 

@@ -144,12 +144,12 @@ void describe(Schema& s, VocabularyConfig& c) {
   s.add("size", c.size,
         {.help = "rows of the embedding, with tags and special tokens, 262 or more; 0: what suits the "
                  "amount of text, from about 1000 for 2,000 lines to 32000 for 1.8 million",
-         .min = 0,
-         .max = 1 << 20});
+         .min = kVocabularySizes.least,
+         .max = kVocabularySizes.most});
   s.add("character_coverage", c.character_coverage,
         {.help = "part of the text whose characters are pieces; rarer ones are spelt in bytes",
-         .min = 0.98,
-         .max = 1});
+         .min = kCharacterCoverages.least,
+         .max = kCharacterCoverages.most});
   std::vector<std::pair<std::string, std::string>> normalizations;
   normalizations.reserve(std::size(kNormalizations));
   for (const char* name : kNormalizations) normalizations.emplace_back(name, name);
@@ -157,9 +157,13 @@ void describe(Schema& s, VocabularyConfig& c) {
         {.help = "how SentencePiece normalises text first: compatibility forms as NFKC (x² becomes x2); nmt: "
                  "format characters such as ZWNJ and odd spaces too; cf: lower case; identity: nothing"});
   s.add("sentences", c.sentences,
-        {.help = "most lines it is trained on, over all languages", .min = 100, .max = 1e8});
+        {.help = "most lines it is trained on, over all languages",
+         .min = kVocabularySentences.least,
+         .max = kVocabularySentences.most});
   s.add("temperature", c.temperature,
-        {.help = "lines are sampled from language l in proportion to n_l^(1/T)", .min = 1, .max = 1e6});
+        {.help = "lines are sampled from language l in proportion to n_l^(1/T)",
+         .min = kVocabularyTemperatures.least,
+         .max = kVocabularyTemperatures.most});
   s.add(
       "add", c.add,
       {.help = "languages to add, each with a new tag: [\"hsb=cs\", \"dsb\"]; with train.init the tag of hsb "

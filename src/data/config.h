@@ -61,14 +61,21 @@ struct DataConfig {
   double temperature = 5;       // direction d is drawn with p ~ weight n_d^(1/T)
   int64_t batch_tokens = 2048;  // of one micro-batch: rows x max(S, T) <= batch_tokens, padding included
   int64_t micro_batches = 1;    // of one global batch (one update)
-  int64_t max_length =
-      256;  // tokens of one side with its tag and </s>; pairs with a longer side are left out
-  int64_t pool_batches = 64;  // global batches' worth of sentences sorted by length together
+  int64_t max_length = 256;     // tokens of one side, tag and </s> included; longer pairs are left out
+  int64_t pool_batches = 64;    // global batches' worth of sentences sorted by length together
 };
 
 /// SentencePiece's names of what it makes of text before it cuts it into pieces.
 inline constexpr std::array<const char*, 5> kNormalizations = {"nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf",
                                                                "identity"};
+
+/// What numbers of VocabularyConfig may be, both ends included; `chorus vocab` has the same.
+template <class Number>
+struct Bounds {
+  Number least, most;
+};
+inline constexpr Bounds<int64_t> kVocabularySizes = {0, 1 << 20}, kVocabularySentences = {100, 100'000'000};
+inline constexpr Bounds<double> kCharacterCoverages = {0.98, 1}, kVocabularyTemperatures = {1, 1e6};
 
 struct VocabularyConfig {
   std::string model;  // SentencePiece model; empty: sentencepiece.bpe.model in the run, trained if absent

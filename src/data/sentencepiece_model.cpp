@@ -5,15 +5,18 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
-#include <functional>
 #include <new>
 #include <string>
+#include <string_view>
 
+#define PROTOZERO_USE_VIEW std::string_view
+#include <protozero/pbf_reader.hpp>
+#include <protozero/pbf_writer.hpp>
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "data/sentencepiece.h"
-#include "data/utf8.h"
 #include "io/file_guard.h"
 #include "io/json.h"
 
@@ -25,65 +28,49 @@ constexpr size_t kMaxPieceBytes = 4096;
 // What stands for a character in normalised text; Unicode's longest has 33 bytes.
 constexpr size_t kMaxReplacementBytes = 128;
 
-// The protocol-buffer wire format: a message is a sequence of (field number, value).
-struct Field {
-  uint32_t number = 0, wire_type = 0;
-  uint64_t value = 0;      // wire types 0, 1, 5
-  std::string_view bytes;  // wire type 2
-  std::string_view whole;  // the field as it lies in the message
-};
+using protozero::pbf_wire_type;
 
-uint64_t take_varint(std::string_view& in) {
-  uint64_t value = 0;
-  for (int shift = 0; shift < 64; shift += 7) {
-    if (in.empty()) break;
-    const auto byte = static_cast<unsigned char>(in.front());
-    in.remove_prefix(1);
-    value |= static_cast<uint64_t>(byte & 0x7F) << shift;
-    if (byte < 0x80) return value;
-  }
-  throw Error("it is truncated or damaged");
+// Of a key or a length protozero drops what is beyond 32 bits.
+void check_narrow(std::string_view in) {
+  const char* at = in.data();
+  if (protozero::decode_varint(&at, in.data() + in.size()) >> 32 != 0)
+    throw Error("it is truncated or damaged");
 }
 
-std::string_view take_bytes(std::string_view& in, uint64_t size) {
-  if (size > in.size()) throw Error("it is truncated or damaged");
-  const std::string_view result = in.substr(0, size);
-  in.remove_prefix(size);
-  return result;
-}
-
-void for_each_field(std::string_view message, const std::function<void(const Field&)>& handle) {
-  while (!message.empty()) {
-    Field field{.whole = message};
-    const uint64_t key = take_varint(message);
-    field.number = static_cast<uint32_t>(key >> 3);
-    field.wire_type = key & 7;
-    if (field.number == 0 || key >> 32 != 0) throw Error("it is damaged");
-    if (field.wire_type == 0) {
-      field.value = take_varint(message);
-    } else if (field.wire_type == 2) {
-      field.bytes = take_bytes(message, take_varint(message));
-    } else if (field.wire_type == 1 || field.wire_type == 5) {
-      const std::string_view raw = take_bytes(message, field.wire_type == 1 ? 8 : 4);
-      std::memcpy(&field.value, raw.data(), raw.size());
-    } else {
-      throw Error("it is damaged");
-    }
-    field.whole.remove_suffix(message.size());
-    handle(field);
+// Calls handle(field, whole) for each field of a message: a reader that is at its value, and the field as it
+// lies in the message.
+template <class Handle>
+void for_each_field(std::string_view bytes, const Handle& handle) {
+  protozero::pbf_reader message(bytes);
+  while (message) {
+    const std::string_view rest = message.data();
+    check_narrow(rest);
+    message.next();
+    const protozero::pbf_reader field = message;
+    if (field.wire_type() == pbf_wire_type::length_delimited) check_narrow(field.data());
+    message.skip();
+    handle(field, rest.substr(0, rest.size() - message.length()));
   }
 }
 
 SentencePieceModel::Piece parse_piece(std::string_view message) {
   SentencePieceModel::Piece piece;
-  for_each_field(message, [&](const Field& field) {
-    if (field.number == 1 && field.wire_type == 2) {
-      piece.text = field.bytes;
-    } else if (field.number == 2 && field.wire_type == 5) {
-      std::memcpy(&piece.score, &field.value, sizeof(float));
-    } else if (field.number == 3 && field.wire_type == 0) {
-      if (field.value < 1 || field.value > 6) throw Error("a piece has the unknown type {}", field.value);
-      piece.type = static_cast<SentencePieceModel::Type>(field.value);
+  for_each_field(message, [&](protozero::pbf_reader field, std::string_view) {
+    switch (field.tag_and_type()) {
+      case tag_and_type(1, pbf_wire_type::length_delimited):
+        piece.text = field.get_view();
+        break;
+      case tag_and_type(2, pbf_wire_type::fixed32):
+        piece.score = field.get_float();
+        break;
+      case tag_and_type(3, pbf_wire_type::varint): {
+        const uint64_t type = field.get_uint64();
+        if (type < 1 || type > 6) throw Error("a piece has the unknown type {}", type);
+        piece.type = static_cast<SentencePieceModel::Type>(type);
+        break;
+      }
+      default:
+        break;
     }
   });
   if (piece.text.empty() || piece.text.size() > kMaxPieceBytes || !is_valid_utf8(piece.text)) {
@@ -150,28 +137,23 @@ void check_charsmap(std::string_view blob) {
   }
 }
 
-// One field of a message that holds others.
-void append_message(std::string& out, uint32_t number, std::string_view message) {
-  out += static_cast<char>(number << 3 | 2);
-  size_t size = message.size();
-  for (; size >= 0x80; size >>= 7) out += static_cast<char>(size | 0x80);
-  out += static_cast<char>(size);
-  out += message;
-}
-
 // The trainer's options that the library reads when it uses a model: all but its lists.
 std::string checked_trainer_spec(std::string_view message) {
   constexpr uint32_t kModelType = 3, kUnknownSurface = 44;
   constexpr std::array<uint32_t, 4> kLists = {1, 5, 30, 31};  // inputs, languages, symbols
   constexpr size_t kMaxText = 256;
   std::string essence;
-  for_each_field(message, [&](const Field& option) {
-    if (option.number == kModelType && option.wire_type == 0 && option.value != 1 && option.value != 2)
-      throw Error("it is neither a unigram nor a BPE model");
-    if (std::ranges::find(kLists, option.number) != kLists.end()) return;
-    if (option.number == kUnknownSurface && option.bytes.size() > kMaxText)
-      throw Error("what it writes for an unknown piece has {} bytes", option.bytes.size());
-    if (option.bytes.size() <= kMaxText) essence += option.whole;
+  for_each_field(message, [&](protozero::pbf_reader option, std::string_view whole) {
+    if (option.tag_and_type() == tag_and_type(kModelType, pbf_wire_type::varint)) {
+      const uint64_t type = protozero::pbf_reader(option).get_uint64();
+      if (type != 1 && type != 2) throw Error("it is neither a unigram nor a BPE model");
+    }
+    if (std::ranges::find(kLists, option.tag()) != kLists.end()) return;
+    const bool text = option.wire_type() == pbf_wire_type::length_delimited;
+    const size_t size = text ? protozero::pbf_reader(option).get_view().size() : 0;
+    if (option.tag() == kUnknownSurface && size > kMaxText)
+      throw Error("what it writes for an unknown piece has {} bytes", size);
+    if (size <= kMaxText) essence += whole;
   });
   return essence;
 }
@@ -179,9 +161,10 @@ std::string checked_trainer_spec(std::string_view message) {
 std::string checked_normalizer_spec(std::string_view message) {
   constexpr uint32_t kCharsmap = 2, kRules = 6;
   std::string essence;
-  for_each_field(message, [&](const Field& option) {
-    if (option.number == kCharsmap && option.wire_type == 2) check_charsmap(option.bytes);
-    if (option.number < kRules) essence += option.whole;
+  for_each_field(message, [&](protozero::pbf_reader option, std::string_view whole) {
+    if (option.tag() < kRules) essence += whole;
+    if (option.tag_and_type() == tag_and_type(kCharsmap, pbf_wire_type::length_delimited))
+      check_charsmap(option.get_view());
   });
   return essence;
 }
@@ -192,18 +175,25 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
   constexpr uint32_t kPiece = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5;
   SentencePieceModel model;
   model.essence.reserve(bytes.size());
-  for_each_field(bytes, [&](const Field& field) {
-    if (field.wire_type != 2) return;
-    if (field.number == kPiece) {
-      if (model.pieces.size() == kMaxVocabulary) throw Error("it has more than {} pieces", kMaxVocabulary);
-      model.pieces.push_back(parse_piece(field.bytes));
-      model.essence += field.whole;
-    } else if (field.number == kTrainer) {
-      append_message(model.essence, kTrainer, checked_trainer_spec(field.bytes));
-    } else if (field.number == kNormalizer || field.number == kDenormalizer) {
-      append_message(model.essence, field.number, checked_normalizer_spec(field.bytes));
-    }
-  });
+  protozero::pbf_writer essence(model.essence);
+  try {
+    for_each_field(bytes, [&](protozero::pbf_reader field, std::string_view) {
+      if (field.wire_type() != pbf_wire_type::length_delimited) return;
+      const uint32_t number = field.tag();
+      const std::string_view message = field.get_view();
+      if (number == kPiece) {
+        if (model.pieces.size() == kMaxVocabulary) throw Error("it has more than {} pieces", kMaxVocabulary);
+        model.pieces.push_back(parse_piece(message));
+        essence.add_message(kPiece, message);
+      } else if (number == kTrainer) {
+        essence.add_message(kTrainer, checked_trainer_spec(message));
+      } else if (number == kNormalizer || number == kDenormalizer) {
+        essence.add_message(number, checked_normalizer_spec(message));
+      }
+    });
+  } catch (const protozero::exception&) {
+    throw Error("it is truncated or damaged");
+  }
   if (model.pieces.empty()) throw Error("it has no pieces");
   return model;
 }

@@ -18,9 +18,8 @@
 namespace chorus::inline data {
 
 struct FindOptions {
-  std::span<const std::string> among =
-      {};            // the languages that count where the source names none; empty: all
-  size_t least = 2;  // languages of a source
+  std::span<const std::string> among = {};  // languages that count where the source names none; empty: all
+  size_t least = 2;                         // languages of a source
 };
 
 /// The sources that `source` stands for, each with its languages. With {pair} that is one per pair of

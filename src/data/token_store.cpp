@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "data/parallel_for.h"
+#include "base/parallel_for.h"
 
 #include "data/internal/store_stamp.h"
 

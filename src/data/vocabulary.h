@@ -49,11 +49,10 @@ struct AddedWord {
 
 /// What a vocabulary has beyond its SentencePiece model.
 struct VocabularyLayout {
-  std::vector<std::string>
-      pieces;  // the piece of each id, as M2M100's vocab.json; empty: SentencePiece's order
-  std::vector<LanguageTag> tags;  // of languages and symbols that are not pieces
-  int32_t extra_ids = 0;          // of T5
-  std::vector<AddedWord> words;   // as transformers' add_tokens() makes them; T5 has none
+  std::vector<std::string> pieces;  // of each id, as M2M100's vocab.json; empty: SentencePiece's order
+  std::vector<LanguageTag> tags;    // of languages and symbols that are not pieces
+  int32_t extra_ids = 0;            // of T5
+  std::vector<AddedWord> words;     // as transformers' add_tokens() makes them; T5 has none
 };
 
 class Vocabulary {

@@ -1,4 +1,4 @@
-// Things met on the way that a person should be told of at the end.
+// What was found while working that a person should be told at the end.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,7 @@
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "decode/findings.h"
 
 namespace chorus::inline decode {
@@ -42,7 +42,7 @@ bool is_blank(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const char32_t c = next_code_point(text, at);
     const auto code = static_cast<UChar32>(c);
-    const bool blank = is_space(c) || (U_GET_GC_MASK(code) & (kNoText | U_GC_M_MASK)) != 0 ||
+    const bool blank = is_file_space(c) || (U_GET_GC_MASK(code) & (kNoText | U_GC_M_MASK)) != 0 ||
                        u_hasBinaryProperty(code, UCHAR_DEFAULT_IGNORABLE_CODE_POINT) ||
                        u_hasBinaryProperty(code, UCHAR_NONCHARACTER_CODE_POINT) ||
                        kPlaceholders.find(c) != kPlaceholders.npos;

@@ -43,7 +43,7 @@ PreparedLine Preparation::operator()(const SourceLine& line) const {
   return made;
 }
 
-/// The text as UTF-8; notes in `fault` what of it was not.
+/// The text as UTF-8; notes in `fault` where it was not.
 std::string Preparation::checked(const std::string& text, const std::string& where,
                                  std::string& fault) const {
   const std::string found = utf8_fault(text, where);

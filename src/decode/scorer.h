@@ -22,22 +22,22 @@ struct PairScore {
   int64_t tokens = 0;          // tag (if any), pieces and </s>, as beam search counts them
 };
 
-/// One score a pair, in order. `batch_tokens` bounds rows x longest side of a batch; a pair is never cut, and
-/// what else is in a batch changes its score by rounding alone. UserError on a side longer than the model has
-/// positions.
+/// One score per pair, in order. `batch_tokens` bounds rows x longest side of a batch; a pair is never cut,
+/// and what else is in a batch changes its score by rounding alone. UserError on a side longer than the model
+/// has positions.
 std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentencePair> pairs,
                                    int64_t batch_tokens);
 
 struct ScoreOptions {
-  std::string from, to;       // languages; both empty for a vocabulary without tags
-  double length_penalty = 0;  // what is written: log p / tokens^length_penalty; with beam search's penalty it
-                              // is beam search's score
+  std::string from, to;  // languages; both empty for a vocabulary without tags
+  // What is written is log p / tokens^length_penalty; with beam search's penalty that is its score.
+  double length_penalty = 0;
   int64_t batch_tokens = 8192;
   int64_t window = 4096;                        // pairs held at a time, for each rank
-  std::function<void(std::string_view)> write;  // one line a pair, in order
+  std::function<void(std::string_view)> write;  // one line per pair, in order
   std::function<void(int64_t pairs)> progress;  // pairs done, after each window; may be empty
-  Group* group =
-      nullptr;  // the ranks that share the pairs, each with the whole model; null: this process alone
+  // The ranks that share the pairs, each with the whole model; null: this process alone.
+  Group* group = nullptr;
 };
 
 /// Scores line i of `target` as a translation of line i of `source`. UserError on an unknown language, and,

@@ -12,7 +12,7 @@ Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& opt
     : number_(number), input_(&input), options_(&options) {
   const double longest = options.max_length_factor * static_cast<double>(input.source.size()) +
                          static_cast<double>(options.max_length_offset);
-  // At least one token is chosen.
+  // There is always room to choose one token.
   const auto least = static_cast<double>(input.forced.size() + 1);
   limit_ = static_cast<int64_t>(
       std::min(std::max(std::floor(longest), least), static_cast<double>(max_positions)));

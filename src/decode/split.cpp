@@ -8,7 +8,7 @@
 #include <unicode/utext.h>
 
 #include "base/error.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace chorus::inline decode {
 
@@ -35,7 +35,7 @@ size_t place_to_cut(std::string_view text) {
     const size_t here = at;
     const char32_t next = next_code_point(text, at);
     if (here > 0) {
-      const bool word = is_space(next) && !is_space(before);
+      const bool word = is_file_space(next) && !is_file_space(before);
       const bool sentence = (word && contains(kSentenceEnds, before)) || contains(kWideSentenceEnds, before);
       const bool middle = distance(here) <= text.size() / 4;
       const int rank = sentence && middle ? 3 : word && middle ? 2 : sentence || word ? 1 : 0;
@@ -83,7 +83,7 @@ std::vector<TextPart> split_text(std::string_view text, const std::function<bool
 
 SentenceSplitter::SentenceSplitter(const std::string& language) {
   const icu::Locale locale = icu::Locale::createCanonical(language.c_str());
-  // Of a language without data of its own ICU would take those of the user's.
+  // For a language without data of its own ICU would take the data of the user's language.
   const bool greek = std::string_view(locale.getLanguage()) == "el";  // the only one with rules of its own
   UErrorCode status = U_ZERO_ERROR;
   breaks_.reset(icu::BreakIterator::createSentenceInstance(greek ? locale : icu::Locale::getRoot(), status));

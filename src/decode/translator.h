@@ -90,12 +90,12 @@ struct StreamOptions {
   std::string prefix;              // of every translation; or
   LineReader* prefixes = nullptr;  // one per line
   bool scores = false;             // "TRANSLATION<TAB>SCORE"
-  int64_t window =
-      1024;  // lines held at a time, for each rank; a window is sorted by length, written in order
+  // Lines held at a time, per rank; a window is translated sorted by length, and written in order.
+  int64_t window = 1024;
   std::function<void(std::string_view)> write;  // output, complete lines
   std::function<void(int64_t lines)> progress;  // lines done so far, after each window; may be empty
-  Group* group =
-      nullptr;  // the ranks that share the lines, each with the whole model; null: this process alone
+  // The ranks that share the lines, each with the whole model; null: this process alone.
+  Group* group = nullptr;
 };
 
 /// On rank 0.
@@ -104,11 +104,11 @@ struct StreamReport {
   Findings faults, loops;  // TranslatedLine::fault; the places of lines with TranslatedLine::looped
 };
 
-/// Translates all lines. A window ends where no further line has come yet: what is there is translated and
-/// written. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from 0, as Moses
-/// and Marian write them; a line that is skipped leaves its INDEX out. UserError naming file and line, after
-/// what comes before is written: OnError::stop, damage to the input, or not as many prefixes as lines. Rank 0
-/// alone reads, writes and is told of progress: others have no `source`.
+/// Translates all lines. A window ends where no further line has come yet: the lines that have come are then
+/// translated and written. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from
+/// 0, as Moses and Marian write them; a line that is skipped leaves its INDEX out. UserError naming file and
+/// line, after all before it is written: OnError::stop, damage to the input, or not as many prefixes as
+/// lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
 StreamReport translate_stream(const LineTranslator& translator, LineReader* source,
                               const StreamOptions& options);
 

@@ -148,7 +148,7 @@ class AddedTokens {
         check(piece[0].get<std::string>(), i);
   }
 
-  /// The special tokens of other names than ours would be others in the text.
+  /// Special tokens with other names than ours would mean something else in the text.
   void check_first(const nlohmann::json& json, const char* file) const {
     for (const auto& [key, name] : {std::pair{"bos_token", "<s>"},
                                     {"pad_token", "<pad>"},

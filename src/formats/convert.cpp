@@ -86,7 +86,7 @@ StoredTensors find_all(const Weights& weights, const Catalogue& catalogue) {
   return std::move(find_tensors(weights, catalogue, {&no_prefix, 1}).front());
 }
 
-/// Before the work: `out` may be written, and is not what is read.
+/// Checked before the work: `out` may be written, and is not the folder that is read.
 void check_out(const fs::path& out, const fs::path& from) {
   check_is_replaceable(out);
   std::error_code ignored;

@@ -19,7 +19,7 @@ void import_model(const std::filesystem::path& folder, const std::filesystem::pa
 
 struct ExportOptions {
   Format format = Format::nllb_moe;
-  int64_t shard_size = 5'000'000'000;  // bytes a file has at most, if no single tensor is larger
+  int64_t shard_size = 5'000'000'000;  // most bytes of a file, unless a single tensor is larger
 };
 
 /// Writes our model folder (or run) `folder` as transformers reads it. A model with one expert is exported to

@@ -178,7 +178,7 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
                        const Transformer::Options& options) {
   const auto weights = std::make_shared<const SafetensorsFolder>(folder);
   check_tensor_count(description.config, weights->names().size(), folder);
-  // Before memory for a model is taken at the word of a configuration.
+  // Checked before memory is allocated for a model of which only a configuration is known.
   const std::string no_prefix;
   const StoredTensors stored =
       std::move(find_tensors(*weights, make_catalogue(description.config), {&no_prefix, 1}).front());

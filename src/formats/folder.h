@@ -1,10 +1,10 @@
 // Models on disk, and the weights of any catalogue as safetensors.
 //
 // A model is one folder, as transformers lays it out:
-//   model.safetensors         the weights, one tensor for each ParameterSpec::stored; or shards and their index
-//   config.json               to_json(ModelConfig); under "chorus" also the languages whose tags are not pieces of
-//                             the SentencePiece model (their ids too, if there are gaps), and the hash of the
-//                             vocabulary
+//   model.safetensors         the weights, one tensor per ParameterSpec::stored; or shards and their index
+//   config.json               to_json(ModelConfig); under "chorus" also the languages whose tags are not
+//                             pieces of the SentencePiece model (their ids too, if there are gaps), and the
+//                             hash of the vocabulary
 //   generation_config.json    for transformers' generate()
 //   sentencepiece.bpe.model   the vocabulary
 //   vocab.json                the ids of its pieces, if they are not in SentencePiece's order (M2M100)
@@ -32,11 +32,11 @@ struct TensorSet {
   std::string prefix;
   DType dtype = DType::f32;  // on disk, when saving: f64, f32, bf16 or f16
   /// The tensor of parameter i, of the spec's shape, of any floating type and device: read from when saving,
-  /// written into when loading. Called once a parameter, in the catalogue's order.
+  /// written into when loading. Called once per parameter, in the catalogue's order.
   std::function<at::Tensor(size_t parameter)> tensor;
 };
 
-/// Writes the sets to one file, a slice at a time. Returns the file's hash (SafetensorsWriter::hash). Errors
+/// Writes the sets to one file, slice by slice. Returns the file's hash (SafetensorsWriter::hash). Errors
 /// as AtomicFile.
 uint64_t save_tensors(const std::filesystem::path& path, const Catalogue& catalogue,
                       std::span<const TensorSet> sets,

@@ -38,7 +38,7 @@ nlohmann::json generation_config(const nlohmann::json& config);
 bool is_model_file(std::string_view name);
 
 /// UserError unless `folder` is absent, an empty folder, or one with a config.json in which every name is a
-/// model's file: all else is not for us to replace. It names the first stranger.
+/// model's file: nothing else is ours to replace. It names the first file that is not.
 void check_is_replaceable(const std::filesystem::path& folder);
 
 /// UserError when the vocabulary of `folder` has more ids than the embedding has rows.

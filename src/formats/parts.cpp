@@ -36,7 +36,7 @@ std::vector<TensorSpec> specs_of(const Catalogue& catalogue, std::span<const std
   return specs;
 }
 
-/// Of all tensors, each hashed by one of the ranks.
+/// The hashes of all tensors, each computed by one of the ranks.
 std::vector<uint64_t> hash_tensors(Group& group, const fs::path& path, const SafetensorsLayout& layout) {
   const MappedFile file(path);
   const auto count = static_cast<int64_t>(layout.tensors().size());

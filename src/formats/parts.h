@@ -1,5 +1,5 @@
-// The tensors of a catalogue in files that many ranks write and read together, each what it holds. The file
-// is the one that save_tensors() writes, byte for byte, whatever rank held what.
+// The tensors of a catalogue in files that many ranks write and read together, each rank the parts that it
+// holds. The file is the one that save_tensors() writes, byte for byte, however the parts were spread.
 #pragma once
 
 #include <filesystem>
@@ -36,7 +36,7 @@ class PartWriter {
   /// Called by all ranks of the group. `catalogue` must outlive it.
   PartWriter(Group& group, const std::filesystem::path& path, const Catalogue& catalogue,
              std::vector<std::string> prefixes);
-  /// Of the value with prefix number `set`.
+  /// Writes parts of the value with prefix number `set`.
   void write(size_t set, const TensorPart& part);
   /// Called by all ranks.
   void finish();

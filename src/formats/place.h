@@ -1,4 +1,4 @@
-// Where a model lies that is named by a folder: of a model, of a run, or of a checkpoint.
+// Where the model lies that a folder stands for: a model's folder, a run's, or a checkpoint's.
 #pragma once
 
 #include <filesystem>
@@ -12,8 +12,8 @@ struct ModelPlace {
 };
 
 /// DIR, when it is a model folder or a run's checkpoint (RUN/checkpoints/NAME). Of a run: DIR/model, its best
-/// model so far; before there is one, its newest checkpoint. UserError when DIR is none of these, which of a
-/// run without a checkpoint says when there will be one.
+/// model so far; before there is one, its newest checkpoint. UserError when DIR is none of these; of a
+/// run without a checkpoint it says when there will be one.
 ModelPlace find_model(const std::filesystem::path& dir);
 
 }  // namespace chorus::inline formats

@@ -22,7 +22,7 @@ std::string torch_name(DType dtype);
 
 /// The part of a parameter that its i-th stored tensor holds.
 at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
-/// Such a part from its stored tensor, and back: another order of rows.
+/// From a stored tensor to such a part, and back: they differ in the order of rows.
 at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
 at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
 std::span<const std::byte> bytes_of(const at::Tensor& tensor);
@@ -60,7 +60,7 @@ struct Transfer {
   int64_t pieces = 1;
   std::function<at::Tensor(int64_t piece)> make = {};
 };
-/// Writes a file of them, one after the other: in memory is no more than the piece whose turn it is.
+/// Writes a file of them, one after the other: memory holds no more than the piece whose turn it is.
 void write_tensors(const std::filesystem::path& path, std::span<const Transfer> transfers);
 
 /// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError

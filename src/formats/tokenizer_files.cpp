@@ -95,7 +95,7 @@ void write_pieces(const fs::path& path, const std::vector<std::string>& pieces) 
 
 namespace {
 
-/// What M2M100's tokenizer has without being told.
+/// The tokens that M2M100's tokenizer has though no file lists them.
 std::vector<std::string> m2m100_tokens(const nlohmann::json& config, const fs::path& folder) {
   const nlohmann::json codes =
       config.is_object() ? config.value("language_codes", nlohmann::json()) : nlohmann::json();
@@ -144,7 +144,7 @@ bool is_nllb_language(std::string_view name) {
          std::ranges::all_of(name.substr(kCode + 2), is_small);
 }
 
-/// The language whose tag a token is; a word may be called as it likes.
+/// The language whose tag a token is. A word may have any name.
 std::optional<std::string> language_of(const AddedToken& token, bool m2m100) {
   if (m2m100) {
     const std::optional<std::string> inside = inside_underscores(token.content);
@@ -224,7 +224,7 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
                                 .own = m2m100 ? m2m100_tokens(config, folder) : nllb_tokens(),
                                 .own_always = m2m100 && pieces.languages().empty()};
   for (const AddedToken& token : read_added_tokens(folder, about)) {
-    const bool is_tag = token.id < pieces.pieces_end() && pieces.is_tag(token.id);  // the pieces say it
+    const bool is_tag = token.id < pieces.pieces_end() && pieces.is_tag(token.id);  // the pieces say so
     // A tokenizer has <mask> whether its model was trained with one or not.
     if (is_tag || (token.content == kMask && token.id >= rows)) continue;
     const std::optional<std::string> language = language_of(token, m2m100);

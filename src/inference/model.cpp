@@ -15,7 +15,7 @@ Model::Model(const std::filesystem::path& folder, const ModelOptions& options) {
     throw UserError("a precision of '{}': choose fp32 or bf16", options.precision);
   LoadedModel loaded =
       load_model(folder, {.compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat});
-  loaded_ = std::make_shared<Loaded>(std::move(loaded.model), std::move(loaded.vocabulary));
+  loaded_ = std::make_shared<Loaded>(Loaded{std::move(loaded.model), std::move(loaded.vocabulary)});
 }
 
 std::vector<std::string> Model::languages() const {

@@ -27,11 +27,12 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
                     counted(sources.size(), "source"), counted(targets.size(), "target"));
   const Vocabulary& vocabulary = model_.loaded().vocabulary;
   std::vector<SentencePair> pairs;
-  for (size_t i = 0; i < sources.size(); ++i)
+  for (size_t i = 0; i < sources.size(); ++i) {
     pairs.push_back({.source = vocabulary.encode(sources[i]),
                      .target = vocabulary.encode(targets[i]),
                      .source_tag = vocabulary.tag(from_),
                      .target_tag = vocabulary.tag(to_)});
+  }
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))
     scores.push_back({score.log_probability, score.tokens});

@@ -24,8 +24,8 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
                                               .no_repeat_ngram = options.no_repeat_ngram},
                                    .sentences = options.sentences};
   Model::Loaded& loaded = model.loaded();
-  state_ =
-      std::make_shared<const State>(model, LineTranslator(*loaded.transformer, loaded.vocabulary, lines));
+  state_ = std::make_shared<const State>(
+      State{model, LineTranslator(*loaded.transformer, loaded.vocabulary, lines)});
 }
 
 std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts) const {

@@ -14,6 +14,8 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 
+#include "io/internal/file_calls.h"
+
 namespace chorus::inline io {
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -94,22 +96,6 @@ void remove_folder(const fs::path& folder) {
   if (error) throw Error("cannot remove {}: {}", doomed.string(), error.message());
 }
 
-/// Makes `whole` the folder `place`, which may be there already.
-void put_in_place(const fs::path& whole, const fs::path& place) {
-  fs::path old;
-  if (!fs::exists(place)) {
-    rename_or_throw(whole, place);
-  } else if (::renameat2(AT_FDCWD, whole.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) {
-    old = whole;
-  } else {  // a file system without exchange: for a moment neither is in place
-    old = temporary_name(place.parent_path());
-    rename_or_throw(place, old);
-    rename_or_throw(whole, place);
-  }
-  sync_to_disk(place.parent_path());
-  fs::remove_all(old);
-}
-
 }  // namespace
 
 Checkpoint read_checkpoint(const fs::path& folder) {
@@ -172,7 +158,9 @@ void CheckpointStore::write(int64_t step, std::string_view state,
                            {"files", std::move(files)},
                            {"state", parse_json(state, "the state of the run")}};
     write_file_atomically(growing / kState, seal(manifest));
-    put_in_place(growing, folder_of(step));
+    const fs::path before = put_in_place(growing, folder_of(step));
+    sync_to_disk(folder_of(step).parent_path());
+    if (!before.empty()) fs::remove_all(before);
   } catch (...) {
     fs::remove_all(growing, error);
     throw;

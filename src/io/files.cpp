@@ -173,22 +173,13 @@ AtomicFolder::AtomicFolder(fs::path path, Check check)
 
 AtomicFolder::~AtomicFolder() {
   std::error_code ignored;
-  fs::remove_all(temporary_, ignored);  // after commit(): what was there before
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);  // after commit(): what was there before
 }
 
 void AtomicFolder::commit() {
   sync_to_disk(temporary_);
   check_(path_);
-  int result = ::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE);
-  if (result != 0 && errno == ENOENT) result = ::rename(temporary_.c_str(), path_.c_str());
-  // A file system that cannot exchange names: for a moment neither is there under its name.
-  if (result != 0 && (errno == EINVAL || errno == ENOSYS)) {
-    const fs::path before = temporary_name(temporary_.parent_path());
-    result = ::rename(path_.c_str(), before.c_str());
-    if (result == 0) result = ::rename(temporary_.c_str(), path_.c_str());
-    if (result == 0) temporary_ = before;
-  }
-  if (result != 0) fail_to_write(path_, errno);
+  temporary_ = put_in_place(temporary_, path_);
   sync_folder_of(path_);
 }
 

@@ -23,15 +23,6 @@
 namespace chorus::inline io {
 namespace {
 
-[[noreturn]] void cannot_write(const std::filesystem::path& path) {
-  const std::string reason = std::generic_category().message(errno);
-  if (errno == EACCES || errno == EPERM || errno == EROFS || errno == EISDIR || errno == ENOENT ||
-      errno == ENOTDIR) {
-    throw UserError("cannot write {}: {}", path.string(), reason);
-  }
-  throw Error("cannot write {}: {}", path.string(), reason);
-}
-
 std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
@@ -57,7 +48,7 @@ void cut_half_line(const std::filesystem::path& path) {
     whole = end == std::string_view::npos ? before : before + end + 1;
     check_record(text.size() - whole, path);
   }
-  if (whole < size && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0) cannot_write(path);
+  if (whole < size && ::truncate(path.c_str(), static_cast<off_t>(whole)) != 0) fail_to_write(path, errno);
 }
 
 // ---- protocol buffers, as much of them as an Event needs ----
@@ -102,10 +93,7 @@ uint32_t masked_crc(std::string_view bytes) {
 std::filesystem::path new_event_file(const std::filesystem::path& folder, double time) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) {
-    errno = error.value();
-    cannot_write(folder);
-  }
+  if (error) fail_to_write(folder, error.value());
   std::array<char, 256> host = {};
   if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
   // Two files of one second would have one name without the counter.
@@ -136,7 +124,7 @@ void AppendFile::append(std::string_view record) {
       // Half a record would spoil the next one. That this fails too cannot be helped.
       [[maybe_unused]] const int unused = ::ftruncate(fd_, before);
       errno = error;
-      cannot_write(path_);
+      fail_to_write(path_, errno);
     }
     record.remove_prefix(static_cast<size_t>(written));
   }

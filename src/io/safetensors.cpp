@@ -1,16 +1,15 @@
 #include "io/safetensors.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <thread>
 
 #include <nlohmann/json.hpp>
 
 #include "base/cores.h"
 #include "base/error.h"
+#include "base/parallel_for.h"
 #include "base/text.h"
 #include "io/json.h"
 
@@ -22,8 +21,7 @@ namespace {
 
 constexpr size_t kDigits = 16;  // of a hash in text
 constexpr std::string_view kChecksums = "chorus.xxh3";
-constexpr size_t kAlignment =
-    64;  // of the data in a file: a cache line, for who uses a mapped file's tensors
+constexpr size_t kAlignment = 64;  // of the data in a file: a cache line, for who uses mapped tensors
 
 using Tensor = SafetensorsHeader::Tensor;
 
@@ -77,13 +75,7 @@ void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) 
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, std::greater(),
                            [&](size_t i) { return tensors[i].end - tensors[i].begin; });
-  std::atomic<size_t> next = 0;
-  const auto work = [&] {
-    for (size_t at = next++; at < order.size(); at = next++) visit(order[at]);
-  };
-  std::vector<std::jthread> others;
-  for (size_t i = 1; i < count; ++i) others.emplace_back(work);
-  work();
+  parallel_for(static_cast<int>(count), std::ssize(order), [&](int64_t at) { visit(order[at]); });
 }
 
 bool SafetensorsFile::verify() const {

@@ -19,7 +19,8 @@
 
 namespace chorus::inline kernels {
 
-/// In rising order. `plain` is what the whole program is compiled for (x86-64-v3: AVX2 and FMA).
+/// Instruction sets, in rising order. `plain` is what the whole program is compiled for (x86-64-v3: AVX2 and
+/// FMA).
 enum class Isa { plain, avx512, avx512_bf16 };
 
 /// The instruction set kernels use now: the best this machine has, unless limited.
@@ -28,7 +29,6 @@ Isa cpu_isa();
 /// Lets kernels use at most `most` from here on (tests and benchmarks; not while kernels are running).
 void limit_isa(Isa most);
 
-#if defined(__x86_64__)
 #define CHORUS_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"
 template <class Kernel>
 __attribute__((target(CHORUS_AVX512))) void run_kernel_avx512(const Kernel& kernel) {
@@ -38,14 +38,8 @@ template <class Kernel>
 void run_kernel(const Kernel& kernel) {
   cpu_isa() == Isa::plain ? kernel() : run_kernel_avx512(kernel);
 }
-#else
-template <class Kernel>
-void run_kernel(const Kernel& kernel) {
-  kernel();
-}
-#endif
 
-/// Elements worth a thread, for kernels that do little with each.
+/// Fewest elements that are worth a thread of their own, for kernels that do little with each.
 inline constexpr int64_t kGrain = 1 << 14;
 
 /// The type sums of T are accumulated in.

@@ -14,7 +14,7 @@ struct CrossEntropyOptions {
   double gradient_scale = 1;
 };
 
-/// One number a row.
+/// One number per row.
 struct CrossEntropyRows {
   std::vector<double> nll;    // -log p(label)
   std::vector<double> loss;   // (1 - epsilon) nll + epsilon mean_v(-log p(v))
@@ -28,20 +28,20 @@ struct CrossEntropyRows {
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     const CrossEntropyOptions& options, const at::Tensor& gradient = {});
 
-/// The same for logits of which only some columns are here, in two steps: what is known of each row, to be
-/// added up over all parts of it, and the rest. CPU only.
+/// The same where this rank has only some columns of the logits, in two steps: first the sums of each row,
+/// to be added up over all ranks that have parts of it, then the rest. CPU only.
 struct CrossEntropyPart {
   double max = 0;           // of the row's logits
   double exponentials = 0;  // sum of exp(logit - max)
   double sum = 0;           // of the logits
   double label = 0;         // the label's logit; -inf where it is in another part
 
-  /// What is known of both together.
+  /// The sums over both parts together.
   void add(const CrossEntropyPart& other);
 };
 /// Labels outside [0, V) are those of other parts.
 std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
-/// `rows`: of all `width` columns. The gradient is that by the columns here.
+/// `rows`: the sums over all `width` columns. The gradient is that by the columns here.
 CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                     std::span<const CrossEntropyPart> rows, int64_t width,
                                     const CrossEntropyOptions& options, const at::Tensor& gradient = {});

@@ -28,11 +28,11 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
 
 /// The best continuations of each row.
 struct BestTokens {
-  at::Tensor tokens;             // int64 [rows, k], best first; equals by the lowest token
+  at::Tensor tokens;             // int64 [rows, k], best first; of equal ones the lowest token first
   at::Tensor log_probabilities;  // fp32 [rows, k], over all tokens, those not to be chosen included
 };
 
-/// Tokens of single rows: pairs, each once.
+/// Tokens of single rows, as pairs (row, token), each pair once.
 struct RowTokens {
   std::vector<int64_t> rows, tokens;
 };
@@ -46,7 +46,8 @@ struct Penalty {
 };
 
 /// logits: fp32 [rows, V], contiguous; those of `never`, and those banned, become -inf, those penalised
-/// become what that makes of them. What it returns is on the host. k at most V. NaN in a row makes its log-probabilities NaN.
+/// become what the penalty makes of them. What it returns is on the host. k at most V. NaN in a row makes its
+/// log-probabilities NaN.
 BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                        int64_t k, const Penalty& penalty = {});
 

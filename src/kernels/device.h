@@ -1,5 +1,5 @@
-// Where a tensor lies: the one place that asks. What computes on it is chosen in kernels/ by what these say;
-// other rooms ask only where bytes leave the device, for MPI or a file.
+// On which kind of device a tensor lies. kernels/ alone chooses by that what computes on it; other rooms ask
+// only where bytes leave the device, for MPI or a file.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,4 +1,5 @@
-// Every operation that a device may do its own way, given to the backend of the device where its operands lie.
+// Every operation that a device may do its own way: each goes to the backend of the device where its operands
+// lie.
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 
@@ -16,7 +17,7 @@ at::Tensor in_sum_type(const at::Tensor& weight, const at::Tensor& rows) {
   return weight.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
 
-/// Error unless they fit each other.
+/// Error unless the operands fit each other.
 void check_adamw(const AdamWTensor& t, bool with_gradient) {
   const auto fits = [&](const at::Tensor& x) {
     return x.defined() && x.scalar_type() == at::kFloat && x.is_contiguous() &&
@@ -49,7 +50,7 @@ Routing route(const at::Tensor& probabilities, const at::Tensor& active, const R
 }
 
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
-  const at::Tensor out = at::empty({index.size(0), x.size(1)}, x.options());
+  at::Tensor out = at::empty({index.size(0), x.size(1)}, x.options());
   gather_rows(x, index, out);
   return out;
 }

@@ -10,8 +10,8 @@
 
 namespace chorus::inline kernels {
 
-/// A tensor as a slice of a larger one along a dimension: the elements of both have the numbers that they
-/// have there.
+/// A tensor as a slice of a larger one along a dimension: its elements are numbered as they are in the larger
+/// one.
 struct SliceOf {
   int64_t dimension = 0;
   int64_t first = 0, total = 0;  // total 0: it is no slice
@@ -22,8 +22,8 @@ struct SliceOf {
 /// key: as repeatable, but not the same mask as on the CPU.
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice = {});
 
-/// Likewise for rows [n, f] that have a key each, and are elements first .. first + f of what it numbers. CPU
-/// only.
+/// Likewise for rows [n, f], each with a key of its own: a row is elements first .. first + f of those that
+/// its key draws for. CPU only.
 at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
                                int64_t first);
 

@@ -19,7 +19,8 @@ namespace chorus::inline kernels {
 /// The weights of an MoE layer.
 struct MoeWeights {
   Parameter* router = nullptr;  // [E, d]      fp32 whatever the compute type
-  // What of them is here, when they are spread or cut over ranks: some experts, some inner values f of each.
+  // The part that this rank holds, where they are spread or cut over ranks: some experts, and of each some of
+  // its inner values f.
   Parameter* fc1_weight = nullptr;  // [E, f', d]  f' = activation_inputs(f)
   Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
   Parameter* fc2_weight = nullptr;  // [E, d, f]
@@ -31,14 +32,14 @@ struct Experts {
   const ExpertOrder& order;
   Activation activation = Activation::relu;
   double dropout = 0;  // on the activation's output; 0 when evaluating
-  // Of it: a key for each of the rows before sorting, int64, out of which, with the expert's number, its mask
-  // is drawn, so that it does not matter who computes it with what.
+  // For dropout, a key for each of the rows before sorting, int64. A row's mask is drawn from it and the
+  // expert's number, so that it does not matter which rank computes the row, and together with which others.
   at::Tensor row_keys;
-  int64_t first_expert = 0;  // the number of expert 0 among all of the layer
+  int64_t first_expert = 0;  // the number, among all of the layer, of expert 0 here
   // Tensor parallelism: the weights are a part of each expert's inner values, and the outputs are parts of
   // sums.
-  int64_t first_inner = 0;  // the first of the inner values here
-  bool adds_bias = true;    // of fc2: on one of the ranks
+  int64_t first_inner = 0;  // the number of the first inner value here
+  bool adds_bias = true;    // of fc2: true on one of the ranks
   bool by_use = false;      // weights' gradients of experts without rows are left as they are
 };
 
@@ -54,7 +55,8 @@ struct ExpertRun {
 ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
 
 /// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; adds the weights'
-/// gradients. An expert without rows gets zeros where nothing was yet, its weights not with `by_use`.
+/// gradients. An expert without rows gets zeros where nothing was yet; with `by_use` its weights' gradients
+/// are left alone.
 at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                 const at::Tensor& grad_output);
 

@@ -3,9 +3,9 @@
 //
 // On machines with AVX-512-BF16 (or AMX) bf16 goes through libtorch's operators and, into fp32, through
 // oneDNN's micro-kernel (at::native::cpublas::brgemm). On machines without, where oneDNN has nothing fast for
-// bf16, products of bf16 run in fp32 blocks of our own (kernels/internal/blocked_product.h) at the speed of fp32,
-// and so do fp32 products of few rows; with AVX-512 a weight's gradient is MKL's, in fp32. Results do not
-// depend on the number of threads where the product is ours; within a parallel region each runs on the
+// bf16, products of bf16 run in fp32 blocks of our own (kernels/internal/blocked_product.h) at the speed of
+// fp32, and so do fp32 products of few rows; with AVX-512 a weight's gradient is MKL's, in fp32. Results do
+// not depend on the number of threads where the product is ours; within a parallel region each runs on the
 // calling thread.
 #pragma once
 

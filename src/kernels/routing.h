@@ -1,4 +1,4 @@
-// Routing: from the router's probabilities to who computes what.
+// Routing: from the router's probabilities to the experts that compute each token.
 //
 // Everything here is a pure function of one micro-batch (the routing group) and a random key, so the
 // decisions are the same in every layout.
@@ -24,12 +24,12 @@ enum class TokenSelection {
 
 /// The decisions for N rows, k choices, E experts. The tensors are on the host.
 struct Routing {
-  int64_t capacity = 0;  // choices an expert takes at most
+  int64_t capacity = 0;  // most choices that an expert takes
   int64_t tokens = 0;    // rows that are not padding
   int64_t dropped = 0;   // choices dropped
-  at::Tensor
-      experts;      // int64 [N, k]  chosen experts, most probable first (ties: lowest index); -1 for padding
-  at::Tensor kept;  // int64 [N, k]  the same with -1 where the choice was dropped
+  // int64 [N, k]: chosen experts, most probable first (ties: lowest index); -1 for padding.
+  at::Tensor experts;
+  at::Tensor kept;                // int64 [N, k] the same with -1 where the choice was dropped
   std::vector<int64_t> assigned;  // [E] choices before dropping
 };
 

@@ -45,7 +45,7 @@ struct RowsElsewhere {
   at::Tensor rows;  // [.., d] contiguous
   int64_t first = 0;
 };
-/// Likewise, where what `rows` would have to hold there isn't read; on a GPU it is written over.
+/// Likewise, where the caller does not read what `rows` would have to hold there; on a GPU it is overwritten.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
 
 }  // namespace chorus::inline kernels

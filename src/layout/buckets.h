@@ -1,5 +1,5 @@
-// The weights that a rank holds, in buckets: stretches of memory that are whole, or in equal parts on the
-// ranks that share them, together.
+// The weights that a rank holds, in buckets: stretches of memory, each either whole, or in equal parts on the
+// ranks that share it.
 //
 // A bucket holds the parameters of one block that have one role and one type. Each begins at a multiple of 16
 // elements and is a view into the bucket's flat tensors, so that one message moves a block's weights or
@@ -16,17 +16,17 @@
 
 namespace chorus::inline layout {
 
-/// What of a parameter a rank holds. With the parameter seen as [groups, rows, width], row-major: the same
-/// rows of some consecutive groups.
+/// The part of a parameter that a rank holds. With the parameter seen as [groups, rows, width], row-major, it
+/// is the same rows of some consecutive groups.
 struct LocalPart {
   std::vector<int64_t> shape;  // of what is held
   int64_t rows = 1, width = 1;
   int64_t first_group = 0, first_row = 0, row_count = 1;
-  // Another rank, which shares this one's micro-batches, holds the same: it counts for both where each
-  // element counts once.
+  // Another rank, which shares this one's micro-batches, holds the same part; where each element is to count
+  // once, the part counts on that rank.
   bool double_of_another = false;
 
-  /// The elements begin .. end of what is held, by where they lie in the whole parameter, in its stretches:
+  /// Elements begin .. end of the part, stretch by stretch of the whole parameter:
   /// f(first in the whole, first in the part, count).
   template <class F>
   void for_runs(int64_t begin, int64_t end, const F& f) const {
@@ -56,7 +56,7 @@ struct Bucket {
 /// Of the parameters that a rank holds, by block; without tensors.
 std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place, at::ScalarType compute);
 
-/// Of a parameter in a model that computes in `compute`.
+/// The type of a parameter in a model that computes in `compute`.
 at::ScalarType value_type(const ParameterSpec& spec, at::ScalarType compute);
 
 /// Frees a flat tensor's memory, and gives it memory again, whose contents are then undefined: the views into

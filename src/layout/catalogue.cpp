@@ -71,7 +71,7 @@ struct Builder {
     return index;
   }
 
-  /// A stack of linear layers, one a name of `slices`.
+  /// A stack of linear layers, one per name in `slices`.
   LinearIndex stack(const std::string& name, const std::vector<std::string>& slices, int64_t out, int64_t in,
                     Initializer initializer, Role role, Cut cut) {
     const auto count = static_cast<int64_t>(slices.size());
@@ -129,6 +129,7 @@ struct Builder {
     const Cut by_outputs = {.blocks = static_cast<int>(inputs / f)}, by_inputs = {.by_inputs = true};
     FeedForwardIndex index = {.sparse = sparse};
     if (sparse) {
+      index.number = static_cast<int64_t>(sparse_number);
       index.router = add({.name = name + ".router.classifier.weight",
                           .shape = {expert_counts[sparse_number], d},
                           .stored = {"model." + name + ".router.classifier.weight"},
@@ -148,7 +149,7 @@ struct Builder {
   LayerIndex layer(const std::string& name, bool decoder, bool sparse) {
     const int64_t d = config.d_model;
     LayerIndex index;
-    block = 1 + catalogue.encoder.size() + catalogue.decoder.size();
+    index.block = block = 1 + catalogue.encoder.size() + catalogue.decoder.size();
     index.self_norm = norm(name + ".self_attn_layer_norm");
     index.self_qkv = projections(name + ".self_attn", "qkv");
     index.self_out = linear(name + ".self_attn.out_proj", d, config.attention_width(), {.by_inputs = true});

@@ -34,14 +34,14 @@ enum class Initializer {
 struct ParameterSpec {
   std::string name;            // "encoder.layers.3.self_attn.qkv.weight"
   std::vector<int64_t> shape;  // logical shape
-  std::vector<std::string>
-      stored;  // checkpoint tensors: one a slice along dimension 0 when `sliced`, else one in all
+  // Checkpoint tensors: one per slice along dimension 0 when `sliced`, else one in all.
+  std::vector<std::string> stored;
   bool sliced = false;
   // Stored row r is row (r + row_shift) mod rows: T5's ids, 0 pad, 1 eos, 2 unk, are ours less one, and its
   // last row is our bos, which nothing uses.
   int64_t row_shift = 0;
-  // Of the model's blocks, in the order of their use: 0 for what several share (embedding, final norms,
-  // output layer, tables of positions), then the encoder's layers, then the decoder's.
+  // The model's block that uses it, in the order of their use: 0 for what several share (embedding, final
+  // norms, output layer, tables of positions), then the encoder's layers, then the decoder's.
   size_t block = 0;
   Initializer initializer = Initializer::zero;
   Role role = Role::dense;
@@ -68,10 +68,12 @@ struct NormIndex {
 };
 struct FeedForwardIndex {
   bool sparse = false;
-  size_t router = 0;  // when sparse; fc1 and fc2 are then stacks over the experts
+  int64_t number = 0;  // when sparse: its number among the model's MoE layers, encoder first
+  size_t router = 0;   // when sparse; fc1 and fc2 are then stacks over the experts
   LinearIndex fc1, fc2;
 };
 struct LayerIndex {
+  size_t block = 0;  // ParameterSpec::block; it keys the layer's random draws
   NormIndex self_norm;
   LinearIndex self_qkv, self_out;
   NormIndex cross_norm;  // decoder only, as the three below

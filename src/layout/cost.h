@@ -1,4 +1,4 @@
-// What a model costs: parameters by role, arithmetic a token, memory. Pure functions of the configuration.
+// What a model costs: parameters by role, arithmetic per token, memory. Pure functions of the configuration.
 #pragma once
 
 #include <cstdint>

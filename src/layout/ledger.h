@@ -1,5 +1,5 @@
-// Memory that only has a size: what a room would hold, said without holding it. Next to the code that allocates
-// stands its footprint, which goes the same way over a Ledger.
+// Memory that only has a size: how much a room would hold, without allocating it. Next to code that allocates
+// stands its footprint, which takes the same steps on a Ledger.
 #pragma once
 
 #include <array>
@@ -30,7 +30,7 @@ struct Holdings {
   int64_t operator[](Purpose purpose) const { return bytes[static_cast<size_t>(purpose)]; }
 };
 
-/// What is taken for granted of that which no plan knows.
+/// What is assumed where no plan can know it.
 enum class MemoryCase {
   typical,  // choices fall on experts as those of routers that have learnt little yet, where
             // StepShape::skew does not say; gradients leave as fast as backward makes them
@@ -46,7 +46,7 @@ class Ledger {
     most_ = total_;
     peak_ = now_;
   }
-  /// What was held when most was.
+  /// What was held when the total was highest.
   [[nodiscard]] const Holdings& peak() const { return peak_; }
 
  private:

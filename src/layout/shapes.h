@@ -8,8 +8,7 @@
 
 namespace chorus::inline layout {
 
-/// make_catalogue() without the names on disk of experts, which for a hundred thousand of them take
-/// gigabytes.
+/// make_catalogue() without the experts' names on disk, which take gigabytes for a hundred thousand experts.
 Catalogue shapes_of(ModelConfig model);
 
 /// Parameters of each MoE layer, encoder first, and the layer's name ("encoder.layers.1").
@@ -18,7 +17,7 @@ struct SparseLayer {
   FeedForwardIndex ffn;
 };
 std::vector<SparseLayer> sparse_layers(const Catalogue& catalogue);
-/// What everything that tells about MoE layers calls them.
+/// The names of MoE layers, as all reports use them.
 std::vector<std::string> sparse_layer_names(const Catalogue& catalogue);
 
 }  // namespace chorus::inline layout

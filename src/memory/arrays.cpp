@@ -49,8 +49,8 @@ Arrays::Arrays(const at::Tensor& flat, Cuts cuts)
 Arrays::~Arrays() {
   in_flight_.for_each([](const OnDisk& on_disk) {
     try {
-      on_disk.wait();         // the kernel has its memory
-    } catch (const Error&) {  // nobody will miss it
+      on_disk.wait();         // until then the kernel uses its memory
+    } catch (const Error&) {  // the contents are not needed any more
     }
   });
 }

@@ -1,5 +1,5 @@
-// What is kept for each of a stretch of weights, in one tier: flat arrays side by side, in chunks, so that
-// what lies on disk passes through memory a chunk at a time.
+// What is kept for each weight of a stretch (its moments, say), in one tier: flat arrays side by side, in
+// chunks, so that what lies on disk passes through memory chunk by chunk.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ class Arrays {
   using Cuts = std::vector<int64_t>;
   /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
   Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file);
-  /// One array on the device, that lies in `flat`.
+  /// One array on the device, which is `flat` itself, not a copy.
   Arrays(const at::Tensor& flat, Cuts cuts);
   ~Arrays();
   Arrays(Arrays&&) noexcept = default;

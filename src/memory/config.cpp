@@ -17,8 +17,8 @@ bool MemoryConfig::uses(Tier tier) const {
 void describe(Schema& schema, MemoryConfig& config) {
   schema.section(
       "memory",
-      "what is kept where: device, host, or nvme, a file of the run's; auto: as near as the budgets "
-      "allow");
+      "where each kind of state is kept: device, host, or nvme (a file of the run); auto: as near to the "
+      "device as the budgets allow");
   const auto add = [&](const char* key, Tier& tier, const char* help) {
     schema.add(
         key, tier,
@@ -26,12 +26,12 @@ void describe(Schema& schema, MemoryConfig& config) {
         {.help = help});
   };
   add("parameters", config.parameters,
-      "weights; elsewhere than on the device, a block's are there while it runs");
+      "weights; when not kept on the device, those of a block are there while it runs");
   add("gradients", config.gradients,
-      "gradients; elsewhere than on the device, a block's leave it as soon as the block has run back");
+      "gradients; when not kept on the device, those of a block leave it once the block has run back");
   add("optimizer", config.optimizer, "moments, and the fp32 masters of bf16 weights");
   add("activations", config.activations,
-      "what blocks keep for backward; with train.recompute their inputs alone");
+      "what blocks keep for backward; with train.recompute only their inputs");
   const auto add_expert = [&](const char* key, std::optional<Tier>& tier, const char* help) {
     schema.add(key, tier,
                {{"same", std::optional<Tier>()},
@@ -49,7 +49,7 @@ void describe(Schema& schema, MemoryConfig& config) {
   schema.add("host_budget", config.host_budget,
              {.help = "what auto may keep on the host before it takes nvme; empty: no limit"});
   schema.add("folder", config.folder,
-             {.help = "where the nvme tier's file is made, which has no name; empty: in the run's folder"});
+             {.help = "folder in which the nvme tier's nameless file is made; empty: the run's folder"});
 }
 
 int64_t parse_bytes(const std::string& text, std::string_view option) {

@@ -1,4 +1,5 @@
-// Where a run keeps what: three tiers of memory, each larger and slower than the one before.
+// Where a run keeps its weights, gradients and so on: three tiers of memory, each larger and slower than the
+// one before.
 //
 //   device  where the model computes. Without a GPU it is what libtorch allocates, counted, and kept below
 //           memory.device_budget
@@ -27,8 +28,8 @@ struct MemoryConfig {
   Tier gradients = Tier::device;
   Tier optimizer = Tier::device;    // moments, and the fp32 masters of bf16 weights
   Tier activations = Tier::device;  // what blocks keep for backward: their inputs
-  std::optional<Tier> expert_parameters, expert_gradients,
-      expert_optimizer;       // of experts; none: as the others
+  // Of experts; none: as the others.
+  std::optional<Tier> expert_parameters, expert_gradients, expert_optimizer;
   std::string device_budget;  // "2GiB"; empty: no limit
   std::string host_budget;    // what `automatic` may put on the host; empty: no limit
   std::string folder;         // of scratch files; empty: the run's own

@@ -1,4 +1,4 @@
-// Which chunks of arrays on disk have memory now: those that are being read, and those that are being written.
+// The chunks of arrays on disk that have memory now: those that are being read, and those being written.
 #pragma once
 
 #include <cstdint>
@@ -7,12 +7,12 @@
 
 namespace chorus::inline memory {
 
-/// A Buffer is a chunk's memory and what the kernel does with it, of which wait() is the end; or, where memory
-/// is only planned, its bytes in a ledger. Reading waits for a write of the same chunk.
+/// A Buffer is a chunk's memory and the system's read or write of it, for which wait() waits; or, where
+/// memory is only planned, the chunk's bytes in a ledger. Reading waits for a write of the same chunk.
 template <class Buffer>
 class InFlight {
  public:
-  /// Elements of each array that are being written at a time, at most: their memory waits. See Arrays.
+  /// Most elements of each array that are being written at a time: until then their memory is held.
   static constexpr int64_t kBeingWritten = int64_t{2} << 20;
 
   /// begin(buffer) begins to read a chunk, unless it is being read.

@@ -74,7 +74,7 @@ struct ScratchFile::State {
 
   io_uring ring = {};
   unsigned in_hand = 0;  // requests that the kernel has
-  bool reaping = false;  // a thread waits for the kernel, one at a time
+  bool reaping = false;  // a thread waits for the kernel: one thread at a time
 
   bool closing = false;
   std::thread thread;
@@ -115,7 +115,7 @@ struct ScratchFile::State {
 
   // ---- io_uring; with the mutex held
 
-  /// What the ring has been told, to the kernel.
+  /// Hands the ring's new entries to the kernel.
   void submit() {
     int taken = 0;
     do {
@@ -153,7 +153,7 @@ struct ScratchFile::State {
     }
   }
 
-  /// An event of the kernel's: a request is through, or queued again for the rest.
+  /// Takes an event of the kernel's: a request is done, or queued again for the rest of it.
   void take(io_uring_cqe* event) {
     const Request request = event->user_data;
     const int result = event->res;
@@ -203,7 +203,7 @@ struct ScratchFile::State {
 ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.folder = folder;
-  std::error_code ignored;  // open() says it better
+  std::error_code ignored;  // open() reports it better
   fs::create_directories(folder, ignored);
   s.fd = scratch_calls().open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (s.fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without nameless files

@@ -56,8 +56,8 @@ int64_t count_on_device(void* data, int64_t bytes) {
   return sum;
 }
 
-// In front of a block on the device: how many bytes were asked for. The allocator's size classes may set up
-// to a quarter more aside, which nobody touches and so takes no memory.
+// In front of a block on the device: how many bytes were asked for. The allocator's size classes may reserve
+// up to a quarter more, which nobody touches and so takes no memory.
 struct alignas(kLine) Header {
   int64_t bytes;
 };
@@ -97,10 +97,14 @@ class CountingAllocator final : public c10::Allocator {
 
 }  // namespace
 
-void count_device_memory(int64_t budget) {
+DeviceMemoryCount::DeviceMemoryCount(int64_t budget) : before_(c10::GetCPUAllocator()) {
   static CountingAllocator allocator;  // blocks outlive any other owner
   allocator.budget = budget;
   c10::SetCPUAllocator(&allocator, 1);
+}
+
+DeviceMemoryCount::~DeviceMemoryCount() {
+  c10::SetCPUAllocator(before_, 1);
 }
 
 MemoryUse device_memory() {

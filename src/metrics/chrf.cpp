@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "metrics/report.h"
 
 #include "metrics/internal/bootstrap.h"
@@ -71,14 +72,13 @@ class Segment {
       : options_(options), characters_(1 + references), words_(1 + references) {}
 
   void set(size_t sequence, const std::string& line) {
-    const std::u32string text = metrics::decode(options_.lowercase ? metrics::lower(line) : line);
+    const std::u32string text = to_utf32(options_.lowercase ? metrics::lower(line) : line);
     characters_[sequence].clear();
     for (const char32_t c : text)
-      if (!metrics::is_space(c)) characters_[sequence].push_back(c);
+      if (!is_python_space(c)) characters_[sequence].push_back(c);
     if (options_.word_order == 0) return;
     words_[sequence].clear();
-    for (const std::u32string_view word : words_of(text))
-      words_[sequence].push_back(ids_(metrics::encode(word)));
+    for (const std::u32string_view word : words_of(text)) words_[sequence].push_back(ids_(to_utf8(word)));
   }
 
   // The counts, by order, against the reference that gives the highest score; the first of equals.

@@ -10,6 +10,7 @@
 #include <unicode/uscript.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "data/sentencepiece.h"
 #include "io/files.h"
 
@@ -147,7 +148,7 @@ std::u32string tokenize_intl(std::u32string_view text) {
 }
 
 std::u32string tokenize_zh(std::u32string_view text) {
-  while (!text.empty() && metrics::is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_python_space(text.front())) text.remove_prefix(1);
   return tokenize_western(set_apart(text, is_chinese));
 }
 
@@ -158,10 +159,10 @@ std::u32string tokenize_char(std::u32string_view text) {
 // Pieces may hold white space (a user symbol, an identity normaliser); sacreBLEU then splits them there.
 std::u32string tokenize_spm(std::u32string_view text, const sentencepiece::SentencePieceProcessor& spm) {
   std::vector<std::string> pieces;
-  const auto status = spm.Encode(metrics::encode(text), &pieces);
+  const auto status = spm.Encode(to_utf8(text), &pieces);
   if (!status.ok()) throw Error("SentencePiece cannot encode a line: {}", status.ToString());
   std::u32string line;
-  for (const std::string& piece : pieces) line.append(metrics::decode(piece)).push_back(U' ');
+  for (const std::string& piece : pieces) line.append(to_utf32(piece)).push_back(U' ');
   return line;
 }
 
@@ -193,7 +194,7 @@ Tokenizer::Tokenizer(std::string_view name, const std::filesystem::path& spm_mod
 }
 
 std::vector<std::string> Tokenizer::operator()(std::string_view line) const {
-  const std::u32string decoded = metrics::decode(line);
+  const std::u32string decoded = to_utf32(line);
   const std::u32string_view text = metrics::strip_end(decoded);
   const std::u32string tokenized = [&] {
     switch (kind_) {
@@ -213,7 +214,7 @@ std::vector<std::string> Tokenizer::operator()(std::string_view line) const {
     return std::u32string(text);
   }();
   std::vector<std::string> tokens;
-  for (const std::u32string_view token : metrics::split(tokenized)) tokens.push_back(metrics::encode(token));
+  for (const std::u32string_view token : metrics::split(tokenized)) tokens.push_back(to_utf8(token));
   return tokens;
 }
 

@@ -44,9 +44,11 @@ class BlockDecoding final : public Decoding {
     at::Tensor bias;
     if (catalogue.decoder_positions != kNoParameter)
       bias = position_bias(w, catalogue.decoder_positions, position_, 1, true, {});
-    for (size_t i = 0; i < catalogue.decoder.size(); ++i)
-      x = decoder_layer_step(w, decoder_place(catalogue, i), x, bias, layers_[i], position_, memory_mask_,
-                             {.dropless = true});
+    for (size_t i = 0; i < catalogue.decoder.size(); ++i) {
+      x = decoder_layer_step(w, catalogue.decoder[i],
+                             {.x = x, .bias = bias, .position = position_, .memory_mask = memory_mask_},
+                             layers_[i], {.dropless = true});
+    }
     ++position_;
     x = final_norm(w, catalogue.decoder_norm, x, output_scale(w.config));
     return at::linear(x.squeeze(1), w[catalogue.output].value).to(at::kFloat);

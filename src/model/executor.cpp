@@ -73,7 +73,7 @@ void Executor::stash_inputs(Record& record) {
   }
 }
 
-/// And lets those of the record before it come nearer.
+/// Brings the inputs back from the stash, and begins to bring those of the record before.
 void Executor::fetch_inputs(Record& record) {
   if (!stash_) return;
   for (Value& input : record.inputs) {

@@ -22,8 +22,8 @@ struct Value {
   std::shared_ptr<at::Tensor> gradient;
 };
 
-/// Is told when the weights of a block are needed and when they are not, and when its gradients are there:
-/// what brings weights from elsewhere and takes gradients away. Blocks are numbered as ParameterSpec::block.
+/// Is told when the weights of a block are needed and when no longer, and when its gradients are complete.
+/// It brings weights from elsewhere and takes gradients away. Blocks are numbered as ParameterSpec::block.
 class BlockWatcher {
  public:
   virtual ~BlockWatcher() = default;
@@ -47,7 +47,7 @@ class Stash {
   virtual Ticket put(const at::Tensor& x) = 0;
   /// It will be taken soon.
   virtual void prefetch(Ticket ticket) = 0;
-  /// The copy, on the device again, and forgets it.
+  /// Returns the copy, on the device again, and forgets it.
   virtual at::Tensor take(Ticket ticket) = 0;
 };
 
@@ -68,8 +68,8 @@ class Executor {
   Value run(size_t number, Block block, std::vector<Value> inputs);
 
   /// Gradients of everything on the tape from that of `output`; the tape is empty afterwards. What nothing
-  /// depends on is left out, but with a watcher it runs back with zeros: the watcher may have to go along
-  /// with other ranks.
+  /// depends on is left out, but with a watcher it runs back with zeros: other ranks may wait for this one's
+  /// watcher.
   void backward(const Value& output, const at::Tensor& gradient);
   /// After everything, what was computed beside the executor included.
   void finish();
@@ -79,10 +79,10 @@ class Executor {
     size_t number;
     Block block;
     std::vector<Value> inputs;
-    std::vector<at::Tensor>
-        leaves;         // the inputs, detached, as the block's graph sees them; empty when recomputing
-    at::Tensor output;  // with its graph; undefined when recomputing
-    std::vector<int64_t> sizes;  // of it
+    // The inputs, detached, as the block's graph sees them; empty when recomputing.
+    std::vector<at::Tensor> leaves;
+    at::Tensor output;           // with its graph; undefined when recomputing
+    std::vector<int64_t> sizes;  // of the output
     std::shared_ptr<at::Tensor> gradient;
   };
   /// An activation in the stash, an input of `uses` records.

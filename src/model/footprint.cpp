@@ -6,7 +6,7 @@
 
 namespace chorus::inline model {
 
-/// As Executor and Transformer::train() go.
+/// Follows Executor and Transformer::train() step by step.
 class StepFootprint::Run {
  public:
   Run(const StepShape& job, int rank, Ledger& device)

@@ -1,6 +1,6 @@
-// What a training step's activations hold, block by block, without holding it: the footprint of layers.cpp, of the
-// executor and of Transformer::train(). Whoever changes what one of these keeps changes it in layer_footprint.cpp or
-// footprint.cpp too; tests/train/plan_test.cpp fails until it is so.
+// How much memory a training step's activations take, block by block, without allocating it: the footprint of
+// layers.cpp, of the executor and of Transformer::train(). Whoever changes what one of these keeps changes
+// layer_footprint.cpp or footprint.cpp too; tests/train/plan_test.cpp fails until that is done.
 #pragma once
 
 #include <memory>
@@ -26,8 +26,8 @@ struct StepShape {
   int64_t micro_batches = 1;  // of an update; the replicas (Mesh::dp) take turns
   PaddedShape batch;          // the largest
   MemoryCase memory_case = MemoryCase::typical;
-  // Choices that go to the experts of this rank, of the mean over the ranks of ep, in each sparse layer,
-  // where that is known. A capacity factor bounds it.
+  // Choices that go to the experts of this rank, relative to the mean over the ranks of ep, in each sparse
+  // layer, where that is known. A capacity factor bounds it.
   std::vector<double> skew;
 
   /// Micro-batches of the busiest replica, per update.
@@ -38,7 +38,7 @@ struct StepShape {
 class StashFootprint {
  public:
   virtual ~StashFootprint() = default;
-  /// What stays in the host's memory of an activation of so many bytes.
+  /// How many bytes of an activation of so many stay in the host's memory.
   virtual Block put(int64_t bytes) = 0;
   /// The backward pass is over: everything has been taken.
   virtual void end() = 0;

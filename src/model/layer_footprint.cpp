@@ -17,7 +17,7 @@ namespace {
 
 constexpr auto kKept = Purpose::activations, kWorking = Purpose::buffers, kMoving = Purpose::exchange;
 
-/// Where it is recorded, what will run back.
+/// Records, where anything is recorded, what will run back.
 void append(Branch* branch, Backward backward) {
   if (branch) branch->push_back(std::move(backward));
 }
@@ -62,7 +62,7 @@ Block LayerFootprint::hidden(int64_t tokens, Purpose purpose) const {
   return block(purpose, tokens * d_);
 }
 
-/// What a product with a weight [out, in] takes while it is made (kernels/gemm.cpp), at most: for the
+/// What a product with a weight [out, in] takes while it is made (kernels/gemm.h), at most: for the
 /// weight's gradient MKL wants fp32, and oneDNN's bf16 has blocks of its own for each thread.
 Block LayerFootprint::product(int64_t rows, int64_t out, int64_t in) const {
   if (job_.compute != at::kBFloat16 || job_.isa == Isa::plain) return {};
@@ -83,7 +83,7 @@ Block LayerFootprint::norm(const Block& x, int64_t tokens, Branch* branch) const
   return hidden(tokens, branch ? kKept : kWorking);
 }
 
-/// Keeps its input; what the norm makes of it is computed again.
+/// Keeps its input; the norm's output is computed again.
 Block LayerFootprint::norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const {
   const Block statistics = wide(branch ? kKept : kWorking, 2 * tokens);
   const Block normed = hidden(tokens, kWorking);
@@ -205,7 +205,7 @@ struct LayerFootprint::Experts {
   int64_t sent = 0;      // rows that leave for a rank, this one included; 0 without exchange
   int64_t arrived = 0;   // rows that the experts here work on
   int64_t choices = 0;   // of these rows, of the experts here
-  bool crowded = false;  // more than a rank bears: in chunks, of which nothing is kept
+  bool crowded = false;  // more than kCrowd allows: in chunks, of which nothing is kept
 };
 
 LayerFootprint::Experts LayerFootprint::experts_of(const SideShape& side, int64_t number) const {
@@ -216,7 +216,8 @@ LayerFootprint::Experts LayerFootprint::experts_of(const SideShape& side, int64_
   if (mesh.ep * mesh.etp * mesh.tp == 1) {
     return {.arrived = side.tokens(), .choices = static_cast<int64_t>(n * k * shares.kept)};
   }
-  // A token travels once to each rank that has any of its k experts: to so many, on average over choices.
+  // A token travels once to each rank that has any of its k experts. How many these are, on average over
+  // choices:
   const int64_t experts = job_.model.expert_counts()[number];
   const double each = static_cast<double>(experts) / mesh.ep;
   double none = 1;  // the probability that a rank has none of the k

@@ -24,21 +24,23 @@ NormParameters norm_of(const Weights& w, const NormIndex& index) {
 /// One layer in one pass.
 struct Layer {
   const Weights& w;
-  const LayerPlace& place;
+  const LayerIndex& index;
   const Pass& pass;
   RandomKey key;
 
-  Layer(const Weights& weights, const LayerPlace& layer_place, const Pass& layer_pass)
-      : w(weights), place(layer_place), pass(layer_pass), key(layer_pass.key.derive(layer_place.key)) {}
+  Layer(const Weights& weights, const LayerIndex& layer_index, const Pass& layer_pass)
+      : w(weights), index(layer_index), pass(layer_pass), key(layer_pass.key.derive(layer_index.block)) {}
 
-  [[nodiscard]] at::Tensor project(const LinearIndex& index, const at::Tensor& x, bool cut_by_inputs) const {
-    return linear(x, w[index.weight], w.find(index.bias),
+  [[nodiscard]] at::Tensor project(const LinearIndex& linear_index, const at::Tensor& x,
+                                   bool cut_by_inputs) const {
+    return linear(x, w[linear_index.weight], w.find(linear_index.bias),
                   {.over = cut_over(pass), .by_inputs = cut_by_inputs});
   }
 
-  [[nodiscard]] at::Tensor norm_project(const NormIndex& norm_index, const LinearIndex& index,
+  [[nodiscard]] at::Tensor norm_project(const NormIndex& norm_index, const LinearIndex& linear_index,
                                         const at::Tensor& x) const {
-    return norm_linear(x, norm_of(w, norm_index), w[index.weight], w.find(index.bias), cut_over(pass));
+    return norm_linear(x, norm_of(w, norm_index), w[linear_index.weight], w.find(linear_index.bias),
+                       cut_over(pass));
   }
 
   /// Of `total` heads or inner values, those that this rank computes, along that dimension.
@@ -63,10 +65,10 @@ struct Layer {
   /// What a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
   [[nodiscard]] at::Tensor passed_over(const at::Tensor& x) const {
     const bool awaited =
-        place.index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->shares_experts();
+        index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->shares_experts();
     if (!awaited) return x;
     const at::Tensor none = x.reshape({-1, x.size(-1)}).narrow(0, 0, 0);
-    return x + experts(none, {}, 1, nullptr).sum();  // a sum of nothing
+    return x + experts(none, {}, 1, nullptr).sum();  // the sum of no rows: zero
   }
 
   [[nodiscard]] at::Tensor residual(const at::Tensor& x, const at::Tensor& output, const char* name) const {
@@ -84,32 +86,32 @@ struct Layer {
   }
 
   [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const at::Tensor& mask, bool causal) const {
-    const auto qkv = split_heads(norm_project(place.index.self_norm, place.index.self_qkv, x), 3, heads());
+    const auto qkv = split_heads(norm_project(index.self_norm, index.self_qkv, x), 3, heads());
     const at::Tensor context = attention(qkv[0], qkv[1], qkv[2], attention_options(mask, causal, "self"));
-    return residual(x, project(place.index.self_out, context, true), "self");
+    return residual(x, project(index.self_out, context, true), "self");
   }
 
   [[nodiscard]] std::vector<at::Tensor> memory_key_value(const at::Tensor& memory) const {
-    return split_heads(project(place.index.cross_kv, memory, false), 2, heads());
+    return split_heads(project(index.cross_kv, memory, false), 2, heads());
   }
 
   [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
                                            const at::Tensor& values, const at::Tensor& mask) const {
-    const auto query = split_heads(norm_project(place.index.cross_norm, place.index.cross_q, x), 1, heads());
+    const auto query = split_heads(norm_project(index.cross_norm, index.cross_q, x), 1, heads());
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
-    return residual(x, project(place.index.cross_out, context, true), "cross");
+    return residual(x, project(index.cross_out, context, true), "cross");
   }
 
   [[nodiscard]] at::Tensor dense(const at::Tensor& x) const {
-    const FeedForwardIndex& ffn = place.index.ffn;
-    const at::Tensor inner = activation(w.config.activation, norm_project(place.index.ffn_norm, ffn.fc1, x));
+    const FeedForwardIndex& ffn = index.ffn;
+    const at::Tensor inner = activation(w.config.activation, norm_project(index.ffn_norm, ffn.fc1, x));
     const double p = pass.training ? w.config.activation_dropout : 0;
     return project(ffn.fc2, dropout(inner, p, key.derive("activation"), slice(-1, w.config.ffn_dim)), true);
   }
 
   [[nodiscard]] std::function<bool(const std::vector<int64_t>&, bool)> before_experts() const {
     if (!pass.watcher) return nullptr;
-    return [watcher = pass.watcher, block = place.key](const std::vector<int64_t>& rows, bool backward) {
+    return [watcher = pass.watcher, block = index.block](const std::vector<int64_t>& rows, bool backward) {
       return watcher->before_experts(block, rows, backward);
     };
   }
@@ -117,40 +119,41 @@ struct Layer {
   /// rows [N, d] -> [N, d]
   [[nodiscard]] at::Tensor experts(const at::Tensor& rows, const Side& side, int64_t sentence_length,
                                    MoeStatistics* statistics) const {
-    const FeedForwardIndex& ffn = place.index.ffn;
+    const FeedForwardIndex& ffn = index.ffn;
     const MoeWeights weights = {.router = &w[ffn.router],
                                 .fc1_weight = &w[ffn.fc1.weight],
                                 .fc1_bias = w.find(ffn.fc1.bias),
                                 .fc2_weight = &w[ffn.fc2.weight],
                                 .fc2_bias = w.find(ffn.fc2.bias)};
-    const MoeCall call = {.parallel = pass.parallel,
-                          .training = pass.training,
-                          .dropless = pass.dropless,
-                          .sentence_length = sentence_length,
-                          .key = key.derive("moe"),
-                          .activation = w.config.activation,
-                          .activation_dropout = w.config.activation_dropout,
-                          .inner_width = w.config.ffn_dim,
-                          .auxiliary_scale = pass.auxiliary_scale,
-                          .active = side.active,
-                          .groups = side.groups,
-                          .group_count = pass.group_count,
-                          .statistics = statistics,
-                          .record = pass.routings ? &(*pass.routings)[place.sparse_number] : nullptr,
-                          .before_experts = before_experts()};
+    const MoeCall call = {
+        .parallel = pass.parallel,
+        .training = pass.training,
+        .dropless = pass.dropless,
+        .sentence_length = sentence_length,
+        .key = key.derive("moe"),
+        .activation = w.config.activation,
+        .activation_dropout = w.config.activation_dropout,
+        .inner_width = w.config.ffn_dim,
+        .auxiliary_scale = pass.auxiliary_scale,
+        .active = side.active,
+        .observer = {.groups = side.groups,
+                     .group_count = pass.group_count,
+                     .statistics = statistics,
+                     .record = pass.routings ? &(*pass.routings)[index.ffn.number] : nullptr},
+        .before_experts = before_experts()};
     return moe_layer(rows, weights, w.config.moe, call);
   }
 
   [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side, int64_t sentence_length) const {
-    const at::Tensor input = norm(x, norm_of(w, place.index.ffn_norm));
-    MoeStatistics* const statistics = pass.statistics ? &(*pass.statistics)[place.sparse_number] : nullptr;
+    const at::Tensor input = norm(x, norm_of(w, index.ffn_norm));
+    MoeStatistics* const statistics = pass.statistics ? &(*pass.statistics)[index.ffn.number] : nullptr;
     return experts(input.reshape({-1, x.size(-1)}), side, sentence_length, statistics).view(x.sizes());
   }
 
   [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side,
                                         int64_t sentence_length) const {
-    if (place.index.ffn.sparse && pass.pass_over_experts) return x;
-    return residual(x, place.index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x), "feed forward");
+    if (index.ffn.sparse && pass.pass_over_experts) return x;
+    return residual(x, index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x), "feed forward");
   }
 };
 
@@ -205,38 +208,36 @@ at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor
   return scale == 1 ? y : y * scale;
 }
 
-at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+at::Tensor encoder_layer(const Weights& w, const LayerIndex& index, const at::Tensor& x,
                          const at::Tensor& bias, const Side& source, const Pass& pass) {
-  const Layer layer(w, place, pass);
+  const Layer layer(w, index, pass);
   if (layer.skipped()) return layer.passed_over(x);
   const at::Tensor y = layer.self_attention(x, bias.defined() ? bias : source.attention_mask, false);
   return layer.feed_forward(y, source, x.size(1));
 }
 
-at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                         const at::Tensor& memory, const at::Tensor& bias, const Side& target,
-                         const Side& source, const Pass& pass) {
-  const Layer layer(w, place, pass);
-  if (layer.skipped()) return layer.passed_over(x);
+at::Tensor decoder_layer(const Weights& w, const LayerIndex& index, const DecoderInput& input,
+                         const Pass& pass) {
+  const Layer layer(w, index, pass);
+  if (layer.skipped()) return layer.passed_over(input.x);
   // Padding stands at the end, so the causal mask alone keeps it from every real token.
-  at::Tensor y = layer.self_attention(x, bias, !bias.defined());
-  const auto kv = layer.memory_key_value(memory);
-  y = layer.cross_attention(y, kv[0], kv[1], source.attention_mask);
-  return layer.feed_forward(y, target, pass.dropless ? 1 : x.size(1));
+  at::Tensor y = layer.self_attention(input.x, input.bias, !input.bias.defined());
+  const auto kv = layer.memory_key_value(input.memory);
+  y = layer.cross_attention(y, kv[0], kv[1], input.source.attention_mask);
+  return layer.feed_forward(y, input.target, pass.dropless ? 1 : input.x.size(1));
 }
 
-at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                              const at::Tensor& bias, LayerCache& cache, int64_t position,
-                              const at::Tensor& memory_mask, const Pass& pass) {
-  const Layer layer(w, place, pass);
-  const auto qkv =
-      split_heads(layer.norm_project(place.index.self_norm, place.index.self_qkv, x), 3, layer.heads());
+at::Tensor decoder_layer_step(const Weights& w, const LayerIndex& index, const StepInput& input,
+                              LayerCache& cache, const Pass& pass) {
+  const Layer layer(w, index, pass);
+  const auto& [x, bias, position, memory_mask] = input;
+  const auto qkv = split_heads(layer.norm_project(index.self_norm, index.self_qkv, x), 3, layer.heads());
   cache.self_key.select(2, position).copy_(qkv[1].squeeze(2));
   cache.self_value.select(2, position).copy_(qkv[2].squeeze(2));
   const at::Tensor context =
       attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
                 cache.self_value.narrow(2, 0, position + 1), layer.attention_options(bias, false, "self"));
-  at::Tensor y = x + layer.project(place.index.self_out, context, true);
+  at::Tensor y = x + layer.project(index.self_out, context, true);
   // The hypotheses of a sentence look at its memory as if they were one text's positions.
   y = layer.cross_attention(y.view({cache.cross_key.size(0), -1, x.size(2)}), cache.cross_key,
                             cache.cross_value, memory_mask);

@@ -34,15 +34,16 @@ struct Side {
 struct Pass {
   bool training = false;
   RandomKey key = RandomKey();      // of the micro-batch; each block derives its own
-  Parallel* parallel = nullptr;     // who has the weights that are not here; null: all are
-  BlockWatcher* watcher = nullptr;  // is told which experts are needed; null: nobody is
+  Parallel* parallel = nullptr;     // the ranks that have the weights that are not here; null: all are here
+  BlockWatcher* watcher = nullptr;  // is told which experts are needed; null: none
   bool pass_over_experts = false;   // MoE layers leave the residual as it is (moe.gating_dropout)
-  bool dropless = false;  // no capacity factor binds (MoeCall), and in the decoder no capacity at all: as
-                          // when decoding token by token
+  // No capacity factor binds (MoeCall), and in the decoder no capacity at all, as when decoding token by
+  // token.
+  bool dropless = false;
   double auxiliary_scale = 1;  // see MoeCall
   int64_t group_count = 0;     // languages
-  std::vector<MoeStatistics>* statistics =
-      nullptr;  // one a sparse layer, encoder first; null: nothing is counted
+  // One per sparse layer, encoder first; null: nothing is counted.
+  std::vector<MoeStatistics>* statistics = nullptr;
   std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
 };
 
@@ -65,7 +66,7 @@ struct Weights {
 /// index p + 2. [positions, d_model] fp32
 at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model);
 
-/// What of the vocabulary's `weight` is here.
+/// Which part of the vocabulary's weight this rank holds.
 VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass);
 
 /// embedding[ids] sqrt(d_model) + positions[first ..], then dropout: [B, L] -> [B, L, d]. `positions`: [max,
@@ -83,23 +84,22 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
 /// The norm at the end of a stack, times `scale`.
 at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale = 1);
 
-/// Where a layer stands: `number` counts the sparse layers of the whole model, `name` keys its random
-/// numbers.
-struct LayerPlace {
-  const LayerIndex& index;
-  uint64_t key = 0;
-  int64_t sparse_number = 0;
-};
-
 /// x [B, S, d] -> [B, S, d]. `bias`: position_bias() with source.attention_mask; undefined without relative
 /// positions, as below.
-at::Tensor encoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
+at::Tensor encoder_layer(const Weights& w, const LayerIndex& layer, const at::Tensor& x,
                          const at::Tensor& bias, const Side& source, const Pass& pass);
 
-/// x [B, T, d], memory [B, S, d] (the encoder's output) -> [B, T, d]. `bias`: position_bias(), causal.
-at::Tensor decoder_layer(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                         const at::Tensor& memory, const at::Tensor& bias, const Side& target,
-                         const Side& source, const Pass& pass);
+/// What a decoder layer reads.
+struct DecoderInput {
+  const at::Tensor& x;       // [B, T, d]
+  const at::Tensor& memory;  // [B, S, d] the encoder's output
+  const at::Tensor& bias;    // position_bias(), causal
+  const Side &target, &source;
+};
+
+/// [B, T, d]
+at::Tensor decoder_layer(const Weights& w, const LayerIndex& layer, const DecoderInput& input,
+                         const Pass& pass);
 
 /// Keys and values of one decoder layer for decoding token by token: [rows, heads, L, d_head] each. The rows
 /// of the cross attention are sentences; each has the same number of hypotheses, which are the rows of the
@@ -109,10 +109,16 @@ struct LayerCache {
   at::Tensor cross_key, cross_value;  // of the encoder's output
 };
 
-/// One decoding step at position `position` (0-based): x [rows, 1, d] -> [rows, 1, d]. Appends to the cache.
-/// `bias`: position_bias() of the one query.
-at::Tensor decoder_layer_step(const Weights& w, const LayerPlace& place, const at::Tensor& x,
-                              const at::Tensor& bias, LayerCache& cache, int64_t position,
-                              const at::Tensor& memory_mask, const Pass& pass);
+/// What one decoding step of a layer reads.
+struct StepInput {
+  const at::Tensor& x;            // [rows, 1, d]
+  const at::Tensor& bias;         // position_bias() of the one query
+  int64_t position;               // 0-based
+  const at::Tensor& memory_mask;  // Side::attention_mask of the source
+};
+
+/// [rows, 1, d]. Appends to the cache.
+at::Tensor decoder_layer_step(const Weights& w, const LayerIndex& layer, const StepInput& input,
+                              LayerCache& cache, const Pass& pass);
 
 }  // namespace chorus::inline model

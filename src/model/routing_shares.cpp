@@ -12,7 +12,7 @@ namespace chorus::inline model {
 
 namespace {
 
-/// How far shares lie apart.
+/// How unequal the experts' shares are.
 double spread_of(int64_t experts) {
   return std::min(1.5, std::log2(static_cast<double>(experts)) / 4);
 }

@@ -132,8 +132,8 @@ class RowDecoding final : public Decoding {
   const Catalogue& catalogue_;
   at::Tensor positions_;
   std::vector<Layer> layers_;
-  at::Tensor
-      logits_;  // [rows, V] of the last step: megabytes that need not be touched for the first time again
+  // [rows, V] of the last step; kept, since memory costs more when it is touched for the first time.
+  at::Tensor logits_;
   int64_t used_ = 0;                           // rows of `self`
   int64_t position_ = 0;                       // tokens consumed
   std::vector<std::vector<int32_t>> tokens_;   // of each hypothesis: the rows of its tokens in `self`

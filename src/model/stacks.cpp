@@ -6,10 +6,6 @@ namespace chorus::inline model {
 
 namespace {
 
-int64_t sparse_layers(std::span<const LayerIndex> layers) {
-  return std::ranges::count_if(layers, [](const LayerIndex& layer) { return layer.ffn.sparse; });
-}
-
 at::Tensor optional_input(std::span<const at::Tensor> inputs, size_t i) {
   return i < inputs.size() ? inputs[i] : at::Tensor();
 }
@@ -40,15 +36,6 @@ std::vector<Value> run_position_bias(Executor& executor, const Weights& w, size_
 
 }  // namespace
 
-LayerPlace encoder_place(const Catalogue& catalogue, size_t layer) {
-  return {catalogue.encoder[layer], 1 + layer, sparse_layers(std::span(catalogue.encoder).first(layer))};
-}
-
-LayerPlace decoder_place(const Catalogue& catalogue, size_t layer) {
-  return {catalogue.decoder[layer], 1 + catalogue.encoder.size() + layer,
-          sparse_layers(catalogue.encoder) + sparse_layers(std::span(catalogue.decoder).first(layer))};
-}
-
 double output_scale(const ModelConfig& config) {
   return config.scale_output ? 1 / std::sqrt(static_cast<double>(config.d_model)) : 1;
 }
@@ -61,11 +48,11 @@ Value run_encoder(Executor& executor, const Stacks& stacks, const Side& source, 
   for (size_t i = 0; i < catalogue.encoder.size(); ++i) {
     std::vector<Value> inputs = {x};
     inputs.insert(inputs.end(), bias.begin(), bias.end());
-    const LayerPlace place = encoder_place(catalogue, i);
+    const LayerIndex& layer = catalogue.encoder[i];
     x = executor.run(
-        place.key,
-        [=](auto in, bool again) {
-          return encoder_layer(stacks.weights, place, in[0], optional_input(in, 1), source,
+        layer.block,
+        [=, &layer](auto in, bool again) {
+          return encoder_layer(stacks.weights, layer, in[0], optional_input(in, 1), source,
                                once(pass, again));
         },
         std::move(inputs));
@@ -84,12 +71,15 @@ Value run_decoder(Executor& executor, const Stacks& stacks, const Value& memory,
   for (size_t i = 0; i < catalogue.decoder.size(); ++i) {
     std::vector<Value> inputs = {x, memory};
     inputs.insert(inputs.end(), bias.begin(), bias.end());
-    const LayerPlace place = decoder_place(catalogue, i);
+    const LayerIndex& layer = catalogue.decoder[i];
     x = executor.run(
-        place.key,
-        [=](auto in, bool again) {
-          return decoder_layer(stacks.weights, place, in[0], in[1], optional_input(in, 2), target, source,
-                               once(pass, again));
+        layer.block,
+        [=, &layer](auto in, bool again) {
+          const at::Tensor own_bias = optional_input(in, 2);
+          return decoder_layer(
+              stacks.weights, layer,
+              {.x = in[0], .memory = in[1], .bias = own_bias, .target = target, .source = source},
+              once(pass, again));
         },
         std::move(inputs));
   }

@@ -1,5 +1,5 @@
-// Encoding, and decoding token by token. One seam: whoever computes these in another way (quantised weights,
-// another device) is one more StepDecoder, chosen in make_step_decoder().
+// Encoding, and decoding token by token. One seam: another way to compute these (quantised weights, another
+// device) is one more StepDecoder, chosen in make_step_decoder().
 //
 // Encoding and decoding drop no token, whatever the configuration says.
 #pragma once
@@ -13,17 +13,17 @@
 
 namespace chorus::inline model {
 
-/// A batch of sentences on its way, each with the same number of hypotheses, which are one row each: sentence
-/// by sentence. One thread at a time.
+/// A batch of sentences that is being decoded, each with the same number of hypotheses. A hypothesis is one
+/// row; those of a sentence lie together. One thread at a time.
 class Decoding {
  public:
   virtual ~Decoding() = default;
   /// Feeds one token per row (ids int64 [rows], on the decoder's device) and returns the next token's logits,
   /// fp32 [rows, V], which the next step may overwrite. Error where there is no room for another token.
   virtual at::Tensor step(const at::Tensor& ids) = 0;
-  /// Rows become rows `rows` (int64 [new rows]) of those that are there, and sentences `sentences` (int64 [new
-  /// sentences]; undefined: all stay): hypotheses that go on, sentences that are done. Each new sentence has
-  /// the same number of rows.
+  /// Afterwards row i is what row rows[i] was (int64 [new rows]), as hypotheses go on, and likewise the
+  /// sentences by `sentences` (int64 [new sentences]; undefined: all stay), as sentences are done. Each new
+  /// sentence has the same number of rows.
   virtual void reorder(const at::Tensor& rows, const at::Tensor& sentences) = 0;
 };
 
@@ -45,8 +45,8 @@ class StepDecoder {
 
   /// Encoder output [B, S, d].
   [[nodiscard]] virtual at::Tensor encode(const Side& source) const = 0;
-  /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis per sentence, and later
-  /// at most `hypotheses`. memory_mask: Side::attention_mask of the source.
+  /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis per sentence, and
+  /// later at most `hypotheses`. memory_mask: Side::attention_mask of the source.
   [[nodiscard]] virtual std::unique_ptr<Decoding> start(const at::Tensor& memory,
                                                         const at::Tensor& memory_mask, int64_t max_tokens,
                                                         int64_t hypotheses = 1) const = 0;

@@ -27,7 +27,7 @@ Place place_of(const Transformer::Options& options) {
   return options.parallel ? options.parallel->place() : Place();
 }
 
-/// One value a row, repeated over the row's `length` tokens.
+/// One value per row, repeated over the row's `length` tokens.
 at::Tensor token_groups(const std::vector<int32_t>& of_row, int64_t length) {
   at::Tensor groups = at::empty({static_cast<int64_t>(of_row.size()) * length}, at::kInt);
   auto* out = groups.mutable_data_ptr<int32_t>();

@@ -44,7 +44,7 @@ class Transformer {
     bool gradients = false;               // allocate gradient buffers and record for backward
     // On the CPU: weights have no memory yet; with gradients, an Optimizer gives it to the buckets that stay.
     bool empty = false;
-    Parallel* parallel = nullptr;  // what of the weights is held here, and who has the others; null: all
+    Parallel* parallel = nullptr;  // which weights this rank holds, and who has the others; null: all
   };
 
   /// Weights are allocated, not set: call set() for each parameter (initial_value(), or a checkpoint's).
@@ -59,11 +59,11 @@ class Transformer {
 
   /// With gradients, the parameters lie in these.
   [[nodiscard]] std::vector<Bucket>& buckets() { return buckets_; }
-  /// Is told from now on what blocks are run; null: nobody is.
+  /// Sets the watcher, which is told from now on which blocks run; null: none.
   void watch(BlockWatcher* watcher) { watcher_ = watcher; }
 
-  /// Copies `value` (any floating type, the spec's shape) into parameter `index`, what of it is held here,
-  /// converting as needed.
+  /// Copies `value` (any floating type, the spec's shape) into parameter `index`, or the part of it that is
+  /// held here, converting as needed.
   void set(size_t index, const at::Tensor& value);
 
   /// `languages`: source and target language of each direction, for the load statistics; empty: none are
@@ -86,7 +86,7 @@ class Transformer {
   LossSums train(const Batch& batch, const Pass& pass, const TrainOptions& options);
 
   struct EvaluateOptions {
-    std::vector<MoeStatistics>* statistics = nullptr;  // one a sparse layer; null: nothing is counted
+    std::vector<MoeStatistics>* statistics = nullptr;  // one per sparse layer; null: nothing is counted
     std::vector<RoutingRecord>* routings = nullptr;    // likewise: what each layer decided
     int64_t group_count = 0;                           // languages
     bool per_token = false;                            // return LossSums::token_nll
@@ -103,7 +103,7 @@ class Transformer {
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const;
 
  private:
-  /// The pass with who has the weights that are not here, and who brings them.
+  /// Fills in, for a pass, who has the weights that are not here, and who brings them.
   [[nodiscard]] Pass over_ranks(Pass pass) const;
   [[nodiscard]] Stacks stacks();
 

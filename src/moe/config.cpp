@@ -17,7 +17,7 @@ void describe(Schema& s, MoeConfig& c) {
          .min = 0});
   s.add("decoder_every", c.decoder_every, {.help = "the same for the decoder", .unit = "blocks", .min = 0});
   s.add("top_k", c.top_k,
-        {.help = "experts a token is sent to; transformers' NLLB-MoE (`chorus export`) has 2",
+        {.help = "experts that each token is sent to; `chorus export` to NLLB-MoE needs 2",
          .min = 1,
          .max = 64});
   s.add("capacity_factor", c.capacity_factor,
@@ -36,17 +36,16 @@ void describe(Schema& s, MoeConfig& c) {
         {.help = "which tokens a full expert keeps in training; random is RTS"});
   s.add(
       "gate_normalization", c.gate_normalization, kGateNormalizations,
-      {.help = "whether the k gates are made to sum to one, over all choices or over those kept; in NLLB-MoE "
-               "(`chorus export`) they are"});
+      {.help = "whether a token's k gates are scaled to sum to one, over all its choices or over those kept; "
+               "`chorus export` to NLLB-MoE needs one of these"});
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
   s.add("balance_loss", c.balance_loss,
         {.help = "coefficient of the load-balancing loss", .min = 0, .max = 1e6});
   s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0, .max = 1e6});
   s.add("gating_dropout", c.gating_dropout,
-        {.help = "probability that an update passes over the experts of all layers, which spares the "
-                 "exchange between "
-                 "processes",
+        {.help = "probability that an update leaves out the experts of all layers, and so the exchange "
+                 "between processes",
          .min = 0,
          .max = 0.99});
   s.add("expert_output_dropout", c.expert_output_dropout,

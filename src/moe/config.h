@@ -13,8 +13,8 @@ namespace chorus::inline moe {
 /// How the k chosen probabilities become gates.
 enum class GateNormalization {
   none,         // the router's probability itself (Switch, Z-code M3 with top-1)
-  before_drop,  // over the k choices, dropped or not
-  after_drop,   // over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
+  before_drop,  // scaled to sum to 1 over the k choices, dropped or not
+  after_drop,   // likewise over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
 };
 
 /// Which of every n blocks has an MoE layer.
@@ -29,18 +29,20 @@ struct MoeConfig {
   int64_t decoder_every = 2;
   SparseBlock sparse_block = SparseBlock::last;
   int64_t top_k = 1;
-  double capacity_factor =
-      1.0;  // capacity = ceil(factor k T / E) for T tokens that are not padding; 0: dropless
+  // Capacity is ceil(factor k T / E) for T tokens that are not padding; 0: dropless.
+  double capacity_factor = 1.0;
   double evaluation_capacity_factor = 0;
-  int64_t sentence_capacity = 0;  // an expert takes at most so many tokens of a sentence, the first ones, in
-                                  // training and evaluation (transformers' Switch); 0: the factors rule
+  // Above 0: an expert takes at most so many tokens of a sentence, the first ones, in training and in
+  // evaluation, as transformers' Switch; 0: the factors above decide.
+  int64_t sentence_capacity = 0;
   TokenSelection selection = TokenSelection::random;  // in training; evaluation drops by position
   GateNormalization gate_normalization = GateNormalization::none;
   double jitter = 0.01;        // the router sees x (1 + jitter u), u uniform in [-1, 1), in training
   double balance_loss = 0.01;  // coefficient of E sum_e f_e P_e
   double z_loss = 0;           // coefficient of mean(logsumexp(logits)^2)
-  double gating_dropout = 0;   // probability that an update passes over the experts of all layers, so that no
-                               // token is sent to another rank (2205.14336, its gate-expert-drop)
+  // Probability that an update leaves out the experts of all layers, so that no token is sent to another rank
+  // (2205.14336, its gate-expert-drop).
+  double gating_dropout = 0;
   double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
 };
 

@@ -16,7 +16,7 @@ void count_by_place(const MoeCall& call, const Routing& routing, MoeStatistics& 
   const int64_t rows = routing.experts.size(0), k = routing.experts.size(1);
   const auto* chosen = routing.experts.const_data_ptr<int64_t>();
   const auto* kept = routing.kept.const_data_ptr<int64_t>();
-  // Of the rows first .. first + count, by their places among those that are tokens.
+  // Counts rows first .. first + count, by their places among the rows that are tokens.
   const auto add = [&](DropsByPlace& sums, int64_t first, int64_t count, int64_t tokens) {
     for (int64_t row = first, place = 0; row < first + count; ++row) {
       if (chosen[row * k] < 0) continue;
@@ -38,11 +38,11 @@ void count_by_place(const MoeCall& call, const Routing& routing, MoeStatistics& 
 
 void count(const MoeCall& call, const Routing& routing, const at::Tensor& probabilities,
            const at::Tensor& log_partition) {
-  MoeStatistics& statistics = *call.statistics;
+  MoeStatistics& statistics = *call.observer.statistics;
   const int64_t rows = routing.experts.size(0), k = routing.experts.size(1);
   const auto experts = static_cast<int64_t>(routing.assigned.size());
   statistics.assigned.resize(experts, 0);
-  statistics.by_group.resize(call.group_count * experts, 0);
+  statistics.by_group.resize(call.observer.group_count * experts, 0);
   statistics.tokens += routing.tokens;
   statistics.choices += routing.tokens * k;
   statistics.dropped += routing.dropped;
@@ -64,8 +64,8 @@ void count(const MoeCall& call, const Routing& routing, const at::Tensor& probab
     statistics.z_loss += sum.item<double>() / static_cast<double>(routing.tokens);
   }
   count_by_place(call, routing, statistics);
-  if (call.groups.defined()) {
-    const auto* group = call.groups.const_data_ptr<int32_t>();
+  if (call.observer.groups.defined()) {
+    const auto* group = call.observer.groups.const_data_ptr<int32_t>();
     const auto* chosen = routing.experts.const_data_ptr<int64_t>();
     for (int64_t slot = 0; slot < rows * k; ++slot) {
       if (chosen[slot] >= 0) {

@@ -66,7 +66,7 @@ int64_t Exchange::chunks(int64_t crowd) const {
   const int64_t parts = parallel_->ep.size();
   const int64_t bearable = (crowd * all_tokens_ * own_kept_.size(1) + parts - 1) / parts;
   if (most_rows_ <= bearable) return 1;
-  return (all_tokens_ + bearable - 1) / bearable;  // though all of a chunk go to one rank
+  return (all_tokens_ + bearable - 1) / bearable;  // even if all tokens of a chunk go to one rank
 }
 
 at::Tensor Exchange::kept() const {
@@ -75,7 +75,7 @@ at::Tensor Exchange::kept() const {
   return at::where(here, arrived, at::full_like(arrived, -1));
 }
 
-/// Rows of this rank's tokens to those that compute them.
+/// Sends the rows of this rank's tokens to the ranks that compute them.
 at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
   at::Tensor received =
       at::empty({std::accumulate(received_.begin(), received_.end(), int64_t{0}), own_rows.size(1)},
@@ -109,7 +109,7 @@ at::Tensor Exchange::back(const at::Tensor& rows) const {
                   {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
-/// From those of this rank's tokens to those of all.
+/// From the sums of this rank's tokens to those of all tokens.
 at::Tensor Exchange::shared(const at::Tensor& own_rows) const {
   if (parallel_->tp.size() == 1) return own_rows;
   std::vector<int64_t> counts(parallel_->tp.size());

@@ -52,7 +52,7 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
 
   int64_t chunks = 1;                  // of the tokens
-  bool crowded = false;                // they would crowd a rank: nothing is kept of a chunk
+  bool crowded = false;                // a rank would get too many rows (kCrowd): nothing is kept of a chunk
   std::vector<Dispatched> dispatched;  // each chunk, unless crowded
 };
 
@@ -136,15 +136,15 @@ std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatc
                                                    const at::Tensor& grad) {
   const auto [grad_rows, grad_weight] =
       combine_rows_backward(grad.contiguous(), d.run.output, d.order.slot, d.row_weight);
-  const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // dearer to keep than to make
+  const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // cheaper to make again than to keep
   Experts experts = experts_of(s, d);
   experts.by_use = s.call.before_experts && s.call.before_experts(d.order.counts, true);
   const at::Tensor grad_input = run_experts_backward(experts, expert_input, d.run.kept, grad_rows);
   return {sum_rows(grad_input, d.order.slot), grad_weight};
 }
 
-/// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, what is
-/// exchanged goes on beside what is computed, in the same order on every rank.
+/// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, one
+/// is exchanged while another is computed, in the same order on every rank.
 void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
                 const std::function<void(int64_t)>& compute, const std::function<void(int64_t)>& bring_back) {
   if (s.chunks == 1) {
@@ -184,8 +184,8 @@ void put(const Saved& s, int64_t chunk, at::Tensor part, at::Tensor& whole) {
   }
 }
 
-/// [N, d]: the weighted sum of what the experts make of each token. Tokens that would crowd a rank go in as
-/// many chunks as it takes, of which nothing is kept: so its memory is bounded, however tokens fall.
+/// [N, d]: the weighted sum of what the experts make of each token. Where a rank would get too many rows, the
+/// tokens go in chunks, of which nothing is kept: a rank's memory is bounded, however tokens are routed.
 at::Tensor run(Saved& s) {
   std::optional<Exchange> whole = exchange_of(s, {.count = s.hidden.size(0)});
   if (whole) {
@@ -277,7 +277,7 @@ at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
                              : grad_input;
 }
 
-/// [N, 1] in training: 1 or 0 a token, not rescaled; when evaluating the expectation, a number.
+/// In training [N, 1]: 1 or 0 per token, not rescaled; when evaluating one number, the expectation.
 void apply_output_dropout(Saved& s) {
   const double p = s.config.expert_output_dropout;
   if (p == 0) {
@@ -322,11 +322,11 @@ struct MoeFunction : Function<MoeFunction> {
         .sentence_length = call.sentence_length,
     };
     s.routing = route(s.probabilities, call.active, options, call.key.derive("selection"));
-    if (call.statistics) {
+    if (call.observer.statistics) {
       count(s.call, s.routing, s.probabilities, s.log_partition);
     }
-    if (call.record) {
-      *call.record = {s.probabilities, s.routing};
+    if (call.observer.record) {
+      *call.observer.record = {s.probabilities, s.routing};
     }
     s.weight = gates(s.probabilities, s.routing, config.gate_normalization);
     apply_output_dropout(s);

@@ -4,7 +4,7 @@
 //   route: top-k, capacity, drops                    see kernels/routing.h
 //   sort the kept choices by expert (stable)         rows of an expert lie together: no padding to capacity,
 //                                                    no one-hot
-//   y_e = fc2_e(act(fc1_e(x_e)))                     one GEMM pair per expert, on exactly the rows it received
+//   y_e = fc2_e(act(fc1_e(x_e)))                     one GEMM pair per expert, on exactly the rows it got
 //   out_t = sum_j gate_tj y_(t,j)                    a token whose choices were all dropped gets zero: the
 //                                                    residual carries it
 #pragma once
@@ -23,14 +23,22 @@
 
 namespace chorus::inline moe {
 
-/// Where tokens fall so that a rank would get more than so many times the rows that it has to expect, they are
-/// exchanged and computed in chunks, of which nothing is kept: a rank's memory is bounded, however tokens fall.
+/// Where a rank would get more than so many times the rows that it has to expect, tokens are exchanged and
+/// computed in chunks, of which nothing is kept: a rank's memory is bounded, however tokens are routed.
 inline constexpr int64_t kCrowd = 2;
 
 /// What a call decided.
 struct RoutingRecord {
   at::Tensor probabilities;  // [N, E]
   Routing routing;
+};
+
+/// What is to be recorded of a call, and where.
+struct MoeObserver {
+  at::Tensor groups;        // int32 [N] on the host: the language of each token; undefined: not counted
+  int64_t group_count = 0;  // G
+  MoeStatistics* statistics = nullptr;  // null: nothing is counted
+  RoutingRecord* record = nullptr;      // null: nothing is kept
 };
 
 /// What a call needs beyond weights: it does not outlive the call, except that `statistics` and `record` are
@@ -49,13 +57,11 @@ struct MoeCall {
   int64_t inner_width = 0;        // f of a whole expert, where experts are cut
   double auxiliary_scale = 1;  // scales the gradient of the auxiliary losses (1 / micro-batches of the step)
   at::Tensor active;           // bool [N] on the CPU, false for padding; undefined: all tokens are active
-  at::Tensor groups;           // int32 [N] on the CPU: the language of each token; undefined: not counted
-  int64_t group_count = 0;     // G
-  MoeStatistics* statistics = nullptr;  // null: nothing is counted
-  RoutingRecord* record = nullptr;      // null: nothing is kept
-  // Called when it is known how many rows each expert here gets, before they run, in backward before they run
-  // back, perhaps several times: experts without rows need not be there. True: nor are their weights'
-  // gradients to be written (zeros otherwise). Null: all are there. It outlives the call until backward.
+  MoeObserver observer = {};
+  // Called before the experts run, and in backward before they run back, perhaps several times, with the
+  // number of rows that each expert here gets: the weights of experts without rows need not be there. True:
+  // nor are their gradients to be written (zeros otherwise). Null: all weights are there. It outlives the
+  // call until backward.
   std::function<bool(const std::vector<int64_t>& rows, bool backward)> before_experts;
 };
 

@@ -14,7 +14,7 @@ struct GateParts {
   at::Tensor members;  // [N, k]  1 where the choice counts in the sum that normalises
   at::Tensor chosen;   // [N, k]  probabilities of the choices
   at::Tensor sum;      // [N, 1]  what the gates are divided by; undefined when not normalised
-  at::Tensor moves;    // [N, 1]  1 where that depends on the probabilities, 0 where it is the least there is
+  at::Tensor moves;    // [N, 1]  1 where `sum` depends on the probabilities, 0 where it is at its lower bound
 };
 
 GateParts gate_parts(const at::Tensor& probabilities, const Routing& routing, GateNormalization kind) {

@@ -1,4 +1,4 @@
-// What the experts were given to do: per layer, expert and language.
+// How many tokens the experts were given: per layer, expert and language.
 #pragma once
 
 #include <array>
@@ -7,8 +7,9 @@
 
 namespace chorus::inline moe {
 
-/// Choices, and those of them that were dropped, by tenths of where their tokens stand: what selection by
-/// position takes from those that come late, and random selection does not (2109.10465, section 3.1).
+/// Choices, and those of them that were dropped, by the tenth in which their tokens stand. It shows that
+/// selection by position drops those that come late, and that random selection does not (2109.10465, section
+/// 3.1).
 struct DropsByPlace {
   static constexpr int64_t kTenths = 10;
   std::array<int64_t, kTenths> choices = {}, dropped = {};

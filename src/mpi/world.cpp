@@ -95,12 +95,15 @@ Group join() {
 
 World::World() : group_(join()) {
   if (group_.rank() > 0) console().mute();
-  const std::string folder = group_.gather_text(std::filesystem::current_path().string()).front();
   std::error_code ignored;  // a host may not have it, and need not while all paths are absolute
+  folder_before_ = std::filesystem::current_path(ignored);
+  const std::string folder = group_.gather_text(folder_before_.string()).front();
   std::filesystem::current_path(folder, ignored);
 }
 
 World::~World() {
+  std::error_code ignored;
+  std::filesystem::current_path(folder_before_, ignored);
   if (std::uncaught_exceptions() > 0 || !joined()) return;
   release_launcher();
   group_ = Group();

@@ -1,6 +1,7 @@
 // The processes that mpirun or srun started together.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string_view>
 
@@ -12,8 +13,8 @@ namespace chorus::inline mpi {
 
 /// Joins the others for as long as it lives; at most one per process. Alone unless the environment says that
 /// this process was started as one of several. All go to rank 0's working directory where it is there, so
-/// that a relative path means the same everywhere. Where an exception passes, it leaves the others waiting:
-/// end_all() is then the way out.
+/// that a relative path means the same everywhere, and back at the end. Where an exception passes, it leaves
+/// the others waiting: end_all() is then the way out.
 class World {
  public:
   World();
@@ -25,6 +26,7 @@ class World {
 
  private:
   Group group_;
+  std::filesystem::path folder_before_;
 };
 
 /// Runs `work`, which does not use the group, on every rank, and comes back when it is done on all. However

@@ -12,9 +12,9 @@
 
 namespace chorus::inline nn {
 
-/// How the weight of a linear layer is cut over ranks, all of which have the same input (1909.08053): each
-/// holds some of its outputs, and the gradients by the input are added up; or some of its inputs, and the
-/// outputs are, the bias being added after that.
+/// How the weight of a linear layer is cut over ranks, all of which have the same input (1909.08053). Either
+/// each holds some of its outputs, and the gradients by the input are added up over the ranks; or each holds
+/// some of its inputs, and the outputs are added up, the bias after that.
 struct LinearCut {
   Group* over = nullptr;  // null: it is whole
   bool by_inputs = false;
@@ -36,12 +36,12 @@ struct NormParameters {
 /// (fp64 for fp64) and rounded to the type of the input, times weight.
 at::Tensor norm(const at::Tensor& input, const NormParameters& parameters);
 
-/// linear(norm(input)), the weight cut by outputs if at all; it keeps `input` alone for backward, which norms
-/// it once more: one activation less than the two keep, for one more pass over it.
+/// linear(norm(input)), the weight cut by outputs if at all; it keeps only `input` for backward, which
+/// norms it once more: one activation less than the two functions keep, for one more pass over it.
 at::Tensor norm_linear(const at::Tensor& input, const NormParameters& parameters, Parameter& weight,
                        Parameter* bias, Group* over = nullptr);
 
-/// What of a vocabulary's weight a rank holds, of those that have it together.
+/// The part of a vocabulary's weight that a rank holds, of the ranks that have it together.
 struct VocabularyCut {
   Group* over = nullptr;         // null: it is whole
   int64_t first = 0, total = 0;  // the first entry held, and how many there are

@@ -17,7 +17,7 @@ namespace chorus::inline nn {
 namespace {
 
 constexpr int64_t kChunkLogits = 16 << 20;  // held at once
-// Fewer rows make the passes over the weight's gradient dearer than the products.
+// With fewer rows, the passes over the weight's gradient would cost more than the products.
 constexpr int64_t kLeastRows = 256;
 
 struct Predicted {
@@ -42,7 +42,7 @@ Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocab
   return predicted;
 }
 
-/// Of rows of which each rank has some columns.
+/// For rows of which each rank has some columns.
 CrossEntropyRows rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, const at::Tensor& labels,
                                  const CrossEntropyOptions& options, const at::Tensor& gradient) {
   const at::Tensor own_labels = labels - cut.first;

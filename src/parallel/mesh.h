@@ -1,4 +1,4 @@
-// The mesh: which rank holds what. A pure function of the number of ranks and the degrees.
+// The mesh: which parts of the model each rank holds. A pure function of the number of ranks and the degrees.
 //
 //   world = dp x tp          dense parameters: rank r has part r mod tp of each, and the micro-batches of
 //                            replica r div tp; the dp ranks with the same part share its gradients
@@ -43,7 +43,7 @@ struct Place {
   int rank = 0;
 };
 
-/// What of a model can be cut.
+/// The numbers of a model that a mesh has to divide.
 struct Divisible {
   int64_t experts = 0;  // of a layer; 0: a dense model
   int64_t heads = 1;    // of attention
@@ -53,7 +53,7 @@ struct Divisible {
 /// UserError saying which numbers would work.
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model);
 
-/// For people: which rank holds what, and what is in parts; nothing for one rank.
+/// For people: which rank holds what, and what is cut into parts; empty for one rank.
 std::vector<std::string> describe(const Mesh& mesh, int64_t experts);
 
 /// Part `index` of `parts` nearly equal ones of [0, n).
@@ -76,10 +76,10 @@ class Parallel {
   [[nodiscard]] bool holds_everything() const;
   /// Whether an MoE layer needs other ranks: all of them then have to run it together.
   [[nodiscard]] bool shares_experts() const { return ep.size() > 1 || etp.size() > 1 || tp.size() > 1; }
-  /// To other ranks, so far: by the name of the group.
+  /// Bytes sent to other ranks so far, by the name of the group.
   [[nodiscard]] std::map<std::string, int64_t> bytes_sent() const;
 
-  // dp, edp: given work to do later, by the optimizer alone.
+  // dp, edp: only the optimizer gives them work, which they do in the background.
   Group dp;   // the holders of the same part of the dense parameters
   Group edp;  // the holders of the same part of the same experts
   Group tp;   // the holders of the other parts of the dense parameters, who work on the same micro-batch

@@ -32,7 +32,7 @@ constexpr Form kForms[] = {
     {.name = "E+Z-NVMe+M", .zero = true, .tensor = true, .state = Tier::nvme, .parameters = Tier::nvme},
 };
 
-/// All that are of a form, those of most ranks of ep first: they hold most.
+/// All meshes of a form, those with most ranks of ep first: they hold most.
 std::vector<Mesh> meshes_of(const Form& form, const Job& job, int world) {
   std::vector<Mesh> meshes;
   for (const int ep : divisors(world)) {
@@ -49,7 +49,7 @@ std::vector<Mesh> meshes_of(const Form& form, const Job& job, int world) {
   return meshes;
 }
 
-/// The largest n of [low, most] for which fits(n), to a part in 64, given that it does for `low`.
+/// The largest n of [low, most] for which fits(n), to within 1/64, given that `low` fits.
 int64_t largest(int64_t low, int64_t most, const std::function<bool(int64_t)>& fits) {
   int64_t high = low;
   while (high < most) {

@@ -11,7 +11,7 @@
 
 namespace chorus::inline plan {
 
-/// A job as a form has it, and what it comes to.
+/// A job in some layout, and what it takes.
 struct Candidate {
   std::string name;  // "E+Z"
   Job job;
@@ -21,11 +21,11 @@ struct Candidate {
 
   /// Settings of a run file that give this layout: "parallel.ep=8".
   [[nodiscard]] std::vector<std::string> settings() const;
-  /// Target tokens of an update, whatever the layout: idle replicas add none. 0 without a machine.
+  /// Target tokens: an update has as many in every layout, since idle replicas add none. 0 without a machine.
   [[nodiscard]] double tokens_per_second() const;
 };
 
-/// The machine's part in it.
+/// The machine that the job is planned for.
 struct Cluster {
   int world = 1;
   Budgets budgets;                 // of a rank
@@ -35,12 +35,12 @@ struct Cluster {
 /// What a run file may ask for in moe.experts: no form's model has more.
 inline constexpr int64_t kMostExperts = 65536;
 
-/// Both below hold what fits to all routing, as place() does.
+/// For both below, a job fits if it does however tokens are routed, as for place().
 ///
 /// For E, E+D, E+Z, E+D+M, E+D+Z, E+Z+M, E+Z-Off+M and E+Z-NVMe+M the model with most experts in each of its
-/// MoE layers that fits, to a part in 64, in the layout that holds it (the fastest of those that hold as
-/// many, with a machine); parameters 0 where not one expert a rank does. A form that the world or the model
-/// cannot have is left out.
+/// MoE layers that fits, found to within 1/64, in the layout that holds it (the fastest of those that hold as
+/// many, with a machine); parameters 0 where not even one expert per rank fits. A form that the world or the
+/// model cannot have is left out.
 ///   E      experts over all ranks; with D over some of them, and copies of these
 ///   Z      ZeRO 1 to 3               M      dense layers cut over 2 ranks or more
 ///   -Off   optimizer and gradients on the host   -NVMe  these and parameters on NVMe

@@ -1,4 +1,4 @@
-// The rates of the machine under us, for the planner's times.
+// The rates of this machine, for the planner's times.
 #pragma once
 
 #include <filesystem>

@@ -26,7 +26,7 @@ struct Job : StepShape {
   std::vector<bool> frozen;                  // by parameter, in the order of the catalogue; empty: none
 };
 
-/// At the moment when the tier held most.
+/// Of each tier, what it holds at the moment when it holds most.
 struct MemoryPlan {
   Holdings device, host, nvme;
 };

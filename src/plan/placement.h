@@ -1,4 +1,4 @@
-// What goes where, so that a run fits.
+// Which tier each part of a run's state goes to, so that the run fits.
 #pragma once
 
 #include <optional>
@@ -17,7 +17,7 @@ struct Budgets {
 /// As run files spell it.
 const char* name_of(Tier tier);
 
-/// A run may hold so many times what was planned; docs/planning.md has how often it does.
+/// The factor by which a run may exceed its plan; docs/planning.md says how often it does.
 inline constexpr double kMargin = 1.05;
 
 /// Whether the plan and its margin are within the budgets.
@@ -29,8 +29,8 @@ inline constexpr double kMargin = 1.05;
 /// tokens are routed.
 std::optional<MemoryConfig> place(const Job& job, const Budgets& budgets);
 
-/// Settings of a run file ("memory.optimizer=host") with which a job would fit that doesn't, as few as
-/// place() finds. None where it takes another model or smaller micro-batches.
+/// For a job that doesn't fit: settings of a run file ("memory.optimizer=host") with which it would, as few
+/// as place() finds. None where only another model or smaller micro-batches help.
 std::optional<std::vector<std::string>> remedies(const Job& job, const Budgets& budgets);
 
 }  // namespace chorus::inline plan

@@ -1,6 +1,7 @@
-// The fastest layouts of a model. Times are a formula and cheap, memory is gone through and dear: so layouts
-// are taken in the order of the time that they would need with everything on the device, and of each only
-// placements that are fast enough, and whose weights alone leave room, are gone through.
+// The fastest layouts of a model. Times are a formula, and cheap; memory has to be gone through, which is
+// costly. So layouts are taken in the order of the time that they would need with everything on the device,
+// and of each only those placements are gone through that are fast enough, and whose weights alone leave
+// room.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -21,7 +22,7 @@ namespace {
 
 constexpr std::array kTiers = {Tier::device, Tier::host, Tier::nvme};
 
-/// Bytes of what is there all the time where it is placed.
+/// Bytes of what stays, all the time, where it is placed.
 struct Resident {
   int64_t on_device = 0, elsewhere = 0;
 };
@@ -139,7 +140,7 @@ class Search {
     return placements;
   }
 
-  /// The fastest placement of a layout that fits and is wanted, into it; false where there is none.
+  /// Puts the fastest placement that fits and is wanted into the layout; false where there is none.
   bool place(Job& layout) {
     const Needs needs = needs_of(layout);
     std::vector<Timed> placements;
@@ -206,7 +207,7 @@ class Search {
     return least.emplace(plan_memory(layout).device);
   }
 
-  /// False where what is resident is too much already, beside what is there while blocks run.
+  /// False where what stays on the device is too much already, together with what is there while blocks run.
   [[nodiscard]] bool may_fit(const Needs& needs, const MemoryConfig& m) const {
     const Holdings& least = needs.least;
     std::array<int64_t, kTiers.size()> held = {least[Purpose::activations] + least[Purpose::buffers]};

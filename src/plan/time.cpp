@@ -72,58 +72,109 @@ ModelCost cost_of(const Job& job) {
   return cost_of(job.model, std::max(job.batch.source_length, job.batch.target_length));
 }
 
-StepTime plan_time(const Job& job, const Machine& m, const ModelCost& cost) {
-  const ModelConfig& model = job.model;
+namespace {
+
+/// The quantities from which all parts of the time are computed.
+struct Step {
+  const Job& job;
+  const Machine& m;
+  double rounds = static_cast<double>(job.rounds());  // micro-batches of the busiest replica
+  double width = job.compute == at::kFloat ? 4 : 2;   // bytes of a value
+  double source = static_cast<double>(job.batch.rows * job.batch.source_length);
+  double target = static_cast<double>(job.batch.rows * job.batch.target_length);
+  double d = static_cast<double>(job.model.d_model);
+
+  /// Bytes per second between ranks that are that many apart at most.
+  [[nodiscard]] double rate_of(int parts) const { return parts <= m.ranks_per_host ? m.link : m.network; }
+};
+
+/// Backward costs twice as much as forward; recomputation adds one forward.
+double compute_time(const Step& s, const ModelCost& cost) {
+  const double passes = s.job.recompute ? 4 : 3;
+  const double flops = passes * (cost.source_flops * s.source + cost.target_flops * s.target);
+  return s.rounds * flops / s.job.mesh.tp / s.m.flops;
+}
+
+double exchange_time(const Step& s) {
+  const ModelConfig& model = s.job.model;
+  const Mesh& mesh = s.job.mesh;
+  if (mesh.ep * mesh.etp == 1) return 0;
+  double encoder = 0, decoder = 0;  // MoE layers
+  for (int64_t i = 0; i < model.encoder_layers; ++i)
+    encoder += model.is_sparse(i, model.moe.encoder_every) ? 1 : 0;
+  for (int64_t i = 0; i < model.decoder_layers; ++i)
+    decoder += model.is_sparse(i, model.moe.decoder_every) ? 1 : 0;
+  const double skew = s.job.skew.empty() ? 1 : *std::ranges::max_element(s.job.skew);
+  // There and back, in forward, again where it is run again, and in backward.
+  const double crossings = 2 * (s.job.recompute ? 3 : 2);
+  const double rows = (s.source * encoder + s.target * decoder) * static_cast<double>(model.moe.top_k) /
+                      mesh.tp * std::max(1.0, skew);
+  // What a rank's experts get goes on to the other ranks with parts of them, each of which computes a part.
+  const double away = 1 - 1.0 / mesh.ep, parts = mesh.etp - 1;
+  return s.rounds * crossings *
+         (rows * s.d * s.width * (away / s.rate_of(mesh.ep * mesh.etp) + parts / s.rate_of(mesh.etp)) +
+          (encoder + decoder) * s.m.latency * (mesh.ep - 1 + parts));
+}
+
+/// A sum over tp moves its bytes twice: two per block in each direction, three in the decoder's.
+double tensor_time(const Step& s) {
+  const int tp = s.job.mesh.tp;
+  if (tp == 1) return 0;
+  const double sums = 2 * static_cast<double>(s.job.model.encoder_layers) * s.source +
+                      3 * static_cast<double>(s.job.model.decoder_layers) * s.target;
+  return s.rounds * 2 * sums * 2 * (1 - 1.0 / tp) * s.d * s.width / s.rate_of(tp);
+}
+
+/// Each block's input and the last one's output, out and in.
+double stash_time(const Step& s) {
+  if (!s.job.recompute) return 0;
+  const double kept = s.rounds * s.d * s.width *
+                      (s.source * static_cast<double>(s.job.model.encoder_layers + 1) +
+                       s.target * static_cast<double>(s.job.model.decoder_layers + 1));
+  return leave(s.m, s.job.memory.activations, kept) + fetch(s.m, s.job.memory.activations, kept);
+}
+
+/// Of weights and gradients, between ranks and tiers.
+double movement_time(const Step& s, const Weights& role) {
+  const Mesh& mesh = s.job.mesh;
+  const double a = s.rounds, w = s.width, away = 1 - 1 / role.sharing, between = s.rate_of(mesh.world);
+  const double kept = mesh.zero >= 1 ? role.count / role.sharing : role.count;
+  // Gradients are summed once per update, or in each micro-batch where they are in parts; weights come back
+  // once per update, or twice in a micro-batch where they are in parts.
+  const bool in_parts = mesh.zero >= 3 || (mesh.zero >= 1 && role.values != Tier::device);
+  const double sums = mesh.zero >= 2 ? a : 1, gathers = in_parts ? 2 * a : mesh.zero >= 1 ? 1 : 0;
+  const double over_ranks = mesh.zero == 0 ? 2 * away * 4 * role.count / between
+                                           : away * role.count * (4 * sums + w * gathers) / between;
+  return over_ranks + fetch(s.m, role.values, 2 * a * w * kept) +
+         fetch(s.m, role.gradients, (a - 1) * 4 * kept) + leave(s.m, role.gradients, a * 4 * kept);
+}
+
+/// Read for the norm and for the update; moments and masters are read and written.
+double optimizer_time(const Step& s, const Weights& role) {
+  const Machine& m = s.m;
+  const double w = s.width, state = w == 4 ? 8 : 12;
+  const double kept = s.job.mesh.zero >= 1 ? role.count / role.sharing : role.count;
+  const bool on_host = role.optimizer != Tier::device;
+  double pass = kept * (8 + 2 * state + 2 * w) / (on_host ? m.host_memory : m.device_memory);
+  if (role.optimizer == Tier::nvme)
+    pass = std::max(pass, kept * state * (1 / m.disk_read + 1 / m.disk_write));
+  if (role.gradients == Tier::nvme) pass += kept * 8 / m.disk_read;
+  if (role.values == Tier::nvme) pass += kept * w * (1 / m.disk_read + 1 / m.disk_write);
+  if (on_host && role.values == Tier::device) pass += kept * w / m.host_link;
+  if (on_host && role.gradients == Tier::device) pass += kept * 4 / m.host_link;
+  return pass;
+}
+
+}  // namespace
+
+StepTime plan_time(const Job& job, const Machine& machine, const ModelCost& cost) {
+  const Step step = {.job = job, .m = machine};
   const Mesh& mesh = job.mesh;
-  const double a = static_cast<double>(job.rounds()), w = job.compute == at::kFloat ? 4 : 2;
-  const auto source = static_cast<double>(job.batch.rows * job.batch.source_length);
-  const auto target = static_cast<double>(job.batch.rows * job.batch.target_length);
-  const double d = static_cast<double>(model.d_model), k = static_cast<double>(model.moe.top_k);
-  const auto rate_of = [&](int parts) {  // between ranks that are that many apart at most
-    return parts <= m.ranks_per_host ? m.link : m.network;
-  };
-  StepTime time;
-
-  // Backward costs twice forward; computing again once more.
-  const double passes = job.recompute ? 4 : 3;
-  const double flops = passes * (cost.source_flops * source + cost.target_flops * target);
-  time.compute = a * flops / mesh.tp / m.flops;
-
-  int64_t sparse_encoder = 0, sparse_decoder = 0;
-  for (int64_t i = 0; i < model.encoder_layers; ++i) {
-    sparse_encoder += model.is_sparse(i, model.moe.encoder_every) ? 1 : 0;
-  }
-  for (int64_t i = 0; i < model.decoder_layers; ++i) {
-    sparse_decoder += model.is_sparse(i, model.moe.decoder_every) ? 1 : 0;
-  }
-  if (mesh.ep * mesh.etp > 1) {
-    const double skew = job.skew.empty() ? 1 : *std::ranges::max_element(job.skew);
-    // There and back, in forward, again where it is run again, and in backward.
-    const double crossings = 2 * (job.recompute ? 3 : 2);
-    const double layers = static_cast<double>(sparse_encoder + sparse_decoder);
-    const double rows =
-        (source * static_cast<double>(sparse_encoder) + target * static_cast<double>(sparse_decoder)) * k /
-        mesh.tp * std::max(1.0, skew);
-    // What a rank's experts get goes on to the other ranks with parts of them, each of which computes a part.
-    const double away = 1 - 1.0 / mesh.ep, parts = mesh.etp - 1;
-    time.exchange = a * crossings *
-                    (rows * d * w * (away / rate_of(mesh.ep * mesh.etp) + parts / rate_of(mesh.etp)) +
-                     layers * m.latency * (mesh.ep - 1 + parts));
-  }
-  if (mesh.tp > 1) {
-    // A sum over tp moves its bytes twice: two a block in each direction, three in the decoder's.
-    const double sums = 2 * static_cast<double>(model.encoder_layers) * source +
-                        3 * static_cast<double>(model.decoder_layers) * target;
-    time.tensor = a * 2 * sums * 2 * (1 - 1.0 / mesh.tp) * d * w / rate_of(mesh.tp);
-  }
-
   const MemoryConfig& memory = job.memory;
-  if (job.recompute) {  // each block's input and the last one's output, out and in
-    const double kept = a * d * w *
-                        (source * static_cast<double>(model.encoder_layers + 1) +
-                         target * static_cast<double>(model.decoder_layers + 1));
-    time.movement += leave(m, memory.activations, kept) + fetch(m, memory.activations, kept);
-  }
+  StepTime time = {.compute = compute_time(step, cost),
+                   .exchange = exchange_time(step),
+                   .tensor = tensor_time(step),
+                   .movement = stash_time(step)};
   const double expert_count = static_cast<double>(cost.parameters.experts) / (mesh.ep * mesh.etp);
   const double dense_count = static_cast<double>(cost.parameters.total() - cost.parameters.experts) / mesh.tp;
   const Weights roles[] = {
@@ -132,31 +183,8 @@ StepTime plan_time(const Job& job, const Machine& m, const ModelCost& cost) {
        memory.expert_gradients.value_or(memory.gradients),
        memory.expert_optimizer.value_or(memory.optimizer)}};
   for (const Weights& role : roles) {
-    const double away = 1 - 1 / role.sharing, kept = mesh.zero >= 1 ? role.count / role.sharing : role.count;
-    const double between = rate_of(mesh.world);
-    // Gradients are summed once an update, or each micro-batch where they are in parts; weights come back
-    // once an update, or twice a micro-batch where they are in parts.
-    const bool in_parts = mesh.zero >= 3 || (mesh.zero >= 1 && role.values != Tier::device);
-    const double sums = mesh.zero >= 2 ? a : 1, gathers = in_parts ? 2 * a : mesh.zero >= 1 ? 1 : 0;
-    if (mesh.zero == 0) {
-      time.movement += 2 * away * 4 * role.count / between;
-    } else {
-      time.movement += away * role.count * (4 * sums + w * gathers) / between;
-    }
-    time.movement += fetch(m, role.values, 2 * a * w * kept) + fetch(m, role.gradients, (a - 1) * 4 * kept) +
-                     leave(m, role.gradients, a * 4 * kept);
-    // Read for the norm and for the update; moments and masters are read and written.
-    const double state = w == 4 ? 8 : 12;
-    const bool on_host = role.optimizer != Tier::device;
-    const double touched = kept * (8 + 2 * state + 2 * w);
-    double pass = touched / (on_host ? m.host_memory : m.device_memory);
-    if (role.optimizer == Tier::nvme)
-      pass = std::max(pass, kept * state * (1 / m.disk_read + 1 / m.disk_write));
-    if (role.gradients == Tier::nvme) pass += kept * 8 / m.disk_read;
-    if (role.values == Tier::nvme) pass += kept * w * (1 / m.disk_read + 1 / m.disk_write);
-    if (on_host && role.values == Tier::device) pass += kept * w / m.host_link;
-    if (on_host && role.gradients == Tier::device) pass += kept * 4 / m.host_link;
-    time.optimizer += pass;
+    time.movement += movement_time(step, role);
+    time.optimizer += optimizer_time(step, role);
   }
   return time;
 }

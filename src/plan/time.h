@@ -1,5 +1,5 @@
-// How long an update takes, by a stated model of the machine: each of its parts is bytes or FLOPs over a
-// rate. What runs beside something else counts where it is longer.
+// How long an update takes, by a stated model of the machine: each part of the update is bytes or FLOPs,
+// divided by a rate. Of two parts that run side by side the longer one counts.
 #pragma once
 
 #include <filesystem>
@@ -12,7 +12,7 @@
 
 namespace chorus::inline plan {
 
-/// What one rank has of the machine; rates in bytes a second unless said otherwise. `chorus bench machine`
+/// What one rank has of the machine; rates in bytes per second unless said otherwise. `chorus bench machine`
 /// measures them.
 struct Machine {
   std::string name;
@@ -23,7 +23,7 @@ struct Machine {
   double disk_read = 0, disk_write = 0;  // this rank's share
   double link = 0;                       // what a rank sends to the others of its host
   double network = 0;                    // and to other hosts
-  double latency = 0;                    // seconds a message
+  double latency = 0;                    // seconds per message
   int64_t ranks_per_host = 1;
 };
 nlohmann::json to_json(const Machine& machine);

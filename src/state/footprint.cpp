@@ -21,7 +21,7 @@ namespace chorus::inline state {
 
 namespace {
 
-// Elements of a shard whose chunks are gone through: what comes after them is more of the same.
+// Elements of a shard whose chunks are gone through one by one: those after them are alike.
 constexpr int64_t kSeen = 16 * Arrays::kChunk;
 
 struct CountedBuffer {
@@ -155,7 +155,7 @@ class WeightsFootprint::Moves {
 
  private:
   void gather(CountedShard& shard);
-  /// What leaves has left.
+  /// From here on the gradients that were leaving count as gone.
   static void settle(CountedShard& shard);
   std::vector<CountedChunk> in_update();
 

@@ -1,5 +1,5 @@
-// What weights, gradients, moments and stashed activations hold in each tier, without holding it: the optimizer's
-// schedule (internal/schedule.h) over shards that only count.
+// How much memory weights, gradients, moments and stashed activations take in each tier, without allocating
+// it: the optimizer's schedule (internal/schedule.h) over shards that only count.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,7 @@ struct WeightsShape {
   const MemoryConfig& memory;
   StateForm expert_state = StateForm::fp32;
   const std::vector<bool>& frozen;  // by parameter, in the order of the catalogue; empty: none
-  bool keeps_pace = true;           // what takes gradients away keeps up with the backward pass
+  bool keeps_pace = true;           // gradients leave as fast as the backward pass makes them
 };
 
 class WeightsFootprint final : public BlockWatcher {
@@ -51,7 +51,7 @@ class WeightsFootprint final : public BlockWatcher {
   std::unique_ptr<Moves> moves_;
 };
 
-/// Of TierStash in this tier; null for the device.
+/// The footprint of a TierStash in this tier; null for the device.
 std::unique_ptr<StashFootprint> stash_footprint(Tier tier, Ledgers& ledgers);
 
 }  // namespace chorus::inline state

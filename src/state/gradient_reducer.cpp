@@ -9,7 +9,7 @@ namespace chorus::inline state {
 
 void GradientReducer::reduce(Shard& shard) {
   const at::Tensor all = shard.bucket.gradients;
-  shards_.allocate(all);  // they are there unless the block took no part
+  shards_.allocate(all);  // does nothing unless the block took no part
   for (const size_t p : shard.bucket.parameters) {
     Parameter& parameter = shards_.parameters()[p];
     const bool by_slice = shard.by_use && is_divided(shards_.model().catalogue().parameters[p]);

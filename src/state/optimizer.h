@@ -15,12 +15,12 @@
 //
 // What MemoryConfig keeps on the host or on disk is never there as a whole: values come to the device for as
 // long as their block runs (at stages 1 and 2 then from all ranks' parts, as at stage 3); gradients leave it
-// as soon as their block has run back; masters and moments pass through memory a chunk after the other while
-// they are updated.
+// as soon as their block has run back; masters and moments pass through memory chunk by chunk while they are
+// updated.
 //
-// Experts off the device are there by use, where no other rank shares their weights: those without tokens are
-// neither fetched nor read, their gradient is zero without being written, and the updates that they miss are
-// made up for, to the same bits, when they are needed again or read() shows them.
+// Experts off the device are brought there by use, where no other rank shares their weights: those without
+// tokens are neither fetched nor read, their gradient is zero without being written, and the updates that
+// they miss are made up for, to the same bits, when they are needed again or read() shows them.
 //
 // Gradients are summed in the background while the backward pass goes on, a bucket as soon as its block has
 // run back.
@@ -47,18 +47,19 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  /// Consecutive elements of what this rank holds of one parameter, as flat tensors that lie in its state, or
-  /// in what of it is in memory.
+  /// Consecutive elements of this rank's part of one parameter, as flat tensors that lie in its state, or in
+  /// the piece of it that is in memory.
   struct Part {
     size_t parameter = 0;
     LocalPart local;
-    int64_t first = 0;        // in what is held
+    int64_t first = 0;        // in this rank's part
     at::Tensor master, m, v;  // fp32, also where state is kept in fewer bytes
   };
   using Visit = std::function<void(const Part&)>;
-  /// Shows what is this rank's to write: every element of every parameter is in exactly one rank's.
+  /// Shows `visit` all that this rank has to write to a checkpoint: over all ranks, every element of every
+  /// parameter is shown exactly once.
   void read(const Visit& visit);
-  /// Lets `visit` write all that this rank keeps of masters and moments; values follow.
+  /// Lets `visit` overwrite all masters and moments that this rank keeps; values are then set from them.
   void change(const Visit& visit);
   /// Sets the masters to initial_value().
   void initialise(RandomKey seed);
@@ -76,19 +77,19 @@ class Optimizer {
   /// One AdamW update with gradients scaled so that their norm is at most config.clip_norm.
   void update(double learning_rate, double norm);
 
-  /// Made so far: what the bias corrections count.
+  /// The updates made so far, which the bias corrections count.
   [[nodiscard]] int64_t updates() const;
   void set_updates(int64_t updates);
 
   /// Most bytes of values and gradients that were there at one time.
   [[nodiscard]] int64_t peak_bytes() const;
-  /// Of the scratch file.
+  /// The scratch file's.
   [[nodiscard]] uint64_t bytes_on_disk() const;
   [[nodiscard]] ScratchFile::Traffic traffic() const;
-  /// Whether the model's values are all there, and have had all updates, whatever the model is doing.
+  /// Whether the model's values are all there, with all updates, at any time, not only while a block runs.
   [[nodiscard]] bool values_stay() const;
 
-  /// What the model tells of its blocks: the optimizer watches from its first to its last moment.
+  /// Whom the model has to tell of its blocks: the optimizer watches as long as it lives.
   BlockWatcher& watcher();
 
  private:

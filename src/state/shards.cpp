@@ -26,7 +26,7 @@ Shards::Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memor
     const auto arrays = [&](Tier where, int64_t n, at::ScalarType type) {
       return Arrays(where, n, division.cuts, type, model.options().device, file_.get());
     };
-    // What comes and goes has no memory now, the rest has it.
+    // What comes and goes with its block has no memory at first, the rest has.
     const auto settle = [&](const at::Tensor& flat, bool goes) { goes ? free(flat) : allocate(flat); };
     bytes_ += bucket.values.storage().nbytes() + bucket.gradients.storage().nbytes();
     settle(bucket.values, shard.values_go);

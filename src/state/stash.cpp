@@ -16,8 +16,8 @@ TierStash::TierStash(Tier tier, const std::filesystem::path& folder)
 TierStash::~TierStash() {
   for (auto& [ticket, item] : items_) {
     try {
-      finish(item);           // the kernel has its memory
-    } catch (const Error&) {  // nobody will miss it
+      finish(item);           // until then the kernel uses its memory
+    } catch (const Error&) {  // the contents are not needed any more
     }
   }
 }

@@ -18,7 +18,7 @@ namespace chorus::inline state {
 /// A stash on the host, or on disk in a scratch file of its own.
 class TierStash final : public Stash {
  public:
-  static constexpr size_t kWritesInFlight = 4;         // whose memory waits
+  static constexpr size_t kWritesInFlight = 4;         // at most: until they are done their memory is held
   static constexpr int64_t kStep = int64_t{64} << 20;  // bytes by which the file grows, at least
 
   /// UserError as ScratchFile, in `folder`.
@@ -48,7 +48,7 @@ class TierStash final : public Stash {
   std::map<Ticket, Item> items_;
   std::deque<Ticket> writing_;  // whose memory is freed as soon as it is written
   Ticket last_ = 0;
-  uint64_t end_ = 0;  // of what is used of the file, which is empty again after every backward pass
+  uint64_t end_ = 0;  // end of the used part of the file, which is empty again after every backward pass
 };
 
 }  // namespace chorus::inline state

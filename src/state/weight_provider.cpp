@@ -36,7 +36,7 @@ void WeightProvider::ran(Shard& shard) {
 }
 
 void WeightProvider::bring_gradients(Shard& shard) {
-  finish(shard.summing);  // of the micro-batch before: the memory is still its
+  finish(shard.summing);  // that of the micro-batch before, which still uses the memory
   shards_.allocate(shard.bucket.gradients);
   // What only this rank adds to is added to in place, in the same order and so to the same bits as if it
   // had never left; what ranks share is summed micro-batch by micro-batch.

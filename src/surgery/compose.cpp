@@ -28,7 +28,7 @@ TensorView piece_of(const TensorView& whole, int64_t piece) {
   return {whole.dtype, {static_cast<int64_t>(bytes / size)}, whole.bytes.subspan(begin, bytes)};
 }
 
-/// In standard deviations of what it is added to.
+/// Noise, in standard deviations of what it is added to.
 void add_noise(at::Tensor& value, double noise, RandomKey key) {
   if (noise == 0) return;
   const double scale = noise * value.std(/*unbiased=*/false).item<double>();
@@ -87,7 +87,7 @@ class Composer {
     return sources_[part.source].tensors[parameter][part.expert];
   }
 
-  /// Slice i of a parameter that is no expert's, said like one.
+  /// Slice i of a parameter that is no expert's, written as a NewExpert.
   [[nodiscard]] NewExpert dense(size_t i) const {
     NewExpert expert;
     const size_t count = recipe_.average_dense ? sources_.size() : 1;
@@ -185,7 +185,7 @@ void check_alike(const NamedModel& a, const NamedModel& b, bool experts_may_diff
       config.layer_experts.clear();
     }
     nlohmann::json json = to_json(config);
-    json["chorus"].erase("training");  // how it was trained is not what it is
+    json["chorus"].erase("training");  // the new model was not trained that way
     return json.flatten();
   };
   const nlohmann::json first = flat(a.config), second = flat(b.config);

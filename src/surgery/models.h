@@ -2,7 +2,7 @@
 //
 // Models are folders (a model's, a run's, or RUN/checkpoints/NAME), and so are results: any other command
 // takes them. Weights go from mapped files to a new one, one tensor at a time; memory does not grow with the
-// model. `out` must not be there. UserError as load_model(), before anything is written.
+// model. `out` must not exist. UserError as load_model(), before anything is written.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@
 
 namespace chorus::inline surgery {
 
-/// UserError when there is something at `out`. All below call it; who works for long before does it first.
+/// UserError when there is something at `out`. All functions below call it; a caller with long work to do
+/// before them calls it first.
 void check_absent(const std::filesystem::path& out);
 
 /// A model as messages call it.

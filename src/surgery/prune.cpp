@@ -127,9 +127,9 @@ std::vector<std::vector<int64_t>> choose_experts(const std::vector<std::vector<d
   const auto rounded_share = [&](size_t experts) {
     return std::llround(options.keep * static_cast<double>(experts));
   };
-  std::vector<std::vector<int64_t>> chosen;  // best first, of every layer all
+  std::vector<std::vector<int64_t>> chosen;  // of each layer all experts, best first
   std::vector<size_t> counts;
-  // An expert is among those that reach a threshold when those before it do not.
+  // An expert is needed to reach a threshold when those before it do not reach it.
   std::vector<std::tuple<double, size_t>> before;  // sum of the scores before an expert, layer
   size_t all = 0, kept = 0;
   for (const std::vector<double>& layer : scores) {

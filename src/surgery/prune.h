@@ -1,12 +1,12 @@
-// Pruning: fewer experts in each MoE layer, those that some text needs most.
+// Pruning: fewer experts in each MoE layer; those stay that some text needs most.
 //
 // An expert's score is one of
 //
 //   utilization  share of tokens that have it among their k (Z-code M3, 2109.10465)
 //   importance   top1 exp(conf): share of tokens whose first choice it is, times the exponential of the mean
 //                probability it then has (Koishekenov et al., 2212.09811)
-//   gate         sum of its gates over the tokens, a token
-//   random       what all of these must beat
+//   gate         sum of its gates over the tokens, per token
+//   random       drawn at random: what the others must beat
 //
 // and scores are divided by their sum in a layer. The router keeps the rows of the experts that stay, so that
 // its softmax is over these: where the gates sum to 1, tokens that chose only experts that stay come out as
@@ -45,8 +45,9 @@ struct PruneOptions {
   // As many in each layer as it takes for their scores to reach a threshold, the same for all layers, which
   // follows from `keep` (2212.09811).
   bool global = false;
-  int64_t least = 0;  // of each layer, whatever `keep` says; 0: the k that a token chooses. Below k, a token
-                      // of the new model chooses so many.
+  // Fewest experts of each layer that stay, whatever `keep` says; 0: the k that a token chooses. Below k, a
+  // token of the new model chooses so many.
+  int64_t least = 0;
   PruneBy by = PruneBy::utilization;
   PruneMethod method = PruneMethod::drop;
   uint64_t seed = 1;  // of random scores
@@ -73,8 +74,8 @@ struct PruneReport {
   int64_t bytes_before = 0, bytes_after = 0;  // of the weights
 };
 
-/// Writes what is left of a model (see surgery/models.h). `usage` as above; merging by random scores
-/// takes none either, all experts then weigh the same. A model none of whose layers loses an expert is a
+/// Writes the pruned model (see surgery/models.h). `usage` as above; with random scores merging needs none
+/// either: all experts then weigh the same. A model none of whose layers loses an expert is a
 /// copy.
 PruneReport prune_model(const std::filesystem::path& model, std::span<const ExpertUsage> usage,
                         const PruneOptions& options, const std::filesystem::path& out);

@@ -1,4 +1,4 @@
-// What text makes of the experts: the statistics that pruning goes by.
+// How a text uses the experts: the statistics that pruning goes by.
 #pragma once
 
 #include <cstdint>
@@ -17,11 +17,11 @@ struct ExpertUsage {
   int64_t tokens = 0;
   std::vector<int64_t> chosen;     // [E] tokens that have the expert among their k
   std::vector<int64_t> first;      // [E] tokens whose first choice it is
-  std::vector<double> gate;        // [E] of its gates, which weigh its output
-  std::vector<double> confidence;  // [E] of its probability, over the tokens whose first choice it is
+  std::vector<double> gate;        // [E] sum of its gates, which weigh its output
+  std::vector<double> confidence;  // [E] sum of its probability over the tokens whose first choice it is
 };
 
-/// Runs the pairs through the model, teacher-forced and without dropping; one result a MoE layer, encoder
+/// Runs the pairs through the model, teacher-forced and without dropping; one result per MoE layer, encoder
 /// first. Pairs beyond the model's positions are left out. UserError on a language that the model does not
 /// know. `progress`, which may be empty, is told of the pairs that are done.
 std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& vocabulary,

@@ -30,7 +30,7 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
     lines.push_back(
         {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
   }
-  std::string own;  // a line a translation, which has none of its own
+  std::string own;  // one line per translation, whose own text has no line ends
   for (const TranslatedLine& line : translator.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);
     own += line.best.front().text + '\n';
@@ -88,7 +88,7 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
     const std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
-    // As many samples from each direction as come to it, from different rows.
+    // Each direction gives its share of the samples, from different rows.
     for (int64_t s = options.samples * d / count; s < options.samples * (d + 1) / count; ++s) {
       const size_t row = static_cast<size_t>(s) * 7919 % pairs.sources.size();
       result.samples.push_back({pairs.name, pairs.sources[row], pairs.references[row], translations[row]});

@@ -1,5 +1,5 @@
-// What a model makes of aligned text it has not seen: every direction translated and scored, against copying
-// the source, with samples, and which experts serve which language.
+// How well a model translates aligned text it has not seen: every direction translated and scored, beside the
+// scores of copying the source, with samples, and which experts serve which language.
 #pragma once
 
 #include <functional>

@@ -15,10 +15,10 @@ namespace chorus::inline train {
 namespace {
 
 void describe_stage(Schema& s, StageConfig& c) {
-  s.add("name", c.name, {.help = "of its folder in the run's"});
+  s.add("name", c.name, {.help = "the stage's name, and that of its folder in the run's folder"});
   s.add("init", c.init,
         {.help = "earlier stages whose model it begins with; of several, merged (aggregation of experts)"});
-  s.add("set", c.set, {.help = "options that it has otherwise, as after --set: [\"moe.experts=8\"]"});
+  s.add("set", c.set, {.help = "options that differ in this stage, as after --set: [\"moe.experts=8\"]"});
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ void describe(Schema& s, RunConfig& c) {
            "when the run is done: \"20000u\" updates, \"5e\" epochs or \"50Mt\" target tokens; \"0u\" writes "
            "the model as it is initialised"});
   s.add("time_limit", t.time_limit,
-        {.help = "the run is also done after so long, over all its starts; 0: no limit",
+        {.help = "the run also ends after so long, all its starts together; 0: no limit",
          .unit = "minutes",
          .min = 0,
          .max = 1e9});
@@ -69,7 +69,8 @@ void describe(Schema& s, RunConfig& c) {
          .unit = "updates",
          .min = 0});
   s.add("log_every", t.log_every, {.help = "how often metrics are written", .unit = "updates", .min = 1});
-  s.add("checkpoint_every", t.checkpoint_every, {.help = "0: only at the end", .unit = "updates", .min = 0});
+  s.add("checkpoint_every", t.checkpoint_every,
+        {.help = "how often a checkpoint is written; 0: only at the end", .unit = "updates", .min = 0});
   s.add("keep", t.keep, {.help = "checkpoints kept, besides the best", .min = 1});
   s.list(
       "stage", t.stages, &describe_stage,
@@ -77,25 +78,25 @@ void describe(Schema& s, RunConfig& c) {
 
   ValidationConfig& v = c.validation;
   s.section("validation", "what is measured on data.valid");
-  s.add("every", v.every, {.help = "0: only at the end", .unit = "updates", .min = 0});
+  s.add("every", v.every,
+        {.help = "how often the model is validated; 0: only at the end", .unit = "updates", .min = 0});
   s.add("sentences", v.sentences,
-        {.help = "of each direction that are looked at, always the same ones; 0: all",
+        {.help = "how many of each direction are used, always the same ones; 0: all",
          .unit = "sentences",
          .min = 0});
   s.add("decode", v.decode,
-        {.help = "of each direction that are translated for BLEU and chrF, the first ones; 0: none",
+        {.help = "how many of each direction are translated for BLEU and chrF, the first ones; 0: none",
          .unit = "sentences",
          .min = 0});
   s.add("beam", v.beam, {.help = "beam of these translations", .min = 1, .max = 64});
   s.add(
       "tokenize", v.tokenize,
       {{"auto", "auto"}, {"13a", "13a"}, {"intl", "intl"}, {"zh", "zh"}, {"char", "char"}, {"none", "none"}},
-      {.help = "BLEU's tokeniser; auto: zh for Chinese, char for Japanese, Korean and scripts without "
-               "spaces, else "
-               "13a"});
+      {.help = "BLEU's tokenizer; auto: zh for Chinese, char for Japanese, Korean and scripts without "
+               "spaces, else 13a"});
   s.add("criterion", v.criterion,
         {{"loss", Criterion::loss}, {"bleu", Criterion::bleu}, {"chrf", Criterion::chrf}},
-        {.help = "what the best model is best in, as a mean over directions"});
+        {.help = "the score by which the best model is chosen, a mean over directions"});
   s.add("patience", v.patience,
         {.help = "stop after so many validations without a better one; 0: never",
          .unit = "validations",

@@ -21,9 +21,9 @@ enum class Precision { fp32, bf16 };
 
 /// One of several trainings in a run file: train/stages.h.
 struct StageConfig {
-  std::string name;               // of its folder in the run's
+  std::string name;               // its name, and that of its folder in the run's
   std::vector<std::string> init;  // earlier stages whose models, merged, it begins with
-  std::vector<std::string> set;   // options that it has otherwise: "moe.experts=8"
+  std::vector<std::string> set;   // options that differ in it: "moe.experts=8"
 };
 
 struct TrainConfig {
@@ -73,9 +73,9 @@ void describe(Schema& schema, RunConfig& config);
 /// UserError as find_model() and describe_model().
 ModelConfig model_of(const std::string& init);
 
-/// Reads a run file ("": none) and settings ("section.key=value") that go before it into `config`, which
-/// `schema` describes; [model] and [moe] are upon model_of() where there is train.init. UserError naming file,
-/// line and option.
+/// Reads a run file ("": none) and settings ("section.key=value"), which take precedence over it, into
+/// `config`, which `schema` describes; where there is train.init, [model] and [moe] start from model_of().
+/// UserError naming file, line and option.
 void read_run_file(RunConfig& config, Schema& schema, const std::filesystem::path& file,
                    std::span<const std::string> settings);
 

@@ -26,7 +26,7 @@ fs::path report_path(const fs::path& run, const std::string& list) {
   return run / ("data." + list + ".json");
 }
 
-/// What it must have besides the languages of its text.
+/// What the vocabulary must have besides the languages of its text.
 std::vector<std::string> symbols_of(const RunConfig& config) {
   std::vector<std::string> symbols;
   if (!config.data.denoise.empty()) symbols.emplace_back(kMask);
@@ -84,7 +84,7 @@ std::string made_from(const RunConfig& config) {
   return hash_text(hash_bytes(text));
 }
 
-/// Makes the vocabulary in the run's folder where it is missing, or there from an earlier start with other
+/// Makes the vocabulary in the run's folder where it is missing, or was made by an earlier start from other
 /// settings or text. One that the run did not make stays.
 void make_own_vocabulary(const RunConfig& config, const fs::path& run) {
   const fs::path path = run / kVocabulary, stamp = run / kStamp;
@@ -175,7 +175,7 @@ std::unique_ptr<DataSet> open_data(const RunConfig& config, const fs::path& run,
   }
   options.build.log = [](const std::string& line) { log_info("{}", line); };
   auto data = std::make_unique<DataSet>(sources, vocabulary, options);
-  // The whole report, a line a direction, is in the run folder; here as much as a person reads.
+  // The whole report, one line per direction, is in the run folder; here as much as a person reads.
   constexpr size_t kShown = 13;
   const std::vector<std::string> lines = data->report().lines();
   for (size_t i = 0; i < std::min(lines.size(), kShown); ++i) {

@@ -40,19 +40,6 @@ void note(int signal, siginfo_t* info, void* /*context*/) {
   errno = error;
 }
 
-void on_signals(void (*handler)(int, siginfo_t*, void*)) {
-  struct sigaction action = {};
-  sigemptyset(&action.sa_mask);
-  if (handler) {
-    action.sa_sigaction = handler;
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
-  } else {
-    action.sa_handler = SIG_DFL;
-  }
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-}
-
 }  // namespace
 
 Interrupt::Interrupt() {
@@ -74,11 +61,17 @@ Interrupt::Interrupt() {
       ::close(end);
     });
   }
-  on_signals(note);
+  struct sigaction action = {};
+  sigemptyset(&action.sa_mask);
+  action.sa_sigaction = note;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  ::sigaction(SIGINT, &action, &int_before_);
+  ::sigaction(SIGTERM, &action, &term_before_);
 }
 
 Interrupt::~Interrupt() {
-  on_signals(nullptr);
+  ::sigaction(SIGINT, &int_before_, nullptr);
+  ::sigaction(SIGTERM, &term_before_, nullptr);
   from = 0;
   if (!holder_.joinable()) return;
   leaving_ = true;

@@ -22,7 +22,7 @@ namespace chorus::inline train {
 
 namespace {
 
-/// "optimizer 1.2 GB, gradients 0.6 GB": what there is most of first.
+/// "optimizer 1.2 GB, gradients 0.6 GB": the largest first.
 std::string text_of(const Holdings& held) {
   std::vector<std::pair<int64_t, std::string_view>> parts;
   for (size_t i = 0; i < kPurposes.size(); ++i) {

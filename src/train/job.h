@@ -14,10 +14,10 @@ namespace chorus::inline train {
 /// The greatest number that divides the experts of every MoE layer; 0: a dense model.
 int64_t common_experts(const ModelConfig& model);
 
-/// Of a run on `world` ranks. UserError as make_mesh().
+/// The mesh of a run on `world` ranks. UserError as make_mesh().
 Mesh mesh_of(const RunConfig& config, int world);
 
-/// `model` with its vocabulary. Its micro-batch is set_largest()'s to choose.
+/// The job of a run file; `model` has its vocabulary. The micro-batch is left to set_largest().
 Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh);
 
 BatchOptions batch_options(const RunConfig& config);
@@ -30,13 +30,13 @@ struct TextShape {
   int64_t vocabulary = 0;
   std::vector<PaddedShape> largest;  // BatchStream::largest()
 };
-/// Of a run in `folder`: vocabulary and text are made ready there, where they are not, as train() does.
+/// That of a run in `folder`, where vocabulary and text are first made ready, as train() does.
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder);
 
-/// Of the run file.
+/// The budgets of the run file.
 Budgets budgets_of(const MemoryConfig& config);
 
-/// The tiers with which a run in `folder` goes: those of the run file, `automatic` ones chosen. `stream` has
+/// The tiers that a run in `folder` uses: those of the run file, `automatic` ones chosen. `stream` has
 /// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with
 /// kMargin and however tokens are routed.
 MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,

@@ -21,7 +21,7 @@ namespace {
 // The tensors of model.safetensors, and of optimizer.safetensors.
 const std::vector<std::string> kWeights = {""}, kMoments = {"m.", "v."};
 
-/// Looks at weights as they are written.
+/// Checks that weights are finite as they are written.
 class FiniteCheck {
  public:
   explicit FiniteCheck(const Catalogue& catalogue) : catalogue_(catalogue) {}

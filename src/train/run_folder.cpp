@@ -34,7 +34,7 @@ struct Change {
   std::string option, text;  // "optim.learning_rate", "optim.learning_rate 0.001 -> 0.0005"
 };
 
-/// Those that matter.
+/// The changes that may_change() does not allow.
 std::vector<Change> changes_of(const RunConfig& before, const RunConfig& now) {
   std::map<std::string, std::string> old_values = values_of(before), new_values = values_of(now);
   std::vector<Change> found;

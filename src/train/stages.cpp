@@ -50,7 +50,7 @@ void check(const std::vector<StageConfig>& stages) {
   }
 }
 
-/// Does `work` for a stage, whose name is told with what is wrong.
+/// Does `work` for a stage, whose name is put before an error's message.
 void in_stage(const StageConfig& stage, const std::function<void()>& work) {
   try {
     work();
@@ -59,7 +59,7 @@ void in_stage(const StageConfig& stage, const std::function<void()>& work) {
   }
 }
 
-/// Sets what a stage has otherwise.
+/// Sets the options that differ in a stage.
 void apply(const StageConfig& stage, RunConfig& config) {
   config.train.stages.clear();
   Schema schema;
@@ -106,7 +106,7 @@ RunOptions options_of(const StageConfig& stage, RunOptions options) {
   return options;
 }
 
-/// The settings of all stages, each looked at as a run, so that a mistake is found before hours of training.
+/// The settings of all stages, each checked as a run, so that a mistake is found before hours of training.
 std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& options) {
   const std::vector<StageConfig>& stages = config.train.stages;
   std::vector<RunConfig> settings(stages.size(), config);

@@ -28,11 +28,11 @@ namespace chorus::inline train {
 /// token stores of all are made then), and where stages contradict each other.
 Ending train_stages(const RunConfig& config, const RunOptions& options);
 
-/// What each stage is a run of, for the planner: where it begins with earlier stages, it has their model,
+/// The run of each stage, for the planner: where a stage begins with earlier ones, it has their model,
 /// merged, and no train.init. UserError where stages contradict each other.
 std::vector<RunConfig> stage_settings(const RunConfig& config);
 
-/// Of the last stage's run, or of the run itself: where the model is.
+/// The folder of the last stage's run, or of the run itself: there the model is.
 std::filesystem::path last_run(const RunConfig& config, const std::filesystem::path& folder);
 
 }  // namespace chorus::inline train

@@ -23,7 +23,7 @@ TrainState state_of(const Checkpoint& checkpoint) {
   return train_state_from_json(parse_json(checkpoint.state, where), where);
 }
 
-/// `state` with the text as it now is.
+/// `state`, with the text as it is now.
 void take_text(TrainState& state, const std::string& hash, const RunOptions& options) {
   if (state.data_hash == hash) return;
   if (!options.accept_changes) {

@@ -20,9 +20,9 @@ struct TrainState {
   int64_t skipped_in_a_row = 0;
   double seconds = 0;             // of training, over all starts of the run
   std::optional<double> best;     // criterion of the best validation
-  int64_t best_update = -1;       // at which it was; -1: none, or not known
+  int64_t best_update = -1;       // the update of that validation; -1: none, or not known
   int64_t validated = -1;         // the last update that was validated, or whose model was exported unseen
-  int64_t stale_validations = 0;  // since then
+  int64_t stale_validations = 0;  // validations since then
   std::string data_hash;          // what the positions refer to
   std::string vocabulary_hash;
 
@@ -30,7 +30,7 @@ struct TrainState {
     return static_cast<double>(sentences) / static_cast<double>(sentences_per_epoch);
   }
 
-  /// A validation's score; nothing where it was not finite. Whether it is the best so far.
+  /// Records a validation's score (none: it was not finite). Returns whether it is the best so far.
   bool note_validation(std::optional<double> score, bool lower_is_better);
 };
 

@@ -91,7 +91,7 @@ class Run {
   void save();
   /// One of the ranks that share their micro-batches.
   [[nodiscard]] bool counts() const { return parallel_.tp.rank() == 0; }
-  /// The rank that writes what is one: logs, metrics, manifests.
+  /// The rank that writes what is written once: logs, metrics, manifests.
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   [[nodiscard]] RunProgress elapsed_now() const {
     return {.updates = state_.updates,
@@ -131,7 +131,7 @@ class Run {
   bool unsaved_ = false;                          // something has happened since the last checkpoint
 };
 
-/// Before anything of this start is kept: what others of the run are held against is written.
+/// Before anything of this start is kept: writes the settings with which later starts are compared.
 void Run::begin() {
   if (std::exchange(has_begun_, true) || !writes()) return;
   write_settings(config_, folder_);
@@ -217,8 +217,7 @@ void Run::update() {
   if (state_.updates % config_.train.log_every == 0) report(learning_rate, norm);
 }
 
-/// Once, at the pace of the first updates: so that nobody learns after days how long it
-/// takes.
+/// Says once, from the pace of the first updates, how long the run will take.
 void Run::tell_length() {
   const double share = share_of_duration();
   const int64_t updates = state_.updates - started_at_;
@@ -269,7 +268,8 @@ void Run::report(double learning_rate, double norm) {
   statistics_.assign(statistics_.size(), {});
 }
 
-/// Ranks translate with the whole model: where each holds a part of it, with one that they write for this.
+/// Each rank translates with the whole model: where it holds only a part of it, with a copy that the ranks
+/// write for this and load again.
 Assessment Run::assess_whole(const AssessOptions& options) {
   if (parallel_.holds_everything() && optimizer_.values_stay())
     return assess(model_, data_->vocabulary, config_.data.valid, options);
@@ -338,7 +338,7 @@ std::optional<Ending> Run::ending() const {
   return std::nullopt;
 }
 
-/// Rank 0's, since clocks differ; or that a signal has reached one of the ranks.
+/// Why to stop: by rank 0's clock, since clocks differ; or because a signal has reached one of the ranks.
 std::optional<Ending> Run::common_ending() {
   const std::optional<Ending> own = ending();
   const double first = group_.sum(writes() && own ? 1 + static_cast<double>(*own) : 0);
@@ -384,7 +384,7 @@ Ending train_run(const RunConfig& config, const RunOptions& options) {
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);
   set_threads(config.threads, group);
-  count_device_memory(parse_bytes(config.memory.device_budget, "memory.device_budget"));
+  const DeviceMemoryCount counting(parse_bytes(config.memory.device_budget, "memory.device_budget"));
   restart_peaks();
   std::optional<ModelDescription> initial;
   if (!config.train.init.empty()) initial = find_initial_model(config.train.init).description;

@@ -13,8 +13,8 @@
 //
 // Starting again with the same settings goes on from the newest whole checkpoint, bit for bit as if it had
 // never stopped (on the same machine with the same number of threads); a run that is done is left as it is. A
-// start that fails before its first update binds the next one to nothing: it may leave a vocabulary and token
-// stores, which are taken where they are what a start would make.
+// start that fails before its first update does not bind the next one: it may leave a vocabulary and token
+// stores, which the next one takes only where it would make the same.
 #pragma once
 
 #include <filesystem>
@@ -28,8 +28,8 @@ namespace chorus::inline train {
 struct RunOptions {
   std::filesystem::path folder;
   bool accept_changes = false;  // go on with settings other than those the run was started with
-  Group* group =
-      nullptr;  // the ranks that train together, all with the same settings; null: this process alone
+  // The ranks that train together, all with the same settings; null: this process alone.
+  Group* group = nullptr;
 };
 
 /// Why train() came back; the last two: SIGINT, or SIGTERM, at any rank.
@@ -39,10 +39,10 @@ inline bool by_signal(Ending ending) {
 }
 
 /// Trains until the run is done, SIGINT or SIGTERM arrives (a second one ends the process at once), or the
-/// validation stops improving; a checkpoint is then written and RUN/model stands. config.model is that of
-/// train.init (model_of()) but for what the run has otherwise. UserError on settings, text or a run folder
-/// that cannot be used; Error when `train.skip_limit` updates in a row had no finite gradient, when weights
-/// are not finite, or when no validation ever was, so that there is no model.
+/// validation stops improving; a checkpoint is then written and RUN/model is there. config.model is that of
+/// train.init (model_of()) but for the options that the run sets itself. UserError on settings, text or a run
+/// folder that cannot be used; Error when `train.skip_limit` updates in a row had no finite gradient, when
+/// weights are not finite, or when there never was a validation, so that there is no model.
 Ending train_run(const RunConfig& config, const RunOptions& options);
 
 }  // namespace chorus::inline train

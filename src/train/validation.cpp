@@ -16,15 +16,23 @@ namespace chorus::inline train {
 
 namespace {
 
-DirectionResult evaluate_direction(Transformer& model, const DataSet& data, int32_t direction,
-                                   const SequentialOptions& options,
-                                   const std::vector<std::pair<int32_t, int32_t>>& languages,
-                                   std::vector<MoeStatistics>& load, Group& world, const Parallel& parallel) {
+/// Who validates: all ranks together.
+struct Validators {
+  Transformer& model;
+  Group& world;
+  const Parallel& parallel;
+};
+
+/// Adds to `load` how many tokens the experts were given.
+DirectionResult evaluate_direction(const Validators& validators, const DataSet& data, int32_t direction,
+                                   const SequentialOptions& options, std::vector<MoeStatistics>& load) {
+  const auto& [model, world, parallel] = validators;
+  const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   const Direction& about = data.directions()[direction];
   DirectionResult result = {.name = about.name, .task = data.tasks()[about.task]};
   const std::vector<MicroBatch> batches = sequential_batches(data, direction, options);
   LossSums sums;
-  // As in training: ranks take turns, and one that has no batch left goes along with the others.
+  // As in training: ranks take turns, and one that has no batch left runs an idle one with the others.
   const bool counts = parallel.tp.rank() == 0, counts_load = counts && about.task == 0;
   for (size_t first = 0; first < batches.size(); first += parallel.mesh().dp()) {
     const size_t i = first + parallel.dp.rank();
@@ -151,13 +159,12 @@ nlohmann::json to_json(const ValidationResult& result) {
 
 ValidationResult validate(Transformer& model, const DataSet& data, const SequentialOptions& options,
                           Group& world, const Parallel& parallel) {
-  const std::vector<std::pair<int32_t, int32_t>> languages = data.language_pairs();
   ValidationResult result;
   result.layers = sparse_layer_names(model.catalogue());
   result.load.resize(result.layers.size());
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
     result.directions.push_back(
-        evaluate_direction(model, data, direction, options, languages, result.load, world, parallel));
+        evaluate_direction({model, world, parallel}, data, direction, options, result.load));
   }
   sum_over_ranks(world, result.load, model.config().expert_counts(),
                  static_cast<int64_t>(data.languages().size()));

@@ -1,4 +1,4 @@
-// What a model is worth on text it was not trained on: loss, translations scored, and which experts serve
+// How good a model is on text it was not trained on: loss, scores of translations, and which experts serve
 // which language.
 #pragma once
 
@@ -28,7 +28,7 @@ struct DirectionResult {
   // Of the first validation.decode sentences, against the detokenised reference.
   std::optional<double> bleu, chrf;
   std::string tokenizer;                                                           // BLEU's
-  [[nodiscard]] double loss() const { return nll / static_cast<double>(tokens); }  // a token
+  [[nodiscard]] double loss() const { return nll / static_cast<double>(tokens); }  // per token
 };
 
 struct ValidationResult {

@@ -2,6 +2,7 @@
 # chorus plan and chorus bench machine: what they print, and what train does with the planner.
 set -eu
 chorus=$1
+scripts=$(cd "$(dirname "$0")/../../scripts" && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -42,11 +43,12 @@ grep -q "IT DOES NOT FIT" plan.txt || fail "16 MiB are enough?"
 grep -q "it would fit with --set memory.optimizer=host" plan.txt || fail "nothing was proposed"
 $chorus bench machine --out machine.json --threads 1 >bench.txt
 grep -q "FLOP/s" bench.txt || fail "no rate of products"
-$chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host-memory 1GiB --nvme 4GiB --machine machine.json --forms --search \
-  --plot forms.svg >plan.txt
+$chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host-memory 1GiB --nvme 4GiB --machine machine.json --forms --search >plan.txt
 grep -q "^E+Z-NVMe+M" plan.txt || fail "a form is missing"
 grep -q "parallel.ep=" plan.txt || fail "no layout was found"
-grep -q "</svg>" forms.svg || fail "no picture"
+$chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host-memory 1GiB --nvme 4GiB --forms --json | "$scripts/plot_forms.py" >forms.svg
+grep -q "Largest model on 4 ranks of 616.0 MiB" forms.svg || fail "no picture of the forms: $(head -3 forms.svg)"
+grep -q ">E+Z-NVMe+M</text>" forms.svg || fail "a form is missing in the picture"
 ! $chorus plan run.toml --forms 2>error.txt || fail "--forms without a limit went through"
 grep -q -- "--device-memory" error.txt || fail "$(cat error.txt)"
 $chorus plan run.toml --world 8 --set parallel.tp=2 >plan.txt

@@ -76,6 +76,24 @@ TEST(SentencePiece, SamplesAndListsAreNotLookedAt) {
   EXPECT_NE(refusal(t5_model() + field(2, field(44, std::string(5000, '?')))), "");
 }
 
+TEST(SentencePiece, DamagedFieldsAreRefused) {
+  const std::string damaged = "a model is not a usable SentencePiece model: it is truncated or damaged";
+  for (const std::string& bytes : {
+           "\x0A"s,  // no length
+           "\x0A\x05"
+           "abc"s,  // shorter than its length
+           "\x0A\x83\x80\x80\x80\x10"
+           "abc"s,                           // a length of 2^32 + 3
+           "\x8A\x80\x80\x80\x80\x01\x00"s,  // a key of 2^35 + 10
+           "\x02\x00"s,                      // field 0
+           "\x0B"s,                          // a group
+           std::string(11, '\xFF'),          // a number of more than ten bytes
+       }) {
+    EXPECT_EQ(refusal(t5_model() + bytes), damaged) << testing::PrintToString(bytes);
+    EXPECT_EQ(refusal(t5_model() + field(1, bytes)), damaged) << testing::PrintToString(bytes);
+  }
+}
+
 TEST(SentencePiece, WhatTheLibraryThrowsIsOneError) {
   const std::string nul = field(1, field(1, "a\0b"s) + "\x15\0\0\x80\xBF"s);
   EXPECT_EQ(refusal(t5_model() + nul),

@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "base/utf8.h"
 #include "corpus/vocabulary_training.h"
 #include "data/batch.h"
 #include "data/corpus.h"
 #include "data/sentencepiece_model.h"
 #include "data/t5_model.h"
-#include "data/utf8.h"
 #include "io/files.h"
 
 namespace chorus {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 namespace chorus {
 namespace {

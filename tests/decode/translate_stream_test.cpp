@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "decode/small_model.h"
 #include "decode/translator.h"
 

@@ -35,21 +35,21 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, bool rows_of_a, boo
   };
   const int64_t stride = (n + 15) / 16 * 16;  // so that it can be streamed
   at::Tensor out = at::full({m, stride}, store == Store::add ? 0.5 : std::nan(""), at::kFloat);
-  blocked_product<T>(m, n, a.size(1), strided(left, rows_of_a), strided(right, rows_of_b),
-                     out.mutable_data_ptr<float>(), stride, store);
+  blocked_product<T>({m, n, a.size(1), strided(left, rows_of_a), strided(right, rows_of_b),
+                      out.mutable_data_ptr<float>(), stride, store});
   return out.narrow(1, 0, n);
 }
 
 /// For every instruction set of this machine: right, and with the bits of the plain one.
 template <class T>
-class BlockedProduct : public testing::Test {
+class BlockedProductTest : public testing::Test {
  protected:
-  ~BlockedProduct() override { limit_isa(Isa::avx512_bf16); }
+  ~BlockedProductTest() override { limit_isa(Isa::avx512_bf16); }
 };
 using Types = testing::Types<float, c10::BFloat16>;
-TYPED_TEST_SUITE(BlockedProduct, Types);
+TYPED_TEST_SUITE(BlockedProductTest, Types);
 
-TYPED_TEST(BlockedProduct, HasTheSameBitsWithEveryInstructionSet) {
+TYPED_TEST(BlockedProductTest, HasTheSameBitsWithEveryInstructionSet) {
   for (const Shape s : kShapes) {
     const auto type = c10::CppTypeToScalarType<TypeParam>::value;
     const auto a = at::randn({s.m, s.depth}).to(type), b = at::randn({s.depth, s.n}).to(type);
@@ -70,7 +70,7 @@ TYPED_TEST(BlockedProduct, HasTheSameBitsWithEveryInstructionSet) {
   }
 }
 
-TYPED_TEST(BlockedProduct, HasTheSameBitsHoweverItIsCut) {
+TYPED_TEST(BlockedProductTest, HasTheSameBitsHoweverItIsCut) {
   const auto type = c10::CppTypeToScalarType<TypeParam>::value;
   const auto a = at::randn({250, 300}).to(type), b = at::randn({300, 290}).to(type);
   for (const Isa isa : {Isa::plain, Isa::avx512, Isa::avx512_bf16}) {

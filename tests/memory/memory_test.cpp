@@ -1,6 +1,7 @@
 #include <fstream>
 
 #include <ATen/Functions.h>
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -25,7 +26,8 @@ TEST(Bytes, AreReadAsPeopleWriteThem) {
 }
 
 TEST(Usage, CountsWhatIsHeldAndRefusesMoreThanTheBudget) {
-  count_device_memory(0);
+  at::Allocator* const allocator = c10::GetCPUAllocator();
+  auto counting = std::make_unique<DeviceMemoryCount>(0);
   const MemoryUse before = device_memory();
   restart_peaks();
   {
@@ -36,7 +38,9 @@ TEST(Usage, CountsWhatIsHeldAndRefusesMoreThanTheBudget) {
   EXPECT_GE(device_memory().peak - before.now, 2 * 4 << 20);
   EXPECT_LT(device_memory().peak - before.now, 2.1 * (4 << 20));
 
-  count_device_memory(before.now + (6 << 20));
+  counting = nullptr;
+  EXPECT_EQ(c10::GetCPUAllocator(), allocator) << "the process has its own again";
+  counting = std::make_unique<DeviceMemoryCount>(before.now + (6 << 20));
   const at::Tensor x = at::empty({1 << 20});
   EXPECT_THROW(x.clone(), Error);
   EXPECT_EQ(x.sum().numel(), 1);  // goes on
@@ -44,7 +48,6 @@ TEST(Usage, CountsWhatIsHeldAndRefusesMoreThanTheBudget) {
   const at::Tensor elsewhere = allocate_on_host(1 << 20, at::kFloat);  // not the device's
   EXPECT_GE(host_memory().now - host.now, 4 << 20);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(elsewhere.data_ptr()) % ScratchFile::kBlock, 0U);
-  count_device_memory(0);
 }
 
 class ArraysTest : public testing::TestWithParam<Tier> {

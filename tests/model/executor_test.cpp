@@ -44,5 +44,33 @@ TEST(Executor, RecordsNothingWhenEvaluating) {
   EXPECT_EQ(x.gradient, nullptr);
 }
 
+/// Writes down what it is told: "+2", "-2" forward, "+2'" and "-2'" back.
+struct Diary : BlockWatcher {
+  std::string text;
+  void before(size_t block, bool backward) override { note('+', block, backward); }
+  void after(size_t block, bool backward) override { note('-', block, backward); }
+  void note(char sign, size_t block, bool backward) {
+    text += sign + std::to_string(block) + (backward ? "' " : " ");
+  }
+};
+
+TEST(Executor, TellsWhenBlocksNeedTheirWeightsAndWhenTheirGradientsAreThere) {
+  const auto run = [](Executor::Mode mode) {
+    Diary diary;
+    Executor executor(mode, &diary);
+    const Value x = executor.run(0, [](Inputs, bool) { return leaf() * 1; }, {});
+    const Value y = executor.run(1, [](Inputs in, bool) { return in[0].sin(); }, {x});
+    const Value unused = executor.run(2, [](Inputs in, bool) { return in[0].exp(); }, {y});
+    const Value z = executor.run(3, [](Inputs in, bool) { return in[0] * 2; }, {y});
+    if (mode != Executor::Mode::evaluate) executor.backward(z, at::ones({3}, at::kDouble));
+    executor.finish();
+    return diary.text;
+  };
+  // Block 0 is used throughout; what nothing depends on runs back too, since other ranks go along.
+  for (const auto mode : {Executor::Mode::train, Executor::Mode::recompute})
+    EXPECT_EQ(run(mode), "+0' +1 -1 +2 -2 +3 -3 +3' -3' +2' -2' +1' -1' -0' ");
+  EXPECT_EQ(run(Executor::Mode::evaluate), "+0 +1 -1 +2 -2 +3 -3 -0 ");
+}
+
 }  // namespace
 }  // namespace chorus

@@ -266,9 +266,9 @@ INSTANTIATE_TEST_SUITE_P(Types, MoeLayerOf,
 TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   Fixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
   MoeStatistics s;
-  f.call.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
-  f.call.group_count = 2;
-  f.call.statistics = &s;
+  f.call.observer.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
+  f.call.observer.group_count = 2;
+  f.call.observer.statistics = &s;
   moe_layer(f.hidden, f.weights(), f.config, f.call);
   EXPECT_EQ(s.tokens, 8);
   EXPECT_EQ(s.choices, 16);
@@ -287,7 +287,7 @@ MoeStatistics drops(TokenSelection selection, int64_t top_k) {
   constexpr int64_t kSentences = 8, kLength = 20;
   Fixture f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
   MoeStatistics s;
-  f.call.statistics = &s;
+  f.call.observer.statistics = &s;
   f.call.sentence_length = kLength;
   f.call.active = at::ones({kSentences, kLength}, at::kBool);
   for (int64_t i = 0; i < kSentences; ++i) f.call.active[i].narrow(0, 10 + i, 10 - i).fill_(false);
@@ -332,9 +332,9 @@ TEST(MoeLayer, RandomSelectionTakesTheBiasAgainstLateTokensAway) {
 /// The layer's contribution to a loss, its auxiliary losses as the statistics report them.
 double loss_of(Fixture& f) {
   MoeStatistics statistics;
-  f.call.statistics = &statistics;
+  f.call.observer.statistics = &statistics;
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
-  f.call.statistics = nullptr;
+  f.call.observer.statistics = nullptr;
   return (output * f.weight_of_output).sum().item<double>() +
          f.call.auxiliary_scale *
              (f.config.balance_loss * statistics.balance_loss + f.config.z_loss * statistics.z_loss);

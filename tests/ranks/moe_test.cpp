@@ -65,7 +65,7 @@ struct Layer {
                           .key = RandomKey(5),
                           .activation_dropout = 0.25,
                           .inner_width = kInner,
-                          .record = record};
+                          .observer = {.record = record}};
     const at::Tensor output =
         moe_layer(hidden, {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}, config, call);
     const at::Tensor gradient = torch::autograd::grad({output}, {hidden}, {2 * output.detach()})[0];
@@ -162,8 +162,8 @@ TEST(MoeOverRanks, SendsWhatTheFormulaSays) {
     pairs += static_cast<int64_t>(holders.size()) - static_cast<int64_t>(holders.count(ranks().rank()));
   }
   const int64_t counts = 8 * (world + 1) * (world - 1);
-  // As docs/parallelism.md has it, and 8 bytes per row for activation dropout. What comes back is counted where
-  // it is sent from.
+  // As docs/parallelism.md has it, and 8 bytes per row for activation dropout. What comes back is counted
+  // where it is sent from.
   const double expected = static_cast<double>(pairs * (2 * (row + row) + 12 * k + 8 + 4 * k) + counts);
   EXPECT_EQ(ranks().sum(static_cast<double>(p.ep.bytes_sent())), ranks().sum(expected));
 }

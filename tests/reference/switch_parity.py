@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import transformers_parity as parity
+import parity
 
 TOLERANCE, TIE = parity.TOLERANCE, parity.TIE
 SENTENCES, MOST = 200, 24

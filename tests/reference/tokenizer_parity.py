@@ -2,9 +2,9 @@
 """What transformers' tokenizers of NLLB and M2M100 write into a folder, and the ids that they then give.
 
     tests/reference/tokenizer_parity.py --chorus build/release/chorus --venv .venv
-    PYTHON tests/reference/tokenizer_parity.py --write tests/model/tokenizers/4.33.3.json
+    PYTHON tests/reference/tokenizer_parity.py --write tests/formats/tokenizers/4.33.3.json
 
-tests/model/tokenizers/ has one such table per version of transformers, made by the second line under that version;
+tests/formats/tokenizers/ has one such table per version of transformers, made by the second line under that version;
 tests/formats/imported_tokenizer_test.cpp reads each folder and must give the same ids. The first line makes the table again
 with the version in the virtual environment, which must give the committed one.
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TABLES = Path(__file__).resolve().parent.parent / "model/tokenizers"
+TABLES = Path(__file__).resolve().parent.parent / "formats/tokenizers"
 PIECES = TABLES / "pieces.model"
 LINES = ["foba kelo ti", "Foobar", "Foobarmino Foobar, ti", "xFoobarFooy", "the <dom> tag", "  mino   kelo  ", "eloFo"]
 WORDS = ["Foobar", "Fo", "elo"]  # the last is also the text of a piece
@@ -118,7 +118,7 @@ def main():
         args.write.write_text(as_text(make_table()), encoding="utf-8")
         return
     if not args.inside:
-        from transformers_parity import run_inside
+        from parity import run_inside
 
         run_inside(args.venv.absolute())
     table = make_table()

@@ -99,7 +99,7 @@ void PrintTo(const Case& c, std::ostream* out) {
 class PlanMemory : public testing::TestWithParam<Case> {};
 
 TEST_P(PlanMemory, IsWhatARunHolds) {
-  count_device_memory(0);
+  const DeviceMemoryCount counting(0);
   Job job = small_job();
   job.isa = cpu_isa();
   job.threads = at::get_num_threads();

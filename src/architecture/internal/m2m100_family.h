@@ -9,7 +9,7 @@ namespace chorus::inline architecture {
 
 nlohmann::json m2m100_family_json(const ModelConfig& config);
 void read_m2m100_family(const JsonReader& reader, ModelConfig& config);
-/// What neither can express.
+/// Reasons why neither class can express a model.
 std::vector<std::string> m2m100_family_reasons(const ModelConfig& config);
 
 }  // namespace chorus::inline architecture

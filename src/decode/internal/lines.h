@@ -32,7 +32,7 @@ bool is_blank(std::string_view text);
 /// Whether the tokens end as a loop does: with the same ones three times or more, six tokens at least.
 bool ends_in_loop(std::span<const int32_t> tokens);
 
-/// Texts as one, and back.
+/// Packs texts into one, and unpacks them.
 std::string pack(std::span<const std::string> texts);
 std::vector<std::string> unpack(std::string_view packed);
 

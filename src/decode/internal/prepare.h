@@ -13,7 +13,7 @@
 
 namespace chorus::inline decode {
 
-/// What is translated at a time.
+/// A piece of a line that is translated by itself.
 struct LinePart {
   DecodeInput input;
   std::string before;  // what stands between its translation and that of the part before

@@ -1,4 +1,4 @@
-// The search of one sentence: which hypotheses go on, which are finished. See chorus/decode/beam.h for the
+// The search of one sentence: which hypotheses go on, which are finished. See decode/beam.h for the
 // rules.
 #pragma once
 

@@ -29,7 +29,7 @@ struct TokenizerClass {
   int32_t pieces_end = 0;                                              // the first id beyond the pieces
   std::function<std::optional<int32_t>(const std::string&)> piece_id;  // of what is a piece
   std::vector<std::string> own;  // the tokens that it adds after the pieces, unless files say otherwise
-  bool own_always = false;       // also where no file says a word about tokens
+  bool own_always = false;       // even where no file mentions tokens
 };
 
 /// In the order of their ids; the first ones left out. Where no file gives one of `own` an id they

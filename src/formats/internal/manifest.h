@@ -13,7 +13,7 @@
 
 namespace chorus::inline formats {
 
-/// Of the files that lie there now.
+/// Writes it for the files that lie there now.
 void write_manifest(const std::filesystem::path& folder);
 
 /// UserError when the file is another than that which the folder was saved with; also where the folder has

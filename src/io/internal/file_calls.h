@@ -40,6 +40,9 @@ OpenFile open_regular_file(const std::filesystem::path& path);
 /// Up to `bytes` bytes; fewer only at the end of the file.
 size_t read_some(int fd, char* data, size_t bytes, const std::filesystem::path& path);
 void write_all_at(int fd, uint64_t offset, const void* data, size_t bytes, const std::filesystem::path& path);
+/// Makes the folder `whole` the folder `place`, in one step where the file system can; returns where what was
+/// there before lies now, "" for nothing. Errors as fail_to_write().
+std::filesystem::path put_in_place(const std::filesystem::path& whole, const std::filesystem::path& place);
 /// fsync(2), again where a signal interrupts it.
 int sync(int fd);
 

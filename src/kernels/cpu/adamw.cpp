@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kNormBlock = 1 << 13;  // elements of one partial sum of squares
 constexpr int64_t kNormLanes = 32;       // elements beside each other
 
-/// What a step comes to, in the type of the arithmetic.
+/// The factors of a step, in the type of the arithmetic.
 struct Coefficients {
   float scale;         // of the gradient
   float keep1, take1;  // beta1, 1 - beta1
@@ -52,7 +52,7 @@ struct Pointers {
   c10::BFloat16* copy;
 };
 
-/// A weight and its moments, by a gradient that is scaled.
+/// Updates a weight and its moments by a gradient that is scaled already.
 CHORUS_INLINE inline void advance(float& p, float& m, float& v, float g, const Coefficients& c) {
   m = std::fma(c.keep1, m, c.take1 * g);
   v = std::fma(c.keep2, v, c.take2 * g * g);
@@ -103,7 +103,7 @@ CHORUS_INLINE inline void catch_up(const Pointers& x, std::span<const Coefficien
   }
 }
 
-/// Without the gradient.
+/// All pointers but the gradient's.
 Pointers pointers_of(const AdamWTensor& t) {
   const bool copies = t.master.defined();
   return {.p = (copies ? t.master : t.value).mutable_data_ptr<float>(),

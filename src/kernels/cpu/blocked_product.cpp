@@ -7,9 +7,7 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX2__)
 #include <immintrin.h>
-#endif
 
 #include "kernels/cpu.h"
 
@@ -50,8 +48,6 @@ struct Ahead {
 // Where b's rows are whole, kPiece columns of it are packed at once, and with kFetchesRows the next piece is
 // asked for meanwhile. On a CPU with AVX-512 long pieces, which its prefetchers follow, were measured to be
 // faster; in AVX2 code short ones that are asked for.
-
-#if defined(__AVX2__)
 
 struct Plain {
   static constexpr int64_t kRows = 6, kWidth = 16;  // 12 sums in 16 registers
@@ -152,40 +148,6 @@ bool streamable(const float* c, int64_t c_stride) {
   return reinterpret_cast<uintptr_t>(c) % kLine == 0 && c_stride * sizeof(float) % kLine == 0;
 }
 
-#else
-
-struct Plain {
-  static constexpr int64_t kRows = 6, kWidth = 16;
-  static constexpr int64_t kPiece = 64;
-  static constexpr bool kFetchesRows = true;
-
-  template <int kTileRows>
-  static void tile(int64_t depth, const float* a, const float* b, float* c, int64_t c_stride, Store store,
-                   Ahead& /*ahead*/) {
-    float sum[kTileRows][kWidth] = {};
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int r = 0; r < kTileRows; ++r) {
-        for (int i = 0; i < kWidth; ++i) {
-          sum[r][i] = std::fma(a[k * kTileRows + r], b[k * kWidth + i], sum[r][i]);
-        }
-      }
-    }
-    for (int r = 0; r < kTileRows; ++r) {
-      for (int i = 0; i < kWidth; ++i) {
-        c[r * c_stride + i] = store == Store::add ? c[r * c_stride + i] + sum[r][i] : sum[r][i];
-      }
-    }
-  }
-};
-
-void end_streaming() {}
-
-bool streamable(const float* /*c*/, int64_t /*c_stride*/) {
-  return false;
-}
-
-#endif
-
 using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, Store, Ahead&);
 
 /// By rows - 1.
@@ -284,8 +246,11 @@ Ahead ahead_of(const Strided<T>& b, int64_t k, int64_t first, int64_t depth, int
 }
 
 template <class Shape, class T>
-void product(int64_t m, int64_t n, int64_t depth, Strided<T> a, Strided<T> b, float* c, int64_t c_stride,
-             Store store) {
+void product(const BlockedProduct<T>& p) {
+  const int64_t m = p.m, n = p.n, depth = p.depth, c_stride = p.c_stride;
+  const Strided<T> a = p.a, b = p.b;
+  float* const c = p.c;
+  Store store = p.store;
   constexpr int64_t kRows = Shape::kRows, kWidth = Shape::kWidth;
   static_assert(kRows <= kMostRows && kWidth <= kMostWidth);
   const int64_t block = b.column == 1 ? Shape::kPiece : kColumnBlock;
@@ -359,20 +324,11 @@ void product(int64_t m, int64_t n, int64_t depth, Strided<T> a, Strided<T> b, fl
 }  // namespace
 
 template <class T>
-void blocked_product(int64_t m, int64_t n, int64_t depth, Strided<T> a, Strided<T> b, float* c,
-                     int64_t c_stride, Store store) {
-#if defined(__AVX2__)
-  if (cpu_isa() != Isa::plain) {
-    product<Avx512>(m, n, depth, a, b, c, c_stride, store);
-    return;
-  }
-#endif
-  product<Plain>(m, n, depth, a, b, c, c_stride, store);
+void blocked_product(const BlockedProduct<T>& p) {
+  cpu_isa() == Isa::plain ? product<Plain>(p) : product<Avx512>(p);
 }
 
-template void blocked_product(int64_t, int64_t, int64_t, Strided<float>, Strided<float>, float*, int64_t,
-                              Store);
-template void blocked_product(int64_t, int64_t, int64_t, Strided<c10::BFloat16>, Strided<c10::BFloat16>,
-                              float*, int64_t, Store);
+template void blocked_product(const BlockedProduct<float>&);
+template void blocked_product(const BlockedProduct<c10::BFloat16>&);
 
 }  // namespace chorus::inline kernels

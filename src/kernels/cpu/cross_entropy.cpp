@@ -144,8 +144,8 @@ void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) 
   });
 }
 
-/// part_of(i, row i of the logits, its label, their width) is what is known of all of row i, which has
-/// `columns`.
+/// part_of(i, row i of the logits, its label, their width): the sums over all of row i, which has `columns`
+/// columns.
 template <class PartOf>
 CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
                              const CrossEntropyOptions& options, const at::Tensor& gradient,

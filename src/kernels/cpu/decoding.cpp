@@ -19,12 +19,10 @@ constexpr int64_t kEight = 8;
 
 template <class Body>
 void run_fused(const Body& body) {
-#if defined(__x86_64__)
   if (cpu_isa() != Isa::plain) {
     run_fused_avx512(body);
     return;
   }
-#endif
   run_fused_plain(body);
 }
 
@@ -83,7 +81,7 @@ struct Attended {
   int64_t key_stride, value_stride, width;  // width: of a head
 };
 
-/// One head of one query; `weight` has room for a number a slot.
+/// One head of one query; `weight` has room for one number per slot.
 CHORUS_INLINE inline void attend(const Attended& a, const float* query, int64_t head,
                                  const std::vector<int32_t>& slots, float* weight, float* out) {
   const int64_t first = head * a.width;
@@ -105,7 +103,7 @@ CHORUS_INLINE inline void attend(const Attended& a, const float* query, int64_t 
   }
 }
 
-constexpr int64_t kLogitBlock = 64;  // logits whose greatest is known, so that most blocks are passed over
+constexpr int64_t kLogitBlock = 64;  // logits of a block; by its greatest, most blocks are left out
 
 /// The greatest of each block of a row, and of the row.
 CHORUS_INLINE inline float block_maxima(const float* x, int64_t n, float* maxima) {

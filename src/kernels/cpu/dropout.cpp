@@ -16,8 +16,8 @@ namespace chorus::inline kernels {
 
 namespace {
 
-constexpr int64_t kCounters =
-    8;  // Philox counters computed side by side, so that the compiler vectorises them
+// Philox counters computed side by side, so that the compiler vectorises them.
+constexpr int64_t kCounters = 8;
 
 /// Words 0..3 of counters first .. first + kCounters, lane by lane: words[w][lane]. Same numbers as philox().
 void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, kCounters>, 4>& words) {

@@ -18,8 +18,8 @@ namespace {
 using at::native::cpublas::brgemm;
 
 constexpr int64_t kTile = 64;  // rows and columns of target that one call of the micro-kernel makes
-constexpr int64_t kSlab =
-    1024;  // of the summed dimension taken at once: two such panels stay in a core's cache
+// How much of the summed dimension is taken at once: two such panels stay in a core's cache.
+constexpr int64_t kSlab = 1024;
 // The summed dimension is padded with zeros to a multiple of this: the micro-kernel is compiled for each
 // depth it sees.
 constexpr int64_t kDepthStep = 32;
@@ -186,7 +186,7 @@ void product_in_blocks(Out* out, Strided<T> a, Strided<T> b, const T* bias, int6
       sums = room.data();
       stride = columns;
     }
-    blocked_product(rows, columns, depth, left, right, sums, stride, Store::overwrite);
+    blocked_product<T>({rows, columns, depth, left, right, sums, stride, Store::overwrite});
     if (bias || !std::is_same_v<Out, float>) {
       run_kernel([&]() CHORUS_INLINE {
         for (int64_t i = 0; i < rows; ++i) {
@@ -214,9 +214,14 @@ void add_product_in_blocks(float* target, const at::Tensor& a, const at::Tensor&
   const int64_t columns = b.size(1);
   const Strided<T> left = transposed<T>(a), right = strided<T>(b);
   for_blocks(a.size(1), columns, [&](int64_t row, int64_t rows, int64_t column, int64_t width) {
-    blocked_product<T>(rows, width, a.size(0), {left.data + row, 1, left.column},
-                       {right.data + column, right.row, 1}, target + row * columns + column, columns,
-                       overwrite ? Store::stream : Store::add);
+    blocked_product<T>({.m = rows,
+                        .n = width,
+                        .depth = a.size(0),
+                        .a = {left.data + row, 1, left.column},
+                        .b = {right.data + column, right.row, 1},
+                        .c = target + row * columns + column,
+                        .c_stride = columns,
+                        .store = overwrite ? Store::stream : Store::add});
   });
 }
 

@@ -109,12 +109,10 @@ CHORUS_INLINE inline void multiply(const Product& p, int64_t rows, int64_t colum
 }
 
 void multiply(const Product& p, int64_t rows, int64_t columns, bool add) {
-#if defined(__x86_64__)
   if (cpu_isa() != Isa::plain) {
     run_fused_avx512([&]() CHORUS_INLINE { multiply<Wide>(p, rows, columns, add); });
     return;
   }
-#endif
   run_fused_plain([&]() CHORUS_INLINE { multiply<Plain>(p, rows, columns, add); });
 }
 

@@ -81,7 +81,7 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
   }
 }
 
-/// The same where capacity counts in each sentence by itself.
+/// The same where the capacity is that of each sentence by itself.
 void drop_overflow_of_sentences(int64_t rows, int64_t experts, const RoutingOptions& options,
                                 Routing& routing) {
   const int64_t k = options.top_k, length = options.sentence_length;

@@ -10,7 +10,7 @@
 
 namespace chorus::inline kernels {
 
-/// Each on one thread, begun by whoever is free.
+/// Each task on one thread, begun by whichever is free.
 void HostBackend::run_tasks(int64_t count, const std::function<void(int64_t)>& task) const {
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {

@@ -1,7 +1,7 @@
 // The seam between devices: what each must be able to do. Whoever brings a device, or a kernel for one,
 // derives from ComposedBackend, overrides what it does better, and names it in backend_of().
 //
-// What the functions do, and on what, is said where they are declared for all: kernels/*.h.
+// What the functions do, and on what, is written where they are declared for all devices: kernels/*.h.
 #pragma once
 
 #include <functional>

@@ -25,11 +25,20 @@ enum class Store {
   stream,  // overwrite past the caches: for a weight's gradient, which nobody reads soon
 };
 
-/// c [m, n] with `c_stride` elements from row to row = a [m, depth] b [depth, n], or +=. Every
-/// element is a chain of fused multiply-adds in the order of depth for each 256 of it: however c is cut, and
-/// with every instruction set, it gets the same bits. T: float or c10::BFloat16.
+/// c [m, n], `c_stride` elements from row to row, = a [m, depth] b [depth, n], or +=. T: float or
+/// c10::BFloat16.
 template <class T>
-void blocked_product(int64_t m, int64_t n, int64_t depth, Strided<T> a, Strided<T> b, float* c,
-                     int64_t c_stride, Store store);
+struct BlockedProduct {
+  int64_t m, n, depth;
+  Strided<T> a, b;
+  float* c;
+  int64_t c_stride;
+  Store store;
+};
+
+/// Every element is a chain of fused multiply-adds in the order of depth, one chain per 256 of depth: however
+/// c is cut, and with every instruction set, it gets the same bits.
+template <class T>
+void blocked_product(const BlockedProduct<T>& product);
 
 }  // namespace chorus::inline kernels

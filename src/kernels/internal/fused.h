@@ -15,12 +15,10 @@ template <class Kernel>
 CHORUS_FUSE void run_fused_plain(const Kernel& kernel) {
   kernel();
 }
-#if defined(__x86_64__)
 template <class Kernel>
 __attribute__((target(CHORUS_AVX512))) CHORUS_FUSE void run_fused_avx512(const Kernel& kernel) {
   kernel();
 }
-#endif
 
 template <int64_t kBytes>
 struct FloatsOf {

@@ -1,4 +1,4 @@
-// Text as the metrics see it: code points, Python's white space, Unicode lower case.
+// Text as the metrics see it: Python's white space (base/utf8.h), Unicode lower case.
 #pragma once
 
 #include <string>
@@ -7,16 +7,10 @@
 
 namespace chorus::inline metrics {
 
-/// Ill-formed bytes become U+FFFD.
-std::u32string decode(std::string_view utf8);
-std::string encode(std::u32string_view text);
-
-/// What Python's str.isspace() says: Unicode's White_Space and U+001C to U+001F.
-bool is_space(char32_t c);
-
+/// As Python's str.rstrip().
 std::u32string_view strip_end(std::u32string_view text);
 
-/// The runs of characters between white space; views into `text`.
+/// As Python's str.split(): the runs of characters between white space; views into `text`.
 std::vector<std::u32string_view> split(std::u32string_view text);
 
 /// Full Unicode lower case, independent of language (final sigma included). Error on more than 2 GiB.

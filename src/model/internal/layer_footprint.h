@@ -13,7 +13,7 @@ namespace chorus::inline model {
 /// From the gradient by a function's output to that by its input; what it captures is what forward kept.
 using Backward = std::function<Block(Block)>;
 
-/// The functions of y = x + f(x), in forward order.
+/// What goes back through each of the functions that f consists of, in y = x + f(x); in forward order.
 using Branch = std::vector<Backward>;
 
 /// A stack's side of the micro-batch.

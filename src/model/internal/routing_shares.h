@@ -7,17 +7,17 @@ namespace chorus::inline model {
 
 struct RoutingShares {
   double kept = 1;  // of all choices
-  double load =
-      1;  // choices for the experts of the busiest rank of ep, of the mean over its ranks, kept or not
+  // Choices for the experts of the busiest rank of ep, relative to the mean over its ranks, kept or not.
+  double load = 1;
 };
 
 /// Of the MoE layer `number` in a micro-batch of `tokens` that are no padding.
 ///
-/// MemoryCase::typical: of choices, experts get shares in proportion to exp(s z), with z the quantiles of
+/// MemoryCase::typical: experts get shares of the choices in proportion to exp(s z), with z the quantiles of
 /// the normal distribution and s = log2(experts) / 4, at most 1.5, which is what fresh routers were seen to
 /// do on real text (docs/planning.md): logits have a part that all tokens share. What exceeds an expert's
-/// capacity is dropped. Experts are shuffled over ranks; the load is the mean, over shuffles, of the rank's
-/// that has most over all layers together (of a recomputed layer, by itself).
+/// capacity is dropped. Experts are shuffled over ranks; the load is the mean, over shuffles, of that of the
+/// rank with most choices over all layers together (in a recomputed layer, of the rank with most in it).
 RoutingShares routing_shares(const StepShape& job, int64_t number, int64_t tokens);
 
 }  // namespace chorus::inline model

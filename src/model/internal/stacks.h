@@ -16,11 +16,7 @@ struct Stacks {
   at::Tensor positions;  // [max_positions, d_model], compute type; undefined where they are relative
 };
 
-// Blocks are numbered through the whole model: that number keys their random draws.
-LayerPlace encoder_place(const Catalogue& catalogue, size_t layer);
-LayerPlace decoder_place(const Catalogue& catalogue, size_t layer);
-
-/// Of what the output layer reads.
+/// The factor on what the output layer reads.
 double output_scale(const ModelConfig& config);
 
 /// [B, S, d]

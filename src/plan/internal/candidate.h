@@ -7,10 +7,10 @@
 
 namespace chorus::inline plan {
 
-/// `job` worked out.
+/// `job` with its memory and time worked out.
 Candidate evaluate(std::string name, const Job& job, const Cluster& cluster);
 
-/// Of n, in rising order.
+/// The divisors of n, in rising order.
 std::vector<int> divisors(int n);
 
 }  // namespace chorus::inline plan

@@ -11,9 +11,9 @@ class GradientReducer {
 
   /// Begins to add up the gradients that the ranks have in the bucket.
   void reduce(Shard& shard);
-  /// Of all shards, those that took no part included: until they are summed.
+  /// Sums the gradients of all shards, those that took no part included, and waits until that is done.
   void finish_all();
-  /// The sum of squares of this rank's own parts, but of frozen parameters.
+  /// The sum of squares of this rank's own parts, frozen parameters left out.
   double sum_of_squares();
 
  private:

@@ -1,5 +1,5 @@
-// When weights come and go, gradients leave, and chunks pass through memory. Written once: for the optimizer, which
-// moves memory, and for its footprint, which counts it.
+// When weights come and go, gradients leave, and chunks pass through memory. Written once, for the optimizer,
+// which moves memory, and for its footprint, which counts it.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace chorus::inline state {
 
-// `moves` has, of the shards of a block or of one of them:
+// `moves` has these functions of a block or of a shard:
 //
 //   blocks()                        how many there are
 //   shards_of(block)                a range of Shard&, each a ShardPlan
@@ -27,7 +27,7 @@ namespace chorus::inline state {
 /// Before a block runs, or runs back.
 template <class Moves>
 void before_block(Moves& moves, size_t block, bool backward) {
-  // At most one other block's gradients wait to leave, however slow what takes them is.
+  // At most one other block's gradients wait to leave, however slowly they go.
   if (backward && block > 0 && block + 2 < moves.blocks()) {
     for (auto& shard : moves.shards_of(block + 2))
       if (shard.gradients_go) moves.await_departure(shard);
@@ -55,8 +55,9 @@ void after_block(Moves& moves, size_t block, bool backward, bool last) {
   }
 }
 
-/// work(chunk) for the chunks of an update, which lie shard by shard in the order of `shards`; prefetch(chunk)
-/// some time before. What was written two shards ago is waited for, so that its memory is free.
+/// work(chunk) for the chunks of an update, which lie shard by shard in the order of `shards`;
+/// prefetch(chunk) some time before. What was written two shards ago is waited for, so that its memory is
+/// free.
 template <class Shard, class Chunk, class Prefetch, class Work>
 void for_update(std::vector<Shard>& shards, const std::vector<Chunk>& chunks, const Prefetch& prefetch,
                 const Work& work) {

@@ -14,10 +14,10 @@
 
 namespace chorus::inline state {
 
-/// A bucket, and what this rank keeps of its state. Numbers of chunks are those of all its arrays. What goes is
-/// no view of what the bucket itself has.
+/// A bucket, and what this rank keeps of its state. All its arrays number their chunks alike. What leaves
+/// the device is no view of the bucket's own tensors.
 struct Shard : ShardPlan {
-  /// Of an expert that is fetched by use.
+  /// The state of an expert that is fetched by use.
   struct Use {
     bool needed = false;  // it has rows in this micro-batch
     bool value_here = false, gradient_here = false;
@@ -38,11 +38,10 @@ struct Shard : ShardPlan {
   bool started = false;  // `gradient`, where it is no view, holds something of this update
   std::future<void> gathering, summing;
 
-  std::vector<int64_t>
-      expert_of;              // of each chunk: whose weights it has, by number here; -1: no expert's alone
-  std::vector<int64_t> made;  // of each chunk: how many of the optimizer's updates it has had
-  bool by_use = false;        // experts without rows are neither fetched nor, for the time being, updated
-  std::vector<Use> experts;   // where by_use
+  std::vector<int64_t> expert_of;  // Division::expert_of
+  std::vector<int64_t> made;       // of each chunk: how many of the optimizer's updates it has had
+  bool by_use = false;             // experts without rows are not fetched, and updated later
+  std::vector<Use> experts;        // where by_use
 
   [[nodiscard]] int64_t chunks() const { return value.chunks(); }
   /// Whether a chunk's gradient is not known to be zero; `f` tells it of an expert.
@@ -63,7 +62,7 @@ struct Shard : ShardPlan {
   at::Tensor load_state(int64_t chunk);
   /// After update number `step`.
   void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
-  /// What store_state() would make of it.
+  /// Rounds `wide` as store_state() would.
   void round_state(const at::Tensor& wide, int64_t step) const;
   void finish_writing() {
     for (Arrays* arrays : {&value, &gradient, &moments}) arrays->finish();

@@ -7,7 +7,8 @@
 
 namespace chorus::inline state {
 
-/// Elements [begin, end) of a bucket's flat tensors are kept here, of which [own, own_end) are this rank's part.
+/// Elements [begin, end) of a bucket's flat tensors are kept here, of which [own, own_end) are this rank's
+/// part.
 struct ShardPlan {
   int64_t elements = 0;  // of the bucket
   int64_t begin = 0, end = 0, own = 0, own_end = 0;

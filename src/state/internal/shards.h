@@ -23,25 +23,26 @@ class Shards {
 
   [[nodiscard]] std::vector<Shard>& all() { return shards_; }
   [[nodiscard]] const std::vector<Shard>& all() const { return shards_; }
-  /// Of each block, the indices of its shards.
+  /// For each block, the indices of its shards.
   [[nodiscard]] const std::vector<std::vector<size_t>>& of_block() const { return of_block_; }
   [[nodiscard]] const Transformer& model() const { return model_; }
   [[nodiscard]] std::vector<Parameter>& parameters() { return model_.parameters(); }
   [[nodiscard]] const ScratchFile* file() const { return file_.get(); }
 
-  /// Of the bucket's parameter number i.
+  /// This rank's part of the bucket's parameter number i.
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
   void freeze(std::vector<bool> parameters) { frozen_ = std::move(parameters); }
   [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
-  /// Whether all of it is frozen.
+  /// Whether all parameters of it are frozen.
   [[nodiscard]] bool rests(const Shard& shard) const;
 
-  // Memory of the buckets' own tensors; nothing happens where it is there, or is not, already.
+  // Memory of the buckets' own tensors. allocate() does nothing where they have memory, free() where they
+  // have none.
   void allocate(const at::Tensor& flat);
   void free(const at::Tensor& flat);
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
 
-  /// A chunk, which has missed no update; to be stored where it had.
+  /// A chunk, with the updates made up for that it had missed; where it had missed any, it has to be stored.
   Loaded load(const Chunk& chunk);
   void store(const Chunk& chunk, const Loaded& loaded) const;
   /// Whether it has missed updates.
@@ -49,14 +50,14 @@ class Shards {
   /// f(a weight's stretch of a chunk without its gradient, where in the chunk it begins), for each.
   void for_weights(const Chunk& chunk, const Loaded& loaded,
                    const std::function<void(AdamWTensor&, int64_t)>& f);
-  /// f(index in the bucket, first element in the parameter, first in the bucket, count) for what elements
-  /// [begin, end) of the bucket hold of each parameter.
+  /// f(index in the bucket, first element in the parameter, first in the bucket, count) for each stretch of a
+  /// parameter among elements [begin, end) of the bucket.
   void for_stretches(const Bucket& bucket, int64_t begin, int64_t end,
                      const std::function<void(size_t, int64_t, int64_t, int64_t)>& f) const;
   /// The chunks that take part in an update, of shards that do not rest.
   std::vector<Chunk> in_update();
 
-  /// An update has been made, to the chunks that took part.
+  /// Says that an update has been made to the chunks that took part.
   void note_update(const AdamWStep& step);
 
   /// Waits for all that goes on in the background. False where an exception passes and ranks, which may never
@@ -78,7 +79,7 @@ class Shards {
   int64_t peak_bytes_ = 0;
 };
 
-/// Until it is done, where there is any.
+/// Waits until it is done, where there is any.
 void finish(std::future<void>& work);
 
 }  // namespace chorus::inline state

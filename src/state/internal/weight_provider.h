@@ -1,5 +1,5 @@
-// Brings each block's weights before it runs, and lets its gradients go when it has run back: what the executor
-// tells as a BlockWatcher.
+// Brings each block's weights before it runs, and lets its gradients go when it has run back, as the executor
+// tells it (BlockWatcher).
 #pragma once
 
 #include <ranges>
@@ -19,7 +19,7 @@ class WeightProvider final : public BlockWatcher {
 
   /// Forgets the gradients of the update before.
   void begin_update();
-  /// Begins to fill the bucket's values: with what this rank keeps, and what others do.
+  /// Begins to fill the bucket's values, with the parts that this rank and others keep.
   void gather(Shard& shard, bool backward);
 
   void before(size_t block, bool backward) override { before_block(*this, block, backward); }

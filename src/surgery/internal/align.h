@@ -1,4 +1,4 @@
-// Which hidden unit of one expert is which of another.
+// Which hidden unit of one expert corresponds to which of another.
 #pragma once
 
 #include <cstdint>

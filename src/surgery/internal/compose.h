@@ -36,7 +36,7 @@ Source open_source(const std::filesystem::path& dir);
 /// `experts_may_differ` their number may be another.
 void check_alike(const NamedModel& a, const NamedModel& b, bool experts_may_differ);
 
-/// `weight` times an expert.
+/// An expert, times `weight`.
 struct Ingredient {
   size_t source = 0;
   int64_t expert = 0;

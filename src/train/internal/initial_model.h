@@ -18,7 +18,7 @@ struct InitialModel {
 /// What find_model() finds. UserError when it is none.
 InitialModel find_initial_model(const std::filesystem::path& path);
 
-/// Whether an option of [model] or [moe] decides shapes of weights, or which there are.
+/// Whether an option of [model] or [moe] decides the shapes of weights, or which weights there are.
 bool decides_shapes(const std::string& option);
 
 /// UserError where the run asks for weights of other shapes than those of the model of train.init; logs what
@@ -26,10 +26,10 @@ bool decides_shapes(const std::string& option);
 void check_architecture(const RunConfig& config, const ModelConfig& initial);
 
 /// Sets the optimizer's masters to the initial model's weights; its other state is left alone. Rows of the
-/// embedding (and of the output layer) go by what their ids stand for (Vocabulary::name_of). A row that the
-/// initial vocabulary has not begins as that of the language it is `like` (vocabulary.add), else as the mean
-/// of all languages' tags if it is a tag, of all rows if not. Called by all ranks. UserError where weights
-/// are not finite.
+/// embedding (and of the output layer) are matched by what their ids stand for (Vocabulary::name_of). A row
+/// that the initial vocabulary lacks begins as that of the language it is `like` (vocabulary.add), else as
+/// the mean of all languages' tags if it is a tag, of all rows if not. Called by all ranks. UserError where
+/// weights are not finite.
 void load_initial_model(const RunConfig& config, const Catalogue& catalogue, const Vocabulary& vocabulary,
                         Optimizer& optimizer);
 

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <atomic>
+#include <csignal>
 #include <thread>
 
 namespace chorus::inline train {
 
 /// While one lives, SIGINT and SIGTERM are noted instead of killing; another one, more than a second later,
 /// ends the process at once with code 130 or 143. Where mpirun passed it on, mpirun is held
-/// (mpi/launcher.h).
+/// (mpi/launcher.h). When it ends, the signals do again what they did before.
 class Interrupt {
  public:
   Interrupt();
@@ -19,6 +20,7 @@ class Interrupt {
   [[nodiscard]] static int signal();
 
  private:
+  struct sigaction int_before_ = {}, term_before_ = {};
   std::atomic<bool> leaving_ = false;
   std::thread holder_;  // waits for the launcher's signal
 };

@@ -33,7 +33,7 @@ double drop_rate(const std::vector<MoeStatistics>& layers);
 /// The same in each tenth.
 std::vector<double> drop_rates(const DropsByPlace& places);
 
-/// A layer's load: dropped share, entropy of the router a token, balance loss, maximum over mean, experts
+/// A layer's load: dropped share, the router's entropy per token, balance loss, maximum over mean, experts
 /// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the
 /// sentence.
 nlohmann::json load_record(const MoeStatistics& layer);

@@ -1,5 +1,5 @@
-// The checkpoints of a run and its exported model, written and read by all its ranks together: each what it
-// holds.
+// The checkpoints of a run and its exported model, written and read by all its ranks together, each the parts
+// that it holds.
 #pragma once
 
 #include <filesystem>
@@ -21,8 +21,8 @@ class RunFiles {
 
   /// The newest whole checkpoint, verified. UserError when there are only damaged ones.
   std::optional<Checkpoint> latest();
-  /// Fills the optimizer's masters and moments; best.json says again what `state`, which is the checkpoint's,
-  /// knows.
+  /// Fills the optimizer's masters and moments from the checkpoint; best.json is written again from `state`,
+  /// which is the checkpoint's.
   void load(const Checkpoint& checkpoint, const TrainState& state, Optimizer& optimizer,
             const Catalogue& catalogue);
   /// A checkpoint of state.updates, which is a model folder too; the best one and the `keep` newest stay.

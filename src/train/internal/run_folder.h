@@ -1,4 +1,4 @@
-// The run folder: who has it, and its settings, which every later start is held against.
+// The run folder: which process has it, and its settings, with which every later start is compared.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +28,7 @@ class RunFolder {
   std::optional<FolderLock> lock_;
 };
 
-/// Holds the settings against RUN/run.toml, if it is there. UserError listing what differs unless
+/// Compares the settings with RUN/run.toml, if it is there. UserError listing what differs unless
 /// options.accept_changes or every difference may_change(); in a run that `has_weights`, where weights of
 /// another shape or another vocabulary would follow, whatever is accepted. Changes nothing.
 void check_settings(const RunConfig& config, const RunOptions& options, bool has_weights);

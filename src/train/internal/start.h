@@ -1,4 +1,4 @@
-// What a run stands on, looked at in full before it changes anything.
+// Everything that a run needs, checked in full before it changes anything.
 #pragma once
 
 #include <memory>
@@ -31,8 +31,8 @@ struct Start {
 Start prepare(const RunConfig& config, const RunOptions& options, const ModelDescription* initial,
               RunFiles& files, Group& group);
 
-/// Prepares a run and leaves it: what train() would say before its first update, it says. Gives the model the
-/// run would begin with.
+/// Prepares a run and stops before its first update, with the messages that train() would log up to there.
+/// Returns the model that the run would begin with.
 ModelDescription check_start(const RunConfig& config, const RunOptions& options,
                              const ModelDescription* initial);
 

@@ -9,7 +9,7 @@
 
 namespace chorus::inline train {
 
-/// Of one task's target tokens.
+/// Sums over one task's target tokens.
 struct TaskSums {
   double nll = 0;  // in nats
   int64_t tokens = 0;

@@ -1,12 +1,11 @@
-// UTF-8: is it valid, how long is it in characters, where may it be cut.
+// UTF-8: is it valid, what is in it, where may it be cut.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <string_view>
 
-namespace chorus::inline data {
+namespace chorus::inline base {
 
 /// How many bytes at the start of `text` are well-formed UTF-8 (Unicode 15, table 3-7: no surrogates, no
 /// overlong forms, nothing above U+10FFFF). Equal to text.size() when all of it is.
@@ -25,10 +24,18 @@ size_t count_code_points(std::string_view text);
 
 void append_utf8(std::string& text, char32_t code_point);
 
-/// Without white space (Unicode's White_Space, U+200B and U+FEFF) at either end.
-std::string_view trim_space(std::string_view text);
+/// As Python's bytes.decode(errors="replace"): what begins a character and does not end it gives one U+FFFD,
+/// however many bytes it has (next_code_point gives one for each).
+std::u32string to_utf32(std::string_view utf8);
+std::string to_utf8(std::u32string_view text);
 
 /// White_Space of Unicode 15, and the two invisible ones that files come with: U+200B and U+FEFF.
-bool is_space(char32_t code_point);
+bool is_file_space(char32_t code_point);
 
-}  // namespace chorus::inline data
+/// What Python's str.isspace() says: White_Space of Unicode 15 and U+001C to U+001F.
+bool is_python_space(char32_t code_point);
+
+/// Without is_file_space() at either end.
+std::string_view trim_space(std::string_view text);
+
+}  // namespace chorus::inline base

@@ -11,7 +11,7 @@
 
 #include "base/cores.h"
 
-namespace chorus::inline data {
+namespace chorus::inline base {
 
 /// Threads for `wanted`: 0 means as many as this process may keep busy.
 inline int thread_count(int wanted) {
@@ -42,4 +42,4 @@ void parallel_for(int threads, int64_t n, const F& f) {
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace chorus::inline data
+}  // namespace chorus::inline base

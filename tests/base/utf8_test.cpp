@@ -1,4 +1,4 @@
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #include <vector>
 
@@ -63,6 +63,22 @@ TEST(Utf8, TrimsUnicodeSpace) {
   EXPECT_EQ(trim_space("\u00E9"), "\u00E9");
   EXPECT_EQ(trim_space(" \xFF "), "\xFF");
   EXPECT_EQ(trim_space("\x80\x80\x80\x80\x80"), "\x80\x80\x80\x80\x80");
+}
+
+TEST(Utf8, SpacesOfFilesAndOfPythonDiffer) {
+  for (const char32_t c : U" \t\n\v\f\r\u0085\u00A0\u1680\u2000\u200A\u2028\u2029\u202F\u205F\u3000"s)
+    EXPECT_TRUE(is_file_space(c) && is_python_space(c)) << std::hex << static_cast<uint32_t>(c);
+  for (const char32_t c : U"\u200B\uFEFF"s) EXPECT_TRUE(is_file_space(c) && !is_python_space(c));
+  for (const char32_t c : U"\x1C\x1D\x1E\x1F"s) EXPECT_TRUE(!is_file_space(c) && is_python_space(c));
+  for (const char32_t c : U"a\b\x0E\x7F\u00AD\u180E\u200C\u200D\u2060\U0010FFFF"s)
+    EXPECT_TRUE(!is_file_space(c) && !is_python_space(c)) << std::hex << static_cast<uint32_t>(c);
+}
+
+TEST(Utf8, DecodesAsPythonDoes) {
+  EXPECT_EQ(to_utf32("a\xE2\x82z\xFF\xED\xA0\x80\xF0\x9F\x98\x80"),
+            U"a\uFFFDz\uFFFD\uFFFD\uFFFD\uFFFD\U0001F600");
+  EXPECT_EQ(to_utf32(""), U"");
+  EXPECT_EQ(to_utf8(U"a\u00E9\u20AC\U0001F600"), "a\u00E9\u20AC\U0001F600");
 }
 
 }  // namespace

@@ -1,0 +1,155 @@
+"""What the comparisons with Hugging Face transformers share: the Python that has it, the program, counting, text."""
+
+import argparse
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REQUIREMENTS = HERE / "requirements.txt"
+PACKAGES = ("transformers", "sentencepiece", "safetensors", "numpy")
+TOLERANCE = 1e-4
+TIE = 1e-5  # of two experts' probabilities
+
+
+def run_inside(venv):
+    """Starts this script again under the Python of `venv`, which has transformers."""
+    python = venv / "bin/python"
+    imports = "import torch, transformers, sentencepiece, safetensors, numpy; assert transformers.__version__[:4] == '4.57'"
+    ready = python.exists() and subprocess.run([python, "-c", imports], capture_output=True)
+    if not ready or ready.returncode != 0:
+        wanted = [line for line in REQUIREMENTS.read_text().split("\n") if line.startswith(PACKAGES)]
+        print(f"installing {' '.join(wanted)} into {venv}", flush=True)
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="warning")
+    os.execv(python, [str(python), *sys.argv, "--inside"])
+
+
+def start(description):
+    """The arguments, and the programs to compare, in the Python that has transformers."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chorus", type=Path, default=Path("build/release/chorus"))
+    parser.add_argument("--venv", type=Path, default=Path(".venv"))
+    parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    probe = args.chorus.parent / "tests/probe"
+    for program in (args.chorus, probe):
+        if not program.is_file():
+            sys.exit(f"{program}: no such program: build it first (make build), or name chorus with --chorus")
+    if not args.inside:
+        run_inside(args.venv.absolute())
+    return args, Chorus(args.chorus.absolute(), probe.absolute())
+
+
+class Chorus:
+    def __init__(self, program, probe):
+        self.program, self.probe_program = program, probe
+
+    def run(self, *arguments, input=None):
+        command = [self.program, *map(str, arguments)]
+        done = subprocess.run(command, input=input, capture_output=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.decode()}")
+        return done.stdout
+
+    def refusal(self, *arguments):
+        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True)
+        return done.stderr.decode() if done.returncode == 2 else ""
+
+    def probe(self, model, data, output):
+        import safetensors.torch
+
+        subprocess.run([self.probe_program, model, data, output], check=True)
+        return safetensors.torch.load_file(f"{output}.safetensors"), json.loads(Path(f"{output}.json").read_text())
+
+
+class Checks:
+    def __init__(self):
+        self.equal, self.different = 0, 0
+
+    def __call__(self, name, good, detail=""):
+        self.equal += bool(good)
+        self.different += not good
+        if not good:
+            print(f"DIFFERENT: {name} {detail}", flush=True)
+
+    def close(self, name, ours, theirs, where=None):
+        import torch
+
+        if ours.shape != theirs.shape:
+            return self(name, False, f"shapes {tuple(ours.shape)} and {tuple(theirs.shape)}")
+        error = (ours.double() - theirs.double()).abs()
+        if where is not None:
+            error = error[where]
+        worst = error.max().item() if error.numel() else 0.0
+        self(name, error.numel() > 0 and not torch.isnan(error).any() and worst <= TOLERANCE, f"by up to {worst:.2e}")
+        return worst
+
+
+def training_lines(rng, count):
+    """Text that begets a few hundred pieces."""
+    from sacrebleu_parity import NASTY_PIECES
+
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ei", "ü")]
+    for _ in range(count):
+        words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(rng.randint(2, 9))]
+        words += rng.choices(NASTY_PIECES, k=2)
+        rng.shuffle(words)
+        yield " ".join(words).replace("\n", " ").replace("\r", " ")
+
+
+def train_sentencepiece(folder, name, **options):
+    import sentencepiece
+
+    text = folder / f"{name}.txt"
+    text.write_text("\n".join(training_lines(random.Random(3), 3000)), encoding="utf-8", newline="\n")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(folder / name),
+        vocab_size=400,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **options,
+    )
+    return folder / f"{name}.model"
+
+
+class Listener(logging.Handler):
+    """What transformers says."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+
+def load_quietly(checks, name, folder, **options):
+    """A model and tokenizer, and a check that transformers had nothing to say."""
+    import transformers
+
+    listener = Listener()
+    logger = logging.getLogger("transformers")
+    logger.addHandler(listener)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        model, info = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, output_loading_info=True, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=False)
+    logger.removeHandler(listener)
+    said = listener.said + [str(w.message) for w in warned]
+    said += [f"{key} {value}" for key, value in info.items() if value]
+    checks(f"{name}: transformers loads it without a word", not said, said)
+    return model.eval(), tokenizer
+
+
+def same_tensors(a, b):
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and a[k].equal(b[k]) for k in a)
