@@ -4,7 +4,6 @@
 #include <cmath>
 #include <deque>
 #include <numeric>
-#include <ranges>
 #include <utility>
 
 #include "comm/group.h"
@@ -134,8 +133,10 @@ class WeightsFootprint::Moves {
   bool last = false;
 
   [[nodiscard]] size_t blocks() const { return of_block_.size(); }
-  [[nodiscard]] auto shards_of(size_t block) {
-    return of_block_[block] | std::views::transform([this](size_t i) -> CountedShard& { return shards_[i]; });
+  [[nodiscard]] std::vector<CountedShard*> shards_of(size_t block) {
+    std::vector<CountedShard*> shards;
+    for (const size_t i : of_block_[block]) shards.push_back(&shards_[i]);
+    return shards;
   }
   static bool values_come(const CountedShard& shard) { return !shard.on_device.empty(); }
   void begin_to_bring(CountedShard& shard, bool /*backward*/) { gather(shard); }
@@ -234,8 +235,8 @@ void WeightsFootprint::Moves::bring_gradients(CountedShard& shard) {
 void WeightsFootprint::Moves::begins(size_t block, bool backward) {
   if (keeps_pace_) summing_dense_ = summing_experts_ = {};
   if (!backward || block + 1 >= blocks()) return;
-  for (CountedShard& shard : shards_of(block + 1))  // what is quick has left when the block begins
-    if (!shard.leaves_slowly) settle(shard);
+  for (CountedShard* shard : shards_of(block + 1))  // what is quick has left when the block begins
+    if (!shard->leaves_slowly) settle(*shard);
 }
 
 void WeightsFootprint::Moves::reduce(CountedShard& shard) {

@@ -6,6 +6,12 @@
 
 namespace chorus::inline state {
 
+std::vector<Shard*> WeightProvider::shards_of(size_t block) {
+  std::vector<Shard*> shards;
+  for (const size_t i : shards_.of_block()[block]) shards.push_back(&shards_.all()[i]);
+  return shards;
+}
+
 void WeightProvider::gather(Shard& shard, bool backward) {
   const at::Tensor all = shard.bucket.values.detach();
   shards_.allocate(all);

@@ -12,7 +12,7 @@ namespace chorus::inline state {
 // `moves` has these functions of a block or of a shard:
 //
 //   blocks()                        how many there are
-//   shards_of(block)                a range of Shard&, each a ShardPlan
+//   shards_of(block)                a vector of Shard*, each a ShardPlan
 //   values_come(shard)              whether its values are on their way, or there
 //   begin_to_bring(shard, backward) its values
 //   await_values(shard)
@@ -29,29 +29,29 @@ template <class Moves>
 void before_block(Moves& moves, size_t block, bool backward) {
   // At most one other block's gradients wait to leave, however slowly they go.
   if (backward && block > 0 && block + 2 < moves.blocks()) {
-    for (auto& shard : moves.shards_of(block + 2))
-      if (shard.gradients_go) moves.await_departure(shard);
+    for (auto* shard : moves.shards_of(block + 2))
+      if (shard->gradients_go) moves.await_departure(*shard);
   }
-  for (auto& shard : moves.shards_of(block)) {
-    if (shard.values_go && !moves.values_come(shard)) moves.begin_to_bring(shard, backward);
-    if (shard.gradients_go && backward) moves.bring_gradients(shard);
+  for (auto* shard : moves.shards_of(block)) {
+    if (shard->values_go && !moves.values_come(*shard)) moves.begin_to_bring(*shard, backward);
+    if (shard->gradients_go && backward) moves.bring_gradients(*shard);
   }
-  for (auto& shard : moves.shards_of(block)) moves.await_values(shard);
+  for (auto* shard : moves.shards_of(block)) moves.await_values(*shard);
   moves.begins(block, backward);
   // The block that is run next, while this one computes.
   const size_t next = backward ? block - 1 : block + 1;
   if (block == 0 || next == 0 || next >= moves.blocks()) return;
-  for (auto& shard : moves.shards_of(next))
-    if (shard.values_go && !moves.values_come(shard)) moves.begin_to_bring(shard, backward);
+  for (auto* shard : moves.shards_of(next))
+    if (shard->values_go && !moves.values_come(*shard)) moves.begin_to_bring(*shard, backward);
 }
 
 /// After it has. `last`: no other micro-batch of this rank adds to the gradients.
 template <class Moves>
 void after_block(Moves& moves, size_t block, bool backward, bool last) {
-  for (auto& shard : moves.shards_of(block)) {
-    if (shard.values_go) moves.drop_values(shard);
-    moves.ran(shard);
-    if (backward && (shard.gradients_go || (last && shard.shared()))) moves.reduce(shard);
+  for (auto* shard : moves.shards_of(block)) {
+    if (shard->values_go) moves.drop_values(*shard);
+    moves.ran(*shard);
+    if (backward && (shard->gradients_go || (last && shard->shared()))) moves.reduce(*shard);
   }
 }
 

@@ -2,7 +2,7 @@
 // tells it (BlockWatcher).
 #pragma once
 
-#include <ranges>
+#include <vector>
 
 #include "model/executor.h"
 
@@ -28,10 +28,7 @@ class WeightProvider final : public BlockWatcher {
 
   // For the schedule (schedule.h).
   [[nodiscard]] size_t blocks() const { return shards_.of_block().size(); }
-  [[nodiscard]] auto shards_of(size_t block) {
-    return shards_.of_block()[block] |
-           std::views::transform([this](size_t i) -> Shard& { return shards_.all()[i]; });
-  }
+  [[nodiscard]] std::vector<Shard*> shards_of(size_t block);
   static bool values_come(const Shard& shard) { return shard.gathering.valid(); }
   void begin_to_bring(Shard& shard, bool backward) { gather(shard, backward); }
   static void await_values(Shard& shard) { finish(shard.gathering); }
