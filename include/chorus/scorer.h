@@ -27,7 +27,7 @@ class Scorer {
 
  private:
   Model model_;
-  std::string from_, to_;
+  int32_t from_tag_, to_tag_;
 };
 
 }  // namespace chorus::inline face

@@ -27,6 +27,15 @@ std::vector<std::string> run_file_keys() {
 
 }  // namespace
 
+std::string with_backslashes(std::string_view text, std::string_view special) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '\\' || special.find(c) != std::string_view::npos) escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
 std::string shell_word(std::string_view text) {
   std::string word = "'";
   for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);

@@ -7,12 +7,7 @@ namespace chorus::inline app {
 namespace {
 
 std::string fish_word(std::string_view text) {
-  std::string word = "'";
-  for (const char c : text) {
-    if (c == '\\' || c == '\'') word += '\\';
-    word += c;
-  }
-  return word + "'";
+  return "'" + with_backslashes(text, "'") + "'";
 }
 
 /// How a value is completed.

@@ -59,11 +59,10 @@ std::string roff_item(const std::string& head, std::string_view text) {
   return fmt::format(".TP\n{}\n{}\n", head, roff(text));
 }
 
-/// "chorus-corpus-report", as the page is called.
-std::string page_name(const CommandNode& node) {
-  std::string name = node.path;
-  std::ranges::replace(name, ' ', '-');
-  return name;
+/// "chorus-corpus-report", as the page of "chorus corpus report" is called.
+std::string page_name(std::string path) {
+  std::ranges::replace(path, ' ', '-');
+  return path;
 }
 
 std::string synopsis(const CommandNode& node) {
@@ -127,22 +126,19 @@ std::string run_file_section() {
 
 std::string see_also(const CommandNode& node) {
   std::vector<std::string> pages;
-  if (const size_t last = node.path.rfind(' '); last != std::string::npos) {
-    std::string above = node.path.substr(0, last);
-    std::ranges::replace(above, ' ', '-');
-    pages.push_back(bold(above) + "(1)");
-  }
-  for (const CommandNode& below : node.commands) pages.push_back(bold(page_name(below)) + "(1)");
+  if (const size_t last = node.path.rfind(' '); last != std::string::npos)
+    pages.push_back(bold(page_name(node.path.substr(0, last))) + "(1)");
+  for (const CommandNode& below : node.commands) pages.push_back(bold(page_name(below.path)) + "(1)");
   return fmt::format(".SH SEE ALSO\n{}\n", join(pages, ", "));
 }
 
 std::string man_page(const CommandNode& node) {
-  std::string title = page_name(node);
+  std::string title = page_name(node.path);
   for (char& c : title)
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
   std::string page =
       fmt::format(".TH {} 1 \"\" \"chorus {}\" \"chorus\"\n", roff(title), roff(CHORUS_VERSION));
-  page += fmt::format(".SH NAME\n{} \\- {}\n", roff(page_name(node)), roff(node.help));
+  page += fmt::format(".SH NAME\n{} \\- {}\n", roff(page_name(node.path)), roff(node.help));
   page += fmt::format(".SH SYNOPSIS\n{}\n", synopsis(node));
   page += commands_section(node) + arguments_section(node);
   if (node.has_settings()) page += run_file_section();

@@ -16,6 +16,8 @@ std::string fish_script(const CommandNode& root, const std::vector<std::string>&
 
 // ---- what the three share (completion.cpp) ----
 
+/// With a backslash before each of `special`, and before each backslash.
+std::string with_backslashes(std::string_view text, std::string_view special);
 /// Text in single quotes, as one word of bash or zsh.
 std::string shell_word(std::string_view text);
 /// Each text as one word.

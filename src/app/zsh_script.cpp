@@ -8,16 +8,6 @@
 namespace chorus::inline app {
 namespace {
 
-/// With a backslash before each of `special`, and before each backslash.
-std::string with_backslashes(std::string_view text, std::string_view special) {
-  std::string escaped;
-  for (const char c : text) {
-    if (c == '\\' || special.find(c) != std::string_view::npos) escaped += '\\';
-    escaped += c;
-  }
-  return escaped;
-}
-
 std::string zsh_function(const CommandNode& node) {
   std::string name = "_chorus_" + node.path;
   std::ranges::replace(name, ' ', '_');

@@ -4,7 +4,6 @@
 
 #include "base/cores.h"
 #include "base/error.h"
-#include "base/text.h"
 
 #include "inference/internal/loaded.h"
 
@@ -34,14 +33,6 @@ int64_t Model::parameters() const {
 void set_threads(int threads) {
   if (threads < 0 || threads > 1024) throw UserError("{} threads: choose 0 to 1024", threads);
   at::set_num_threads(threads > 0 ? threads : default_threads());
-}
-
-void check_language(const Model& model, const std::string& language) {
-  const std::vector<std::string> known = model.languages();
-  if (known.empty() && language.empty()) return;
-  if (known.empty()) throw UserError("this model has no languages: leave out '{}'", language);
-  if (language.empty()) throw UserError("a language is missing: this model knows {}", join(known, ", "));
-  static_cast<void>(model.loaded().vocabulary.tag(language));
 }
 
 }  // namespace chorus::inline face

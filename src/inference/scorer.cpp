@@ -15,10 +15,9 @@ constexpr int64_t kBatchTokens = 8192;
 }  // namespace
 
 Scorer::Scorer(const Model& model, const std::string& from, const std::string& to)
-    : model_(model), from_(from), to_(to) {
-  check_language(model, from);
-  check_language(model, to);
-}
+    : model_(model),
+      from_tag_(model.loaded().vocabulary.tag(from)),
+      to_tag_(model.loaded().vocabulary.tag(to)) {}
 
 std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sources,
                                            const std::vector<std::string>& targets) const {
@@ -30,8 +29,8 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
   for (size_t i = 0; i < sources.size(); ++i) {
     pairs.push_back({.source = vocabulary.encode(sources[i]),
                      .target = vocabulary.encode(targets[i]),
-                     .source_tag = vocabulary.tag(from_),
-                     .target_tag = vocabulary.tag(to_)});
+                     .source_tag = from_tag_,
+                     .target_tag = to_tag_});
   }
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))

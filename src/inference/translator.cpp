@@ -14,8 +14,6 @@ struct Translator::State {
 
 Translator::Translator(const Model& model, const std::string& from, const std::string& to,
                        const TranslateOptions& options) {
-  check_language(model, from);
-  check_language(model, to);
   const TranslatorOptions lines = {.from = from,
                                    .to = to,
                                    .decode = {.beam = options.beam,

@@ -76,18 +76,13 @@ void write_all_at(int fd, uint64_t offset, const void* data, size_t bytes, const
 }
 
 fs::path put_in_place(const fs::path& whole, const fs::path& place) {
-  int result = ::renameat2(AT_FDCWD, whole.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE);
-  if (result == 0) return whole;
-  fs::path before;
-  if (errno == EINVAL ||
-      errno == ENOSYS) {  // a file system that cannot exchange: for a moment neither is there
-    before = fs::exists(place) ? temporary_name(place.parent_path()) : fs::path();
-    result = before.empty() ? 0 : ::rename(place.c_str(), before.c_str());
-    if (result == 0) result = ::rename(whole.c_str(), place.c_str());
-  } else if (errno == ENOENT) {  // nothing was there
-    result = ::rename(whole.c_str(), place.c_str());
+  if (::renameat2(AT_FDCWD, whole.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) return whole;
+  // Nothing is there yet; or the file system cannot exchange names, and for a moment neither is in place.
+  fs::path before = fs::exists(place) ? temporary_name(place.parent_path()) : fs::path();
+  if ((!before.empty() && ::rename(place.c_str(), before.c_str()) != 0) ||
+      ::rename(whole.c_str(), place.c_str()) != 0) {
+    fail_to_write(place, errno);
   }
-  if (result != 0) fail_to_write(place, errno);
   return before;
 }
 

@@ -14,7 +14,7 @@ namespace chorus::inline kernels {
 namespace {
 
 at::Tensor in_sum_type(const at::Tensor& weight, const at::Tensor& rows) {
-  return weight.to(rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
+  return weight.to(sum_type(rows)).contiguous();
 }
 
 /// Error unless the operands fit each other.
@@ -35,7 +35,7 @@ void check_adamw(const AdamWTensor& t, bool with_gradient) {
 }  // namespace
 
 const Backend& composed_backend() {
-  static const ComposedBackend composed;
+  static const Backend composed;
   return composed;
 }
 

@@ -17,7 +17,7 @@ namespace chorus::inline memory {
 
 class Arrays {
  public:
-  static constexpr int64_t kChunk = int64_t{1} << 20;  // elements of each array in a chunk, at most
+  static constexpr int64_t kChunk = kMostOfAChunk;  // elements of each array in a chunk, at most
 
   Arrays() = default;
   /// `cuts`: 0, where each chunk after the first begins, and how many elements there are.

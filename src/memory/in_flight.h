@@ -7,13 +7,15 @@
 
 namespace chorus::inline memory {
 
+inline constexpr int64_t kMostOfAChunk = int64_t{1} << 20;  // elements of each array
+
 /// A Buffer is a chunk's memory and the system's read or write of it, for which wait() waits; or, where
 /// memory is only planned, the chunk's bytes in a ledger. Reading waits for a write of the same chunk.
 template <class Buffer>
 class InFlight {
  public:
   /// Most elements of each array that are being written at a time: until then their memory is held.
-  static constexpr int64_t kBeingWritten = int64_t{2} << 20;
+  static constexpr int64_t kBeingWritten = 2 * kMostOfAChunk;
 
   /// begin(buffer) begins to read a chunk, unless it is being read.
   template <class Begin>

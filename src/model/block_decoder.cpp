@@ -88,22 +88,18 @@ class BlockDecoding final : public Decoding {
   at::Tensor spare_;        // where the next cache to be reordered goes
 };
 
-Stacks stacks_of(Transformer& model) {
-  return {model.weights(), model.catalogue(), model.positions()};
-}
-
 }  // namespace
 
 at::Tensor BlockDecoder::encode(const Side& source) const {
   const at::NoGradGuard plain;
   Executor executor(Executor::Mode::evaluate);
-  return run_encoder(executor, stacks_of(model_), source, {.dropless = true}).data;
+  return run_encoder(executor, model_.stacks(), source, {.dropless = true}).data;
 }
 
 std::unique_ptr<Decoding> BlockDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,
                                               int64_t max_tokens, int64_t /*hypotheses*/) const {
   const at::NoGradGuard plain;
-  return std::make_unique<BlockDecoding>(stacks_of(model_), memory, memory_mask, max_tokens);
+  return std::make_unique<BlockDecoding>(model_.stacks(), memory, memory_mask, max_tokens);
 }
 
 }  // namespace chorus::inline model

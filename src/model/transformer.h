@@ -98,6 +98,8 @@ class Transformer {
   /// The weights, and what the passes add to the embeddings (undefined where positions are relative).
   [[nodiscard]] Weights weights() { return {config_, parameters_}; }
   [[nodiscard]] const at::Tensor& positions() const { return positions_; }
+  /// Both with the catalogue, as encoder and decoder run (internal/stacks.h).
+  [[nodiscard]] Stacks stacks();
 
   /// Token ids [rows, length], padded with kPad, on the model's device.
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const;
@@ -105,7 +107,6 @@ class Transformer {
  private:
   /// Fills in, for a pass, who has the weights that are not here, and who brings them.
   [[nodiscard]] Pass over_ranks(Pass pass) const;
-  [[nodiscard]] Stacks stacks();
 
   ModelConfig config_;
   Options options_;

@@ -131,13 +131,8 @@ class WeightsFootprint::Moves {
   Moves(const WeightsShape& shape, Ledgers& ledgers);
 
   bool last = false;
+  [[nodiscard]] ShardList<CountedShard>& shards() { return shards_; }
 
-  [[nodiscard]] size_t blocks() const { return of_block_.size(); }
-  [[nodiscard]] std::vector<CountedShard*> shards_of(size_t block) {
-    std::vector<CountedShard*> shards;
-    for (const size_t i : of_block_[block]) shards.push_back(&shards_[i]);
-    return shards;
-  }
   static bool values_come(const CountedShard& shard) { return !shard.on_device.empty(); }
   void begin_to_bring(CountedShard& shard, bool /*backward*/) { gather(shard); }
   static void await_values(CountedShard& /*shard*/) {}
@@ -162,9 +157,8 @@ class WeightsFootprint::Moves {
 
   Ledgers& ledgers_;
   bool keeps_pace_;
-  std::vector<CountedShard> shards_;
+  ShardList<CountedShard> shards_;
   Block summing_dense_, summing_experts_;  // what sums of gradients that stay take
-  std::vector<std::vector<size_t>> of_block_;
 };
 
 WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
@@ -204,9 +198,7 @@ WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
                                     packed_cuts(shard.cuts, shard.form, shard.state_rows()), 1, times);
       shard.unpacked_bytes = 4 * shard.state_rows();
     }
-    if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
-    of_block_[bucket.block].push_back(shards_.size());
-    shards_.push_back(std::move(shard));
+    shards_.add(bucket.block, std::move(shard));
   }
 }
 
@@ -234,8 +226,8 @@ void WeightsFootprint::Moves::bring_gradients(CountedShard& shard) {
 
 void WeightsFootprint::Moves::begins(size_t block, bool backward) {
   if (keeps_pace_) summing_dense_ = summing_experts_ = {};
-  if (!backward || block + 1 >= blocks()) return;
-  for (CountedShard* shard : shards_of(block + 1))  // what is quick has left when the block begins
+  if (!backward || block + 1 >= shards_.blocks()) return;
+  for (CountedShard* shard : shards_.of(block + 1))  // what is quick has left when the block begins
     if (!shard->leaves_slowly) settle(*shard);
 }
 
@@ -256,12 +248,12 @@ void WeightsFootprint::Moves::reduce(CountedShard& shard) {
 
 void WeightsFootprint::Moves::begin_update() {
   last = false;
-  for (CountedShard& shard : shards_) shard.started = false;
+  for (CountedShard& shard : shards_.all()) shard.started = false;
 }
 
 std::vector<CountedChunk> WeightsFootprint::Moves::in_update() {
   std::vector<CountedChunk> chunks;
-  for (CountedShard& shard : shards_) {
+  for (CountedShard& shard : shards_.all()) {
     if (shard.rests) continue;
     for (const CountedChunk& chunk : all_chunks_of(shard)) chunks.push_back(chunk);
   }
@@ -269,13 +261,14 @@ std::vector<CountedChunk> WeightsFootprint::Moves::in_update() {
 }
 
 void WeightsFootprint::Moves::norm_and_update() {
-  for (CountedShard& shard : shards_) settle(shard);
+  for (CountedShard& shard : shards_.all()) settle(shard);
   summing_dense_ = summing_experts_ = {};
   for_update(
-      shards_, in_update(), [](const CountedChunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
+      shards_.all(), in_update(),
+      [](const CountedChunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
       [](const CountedChunk& chunk) { chunk.shard.gradient.load(chunk.number); });
   for_update(
-      shards_, in_update(),
+      shards_.all(), in_update(),
       [](const CountedChunk& chunk) {
         CountedShard& shard = chunk.shard;
         for (CountedArrays* arrays : {&shard.gradient, &shard.moments, &shard.value})
@@ -305,10 +298,10 @@ void WeightsFootprint::last_micro_batch() {
   moves_->last = true;
 }
 void WeightsFootprint::before(size_t block, bool backward) {
-  before_block(*moves_, block, backward);
+  before_block(*moves_, moves_->shards(), block, backward);
 }
 void WeightsFootprint::after(size_t block, bool backward) {
-  after_block(*moves_, block, backward, moves_->last);
+  after_block(*moves_, moves_->shards(), block, backward, moves_->last);
 }
 void WeightsFootprint::norm_and_update() {
   moves_->norm_and_update();

@@ -155,8 +155,9 @@ void Optimizer::update(double learning_rate, double norm) {
                           .weight_decay = config_.weight_decay,
                           .step = shards.updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
+  const std::vector<Chunk> chunks = shards.in_update();
   for_update(
-      shards.all(), shards.in_update(),
+      shards.all(), chunks,
       [](const Chunk& chunk) {
         Shard& shard = chunk.shard;
         for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value}) arrays->prefetch(chunk.number);
@@ -173,7 +174,7 @@ void Optimizer::update(double learning_rate, double norm) {
         const bool last = chunk.number + 1 == shard.chunks();
         if (last && !shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
       });
-  shards.note_update(step);
+  shards.note_update(step, chunks);
   for (Shard& shard : shards.all()) finish(shard.gathering);
 }
 

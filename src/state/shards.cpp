@@ -45,9 +45,7 @@ Shards::Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memor
     shard.by_use =
         expert && !shard.shared() && (shard.values_go || shard.gradients_go || shard.state != Tier::device);
     if (shard.by_use) shard.experts.resize(local(shard, 0).shape[0]);
-    if (of_block_.size() <= bucket.block) of_block_.resize(bucket.block + 1);
-    of_block_[bucket.block].push_back(shards_.size());
-    shards_.push_back(std::move(shard));
+    shards_.add(bucket.block, std::move(shard));
   }
   peak_bytes_ = bytes_;
 }
@@ -55,7 +53,7 @@ Shards::Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memor
 bool Shards::settle() {
   const bool failing = std::uncaught_exceptions() > 0;
   bool settled = true;
-  for (const Shard& shard : shards_) {
+  for (const Shard& shard : all()) {
     for (const std::future<void>* work : {&shard.gathering, &shard.summing}) {
       if (!work->valid()) continue;
       if (failing && shard.shared()) {
@@ -149,7 +147,7 @@ void Shards::for_weights(const Chunk& chunk, const Loaded& loaded,
 
 std::vector<Chunk> Shards::in_update() {
   std::vector<Chunk> chunks;
-  for (Shard& shard : shards_) {
+  for (Shard& shard : all()) {
     if (rests(shard)) continue;
     for (int64_t number = 0; number < shard.chunks(); ++number) {
       if (shard.in_update(number)) chunks.push_back({shard, number});
@@ -158,11 +156,11 @@ std::vector<Chunk> Shards::in_update() {
   return chunks;
 }
 
-void Shards::note_update(const AdamWStep& step) {
-  for (const Chunk& chunk : in_update()) ++chunk.shard.made[chunk.number];
+void Shards::note_update(const AdamWStep& step, const std::vector<Chunk>& chunks) {
+  for (const Chunk& chunk : chunks) ++chunk.shard.made[chunk.number];
   ++made_;
   int64_t oldest = made_;
-  for (Shard& shard : shards_) {
+  for (Shard& shard : all()) {
     if (rests(shard)) std::ranges::fill(shard.made, made_);
     for (const int64_t made : shard.made) oldest = std::min(oldest, made);
   }

@@ -6,12 +6,6 @@
 
 namespace chorus::inline state {
 
-std::vector<Shard*> WeightProvider::shards_of(size_t block) {
-  std::vector<Shard*> shards;
-  for (const size_t i : shards_.of_block()[block]) shards.push_back(&shards_.all()[i]);
-  return shards;
-}
-
 void WeightProvider::gather(Shard& shard, bool backward) {
   const at::Tensor all = shard.bucket.values.detach();
   shards_.allocate(all);
@@ -85,8 +79,8 @@ void WeightProvider::bring_gradients(Shard& shard, const std::vector<int64_t>& n
 bool WeightProvider::before_experts(size_t block, const std::vector<int64_t>& rows, bool backward) {
   const at::NoGradGuard plain;
   bool by_use = false;
-  for (const size_t i : shards_.of_block()[block]) {
-    Shard& shard = shards_.all()[i];
+  for (Shard* const of_block : shards_.list().of(block)) {
+    Shard& shard = *of_block;
     if (!shard.by_use) continue;
     by_use = true;
     const bool goes_on = shards_.parameters()[shard.bucket.parameters.front()].has_gradient;

@@ -11,7 +11,4 @@ struct Model::Loaded {
   Vocabulary vocabulary;
 };
 
-/// UserError unless the model has such a language, or has none and `language` is empty.
-void check_language(const Model& model, const std::string& language);
-
 }  // namespace chorus::inline face

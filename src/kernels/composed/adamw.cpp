@@ -9,7 +9,7 @@
 
 namespace chorus::inline kernels {
 
-void ComposedBackend::adamw_step(AdamWTensor& tensor, const AdamWStep& s) const {
+void Backend::adamw_step(AdamWTensor& tensor, const AdamWStep& s) const {
   const auto t = static_cast<double>(s.step);
   at::Tensor p = tensor.master.defined() ? tensor.master : tensor.value;
   const at::Tensor g = tensor.gradient * s.gradient_scale;
@@ -25,13 +25,13 @@ void ComposedBackend::adamw_step(AdamWTensor& tensor, const AdamWStep& s) const 
   }
 }
 
-void ComposedBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
+void Backend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
   AdamWTensor idle = tensor;
   idle.gradient = at::zeros_like(tensor.m);
   for (const AdamWStep& step : missed) adamw_step(idle, step);
 }
 
-double ComposedBackend::squared_norm(const at::Tensor& tensor) const {
+double Backend::squared_norm(const at::Tensor& tensor) const {
   const auto norm = at::linalg_vector_norm(tensor, 2, std::nullopt, false, at::kDouble).item<double>();
   return norm * norm;
 }

@@ -15,9 +15,9 @@ std::vector<double> to_vector(const at::Tensor& x) {
 
 }  // namespace
 
-CrossEntropyRows ComposedBackend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                                     const CrossEntropyOptions& options,
-                                                     const at::Tensor& gradient) const {
+CrossEntropyRows Backend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                             const CrossEntropyOptions& options,
+                                             const at::Tensor& gradient) const {
   const double smoothing = options.label_smoothing, scale = options.gradient_scale;
   const at::Tensor column = labels.unsqueeze(1), partition = at::logsumexp(logits, {1}, true);
   const at::Tensor label_logit = logits.gather(1, column);

@@ -35,8 +35,8 @@ void penalise(const at::Tensor& logits, const at::Tensor& total, const Penalty& 
 
 }  // namespace
 
-BestTokens ComposedBackend::best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
-                                        const RowTokens& banned, int64_t k, const Penalty& penalty) const {
+BestTokens Backend::best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
+                                const RowTokens& banned, int64_t k, const Penalty& penalty) const {
   constexpr double kImpossible = -std::numeric_limits<double>::infinity();
   const at::Tensor total = at::logsumexp(logits, {1}, true);
   if (!penalty.on.rows.empty()) penalise(logits, total, penalty);

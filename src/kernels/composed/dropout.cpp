@@ -21,8 +21,7 @@ at::Tensor device_uniform(const at::TensorOptions& like, at::IntArrayRef sizes, 
 
 }  // namespace
 
-at::Tensor ComposedBackend::dropout(const at::Tensor& input, double p, RandomKey key,
-                                    const SliceOf& slice) const {
+at::Tensor Backend::dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const {
   const int64_t dimension = at::maybe_wrap_dim(slice.dimension, input.dim());
   const uint16_t threshold = threshold_of(p);
   std::vector<int64_t> sizes = input.sizes().vec();
@@ -32,7 +31,7 @@ at::Tensor ComposedBackend::dropout(const at::Tensor& input, double p, RandomKey
   return (input * (uniform >= threshold / 65536.0)).mul_(1.0 / keep_of(threshold));
 }
 
-at::Tensor ComposedBackend::jitter(const at::Tensor& input, double epsilon, RandomKey key) const {
+at::Tensor Backend::jitter(const at::Tensor& input, double epsilon, RandomKey key) const {
   return input * device_uniform(input.options(), input.sizes(), key).mul_(2 * epsilon).add_(1 - epsilon);
 }
 

@@ -5,19 +5,19 @@
 
 namespace chorus::inline kernels {
 
-void ComposedBackend::linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                                     const at::Tensor& bias) const {
+void Backend::linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+                             const at::Tensor& bias) const {
   at::Tensor target = out;
   bias.defined() ? at::addmm_out(target, bias, input, weight.t()) : at::mm_out(target, input, weight.t());
 }
 
-void ComposedBackend::plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const {
+void Backend::plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const {
   at::Tensor target = out;
   at::mm_out(target, a, b);
 }
 
-void ComposedBackend::add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
-                                  bool overwrite) const {
+void Backend::add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
+                          bool overwrite) const {
   if (target.scalar_type() == a.scalar_type()) {
     target.addmm_(a.t(), b, overwrite ? 0 : 1);
     return;
@@ -26,8 +26,7 @@ void ComposedBackend::add_product(const at::Tensor& target, const at::Tensor& a,
   overwrite ? target.copy_(product) : target.add_(product);
 }
 
-void ComposedBackend::wide_product(const at::Tensor& out, const at::Tensor& input,
-                                   const at::Tensor& weight) const {
+void Backend::wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const {
   if (out.scalar_type() == input.scalar_type()) {
     plain_product(out, input, weight.t());
   } else {

@@ -3,8 +3,8 @@
 namespace chorus::inline kernels {
 
 /// On the host.
-Routing ComposedBackend::route(const at::Tensor& probabilities, const at::Tensor& active,
-                               const RoutingOptions& options, RandomKey key) const {
+Routing Backend::route(const at::Tensor& probabilities, const at::Tensor& active,
+                       const RoutingOptions& options, RandomKey key) const {
   return chorus::route(probabilities.to(at::kCPU), active, options, key);
 }
 

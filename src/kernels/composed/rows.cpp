@@ -8,11 +8,6 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// The type sums over rows are taken in.
-at::ScalarType sum_type(const at::Tensor& rows) {
-  return rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 /// rows[slot], zeros where slot is -1: [N, k, d] in the type of sums.
 at::Tensor chosen_rows(const at::Tensor& rows, const at::Tensor& slot) {
   const std::vector<int64_t> shape = {slot.size(0), slot.size(1), rows.size(1)};
@@ -25,20 +20,24 @@ at::Tensor chosen_rows(const at::Tensor& rows, const at::Tensor& slot) {
 
 }  // namespace
 
-void ComposedBackend::gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const {
+at::ScalarType sum_type(const at::Tensor& rows) {
+  return rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void Backend::gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const {
   at::Tensor target = out;
   at::index_select_out(target, x, 0, index);
 }
 
-at::Tensor ComposedBackend::combine_rows(const at::Tensor& rows, const at::Tensor& slot,
-                                         const at::Tensor& weight) const {
+at::Tensor Backend::combine_rows(const at::Tensor& rows, const at::Tensor& slot,
+                                 const at::Tensor& weight) const {
   return (chosen_rows(rows, slot) * weight.unsqueeze(-1)).sum(1).to(rows.scalar_type());
 }
 
-std::pair<at::Tensor, at::Tensor> ComposedBackend::combine_rows_backward(const at::Tensor& grad,
-                                                                         const at::Tensor& rows,
-                                                                         const at::Tensor& slot,
-                                                                         const at::Tensor& weight) const {
+std::pair<at::Tensor, at::Tensor> Backend::combine_rows_backward(const at::Tensor& grad,
+                                                                 const at::Tensor& rows,
+                                                                 const at::Tensor& slot,
+                                                                 const at::Tensor& weight) const {
   const at::Tensor wide = grad.to(sum_type(rows)).unsqueeze(1);
   const at::Tensor kept = (slot >= 0).view(-1).nonzero().squeeze(1);
   const at::Tensor by_choice = (weight.unsqueeze(-1) * wide).flatten(0, 1).index_select(0, kept);
@@ -47,8 +46,8 @@ std::pair<at::Tensor, at::Tensor> ComposedBackend::combine_rows_backward(const a
   return {grad_rows, (chosen_rows(rows, slot) * wide).sum(2)};
 }
 
-at::Tensor ComposedBackend::sum_rows(const at::Tensor& rows, const at::Tensor& slot,
-                                     const RowsElsewhere& elsewhere) const {
+at::Tensor Backend::sum_rows(const at::Tensor& rows, const at::Tensor& slot,
+                             const RowsElsewhere& elsewhere) const {
   if (elsewhere.rows.defined()) rows.narrow(0, elsewhere.first, elsewhere.rows.size(0)).copy_(elsewhere.rows);
   return chosen_rows(rows, slot).sum(1).to(rows.scalar_type());
 }

@@ -4,12 +4,12 @@
 
 namespace chorus::inline kernels {
 
-void ComposedBackend::run_tasks(int64_t count, const std::function<void(int64_t)>& task) const {
+void Backend::run_tasks(int64_t count, const std::function<void(int64_t)>& task) const {
   const at::NoGradGuard plain;
   for (int64_t i = 0; i < count; ++i) task(i);
 }
 
-at::ScalarType ComposedBackend::attention_type(at::ScalarType type) const {
+at::ScalarType Backend::attention_type(at::ScalarType type) const {
   return type;
 }
 

@@ -238,7 +238,7 @@ void HostBackend::linear_product(const at::Tensor& out, const at::Tensor& input,
       }
     });
   } else {
-    ComposedBackend::linear_product(out, input, weight, bias);
+    Backend::linear_product(out, input, weight, bias);
   }
 }
 
@@ -253,7 +253,7 @@ void HostBackend::plain_product(const at::Tensor& out, const at::Tensor& a, cons
       }
     });
   } else {
-    ComposedBackend::plain_product(out, a, b);
+    Backend::plain_product(out, a, b);
   }
 }
 

@@ -1,5 +1,5 @@
 // The seam between devices: what each must be able to do. Whoever brings a device, or a kernel for one,
-// derives from ComposedBackend, overrides what it does better, and names it in backend_of().
+// derives from Backend, overrides what it does better, and names it in backend_of().
 //
 // What the functions do, and on what, is written where they are declared for all devices: kernels/*.h.
 #pragma once
@@ -21,88 +21,54 @@
 
 namespace chorus::inline kernels {
 
+/// Through libtorch's operators: any device, and the reference of the tests. Defined in kernels/composed/.
 class Backend {
  public:
   virtual ~Backend() = default;
 
   // routing.h, rows.h
   virtual Routing route(const at::Tensor& probabilities, const at::Tensor& active,
-                        const RoutingOptions& options, RandomKey key) const = 0;
-  virtual void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const = 0;
+                        const RoutingOptions& options, RandomKey key) const;
+  virtual void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const;
   virtual at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
-                                  const at::Tensor& weight) const = 0;
+                                  const at::Tensor& weight) const;
   virtual std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad,
                                                                   const at::Tensor& rows,
                                                                   const at::Tensor& slot,
-                                                                  const at::Tensor& weight) const = 0;
+                                                                  const at::Tensor& weight) const;
   virtual at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
-                              const RowsElsewhere& elsewhere) const = 0;
+                              const RowsElsewhere& elsewhere) const;
 
   // gemm.h
   virtual void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                              const at::Tensor& bias) const = 0;
-  virtual void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const = 0;
+                              const at::Tensor& bias) const;
+  virtual void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const;
   virtual void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
-                           bool overwrite) const = 0;
-  virtual void wide_product(const at::Tensor& out, const at::Tensor& input,
-                            const at::Tensor& weight) const = 0;
+                           bool overwrite) const;
+  virtual void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const;
 
   // dropout.h, cross_entropy.h, decoding.h
-  virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key,
-                             const SliceOf& slice) const = 0;
-  virtual at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const = 0;
+  virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const;
+  virtual at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const;
   virtual CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                               const CrossEntropyOptions& options,
-                                              const at::Tensor& gradient) const = 0;
+                                              const at::Tensor& gradient) const;
   virtual BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
-                                 const RowTokens& banned, int64_t k, const Penalty& penalty) const = 0;
+                                 const RowTokens& banned, int64_t k, const Penalty& penalty) const;
 
   // adamw.h
-  virtual void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const = 0;
-  virtual void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const = 0;
-  virtual double squared_norm(const at::Tensor& tensor) const = 0;
+  virtual void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const;
+  virtual void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const;
+  virtual double squared_norm(const at::Tensor& tensor) const;
 
   /// task(0) .. task(count - 1), which do not depend on each other, begun in this order.
-  virtual void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const = 0;
+  virtual void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const;
   /// The type in which attention of this type is computed: a wider one where that is faster.
-  [[nodiscard]] virtual at::ScalarType attention_type(at::ScalarType type) const = 0;
-};
-
-/// Through libtorch's operators: any device, and the reference of the tests. Defined in kernels/composed/.
-class ComposedBackend : public Backend {
- public:
-  Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
-                RandomKey key) const override;
-  void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const override;
-  at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
-                          const at::Tensor& weight) const override;
-  std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
-                                                          const at::Tensor& slot,
-                                                          const at::Tensor& weight) const override;
-  at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
-                      const RowsElsewhere& elsewhere) const override;
-  void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                      const at::Tensor& bias) const override;
-  void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const override;
-  void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
-                   bool overwrite) const override;
-  void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const override;
-  at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
-  at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
-  CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                      const CrossEntropyOptions& options,
-                                      const at::Tensor& gradient) const override;
-  BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
-                         int64_t k, const Penalty& penalty) const override;
-  void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
-  void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
-  double squared_norm(const at::Tensor& tensor) const override;
-  void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const override;
-  [[nodiscard]] at::ScalarType attention_type(at::ScalarType type) const override;
+  [[nodiscard]] virtual at::ScalarType attention_type(at::ScalarType type) const;
 };
 
 /// By kernels made for the processor at hand (kernels/cpu.h). Defined in kernels/cpu/.
-class HostBackend final : public ComposedBackend {
+class HostBackend final : public Backend {
  public:
   Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
                 RandomKey key) const override;
@@ -133,6 +99,9 @@ class HostBackend final : public ComposedBackend {
   void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const override;
   [[nodiscard]] at::ScalarType attention_type(at::ScalarType type) const override;
 };
+
+/// The type sums over rows are taken in.
+at::ScalarType sum_type(const at::Tensor& rows);
 
 /// The one that computes where a tensor lies: the only place that decides by the kind of device.
 const Backend& backend_of(const at::Tensor& tensor);

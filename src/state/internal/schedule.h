@@ -3,16 +3,38 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "memory/arrays.h"
 
 namespace chorus::inline state {
 
-// `moves` has these functions of a block or of a shard:
+/// Shards in the order of their buckets, and by block.
+template <class Shard>
+class ShardList {
+ public:
+  void add(size_t block, Shard shard) {
+    if (of_block_.size() <= block) of_block_.resize(block + 1);
+    of_block_[block].push_back(all_.size());
+    all_.push_back(std::move(shard));
+  }
+  [[nodiscard]] std::vector<Shard>& all() { return all_; }
+  [[nodiscard]] const std::vector<Shard>& all() const { return all_; }
+  [[nodiscard]] size_t blocks() const { return of_block_.size(); }
+  [[nodiscard]] std::vector<Shard*> of(size_t block) {
+    std::vector<Shard*> shards;
+    for (const size_t i : of_block_[block]) shards.push_back(&all_[i]);
+    return shards;
+  }
+
+ private:
+  std::vector<Shard> all_;
+  std::vector<std::vector<size_t>> of_block_;  // indices into it
+};
+
+// `moves` has, for one of the shards, each of which is a ShardPlan:
 //
-//   blocks()                        how many there are
-//   shards_of(block)                a vector of Shard*, each a ShardPlan
 //   values_come(shard)              whether its values are on their way, or there
 //   begin_to_bring(shard, backward) its values
 //   await_values(shard)
@@ -25,30 +47,30 @@ namespace chorus::inline state {
 //   reduce(shard)                   its gradients begin to leave, or to be summed
 
 /// Before a block runs, or runs back.
-template <class Moves>
-void before_block(Moves& moves, size_t block, bool backward) {
+template <class Moves, class Shard>
+void before_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool backward) {
   // At most one other block's gradients wait to leave, however slowly they go.
-  if (backward && block > 0 && block + 2 < moves.blocks()) {
-    for (auto* shard : moves.shards_of(block + 2))
+  if (backward && block > 0 && block + 2 < shards.blocks()) {
+    for (Shard* shard : shards.of(block + 2))
       if (shard->gradients_go) moves.await_departure(*shard);
   }
-  for (auto* shard : moves.shards_of(block)) {
+  for (Shard* shard : shards.of(block)) {
     if (shard->values_go && !moves.values_come(*shard)) moves.begin_to_bring(*shard, backward);
     if (shard->gradients_go && backward) moves.bring_gradients(*shard);
   }
-  for (auto* shard : moves.shards_of(block)) moves.await_values(*shard);
+  for (Shard* shard : shards.of(block)) moves.await_values(*shard);
   moves.begins(block, backward);
   // The block that is run next, while this one computes.
   const size_t next = backward ? block - 1 : block + 1;
-  if (block == 0 || next == 0 || next >= moves.blocks()) return;
-  for (auto* shard : moves.shards_of(next))
+  if (block == 0 || next == 0 || next >= shards.blocks()) return;
+  for (Shard* shard : shards.of(next))
     if (shard->values_go && !moves.values_come(*shard)) moves.begin_to_bring(*shard, backward);
 }
 
 /// After it has. `last`: no other micro-batch of this rank adds to the gradients.
-template <class Moves>
-void after_block(Moves& moves, size_t block, bool backward, bool last) {
-  for (auto* shard : moves.shards_of(block)) {
+template <class Moves, class Shard>
+void after_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool backward, bool last) {
+  for (Shard* shard : shards.of(block)) {
     if (shard->values_go) moves.drop_values(*shard);
     moves.ran(*shard);
     if (backward && (shard->gradients_go || (last && shard->shared()))) moves.reduce(*shard);

@@ -21,10 +21,9 @@ class Shards {
   Shards(const Shards&) = delete;
   Shards& operator=(const Shards&) = delete;
 
-  [[nodiscard]] std::vector<Shard>& all() { return shards_; }
-  [[nodiscard]] const std::vector<Shard>& all() const { return shards_; }
-  /// For each block, the indices of its shards.
-  [[nodiscard]] const std::vector<std::vector<size_t>>& of_block() const { return of_block_; }
+  [[nodiscard]] std::vector<Shard>& all() { return shards_.all(); }
+  [[nodiscard]] const std::vector<Shard>& all() const { return shards_.all(); }
+  [[nodiscard]] ShardList<Shard>& list() { return shards_; }
   [[nodiscard]] const Transformer& model() const { return model_; }
   [[nodiscard]] std::vector<Parameter>& parameters() { return model_.parameters(); }
   [[nodiscard]] const ScratchFile* file() const { return file_.get(); }
@@ -57,8 +56,8 @@ class Shards {
   /// The chunks that take part in an update, of shards that do not rest.
   std::vector<Chunk> in_update();
 
-  /// Says that an update has been made to the chunks that took part.
-  void note_update(const AdamWStep& step);
+  /// Says that an update has been made to these chunks, those that took part.
+  void note_update(const AdamWStep& step, const std::vector<Chunk>& chunks);
 
   /// Waits for all that goes on in the background. False where an exception passes and ranks, which may never
   /// come, are waited for: what it uses must stay for as long as the process lives.
@@ -69,13 +68,12 @@ class Shards {
  private:
   Transformer& model_;
   Parallel& parallel_;
-  std::unique_ptr<ScratchFile> file_;          // where something goes on disk
-  std::vector<Shard> shards_;                  // one per bucket
-  std::vector<std::vector<size_t>> of_block_;  // their indices
-  std::vector<bool> frozen_;                   // empty: none
-  int64_t made_ = 0;                           // updates
-  std::vector<AdamWStep> recent_;              // the last of them: what chunks may have missed
-  std::atomic<int64_t> bytes_ = 0;             // of values and gradients that are there
+  std::unique_ptr<ScratchFile> file_;  // where something goes on disk
+  ShardList<Shard> shards_;            // one per bucket
+  std::vector<bool> frozen_;           // empty: none
+  int64_t made_ = 0;                   // updates
+  std::vector<AdamWStep> recent_;      // the last of them: what chunks may have missed
+  std::atomic<int64_t> bytes_ = 0;     // of values and gradients that are there
   int64_t peak_bytes_ = 0;
 };
 

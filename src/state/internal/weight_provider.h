@@ -22,13 +22,13 @@ class WeightProvider final : public BlockWatcher {
   /// Begins to fill the bucket's values, with the parts that this rank and others keep.
   void gather(Shard& shard, bool backward);
 
-  void before(size_t block, bool backward) override { before_block(*this, block, backward); }
+  void before(size_t block, bool backward) override { before_block(*this, shards_.list(), block, backward); }
   bool before_experts(size_t block, const std::vector<int64_t>& rows, bool backward) override;
-  void after(size_t block, bool backward) override { after_block(*this, block, backward, last); }
+  void after(size_t block, bool backward) override {
+    after_block(*this, shards_.list(), block, backward, last);
+  }
 
   // For the schedule (schedule.h).
-  [[nodiscard]] size_t blocks() const { return shards_.of_block().size(); }
-  [[nodiscard]] std::vector<Shard*> shards_of(size_t block);
   static bool values_come(const Shard& shard) { return shard.gathering.valid(); }
   void begin_to_bring(Shard& shard, bool backward) { gather(shard, backward); }
   static void await_values(Shard& shard) { finish(shard.gathering); }
