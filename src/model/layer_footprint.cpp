@@ -200,12 +200,13 @@ Block LayerFootprint::dense(const Block& x, int64_t tokens, Branch* branch) cons
   return residual(output, tokens, branch);
 }
 
-/// Rows and choices of one MoE layer on this rank.
+/// Rows and choices of one MoE layer on this rank, of each chunk that its tokens are cut into.
 struct LayerFootprint::Experts {
-  int64_t sent = 0;      // rows that leave for a rank, this one included; 0 without exchange
-  int64_t arrived = 0;   // rows that the experts here work on
-  int64_t choices = 0;   // of these rows, of the experts here
-  bool crowded = false;  // more than kCrowd allows: in chunks, of which nothing is kept
+  int64_t sent = 0;     // rows that leave for a rank, this one included; 0 without exchange
+  int64_t arrived = 0;  // rows that the experts here work on
+  int64_t choices = 0;  // of these rows, of the experts here
+  int64_t chunks = 1;
+  bool crowded = false;  // more than kCrowd allows: nothing is kept of a chunk
 };
 
 LayerFootprint::Experts LayerFootprint::experts_of(const SideShape& side, int64_t number) const {
@@ -236,7 +237,8 @@ LayerFootprint::Experts LayerFootprint::experts_of(const SideShape& side, int64_
   const double own = n / mesh.tp, sources = static_cast<double>(working) / mesh.ep;
   const double arrived = own * ranks * load * sources;
   e.crowded = load > bearable;
-  const double chunks = e.crowded ? std::ceil(mesh.ep / (kCrowd * k)) : 1;
+  e.chunks = e.crowded ? static_cast<int64_t>(std::ceil(mesh.ep / (kCrowd * k))) : mesh.exchange_chunks;
+  const auto chunks = static_cast<double>(e.chunks);
   e.sent = static_cast<int64_t>(own * ranks * shares.kept / chunks);
   e.arrived = static_cast<int64_t>(arrived / chunks);
   e.choices = static_cast<int64_t>(std::min(own * k * load * sources, arrived * std::min(k, each)) / chunks);
@@ -250,6 +252,8 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
   const Experts e = experts_of(side, number);
   const Purpose kept = branch && !e.crowded ? kKept : kWorking;
   const bool exchanges = e.sent > 0;
+  const int64_t at_once = e.crowded ? 1 : e.chunks;  // chunks that are there together, of what is kept
+  const int64_t chunk_tokens = tokens / e.chunks;
   const Block normed = norm(x, tokens, branch);
   const int64_t scores = tokens * m.expert_counts()[number];
   const Block probabilities = wide(branch ? kKept : kWorking, scores);
@@ -257,25 +261,29 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
   { const Block jittered = wide(kWorking, moe.jitter > 0 ? tokens * d_ : 0); }
   { const Block counted = wide(kWorking, 3 * scores); }
   // experts, kept and slot: int64; gates: fp32; and each choice's token
-  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7 + 2 * e.choices);
-  Block rows = block(exchanges ? kMoving : kept, exchanges ? e.arrived * d_ : 0);
+  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7 + 2 * at_once * e.choices);
+  Block result = e.chunks > 1 ? hidden(tokens, branch ? kKept : kWorking) : Block();
+  Block rows = block(exchanges ? kMoving : kept, exchanges ? at_once * e.arrived * d_ : 0);
   { const Block sent = block(kMoving, e.sent * d_); }
-  Block inner = block(kept, e.choices * expert_inner_), output = block(kept, e.choices * d_);
+  Block inner = block(kept, at_once * e.choices * expert_inner_);
+  Block output = block(kept, at_once * e.choices * d_);
   // What each thread has of the block that it works on.
-  const int64_t at_once = std::min(e.choices, job_.threads * kExpertTaskRows) * expert_outer_;
-  const int64_t dropped = m.activation_dropout > 0 ? at_once : 0;
+  const int64_t in_tasks = std::min(e.choices, job_.threads * kExpertTaskRows) * expert_outer_;
+  const int64_t dropped = m.activation_dropout > 0 ? in_tasks : 0;
   {
     const Block input = block(kWorking, e.choices * d_);
-    const Block active = block(kWorking, (m.activation == Activation::relu ? 0 : at_once) + dropped);
+    const Block active = block(kWorking, (m.activation == Activation::relu ? 0 : in_tasks) + dropped);
   }
   {
     const Block combined = block(kWorking, e.arrived * d_);
-    const Block returned = block(kMoving, exchanges ? (e.sent + tokens) * d_ : 0);
+    const Block returned = block(kMoving, exchanges ? (e.sent + chunk_tokens) * d_ : 0);
   }
   if (e.crowded) rows = inner = output = {};
   append(branch, [=, this, keeps = std::vector{normed, probabilities, routing, rows},
                   ran = std::vector{inner, output}](const Block& /*grad*/) mutable {
-    const Block arrived = block(kMoving, exchanges ? e.arrived * d_ : 0);
+    const Block by_hidden = e.chunks > 1 ? hidden(tokens, kWorking) : Block();
+    // of the chunk that is computed, and of the one that is brought meanwhile
+    const Block arrived = block(kMoving, exchanges ? std::min<int64_t>(e.chunks, 2) * e.arrived * d_ : 0);
     { const Block sent = block(kMoving, e.sent * d_); }
     Block again;  // what was not kept
     if (e.crowded) again = block(kWorking, e.arrived * d_ + e.choices * (expert_inner_ + d_));
@@ -291,20 +299,21 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
         const Block by_block =
             block(kWorking, dropped + (m.activation == Activation::relu
                                            ? 0
-                                           : at_once + at_once / expert_outer_ * expert_inner_));
-        const Block along = activation_backward(m.activation == Activation::relu ? 0 : at_once);
+                                           : in_tasks + in_tasks / expert_outer_ * expert_inner_));
+        const Block along = activation_backward(m.activation == Activation::relu ? 0 : in_tasks);
       }
       by_rows = block(kWorking, e.arrived * d_);
     }
     ran.clear();
     if (exchanges) {
       const Block returned = block(kMoving, e.sent * d_);
-      by_rows = hidden(tokens, kWorking);
+      by_rows = e.chunks > 1 ? by_hidden : hidden(tokens, kWorking);
     }
     const Block by_router = wide(kWorking, 3 * scores + tokens * d_ * (moe.jitter > 0 ? 2 : 1));
     return by_rows;
   });
-  return residual(hidden(tokens, branch ? kKept : kWorking), tokens, branch);
+  if (result.empty()) result = hidden(tokens, branch ? kKept : kWorking);
+  return residual(result, tokens, branch);
 }
 
 Block LayerFootprint::layer(Block x, const SideShape& side, const SideShape* memory, int64_t sparse,
