@@ -140,7 +140,7 @@ Work product(const Json& options) {
   const at::Tensor a = at::randn({gradient ? n : rows, gradient ? rows : columns}).to(type);
   const at::Tensor b = at::randn({n, columns}).to(type);
   const at::Tensor out = gradient ? at::zeros({rows, columns}) : at::zeros({n, rows});
-  Work work = {.run = [=] { gradient ? add_product(out, a, b, false) : wide_product(out, b, a); }};
+  Work work = {.run = [=] { gradient ? add_product(out, a, b, false) : linear_product(out, b, a); }};
   work.facts["flops"] = 2 * n * rows * columns;
   return work;
 }

@@ -137,7 +137,8 @@ def heat(plot, results):
     blocks = []
     for i, layer in enumerate(found["load"]):
         shares = [[n / (sum(counts) or 1) for n in counts] for counts in layer]
-        blocks.append((f"MoE layer {i}", found["languages"], shares))
+        name = found["layers"][i] if "layers" in found else f"MoE layer {i}"  # results of old have no names
+        blocks.append((name, found["languages"], shares))
     return svg.heat_map(plot["title"], blocks)
 
 

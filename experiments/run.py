@@ -153,6 +153,7 @@ def read_assessment(text):
         "chrf": {d["name"]: round(d["chrf"], 2) for d in found["directions"]},
         "languages": found["languages"],
         "load": by_language(found["load"], found["languages"]),
+        "layers": [layer["name"] for layer in found["load"]],
     }
 
 

@@ -38,7 +38,7 @@ def tests_of(path):
     if module in {"comm", "ranks"}:
         return "test_ranks", "ranks: on 2"
     if module and (ROOT / "tests" / module).is_dir() and any((ROOT / "tests" / module).glob("*_test.cpp")):
-        return f"test_{module}", f"{module}: all"
+        return f"test_{module}", f"{module}: (all|part .*)"
     return "", ""
 
 

@@ -53,7 +53,7 @@ void make(const VocabOptions& options) {
   log_info("wrote {}", options.out);
 }
 
-void describe(const Vocabulary& vocabulary, const VocabOptions& options) {
+void print_facts(const Vocabulary& vocabulary, const VocabOptions& options) {
   if (options.json) {
     std::vector<int32_t> tags;
     for (const std::string& language : vocabulary.languages()) tags.push_back(vocabulary.tag(language));
@@ -88,7 +88,7 @@ void use(const VocabOptions& options) {
                                     ? describe_model(find_model(options.model).description).vocabulary
                                     : Vocabulary::load(options.model);
   if (!options.encode && !options.decode) {
-    describe(vocabulary, options);
+    print_facts(vocabulary, options);
     return;
   }
   LineReader lines("/dev/stdin", size_t{1} << 20);

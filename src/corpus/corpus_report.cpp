@@ -135,7 +135,7 @@ std::string to_table(const CorpusReport& report) {
                     cells.language.empty() ? "" : cells.language + ": ", one_line(cells.path.string()),
                     cells.lines, cells.ok, language.words, language.characters,
                     counted(language.longest, "character"), about(language.repeated));
-    for (const auto& line : describe(cells)) text += "  " + line + "\n";
+    for (const auto& line : summary(cells)) text += "  " + line + "\n";
     text += histogram(language);
   }
   if (report.languages.size() > 1) {

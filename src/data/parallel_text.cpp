@@ -19,7 +19,7 @@ bool is_tsv(const TextSource& source) {
 
 }  // namespace
 
-std::vector<std::string> describe(const CellCounts& counts) {
+std::vector<std::string> summary(const CellCounts& counts) {
   std::vector<std::string> result;
   const auto add = [&](const Tally& tally, const char* what) {
     if (tally.count == 0) return;

@@ -55,7 +55,7 @@ struct CellCounts {
 
 /// One line of English for each reason that occurred, empty cells last:
 /// "de.txt: 3 lines with invalid UTF-8 (first: line 17)".
-std::vector<std::string> describe(const CellCounts& counts);
+std::vector<std::string> summary(const CellCounts& counts);
 
 /// Streams the rows of a source in bounded memory.
 ///

@@ -308,7 +308,7 @@ void TokenStore::build(const TextSource& source, const fs::path& path, const Sto
   if (options.progress) options.progress({.source = label, .rows = reader.row(), .finished = true});
   if (!options.log) return;
   for (const auto& counts : reader.counts()) {
-    for (const auto& line : describe(counts)) options.log(fmt::format("{}: {}", label, line));
+    for (const auto& line : summary(counts)) options.log(fmt::format("{}: {}", label, line));
   }
 }
 

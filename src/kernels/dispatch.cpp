@@ -1,5 +1,7 @@
 // Every operation that a device may do its own way: each goes to the backend of the device where its operands
 // lie.
+#include <algorithm>
+
 #include <ATen/Context.h>
 #include <ATen/ops/empty.h>
 
@@ -78,8 +80,15 @@ at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsEl
 }
 
 void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias) {
-  backend_of(input).linear_product(out, input, weight, bias);
+                    const LinearOptions& options) {
+  backend_of(input).linear_product(out, input, weight, options);
+}
+
+at::Tensor linear_product(const at::Tensor& input, const at::Tensor& weight, const LinearOptions& options) {
+  const int64_t outputs = weight.numel() / std::max<int64_t>(1, input.size(1));
+  at::Tensor out = at::empty({input.size(0), outputs}, input.options());
+  linear_product(out, input, weight, options);
+  return out;
 }
 
 void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
@@ -88,10 +97,6 @@ void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor&
 
 void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite) {
   backend_of(a).add_product(target, a, b, overwrite);
-}
-
-void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) {
-  backend_of(input).wide_product(out, input, weight);
 }
 
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {

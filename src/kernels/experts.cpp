@@ -94,15 +94,17 @@ ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
   const MoeWeights& w = x.weights;
   ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
                    .output = at::empty_like(input)};
+  const bool relu = x.activation == Activation::relu;
   const std::vector<Block> blocks = blocks_of(x);
   backend_of(input).run_tasks(std::ssize(blocks), [&](int64_t i) {
     const Block& block = blocks[i];
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(run.kept, block);
-    linear_product(inner, rows_of(input, block), w.fc1_weight->value[e], bias_of(w.fc1_bias, e));
-    const at::Tensor hidden = dropped(x, activate(x.activation, inner), block);  // relu in its place
+    linear_product(inner, rows_of(input, block), w.fc1_weight->value[e],
+                   {.bias = bias_of(w.fc1_bias, e), .relu = relu});
+    const at::Tensor hidden = dropped(x, relu ? inner : activate(x.activation, inner), block);
     linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e],
-                   bias_of(x.adds_bias ? w.fc2_bias : nullptr, e));
+                   {.bias = bias_of(x.adds_bias ? w.fc2_bias : nullptr, e)});
   });
   return run;
 }

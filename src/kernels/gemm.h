@@ -1,33 +1,39 @@
-// Matrix products as training needs them: a linear layer forward, its gradient by its input, and its gradient
-// by its weight, added in place. fp32 sums of bf16 matrices where libtorch's operators round them to bf16.
+// Matrix products as linear layers need them: forward, the gradient by their input, and the gradient by their
+// weight, added in place; for one row or many, in training and in decoding.
 //
-// On machines with AVX-512-BF16 (or AMX) bf16 goes through libtorch's operators and, into fp32, through
-// oneDNN's micro-kernel (at::native::cpublas::brgemm). On machines without, where oneDNN has nothing fast for
-// bf16, products of bf16 run in fp32 blocks of our own (kernels/internal/blocked_product.h) at the speed of
-// fp32, and so do fp32 products of few rows; with AVX-512 a weight's gradient is MKL's, in fp32. Results do
-// not depend on the number of threads where the product is ours; within a parallel region each runs on the
-// calling thread.
+// On the host they are our own (kernels/internal/product_kernel.h), at the speed of the processor's arithmetic
+// from some 32 rows on and of its memory below: no weight is copied forward. Sums are fp32. With AVX-512-BF16
+// what has a bf16 weight is multiplied in bf16, otherwise bf16 costs what fp32 does. A row has the same bits
+// whatever else is in the product and with any number of threads; within a parallel region each product runs
+// on the calling thread. Elsewhere, and in fp64, they are libtorch's.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace chorus::inline kernels {
 
-/// out = input weight^T + bias. input: [n, k], weight: [m, k], bias: [m] or undefined, of one type; out:
-/// [n, m], contiguous, of that type.
+struct LinearOptions {
+  at::Tensor bias;      // [m], or of as many elements, of any floating type; undefined: none
+  bool relu = false;    // after the bias
+  at::Tensor residual;  // [n, m], fp32 as `out` then is, added last; not `out`
+};
+
+/// out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or more
+/// dimensions, used as [m, k]); out: [n, m], contiguous, of input's type, or fp32. With an input of fp32 and a
+/// weight of bf16, bf16 arithmetic rounds the input first. Elsewhere than on the host sums in bf16 are rounded
+/// before they are widened to an `out` in fp32. Records nothing for autograd.
 void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias);
+                    const LinearOptions& options = {});
+/// The same into a new tensor of input's type.
+at::Tensor linear_product(const at::Tensor& input, const at::Tensor& weight,
+                          const LinearOptions& options = {});
 
 /// out = a b. a: [n, k], b: [k, m] of one type; out: [n, m], contiguous, of that type.
 void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 
 /// target = a^T b, or += without `overwrite`. a: [n, rows], b: [n, columns] of one type; target: [rows,
-/// columns], contiguous, of that type, or fp32 for bf16: then nothing is rounded to bf16 and no temporary of
-/// target's size is made (CUDA: both). n may be 0.
+/// columns], contiguous, fp32 (fp64 for fp64): of bf16 nothing is rounded and no temporary of target's size is
+/// made (elsewhere than on the host: both). n may be 0.
 void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite);
-
-/// out = input weight^T. input: [n, k], weight: [m, k] of one type; out: [n, m], contiguous, of that type, or
-/// fp32 for bf16: then the sums are not rounded to bf16 (CUDA: they are, before they are widened).
-void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight);
 
 }  // namespace chorus::inline kernels

@@ -71,7 +71,7 @@ void Arrays::prefetch(int64_t chunk) {
 
 at::Tensor Arrays::load(int64_t chunk) {
   if (!file_) return whole_.narrow(1, first(chunk), size(chunk));
-  if (!hashes_[chunk]) return part_of(memory_of(chunk).zero_(), chunk);
+  if (!hashes_[chunk]) return chunk_of(memory_of(chunk).zero_(), chunk);
   prefetch(chunk);
   const OnDisk read = in_flight_.take(chunk);
   if (hash_bytes(bytes_of(read.memory)) != *hashes_[chunk]) {
@@ -79,11 +79,11 @@ at::Tensor Arrays::load(int64_t chunk) {
         "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
         "whole");
   }
-  return part_of(read.memory, chunk);
+  return chunk_of(read.memory, chunk);
 }
 
 at::Tensor Arrays::blank(int64_t chunk) {
-  return file_ ? part_of(memory_of(chunk), chunk) : whole_.narrow(1, first(chunk), size(chunk));
+  return file_ ? chunk_of(memory_of(chunk), chunk) : whole_.narrow(1, first(chunk), size(chunk));
 }
 
 void Arrays::store(int64_t chunk, const at::Tensor& values) {

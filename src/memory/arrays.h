@@ -59,7 +59,7 @@ class Arrays {
     }
   };
   [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
-  [[nodiscard]] at::Tensor part_of(const at::Tensor& memory, int64_t chunk) const {
+  [[nodiscard]] at::Tensor chunk_of(const at::Tensor& memory, int64_t chunk) const {
     return memory.narrow(1, 0, size(chunk));
   }
 

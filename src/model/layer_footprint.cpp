@@ -62,15 +62,6 @@ Block LayerFootprint::hidden(int64_t tokens, Purpose purpose) const {
   return block(purpose, tokens * d_);
 }
 
-/// What a product with a weight [out, in] takes while it is made (kernels/gemm.h), at most: for the
-/// weight's gradient MKL wants fp32, and oneDNN's bf16 has blocks of its own for each thread.
-Block LayerFootprint::product(int64_t rows, int64_t out, int64_t in) const {
-  if (job_.compute != at::kBFloat16 || job_.isa == Isa::plain) return {};
-  if (job_.isa == Isa::avx512) return wide(kWorking, rows * (out + in));
-  constexpr int64_t kBlocks = 100'000;  // bytes: 34,000 to 171,000 were seen
-  return {device_, kWorking, job_.threads * kBlocks};
-}
-
 /// What the sum of all ranks' outputs takes while it is made.
 Block LayerFootprint::sum_over_tp(int64_t elements) const {
   if (job_.mesh.tp == 1) return {};
@@ -89,7 +80,7 @@ Block LayerFootprint::norm_linear(const Block& x, int64_t tokens, int64_t width,
   const Block normed = hidden(tokens, kWorking);
   Block output = block(branch ? kKept : kWorking, tokens * width);
   append(branch, [this, x, statistics, tokens, width](const Block& /*grad*/) {
-    { const Block normed_again = hidden(tokens, kWorking), made = product(tokens, width, d_); }
+    { const Block normed_again = hidden(tokens, kWorking); }
     const Block by_normed = hidden(tokens, kWorking), sum = sum_over_tp(tokens * d_);
     return hidden(tokens, kWorking);
   });
@@ -97,10 +88,7 @@ Block LayerFootprint::norm_linear(const Block& x, int64_t tokens, int64_t width,
 }
 
 Block LayerFootprint::linear(const Block& x, int64_t tokens, int64_t in, int64_t out, Branch* branch) const {
-  append(branch, [this, x, tokens, in, out](const Block& /*grad*/) {
-    { const Block made = product(tokens, out, in); }
-    return block(kWorking, tokens * in);
-  });
+  append(branch, [this, x, tokens, in](const Block& /*grad*/) { return block(kWorking, tokens * in); });
   return block(branch ? kKept : kWorking, tokens * out);
 }
 
@@ -350,7 +338,6 @@ Block LayerFootprint::loss(const SideShape& side) const {
   const Block logits = wide(kWorking, chunk * vocabulary_);
   const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
   const Block input = hidden(chunk, kWorking), by_input = hidden(chunk, kWorking);
-  const Block made = product(chunk, vocabulary_, d_);
   return by_hidden;
 }
 

@@ -9,7 +9,7 @@
 #include "kernels/activation.h"
 #include "kernels/decoding.h"
 #include "kernels/device.h"
-#include "kernels/linear_rows.h"
+#include "kernels/gemm.h"
 #include "moe/inference.h"
 #include "nn/attention.h"
 
@@ -18,7 +18,7 @@ namespace chorus::inline model {
 namespace {
 
 /// The weights of one model as functions of fp32 rows [n, d].
-struct Rows {
+struct LayersByRow {
   const Weights& w;
 
   [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
@@ -26,7 +26,7 @@ struct Rows {
   }
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {
-    return linear_rows(x, w[index.weight].value,
+    return linear_product(x, w[index.weight].value,
                        {.bias = w[index.bias].value, .relu = relu, .residual = residual});
   }
   [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
@@ -67,7 +67,7 @@ class RowDecoding final : public Decoding {
   /// `room`: tokens, of all hypotheses and steps together.
   RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room)
       : weights_(model.weights()), catalogue_(model.catalogue()), positions_(model.positions()) {
-    const Rows rows = {weights_};
+    const LayersByRow rows = {weights_};
     const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
     const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
     for (const LayerIndex& layer : catalogue_.decoder)
@@ -80,7 +80,7 @@ class RowDecoding final : public Decoding {
   at::Tensor step(const at::Tensor& ids) override {
     const at::NoGradGuard plain;
     const Weights& w = weights_;
-    const Rows model = {w};
+    const LayersByRow model = {w};
     const int64_t rows = ids.size(0), width = w.config.d_model, heads = w.config.attention_heads;
     if (const int64_t room = layers_.front().self.size(0);
         used_ + rows > room || position_ >= w.config.max_positions)
@@ -93,7 +93,7 @@ class RowDecoding final : public Decoding {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
       const at::Tensor now = self.narrow(0, used_, rows);
-      linear_rows(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].value,
+      linear_product(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].value,
                   {.bias = w[layer.self_qkv.bias].value});
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, width, width),
                                        self.narrow(1, 2 * width, width), tokens_, heads);
@@ -108,7 +108,7 @@ class RowDecoding final : public Decoding {
     if (!logits_.defined() || logits_.size(0) < rows)
       logits_ = at::empty({rows, w.config.vocabulary}, at::kFloat);
     at::Tensor logits = logits_.narrow(0, 0, rows);
-    linear_rows(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].value);
+    linear_product(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].value);
     return logits;
   }
 
@@ -155,7 +155,7 @@ at::Tensor RowDecoder::encode(const Side& source) const {
   const at::NoGradGuard plain;
   const Weights w = model_.weights();
   const Catalogue& catalogue = model_.catalogue();
-  const Rows model = {w};
+  const LayersByRow model = {w};
   const int64_t sentences = source.ids.size(0), length = source.ids.size(1), width = w.config.d_model;
   const double scale = std::sqrt(static_cast<double>(width));
   at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].value, scale,

@@ -3,7 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/softmax.h>
 
-#include "kernels/linear_rows.h"
+#include "kernels/gemm.h"
 #include "kernels/rows.h"
 
 namespace chorus::inline moe {
@@ -11,7 +11,7 @@ namespace chorus::inline moe {
 at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const MoeWeights& w,
                     const MoeConfig& config, Activation kind) {
   const int64_t experts = w.router->value.size(0);
-  const at::Tensor probabilities = at::softmax(linear_rows(hidden, w.router->value), -1);
+  const at::Tensor probabilities = at::softmax(linear_product(hidden, w.router->value), -1);
   const Routing routing = route(probabilities, {}, {.top_k = config.top_k}, RandomKey());
   const at::Tensor weight = gates(probabilities, routing, config.gate_normalization)
                                 .mul_(1 - config.expert_output_dropout);  // the expectation of the dropout
@@ -23,8 +23,8 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
     const auto rows = [&](const at::Tensor& all) { return all.narrow(0, order.offsets[e], order.counts[e]); };
     const bool relu = kind == Activation::relu;
     const at::Tensor inner =
-        linear_rows(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});
-    linear_rows(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->value[e],
+        linear_product(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});
+    linear_product(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->value[e],
                 {.bias = w.fc2_bias->value[e]});
   }
   return combine_rows(output, order.slot, weight).add_(residual);

@@ -97,7 +97,7 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     const at::Tensor index = row_index.narrow(0, first, count);
     const at::Tensor input = rows == all ? hidden.narrow(0, first, count) : gather_rows(hidden, index);
     const at::Tensor logits = logits_buffer.narrow(0, 0, count);
-    wide_product(logits, input, weight.value);
+    linear_product(logits, input, weight.value);
     const at::Tensor grad = options.gradient ? grad_buffer.narrow(0, 0, count) : at::Tensor();
     const CrossEntropyOptions of_rows = {.label_smoothing = options.label_smoothing,
                                          .gradient_scale = options.gradient_scale};

@@ -79,7 +79,7 @@ Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) 
           .exchange_chunks = config.exchange_chunks};
 }
 
-std::vector<std::string> describe(const Mesh& mesh, int64_t experts) {
+std::vector<std::string> summary(const Mesh& mesh, int64_t experts) {
   if (mesh.world == 1) return {};
   std::vector<std::string> lines = {
       fmt::format("{} processes, ZeRO stage {}; {}", mesh.world, mesh.zero,

@@ -54,7 +54,7 @@ struct Divisible {
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model);
 
 /// For people: which rank holds what, and what is cut into parts; empty for one rank.
-std::vector<std::string> describe(const Mesh& mesh, int64_t experts);
+std::vector<std::string> summary(const Mesh& mesh, int64_t experts);
 
 /// Part `index` of `parts` nearly equal ones of [0, n).
 struct Stretch {

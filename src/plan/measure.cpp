@@ -35,7 +35,7 @@ double product_flops(Group& group, at::ScalarType compute) {
   const auto options = at::TensorOptions(compute);
   const at::Tensor input = at::zeros({kRows, kWidth}, options), weight = at::zeros({kInner, kWidth}, options);
   const at::Tensor output = at::empty({kRows, kInner}, options);
-  const double seconds = seconds_of(group, 5, [&] { linear_product(output, input, weight, {}); });
+  const double seconds = seconds_of(group, 5, [&] { linear_product(output, input, weight); });
   return 2.0 * kRows * kWidth * kInner / seconds;
 }
 

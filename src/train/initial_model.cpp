@@ -40,10 +40,10 @@ LocalPart whole(const ParameterSpec& spec) {
 }
 
 /// The rows of a matrix of the run's vocabulary out of one of the initial vocabulary.
-class Rows {
+class VocabularyRows {
  public:
   /// Where each row comes from.
-  Rows(const Vocabulary& initial, const Vocabulary& own, const VocabularyConfig& config) {
+  VocabularyRows(const Vocabulary& initial, const Vocabulary& own, const VocabularyConfig& config) {
     std::map<std::string, int64_t> known;
     for (int32_t id = 0; id < initial.size(); ++id) known.emplace(initial.name_of(id), id);
     known.erase("");
@@ -145,7 +145,7 @@ void load_initial_model(const RunConfig& config, const Catalogue& catalogue, con
   const Catalogue stored = make_catalogue(initial.description.config);
   const std::string no_prefix;
   const PartReader weights(initial.weights, stored, {&no_prefix, 1});
-  const Rows rows(initial.description.vocabulary, vocabulary, config.vocabulary);
+  const VocabularyRows rows(initial.description.vocabulary, vocabulary, config.vocabulary);
   optimizer.change([&](const Optimizer::Part& part) {
     const size_t p = part.parameter;
     const TensorPart here = {.parameter = p, .local = part.local, .first = part.first, .data = part.master};

@@ -45,7 +45,7 @@ class FiniteCheck {
   std::string found_;  // the first parameter with such weights
 };
 
-TensorPart part_of(const Optimizer::Part& part, const at::Tensor& data) {
+TensorPart tensor_part(const Optimizer::Part& part, const at::Tensor& data) {
   return {.parameter = part.parameter, .local = part.local, .first = part.first, .data = data};
 }
 
@@ -87,9 +87,9 @@ void RunFiles::load(const Checkpoint& checkpoint, const TrainState& state, Optim
   const PartReader weights(checkpoint.folder / "model.safetensors", catalogue, kWeights);
   const PartReader moments(checkpoint.folder / "optimizer.safetensors", catalogue, kMoments);
   optimizer.change([&](const Optimizer::Part& part) {
-    weights.read(0, part_of(part, part.master));
-    moments.read(0, part_of(part, part.m));
-    moments.read(1, part_of(part, part.v));
+    weights.read(0, tensor_part(part, part.master));
+    moments.read(0, tensor_part(part, part.m));
+    moments.read(1, tensor_part(part, part.v));
   });
   if (writes()) mark_best(state);
 }
@@ -104,9 +104,9 @@ void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transfo
     FiniteCheck finite(catalogue);
     optimizer.read([&](const Optimizer::Part& part) {
       finite.look(part);
-      weights.write(0, part_of(part, part.master));
-      moments.write(0, part_of(part, part.m));
-      moments.write(1, part_of(part, part.v));
+      weights.write(0, tensor_part(part, part.master));
+      moments.write(0, tensor_part(part, part.m));
+      moments.write(1, tensor_part(part, part.v));
     });
     finite.settle(group_);
     weights.finish();
@@ -140,7 +140,7 @@ void RunFiles::export_model(const std::filesystem::path& folder, const Transform
     FiniteCheck finite(model.catalogue());
     optimizer.read([&](const Optimizer::Part& part) {
       finite.look(part);
-      weights.write(0, part_of(part, part.master));
+      weights.write(0, tensor_part(part, part.master));
     });
     finite.settle(group_);
     weights.finish();

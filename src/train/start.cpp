@@ -56,7 +56,7 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   check(config);
   if (initial) check_architecture(config, initial->config);
   Start start = {.mesh = mesh_of(config, group.size())};
-  for (const std::string& line : describe(start.mesh, common_experts(config.model)))
+  for (const std::string& line : summary(start.mesh, common_experts(config.model)))
     log_info("mesh: {}", line);
   log_info("{}", describe_exports(config.model));
   agree(group, "a program", hash_text(hash_file("/proc/self/exe")));

@@ -37,10 +37,10 @@ TEST(ParallelReader, AlignedFilesRowByRow) {
   EXPECT_EQ(ja.lines, 3);
   EXPECT_EQ(ja.ok, 0);
   EXPECT_EQ(ja.over_long.count, 2);
-  EXPECT_EQ(describe(ja),
+  EXPECT_EQ(summary(ja),
             (std::vector<std::string>{ja.path.string() + ": 1 line with invalid UTF-8 (first: line 1)",
                                       ja.path.string() + ": 2 lines over-long (first: line 2)"}));
-  EXPECT_EQ(describe(reader.counts()[0]).front(),
+  EXPECT_EQ(summary(reader.counts()[0]).front(),
             reader.counts()[0].path.string() + ": 1 line empty (first: line 3)");
 }
 
@@ -73,7 +73,7 @@ TEST(ParallelReader, MonolingualAndEmptyFiles) {
   EXPECT_EQ(rows_of(mono), (Rows{{"a\tb"}, {"c"}}));
   ParallelReader none({{"en", "de"}, {folder.file("e", ""), folder.file("d", "")}});
   EXPECT_FALSE(none.next());
-  EXPECT_TRUE(describe(none.counts()[0]).empty());
+  EXPECT_TRUE(summary(none.counts()[0]).empty());
 }
 
 TEST(ParallelReader, NulBytesMakeACellInvalid) {

@@ -67,14 +67,14 @@ TEST(Mesh, PartsAreNearlyEqual) {
 }
 
 TEST(Mesh, IsDescribed) {
-  EXPECT_TRUE(describe(make_mesh({}, 1, {.experts = 8}), 8).empty());
+  EXPECT_TRUE(summary(make_mesh({}, 1, {.experts = 8}), 8).empty());
   EXPECT_THAT(
-      describe(make_mesh({.ep = 2, .zero = 1}, 4, {.experts = 8}), 8),
+      summary(make_mesh({.ep = 2, .zero = 1}, 4, {.experts = 8}), 8),
       ElementsAre("4 processes, ZeRO stage 1; each has micro-batches of its own",
                   "experts 0 to 3 of each layer: rank 0, 2", "experts 4 to 7 of each layer: rank 1, 3"));
-  EXPECT_THAT(describe(make_mesh({}, 2, {}), 0), ElementsAre(HasSubstr("2 processes")));
+  EXPECT_THAT(summary(make_mesh({}, 2, {}), 0), ElementsAre(HasSubstr("2 processes")));
   EXPECT_THAT(
-      describe(make_mesh({.etp = 2, .tp = 2}, 4, {.experts = 8, .heads = 2, .ffn = 2}), 8),
+      summary(make_mesh({.etp = 2, .tp = 2}, 4, {.experts = 8, .heads = 2, .ffn = 2}), 8),
       ElementsAre("4 processes, ZeRO stage 0; every 2 share their micro-batches",
                   "part 1 of 2 of the dense layers: rank 0, 2", "part 2 of 2 of the dense layers: rank 1, 3",
                   "part 1 of 2 of experts 0 to 7 of each layer: rank 0, 2",

@@ -6,9 +6,17 @@
 namespace chorus::inline kernels {
 
 void Backend::linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                             const at::Tensor& bias) const {
+                             const LinearOptions& o) const {
   at::Tensor target = out;
-  bias.defined() ? at::addmm_out(target, bias, input, weight.t()) : at::mm_out(target, input, weight.t());
+  const at::Tensor x = input.to(weight.scalar_type()), w = weight.view({-1, weight.size(-1)}).t();
+  const at::Tensor bias = o.bias.defined() ? o.bias.to(w.scalar_type()).view(-1) : at::Tensor();
+  if (out.scalar_type() == w.scalar_type()) {
+    bias.defined() ? at::addmm_out(target, bias, x, w) : at::mm_out(target, x, w);
+  } else {
+    target.copy_(bias.defined() ? at::addmm(bias, x, w) : at::mm(x, w));
+  }
+  if (o.relu) target.relu_();
+  if (o.residual.defined()) target.add_(o.residual);
 }
 
 void Backend::plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const {
@@ -24,14 +32,6 @@ void Backend::add_product(const at::Tensor& target, const at::Tensor& a, const a
   }
   const at::Tensor product = at::mm(a.t(), b);
   overwrite ? target.copy_(product) : target.add_(product);
-}
-
-void Backend::wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const {
-  if (out.scalar_type() == input.scalar_type()) {
-    plain_product(out, input, weight.t());
-  } else {
-    out.copy_(at::mm(input, weight.t()));
-  }
 }
 
 }  // namespace chorus::inline kernels

@@ -144,12 +144,12 @@ void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) 
   });
 }
 
-/// part_of(i, row i of the logits, its label, their width): the sums over all of row i, which has `columns`
+/// part_at(i, row i of the logits, its label, their width): the sums over all of row i, which has `columns`
 /// columns.
-template <class PartOf>
+template <class PartAt>
 CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
                              const CrossEntropyOptions& options, const at::Tensor& gradient,
-                             const PartOf& part_of) {
+                             const PartAt& part_at) {
   const int64_t width = logits.size(1);
   const Weights weights(options, columns);
   CrossEntropyRows rows = make_rows(logits.size(0));
@@ -158,7 +158,7 @@ CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels,
   dispatch(logits, gradient, [&](const auto* x, auto* g) {
     for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
       const auto* const own = x + row * width;
-      const double partition = finish_row(part_of(row, own, l[row], width), weights, row, rows, correct);
+      const double partition = finish_row(part_at(row, own, l[row], width), weights, row, rows, correct);
       if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
     });
   });

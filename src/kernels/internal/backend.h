@@ -41,11 +41,10 @@ class Backend {
 
   // gemm.h
   virtual void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                              const at::Tensor& bias) const;
+                              const LinearOptions& options) const;
   virtual void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const;
   virtual void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
                            bool overwrite) const;
-  virtual void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const;
 
   // dropout.h, cross_entropy.h, decoding.h
   virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const;
@@ -81,11 +80,10 @@ class HostBackend final : public Backend {
   at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                       const RowsElsewhere& elsewhere) const override;
   void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
-                      const at::Tensor& bias) const override;
+                      const LinearOptions& options) const override;
   void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const override;
   void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
                    bool overwrite) const override;
-  void wide_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
   at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
   CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,

@@ -44,7 +44,6 @@ class LayerFootprint {
   struct Experts;  // what they will have to do
   [[nodiscard]] Block block(Purpose purpose, int64_t elements) const;
   [[nodiscard]] Block wide(Purpose purpose, int64_t elements) const;  // fp32
-  [[nodiscard]] Block product(int64_t rows, int64_t out, int64_t in) const;
   [[nodiscard]] Block sum_over_tp(int64_t elements) const;
   Block norm(const Block& x, int64_t tokens, Branch* branch) const;
   Block norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const;
