@@ -7,7 +7,9 @@
 #include <immintrin.h>
 
 #include "kernels/cpu.h"
+#include "kernels/peak.h"
 
+#include "kernels/internal/product_few_rows.h"
 #include "kernels/internal/product_packing.h"
 
 namespace chorus::inline kernels {
@@ -63,6 +65,14 @@ struct Part {
   RowRange left, right;
 };
 
+/// Of left, by a tile of so many rows of right.
+template <class Shape>
+int64_t most_tile_rows(int64_t rows) {
+  const int64_t vectors = (rows + kTileLanes<Shape> - 1) / kTileLanes<Shape>;
+  const int64_t panels = (vectors + Shape::kVectors - 1) / Shape::kVectors;
+  return Shape::kRows[vectors / panels - 1];
+}
+
 template <class Mode, class T>
 int64_t elements_of(const T& product) {
   return (product.depth + Mode::kDepth - 1) / Mode::kDepth;
@@ -86,30 +96,82 @@ struct Target {
   const Epilogue& epilogue;
 };
 
-/// Sums [outputs][width] become outputs `first` .. of the part's rows.
+/// out[0 .. count] = sums, and what follows, of outputs from `first` on of a row. Changes sums.
+template <class Out>
+CHORUS_INLINE inline void finish(float* sums, const Epilogue& e, int64_t row, int64_t first, int64_t count,
+                                 Out* out) {
+  if (e.bias)
+    for (int64_t j = 0; j < count; ++j) sums[j] += e.bias[first + j];
+  if (e.relu)
+    for (int64_t j = 0; j < count; ++j) sums[j] = sums[j] < 0 ? 0 : sums[j];
+  if (e.residual)
+    for (int64_t j = 0; j < count; ++j) sums[j] += e.residual[row * e.residual_stride + first + j];
+  for (int64_t j = 0; j < count; ++j) out[j] = narrow<Out>(sums[j]);
+}
+
+/// Sums [outputs][width], in rows of whole vectors, become outputs of rows.
 template <class Out>
 void write(const Target<Out>& target, const float* sums, int64_t width, const RowRange& outputs,
            const RowRange& rows) {
-  ProductRoom& own = product_room();
-  const Epilogue& e = target.epilogue;
   run_kernel([&]() CHORUS_INLINE {
-    transpose(reinterpret_cast<const uint32_t*>(sums), width, reinterpret_cast<uint32_t*>(own.outputs),
-              kLeftGroup, outputs.count, rows.count);
-    for (int64_t i = 0; i < rows.count; ++i) {
-      float* const sum = own.outputs + i * kLeftGroup;
-      const int64_t row = rows.first + i;
-      if (e.bias)
-        for (int64_t j = 0; j < outputs.count; ++j) sum[j] += e.bias[outputs.first + j];
-      if (e.relu)
-        for (int64_t j = 0; j < outputs.count; ++j) sum[j] = sum[j] < 0 ? 0 : sum[j];
-      if (e.residual) {
-        const float* const residual = e.residual + row * e.residual_stride + outputs.first;
-        for (int64_t j = 0; j < outputs.count; ++j) sum[j] += residual[j];
+    for (int64_t i = 0; i < rows.count; i += kWords) {
+      alignas(kLine) float strip[kWords * kLeftGroup];  // [row][output]
+      for (int64_t j = 0; j < outputs.count; j += kWords) {
+        transpose_block(reinterpret_cast<const uint32_t*>(sums + j * width + i), width,
+                        reinterpret_cast<uint32_t*>(strip) + j, kLeftGroup);
       }
-      Out* const to = target.data + row * target.stride + outputs.first;
-      for (int64_t j = 0; j < outputs.count; ++j) to[j] = narrow<Out>(sum[j]);
+      for (int64_t r = 0; r < std::min(kWords, rows.count - i); ++r) {
+        const int64_t row = rows.first + i + r;
+        Out* const out = target.data + row * target.stride + outputs.first;
+        float* const from = strip + r * kLeftGroup;
+        outputs.count == kLeftGroup ? finish(from, target.epilogue, row, outputs.first, kLeftGroup, out)
+                                    : finish(from, target.epilogue, row, outputs.first, outputs.count, out);
+      }
     }
   });
+}
+
+/// Asks memory for where outputs will be written.
+template <class Out>
+void ask_for(const Target<Out>& target, const RowRange& outputs, const RowRange& rows) {
+  for (int64_t row = rows.first; row < rows.first + rows.count; ++row) {
+    const Out* const first = target.data + row * target.stride + outputs.first;
+    for (const char* line = reinterpret_cast<const char*>(first);
+         line < reinterpret_cast<const char*>(first + outputs.count); line += kLine)
+      __builtin_prefetch(line, 1);
+  }
+}
+
+template <class Mode, class Shape, int64_t kRows, class Left, class Right, class Out>
+void run_few(const Product<Left, Right>& p, const Part& part, const Target<Out>& target) {
+  using Element = typename Mode::Element;
+  constexpr int64_t kBlocks =
+      kRows <= 2 ? 3 : 2;  // so that chains and a block of the weight fit the registers
+  constexpr int64_t kTogether = kBlocks * kWords;
+  const int64_t elements = elements_of<Mode>(p), stride = (elements + kWords - 1) / kWords * kWords;
+  auto* const x = reinterpret_cast<Element*>(aligned_room(product_room().right, kRows * stride));
+  for (int64_t r = 0; r < kRows; ++r) {
+    convert_elements<Mode>(p.right.data + (part.right.first + r) * p.right.row, p.depth, 0, elements,
+                           x + r * stride);
+    std::fill(x + r * stride + elements, x + (r + 1) * stride, Element{});
+  }
+  const int64_t end = part.left.first + part.left.count;
+  for (int64_t first = part.left.first; first < end; first += kTogether) {
+    const Left* row[kTogether];
+    for (int64_t i = 0; i < kTogether; ++i) row[i] = p.left.data + std::min(first + i, end - 1) * p.left.row;
+    float sums[kRows][kTogether];
+    run_for<Shape>([&]() CHORUS_INLINE {
+      multiply_few<Mode, kRows, kBlocks>(row, p.depth, kTogether * p.left.row, x, stride, elements,
+                                         &sums[0][0]);
+    });
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t to = part.right.first + r;
+      for (int64_t i = 0; i < kTogether && first + i < end; i += kWords) {
+        finish(sums[r] + i, target.epilogue, to, first + i, std::min(kWords, end - first - i),
+               target.data + to * target.stride + first + i);
+      }
+    }
+  }
 }
 
 /// The order in which left is taken: of `together` rows all slabs of elements first .. first + count, then of
@@ -129,6 +191,21 @@ std::vector<LeftStep> steps_of(const RowRange& left, int64_t together, int64_t f
 
 template <class Mode, class Shape, RowsLie kLie, class Left, class Right, class Out>
 void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<Out>& target) {
+  if constexpr (kLie == RowsLie::along_depth) {
+    if (p.depth > 0 && p.right.column == 1 && part.right.count <= kFewRows) {
+      const auto run = [&]<int64_t kRows>() { run_few<Mode, Shape, kRows>(p, part, target); };
+      switch (part.right.count) {
+        case 1:
+          return run.template operator()<1>();
+        case 2:
+          return run.template operator()<2>();
+        case 3:
+          return run.template operator()<3>();
+        default:
+          return run.template operator()<4>();
+      }
+    }
+  }
   const int64_t elements = elements_of<Mode>(p), at_once = packed_at_once(part.right.count);
   const int64_t width = (part.right.count + kTileLanes<Shape> - 1) / kTileLanes<Shape> * kTileLanes<Shape>;
   const bool keeps = elements > at_once;  // sums of all groups from one pass to the next
@@ -141,7 +218,7 @@ void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<
             part.right);
     }
   }
-  LeftBlocks<Mode, kLie, Left> blocks(p.left, p.depth);
+  LeftBlocks<Mode, kLie, Left> blocks(p.left, p.depth, most_tile_rows<Shape>(part.right.count));
   for (int64_t first = 0; first < elements; first += at_once) {
     const int64_t count = std::min(at_once, elements - first);
     const RightPanels right = pack_right<Mode, Shape>(rows_from(p.right, part.right.first), part.right.count,
@@ -150,6 +227,9 @@ void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<
     for (size_t i = 0; i < steps.size(); ++i) {
       const LeftStep& step = steps[i];
       const int64_t row = step.row - part.left.first, group = row / kLeftGroup * kLeftGroup;
+      const RowRange outputs = {part.left.first + group, std::min(kLeftGroup, part.left.count - group)};
+      const bool last_slab = step.first + step.count == elements;
+      if (last_slab && row == group) ask_for(target, outputs, part.right);
       float* const sums = kept + (keeps ? row : row - group) * width;
       auto left = blocks.block(step, std::span(steps).subspan(i + 1));
       for (size_t panel = 0; panel < right.panels.size(); ++panel) {
@@ -157,12 +237,8 @@ void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<
                               sums + right.panels[panel].first, width,
                               step.first == 0 ? Store::overwrite : Store::add);
       }
-      const bool ends = step.first + step.count == elements &&
-                        (row - group + step.rows == std::min(kLeftGroup, part.left.count - group));
-      if (ends) {
-        write(target, kept + (keeps ? group : 0) * width, width,
-              {part.left.first + group, row - group + step.rows}, part.right);
-      }
+      if (last_slab && row - group + step.rows == outputs.count)
+        write(target, kept + (keeps ? group : 0) * width, width, outputs, part.right);
     }
   }
 }
@@ -189,7 +265,7 @@ void run_by_left(const Product<T, T>& p, const Part& part, float* out, int64_t s
   const int64_t elements = elements_of<Mode>(p), at_once = packed_at_once(part.right.count);
   if (store == Store::stream && (elements > kSlab || !streamable(out, stride))) store = Store::overwrite;
   float* const edge = product_room().edge;
-  LeftBlocks<Mode, kLie, T> blocks(p.left, p.depth);
+  LeftBlocks<Mode, kLie, T> blocks(p.left, p.depth, most_tile_rows<Shape>(part.right.count));
   for (int64_t first = 0; first < elements; first += at_once) {
     const int64_t count = std::min(at_once, elements - first);
     const RightPanels right = pack_right<Mode, Shape>(rows_from(p.right, part.right.first), part.right.count,
@@ -214,6 +290,14 @@ void run_by_left(const Product<T, T>& p, const Part& part, float* out, int64_t s
   if (store == Store::stream) _mm_sfence();  // now other threads see it like any store
 }
 
+/// Whether so many rows are made faster in vectors of 256 bits, where there are those of 512.
+bool half_tiles(int64_t rows) {
+  constexpr int64_t kHalf = kTileLanes<HalfTiles>, kWide = kTileLanes<WideTiles>;
+  if (wide_vectors_pay()) return rows <= kHalf;
+  // Both do as much, so that what counts is how much of the last one is empty; few rows need smaller tiles.
+  return rows <= 2 * kWide || (rows - 1) % kWide < kHalf;
+}
+
 /// Calls f<Mode, Shape, RowsLie>() as operands and processor are.
 template <class Left, class Right>
 void choose(const Product<Left, Right>& p, int64_t rows, const auto& f) {
@@ -227,13 +311,13 @@ void choose(const Product<Left, Right>& p, int64_t rows, const auto& f) {
   }
   if constexpr (std::is_same_v<Left, c10::BFloat16>) {
     if (cpu_isa() == Isa::avx512_bf16) {
-      by_lie.template operator()<PairElements, WideTiles>();
+      rows <= 8 ? by_lie.template operator()<PairElements, HalfTiles>()
+                : by_lie.template operator()<PairElements, WideTiles>();
       return;
     }
   }
-  rows <= HalfTiles::kVectors* kTileLanes<HalfTiles>
-      ? by_lie.template operator()<SingleElements, HalfTiles>()
-      : by_lie.template operator()<SingleElements, WideTiles>();
+  half_tiles(rows) ? by_lie.template operator()<SingleElements, HalfTiles>()
+                   : by_lie.template operator()<SingleElements, WideTiles>();
 }
 
 /// f(part) by threads: of all rows of right at most kMostRight in each, and of left as many parts as give each

@@ -9,7 +9,7 @@ namespace chorus::inline kernels {
 
 #define CHORUS_FUSE __attribute__((optimize("fp-contract=fast")))
 // Before a loop over an array of accumulators: unrolled, they stay in registers.
-#define CHORUS_UNROLL _Pragma("GCC unroll 16")
+#define CHORUS_UNROLL _Pragma("GCC unroll 32")
 
 template <class Kernel>
 CHORUS_FUSE void run_fused_plain(const Kernel& kernel) {

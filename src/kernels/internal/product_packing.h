@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -15,8 +16,7 @@ namespace chorus::inline kernels {
 struct ProductRoom {
   std::vector<float> right, sums;
   alignas(kLine) float rows[kMostPanel * kSlab];  // of right, converted
-  alignas(kLine) float left[2][kLeftRows * kSlab];
-  alignas(kLine) float outputs[kMostRight * kLeftGroup];
+  alignas(kLine) float left[2][kLeftRows * kCopyStride];
   alignas(kLine) float edge[kLeftRows * kMostPanel];
 };
 
@@ -114,52 +114,60 @@ struct LeftStep {
   bool operator==(const LeftStep&) const = default;
 };
 
-/// The blocks of left one after the other. What can be read where it lies is; the rest is copied: with zeros for
-/// rows that are not there, and where the tiles of the block before have not done so.
+/// Whether `rows` rows, `stride` bytes apart, are more than a core's first cache can have side by side: where
+/// they are 4096 bytes apart, lines of them share a set of 8, and half of it is wanted for what comes next.
+inline bool conflict(int64_t rows, int64_t stride) {
+  constexpr int64_t kWay = 4096, kHalf = 4;
+  return rows > 2 * kHalf * (kWay / std::gcd(stride, kWay));
+}
+
+/// The blocks of left one after the other. What can be read where it lies is; the rest is copied, as far as
+/// possible by the tiles of the block before: with zeros for rows that are not there.
 template <class Mode, RowsLie kLie, class T>
 class LeftBlocks {
  public:
-  LeftBlocks(const Strided<T>& left, int64_t depth) : left_(left), depth_(depth) {}
+  /// A tile reads `tile_rows` rows at once.
+  LeftBlocks(const Strided<T>& left, int64_t depth, int64_t tile_rows)
+      : left_(left),
+        depth_(depth),
+        readable_(kAlong && sizeof(T) * Mode::kDepth == sizeof(Element) && depth % Mode::kDepth == 0 &&
+                  left.row % Mode::kDepth == 0 &&
+                  reinterpret_cast<uintptr_t>(left.data) % sizeof(Element) == 0 &&
+                  !conflict(tile_rows, left.row * static_cast<int64_t>(sizeof(T)))) {}
 
   /// `later`: what follows `step`, at least the next two.
   LeftBlock<Mode, kLie, T> block(const LeftStep& step, std::span<const LeftStep> later) {
     LeftBlock<Mode, kLie, T> block;
-    if (kAlong && in_place(step)) {
-      block.data = reinterpret_cast<const Element*>(from(step));
+    if (readable_ && step.rows == kLeftRows) {
+      block.data = reinterpret_cast<const Element*>(source(step).from);
       block.stride = left_.row / Mode::kDepth;
-    } else {
-      if (!(step == prepared_)) copy(step);
-      block.data = to();
-      block.stride = kSlab;
-    }
-    if (kAlong) {
-      if (!later.empty()) block.asked = {from(later[0]), left_.row};
+      if (!later.empty()) block.asked = source(later[0]);
       return block;
     }
-    if (!later.empty() && fits(step, later[0])) {
+    if (!(step == prepared_)) copy(step);
+    block.data = room();
+    block.stride = kCopyStride;
+    if (!later.empty() && !readable_ && fits(step, later[0])) {
       other_ = !other_;
-      block.copied = {from(later[0]), left_.column};
-      block.copy = to();
+      block.copied = source(later[0]);
+      block.copy = room();
       prepared_ = later[0];
     }
-    if (later.size() > 1) block.asked = {from(later[1]), left_.column};
+    if (later.size() > 1) block.asked = source(later[1]);
     return block;
   }
 
  private:
   using Element = typename Mode::Element;
+  using Source = typename LeftBlock<Mode, kLie, T>::Source;
   static constexpr bool kAlong = kLie == RowsLie::along_depth;
 
-  [[nodiscard]] const T* from(const LeftStep& step) const {
-    return left_.data + step.row * left_.row + step.first * Mode::kDepth * left_.column;
+  [[nodiscard]] Source source(const LeftStep& step) const {
+    return {left_.data + step.row * left_.row + step.first * Mode::kDepth * left_.column,
+            kAlong ? left_.row : left_.column};
   }
-  [[nodiscard]] Element* to() const {
+  [[nodiscard]] Element* room() const {
     return reinterpret_cast<Element*>(product_room().left[other_ ? 1 : 0]);
-  }
-  [[nodiscard]] bool in_place(const LeftStep& step) const {
-    return sizeof(T) * Mode::kDepth == sizeof(Element) && step.rows == kLeftRows &&
-           depth_ % Mode::kDepth == 0 && left_.row % Mode::kDepth == 0 &&
-           reinterpret_cast<uintptr_t>(left_.data) % sizeof(Element) == 0;
   }
   /// Whether tiles can copy all of `next` while they multiply `step`.
   [[nodiscard]] bool fits(const LeftStep& step, const LeftStep& next) const {
@@ -167,13 +175,13 @@ class LeftBlocks {
            (next.first + next.count) * Mode::kDepth <= depth_;
   }
   void copy(const LeftStep& step) {
-    Element* const out = to();
+    Element* const out = room();
     const T* const rows = left_.data + step.row * left_.row;
     run_kernel([&]() CHORUS_INLINE {
       if constexpr (kAlong) {
         for (int64_t r = 0; r < step.rows; ++r)
-          convert_elements<Mode>(rows + r * left_.row, depth_, step.first, step.count, out + r * kSlab);
-        std::fill(out + step.rows * kSlab, out + kLeftRows * kSlab, Element{});
+          convert_elements<Mode>(rows + r * left_.row, depth_, step.first, step.count, out + r * kCopyStride);
+        std::fill(out + step.rows * kCopyStride, out + kLeftRows * kCopyStride, Element{});
       } else {
         copy_across<Mode>(Strided<T>{rows, left_.row, left_.column}, step.rows, depth_, step.first,
                           step.count, kLeftRows, out);
@@ -183,6 +191,7 @@ class LeftBlocks {
 
   Strided<T> left_;
   int64_t depth_;
+  bool readable_;       // where it lies
   bool other_ = false;  // of the two rooms for copies
   LeftStep prepared_ = {};
 };

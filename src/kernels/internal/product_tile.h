@@ -23,7 +23,8 @@ inline constexpr int64_t kMostPacked =
     1 << 19;                          // elements of right, packed at once: so they stay in near caches
 inline constexpr int64_t kStep = 16;  // elements between two times that a tile asks memory for what is next
 inline constexpr int64_t kLine = 64;  // bytes that memory gives at once
-inline constexpr int64_t kMostPanel = 64;  // rows of a panel
+inline constexpr int64_t kCopyStride = kSlab + 2;  // of copies along depth: no power of two (see conflict())
+inline constexpr int64_t kMostPanel = 64;          // rows of a panel
 
 // What is multiplied. An element is what a tile broadcasts: one fp32, or two bf16 that are neighbours in depth.
 
@@ -41,7 +42,11 @@ struct PairElements {
   static constexpr int64_t kDepth = 2;
   template <class V>
   CHORUS_INLINE static void add_product(V& sum, const Element& left, const V& right) {
-    asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(right), "m"(left));
+    if constexpr (sizeof(V) == 64) {
+      asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(right), "m"(left));
+    } else {
+      asm("vdpbf16ps %2%{1to8%}, %1, %0" : "+v"(sum) : "v"(right), "m"(left));
+    }
   }
 };
 
@@ -60,8 +65,8 @@ struct WideTiles {
 /// For few rows on CPUs with AVX-512, which would leave half of a wide vector empty.
 struct HalfTiles {
   static constexpr int64_t kBytes = 32;
-  static constexpr int64_t kVectors = 2;
-  static constexpr int64_t kRows[] = {24, 12};
+  static constexpr int64_t kVectors = 4;
+  static constexpr int64_t kRows[] = {24, 12, 8, 6};
 };
 
 template <class Shape>
@@ -92,22 +97,33 @@ CHORUS_INLINE inline void copy_elements(const T* low, const T* high, int64_t cou
   }
 }
 
+/// to[i] = element i of a row that lies along depth.
+template <class Mode, class T>
+CHORUS_INLINE inline void copy_along(const T* from, int64_t count, typename Mode::Element* to) {
+  if constexpr (sizeof(T) * Mode::kDepth == sizeof(*to)) {
+    std::memcpy(to, from, count * sizeof(*to));
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = widen(from[i]);
+  }
+}
+
 /// kLeftRows rows of left over a slab, of numbers T in memory.
 template <class Mode, RowsLie kLie, class T>
 struct LeftBlock {
   using Element = typename Mode::Element;
   static constexpr bool kAlong = kLie == RowsLie::along_depth;
+  /// Where its numbers lie, and how far it is from row to row, or from number to number of a row.
+  struct Source {
+    const T* from = nullptr;  // null: nothing
+    int64_t stride = 0;
+  };
+
   const Element* data = nullptr;
   int64_t stride =
-      0;  // elements from row to row; across depth they are copies, kLeftRows from element to element
-  // Where the numbers of a later block lie, which tiles prepare meanwhile, each panel its share.
-  struct Later {
-    const T* from = nullptr;  // null: there is none
-    int64_t stride = 0;       // from row to row, or from number to number of a row
-  };
-  Later asked;   // memory is asked for it: along depth the next block, across depth the one after
-  Later copied;  // across depth: the next block
+      0;          // along depth: elements from row to row; across it is a copy, of kLeftRows to an element
+  Source copied;  // the next block, which tiles copy meanwhile, each panel its share
   Element* copy = nullptr;
+  Source asked;  // a block that memory is asked for: the next, or the one after where the next is copied
   int64_t panel = 0, panels = 1;
 
   [[nodiscard]] CHORUS_INLINE const Element* at(int64_t row, int64_t k) const {
@@ -118,10 +134,17 @@ struct LeftBlock {
   template <int64_t kTileRows>
   CHORUS_INLINE void prepare(int64_t row, int64_t k) const {
     if constexpr (kAlong) {
-      if (!asked.from || k / kStep % panels != panel) return;
-      CHORUS_UNROLL
-      for (int64_t r = row; r < row + kTileRows; ++r)
-        __builtin_prefetch(asked.from + r * asked.stride + k * Mode::kDepth);
+      if (k / kStep % panels != panel) return;
+      const int64_t first = k * Mode::kDepth;
+      if (asked.from) {
+        CHORUS_UNROLL
+        for (int64_t r = row; r < row + kTileRows; ++r)
+          __builtin_prefetch(asked.from + r * asked.stride + first, 0, kTileRows > 8 ? 2 : 3);
+      }
+      if (copied.from) {
+        for (int64_t r = row; r < row + kTileRows; ++r)
+          copy_along<Mode>(copied.from + r * copied.stride + first, kStep, copy + r * kCopyStride + k);
+      }
     } else {
       const int64_t tile = panel * kLeftRows + row, all = panels * kLeftRows;
       const int64_t end = k + (tile + kTileRows) * kStep / all;

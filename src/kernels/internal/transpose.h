@@ -11,13 +11,9 @@ namespace chorus::inline kernels {
 using Words = uint32_t __attribute__((vector_size(32)));
 constexpr int64_t kWords = 8;
 
-/// Transposes the 8 by 8 block at `in` into `out`; strides in elements.
-CHORUS_INLINE inline void transpose_block(const uint32_t* in, int64_t in_stride, uint32_t* out,
-                                          int64_t out_stride) {
-  Words r[kWords], s[kWords];
-  for (int64_t i = 0; i < kWords; ++i) {
-    std::memcpy(&r[i], in + i * in_stride, sizeof(Words));
-  }
+/// Transposes 8 by 8 elements.
+CHORUS_INLINE inline void transpose_words(Words (&r)[kWords]) {
+  Words s[kWords];
   for (int i = 0; i < 8; i += 2) {
     s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -32,8 +28,19 @@ CHORUS_INLINE inline void transpose_block(const uint32_t* in, int64_t in_stride,
     s[i] = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
     s[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
+  for (int i = 0; i < 8; ++i) r[i] = s[i];
+}
+
+/// Transposes the 8 by 8 block at `in` into `out`; strides in elements.
+CHORUS_INLINE inline void transpose_block(const uint32_t* in, int64_t in_stride, uint32_t* out,
+                                          int64_t out_stride) {
+  Words r[kWords];
   for (int64_t i = 0; i < kWords; ++i) {
-    std::memcpy(out + i * out_stride, &s[i], sizeof(Words));
+    std::memcpy(&r[i], in + i * in_stride, sizeof(Words));
+  }
+  transpose_words(r);
+  for (int64_t i = 0; i < kWords; ++i) {
+    std::memcpy(out + i * out_stride, &r[i], sizeof(Words));
   }
 }
 
