@@ -1,6 +1,13 @@
 // Kernels, and beside each what libtorch offers for the same, or a copy of the bytes it must move.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
@@ -12,6 +19,7 @@
 
 #include "kernels/adamw.h"
 #include "kernels/gemm.h"
+#include "kernels/peak.h"
 #include "kernels/rows.h"
 #include "nn/linear_cross_entropy.h"
 #include "work.h"
@@ -131,31 +139,89 @@ Work adamw(const Json& options) {
   }};
 }
 
-/// product: "weight_gradient" (a^T b of [n, rows] and [n, columns], added in place) or "logits" (a b^T of [n,
-/// columns] and [rows, columns] into fp32).
+namespace {
+
+/// The operands of a product of a linear layer. As many weights (or their gradients) as do not fit caches: each
+/// is read from memory, as in a model.
+struct Layer {
+  explicit Layer(const Json& options)
+      : form(options["product"]),
+        n(options["n"]),
+        rows(options["rows"]),
+        columns(options["columns"]),
+        x(at::randn({n, columns}).to(type_of(options))),
+        grad(at::randn({n, rows}).to(type_of(options))) {
+    constexpr int64_t kCaches = int64_t{96} << 20;
+    const bool gradient = form == "by_weight";
+    const int64_t bytes = rows * columns * (gradient ? 4 : x.element_size());
+    for (int64_t i = 0; i < std::clamp<int64_t>(kCaches / bytes, 1, 64); ++i) {
+      weights.push_back(gradient ? at::zeros({rows, columns})
+                                 : at::randn({rows, columns}).to(type_of(options)));
+    }
+  }
+  at::Tensor next() {
+    turn = (turn + 1) % weights.size();
+    return weights[turn];
+  }
+  [[nodiscard]] Json facts() const {
+    return {{"flops", 2 * n * rows * columns}, {"weight_bytes", static_cast<int64_t>(weights[0].nbytes())}};
+  }
+  std::string form;
+  int64_t n, rows, columns;
+  at::Tensor x, grad;
+  std::vector<at::Tensor> weights;
+  size_t turn = 0;
+};
+
+/// Of the instruction set that multiplies such numbers here; of one core.
+double peak_of(at::ScalarType type) {
+  double best = 0;
+  for (const Peak& peak : measure_peaks(0.05)) {
+    if (peak.arithmetic.starts_with("fp32") || (type == at::kBFloat16 && peak.arithmetic.starts_with("bf16")))
+      best = std::max(best, peak.operations);
+  }
+  return best;
+}
+
+}  // namespace
+
+/// product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
+/// x, added in place).
 Work product(const Json& options) {
-  const int64_t n = options["n"], rows = options["rows"], columns = options["columns"];
-  const at::ScalarType type = type_of(options);
-  const bool gradient = options["product"] == "weight_gradient";
-  const at::Tensor a = at::randn({gradient ? n : rows, gradient ? rows : columns}).to(type);
-  const at::Tensor b = at::randn({n, columns}).to(type);
-  const at::Tensor out = gradient ? at::zeros({rows, columns}) : at::zeros({n, rows});
-  Work work = {.run = [=] { gradient ? add_product(out, a, b, false) : linear_product(out, b, a); }};
-  work.facts["flops"] = 2 * n * rows * columns;
+  auto layer = std::make_shared<Layer>(options);
+  Layer& l = *layer;
+  const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
+  Work work;
+  if (l.form == "forward") {
+    work.run = [layer, out] { linear_product(out, layer->x, layer->next()); };
+  } else if (l.form == "by_input") {
+    work.run = [layer, out] { plain_product(out, layer->grad, layer->next()); };
+  } else {
+    work.run = [layer] { add_product(layer->next(), layer->grad, layer->x, false); };
+  }
+  const int threads = at::get_num_threads();
+  work.facts = l.facts();
+  work.facts["peak_flops"] = threads * peak_of(type_of(options));
+  work.facts["read_rate"] = measure_memory(int64_t{1} << 28, threads).read;
   return work;
 }
 
-/// The same by libtorch's product, converted and added afterwards.
+/// The same by libtorch's products; what is bf16 is converted and added afterwards.
 Work torch_product(const Json& options) {
-  const int64_t n = options["n"], rows = options["rows"], columns = options["columns"];
-  const at::ScalarType type = type_of(options);
-  const at::Tensor b = at::randn({n, columns}).to(type);
-  if (options["product"] == "weight_gradient") {
-    const at::Tensor a = at::randn({n, rows}).to(type), sum = at::zeros({rows, columns});
-    return {.run = [a, b, sum] { at::Tensor(sum).add_(at::mm(a.t(), b)); }};
+  auto layer = std::make_shared<Layer>(options);
+  Layer& l = *layer;
+  const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
+  Work work = {.run = {}, .facts = l.facts()};
+  if (l.form == "forward") {
+    work.run = [layer, out] { at::mm_out(const_cast<at::Tensor&>(out), layer->x, layer->next().t()); };
+  } else if (l.form == "by_input") {
+    work.run = [layer, out] { at::mm_out(const_cast<at::Tensor&>(out), layer->grad, layer->next()); };
+  } else if (l.x.scalar_type() == at::kFloat) {
+    work.run = [layer] { layer->next().addmm_(layer->grad.t(), layer->x); };
+  } else {
+    work.run = [layer] { layer->next().add_(at::mm(layer->grad.t(), layer->x)); };
   }
-  const at::Tensor weight = at::randn({rows, columns}).to(type);
-  return {.run = [b, weight] { at::mm(b, weight.t()).to(at::kFloat); }};
+  return work;
 }
 
 }  // namespace chorus::bench

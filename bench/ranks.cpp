@@ -99,14 +99,14 @@ struct Stack {
                           .training = true,
                           .key = key,
                           .auxiliary_scale = 1 / static_cast<double>(ranks().size()),
-                          .statistics = counted ? &statistics[number] : nullptr});
+                          .observer = {.statistics = counted ? &statistics[number] : nullptr}});
   }
 
   /// One update. Returns the output; `input` then has the gradient of the rows.
   at::Tensor step(bool counted = false) {
     optimizer.begin_update();
     optimizer.last_micro_batch();
-    Executor executor(Executor::Mode::train, &optimizer);
+    Executor executor(Executor::Mode::train, &optimizer.watcher());
     input = {hidden, std::make_shared<at::Tensor>()};
     Value x = input;
     for (size_t i = 0; i < model.catalogue().encoder.size(); ++i) {

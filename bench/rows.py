@@ -175,16 +175,18 @@ def offload(models):
 
 
 def products(_):
-    """No bar: they show what stands behind the rows above."""
-    shapes = {"weight_gradient": [(32, 2048, 512), (128, 2048, 512), (4096, 2048, 512)], "logits": [(8, 32000, 512), (512, 32000, 512)]}
+    """No bar: they show what stands behind the rows above. Widths as models have them: n rows, a weight of rows x columns."""
+    shapes = [(n, 2048, 512) for n in (1, 4, 8, 16, 32, 64, 256, 4096)] + [(64, *w) for w in ((512, 128), (512, 2048), (8192, 2048), (32000, 512))]
     for dtype in ("fp32", "bf16"):
-        for name, sizes in shapes.items():
-            for n, rows, columns in sizes:
-                case = {"dtype": dtype, "product": name, "n": n, "rows": rows, "columns": columns}
-                yield Cell(f"product/{dtype}/{name}/{n}", "Matrix products, against libtorch's",
-                           f"{dtype}, {name.replace('_', ' ')}, {n} x {rows} x {columns}",
-                           {"chorus": Side("chorus", {"work": "product", **case}), "libtorch": Side("chorus", {"work": "torch_product", **case})},
-                           [Ratio("time", "chorus", "libtorch")], needs_bf16=dtype == "bf16")
+        for form in ("forward", "by_input", "by_weight"):
+            for n, rows, columns in shapes:
+                case = {"dtype": dtype, "product": form, "n": n, "rows": rows, "columns": columns}
+                sides = {"chorus": Side("chorus", {"work": "product", **case}), "libtorch": Side("chorus", {"work": "torch_product", **case})}
+                if dtype == "fp32":
+                    sides["OpenBLAS"] = Side("peer", {"work": "openblas_product", **case})
+                yield Cell(f"product/{dtype}/{form}/{n}/{rows}/{columns}", "Matrix products of a linear layer, weights from memory",
+                           f"{dtype}, {form.replace('_', ' ')}, {n} rows, {rows} x {columns}", sides,
+                           [Ratio("time", "chorus", peer) for peer in sides if peer != "chorus"], needs_bf16=dtype == "bf16")
 
 
 # ---- text, start-up ----------------------------------------------------------------------------------------------------------

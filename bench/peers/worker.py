@@ -19,6 +19,7 @@ from memory import status_bytes
 WORKS = {
     "moe": ["nllb_moe_layer", "deepspeed_layer", "bare_experts"],
     "optimizer": ["adamw", "deepspeed_offload"],
+    "product": ["openblas_product"],
     "disk": ["fio"],
     "command": ["command"],
     "ranks": ["deepspeed_stack"],

@@ -2,11 +2,13 @@
 #include <memory>
 #include <string>
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include "app/commands.h"
 #include "base/text.h"
 #include "io/files.h"
+#include "kernels/peak.h"
 #include "mpi/world.h"
 #include "plan/measure.h"
 
@@ -20,6 +22,9 @@ struct BenchArguments {
   bool bf16 = false;
 };
 
+constexpr double kPeakSeconds = 0.05;
+constexpr int64_t kMemoryBytes = int64_t{1} << 28;
+
 void bench_machine(const BenchArguments& a) {
   World world;
   set_threads(a.threads, world.group());
@@ -27,17 +32,23 @@ void bench_machine(const BenchArguments& a) {
       measure_machine(world.group(), {.compute = a.bf16 ? at::kBFloat16 : at::kFloat, .folder = a.folder});
   if (world.group().rank() != 0) return;
   const auto rate = [](const char* name, double bytes) {
-    fmt::print("  {:<28}{:>9}/s\n", name, human_bytes(static_cast<uint64_t>(bytes)));
+    fmt::print("  {:<36}{:>9}/s\n", name, human_bytes(static_cast<uint64_t>(bytes)));
   };
-  fmt::print("{}, one rank of {}{}\n  {:<28}{:>8}FLOP/s\n", m.name, world.group().size(),
+  fmt::print("{}, one rank of {}{}\n  {:<36}{:>8}FLOP/s\n", m.name, world.group().size(),
              a.bf16 ? ", bf16" : ", fp32", "products", human_count(m.flops));
-  rate("memory, read and written", m.device_memory);
+  for (const Peak& peak : measure_peaks(kPeakSeconds))
+    fmt::print("  {:<36}{:>8}{}\n", fmt::format("a core's peak, {}", peak.arithmetic),
+               human_count(peak.operations), peak.arithmetic.starts_with("int8") ? "OP/s" : "FLOP/s");
+  const MemoryRates memory = measure_memory(kMemoryBytes, at::get_num_threads());
+  rate("memory, read", memory.read);
+  rate("memory, written", memory.write);
+  rate("memory, copied", memory.copy);
   rate("copies, device to host", m.host_link);
   rate("disk, read", m.disk_read);
   rate("disk, written", m.disk_write);
   rate("sent to a rank of the host", m.link);
   rate("sent to another host", m.network);
-  fmt::print("  {:<28}{:>9} us\n", "latency", fmt::format("{:.1f}", m.latency * 1e6));
+  fmt::print("  {:<36}{:>9} us\n", "latency", fmt::format("{:.1f}", m.latency * 1e6));
   if (!a.out.empty()) {
     write_file_atomically(a.out, to_json(m).dump(2) + "\n");
     fmt::print("written to {}: chorus plan RUN.toml --machine {}\n", a.out, a.out);

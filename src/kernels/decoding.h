@@ -1,4 +1,4 @@
-// What a decoding step does between its linear layers (kernels/linear_rows.h): fp32 activations, one row per
+// What a decoding step does between its linear layers (kernels/gemm.h): fp32 activations, one row per
 // hypothesis, on the host but for best_tokens(). A row's result does not depend on the other rows, nor on
 // threads. Nothing is recorded for autograd.
 #pragma once

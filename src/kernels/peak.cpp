@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <thread>
+#include <vector>
+
+#include <ATen/ops/full.h>
+#include <immintrin.h>
 
 #include "base/clock.h"
 
@@ -79,6 +84,62 @@ std::vector<Peak> measure_peaks(double seconds) {
     if (loop.here()) peaks.push_back({loop.arithmetic, rate(loop, seconds)});
   }
   return peaks;
+}
+
+namespace {
+
+// `stop` is behind whole lines. Reading has to end in something that is used.
+void read_lines(const char* from, const char* stop) {
+  __m256i seen = _mm256_setzero_si256();
+  for (; from < stop; from += 64) {
+    seen = _mm256_or_si256(seen, _mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+    seen = _mm256_or_si256(seen, _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 32)));
+  }
+  asm volatile("" : : "x"(seen));
+}
+void write_lines(char* to, const char* stop) {
+  const __m256i value = _mm256_set1_epi8(7);
+  for (; to < stop; to += 64) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), value);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + 32), value);
+  }
+  _mm_sfence();
+}
+void copy_lines(const char* from, char* to, const char* stop) {
+  for (; to < stop; to += 64, from += 64) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to),
+                        _mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + 32),
+                        _mm256_load_si256(reinterpret_cast<const __m256i*>(from + 32)));
+  }
+  _mm_sfence();
+}
+
+}  // namespace
+
+MemoryRates measure_memory(int64_t bytes, int threads) {
+  constexpr int kPasses = 5;
+  const int64_t size = bytes / 64 * 64;
+  const at::Tensor from = at::full({threads, size}, 1, at::kByte),
+                   to = at::full({threads, size}, 1, at::kByte);
+  const auto best = [&](const auto& work) {
+    double rate = 0;
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const double began = steady_seconds();
+      std::vector<std::jthread> others;
+      for (int t = 1; t < threads; ++t) others.emplace_back([&, t] { work(t); });
+      work(0);
+      others.clear();  // waits
+      rate = std::max(rate, static_cast<double>(size * threads) / (steady_seconds() - began));
+    }
+    return rate;
+  };
+  const auto part = [size](const at::Tensor& x, int t) {
+    return static_cast<char*>(x.data_ptr()) + t * size;
+  };
+  return {.read = best([&](int t) { read_lines(part(from, t), part(from, t) + size); }),
+          .write = best([&](int t) { write_lines(part(to, t), part(to, t) + size); }),
+          .copy = 2 * best([&](int t) { copy_lines(part(from, t), part(to, t), part(to, t) + size); })};
 }
 
 bool wide_vectors_pay() {

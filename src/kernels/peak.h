@@ -1,7 +1,8 @@
-// What a core can multiply and add in a second, measured: the limit that products are held against, and what
-// decides between vectors of 256 and of 512 bits, which some processors take in halves.
+// What the processor can do in a second, measured: the limits that kernels are held against, and what decides
+// between vectors of 256 and of 512 bits, which some processors take in halves.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -14,6 +15,14 @@ struct Peak {
 
 /// One core's, for each instruction set that it has; each takes some `seconds`. On the calling thread.
 std::vector<Peak> measure_peaks(double seconds);
+
+/// Bytes per second that `threads` threads move together: large arrays, past the caches.
+struct MemoryRates {
+  double read = 0, write = 0;
+  double copy = 0;  // read and written together
+};
+/// On arrays of `bytes` per thread, the best of some passes.
+MemoryRates measure_memory(int64_t bytes, int threads);
 
 /// Whether 512 bits are worth two times 256. Measured once, in less than a millisecond, on the first call. False
 /// without AVX-512.

@@ -27,7 +27,7 @@ struct LayersByRow {
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {
     return linear_product(x, w[index.weight].value,
-                       {.bias = w[index.bias].value, .relu = relu, .residual = residual});
+                          {.bias = w[index.bias].value, .relu = relu, .residual = residual});
   }
   [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
     const at::Tensor input = norm(layer.ffn_norm, x);
@@ -94,7 +94,7 @@ class RowDecoding final : public Decoding {
       const auto& [self, memory] = layers_[i];
       const at::Tensor now = self.narrow(0, used_, rows);
       linear_product(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].value,
-                  {.bias = w[layer.self_qkv.bias].value});
+                     {.bias = w[layer.self_qkv.bias].value});
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, width, width),
                                        self.narrow(1, 2 * width, width), tokens_, heads);
       x = model.linear(layer.self_out, context, x);

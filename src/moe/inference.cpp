@@ -25,7 +25,7 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
     const at::Tensor inner =
         linear_product(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});
     linear_product(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->value[e],
-                {.bias = w.fc2_bias->value[e]});
+                   {.bias = w.fc2_bias->value[e]});
   }
   return combine_rows(output, order.slot, weight).add_(residual);
 }

@@ -42,7 +42,8 @@ at::Tensor linear_forward(const at::Tensor& input, const at::Tensor& value, cons
   sizes.back() = rows.size(0);
   at::Tensor output = at::empty(sizes, input.options());
   const at::Tensor added = bias ? bias->value.view(-1) : at::Tensor();
-  linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows, {.bias = sum_over ? at::Tensor() : added});
+  linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows,
+                 {.bias = sum_over ? at::Tensor() : added});
   if (sum_over) {
     sum_over->all_reduce(output);
     if (bias) output.add_(added);

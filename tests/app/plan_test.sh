@@ -43,6 +43,8 @@ grep -q "IT DOES NOT FIT" plan.txt || fail "16 MiB are enough?"
 grep -q "it would fit with --set memory.optimizer=host" plan.txt || fail "nothing was proposed"
 $chorus bench machine --out machine.json --threads 1 >bench.txt
 grep -q "FLOP/s" bench.txt || fail "no rate of products"
+grep -q "a core's peak, fp32, AVX2" bench.txt || fail "no peak of a core"
+grep -q "memory, read " bench.txt || fail "no rate of reading"
 $chorus plan run.toml --world 4 --ranks-per-host 2 --device-memory 616MiB --host-memory 1GiB --nvme 4GiB --machine machine.json --forms --search >plan.txt
 grep -q "^E+Z-NVMe+M" plan.txt || fail "a form is missing"
 grep -q "parallel.ep=" plan.txt || fail "no layout was found"

@@ -15,16 +15,18 @@
 
 namespace chorus::inline kernels {
 
-inline constexpr int64_t kSlab = 256;     // elements of a chain
-inline constexpr int64_t kLeftRows = 24;  // rows of left that tiles make together: whole tiles of all shapes
-inline constexpr int64_t kLeftGroup = 2 * kLeftRows;  // of them, written out together
-inline constexpr int64_t kMostRight = 256;            // of right, taken at once
-inline constexpr int64_t kMostPacked =
-    1 << 19;                          // elements of right, packed at once: so they stay in near caches
-inline constexpr int64_t kStep = 16;  // elements between two times that a tile asks memory for what is next
-inline constexpr int64_t kLine = 64;  // bytes that memory gives at once
-inline constexpr int64_t kCopyStride = kSlab + 2;  // of copies along depth: no power of two (see conflict())
-inline constexpr int64_t kMostPanel = 64;          // rows of a panel
+// In elements (below), rows or bytes.
+inline constexpr int64_t kSlab = 256;       // elements of a chain
+inline constexpr int64_t kLeftRows = 24;    // of left, that tiles make together: whole tiles of all shapes
+inline constexpr int64_t kLeftGroup = 48;   // of left, written out together
+inline constexpr int64_t kMostRight = 256;  // rows of right, taken at once
+inline constexpr int64_t kMostPanel = 64;   // of them, in a panel
+inline constexpr int64_t kStep = 16;        // elements after which a tile prepares more of what is next
+inline constexpr int64_t kLine = 64;        // bytes that memory gives at once
+// Elements of right, packed at once: they stay in near caches.
+inline constexpr int64_t kMostPacked = 512 * 1024;
+// Elements from row to row of copies: no power of two (see conflict()).
+inline constexpr int64_t kCopyStride = kSlab + 2;
 
 // What is multiplied. An element is what a tile broadcasts: one fp32, or two bf16 that are neighbours in depth.
 
@@ -120,7 +122,7 @@ struct LeftBlock {
 
   const Element* data = nullptr;
   int64_t stride =
-      0;          // along depth: elements from row to row; across it is a copy, of kLeftRows to an element
+      0;          // elements from row to row, along depth; across depth kLeftRows elements lie side by side
   Source copied;  // the next block, which tiles copy meanwhile, each panel its share
   Element* copy = nullptr;
   Source asked;  // a block that memory is asked for: the next, or the one after where the next is copied
