@@ -143,8 +143,8 @@ namespace {
 
 /// The operands of a product of a linear layer. As many weights (or their gradients) as do not fit caches: each
 /// is read from memory, as in a model.
-struct Layer {
-  explicit Layer(const Json& options)
+struct LinearOperands {
+  explicit LinearOperands(const Json& options)
       : form(options["product"]),
         n(options["n"]),
         rows(options["rows"]),
@@ -188,8 +188,8 @@ double peak_of(at::ScalarType type) {
 /// product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
 /// x, added in place).
 Work product(const Json& options) {
-  auto layer = std::make_shared<Layer>(options);
-  Layer& l = *layer;
+  auto layer = std::make_shared<LinearOperands>(options);
+  LinearOperands& l = *layer;
   const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
   Work work;
   if (l.form == "forward") {
@@ -208,8 +208,8 @@ Work product(const Json& options) {
 
 /// The same by libtorch's products; what is bf16 is converted and added afterwards.
 Work torch_product(const Json& options) {
-  auto layer = std::make_shared<Layer>(options);
-  Layer& l = *layer;
+  auto layer = std::make_shared<LinearOperands>(options);
+  LinearOperands& l = *layer;
   const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
   Work work = {.run = {}, .facts = l.facts()};
   if (l.form == "forward") {

@@ -89,6 +89,7 @@ class Worker:
     def __init__(self, program, ranks, threads):
         command = [PROGRAM] if program == "chorus" else [sys.executable, BENCH / "peers" / "worker.py"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
+                       "OPENBLAS_THREAD_TIMEOUT": "16",  # 2^16 cycles: its threads would spin on into the others' time
                        "TRANSFORMERS_VERBOSITY": "error", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(ranks),
                        "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "TORCH_EXTENSIONS_DIR": str(OUT / "extensions")}
         if ranks > 1:

@@ -131,14 +131,13 @@ void write(const Target<Out>& target, const float* sums, int64_t width, const Ro
   });
 }
 
-/// Asks memory for where outputs will be written.
+/// Asks memory for rows that will be written.
 template <class Out>
-void ask_for(const Target<Out>& target, const RowRange& outputs, const RowRange& rows) {
-  for (int64_t row = rows.first; row < rows.first + rows.count; ++row) {
-    const Out* const first = target.data + row * target.stride + outputs.first;
-    for (const char* line = reinterpret_cast<const char*>(first);
-         line < reinterpret_cast<const char*>(first + outputs.count); line += kLine)
-      __builtin_prefetch(line, 1);
+void ask_for(const Out* out, int64_t stride, int64_t rows, int64_t columns) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto* const first = reinterpret_cast<const char*>(out + row * stride);
+    for (int64_t at = 0; at < columns * static_cast<int64_t>(sizeof(Out)); at += kLine)
+      __builtin_prefetch(first + at, 1);
   }
 }
 
@@ -229,7 +228,10 @@ void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<
       const int64_t row = step.row - part.left.first, group = row / kLeftGroup * kLeftGroup;
       const RowRange outputs = {part.left.first + group, std::min(kLeftGroup, part.left.count - group)};
       const bool last_slab = step.first + step.count == elements;
-      if (last_slab && row == group) ask_for(target, outputs, part.right);
+      if (last_slab && row == group) {
+        ask_for(target.data + part.right.first * target.stride + outputs.first, target.stride,
+                part.right.count, outputs.count);
+      }
       float* const sums = kept + (keeps ? row : row - group) * width;
       auto left = blocks.block(step, std::span(steps).subspan(i + 1));
       for (size_t panel = 0; panel < right.panels.size(); ++panel) {
@@ -281,6 +283,8 @@ void run_by_left(const Product<T, T>& p, const Part& part, float* out, int64_t s
         const int64_t columns = std::min(width, part.right.count - begin);
         float* const to = out + step.row * stride + part.right.first + begin;
         const bool whole = step.rows == kLeftRows && columns == width;
+        if (how == Store::add && i + 1 < steps.size() && steps[i + 1].row != step.row)
+          ask_for(to + kLeftRows * stride, stride, steps[i + 1].rows, columns);
         multiply<Mode, Shape>(left, right, panel, step.first - first, step.count, whole ? to : edge,
                               whole ? stride : width, whole ? how : Store::overwrite);
         if (!whole) copy_edge(edge, width, step.rows, columns, to, stride, how == Store::add);
@@ -320,20 +324,22 @@ void choose(const Product<Left, Right>& p, int64_t rows, const auto& f) {
                    : by_lie.template operator()<SingleElements, WideTiles>();
 }
 
-/// f(part) by threads: of all rows of right at most kMostRight in each, and of left as many parts as give each
-/// thread its share.
-void for_parts(int64_t m, int64_t n, int64_t depth, const auto& f) {
+/// f(part) by threads: of right at most `most` rows in each, and of left as many parts as give each thread its
+/// share. `by_left`: left is cut anyway, so that outputs that follow each other in memory are one thread's.
+template <class Left, class Right>
+void for_parts(const Product<Left, Right>& p, int64_t most, bool by_left, const auto& f) {
   constexpr int64_t kWork = 4 * kGrain;  // multiply-adds that are worth a thread of their own
-  const int64_t blocks = (n + kMostRight - 1) / kMostRight, groups = (m + kLeftGroup - 1) / kLeftGroup;
+  const int64_t blocks = (p.n + most - 1) / most, groups = (p.m + kLeftGroup - 1) / kLeftGroup;
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-  const int64_t parts =
-      blocks % threads == 0 ? 1 : std::clamp<int64_t>(n * m * depth / kWork, 1, std::min(groups, threads));
+  const int64_t parts = !by_left && blocks % threads == 0
+                            ? 1
+                            : std::clamp<int64_t>(p.n * p.m * p.depth / kWork, 1, std::min(groups, threads));
   at::parallel_for(0, blocks * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t part = i % parts, row = i / parts * kMostRight;
+      const int64_t part = by_left ? i / blocks : i % parts, row = (by_left ? i % blocks : i / parts) * most;
       const int64_t first = groups * part / parts * kLeftGroup;
-      f(Part{.left = {first, std::min(m, groups * (part + 1) / parts * kLeftGroup) - first},
-             .right = {row, std::min(kMostRight, n - row)}});
+      f(Part{.left = {first, std::min(p.m, groups * (part + 1) / parts * kLeftGroup) - first},
+             .right = {row, std::min(most, p.n - row)}});
     }
   });
 }
@@ -342,7 +348,7 @@ void for_parts(int64_t m, int64_t n, int64_t depth, const auto& f) {
 
 template <class Left, class Right, class Out>
 void product_by_right(const Product<Left, Right>& p, Out* out, int64_t stride, const Epilogue& epilogue) {
-  for_parts(p.m, p.n, p.depth, [&](const Part& part) {
+  for_parts(p, kMostRight, false, [&](const Part& part) {
     choose(p, part.right.count, [&]<class Mode, class Shape, RowsLie kLie>() {
       run_by_right<Mode, Shape, kLie>(p, part, Target<Out>{out, stride, epilogue});
     });
@@ -361,7 +367,10 @@ void product_by_left(const Product<T, T>& p, float* out, int64_t stride, Store s
   if (p.depth == 0 && store != Store::add) {
     for (int64_t row = 0; row < p.m; ++row) std::fill_n(out + row * stride, p.n, 0.0F);
   }
-  for_parts(p.m, p.n, p.depth, [&](const Part& part) {
+  // The less depth, the more columns at once: then it is the outputs that memory moves.
+  const int64_t most =
+      std::max(kMostRight, kMostPacked / 8 / std::max<int64_t>(1, p.depth) / kMostRight * kMostRight);
+  for_parts(p, most, true, [&](const Part& part) {
     choose(p, part.right.count, [&]<class Mode, class Shape, RowsLie kLie>() {
       run_by_left<Mode, Shape, kLie>(p, part, out, stride, store);
     });
