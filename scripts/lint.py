@@ -215,13 +215,13 @@ def verdict_file(path, flags, version):
 
 
 def tidy(group):
-    """What clang-tidy finds in some files of one module. Most of its time goes into libtorch's headers, so the files are
-    read as one; where names in them collide, as two halves."""
+    """What clang-tidy finds in some files. Most of its time goes into libtorch's headers, so the files are read as one;
+    where names in them collide, as two halves. Clang wants to know of the widest registers that any function is for."""
     files, flags = group
     paths = [path for path, _ in files]
     unit = TIDY / "units" / f"{str(paths[0]).replace('/', '_')}_{len(paths)}.cpp"
     unit.write_text("".join(f'#include "{path}"\n' for path in paths))
-    run = subprocess.run(["clang-tidy", "--quiet", "--checks=-bugprone-suspicious-include", str(unit), "--", "-I.", *flags],
+    run = subprocess.run(["clang-tidy", "--quiet", "--checks=-bugprone-suspicious-include", str(unit), "--", "-I.", *flags, "-mavx512f"],
                          cwd=ROOT, capture_output=True, text=True)
     if run.returncode == 0:
         for _, verdict in files:
@@ -242,16 +242,16 @@ def check_tidy(jobs):
         yield f"cmake failed:\n{configured.stdout}{configured.stderr}"
         return
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True).stdout
-    modules_left = {}  # (module, flags) -> files not known to be clean
+    left = {}  # flags -> files not known to be clean
     for entry in json.loads((TIDY / "cmake/compile_commands.json").read_text()):
         path = Path(entry["file"])
         if path.is_relative_to(ROOT / "src") and path.suffix == ".cpp":
             path, flags = path.relative_to(ROOT), tidy_flags(entry)
             verdict = verdict_file(path, flags, version)
             if not verdict.exists():
-                modules_left.setdefault((path.parent, tuple(flags)), []).append((path, verdict))
+                left.setdefault(tuple(flags), []).append((path, verdict))
     groups = []
-    for (_, flags), files in sorted(modules_left.items()):
+    for flags, files in sorted(left.items()):
         groups += [(files[i:i + FILES_AT_ONCE], list(flags)) for i in range(0, len(files), FILES_AT_ONCE)]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for findings in pool.map(tidy, groups):
