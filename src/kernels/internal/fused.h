@@ -1,5 +1,5 @@
-// Kernels in which products and sums fuse where the compiler likes, unlike in kernels/cpu.h: fast sums of
-// products whose bits differ between instruction sets. Vectors, because the compiler does not make them out
+// Kernels in which products and sums fuse, unlike in kernels/cpu.h: fast sums of products, whose bits differ
+// between instruction sets where the order of the sums does. Vectors, because the compiler does not make them out
 // of loops here.
 #pragma once
 
@@ -8,7 +8,7 @@
 namespace chorus::inline kernels {
 
 // Fusing is among the expensive optimizations, which -O1 leaves out: with them, every build gives the same bits.
-#define CHORUS_FUSE __attribute__((optimize("fp-contract=fast")))
+#define CHORUS_FUSE __attribute__((optimize("fp-contract=fast", "expensive-optimizations")))
 // Before a loop over an array of accumulators: unrolled, they stay in registers.
 #define CHORUS_UNROLL _Pragma("GCC unroll 32")
 
