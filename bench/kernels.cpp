@@ -150,7 +150,8 @@ struct LinearOperands {
         rows(options["rows"]),
         columns(options["columns"]),
         x(at::randn({n, columns}).to(type_of(options))),
-        grad(at::randn({n, rows}).to(type_of(options))) {
+        grad(at::randn({n, rows}).to(type_of(options))),
+        out(at::empty({n, form == "forward" ? rows : columns}, x.options())) {
     constexpr int64_t kCaches = int64_t{96} << 20;
     const bool gradient = form == "by_weight";
     const int64_t bytes = rows * columns * (gradient ? 4 : x.element_size());
@@ -168,7 +169,7 @@ struct LinearOperands {
   }
   std::string form;
   int64_t n, rows, columns;
-  at::Tensor x, grad;
+  at::Tensor x, grad, out;
   std::vector<at::Tensor> weights;
   size_t turn = 0;
 };
@@ -189,18 +190,16 @@ double peak_of(at::ScalarType type) {
 /// x, added in place).
 Work product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);
-  LinearOperands& l = *layer;
-  const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
   Work work;
-  if (l.form == "forward") {
-    work.run = [layer, out] { linear_product(out, layer->x, layer->next()); };
-  } else if (l.form == "by_input") {
-    work.run = [layer, out] { plain_product(out, layer->grad, layer->next()); };
+  if (layer->form == "forward") {
+    work.run = [layer] { linear_product(layer->out, layer->x, layer->next()); };
+  } else if (layer->form == "by_input") {
+    work.run = [layer] { plain_product(layer->out, layer->grad, layer->next()); };
   } else {
     work.run = [layer] { add_product(layer->next(), layer->grad, layer->x, false); };
   }
   const int threads = at::get_num_threads();
-  work.facts = l.facts();
+  work.facts = layer->facts();
   work.facts["peak_flops"] = threads * peak_of(type_of(options));
   work.facts["read_rate"] = measure_memory(int64_t{1} << 28, threads).read;
   return work;
@@ -209,14 +208,12 @@ Work product(const Json& options) {
 /// The same by libtorch's products; what is bf16 is converted and added afterwards.
 Work torch_product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);
-  LinearOperands& l = *layer;
-  const at::Tensor out = at::empty({l.n, l.form == "forward" ? l.rows : l.columns}, l.x.options());
-  Work work = {.run = {}, .facts = l.facts()};
-  if (l.form == "forward") {
-    work.run = [layer, out] { at::mm_out(const_cast<at::Tensor&>(out), layer->x, layer->next().t()); };
-  } else if (l.form == "by_input") {
-    work.run = [layer, out] { at::mm_out(const_cast<at::Tensor&>(out), layer->grad, layer->next()); };
-  } else if (l.x.scalar_type() == at::kFloat) {
+  Work work = {.run = {}, .facts = layer->facts()};
+  if (layer->form == "forward") {
+    work.run = [layer] { at::mm_out(layer->out, layer->x, layer->next().t()); };
+  } else if (layer->form == "by_input") {
+    work.run = [layer] { at::mm_out(layer->out, layer->grad, layer->next()); };
+  } else if (layer->x.scalar_type() == at::kFloat) {
     work.run = [layer] { layer->next().addmm_(layer->grad.t(), layer->x); };
   } else {
     work.run = [layer] { layer->next().add_(at::mm(layer->grad.t(), layer->x)); };

@@ -19,7 +19,7 @@ namespace chorus::inline model {
 struct StepShape {
   ModelConfig model;  // with its vocabulary
   at::ScalarType compute = at::kFloat;
-  Isa isa = Isa::avx512_bf16;  // processors without bf16 arithmetic multiply fp32 copies
+  Isa isa = Isa::avx512_bf16;  // with plain, attention in bf16 works on fp32 copies
   int64_t threads = 1;         // of a rank
   Mesh mesh;
   bool recompute = false;

@@ -104,6 +104,17 @@ TEST_P(Product, OfALinearLayer) {
   }
 }
 
+/// A quarter of an expert's few rows may be none.
+TEST_P(Product, WithoutOutputsDoesNothing) {
+  const auto rows = at::randn({9, 5}).to(type()), none = at::randn({9, 0}).to(type());
+  at::Tensor target = at::full({0, 5}, 1.0, wide());
+  add_product(target, none, rows, false);
+  at::Tensor out = at::full({9, 0}, 1.0, type());
+  linear_product(out, rows, at::randn({0, 5}).to(type()));
+  plain_product(out, rows, at::randn({5, 0}).to(type()));
+  EXPECT_EQ(target.numel() + out.numel(), 0);
+}
+
 TEST_P(Product, OfALinearLayersGradient) {
   for (const GemmShape s : kLayers) {
     const auto grad = at::randn({s.n, s.rows}).to(type()), weight = at::randn({s.rows, s.columns}).to(type());

@@ -1,7 +1,9 @@
 #include "kernels/internal/product_kernel.h"
 
 #include <algorithm>
+#include <span>
 #include <type_traits>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <immintrin.h>
@@ -188,6 +190,25 @@ std::vector<LeftStep> steps_of(const RowRange& left, int64_t together, int64_t f
   return steps;
 }
 
+/// f(step, left, right, k, next) for each step, k being where its slab begins in what is packed of right, and `next`
+/// the step after it, null where right is packed anew before it.
+template <class Mode, class Shape, RowsLie kLie, class Left, class Right>
+void for_steps(const Product<Left, Right>& p, const Part& part, int64_t together, const auto& f) {
+  const int64_t elements = elements_of<Mode>(p), at_once = packed_at_once(part.right.count);
+  LeftBlocks<Mode, kLie, Left> blocks(p.left, p.depth, most_tile_rows<Shape>(part.right.count));
+  for (int64_t first = 0; first < elements; first += at_once) {
+    const int64_t count = std::min(at_once, elements - first);
+    const RightPanels right = pack_right<Mode, Shape>(rows_from(p.right, part.right.first), part.right.count,
+                                                      p.depth, first, count);
+    const std::vector<LeftStep> steps = steps_of(part.left, together, first, count);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const std::span<const LeftStep> later = std::span(steps).subspan(i + 1);
+      auto left = blocks.block(steps[i], later);
+      f(steps[i], left, right, steps[i].first - first, later.empty() ? nullptr : &later[0]);
+    }
+  }
+}
+
 template <class Mode, class Shape, RowsLie kLie, class Left, class Right, class Out>
 void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<Out>& target) {
   if constexpr (kLie == RowsLie::along_depth) {
@@ -217,32 +238,24 @@ void run_by_right(const Product<Left, Right>& p, const Part& part, const Target<
             part.right);
     }
   }
-  LeftBlocks<Mode, kLie, Left> blocks(p.left, p.depth, most_tile_rows<Shape>(part.right.count));
-  for (int64_t first = 0; first < elements; first += at_once) {
-    const int64_t count = std::min(at_once, elements - first);
-    const RightPanels right = pack_right<Mode, Shape>(rows_from(p.right, part.right.first), part.right.count,
-                                                      p.depth, first, count);
-    const std::vector<LeftStep> steps = steps_of(part.left, kLeftGroup, first, count);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const LeftStep& step = steps[i];
-      const int64_t row = step.row - part.left.first, group = row / kLeftGroup * kLeftGroup;
-      const RowRange outputs = {part.left.first + group, std::min(kLeftGroup, part.left.count - group)};
-      const bool last_slab = step.first + step.count == elements;
-      if (last_slab && row == group) {
-        ask_for(target.data + part.right.first * target.stride + outputs.first, target.stride,
-                part.right.count, outputs.count);
-      }
-      float* const sums = kept + (keeps ? row : row - group) * width;
-      auto left = blocks.block(step, std::span(steps).subspan(i + 1));
-      for (size_t panel = 0; panel < right.panels.size(); ++panel) {
-        multiply<Mode, Shape>(left, right, panel, step.first - first, step.count,
-                              sums + right.panels[panel].first, width,
-                              step.first == 0 ? Store::overwrite : Store::add);
-      }
-      if (last_slab && row - group + step.rows == outputs.count)
-        write(target, kept + (keeps ? group : 0) * width, width, outputs, part.right);
-    }
-  }
+  for_steps<Mode, Shape, kLie>(
+      p, part, kLeftGroup,
+      [&](const LeftStep& step, auto& left, const RightPanels& right, int64_t k, const LeftStep* /*next*/) {
+        const int64_t row = step.row - part.left.first, group = row / kLeftGroup * kLeftGroup;
+        const RowRange outputs = {part.left.first + group, std::min(kLeftGroup, part.left.count - group)};
+        const bool last_slab = step.first + step.count == elements;
+        if (last_slab && row == group) {
+          ask_for(target.data + part.right.first * target.stride + outputs.first, target.stride,
+                  part.right.count, outputs.count);
+        }
+        float* const sums = kept + (keeps ? row : row - group) * width;
+        for (size_t panel = 0; panel < right.panels.size(); ++panel) {
+          multiply<Mode, Shape>(left, right, panel, k, step.count, sums + right.panels[panel].first, width,
+                                step.first == 0 ? Store::overwrite : Store::add);
+        }
+        if (last_slab && row - group + step.rows == outputs.count)
+          write(target, kept + (keeps ? group : 0) * width, width, outputs, part.right);
+      });
 }
 
 /// Whether whole vectors of every row can be streamed.
@@ -264,33 +277,26 @@ void copy_edge(const float* from, int64_t width, int64_t rows, int64_t columns, 
 
 template <class Mode, class Shape, RowsLie kLie, class T>
 void run_by_left(const Product<T, T>& p, const Part& part, float* out, int64_t stride, Store store) {
-  const int64_t elements = elements_of<Mode>(p), at_once = packed_at_once(part.right.count);
-  if (store == Store::stream && (elements > kSlab || !streamable(out, stride))) store = Store::overwrite;
+  if (store == Store::stream && (elements_of<Mode>(p) > kSlab || !streamable(out, stride)))
+    store = Store::overwrite;
   float* const edge = product_room().edge;
-  LeftBlocks<Mode, kLie, T> blocks(p.left, p.depth, most_tile_rows<Shape>(part.right.count));
-  for (int64_t first = 0; first < elements; first += at_once) {
-    const int64_t count = std::min(at_once, elements - first);
-    const RightPanels right = pack_right<Mode, Shape>(rows_from(p.right, part.right.first), part.right.count,
-                                                      p.depth, first, count);
-    const std::vector<LeftStep> steps = steps_of(part.left, kLeftRows, first, count);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const LeftStep& step = steps[i];
-      auto left = blocks.block(step, std::span(steps).subspan(i + 1));
-      const Store how = step.first == 0 ? store : Store::add;
-      for (size_t panel = 0; panel < right.panels.size(); ++panel) {
-        const int64_t begin = right.panels[panel].first,
-                      width = right.panels[panel].vectors * kTileLanes<Shape>;
-        const int64_t columns = std::min(width, part.right.count - begin);
-        float* const to = out + step.row * stride + part.right.first + begin;
-        const bool whole = step.rows == kLeftRows && columns == width;
-        if (how == Store::add && i + 1 < steps.size() && steps[i + 1].row != step.row)
-          ask_for(to + kLeftRows * stride, stride, steps[i + 1].rows, columns);
-        multiply<Mode, Shape>(left, right, panel, step.first - first, step.count, whole ? to : edge,
-                              whole ? stride : width, whole ? how : Store::overwrite);
-        if (!whole) copy_edge(edge, width, step.rows, columns, to, stride, how == Store::add);
-      }
-    }
-  }
+  for_steps<Mode, Shape, kLie>(
+      p, part, kLeftRows,
+      [&](const LeftStep& step, auto& left, const RightPanels& right, int64_t k, const LeftStep* next) {
+        const Store how = step.first == 0 ? store : Store::add;
+        for (size_t panel = 0; panel < right.panels.size(); ++panel) {
+          const int64_t begin = right.panels[panel].first,
+                        width = right.panels[panel].vectors * kTileLanes<Shape>;
+          const int64_t columns = std::min(width, part.right.count - begin);
+          float* const to = out + step.row * stride + part.right.first + begin;
+          const bool whole = step.rows == kLeftRows && columns == width;
+          if (how == Store::add && next && next->row != step.row)
+            ask_for(to + kLeftRows * stride, stride, next->rows, columns);
+          multiply<Mode, Shape>(left, right, panel, k, step.count, whole ? to : edge, whole ? stride : width,
+                                whole ? how : Store::overwrite);
+          if (!whole) copy_edge(edge, width, step.rows, columns, to, stride, how == Store::add);
+        }
+      });
   if (store == Store::stream) _mm_sfence();  // now other threads see it like any store
 }
 
@@ -315,8 +321,8 @@ void choose(const Product<Left, Right>& p, int64_t rows, const auto& f) {
   }
   if constexpr (std::is_same_v<Left, c10::BFloat16>) {
     if (cpu_isa() == Isa::avx512_bf16) {
-      rows <= 8 ? by_lie.template operator()<PairElements, HalfTiles>()
-                : by_lie.template operator()<PairElements, WideTiles>();
+      rows <= kTileLanes<HalfTiles> ? by_lie.template operator()<PairElements, HalfTiles>()
+                                    : by_lie.template operator()<PairElements, WideTiles>();
       return;
     }
   }
@@ -329,6 +335,7 @@ void choose(const Product<Left, Right>& p, int64_t rows, const auto& f) {
 template <class Left, class Right>
 void for_parts(const Product<Left, Right>& p, int64_t most, bool by_left, const auto& f) {
   constexpr int64_t kWork = 4 * kGrain;  // multiply-adds that are worth a thread of their own
+  if (p.m == 0 || p.n == 0) return;
   const int64_t blocks = (p.n + most - 1) / most, groups = (p.m + kLeftGroup - 1) / kLeftGroup;
   const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
   const int64_t parts = !by_left && blocks % threads == 0

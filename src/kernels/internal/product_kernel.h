@@ -6,8 +6,9 @@
 //
 // A register holds the same element of several rows of `right`; the elements of `left` are broadcast into it.
 // So `right` is copied into panels of one to four vectors, transposed where its rows lie along depth. `left`
-// is read where it lies if its rows lie along depth, as a weight's do forward: no weight is packed, and few
-// rows cost little more than reading it. Where they do not, 24 of them at a time are copied.
+// is read where it lies if its rows lie along depth, as a weight's do forward: so few rows cost little more than
+// reading it. Where they do not, have another type than what is multiplied, or would drive each other out of the
+// first cache, 24 of them at a time are copied, by the tiles that multiply the 24 before.
 //
 // Every output is a chain of multiply-adds in the order of depth, one chain per 256 of it (512 of bf16 with
 // bf16 arithmetic), and these are added up in their order. So a row has the same bits whatever else is in the

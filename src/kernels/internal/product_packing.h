@@ -12,6 +12,7 @@
 #include "kernels/internal/transpose.h"
 
 namespace chorus::inline kernels {
+
 /// One thread's room; kept, so that its pages are touched once.
 struct ProductRoom {
   std::vector<float> right, sums;
@@ -114,11 +115,11 @@ struct LeftStep {
   bool operator==(const LeftStep&) const = default;
 };
 
-/// Whether `rows` rows, `stride` bytes apart, are more than a core's first cache can have side by side: where
-/// they are 4096 bytes apart, lines of them share a set of 8, and half of it is wanted for what comes next.
+/// Whether `rows` rows, `stride` bytes apart, are more than a core's first cache can have side by side: lines that
+/// are 4096 bytes apart share a set of 8.
 inline bool conflict(int64_t rows, int64_t stride) {
-  constexpr int64_t kWay = 4096, kHalf = 4;
-  return rows > 2 * kHalf * (kWay / std::gcd(stride, kWay));
+  constexpr int64_t kWay = 4096, kWays = 8;
+  return rows > kWays * (kWay / std::gcd(stride, kWay));
 }
 
 /// The blocks of left one after the other. What can be read where it lies is; the rest is copied, as far as
@@ -135,7 +136,7 @@ class LeftBlocks {
                   reinterpret_cast<uintptr_t>(left.data) % sizeof(Element) == 0 &&
                   !conflict(tile_rows, left.row * static_cast<int64_t>(sizeof(T)))) {}
 
-  /// `later`: what follows `step`, at least the next two.
+  /// `later`: what follows `step`.
   LeftBlock<Mode, kLie, T> block(const LeftStep& step, std::span<const LeftStep> later) {
     LeftBlock<Mode, kLie, T> block;
     if (readable_ && step.rows == kLeftRows) {

@@ -121,8 +121,8 @@ struct LeftBlock {
   };
 
   const Element* data = nullptr;
-  int64_t stride =
-      0;          // elements from row to row, along depth; across depth kLeftRows elements lie side by side
+  // Elements from row to row, along depth; across depth kLeftRows elements lie side by side.
+  int64_t stride = 0;
   Source copied;  // the next block, which tiles copy meanwhile, each panel its share
   Element* copy = nullptr;
   Source asked;  // a block that memory is asked for: the next, or the one after where the next is copied
