@@ -17,7 +17,7 @@ unexport TORCH_DIR
 endif
 
 say = @echo "chorus: $(1)" >&2
-configure = cmake --preset $(1) $(2) >build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
+configure = cmake --preset $(1) >build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
@@ -49,6 +49,8 @@ test: tests ## build and run the tests, except the slow ones, which `make check`
 
 check: tests ## what `make test` leaves out: slow tests, against other programs and on 1 to 8 processes, and all tests under sanitizers
 	@scripts/setup.sh --reference
+	$(call say,building the benchmarks)
+	@$(call compile,release) --target chorus_bench chorus_timeline
 	$(call say,testing against other programs and on more processes)
 	@ctest --preset release -j $(JOBS) --label-regex slow
 	$(call say,building the tests with AddressSanitizer and UBSan)
@@ -62,7 +64,7 @@ lint: setup ## formatting, clang-tidy, include directions, file lengths
 
 bench: build ## chorus against its peers, in interleaved runs: build/bench/table.md (BENCH="--only moe --quick" chooses)
 	$(call say,building chorus_bench)
-	@$(call configure,release,-DCHORUS_BENCH=ON)
+	@$(call configure,release)
 	@$(call compile,release) --target chorus_bench
 	@bench/run.py $(BENCH)
 

@@ -2,7 +2,7 @@
 """Draws docs/timeline.svg: what device and host hold, and what is read from and written to NVMe, during one update of a model that
 lies there. The numbers are those of a run, sampled each half millisecond by chorus_timeline:
 
-    cmake --preset release -DCHORUS_BENCH=ON && cmake --build --preset release --target chorus_timeline
+    cmake --preset release && cmake --build --preset release --target chorus_timeline
     bench/timeline.py [--folder DIR] [--out docs/timeline.svg]
 """
 import argparse, pathlib, subprocess, sys, tempfile

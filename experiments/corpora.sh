@@ -2,6 +2,7 @@
 # Makes what experiments train on and is not there yet, under corpora/.
 #   experiments/corpora.sh multi30k        validation text of 50 lines a language, and a vocabulary
 #   experiments/corpora.sh imbalanced      German 29,000, French 6,000, Czech 1,200 pairs with English
+#   experiments/corpora.sh little          the first 10,000 pairs of English and German
 #   experiments/corpora.sh libreoffice     26 languages, from Debian's packages (network), and validation text of 20 lines
 set -eu
 cd "$(dirname "$0")/.."
@@ -36,6 +37,16 @@ imbalanced() {
   done
 }
 
+little() {
+  to=corpora/little
+  [ ! -e $to ] || return 0
+  mkdir -p $to.part
+  for l in en de; do
+    gzip -dc "../shared/data/multi30k/train.$l.gz" | head -n 10000 >$to.part/train.$l
+  done
+  mv $to.part $to
+}
+
 libreoffice() {
   to=corpora/libreoffice-26
   names="ca cs cy da de el eo es fi fr gl hu is it ja ko lt nl pl ru sl sv tr uk zh-CN"
@@ -43,7 +54,7 @@ libreoffice() {
   if [ ! -e $to ]; then
     # shellcheck disable=SC2086  # a list of words
     scripts/fetch_libreoffice.sh corpora/libreoffice $names
-    $chorus corpus gettext --root corpora/libreoffice --languages "en,$(echo $names | tr ' ' ,)" --valid 200 --out $to --quiet
+    $chorus corpus gettext --root corpora/libreoffice --languages "en,$(echo $names | tr ' ' ,)" --valid 200 --out $to
   fi
   for l in $names en; do # English last: with it all are there
     head -n 20 $to/valid.$l >$to/head.$l

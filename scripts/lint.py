@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TIDY = ROOT / "build" / "tidy"
 MAX_LINES = 400
-FILES_AT_ONCE = 8  # by clang-tidy; more take more memory than time saved
+FILES_AT_ONCE = 40  # by clang-tidy: libtorch takes it 20 s and 0.8 GB, 40 files after it 10 s and 0.3 GB
 TORCH_HEADER = re.compile(r"<(ATen|torch|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
 
@@ -252,6 +252,7 @@ def check_tidy(jobs):
                 left.setdefault(tuple(flags), []).append((path, verdict))
     groups = []
     for flags, files in sorted(left.items()):
+        files.sort(reverse=True)  # the builds' order turned round: what a file needs of another's, one of both misses
         groups += [(files[i:i + FILES_AT_ONCE], list(flags)) for i in range(0, len(files), FILES_AT_ONCE)]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for findings in pool.map(tidy, groups):

@@ -19,14 +19,14 @@ std::string reason(int error) {
   return std::generic_category().message(error);
 }
 
-[[noreturn]] void fail_to_read(const fs::path& path, int error) {
+}  // namespace
+
+void fail_to_read(const fs::path& path, int error) {
   if (error == EIO || error == ENOMEM || error == EMFILE || error == ENFILE) {
     throw Error("cannot read {}: {}", path.string(), reason(error));
   }
   throw UserError("cannot read {}: {}", path.string(), reason(error));
 }
-
-}  // namespace
 
 bool is_wrong_place(int error) {
   constexpr int kWrong[] = {ENOENT, ENOTDIR, EISDIR,       EACCES, EPERM,

@@ -10,6 +10,8 @@
 
 namespace chorus::inline io {
 
+/// UserError, or Error where the errno is the machine's and not the place's: a failing disk, no memory, no descriptors.
+[[noreturn]] void fail_to_read(const std::filesystem::path& path, int error);
 /// UserError where the errno says that the place is wrong, else Error.
 [[noreturn]] void fail_to_write(const std::filesystem::path& path, int error);
 
