@@ -1,10 +1,13 @@
 #include "data.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/norm.h>
 
+#include "kernels/peak.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -24,6 +27,15 @@ at::ScalarType type_of(const Json& options) {
 
 double norm_of(const at::Tensor& tensor) {
   return tensor.to(at::kDouble).norm().item<double>();
+}
+
+double peak_flops(at::ScalarType type) {
+  double best = 0;
+  for (const Peak& peak : measure_peaks(0.05)) {
+    if (peak.arithmetic.starts_with("fp32") || (type == at::kBFloat16 && peak.arithmetic.starts_with("bf16")))
+      best = std::max(best, peak.operations);
+  }
+  return at::get_num_threads() * best;
 }
 
 }  // namespace chorus::bench

@@ -174,16 +174,6 @@ struct LinearOperands {
   size_t turn = 0;
 };
 
-/// Of the instruction set that multiplies such numbers here; of one core.
-double peak_of(at::ScalarType type) {
-  double best = 0;
-  for (const Peak& peak : measure_peaks(0.05)) {
-    if (peak.arithmetic.starts_with("fp32") || (type == at::kBFloat16 && peak.arithmetic.starts_with("bf16")))
-      best = std::max(best, peak.operations);
-  }
-  return best;
-}
-
 }  // namespace
 
 /// product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
@@ -200,7 +190,7 @@ Work product(const Json& options) {
   }
   const int threads = at::get_num_threads();
   work.facts = layer->facts();
-  work.facts["peak_flops"] = threads * peak_of(type_of(options));
+  work.facts["peak_flops"] = peak_flops(type_of(options));
   work.facts["read_rate"] = measure_memory(int64_t{1} << 28, threads).read;
   return work;
 }

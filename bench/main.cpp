@@ -42,6 +42,7 @@ const std::map<std::string, Prepare*> kWorks = {
     {"adamw", adamw},
     {"product", product},
     {"torch_product", torch_product},
+    {"operation", operation},
     {"build_store", build_store},
     {"sentencepiece", sentencepiece},
     {"stack_step", stack_step},

@@ -189,6 +189,25 @@ def products(_):
                            [Ratio("time", "chorus", peer) for peer in sides if peer != "chorus"], needs_bf16=dtype == "bf16")
 
 
+def operations(_):
+    """Both ways, d = 512, and the bytes that must move then, in activations: a norm reads and writes one, then reads two and writes one."""
+    size, vocabulary = 65536, 32000
+    moved = {"layer norm": 5, "RMS norm": 5, "dropout": 4, "relu": 9, "embedding": 5}
+    cases = [(name, {}, count * size * WIDTH * 4) for name, count in moved.items()]
+    cases.append(("loss", {}, 2 * size // 16 * vocabulary * 4))
+    for length in (32, 128):
+        for dropout in (0, 0.1):
+            cases.append(("attention", {"length": length, "causal": False, "dropout": dropout}, 8 * size * WIDTH * 4))
+    for name, more, moves in cases:
+        case = {"work": "operation", "operation": name, "dtype": "fp32", "rows": size, **more}
+        told = f", sentences of {more['length']}" + (f", dropout {more['dropout']}" if more["dropout"] else "") if more else ""
+        yield Cell(f"operation/{name.replace(' ', '-')}" + "".join(f"/{value}" for value in more.values()),
+                   "What a layer does besides products, forward and backward, fp32, 65,536 x 512 (loss: 4,096 x 32,000)", name + told,
+                   {"chorus": Side("chorus", {**case, "by": "chorus"}), "libtorch": Side("chorus", {**case, "by": "libtorch"}),
+                    "copy": Side("chorus", {"work": "copy", "bytes": moves})},
+                   [Ratio("time", "chorus", "libtorch"), Ratio("a copy of the bytes", "chorus", "copy")])
+
+
 # ---- text, start-up ----------------------------------------------------------------------------------------------------------
 
 def write_text(path, lines, seed):
@@ -275,6 +294,6 @@ def growth(models):
 def all_cells(out, program):
     layer_cell.folder = out / "data"
     models = Models(out / "data", program)
-    sections = (training_steps, translations, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products)
+    sections = (training_steps, translations, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products, operations)
     return [*against_transformers(), *against_bare(), *against_deepspeed(), *ranks_deepspeed(), *ranks_exchange(), *ranks_moving(),
             *(cell for section in sections for cell in section(models))]

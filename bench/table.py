@@ -44,7 +44,8 @@ def notes(cell, result):
     if cell.kind == "time" and "peak_flops" in ours["facts"]:
         seconds, facts = statistics.median(ours["seconds"]), ours["facts"]
         told.append(f"{facts['flops'] / seconds / facts['peak_flops']:.0%} of the cores' peak")
-        told.append(f"{facts['weight_bytes'] / seconds / facts['read_rate']:.0%} of the rate of reading memory")
+        if "weight_bytes" in facts:
+            told.append(f"{facts['weight_bytes'] / seconds / facts['read_rate']:.0%} of the rate of reading memory")
     if cell.kind == "time" and "tokens" in ours["facts"]:
         told.append(f"{ours['facts']['tokens'] / statistics.median(ours['seconds']):,.0f} target tokens/s")
     told += sorted({f"compute type {side['facts']['compute']}" for side in result["sides"].values() if "compute" in side["facts"]})

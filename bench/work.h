@@ -24,10 +24,14 @@ Prepare moe_layer;                                                              
 Prepare training_step, optimizer_phase, translation, write_weights, write_model;  // model.cpp
 Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
     torch_product;                                             // kernels.cpp
+Prepare operation;                                             // operations.cpp
 Prepare build_store, sentencepiece;                            // text.cpp
 Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 
 at::ScalarType type_of(const Json& options);  // "dtype": "fp32" or "bf16"
-double norm_of(const at::Tensor& tensor);     // for "checks", which both sides of a row must agree on
+double peak_flops(
+    at::ScalarType type);  // of all threads, measured, with the instruction set that multiplies such
+                           // numbers here
+double norm_of(const at::Tensor& tensor);  // for "checks", which both sides of a row must agree on
 
 }  // namespace chorus::bench

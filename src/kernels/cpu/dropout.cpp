@@ -1,11 +1,13 @@
 #include "kernels/dropout.h"
 
-#include <array>
+#include <bit>
+#include <cstring>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/WrapDimUtils.h>
 #include <ATen/ops/empty_like.h>
+#include <immintrin.h>
 
 #include "kernels/cpu.h"
 
@@ -16,31 +18,47 @@ namespace chorus::inline kernels {
 
 namespace {
 
-// Philox counters computed side by side, so that the compiler vectorises them.
-constexpr int64_t kCounters = 8;
+constexpr int64_t kCounters = 8;                 // Philox counters computed side by side
+constexpr int64_t kBlockLength = kCounters * 8;  // elements that they give sixteen bits each
 
-/// Words 0..3 of counters first .. first + kCounters, lane by lane: words[w][lane]. Same numbers as philox().
-void philox_lanes(uint64_t key, uint64_t first, std::array<std::array<uint32_t, kCounters>, 4>& words) {
-  constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
+/// Four counters' words, each in the lower half of its lane; the upper halves are anything.
+using Counters = uint64_t __attribute__((vector_size(32)));
+
+CHORUS_INLINE inline Counters multiply_low(const Counters& a, const Counters& b) {
+  return std::bit_cast<Counters>(_mm256_mul_epu32(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
+}
+
+/// bits[0 .. kBlockLength): the half-words of counters first .. first + kCounters of philox(): word by word, the
+/// lower halves of all counters, then their upper ones.
+CHORUS_INLINE inline void random_halves(uint64_t key, uint64_t first, uint32_t* bits) {
+  constexpr int64_t kParts = kCounters / 4;
+  const Counters mul0 = Counters{} + 0xD2511F53, mul1 = Counters{} + 0xCD9E8D57;
+  Counters words[4][kParts] = {};
   auto& [c0, c1, c2, c3] = words;
-  for (int64_t lane = 0; lane < kCounters; ++lane) {
-    const uint64_t counter = first + lane;
-    c0[lane] = static_cast<uint32_t>(counter);
-    c1[lane] = static_cast<uint32_t>(counter >> 32);
-    c2[lane] = 0;
-    c3[lane] = 0;
+  for (int64_t part = 0; part < kParts; ++part) {
+    c0[part] = Counters{0, 1, 2, 3} + (first + 4 * part);
+    c1[part] = c0[part] >> 32;
   }
   auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    for (int64_t lane = 0; lane < kCounters; ++lane) {
-      const uint64_t p0 = kMul0 * c0[lane], p1 = kMul1 * c2[lane];
-      c0[lane] = static_cast<uint32_t>(p1 >> 32) ^ c1[lane] ^ k0;
-      c2[lane] = static_cast<uint32_t>(p0 >> 32) ^ c3[lane] ^ k1;
-      c1[lane] = static_cast<uint32_t>(p1);
-      c3[lane] = static_cast<uint32_t>(p0);
+    for (int64_t part = 0; part < kParts; ++part) {
+      const Counters p0 = multiply_low(c0[part], mul0), p1 = multiply_low(c2[part], mul1);
+      c0[part] = (p1 >> 32) ^ c1[part] ^ uint64_t { k0 };
+      c2[part] = (p0 >> 32) ^ c3[part] ^ uint64_t { k1 };
+      c1[part] = p1;
+      c3[part] = p0;
     }
     k0 += 0x9E3779B9;
     k1 += 0xBB67AE85;
+  }
+  using Halves = uint32_t __attribute__((vector_size(16)));
+  for (int64_t word = 0; word < 4; ++word) {
+    for (int64_t part = 0; part < kParts; ++part) {
+      const auto whole = __builtin_convertvector(words[word][part], Halves);
+      const Halves low = whole & 0xFFFF, high = whole >> 16;
+      std::memcpy(bits + word * 2 * kCounters + part * 4, &low, sizeof(low));
+      std::memcpy(bits + word * 2 * kCounters + kCounters + part * 4, &high, sizeof(high));
+    }
   }
 }
 
@@ -54,47 +72,43 @@ struct Stretches {
 /// block of eight counters number n / 64 of key_of(stretch).
 template <class T, class Key, class F>
 void map_with_bits(const T* in, T* out, const Stretches& stretches, const Key& key_of, F f) {
-  constexpr int64_t kBlockLength = kCounters * 8;
   // Where stretches begin inside a block, they touch one more.
   const bool aligned = stretches.first % kBlockLength == 0 && stretches.distance % kBlockLength == 0;
   const int64_t blocks = (stretches.length + kBlockLength - 1) / kBlockLength + (aligned ? 0 : 1);
   at::parallel_for(
       0, stretches.count * blocks, kGrain / kBlockLength, [&](int64_t begin_task, int64_t end_task) {
-        std::array<std::array<uint32_t, kCounters>, 4> words;
-        for (int64_t task = begin_task; task < end_task; ++task) {
-          const int64_t stretch = task / blocks, number = stretches.first + stretch * stretches.distance;
-          const int64_t block = number / kBlockLength + task % blocks;
-          const int64_t begin = std::max(number, block * kBlockLength);
-          const int64_t end = std::min(number + stretches.length, (block + 1) * kBlockLength);
-          if (begin >= end) continue;
-          philox_lanes(key_of(stretch).value(), static_cast<uint64_t>(block * kCounters), words);
-          std::array<uint16_t, kBlockLength> bits;
-          for (int64_t w = 0; w < 4; ++w) {
-            for (int64_t lane = 0; lane < kCounters; ++lane) {
-              bits[w * 16 + lane] = static_cast<uint16_t>(words[w][lane]);
-              bits[w * 16 + 8 + lane] = static_cast<uint16_t>(words[w][lane] >> 16);
+        run_kernel([&]() CHORUS_INLINE {
+          const F own = f;  // which stores to `out` cannot change, for all that the compiler knows
+          for (int64_t task = begin_task; task < end_task; ++task) {
+            const int64_t stretch = task / blocks, number = stretches.first + stretch * stretches.distance;
+            const int64_t block = number / kBlockLength + task % blocks;
+            const int64_t begin = std::max(number, block * kBlockLength);
+            const int64_t end = std::min(number + stretches.length, (block + 1) * kBlockLength);
+            if (begin >= end) continue;
+            uint32_t bits[kBlockLength];
+            random_halves(key_of(stretch).value(), static_cast<uint64_t>(block * kCounters), bits);
+            const int64_t at = stretch * stretches.length + begin - number;
+            if (end - begin == kBlockLength) {  // by a number that the compiler knows
+              for (int64_t i = 0; i < kBlockLength; ++i) out[at + i] = own(in[at + i], bits[i]);
+              continue;
             }
+            const uint32_t* const first = bits + (begin - block * kBlockLength);
+            for (int64_t i = 0; i < end - begin; ++i) out[at + i] = own(in[at + i], first[i]);
           }
-          const int64_t at = stretch * stretches.length + begin - number, count = end - begin;
-          const uint16_t* const own = bits.data() + (begin - block * kBlockLength);
-          for (int64_t i = 0; i < count; ++i) {
-            out[at + i] = f(in[at + i], own[i]);
-          }
-        }
+        });
       });
 }
 
 template <class Key>
 at::Tensor dropout_on_cpu(const at::Tensor& input, double p, const Stretches& stretches, const Key& key_of) {
-  const uint16_t threshold = threshold_of(p);
+  const uint32_t threshold = threshold_of(p);
   const at::Tensor in = input.contiguous();
   at::Tensor out = at::empty_like(in);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, in.scalar_type(), "dropout", [&] {
     const auto scale = static_cast<float>(1.0 / keep_of(threshold));
     map_with_bits(in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), stretches, key_of,
-                  [=](scalar_t x, uint16_t bits) {
-                    return bits >= threshold ? static_cast<scalar_t>(x * scale) : static_cast<scalar_t>(0);
-                  });
+                  [=](scalar_t x, uint32_t bits)
+                      CHORUS_INLINE { return narrow<scalar_t>(bits >= threshold ? widen(x) * scale : 0); });
   });
   return out;
 }
@@ -129,7 +143,8 @@ at::Tensor HostBackend::jitter(const at::Tensor& input, double epsilon, RandomKe
     map_with_bits(
         in.const_data_ptr<scalar_t>(), out.mutable_data_ptr<scalar_t>(), {.length = in.numel()},
         [key](int64_t) { return key; },
-        [=](scalar_t x, uint16_t bits) { return static_cast<scalar_t>(x * (low + step * bits)); });
+        [=](scalar_t x, uint32_t bits)
+            CHORUS_INLINE { return narrow<scalar_t>(widen(x) * (low + step * static_cast<int32_t>(bits))); });
   });
   return out;
 }
