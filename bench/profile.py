@@ -18,7 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import rows
 import run
 
 CASES = {"dense step": "step-time/fp32/dense", "MoE step, 32 experts": "step-time/fp32/moe",
@@ -32,7 +31,7 @@ KINDS = [
     ("softmax of the loss; best tokens", r"cross_entropy|best_tokens|rows_on_cpu|for_rows"),
     ("dropout and jitter", r"map_with_bits|random_halves"),
     ("AdamW and the gradient's norm", r"adamw|AdamW|sum_of_squares"),
-    ("norms, forward and backward", r"LayerNorm|RowwiseMoments"),
+    ("norms, forward and backward", r"norm_rows|LayerNorm"),
     ("routing, dispatch and combine of the experts", r"gather_rows|combine_rows|sum_rows|[Rr]oute|sort_by_expert"),
     ("libtorch's other operators", r"^libtorch|^libc10"),
     ("threads waiting for each other", r"^libgomp"),
@@ -43,7 +42,6 @@ KINDS = [
 
 def record(cell, threads, seconds):
     """Seconds of one repetition, and percent of the samples by kind."""
-    (run.OUT / "data").mkdir(parents=True, exist_ok=True)
     written = cell.prepare(run.OUT / "data")
     worker = run.Worker("chorus", 1, threads)
     try:
@@ -79,6 +77,8 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of each case (default: as many as cores)")
     parser.add_argument("--seconds", type=float, default=20, help="how long each case is watched, at least one repetition")
     arguments = parser.parse_args()
+    run.enter_venv()
+    import rows
     cells = {cell.id: cell for cell in rows.all_cells(run.OUT, run.PROGRAM)}
     columns = {}
     for name, cell in CASES.items():

@@ -55,6 +55,15 @@ def make_venv():
     stamp.write_text(requirements)
 
 
+def enter_venv():
+    """Goes on in the peers' environment, with the folders there that results and data go to."""
+    for folder in ("cells", "data"):
+        (OUT / folder).mkdir(parents=True, exist_ok=True)
+    make_venv()
+    if pathlib.Path(sys.prefix).resolve() != VENV.resolve():
+        os.execv(VENV / "bin" / "python", [str(VENV / "bin" / "python"), *sys.argv])
+
+
 # ---- workers -----------------------------------------------------------------------------------------------------------
 
 class WorkerError(Exception):
@@ -334,12 +343,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="only list the cells")
     parser.add_argument("--table", action="store_true", help="only write the table of what was measured")
     settings = parser.parse_args()
-    OUT.mkdir(parents=True, exist_ok=True)
-    make_venv()
-    if pathlib.Path(sys.prefix).resolve() != VENV.resolve():
-        os.execv(VENV / "bin" / "python", [str(VENV / "bin" / "python"), *sys.argv])
-    for folder in ("cells", "data"):
-        (OUT / folder).mkdir(exist_ok=True)
+    enter_venv()
     import rows
     import table
     cells = rows.all_cells(OUT, PROGRAM)

@@ -15,10 +15,6 @@ namespace chorus::inline kernels {
 at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
                       const at::Tensor& position);
 
-/// Layer normalisation: fp32 [n, d], weight and bias [d] of any floating type -> fp32 [n, d].
-at::Tensor normalize_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                          double epsilon);
-
 /// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: fp32 [slots, d], all
 /// with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
 /// neighbouring queries.

@@ -99,6 +99,15 @@ void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor
   backend_of(a).add_product(target, a, b, overwrite);
 }
 
+NormedRows norm_rows(const at::Tensor& rows, const NormScaling& scaling) {
+  return backend_of(rows).norm_rows(rows, scaling);
+}
+
+NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
+                                 const NormScaling& scaling) {
+  return backend_of(rows).norm_rows_backward(grad, rows, normed, scaling);
+}
+
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {
   return backend_of(input).dropout(input, p, key, slice);
 }

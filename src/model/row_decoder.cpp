@@ -10,6 +10,7 @@
 #include "kernels/decoding.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
+#include "kernels/norm.h"
 #include "moe/inference.h"
 #include "nn/attention.h"
 
@@ -22,7 +23,10 @@ struct LayersByRow {
   const Weights& w;
 
   [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
-    return normalize_rows(x, w[index.weight].value, w[index.bias].value, w.config.norm_epsilon);
+    return norm_rows(x, {.weight = w[index.weight].value.to(at::kFloat),
+                         .bias = w[index.bias].value.to(at::kFloat),
+                         .epsilon = w.config.norm_epsilon})
+        .output;
   }
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {

@@ -1,11 +1,10 @@
 #include "nn/functions.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/native_layer_norm.h>
-#include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/zeros.h>
 
 #include "kernels/gemm.h"
+#include "kernels/norm.h"
 
 namespace chorus::inline nn {
 
@@ -17,10 +16,6 @@ using torch::autograd::variable_list;
 
 at::Tensor as_rows(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
-}
-
-at::ScalarType sum_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 template <class T = Parameter>
@@ -89,39 +84,17 @@ struct LinearFunction : Function<LinearFunction> {
   }
 };
 
-/// Of each row: mean is undefined for RMS norm.
-struct Normed {
-  at::Tensor output, mean, scale;
-};
-
-Normed norm_forward(const at::Tensor& input, const at::Tensor& value, const NormParameters& p) {
-  if (p.bias) {
-    auto [output, mean, scale] =
-        at::native_layer_norm(input, {input.size(-1)}, value, p.bias->value, p.epsilon);
-    return {output, mean, scale};
-  }
-  const at::Tensor wide = input.to(sum_type(input));
-  const at::Tensor scale = wide.square().mean(-1, true).add_(p.epsilon).rsqrt_();
-  return {(wide * scale).to(input.scalar_type()) * value, {}, scale};
+NormScaling scaling_of(const NormParameters& p) {
+  return {.weight = p.weight->value, .bias = p.bias ? p.bias->value : at::Tensor(), .epsilon = p.epsilon};
 }
 
-/// Adds the gradients of weight and bias; returns that of the input.
-/// RMS norm, with n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient by n: g_x = s (g - n mean(g n)).
-at::Tensor norm_backward(const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& mean,
-                         const at::Tensor& scale, const NormParameters& p) {
-  if (p.bias) {
-    auto [grad_input, grad_weight, grad_bias] =
-        at::native_layer_norm_backward(grad_output.contiguous(), input, {input.size(-1)}, mean, scale,
-                                       p.weight->value, p.bias->value, {true, true, true});
-    p.weight->accumulate(grad_weight);
-    p.bias->accumulate(grad_bias);
-    return grad_input;
-  }
-  const at::Tensor grad = grad_output.to(scale.scalar_type()), normal = input * scale;
-  p.weight->accumulate(as_rows(grad * normal).sum(0));
-  const at::Tensor by_normal = grad * p.weight->value;
-  const at::Tensor grad_input = (by_normal - normal * (by_normal * normal).mean(-1, true)) * scale;
-  return grad_input.to(input.scalar_type());
+/// Adds the gradients of weight and bias; returns that of the rows.
+at::Tensor norm_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
+                         const NormParameters& p) {
+  const NormGradients by = norm_rows_backward(grad, rows, normed, scaling_of(p));
+  p.weight->accumulate(by.weight);
+  if (p.bias) p.bias->accumulate(by.bias);
+  return by.rows;
 }
 
 void save_norm(AutogradContext* ctx, const NormParameters& p) {
@@ -137,22 +110,25 @@ NormParameters saved_norm(AutogradContext* ctx) {
 }
 
 struct NormFunction : Function<NormFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& /*value*/,
                             const NormParameters& parameters) {
-    const Normed normed = norm_forward(input, value, parameters);
-    ctx->save_for_backward({input, normed.mean, normed.scale});
+    const at::Tensor rows = as_rows(input).contiguous();
+    const NormedRows normed = norm_rows(rows, scaling_of(parameters));
+    ctx->save_for_backward({rows, normed.mean, normed.scale});
     save_norm(ctx, parameters);
-    return normed.output;
+    return normed.output.view(input.sizes());
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
-    return {norm_backward(grads[0], saved[0], saved[1], saved[2], saved_norm(ctx)), {}, {}};
+    const at::Tensor grad = as_rows(grads[0].contiguous());
+    const at::Tensor by_rows = norm_backward(grad, saved[0], {{}, saved[1], saved[2]}, saved_norm(ctx));
+    return {by_rows.view(grads[0].sizes()), {}, {}};
   }
 };
 
 struct NormLinearFunction : Function<NormLinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& /*value*/,
                             const NormParameters& parameters, Parameter* weight, Parameter* bias,
                             Group* over) {
     ctx->save_for_backward({input});
@@ -160,7 +136,8 @@ struct NormLinearFunction : Function<NormLinearFunction> {
     save_pointer(ctx, "weight", weight);
     save_pointer(ctx, "bias", bias);
     save_pointer(ctx, "sum gradients over", over);
-    return linear_forward(norm_forward(input, value, parameters).output, weight->value, bias, nullptr);
+    const NormedRows normed = norm_rows(as_rows(input).contiguous(), scaling_of(parameters));
+    return linear_forward(normed.output.view(input.sizes()), weight->value, bias, nullptr);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -168,12 +145,13 @@ struct NormLinearFunction : Function<NormLinearFunction> {
     const NormParameters parameters = saved_norm(ctx);
     Parameter* weight = saved_pointer(ctx, "weight");
     const at::Tensor grad = as_rows(grads[0].contiguous());
-    Normed normed = norm_forward(input, parameters.weight->value, parameters);
+    const at::Tensor rows = as_rows(input).contiguous();
+    NormedRows normed = norm_rows(rows, scaling_of(parameters));
     linear_backward_weights(grad, normed.output, *weight, saved_pointer(ctx, "bias"));
     normed.output.reset();
     const at::Tensor grad_normed =
-        linear_backward_input(grad, input, *weight, saved_pointer<Group>(ctx, "sum gradients over"));
-    return {norm_backward(grad_normed, input, normed.mean, normed.scale, parameters), {}, {}, {}, {}, {}};
+        linear_backward_input(grad, rows, *weight, saved_pointer<Group>(ctx, "sum gradients over"));
+    return {norm_backward(grad_normed, rows, normed, parameters).view(input.sizes()), {}, {}, {}, {}, {}};
   }
 };
 

@@ -192,38 +192,6 @@ at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double sc
   return out;
 }
 
-at::Tensor normalize_rows(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                          double epsilon) {
-  const int64_t n = x.size(0), width = x.size(1);
-  const at::Tensor w = as_float(weight), b = as_float(bias);
-  at::Tensor out = at::empty({n, width}, at::kFloat);
-  const auto *from = x.const_data_ptr<float>(), *scale = w.const_data_ptr<float>(),
-             *shift = b.const_data_ptr<float>();
-  auto* const to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, n, grain(4 * width), [&](int64_t begin, int64_t end) {
-    run_fused([&]() CHORUS_INLINE {
-      for (int64_t row = begin; row < end; ++row) {
-        const float* const in = from + row * width;
-        float* const y = to + row * width;
-        Eight sum = {}, part;
-        int64_t whole = 0;
-        for (; whole + kEight <= width; whole += kEight) {
-          load(in + whole, part);
-          sum += part;
-        }
-        float mean = sum_of(sum);
-        for (int64_t i = whole; i < width; ++i) mean += in[i];
-        mean /= static_cast<float>(width);
-        for (int64_t i = 0; i < width; ++i) y[i] = in[i] - mean;
-        const float rstd =
-            1 / std::sqrt(dot(y, y, width) / static_cast<float>(width) + static_cast<float>(epsilon));
-        for (int64_t i = 0; i < width; ++i) y[i] = y[i] * rstd * scale[i] + shift[i];
-      }
-    });
-  });
-  return out;
-}
-
 at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                        const std::vector<std::vector<int32_t>>& seen, int64_t heads) {
   const int64_t n = query.size(0), width = query.size(1);

@@ -16,6 +16,7 @@
 #include "kernels/decoding.h"
 #include "kernels/dropout.h"
 #include "kernels/gemm.h"
+#include "kernels/norm.h"
 #include "kernels/routing.h"
 #include "kernels/rows.h"
 
@@ -45,6 +46,11 @@ class Backend {
   virtual void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const;
   virtual void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
                            bool overwrite) const;
+
+  // norm.h
+  virtual NormedRows norm_rows(const at::Tensor& rows, const NormScaling& scaling) const;
+  virtual NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
+                                           const NormedRows& normed, const NormScaling& scaling) const;
 
   // dropout.h, cross_entropy.h, decoding.h
   virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const;
@@ -84,6 +90,9 @@ class HostBackend final : public Backend {
   void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const override;
   void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
                    bool overwrite) const override;
+  NormedRows norm_rows(const at::Tensor& rows, const NormScaling& scaling) const override;
+  NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
+                                   const NormScaling& scaling) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
   at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
   CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
