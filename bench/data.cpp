@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/norm.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "kernels/peak.h"
 #include "work.h"
@@ -19,6 +20,16 @@ at::Tensor Tensors::get(const std::string& name) const {
   at::Tensor tensor = at::empty(view.shape, view.dtype == DType::f32 ? at::kFloat : at::kLong);
   std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
   return tensor;
+}
+
+at::Device device_of(const Json& options) {
+  return at::Device(options.value("device", "cpu"));
+}
+
+void wait_for(at::Device device) {
+  if (!device.is_cpu())
+    c10::impl::VirtualGuardImpl(device.type())
+        .synchronizeDevice(std::max<c10::DeviceIndex>(0, device.index()));
 }
 
 at::ScalarType type_of(const Json& options) {

@@ -50,7 +50,9 @@ struct Training {
   explicit Training(const Json& options)
       : parallel(parallel_of(options, options["model"].value("experts", 0))),
         micro_batches(options.value("micro_batches", ranks().size())),
-        model(config_of(options), {.compute = type_of(options), .gradients = true, .parallel = &parallel}),
+        device(device_of(options)),
+        model(config_of(options),
+              {.device = device, .compute = type_of(options), .gradients = true, .parallel = &parallel}),
         optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel),
         statistics(model.catalogue().sparse_layers()) {
     optimizer.initialise(RandomKey(1));
@@ -83,9 +85,11 @@ struct Training {
     }
     loss = ranks().sum(sums.loss) / ranks().sum(static_cast<double>(sums.tokens));
     optimizer.update(1e-4, optimizer.gradient_norm());
+    wait_for(device);
   }
   Parallel parallel;
   int64_t micro_batches;  // of an update, all of the same text
+  at::Device device;
   Transformer model;
   Optimizer optimizer;
   std::vector<MoeStatistics> statistics;
@@ -117,7 +121,7 @@ struct Phase {
 }  // namespace
 
 /// model, dtype, data: a file of source, target and labels, int64 [B, L], which is a micro-batch; ep, zero;
-/// micro_batches: of an update, over all ranks (one each).
+/// micro_batches: of an update, over all ranks (one each); device.
 Work training_step(const Json& options) {
   auto training = std::make_shared<Training>(options);
   Work work = {.run = [training] { training->step(); }};

@@ -36,11 +36,11 @@ struct Layer {
   }
 };
 
-Parameter parameter(const at::Tensor& value, bool training) {
-  Parameter result = {.value = value.clone()};
+Parameter parameter(const at::Tensor& value, at::Device device, bool training) {
+  Parameter result = {.value = value.to(device, value.scalar_type(), false, true)};
   if (training) {
     result.value.requires_grad_();
-    result.gradient = at::zeros_like(value, at::kFloat);
+    result.gradient = at::zeros_like(result.value, at::kFloat);
   }
   return result;
 }
@@ -74,27 +74,31 @@ double skew_of(const MoeStatistics& layer) {
 }
 
 /// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d], fc2 [d, f]. k, dtype, capacity (0:
-/// dropless), rts, normalize, balance, and evaluate: forward only.
+/// dropless), rts, normalize, balance, device, and evaluate: forward only.
 Work moe_layer(const Json& options) {
   const Tensors data(options["data"].get<std::string>());
   const at::ScalarType type = type_of(options);
+  const at::Device device = device_of(options);
   const bool training = !options.value("evaluate", false);
   auto layer = std::make_shared<Layer>();
   Layer& l = *layer;
   const at::Tensor router = data.get("router"), fc1 = data.get("fc1"), fc2 = data.get("fc2");
   const int64_t experts = router.size(0);
-  l.router = parameter(router, training);
-  l.fc1_weight = parameter(experts_like(fc1, experts, type), training);
-  l.fc2_weight = parameter(experts_like(fc2, experts, type), training);
-  l.fc1_bias = parameter(at::zeros({experts, fc1.size(0)}, type), training);
-  l.fc2_bias = parameter(at::zeros({experts, fc2.size(0)}, type), training);
+  l.router = parameter(router, device, training);
+  l.fc1_weight = parameter(experts_like(fc1, experts, type), device, training);
+  l.fc2_weight = parameter(experts_like(fc2, experts, type), device, training);
+  l.fc1_bias = parameter(at::zeros({experts, fc1.size(0)}, type), device, training);
+  l.fc2_bias = parameter(at::zeros({experts, fc2.size(0)}, type), device, training);
   l.config = moe_config(options, experts);
   l.call = {.training = training, .key = RandomKey(1)};
-  l.hidden = data.get("hidden").to(type);
-  l.grad = data.get("grad").to(type);
+  l.hidden = data.get("hidden").to(device, type);
+  l.grad = data.get("grad").to(device, type);
   if (training) l.hidden.requires_grad_();
 
-  Work work = {.run = [layer, training] { training ? layer->forward_backward() : layer->forward(); }};
+  Work work = {.run = [layer, training, device] {
+    training ? layer->forward_backward() : layer->forward();
+    wait_for(device);
+  }};
   l.call.observer.statistics = &l.statistics;
   const at::Tensor output = training ? l.forward_backward() : l.forward();
   l.call.observer.statistics = nullptr;

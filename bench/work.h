@@ -28,6 +28,8 @@ Prepare operation;                                             // operations.cpp
 Prepare build_store, sentencepiece;                            // text.cpp
 Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 
+at::Device device_of(const Json& options);    // "device": "cpu" if it is not there
+void wait_for(at::Device device);             // until it has done all that it was told to
 at::ScalarType type_of(const Json& options);  // "dtype": "fp32" or "bf16"
 double peak_flops(
     at::ScalarType type);  // of all threads, measured, with the instruction set that multiplies such

@@ -112,6 +112,11 @@ at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, cons
   return backend_of(input).dropout(input, p, key, slice);
 }
 
+at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+                               int64_t first) {
+  return backend_of(rows).dropout_rows(rows, p, keys, first);
+}
+
 at::Tensor jitter_by_key(const at::Tensor& input, double epsilon, RandomKey key) {
   return backend_of(input).jitter(input, epsilon, key);
 }

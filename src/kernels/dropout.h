@@ -18,12 +18,11 @@ struct SliceOf {
 };
 
 /// input * mask / (1 - p), mask drawn from `key` by element index with a resolution of 2^-16 in p (0 <= p <
-/// 1). The same call on the gradient is its backward. On CUDA the mask comes from a generator seeded by the
-/// key: as repeatable, but not the same mask as on the CPU.
+/// 1). The same call on the gradient is its backward. The mask is the same on every device.
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice = {});
 
-/// Likewise for rows [n, f], each with a key of its own: a row is elements first .. first + f of those that
-/// its key draws for. CPU only.
+/// Likewise for rows [n, f], contiguous, each with a key of its own: a row is elements first .. first + f of
+/// those that its key draws for.
 at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
                                int64_t first);
 

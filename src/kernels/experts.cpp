@@ -48,7 +48,7 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
   const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
-  const at::Tensor token = rows_of(x.order.token, block);
+  const at::Tensor token = rows_of(x.order.token, block).to(at::kCPU);
   const auto* const of = token.const_data_ptr<int64_t>();
   const auto* const key = x.row_keys.const_data_ptr<int64_t>();
   std::vector<RandomKey> keys(block.count);

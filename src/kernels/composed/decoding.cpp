@@ -1,6 +1,7 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_fill.h>
 #include <ATen/ops/logsumexp.h>
@@ -33,6 +34,16 @@ void penalise(const at::Tensor& logits, const at::Tensor& total, const Penalty& 
                                      : zero + (old - zero) * penalty.factor);
 }
 
+/// Whole numbers of which no two in a row are equal, in the order of the logits and, among equal ones, of the tokens,
+/// lowest last: what topk() returns of them is the same on every device.
+at::Tensor ranking(const at::Tensor& logits) {
+  // The bits of a float are in its order if those of a negative one are turned round; adding 0 makes -0 one with 0.
+  const at::Tensor bits = (logits + 0.0).view(at::kInt).to(at::kLong);
+  const at::Tensor ordered = at::where(bits < 0, bits.bitwise_xor(0x7FFFFFFF), bits);
+  const int64_t width = logits.size(1);
+  return ordered * width - at::arange(width, ordered.options());
+}
+
 }  // namespace
 
 BestTokens Backend::best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
@@ -42,8 +53,8 @@ BestTokens Backend::best_tokens(const at::Tensor& logits, const std::vector<int3
   if (!penalty.on.rows.empty()) penalise(logits, total, penalty);
   if (!never.empty()) logits.index_fill_(1, on_device({never.begin(), never.end()}, logits), kImpossible);
   if (!banned.rows.empty()) logits.view(-1).index_fill_(0, places(banned, logits), kImpossible);
-  const auto [values, tokens] = at::topk(logits, k, 1);
-  return {tokens.to(at::kCPU).contiguous(), (values - total).to(at::kCPU).contiguous()};
+  const at::Tensor tokens = std::get<1>(at::topk(ranking(logits), k, 1));
+  return {tokens.to(at::kCPU).contiguous(), (logits.gather(1, tokens) - total).to(at::kCPU).contiguous()};
 }
 
 }  // namespace chorus::inline kernels

@@ -129,8 +129,8 @@ at::Tensor HostBackend::dropout(const at::Tensor& input, double p, RandomKey key
   return dropout_on_cpu(input, p, stretches, [key](int64_t) { return key; });
 }
 
-at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
-                               int64_t first) {
+at::Tensor HostBackend::dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+                                     int64_t first) const {
   return dropout_on_cpu(rows, p, {.count = rows.size(0), .length = rows.size(1), .first = first},
                         [keys](int64_t row) { return keys[row]; });
 }

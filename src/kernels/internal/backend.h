@@ -54,6 +54,8 @@ class Backend {
 
   // dropout.h, cross_entropy.h, decoding.h
   virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const;
+  virtual at::Tensor dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+                                  int64_t first) const;
   virtual at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const;
   virtual CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                               const CrossEntropyOptions& options,
@@ -94,6 +96,8 @@ class HostBackend final : public Backend {
   NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
                                    const NormScaling& scaling) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
+  at::Tensor dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+                          int64_t first) const override;
   at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
   CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                       const CrossEntropyOptions& options,

@@ -1,0 +1,269 @@
+// A device against the host: each operation on the same numbers, then whole models over updates and in search.
+// CHORUS_TEST_DEVICE=cuda takes that device; without it the simulated one (device/simulated.h) is taken.
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include "decode/beam.h"
+#include "decode/fixtures.h"
+#include "device/simulated.h"
+#include "kernels/adamw.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/decoding.h"
+#include "kernels/dropout.h"
+#include "kernels/gemm.h"
+#include "kernels/norm.h"
+#include "kernels/routing.h"
+#include "kernels/rows.h"
+#include "model/fixtures.h"
+#include "model/step_decoder.h"
+#include "state/optimizer.h"
+
+namespace chorus {
+namespace {
+
+at::Device device() {
+  const char* const name = std::getenv("CHORUS_TEST_DEVICE");
+  return name && std::string(name) != "simulated" ? at::Device(name) : testing::kSimulated;
+}
+
+at::Tensor there(const at::Tensor& x) {
+  return x.defined() ? x.to(device()) : x;
+}
+
+/// The largest difference over the largest number.
+double distance(const at::Tensor& actual, const at::Tensor& expected) {
+  EXPECT_EQ(actual.sizes(), expected.sizes());
+  EXPECT_EQ(actual.scalar_type(), expected.scalar_type());
+  if (expected.numel() == 0) return 0;
+  const at::Tensor a = actual.cpu().to(at::kDouble), b = expected.to(at::kDouble);
+  return ((a - b).abs().max() / (b.abs().max() + 1e-30)).item<double>();
+}
+
+double tolerance(at::ScalarType type) {
+  return type == at::kBFloat16 ? 1e-2 : 1e-5;
+}
+
+class Operations : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  at::Tensor random(at::IntArrayRef sizes) { return at::randn(sizes).to(GetParam()); }
+  static void expect_same(const at::Tensor& actual, const at::Tensor& expected) {
+    EXPECT_EQ(actual.device(), device());
+    EXPECT_LE(distance(actual, expected), tolerance(GetParam()));
+  }
+};
+
+TEST_P(Operations, Products) {
+  for (const int64_t n : {0, 1, 37}) {
+    const at::Tensor x = random({n, 24}), w = random({40, 24}), g = random({n, 40}), bias = random({40});
+    for (const bool relu : {false, true}) {
+      expect_same(linear_product(there(x), there(w), {.bias = there(bias), .relu = relu}),
+                  linear_product(x, w, {.bias = bias, .relu = relu}));
+    }
+    const at::Tensor by_input = at::empty({n, 24}, x.options()), by_input_there = there(by_input);
+    plain_product(by_input, g, w);
+    plain_product(by_input_there, there(g), there(w));
+    expect_same(by_input_there, by_input);
+    const at::Tensor by_weight = at::ones({40, 24}), by_weight_there = there(by_weight);
+    for (const bool overwrite : {false, true}) {
+      add_product(by_weight, g, x, overwrite);
+      add_product(by_weight_there, there(g), there(x), overwrite);
+      expect_same(by_weight_there, by_weight);
+    }
+  }
+}
+
+TEST_P(Operations, DropoutAndJitterDrawTheSameNumbers) {
+  for (const at::Tensor& x : {random({1}), random({63}), random({5, 7, 19}), random({300, 64})}) {
+    EXPECT_TRUE(
+        at::equal(dropout_by_key(there(x), 0.3, RandomKey(5)).cpu(), dropout_by_key(x, 0.3, RandomKey(5))));
+    EXPECT_TRUE(
+        at::equal(jitter_by_key(there(x), 0.1, RandomKey(6)).cpu(), jitter_by_key(x, 0.1, RandomKey(6))));
+  }
+  const at::Tensor rows = random({3, 70});
+  const std::vector<RandomKey> keys = {RandomKey(1), RandomKey(99), RandomKey(~uint64_t{0})};
+  EXPECT_TRUE(at::equal(dropout_rows_by_key(there(rows), 0.3, keys, 9).cpu(),
+                        dropout_rows_by_key(rows, 0.3, keys, 9)));
+  const at::Tensor x = random({3, 4, 5, 6});
+  const SliceOf slice = {.dimension = 1, .first = 4, .total = 12};
+  EXPECT_TRUE(at::equal(dropout_by_key(there(x), 0.3, RandomKey(5), slice).cpu(),
+                        dropout_by_key(x, 0.3, RandomKey(5), slice)));
+}
+
+TEST_P(Operations, Norms) {
+  const at::Tensor x = random({37, 24}), g = random({37, 24});
+  for (const at::Tensor& bias : {random({24}), at::Tensor()}) {
+    const NormScaling here = {.weight = random({24}), .bias = bias, .epsilon = 1e-5};
+    const NormScaling moved = {.weight = there(here.weight), .bias = there(bias), .epsilon = 1e-5};
+    const NormedRows normed = norm_rows(x, here), normed_there = norm_rows(there(x), moved);
+    expect_same(normed_there.output, normed.output);
+    const NormGradients by = norm_rows_backward(g, x, normed, here);
+    const NormGradients by_there = norm_rows_backward(there(g), there(x), normed_there, moved);
+    expect_same(by_there.rows, by.rows);
+    EXPECT_LE(distance(by_there.weight.to(at::kFloat), by.weight), tolerance(GetParam()));
+  }
+}
+
+TEST_P(Operations, RowsToExpertsAndBack) {
+  const int64_t tokens = 50, k = 2, experts = 7;
+  const at::Tensor kept = at::randint(-1, experts, {tokens, k}, at::kLong);
+  const ExpertOrder here = sort_by_expert(kept, experts, at::kCPU),
+                    moved = sort_by_expert(kept, experts, device());
+  EXPECT_EQ(here.counts, moved.counts);
+  EXPECT_TRUE(at::equal(moved.slot.cpu(), here.slot));
+  EXPECT_TRUE(at::equal(moved.token.cpu(), here.token));
+  const at::Tensor x = random({tokens, 24}), weight = at::rand({tokens, k});
+  const at::Tensor rows = gather_rows(x, here.token), rows_there = gather_rows(there(x), moved.token);
+  expect_same(rows_there, rows);
+  expect_same(combine_rows(rows_there, moved.slot, there(weight)), combine_rows(rows, here.slot, weight));
+  expect_same(sum_rows(rows_there, moved.slot), sum_rows(rows, here.slot));
+  const auto [by_rows, by_weight] = combine_rows_backward(x, rows, here.slot, weight);
+  const auto [by_rows_there, by_weight_there] =
+      combine_rows_backward(there(x), rows_there, moved.slot, there(weight));
+  expect_same(by_rows_there, by_rows);
+  expect_same(by_weight_there, by_weight);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, Operations, ::testing::Values(at::kFloat, at::kBFloat16),
+                         [](const auto& type) { return std::string(at::toString(type.param)); });
+
+TEST(Device, RoutesAsTheHost) {
+  const at::Tensor probabilities = at::softmax(at::randn({60, 8}), -1), active = at::rand({60}) > 0.1;
+  for (const auto selection :
+       {TokenSelection::position, TokenSelection::probability, TokenSelection::random}) {
+    const RoutingOptions options = {.top_k = 2, .capacity_factor = 0.8, .selection = selection};
+    const Routing here = route(probabilities, active, options, RandomKey(3));
+    const Routing moved = route(there(probabilities), active, options, RandomKey(3));
+    EXPECT_TRUE(at::equal(moved.kept, here.kept));
+    EXPECT_EQ(moved.dropped, here.dropped);
+  }
+}
+
+TEST(Device, CrossEntropyAndItsGradient) {
+  const at::Tensor logits = at::randn({40, 97}) * 3, labels = at::randint(0, 97, {40}, at::kLong);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor gradient = at::empty({40, 97}, type), gradient_there = there(gradient);
+    const CrossEntropyOptions options = {.label_smoothing = 0.1, .gradient_scale = 0.5};
+    const auto here = cross_entropy_rows(logits, labels, options, gradient);
+    const auto moved = cross_entropy_rows(there(logits), there(labels), options, gradient_there);
+    EXPECT_LE(distance(at::tensor(moved.loss), at::tensor(here.loss)), 1e-5);
+    EXPECT_EQ(moved.correct, here.correct);
+    EXPECT_LE(distance(gradient_there, gradient), tolerance(type));
+  }
+}
+
+TEST(Device, ChoosesTheSameTokens) {
+  const at::Tensor logits = at::randn({6, 211}).mul_(4).round_();  // with many equal ones
+  const auto here = best_tokens(logits.clone(), {0, 3}, {{1, 2}, {5, 9}}, 4, {});
+  const auto moved = best_tokens(there(logits), {0, 3}, {{1, 2}, {5, 9}}, 4, {});
+  EXPECT_TRUE(at::equal(moved.tokens, here.tokens));
+  EXPECT_LE(distance(moved.log_probabilities, here.log_probabilities), 1e-5);
+}
+
+TEST(Device, AdamWAndTheNorm) {
+  for (const bool bf16 : {false, true}) {
+    const at::Tensor value = at::randn({1001});
+    const auto make = [&](bool moved) {
+      const auto own = [&](const at::Tensor& x) { return moved ? there(x) : x.clone(); };
+      return AdamWTensor{own(bf16 ? value.to(at::kBFloat16) : value), bf16 ? own(value) : at::Tensor(),
+                         own(value * 0.3), own(value * 0.1), own(value.square())};
+    };
+    AdamWTensor here = make(false), moved = make(true);
+    EXPECT_NEAR(squared_norm(moved.gradient), squared_norm(here.gradient),
+                1e-9 * squared_norm(here.gradient));
+    for (int64_t step = 1; step < 5; ++step) {
+      const AdamWStep options = {
+          .learning_rate = 1e-2, .weight_decay = 0.1, .step = step, .gradient_scale = 0.7};
+      adamw_step(here, options);
+      adamw_step(moved, options);
+    }
+    EXPECT_LE(distance(moved.value, here.value), bf16 ? 1e-2 : 1e-6);
+    EXPECT_LE(distance(moved.v, here.v), 1e-6);
+  }
+}
+
+// ---- whole models ---------------------------------------------------------------------------------------------------
+
+struct Learner {
+  Learner(const ModelConfig& config, at::Device where)
+      : model(config, {.device = where, .gradients = true, .parallel = &parallel}),
+        optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel) {
+    optimizer.initialise(RandomKey(3));
+  }
+  /// The mean loss of an update's two micro-batches.
+  double update(int64_t number, bool recompute) {
+    optimizer.begin_update();
+    LossSums sums;
+    for (const int64_t rows : {5, 3}) {
+      std::vector<MoeStatistics> statistics(model.catalogue().sparse_layers());
+      const Pass pass = {
+          .training = true,
+          .key = RandomKey(7).derive(static_cast<uint64_t>(number)).derive(static_cast<uint64_t>(rows)),
+          .auxiliary_scale = 0.5,
+          .statistics = &statistics};
+      if (rows == 3) optimizer.last_micro_batch();
+      const auto batch = model.to_batch(tiny_batch(rows, 9, 8, model.config().vocabulary));
+      sums.add(
+          model.train(batch, pass, {.label_smoothing = 0.1, .gradient_scale = 0.02, .recompute = recompute}));
+    }
+    optimizer.update(3e-3, optimizer.gradient_norm());
+    return sums.loss / static_cast<double>(sums.tokens);
+  }
+  Parallel parallel;
+  Transformer model;
+  Optimizer optimizer;
+};
+
+/// With everything that draws numbers, and capacities that bind.
+std::vector<ModelConfig> models() {
+  ModelConfig nllb = tiny_config(), switching = switch_config(), dense = tiny_config();
+  nllb.moe.jitter = 0.1;
+  nllb.moe.capacity_factor = 1;
+  nllb.moe.selection = TokenSelection::random;
+  nllb.moe.balance_loss = 0.1;
+  nllb.moe.z_loss = 0.01;
+  nllb.activation = Activation::swiglu;
+  dense.moe.experts = 0;
+  dense.activation = Activation::gelu;
+  return {nllb, switching, dense};
+}
+
+void expect_same_translations(Transformer& moved, Transformer& here) {
+  const auto inputs = random_inputs(6, 7, here.config().vocabulary);
+  for (const DecodeOptions& options :
+       {DecodeOptions{.beam = 1, .repetition_penalty = 1.2},
+        DecodeOptions{.beam = 4, .nbest = 2, .no_repeat_ngram = 2, .never = {kPad, 9}}}) {
+    const auto expected = beam_search(*make_step_decoder(here), inputs, options);
+    const auto actual = beam_search(*make_step_decoder(moved), inputs, options);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      ASSERT_EQ(actual[i].size(), expected[i].size());
+      for (size_t n = 0; n < expected[i].size(); ++n) {
+        EXPECT_EQ(actual[i][n].tokens, expected[i][n].tokens);
+        EXPECT_NEAR(actual[i][n].score, expected[i][n].score, 1e-3);
+      }
+    }
+  }
+}
+
+TEST(Device, LearnsWhatTheHostLearnsAndTranslatesAlike) {
+  for (const ModelConfig& config : models()) {
+    for (const bool recompute : {false, true}) {
+      Learner here(config, at::kCPU), moved(config, device());
+      for (int64_t i = 1; i <= (recompute ? 2 : 12); ++i) {
+        const double expected = here.update(i, recompute), actual = moved.update(i, recompute);
+        ASSERT_NEAR(actual, expected, 1e-3 * expected) << "update " << i;
+      }
+      const auto batch = tiny_batch(4, 7, 8, config.vocabulary);
+      EXPECT_NEAR(moved.model.evaluate(moved.model.to_batch(batch), {}).loss,
+                  here.model.evaluate(here.model.to_batch(batch), {}).loss, 1e-1);
+      if (!recompute) expect_same_translations(moved.model, here.model);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace chorus
