@@ -62,6 +62,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 torch=${TORCH_LIB:-$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0] + "/lib")')} || exit 1
 program=$1
 shift
+for folder in "$torch"/../../nvidia/*/lib; do # NCCL's and CUDA's, which torch finds by itself
+  torch=$torch:$folder
+done
 LD_LIBRARY_PATH=$here/lib:$torch${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/bin/$program" "$@"
 RUN
 chmod +x $kit/run
