@@ -15,9 +15,11 @@
 namespace chorus::inline app {
 
 void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
-  command.add_option("--device", a.device, "where to compute")
+  command
+      .add_option("--device", a.device,
+                  "where to compute: cpu, cuda, auto (the accelerator that is there, or else the CPU)")
       ->capture_default_str()
-      ->type_name("{cpu,cuda}");
+      ->type_name("NAME");
   command.add_option("--precision", a.precision, "number format of the arithmetic")
       ->capture_default_str()
       ->type_name("{fp32,bf16}");
@@ -58,11 +60,7 @@ void warn_untrained(const ModelConfig& model, std::span<const std::string> direc
 
 Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   Transformer::Options options;
-  if (a.device == "cuda") {
-    options.device = own_gpu(group);
-  } else if (a.device != "cpu") {
-    throw UserError("--device {}: choose cpu or cuda", a.device);
-  }
+  options.device = own_device(a.device, group);
   if (a.precision == "bf16") {
     options.compute = at::kBFloat16;
   } else if (a.precision != "fp32") {

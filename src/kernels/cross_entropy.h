@@ -29,7 +29,7 @@ CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& 
                                     const CrossEntropyOptions& options, const at::Tensor& gradient = {});
 
 /// The same where this rank has only some columns of the logits, in two steps: first the sums of each row,
-/// to be added up over all ranks that have parts of it, then the rest. CPU only.
+/// to be added up over all ranks that have parts of it, then the rest.
 struct CrossEntropyPart {
   double max = 0;           // of the row's logits
   double exponentials = 0;  // sum of exp(logit - max)

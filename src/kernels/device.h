@@ -2,6 +2,8 @@
 // only where bytes leave the device, for MPI or a file.
 #pragma once
 
+#include <string>
+
 #include <ATen/core/Tensor.h>
 
 namespace chorus::inline kernels {
@@ -14,8 +16,18 @@ inline bool is_host(const at::Tensor& tensor) {
   return tensor.is_cpu();
 }
 
-/// Of its host's GPUs, that of rank `rank` of `ranks` there. UserError where there are fewer than ranks.
-at::Device gpu_of(int rank, int ranks);
+/// Whether NCCL moves what lies there.
+inline bool is_nvidia(at::Device device) {
+  return device.is_cuda();
+}
+
+// What a run's `device` names: "cpu"; "auto", the accelerator that libtorch sees here, or else the CPU; or another by
+// libtorch's name for its kind, "cuda". UserError where libtorch knows none of that name.
+
+bool names_host(const std::string& name);
+/// The device of rank `rank` of `ranks` on this host, which have one each, unless it is the CPU. UserError where there are
+/// fewer.
+at::Device device_of_rank(const std::string& name, int rank, int ranks);
 
 /// The type in which attention is computed there for queries of a type: a wider one where that is faster.
 at::ScalarType attention_type(const at::Tensor& query);

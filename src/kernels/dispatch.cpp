@@ -2,8 +2,9 @@
 // lie.
 #include <algorithm>
 
-#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -126,6 +127,16 @@ CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& 
   return backend_of(logits).cross_entropy_rows(logits, labels, options, gradient);
 }
 
+std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
+  return backend_of(logits).cross_entropy_parts(logits, labels);
+}
+
+CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                    std::span<const CrossEntropyPart> rows, int64_t width,
+                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+  return backend_of(logits).cross_entropy_rows_of(logits, labels, rows, width, options, gradient);
+}
+
 BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                        int64_t k, const Penalty& penalty) {
   return backend_of(logits).best_tokens(logits, never, banned, k, penalty);
@@ -145,14 +156,41 @@ double squared_norm(const at::Tensor& tensor) {
   return backend_of(tensor).squared_norm(tensor);
 }
 
-at::Device gpu_of(int rank, int ranks) {
-  const auto there = static_cast<int>(at::globalContext().hasCUDA() ? at::getNumGPUs() : 0);
+namespace {
+
+at::DeviceType kind_of(const std::string& name) {
+  if (name == "auto") return at::getAccelerator().value_or(at::kCPU);
+  std::optional<at::Device> device;
+  try {
+    device = at::Device(name);
+  } catch (const c10::Error&) {  // it knows no such name
+  }
+  if (!device || device->has_index() || device->is_meta())
+    throw UserError("device {}: choose cpu, auto, or an accelerator by libtorch's name for it, such as cuda",
+                    name);
+  return device->type();
+}
+
+}  // namespace
+
+bool names_host(const std::string& name) {
+  return kind_of(name) == at::kCPU;
+}
+
+at::Device device_of_rank(const std::string& name, int rank, int ranks) {
+  const at::DeviceType type = kind_of(name);
+  if (type == at::kCPU) return at::kCPU;
+  int there = 0;
+  try {
+    there = static_cast<uint8_t>(c10::impl::VirtualGuardImpl(type).deviceCount());
+  } catch (const c10::Error&) {  // not in this build of libtorch
+  }
   if (there == 0)
-    throw UserError("device cuda: libtorch sees no GPU here; choose cpu, or take a CUDA build of torch");
+    throw UserError("device {}: libtorch sees none here; choose cpu, or take a build of torch for it", name);
   if (there < ranks)
-    throw UserError("device cuda: {} for {} ranks on this host: start one per GPU, or choose cpu",
-                    counted(there, "GPU"), ranks);
-  return {at::kCUDA, static_cast<at::DeviceIndex>(rank)};
+    throw UserError("device {}: {} for {} ranks on this host: start one rank for each, or choose cpu", name,
+                    counted(there, "device"), ranks);
+  return {type, static_cast<at::DeviceIndex>(rank)};
 }
 
 at::ScalarType attention_type(const at::Tensor& query) {

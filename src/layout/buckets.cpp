@@ -3,7 +3,7 @@
 #include <map>
 #include <tuple>
 
-#include <c10/core/CPUAllocator.h>
+#include <c10/core/DeviceGuard.h>
 
 namespace chorus::inline layout {
 
@@ -15,8 +15,11 @@ int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-c10::StorageImpl& storage_of(const at::Tensor& flat) {
-  return *flat.storage().unsafeGetStorageImpl();
+void give_memory(const at::Tensor& flat, size_t bytes) {
+  const c10::DeviceGuard there(flat.device());
+  c10::StorageImpl& storage = *flat.storage().unsafeGetStorageImpl();
+  storage.set_data_ptr_noswap(storage.allocator()->allocate(bytes));
+  storage.set_nbytes(bytes);
 }
 
 }  // namespace
@@ -73,16 +76,11 @@ std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place,
 }
 
 void release(const at::Tensor& flat) {
-  c10::StorageImpl& storage = storage_of(flat);
-  storage.set_data_ptr_noswap(c10::GetCPUAllocator()->allocate(0));
-  storage.set_nbytes(0);
+  give_memory(flat, 0);
 }
 
 void restore(const at::Tensor& flat) {
-  c10::StorageImpl& storage = storage_of(flat);
-  const size_t bytes = static_cast<size_t>(flat.numel()) * flat.element_size();
-  storage.set_data_ptr_noswap(c10::GetCPUAllocator()->allocate(bytes));
-  storage.set_nbytes(bytes);
+  give_memory(flat, static_cast<size_t>(flat.numel()) * flat.element_size());
 }
 
 bool is_present(const at::Tensor& flat) {

@@ -60,7 +60,7 @@ std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place,
 at::ScalarType value_type(const ParameterSpec& spec, at::ScalarType compute);
 
 /// Frees a flat tensor's memory, and gives it memory again, whose contents are then undefined: the views into
-/// it come and go with it. CPU only.
+/// it come and go with it.
 void release(const at::Tensor& flat);
 void restore(const at::Tensor& flat);
 bool is_present(const at::Tensor& flat);

@@ -67,7 +67,7 @@ Transformer::Transformer(const ModelConfig& config, Options options)
         parameter.value = view(bucket.values).detach().requires_grad_(true);
         parameter.gradient = view(bucket.gradients);
       }
-      if (options_.empty && is_host(options_.device)) {
+      if (options_.empty) {
         release(bucket.values);
         release(bucket.gradients);
       }

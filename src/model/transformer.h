@@ -42,7 +42,8 @@ class Transformer {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
     bool gradients = false;               // allocate gradient buffers and record for backward
-    // On the CPU: weights have no memory yet; with gradients, an Optimizer gives it to the buckets that stay.
+    // Weights have no memory yet: with gradients, an Optimizer gives it to the buckets that stay; without,
+    // only on the CPU.
     bool empty = false;
     Parallel* parallel = nullptr;  // which weights this rank holds, and who has the others; null: all
   };

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <thread>
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -134,7 +136,33 @@ std::unique_ptr<Channel> MpiChannel::subset(std::span<const int> ranks, std::str
 
 void MpiChannel::exchange(at::Device device, std::string_view what, std::span<const Piece> send,
                           std::span<const Piece> receive) {
-  is_host(device) ? exchange_on_host(what, send, receive) : exchange_on_gpu(device, what, send, receive);
+  if (is_host(device)) {
+    exchange_on_host(what, send, receive);
+  } else if (is_nvidia(device)) {
+    exchange_on_gpu(device, what, send, receive);
+  } else {
+    exchange_by_host(device, what, send, receive);
+  }
+}
+
+void MpiChannel::exchange_by_host(at::Device device, std::string_view what, std::span<const Piece> send,
+                                  std::span<const Piece> receive) {
+  const auto bytes_of = [&](const Piece& piece) {
+    return at::for_blob(piece.data, {static_cast<int64_t>(piece.bytes)})
+        .options(at::TensorOptions(at::kByte).device(device))
+        .target_device(device)
+        .make_tensor();
+  };
+  std::vector<at::Tensor> sent, received;
+  std::vector<Piece> out, in;
+  for (int r = 0; r < size_; ++r) {
+    sent.push_back(bytes_of(send[r]).to(at::kCPU));
+    received.push_back(at::empty({static_cast<int64_t>(receive[r].bytes)}, at::kByte));
+    out.push_back({static_cast<char*>(sent[r].mutable_data_ptr()), send[r].bytes});
+    in.push_back({static_cast<char*>(received[r].mutable_data_ptr()), receive[r].bytes});
+  }
+  exchange_on_host(what, out, in);
+  for (int r = 0; r < size_; ++r) bytes_of(receive[r]).copy_(received[r]);
 }
 
 void MpiChannel::exchange_on_host(std::string_view what, std::span<const Piece> send,

@@ -182,8 +182,8 @@ void set_threads(int64_t threads, Group& group) {
   if (share != at::get_num_threads()) at::set_num_threads(share);
 }
 
-at::Device own_gpu(const Group& group) {
-  return gpu_of(group.rank_here(), group.ranks_here());
+at::Device own_device(const std::string& name, const Group& group) {
+  return device_of_rank(name, group.rank_here(), group.ranks_here());
 }
 
 bool all_are_told(double seconds, const std::atomic<bool>& stop) {

@@ -82,7 +82,7 @@ bool Shards::rests(const Shard& shard) const {
 }
 
 void Shards::allocate(const at::Tensor& flat) {
-  if (!is_host(flat) || is_present(flat)) return;
+  if (is_present(flat)) return;
   restore(flat);
   bytes_ += static_cast<int64_t>(flat.nbytes());
   peak_bytes_ = std::max(peak_bytes_, bytes_.load());

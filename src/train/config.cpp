@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/curriculum.h"
+#include "kernels/device.h"
 #include "layout/shapes.h"
 #include "state/frozen.h"
 
@@ -25,8 +26,10 @@ void describe_stage(Schema& s, StageConfig& c) {
 
 void describe(Schema& s, RunConfig& c) {
   s.add("seed", c.seed, {.help = "all random choices follow from it", .min = 0});
-  s.add("device", c.device, {{"cpu", Device::cpu}, {"cuda", Device::cuda}},
-        {.help = "where the model computes"});
+  s.add("device", c.device,
+        {.help =
+             "where the model computes: \"cpu\", \"cuda\", \"auto\" (the accelerator that is there, or else "
+             "the CPU), or another that libtorch knows by that name"});
   s.add("precision", c.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}},
         {.help = "type of weights and activations in computation; masters, moments and the router are fp32"});
   s.add("threads", c.threads,
@@ -123,13 +126,13 @@ void check(const RunConfig& c) {
   if ((activations == Tier::host || activations == Tier::nvme) && !c.train.recompute)
     throw UserError(
         "memory.activations: only what train.recompute = true keeps can leave the device; set that too");
-  if (c.device == Device::cuda &&
-      (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic))) {
+  const bool host = names_host(c.device);
+  if (!host && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic))) {
     throw UserError(
         "memory.* = \"host\", \"nvme\" and \"auto\" are for device = \"cpu\" so far: leave them out, or "
         "train there");
   }
-  if (c.device == Device::cuda && c.optim.expert_state != StateForm::fp32)
+  if (!host && c.optim.expert_state != StateForm::fp32)
     throw UserError(
         "optim.expert_state = \"bf16\" and \"fp8\" are for device = \"cpu\" so far: leave it out");
   if (c.data.train.empty())

@@ -16,7 +16,6 @@
 
 namespace chorus::inline train {
 
-enum class Device { cpu, cuda };
 enum class Precision { fp32, bf16 };
 
 /// One of several trainings in a run file: train/stages.h.
@@ -54,7 +53,7 @@ struct ValidationConfig {
 
 struct RunConfig {
   int64_t seed = 1;
-  Device device = Device::cpu;
+  std::string device = "cpu";  // as names_host() has it
   Precision precision = Precision::fp32;
   int64_t threads = 0;  // 0: see set_threads()
   DataConfig data;

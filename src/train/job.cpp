@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "kernels/device.h"
 #include "layout/shapes.h"
 #include "memory/usage.h"
 #include "state/frozen.h"
@@ -39,7 +40,7 @@ std::string text_of(const Holdings& held) {
 void check_machine(const RunConfig& config, const Job& job) {
   const MemoryPlan plan = plan_memory(job);
   Holdings held = plan.host;
-  for (size_t i = 0; config.device == Device::cpu && i < kPurposes.size(); ++i)
+  for (size_t i = 0; names_host(config.device) && i < kPurposes.size(); ++i)
     held.bytes[i] += plan.device.bytes[i];
   const int64_t there = machine_memory();
   if (static_cast<double>(held.total()) > kMargin * static_cast<double>(there)) {
@@ -69,7 +70,7 @@ Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh) 
   Job job;
   job.model = model;
   job.compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
-  job.isa = config.device == Device::cpu ? cpu_isa() : Isa::avx512_bf16;
+  job.isa = names_host(config.device) ? cpu_isa() : Isa::avx512_bf16;
   job.threads = config.threads > 0 ? config.threads : at::get_num_threads();
   job.mesh = mesh;
   job.memory = config.memory;

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "formats/folder.h"
 #include "kernels/cpu.h"
+#include "kernels/device.h"
 #include "layout/shapes.h"
 #include "memory/usage.h"
 #include "mpi/world.h"
@@ -37,7 +38,7 @@ namespace chorus::inline train {
 namespace {
 
 Transformer::Options model_options(const RunConfig& config, Group& group, Parallel& parallel) {
-  return {.device = config.device == Device::cuda ? own_gpu(group) : at::Device(at::kCPU),
+  return {.device = own_device(config.device, group),
           .compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat,
           .gradients = true,
           .empty = true,
@@ -377,12 +378,13 @@ Ending Run::train() {
 
 Ending train_run(const RunConfig& config, const RunOptions& options) {
   check(config);
-  if (config.precision == Precision::bf16 && config.device == Device::cpu && cpu_isa() != Isa::avx512_bf16) {
+  if (config.precision == Precision::bf16 && names_host(config.device) && cpu_isa() != Isa::avx512_bf16) {
     log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
   }
   Group alone;
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);
+  static_cast<void>(own_device(config.device, group));  // where there is none, nothing is made
   set_threads(config.threads, group);
   const DeviceMemoryCount counting(parse_bytes(config.memory.device_budget, "memory.device_budget"));
   restart_peaks();

@@ -67,7 +67,7 @@ sort translated | cmp -s - assessed || fail "assess translates otherwise than tr
 refuse "no tokeniser is called" assess --model run --files "valid.{lang}" --tokenize 14a
 refuse "needs a SentencePiece model" assess --model run --files "valid.{lang}" --tokenize spm
 refuse "name the text" assess --model run
-refuse "choose cpu or cuda" assess --model run --files "valid.{lang}" --device tpu
+refuse "device tpu: choose cpu, auto, or an accelerator" assess --model run --files "valid.{lang}" --device tpu
 refuse "and matches none" assess --model run --files "nothing.{lang}"
 
 score() { "$chorus" score --model run --threads 1 --from en --to ja "$@"; }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
@@ -29,6 +30,10 @@ struct Counters {
 /// Within an operator, whose copies are not the program's.
 thread_local bool computing = false;
 
+/// There are as many as ranks may want; each process uses one.
+constexpr c10::DeviceIndex kDevices = 64;
+thread_local c10::DeviceIndex current = 0;
+
 /// Two stretches of address space of one length: what tensors point to, which nobody can touch, and the bytes behind
 /// it. No part is given out twice, so that what was freed stays closed.
 class Memory {
@@ -43,7 +48,7 @@ class Memory {
     if (at + room > kLength || (room > 0 && ::mprotect(bytes_ + at, room, PROT_READ | PROT_WRITE) != 0))
       throw std::bad_alloc();
     std::memset(bytes_ + at, 0xFF, room);  // NaN
-    return {names_ + at, new Block{at, room}, &release, kSimulated};
+    return {names_ + at, new Block{at, room}, &release, {kSimulated.type(), current}};
   }
   /// Where the bytes are of what a tensor points to.
   [[nodiscard]] void* bytes(const void* name) const {
@@ -94,15 +99,17 @@ struct Allocator final : c10::Allocator {
 // ---- operators ----------------------------------------------------------------------------------------------------
 
 at::Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> type,
-                 std::optional<at::Layout> /*layout*/, std::optional<at::Device> /*device*/,
+                 std::optional<at::Layout> /*layout*/, std::optional<at::Device> device,
                  std::optional<bool> /*pinned*/, std::optional<at::MemoryFormat> format) {
+  const c10::OptionalDeviceGuard there(device);
   return at::detail::empty_generic(size, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                    type.value_or(at::kFloat), format);
 }
 
 at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<at::ScalarType> type,
-                         std::optional<at::Layout> /*layout*/, std::optional<at::Device> /*device*/,
+                         std::optional<at::Layout> /*layout*/, std::optional<at::Device> device,
                          std::optional<bool> /*pinned*/) {
+  const c10::OptionalDeviceGuard there(device);
   return at::detail::empty_strided_generic(size, stride, &allocator,
                                            c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                            type.value_or(at::kFloat));
@@ -126,6 +133,7 @@ at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool /*non_bl
 const at::Tensor& resize(const at::Tensor& self, c10::IntArrayRef size,
                          std::optional<at::MemoryFormat> /*format*/) {
   if (self.sizes() == size) return self;
+  const c10::DeviceGuard there(self.device());
   c10::TensorImpl* const tensor = self.unsafeGetTensorImpl();
   c10::StorageImpl* const storage = self.storage().unsafeGetStorageImpl();
   const size_t needed = (self.storage_offset() + c10::multiply_integers(size)) * self.element_size();
@@ -172,14 +180,16 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
   [[nodiscard]] c10::DeviceType type() const override { return kSimulated.type(); }
-  [[nodiscard]] c10::Device exchangeDevice(c10::Device /*device*/) const override { return kSimulated; }
-  [[nodiscard]] c10::Device getDevice() const override { return kSimulated; }
-  void setDevice(c10::Device /*device*/) const override {}
-  void uncheckedSetDevice(c10::Device /*device*/) const noexcept override {}
-  [[nodiscard]] c10::Stream getStream(c10::Device /*device*/) const override { return stream(); }
-  [[nodiscard]] c10::Stream getDefaultStream(c10::Device /*device*/) const override { return stream(); }
-  [[nodiscard]] c10::Stream exchangeStream(c10::Stream /*stream*/) const override { return stream(); }
-  [[nodiscard]] c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  [[nodiscard]] c10::Device exchangeDevice(c10::Device device) const override {
+    return {type(), std::exchange(current, device.index())};
+  }
+  [[nodiscard]] c10::Device getDevice() const override { return {type(), current}; }
+  void setDevice(c10::Device device) const override { current = device.index(); }
+  void uncheckedSetDevice(c10::Device device) const noexcept override { current = device.index(); }
+  [[nodiscard]] c10::Stream getStream(c10::Device device) const override { return stream(device); }
+  [[nodiscard]] c10::Stream getDefaultStream(c10::Device device) const override { return stream(device); }
+  [[nodiscard]] c10::Stream exchangeStream(c10::Stream given) const override { return given; }
+  [[nodiscard]] c10::DeviceIndex deviceCount() const noexcept override { return kDevices; }
   void record(void** event, const c10::Stream& /*stream*/, c10::DeviceIndex /*index*/,
               c10::EventFlag /*flag*/) const override {
     *event = nullptr;
@@ -192,15 +202,15 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void synchronizeDevice(c10::DeviceIndex /*index*/) const override {}
 
  private:
-  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, kSimulated); }
+  static c10::Stream stream(c10::Device device) { return c10::Stream(c10::Stream::DEFAULT, device); }
 };
 
 struct Hooks final : at::PrivateUse1HooksInterface {
   [[nodiscard]] bool isBuilt() const override { return true; }
   [[nodiscard]] bool isAvailable() const override { return true; }
   [[nodiscard]] bool hasPrimaryContext(c10::DeviceIndex /*index*/) const override { return true; }
-  [[nodiscard]] c10::DeviceIndex deviceCount() const override { return 1; }
-  [[nodiscard]] c10::DeviceIndex getCurrentDevice() const override { return 0; }
+  [[nodiscard]] c10::DeviceIndex deviceCount() const override { return kDevices; }
+  [[nodiscard]] c10::DeviceIndex getCurrentDevice() const override { return current; }
   /// at::manual_seed() wants one; nothing in chorus draws from it.
   [[nodiscard]] const at::Generator& getDefaultGenerator(c10::DeviceIndex /*index*/) const override {
     static const at::Generator unused = at::detail::createCPUGenerator();

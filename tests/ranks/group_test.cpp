@@ -117,7 +117,7 @@ TEST(Group, AllToAllSendsExactlyTheRowsNamed) {
 
 TEST(Group, DoesOnGpusWhatItDoesOnTheCpu) {
   if (at::getNumGPUs() < static_cast<size_t>(ranks().ranks_here())) GTEST_SKIP() << "fewer GPUs than ranks";
-  const at::Device gpu = own_gpu(ranks());
+  const at::Device gpu = own_device("cuda", ranks());
   const int64_t size = ranks().size(), rank = ranks().rank();
   // Each operation writes `out` [size x 3, 50'000] and may change `in` of that size.
   const auto compare = [&](std::string_view what, const auto& operation) {

@@ -169,6 +169,27 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
   }
 }
 
+/// Each rank with a device of its own, which no code of the host can read (device/simulated.h).
+TEST_F(RanksTest, MeshesOfDevicesTrainAsOneProcessOnTheHost) {
+  RunConfig c = config();
+  c.model.activation = Activation::gelu;
+  c.train.duration.count = 4;
+  const Outcome one = alone(c, "host");
+  c.device = "simulated";
+  const int world = ranks().size();
+  std::vector<ParallelConfig> meshes = {{.zero = 0}, {.zero = 2}, {.zero = 3}};
+  if (8 % world == 0) meshes.push_back({.ep = world, .zero = 1});
+  if (4 % world == 0) meshes.insert(meshes.end(), {{.etp = world, .zero = 3}, {.tp = world, .zero = 2}});
+  for (size_t i = 0; i < meshes.size(); ++i) {
+    c.parallel = meshes[i];
+    c.parallel.timeout = 60;
+    c.parallel.exchange_chunks = 1 + static_cast<int64_t>(i) % 2;
+    c.train.recompute = i % 2 == 1;
+    SCOPED_TRACE(i);
+    expect_equal(one, together(c, fmt::format("device-{}", i)));
+  }
+}
+
 TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
   RunConfig c = config();
   c.model.activation = Activation::gelu;  // as in EveryMeshTrainsAsOneProcess

@@ -8,6 +8,7 @@
 #include "kernels/cpu.h"
 
 #include "kernels/internal/backend.h"
+#include "kernels/internal/loss_row.h"
 
 namespace chorus::inline kernels {
 
@@ -78,30 +79,9 @@ CHORUS_INLINE inline CrossEntropyPart part_of_row(const T* x, int64_t label, int
                                                : -std::numeric_limits<double>::infinity()};
 }
 
-/// What the options make of one row.
-struct Weights {
-  Weights(const CrossEntropyOptions& options, int64_t width)
-      : smoothing(options.label_smoothing),
-        factor(options.gradient_scale),
-        uniform(smoothing * factor / static_cast<double>(width)),
-        on_label((1 - smoothing) * factor),
-        columns(static_cast<double>(width)) {}
-  double smoothing, factor, uniform, on_label, columns;
-};
-
-/// Row number `row` of the result, and its log of the sum of all exponentials.
-CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const Weights& w, int64_t row,
-                                       CrossEntropyRows& rows, char& correct) {
-  const double partition = part.max + std::log(part.exponentials);
-  rows.nll[row] = partition - part.label;
-  rows.loss[row] = (1 - w.smoothing) * rows.nll[row] + w.smoothing * (partition - part.sum / w.columns);
-  correct = part.label >= part.max;
-  return partition;
-}
-
 template <class T, class G>
 CHORUS_INLINE inline void gradient_of_row(const T* x, int64_t label, int64_t width, double partition,
-                                          const Weights& w, G* g) {
+                                          const LossWeights& w, G* g) {
   const auto factor = static_cast<T>(w.factor), uniform = static_cast<T>(w.uniform);
   const auto shift = static_cast<T>(partition);
   const bool here = label >= 0 && label < width;
@@ -112,10 +92,6 @@ CHORUS_INLINE inline void gradient_of_row(const T* x, int64_t label, int64_t wid
   if (here)
     g[label] =
         narrow<G>(std::fma(exponential(on_label - shift), factor, -uniform) - static_cast<T>(w.on_label));
-}
-
-CrossEntropyRows make_rows(int64_t count) {
-  return {.nll = std::vector<double>(count), .loss = std::vector<double>(count), .correct = {}};
 }
 
 /// row(i, correct[i]) for all rows, in parallel; threads may not share the bytes of a vector<bool>.
@@ -151,7 +127,7 @@ CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels,
                              const CrossEntropyOptions& options, const at::Tensor& gradient,
                              const PartAt& part_at) {
   const int64_t width = logits.size(1);
-  const Weights weights(options, columns);
+  const LossWeights weights(options, columns);
   CrossEntropyRows rows = make_rows(logits.size(0));
   const at::Tensor label = labels.contiguous();
   const auto* const l = label.const_data_ptr<int64_t>();
@@ -183,7 +159,8 @@ CrossEntropyRows HostBackend::cross_entropy_rows(const at::Tensor& logits, const
                          CHORUS_INLINE { return part_of_row(x, label, width); });
 }
 
-std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
+std::vector<CrossEntropyPart> HostBackend::cross_entropy_parts(const at::Tensor& logits,
+                                                               const at::Tensor& labels) const {
   const int64_t width = logits.size(1);
   std::vector<CrossEntropyPart> parts(logits.size(0));
   const at::Tensor label = labels.contiguous();
@@ -198,9 +175,10 @@ std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, cons
   return parts;
 }
 
-CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    std::span<const CrossEntropyPart> parts, int64_t width,
-                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+CrossEntropyRows HostBackend::cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                                    std::span<const CrossEntropyPart> parts, int64_t width,
+                                                    const CrossEntropyOptions& options,
+                                                    const at::Tensor& gradient) const {
   return rows_on_cpu(logits, labels, width, options, gradient,
                      [parts](int64_t row, const auto*, int64_t, int64_t)
                          CHORUS_INLINE { return parts[row]; });

@@ -60,6 +60,12 @@ class Backend {
   virtual CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                               const CrossEntropyOptions& options,
                                               const at::Tensor& gradient) const;
+  virtual std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits,
+                                                            const at::Tensor& labels) const;
+  virtual CrossEntropyRows cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                                 std::span<const CrossEntropyPart> parts, int64_t width,
+                                                 const CrossEntropyOptions& options,
+                                                 const at::Tensor& gradient) const;
   virtual BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
                                  const RowTokens& banned, int64_t k, const Penalty& penalty) const;
 
@@ -102,6 +108,12 @@ class HostBackend final : public Backend {
   CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
                                       const CrossEntropyOptions& options,
                                       const at::Tensor& gradient) const override;
+  std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits,
+                                                    const at::Tensor& labels) const override;
+  CrossEntropyRows cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                         std::span<const CrossEntropyPart> parts, int64_t width,
+                                         const CrossEntropyOptions& options,
+                                         const at::Tensor& gradient) const override;
   BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                          int64_t k, const Penalty& penalty) const override;
   void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;

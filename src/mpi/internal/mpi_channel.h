@@ -34,6 +34,9 @@ class MpiChannel : public Channel {
  private:
   class RollCall;
   void exchange_on_host(std::string_view what, std::span<const Piece> send, std::span<const Piece> receive);
+  /// Through copies on the host, for devices that have no transport of their own.
+  void exchange_by_host(at::Device device, std::string_view what, std::span<const Piece> send,
+                        std::span<const Piece> receive);
   void exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                        std::span<const Piece> receive);
   /// Error when there was a time-out before: what is still to be done would wait for the same ranks.
