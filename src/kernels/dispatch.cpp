@@ -109,6 +109,15 @@ NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
   return backend_of(rows).norm_rows_backward(grad, rows, normed, scaling);
 }
 
+ExpertRun run_experts(const Experts& experts, const at::Tensor& input) {
+  return backend_of(input).run_experts(experts, input);
+}
+
+at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                const at::Tensor& grad_output) {
+  return backend_of(input).run_experts_backward(experts, input, kept, grad_output);
+}
+
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {
   return backend_of(input).dropout(input, p, key, slice);
 }

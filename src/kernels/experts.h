@@ -25,6 +25,17 @@ struct MoeWeights {
   Parameter* fc1_bias = nullptr;    // [E, f']; null, as fc2_bias: the experts have no biases
   Parameter* fc2_weight = nullptr;  // [E, d, f]
   Parameter* fc2_bias = nullptr;    // [E, d]
+
+  /// For a layer's gradients by fc1, or fc2: marks them as present, and tells whether each expert's must be overwritten
+  /// (true) or added to.
+  [[nodiscard]] bool begin_fc1() const { return begin(fc1_weight, fc1_bias); }
+  [[nodiscard]] bool begin_fc2() const { return begin(fc2_weight, fc2_bias); }
+
+ private:
+  static bool begin(Parameter* weight, Parameter* bias) {
+    if (bias) bias->begin_slices();
+    return weight->begin_slices();
+  }
 };
 
 struct Experts {

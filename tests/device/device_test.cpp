@@ -21,6 +21,7 @@
 #include "kernels/rows.h"
 #include "model/fixtures.h"
 #include "model/step_decoder.h"
+#include "moe/layer.h"
 #include "state/optimizer.h"
 
 namespace chorus {
@@ -183,6 +184,48 @@ TEST(Device, AdamWAndTheNorm) {
     }
     EXPECT_LE(distance(moved.value, here.value), bf16 ? 1e-2 : 1e-6);
     EXPECT_LE(distance(moved.v, here.v), 1e-6);
+  }
+}
+
+/// An MoE layer with 512 tokens, biases, two choices and a binding capacity, on the device.
+struct DeviceLayer {
+  explicit DeviceLayer(int64_t experts) {
+    const auto make = [](at::IntArrayRef sizes) {
+      const at::Tensor value = there(at::randn(sizes) * 0.2);
+      return Parameter{at::Tensor(value).requires_grad_(true), at::zeros_like(value)};
+    };
+    parameters = {make({experts, 16}), make({experts, 24, 16}), make({experts, 24}), make({experts, 16, 24}),
+                  make({experts, 16})};
+    config = {.experts = experts,
+              .top_k = 2,
+              .capacity_factor = 1,
+              .selection = TokenSelection::random,
+              .jitter = 0};
+    hidden = at::Tensor(there(at::randn({512, 16}))).requires_grad_(true);
+  }
+  void both_ways() {
+    const MoeWeights weights = {parameters.data(), &parameters[1], &parameters[2], &parameters[3],
+                                &parameters[4]};
+    moe_layer(hidden, weights, config, {.training = true, .key = RandomKey(3)}).sum().backward();
+  }
+  std::vector<Parameter> parameters;
+  MoeConfig config;
+  at::Tensor hidden;
+};
+
+/// What a layer asks of a device both ways: it may become less, and this test follows it. A launch takes a GPU some
+/// five microseconds, a wait for it much more.
+TEST(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
+  if (device().type() != testing::kSimulated.type()) GTEST_SKIP() << "only the simulated device counts";
+  for (const int64_t experts : {8, 32, 128}) {
+    DeviceLayer layer(experts);
+    layer.both_ways();
+    testing::take_counts();
+    layer.both_ways();
+    const testing::DeviceCounts counts = testing::take_counts();
+    EXPECT_LE(counts.kernels, 67 + 6 * experts) << experts;
+    EXPECT_LE(counts.waits, 1);
+    EXPECT_LE(counts.copies_to_device, 9);
   }
 }
 

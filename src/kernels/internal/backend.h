@@ -4,7 +4,6 @@
 // What the functions do, and on what, is written where they are declared for all devices: kernels/*.h.
 #pragma once
 
-#include <functional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/decoding.h"
 #include "kernels/dropout.h"
+#include "kernels/experts.h"
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/routing.h"
@@ -74,8 +74,11 @@ class Backend {
   virtual void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const;
   virtual double squared_norm(const at::Tensor& tensor) const;
 
-  /// task(0) .. task(count - 1), which do not depend on each other, begun in this order.
-  virtual void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const;
+  // experts.h
+  virtual ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const;
+  virtual at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input,
+                                          const at::Tensor& kept, const at::Tensor& grad_output) const;
+
   /// The type in which attention of this type is computed: a wider one where that is faster.
   [[nodiscard]] virtual at::ScalarType attention_type(at::ScalarType type) const;
 };
@@ -119,7 +122,9 @@ class HostBackend final : public Backend {
   void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
   void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
   double squared_norm(const at::Tensor& tensor) const override;
-  void run_tasks(int64_t count, const std::function<void(int64_t)>& task) const override;
+  ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
+  at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                  const at::Tensor& grad_output) const override;
   [[nodiscard]] at::ScalarType attention_type(at::ScalarType type) const override;
 };
 

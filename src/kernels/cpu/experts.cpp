@@ -1,7 +1,12 @@
 #include "kernels/experts.h"
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
+#include <vector>
 
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/threshold_backward.h>
@@ -16,6 +21,15 @@ namespace chorus::inline kernels {
 namespace {
 
 constexpr int64_t kParts = 4;  // of one expert's weight gradient
+
+/// task(0) .. task(count - 1), which do not depend on each other, begun in this order, each on the thread that is free.
+void run_tasks(int64_t count, const std::function<void(int64_t)>& task) {
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
+    const at::NoGradGuard plain;  // a thread's own setting
+    for (int64_t i = next++; i < count; i = next++) task(i);
+  });
+}
 
 /// Rows first .. first + count of the sorted rows, all of one expert.
 struct Block {
@@ -48,7 +62,7 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
   const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
-  const at::Tensor token = rows_of(x.order.token, block).to(at::kCPU);
+  const at::Tensor token = rows_of(x.order.token, block);
   const auto* const of = token.const_data_ptr<int64_t>();
   const auto* const key = x.row_keys.const_data_ptr<int64_t>();
   std::vector<RandomKey> keys(block.count);
@@ -83,20 +97,15 @@ void accumulate_part(Parameter& weight, Parameter* bias, int64_t e, int64_t part
   }
 }
 
-bool begin_slices(Parameter* weight, Parameter* bias) {
-  if (bias) bias->begin_slices();
-  return weight->begin_slices();
-}
-
 }  // namespace
 
-ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
+ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) const {
   const MoeWeights& w = x.weights;
   ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
                    .output = at::empty_like(input)};
   const bool relu = x.activation == Activation::relu;
   const std::vector<Block> blocks = blocks_of(x);
-  backend_of(input).run_tasks(std::ssize(blocks), [&](int64_t i) {
+  run_tasks(std::ssize(blocks), [&](int64_t i) {
     const Block& block = blocks[i];
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(run.kept, block);
@@ -109,15 +118,15 @@ ExpertRun run_experts(const Experts& x, const at::Tensor& input) {
   return run;
 }
 
-at::Tensor run_experts_backward(const Experts& x, const at::Tensor& input, const at::Tensor& kept,
-                                const at::Tensor& grad_output) {
+at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
+                                             const at::Tensor& kept, const at::Tensor& grad_output) const {
   const MoeWeights& w = x.weights;
   const bool relu = x.activation == Activation::relu;
   at::Tensor grad_input = at::empty_like(input), grad_inner = at::empty_like(kept);
   const at::Tensor hidden =  // what fc2 read
       relu && x.dropout == 0 ? kept : at::empty({kept.size(0), w.fc2_weight->value.size(2)}, kept.options());
   const std::vector<Block> blocks = blocks_of(x);
-  backend_of(input).run_tasks(std::ssize(blocks), [&](int64_t i) {
+  run_tasks(std::ssize(blocks), [&](int64_t i) {
     const Block& block = blocks[i];
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(kept, block);
@@ -135,10 +144,10 @@ at::Tensor run_experts_backward(const Experts& x, const at::Tensor& input, const
     }
     plain_product(rows_of(grad_input, block), by_inner, w.fc1_weight->value[e]);
   });
-  const Writing writing1 = {.overwrite = begin_slices(w.fc1_weight, w.fc1_bias), .by_use = x.by_use};
-  const Writing writing2 = {.overwrite = begin_slices(w.fc2_weight, w.fc2_bias), .by_use = x.by_use};
+  const Writing writing1 = {.overwrite = w.begin_fc1(), .by_use = x.by_use};
+  const Writing writing2 = {.overwrite = w.begin_fc2(), .by_use = x.by_use};
   const auto experts = static_cast<int64_t>(x.order.counts.size());
-  backend_of(input).run_tasks(experts * 2 * kParts, [&](int64_t i) {
+  run_tasks(experts * 2 * kParts, [&](int64_t i) {
     const int64_t e = i / (2 * kParts), part = i % kParts;
     const Block all = {.expert = e, .first = x.order.offsets[e], .count = x.order.counts[e]};
     if (i / kParts % 2 == 0) {
