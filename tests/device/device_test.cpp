@@ -79,13 +79,15 @@ TEST_P(Operations, Products) {
 }
 
 TEST_P(Operations, DropoutAndJitterDrawTheSameNumbers) {
-  for (const at::Tensor& x : {random({1}), random({63}), random({5, 7, 19}), random({300, 64})}) {
+  for (const at::Tensor& x :
+       {random({0, 3}), random({1}), random({63}), random({5, 7, 19}), random({300, 64})}) {
     EXPECT_TRUE(
         at::equal(dropout_by_key(there(x), 0.3, RandomKey(5)).cpu(), dropout_by_key(x, 0.3, RandomKey(5))));
     EXPECT_TRUE(
         at::equal(jitter_by_key(there(x), 0.1, RandomKey(6)).cpu(), jitter_by_key(x, 0.1, RandomKey(6))));
   }
   const at::Tensor rows = random({3, 70});
+  EXPECT_EQ(dropout_rows_by_key(there(rows.narrow(0, 0, 0)), 0.3, {}, 9).numel(), 0);
   const std::vector<RandomKey> keys = {RandomKey(1), RandomKey(99), RandomKey(~uint64_t{0})};
   EXPECT_TRUE(at::equal(dropout_rows_by_key(there(rows), 0.3, keys, 9).cpu(),
                         dropout_rows_by_key(rows, 0.3, keys, 9)));

@@ -50,7 +50,7 @@ at::Tensor random_halves(at::Device device, std::span<const RandomKey> keys, int
   const at::Tensor words =
       at::stack({c0, c1, c2, c3}, 2).view({std::ssize(keys), blocks, kCountersOfBlock, 4}).transpose(2, 3);
   const at::Tensor halves = at::stack({words.bitwise_and(0xFFFF), words.bitwise_right_shift(16)}, 3);
-  return halves.reshape({std::ssize(keys), -1}).narrow(1, 0, count);
+  return halves.reshape({std::ssize(keys), blocks * kHalves}).narrow(1, 0, count);
 }
 
 /// The same for the elements of `input`, whose numbers are those they have in the larger tensor.
