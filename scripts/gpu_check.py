@@ -6,18 +6,19 @@
 ceilings   what torch's own copies and products reach on the GPU, and copies between it and the host
 updates    20 updates of one model on the CPU and on the GPU: the losses beside each other
 layers     MoE layers both ways against the same by torch's own operators (a grouped product where torch has it)
-steps      training steps: tokens per second, on the GPU and on the CPU
+steps      training steps: tokens per second
 """
 import argparse
+import ctypes
 import json
 import pathlib
 import random
 import subprocess
+import sys
 import tempfile
 import time
 
 import torch
-from safetensors.torch import save_file
 
 
 def seconds_of(work, at_least=0.3):
@@ -34,6 +35,32 @@ def seconds_of(work, at_least=0.3):
         if taken >= at_least:
             return taken / count
         count *= 2
+
+
+def save_file(tensors, path):
+    """As safetensors, which the machine may lack: a header's size, the header, the bytes."""
+    kinds = {torch.float32: "F32", torch.int64: "I64"}
+    header, at = {}, 0
+    for name, x in tensors.items():
+        header[name] = {"dtype": kinds[x.dtype], "shape": list(x.shape), "data_offsets": [at, at + x.nbytes]}
+        at += x.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for x in tensors.values():
+            x = x.contiguous()
+            file.write(ctypes.string_at(x.data_ptr(), x.nbytes))
+
+
+failures = []
+
+
+def failed(what, error):
+    """The first line of what went wrong, noted for the end."""
+    line = str(error).strip().splitlines()[0]
+    failures.append(f"{what}: {line}")
+    return line
 
 
 class Bench:
@@ -125,6 +152,7 @@ every = 20
                                   capture_output=True, text=True)
             if done.returncode:
                 print(f"{device}: ended with {done.returncode}: {done.stderr[-2000:]}")
+                failed(device, done.stderr or "no message")
                 continue
             records = [json.loads(line) for line in open(out / "metrics.jsonl")]
             losses[device] = [r["loss"] for r in records if r["kind"] == "train"]
@@ -134,6 +162,8 @@ every = 20
             print("| update | cpu | cuda | difference |\n| --- | --- | --- | --- |")
             for i, (a, b) in enumerate(zip(losses["cpu"], losses["cuda"]), 1):
                 print(f"| {i} | {a:.6f} | {b:.6f} | {b - a:+.1e} |")
+            if max(abs(b - a) for a, b in zip(losses["cpu"], losses["cuda"])) > 0.01:
+                failed("updates", "losses differ by more than 0.01")
 
 
 def torch_layer(hidden, router, fc1, fc2, k):
@@ -168,7 +198,7 @@ def layers(arguments):
                 ours, facts = bench.seconds(case)
                 left = f"{facts['skew']:.2f} | {ours * 1e3:.2f} ms | {flops / ours / 1e12:.0f}"
             except RuntimeError as error:
-                left = f"| {error} |"
+                left = f"| {failed(f'{experts} experts', error)} |"
                 bench = Bench(arguments.run)
             leaf = {name: x.to("cuda", torch.bfloat16).requires_grad_() for name, x in data.items()}
             share = (1 + torch.arange(experts, device="cuda") / experts).to(torch.bfloat16).view(-1, 1, 1)
@@ -183,7 +213,7 @@ def layers(arguments):
                 theirs = seconds_of(both)
                 right = f"{theirs * 1e3:.2f} ms | {flops / theirs / 1e12:.0f}"
             except RuntimeError as error:
-                right = f"{str(error).splitlines()[0]} |"
+                right = f"{str(error).splitlines()[0]} |"  # torch's own affair
             print(f"| {experts} experts, top-{k}, {tokens} tokens | {left} | {right} |", flush=True)
             pathlib.Path(path).unlink()
 
@@ -204,7 +234,7 @@ def steps(arguments):
                 rate = f"{facts['flops'] / taken / 1e12:.1f}" if "flops" in facts else ""
                 print(f"| {experts or 'no'} experts, {dtype} | {device} | {taken:.3f} | {target.numel() / taken:,.0f} | {rate} |", flush=True)
             except RuntimeError as error:
-                print(f"| {experts or 'no'} experts, {dtype} | {device} | {error} | | |", flush=True)
+                print(f"| {experts or 'no'} experts, {dtype} | {device} | {failed(f'{experts} experts, {dtype}', error)} | | |", flush=True)
                 bench = Bench(arguments.run)
 
 
@@ -214,6 +244,8 @@ def main():
     parser.add_argument("step", choices=["ceilings", "updates", "layers", "steps"])
     arguments = parser.parse_args()
     {"ceilings": ceilings, "updates": updates, "layers": layers, "steps": steps}[arguments.step](arguments)
+    if failures:
+        sys.exit("\n".join(["failed:", *failures]))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ set -uo pipefail
 kit=$(cd "$(dirname "$0")" && pwd)
 [ $# = 1 ] || { echo "gpu_check: usage: gpu_check.sh RESULTS" >&2; exit 2; }
 mkdir -p "$1" && cd "$1" || exit 1
+failed=
 
 step() { # NAME SECONDS COMMAND...: its output in NAME.txt, how it ended in steps.txt
   local name=$1 limit=$2 began=$SECONDS code=0
   shift 2
   timeout --kill-after=5 "$limit" "$@" >"$name.txt" 2>&1 || code=$?
+  [ $code = 0 ] || failed="$failed $name"
   printf '%-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$([ $code = 0 ] && echo done || echo "ended with $code (124: its limit)")" |
     tee -a steps.txt
 }
@@ -20,12 +22,12 @@ tests=(env CHORUS_TEST_DEVICE=cuda "$kit/run" test_device)
 check=("$kit/gpu_check.py" --run "$kit/run")
 
 step machine 20 nvidia-smi
-step ceilings 40 python3 "${check[@]}" ceilings
+step ceilings 30 python3 "${check[@]}" ceilings
 step program 20 "$kit/run" chorus --version
-step tests 90 "${tests[@]}"
-step updates 90 python3 "${check[@]}" updates
-step layers 100 python3 "${check[@]}" layers
-step steps 80 python3 "${check[@]}" steps
+step tests 80 "${tests[@]}"
+step updates 70 python3 "${check[@]}" updates
+step layers 80 python3 "${check[@]}" layers
+step steps 70 python3 "${check[@]}" steps
 ! command -v compute-sanitizer >/dev/null ||
-  step memcheck 100 compute-sanitizer --tool memcheck --print-limit 5 "${tests[@]}" --gtest_filter='*Products*:*Rows*:*CrossEntropy*'
-cat steps.txt
+  step memcheck 80 compute-sanitizer --tool memcheck --error-exitcode 1 --print-limit 5 "${tests[@]}" --gtest_filter='*Products*:*Rows*:*CrossEntropy*'
+[ -z "$failed" ] || { echo "gpu_check: not well:$failed (see $PWD)" >&2; exit 1; }

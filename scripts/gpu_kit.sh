@@ -18,7 +18,7 @@ die() { say "$*"; exit 1; }
 # Headers and libraries to build against, without NVIDIA's libraries, which are only wanted where it runs.
 fetch() {
   local wheels=build/gpu/wheels
-  [ ! -e $site/complete ] || return 0
+  [ "$(cat $site/complete 2>/dev/null)" != "$torch $nccl" ] || return 0
   say "fetching $torch and $nccl (0.7 GB)"
   rm -rf $site
   mkdir -p $wheels $site
@@ -28,13 +28,13 @@ fetch() {
     python3 -m zipfile -e "$wheel" $site
   done
   rm -r $wheels
-  touch $site/complete
+  echo "$torch $nccl" >$site/complete
 }
 
 # The libraries of a program that are neither the C and C++ runtime's nor torch's.
 libraries_of() {
   LD_LIBRARY_PATH=$site/torch/lib ldd "$@" 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u |
-    grep -vE "/$site/|/lib(c|m|rt|dl|pthread|stdc\+\+|gcc_s|gomp|resolv)[.-]|ld-linux"
+    grep -vE "/$site/|/cuda[^/]*/|/lib(c|m|rt|dl|pthread|stdc\+\+|gcc_s|gomp|resolv)[.-]|/lib(cuda|cudart|cupti|cu[a-z]*|nv[A-Za-z]*|nccl)[.-]|ld-linux"
 }
 
 [ -x .venv/bin/pip ] || die "there is no .venv: run make setup"
@@ -65,7 +65,7 @@ shift
 for folder in "$torch"/../../nvidia/*/lib; do # NCCL's and CUDA's, which torch finds by itself
   torch=$torch:$folder
 done
-LD_LIBRARY_PATH=$here/lib:$torch${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/bin/$program" "$@"
+LD_LIBRARY_PATH=$torch:$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$here/bin/$program" "$@"
 RUN
 chmod +x $kit/run
 tar -C build --sort=name --owner=0 --group=0 -c gpu-kit | xz -T"$jobs" -6 >$kit.tar.xz

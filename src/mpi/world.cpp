@@ -182,8 +182,10 @@ void set_threads(int64_t threads, Group& group) {
   if (share != at::get_num_threads()) at::set_num_threads(share);
 }
 
-at::Device own_device(const std::string& name, const Group& group) {
-  return device_of_rank(name, group.rank_here(), group.ranks_here());
+at::Device own_device(const std::string& name, Group& group) {
+  const at::Device own = device_of_rank(name, group.rank_here(), group.ranks_here());
+  agree(group, "a device", c10::DeviceTypeName(own.type(), true));  // of "auto" each host makes what it has
+  return own;
 }
 
 bool all_are_told(double seconds, const std::atomic<bool>& stop) {

@@ -47,9 +47,9 @@ void agree(Group& group, std::string_view what, std::string_view text);
 /// share of the cores and the CPU quota of its host (base/cores.h).
 void set_threads(int64_t threads, Group& group);
 
-/// The device of its host that this rank computes on, of the kind that is named (kernels/device.h). UserError where there
-/// are fewer than ranks.
-at::Device own_device(const std::string& name, const Group& group);
+/// The device of its host that this rank computes on, of the kind that is named (kernels/device.h). All ranks call it together.
+/// UserError where a host has fewer than ranks, or ranks would compute on different kinds.
+at::Device own_device(const std::string& name, Group& group);
 
 /// For main, when it is about to print why it fails: leaves it to a rank below where one fails within the
 /// same second, so that what all would say is said once. Returns "" where there is one process, else "rank 3:

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <cstring>
 #include <new>
+#include <set>
+#include <string>
 #include <utility>
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -161,11 +163,19 @@ at::Scalar number(const at::Tensor& self) {
 void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const bool outer = computing;
   if (!outer) ++counters.kernels;
+  const auto check = [&](const at::Tensor& x) {
+    TORCH_CHECK(!x.defined() || !x.is_cpu() || x.dim() == 0, op.schema().name(),
+                ": a tensor of the host among those of the device");
+  };
   for (const c10::IValue& argument : torch::jit::last(*stack, op.schema().arguments().size())) {
-    TORCH_CHECK(!argument.isTensor() || !argument.toTensor().defined() || !argument.toTensor().is_cpu() ||
-                    argument.toTensor().dim() == 0,
-                op.schema().name(), ": a tensor of the host among those of the device");
+    if (argument.isTensor()) check(argument.toTensor());
+    if (argument.isTensorList())
+      for (const at::Tensor& x : argument.toTensorVector()) check(x);
   }
+  // What has a size that the device alone knows is waited for, as on a GPU.
+  static const std::set<std::string> kSized = {"aten::nonzero", "aten::masked_select", "aten::_unique2",
+                                               "aten::equal"};
+  if (!outer && kSized.contains(op.schema().name())) ++counters.numbers_asked;
   computing = true;
   try {
     at::native::cpu_fallback(op, stack);

@@ -17,7 +17,7 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// f(expert, its rows of x) for each expert.
+/// f(expert, first, count) for each expert and its rows.
 void for_experts(const ExpertOrder& order, const auto& f) {
   for (int64_t e = 0; e < std::ssize(order.counts); ++e) f(e, order.offsets[e], order.counts[e]);
 }

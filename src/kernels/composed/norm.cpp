@@ -7,12 +7,21 @@
 
 namespace chorus::inline kernels {
 
+namespace {
+
+at::Tensor widened(const at::Tensor& x) {
+  return x.to(sum_type(x));
+}
+
+}  // namespace
+
 NormedRows Backend::norm_rows(const at::Tensor& rows, const NormScaling& s) const {
+  const at::Tensor wide = widened(rows);
   if (s.bias.defined()) {
-    auto [output, mean, scale] = at::native_layer_norm(rows, {rows.size(1)}, s.weight, s.bias, s.epsilon);
-    return {output, mean.view(-1), scale.view(-1)};
+    auto [output, mean, scale] =
+        at::native_layer_norm(wide, {rows.size(1)}, widened(s.weight), widened(s.bias), s.epsilon);
+    return {output.to(rows.scalar_type()), mean.view(-1), scale.view(-1)};
   }
-  const at::Tensor wide = rows.to(sum_type(rows));
   const at::Tensor scale = wide.square().mean(-1, true).add_(s.epsilon).rsqrt_();
   return {(wide * scale).to(rows.scalar_type()) * s.weight, {}, scale.view(-1)};
 }
@@ -22,9 +31,10 @@ NormGradients Backend::norm_rows_backward(const at::Tensor& grad, const at::Tens
                                           const NormedRows& normed, const NormScaling& s) const {
   const at::Tensor scale = normed.scale.unsqueeze(1);
   if (s.bias.defined()) {
-    auto [by_rows, by_weight, by_bias] = at::native_layer_norm_backward(
-        grad, rows, {rows.size(1)}, normed.mean.unsqueeze(1), scale, s.weight, s.bias, {true, true, true});
-    return {by_rows, by_weight, by_bias};
+    auto [by_rows, by_weight, by_bias] =
+        at::native_layer_norm_backward(widened(grad), widened(rows), {rows.size(1)}, normed.mean.unsqueeze(1),
+                                       scale, widened(s.weight), widened(s.bias), {true, true, true});
+    return {by_rows.to(rows.scalar_type()), by_weight, by_bias};
   }
   const at::Tensor wide = grad.to(scale.scalar_type()), normal = rows * scale;
   const at::Tensor by_normal = wide * s.weight;

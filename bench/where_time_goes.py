@@ -3,7 +3,7 @@
 bench/run.py under `perf record`, which counts samples by function.
 
     make bench BENCH=--list >/dev/null       # builds chorus_bench
-    bench/profile.py [--threads N] [--seconds S]
+    bench/where_time_goes.py [--threads N] [--seconds S]
 
 Needs perf (Debian: linux-perf) and the right to use it (kernel.perf_event_paranoid <= 1, or root).
 """
@@ -53,7 +53,7 @@ def record(cell, threads, seconds):
                                         stderr=subprocess.PIPE, text=True)
             time.sleep(0.5)  # until it counts
             if recorder.poll() is not None:
-                sys.exit(f"profile: perf record: {recorder.stderr.read().strip()}")
+                sys.exit(f"where_time_goes: perf record: {recorder.stderr.read().strip()}")
             count = max(1, round(seconds / once))
             taken = worker.ask({"run": count})["seconds"] / count
             recorder.send_signal(signal.SIGINT)
