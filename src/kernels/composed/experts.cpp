@@ -94,7 +94,8 @@ at::Tensor Backend::run_experts_backward(const Experts& x, const at::Tensor& inp
   const MoeWeights& w = x.weights;
   const bool relu = x.activation == Activation::relu;
   const at::Tensor hidden = dropped(x, relu ? kept : activate(x.activation, kept));
-  const at::Tensor by_hidden = at::empty_like(hidden), by_input = at::empty_like(input);
+  const at::Tensor by_hidden = at::empty_like(hidden);
+  at::Tensor by_input = at::empty_like(input);
   multiply(x, grad_output, *w.fc2_weight, nullptr, false, by_hidden);
   const at::Tensor by_inner = activate_backward(x.activation, dropped(x, by_hidden), kept);
   multiply(x, by_inner, *w.fc1_weight, nullptr, false, by_input);
