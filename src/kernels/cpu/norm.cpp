@@ -18,8 +18,7 @@ namespace chorus::inline kernels {
 namespace {
 
 constexpr int64_t kSideBySide = 32;  // sums of a row
-constexpr int64_t kRowsOfSum =
-    128;  // rows whose gradients by weight and bias are one sum: threads do not change it
+constexpr int64_t kRowsOfSum = 128;  // whose gradients by weight and bias are one sum, whatever the threads
 
 /// The sum of f(i) for i = 0 .. n - 1, in the same order with every instruction set.
 template <class A>
