@@ -120,8 +120,8 @@ Work operation(const Json& options) {
       {"attention", attention_of_rows},
   };
   Work work = {.run = kMakers.at(options["operation"])(options, options["by"] == "chorus")};
-  if (options["operation"] ==
-      "attention") {  // two products of each head forward, five backward: the first is not kept
+  if (options["operation"] == "attention") {
+    // Two products of each head forward, five backward: the first is not kept.
     work.facts["flops"] =
         7 * 2 * options["rows"].get<int64_t>() * options["length"].get<int64_t>() * kRowWidth;
     work.facts["peak_flops"] = peak_flops(type_of(options));

@@ -31,9 +31,7 @@ Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 at::Device device_of(const Json& options);    // "device": "cpu" if it is not there
 void wait_for(at::Device device);             // until it has done all that it was told to
 at::ScalarType type_of(const Json& options);  // "dtype": "fp32" or "bf16"
-double peak_flops(
-    at::ScalarType type);  // of all threads, measured, with the instruction set that multiplies such
-                           // numbers here
+double peak_flops(at::ScalarType type);    // all threads', measured, where such numbers are multiplied best
 double norm_of(const at::Tensor& tensor);  // for "checks", which both sides of a row must agree on
 
 }  // namespace chorus::bench

@@ -47,8 +47,8 @@ void agree(Group& group, std::string_view what, std::string_view text);
 /// share of the cores and the CPU quota of its host (base/cores.h).
 void set_threads(int64_t threads, Group& group);
 
-/// The device of its host that this rank computes on, of the kind that is named (kernels/device.h). All ranks call it together.
-/// UserError where a host has fewer than ranks, or ranks would compute on different kinds.
+/// The device of its host that this rank computes on, of the kind that is named (kernels/device.h). All ranks call
+/// it together. UserError where a host has fewer than ranks, or ranks would compute on different kinds.
 at::Device own_device(const std::string& name, Group& group);
 
 /// For main, when it is about to print why it fails: leaves it to a rank below where one fails within the

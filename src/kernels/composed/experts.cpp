@@ -12,6 +12,7 @@
 #include "kernels/gemm.h"
 
 #include "kernels/internal/backend.h"
+#include "kernels/internal/row_keys.h"
 
 namespace chorus::inline kernels {
 
@@ -26,13 +27,9 @@ void for_experts(const ExpertOrder& order, const auto& f) {
 at::Tensor dropped(const Experts& x, const at::Tensor& rows) {
   if (x.dropout == 0) return rows;
   const at::Tensor token = x.order.token.to(at::kCPU);
-  const auto* const of = token.const_data_ptr<int64_t>();
-  const auto* const key = x.row_keys.const_data_ptr<int64_t>();
   std::vector<RandomKey> keys(token.numel());
   for_experts(x.order, [&](int64_t e, int64_t first, int64_t count) {
-    const auto expert = static_cast<uint64_t>(x.first_expert + e);
-    for (int64_t row = first; row < first + count; ++row)
-      keys[row] = RandomKey(static_cast<uint64_t>(key[of[row]])).derive(expert);
+    derive_row_keys(x, e, token.const_data_ptr<int64_t>() + first, std::span(keys).subspan(first, count));
   });
   return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }

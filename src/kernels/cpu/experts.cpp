@@ -15,6 +15,7 @@
 #include "kernels/gemm.h"
 
 #include "kernels/internal/backend.h"
+#include "kernels/internal/row_keys.h"
 
 namespace chorus::inline kernels {
 
@@ -61,14 +62,8 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 /// The activation's output, or the gradient by it, after dropout.
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
-  const auto expert = static_cast<uint64_t>(x.first_expert + block.expert);
-  const at::Tensor token = rows_of(x.order.token, block);
-  const auto* const of = token.const_data_ptr<int64_t>();
-  const auto* const key = x.row_keys.const_data_ptr<int64_t>();
   std::vector<RandomKey> keys(block.count);
-  for (int64_t row = 0; row < block.count; ++row) {
-    keys[row] = RandomKey(static_cast<uint64_t>(key[of[row]])).derive(expert);
-  }
+  derive_row_keys(x, block.expert, x.order.token.const_data_ptr<int64_t>() + block.first, keys);
   return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
