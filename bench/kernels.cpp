@@ -34,7 +34,7 @@ struct Rows {
         k(options["k"]),
         experts(options["experts"]),
         kept(at::randint(0, experts, {tokens, k}, at::kLong)),
-        order(sort_by_expert(kept, experts, at::kCPU)),
+        order(sort_by_expert(kept, experts, kept.numel())),
         x(at::randn({tokens, kWidth}).to(type_of(options))),
         grad(at::randn_like(x)),
         rows(gather_rows(x, order.token)),
@@ -52,7 +52,7 @@ struct Rows {
 Work dispatch_combine(const Json& options) {
   auto rows = std::make_shared<Rows>(options);
   return {.run = [rows] {
-    const ExpertOrder order = sort_by_expert(rows->kept, rows->experts, at::kCPU);
+    const ExpertOrder order = sort_by_expert(rows->kept, rows->experts, rows->kept.numel());
     gather_rows(rows->x, order.token);
     combine_rows(rows->rows, order.slot, rows->weight);
   }};

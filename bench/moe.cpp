@@ -102,6 +102,7 @@ Work moe_layer(const Json& options) {
   l.call.observer.statistics = &l.statistics;
   const at::Tensor output = training ? l.forward_backward() : l.forward();
   l.call.observer.statistics = nullptr;
+  count_calls({&l.statistics, 1});
   work.facts["skew"] = skew_of(l.statistics);
   work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
   work.facts["flops"] = (training ? 12 : 4) * (l.statistics.choices - l.statistics.dropped) * fc1.numel();

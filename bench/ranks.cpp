@@ -146,6 +146,7 @@ Work stack_step(const Json& options) {
   work.facts["exchanged"] =
       ranks().sum(static_cast<double>(stack->parallel.ep.bytes_sent() - sent));  // by all ranks, in a step
   double kept = 0, skew = 0;
+  count_calls(stack->statistics);
   for (const MoeStatistics& layer : stack->statistics) {
     kept += static_cast<double>(layer.choices - layer.dropped);
     skew = std::max(skew, skew_of(layer));
@@ -247,7 +248,7 @@ struct Held {
   explicit Held(const Json& options)
       : kept(choices(options)),
         count(options["experts"]),
-        order(sort_by_expert(kept, count, at::kCPU)),
+        order(sort_by_expert(kept, count, kept.numel())),
         x(at::randn({kept.size(0), kWidth})),
         weight(at::rand(kept.sizes())),
         rows(gather_rows(x, order.token)),
@@ -291,13 +292,13 @@ Work moving(const Json& options) {
   const bool spread = options["by_rank"];
   return {.run = [held, by_rank, spread] {
     if (spread) {
-      const ExpertOrder order = sort_by_expert(by_rank, 2, at::kCPU);
+      const ExpertOrder order = sort_by_expert(by_rank, 2, by_rank.numel());
       const at::Tensor sent = gather_rows(held->x, order.token);  // forward
       sum_rows(sent, order.slot);
       gather_rows(held->x, order.token);  // backward
       sum_rows(sent, order.slot);
     }
-    const ExpertOrder order = sort_by_expert(held->kept, held->count, at::kCPU);
+    const ExpertOrder order = sort_by_expert(held->kept, held->count, held->kept.numel());
     gather_rows(held->x, order.token);
     combine_rows(held->rows, order.slot, held->weight);
     combine_rows_backward(held->x, held->rows, order.slot, held->weight);

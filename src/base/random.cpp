@@ -24,9 +24,6 @@ std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t coun
 
 namespace {
 
-// Domains keep names, numbers and draws apart though all go through the same generator.
-enum Domain : uint64_t { kDraw = 0, kName = 1, kNumber = 2, kPermute = 3 };
-
 uint64_t word64(const std::array<uint32_t, 4>& w) {
   return w[0] | static_cast<uint64_t>(w[1]) << 32;
 }
@@ -75,7 +72,7 @@ uint64_t permute(RandomKey key, uint64_t index, uint64_t size) {
   do {
     uint64_t left = value >> half, right = value & mask;
     for (uint64_t round = 0; round < 6; ++round) {
-      const uint64_t mixed = left ^ (philox(key.value(), right, kPermute | round << 8)[0] & mask);
+      const uint64_t mixed = left ^ (philox(key.value(), right, RandomKey::kPermute | round << 8)[0] & mask);
       left = right;
       right = mixed;
     }

@@ -20,6 +20,10 @@ std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t coun
 
 class RandomKey {
  public:
+  /// What a number is drawn for: the upper half of the counter, so that names, numbers and draws are apart though all go
+  /// through one generator.
+  enum Domain : uint64_t { kDraw = 0, kName = 1, kNumber = 2, kPermute = 3 };
+
   explicit RandomKey(uint64_t seed = 0) : key_(seed) {}
 
   /// The key for a named use, or for the i-th item, under this one. Distinct names and numbers give unrelated

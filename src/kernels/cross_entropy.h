@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -14,36 +12,36 @@ struct CrossEntropyOptions {
   double gradient_scale = 1;
 };
 
-/// One number per row.
-struct CrossEntropyRows {
-  std::vector<double> nll;    // -log p(label)
-  std::vector<double> loss;   // (1 - epsilon) nll + epsilon mean_v(-log p(v))
-  std::vector<bool> correct;  // no other entry is greater than the label's
+/// The columns of what cross_entropy_rows() returns.
+enum CrossEntropyColumn : int64_t {
+  kNll,      // -log p(label)
+  kLoss,     // (1 - epsilon) nll + epsilon mean_v(-log p(v))
+  kCorrect,  // 1 where no other entry is greater than the label's, else 0
+  kCrossEntropyColumns
 };
 
 /// logits: contiguous [R, V] of fp32 or fp64, in which the softmax is computed. labels: int64 [R], each in
 /// [0, V), unchecked, on the device of the logits. gradient: undefined, or contiguous [R, V] of the logits'
-/// type or bf16, which receives the gradient of gradient_scale * loss; it may be `logits`. A row that holds a
-/// NaN has a loss that is not finite.
-CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    const CrossEntropyOptions& options, const at::Tensor& gradient = {});
+/// type or bf16, which receives the gradient of gradient_scale * loss; it may be `logits`. -> fp64 [R,
+/// kCrossEntropyColumns], where the logits lie. A row that holds a NaN has a loss that is not finite.
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                              const CrossEntropyOptions& options, const at::Tensor& gradient = {});
 
-/// The same where this rank has only some columns of the logits, in two steps: first the sums of each row,
-/// to be added up over all ranks that have parts of it, then the rest.
-struct CrossEntropyPart {
-  double max = 0;           // of the row's logits
-  double exponentials = 0;  // sum of exp(logit - max)
-  double sum = 0;           // of the logits
-  double label = 0;         // the label's logit; -inf where it is in another part
+// The same where this rank has only some columns of the logits, in three steps: what each rank has of each row, all
+// ranks' parts together, and the rest.
 
-  /// The sums over both parts together.
-  void add(const CrossEntropyPart& other);
-};
-/// Labels outside [0, V) are those of other parts.
-std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
-/// `rows`: the sums over all `width` columns. The gradient is that by the columns here.
-CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    std::span<const CrossEntropyPart> rows, int64_t width,
-                                    const CrossEntropyOptions& options, const at::Tensor& gradient = {});
+/// Labels outside [0, V) are those of other parts. -> fp64 [R, 4], where the logits lie: of each row the largest logit, the
+/// sum of exp(logit - largest), the sum of the logits, and the label's logit, -inf where it is in another part.
+at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
+/// parts: fp64 [ranks, R, 4] -> those of the whole rows, [R, 4].
+at::Tensor join_cross_entropy_parts(const at::Tensor& parts);
+/// rows: those of the whole rows, of `width` columns in all. The gradient is that by the columns here.
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& rows,
+                              int64_t width, const CrossEntropyOptions& options,
+                              const at::Tensor& gradient = {});
+
+/// Rows of logits, at least, that are worth computing at a time on a device: with fewer, the passes over the output
+/// layer's gradient cost more than the products.
+int64_t least_loss_rows(at::Device device);
 
 }  // namespace chorus::inline kernels

@@ -42,14 +42,18 @@ const Backend& composed_backend() {
   return composed;
 }
 
-const Backend& backend_of(const at::Tensor& tensor) {
+const Backend& backend_of(at::Device device) {
   static const HostBackend host;
-  return is_host(tensor) ? host : composed_backend();
+  return is_host(device) ? host : composed_backend();
 }
 
-Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
+Routing route(const at::Tensor& probabilities, const ActiveRows& active, const RoutingOptions& options,
               RandomKey key) {
   return backend_of(probabilities).route(probabilities, active, options, key);
+}
+
+ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) {
+  return backend_of(kept).sort_by_expert(kept, experts, most);
 }
 
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index) {
@@ -122,8 +126,7 @@ at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, cons
   return backend_of(input).dropout(input, p, key, slice);
 }
 
-at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
-                               int64_t first) {
+at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, const at::Tensor& keys, int64_t first) {
   return backend_of(rows).dropout_rows(rows, p, keys, first);
 }
 
@@ -131,19 +134,22 @@ at::Tensor jitter_by_key(const at::Tensor& input, double epsilon, RandomKey key)
   return backend_of(input).jitter(input, epsilon, key);
 }
 
-CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                              const CrossEntropyOptions& options, const at::Tensor& gradient) {
   return backend_of(logits).cross_entropy_rows(logits, labels, options, gradient);
 }
 
-std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
+at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) {
   return backend_of(logits).cross_entropy_parts(logits, labels);
 }
 
-CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                    std::span<const CrossEntropyPart> rows, int64_t width,
-                                    const CrossEntropyOptions& options, const at::Tensor& gradient) {
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& rows,
+                              int64_t width, const CrossEntropyOptions& options, const at::Tensor& gradient) {
   return backend_of(logits).cross_entropy_rows_of(logits, labels, rows, width, options, gradient);
+}
+
+int64_t least_loss_rows(at::Device device) {
+  return backend_of(device).least_loss_rows();
 }
 
 BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,

@@ -43,7 +43,7 @@ struct Experts {
   const ExpertOrder& order;
   Activation activation = Activation::relu;
   double dropout = 0;  // on the activation's output; 0 when evaluating
-  // For dropout, a key for each of the rows before sorting, int64. A row's mask is drawn from it and the
+  // For dropout, a key for each of the rows before sorting, int64, where they lie. A row's mask is drawn from it and the
   // expert's number, so that it does not matter which rank computes the row, and together with which others.
   at::Tensor row_keys;
   int64_t first_expert = 0;  // the number, among all of the layer, of expert 0 here

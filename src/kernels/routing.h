@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -22,15 +21,30 @@ enum class TokenSelection {
                 // expert
 };
 
-/// The decisions for N rows, k choices, E experts. The tensors are on the host.
+/// Which of N rows are tokens and no padding.
+struct ActiveRows {
+  at::Tensor flags;  // bool [N], where the rows lie; undefined: all are
+  int64_t count =
+      0;  // of those that are, which the host knows without asking the device; unused where all are
+
+  ActiveRows() = default;
+  /// Of flags on the host, which go to `device`.
+  explicit ActiveRows(const at::Tensor& flags, at::Device device = at::kCPU);
+  [[nodiscard]] int64_t among(int64_t rows) const { return flags.defined() ? count : rows; }
+};
+
+/// The decisions for N rows, k choices, E experts. The tensors lie where the probabilities do, and the host has not
+/// waited for them.
 struct Routing {
   int64_t capacity = 0;  // most choices that an expert takes
   int64_t tokens = 0;    // rows that are not padding
-  int64_t dropped = 0;   // choices dropped
   // int64 [N, k]: chosen experts, most probable first (ties: lowest index); -1 for padding.
   at::Tensor experts;
-  at::Tensor kept;                // int64 [N, k] the same with -1 where the choice was dropped
-  std::vector<int64_t> assigned;  // [E] choices before dropping
+  at::Tensor kept;      // int64 [N, k] the same with -1 where the choice was dropped
+  at::Tensor assigned;  // int64 [E] choices before dropping
+
+  /// Choices dropped, for which the host waits.
+  [[nodiscard]] int64_t dropped() const;
 };
 
 struct RoutingOptions {
@@ -46,9 +60,8 @@ struct RoutingOptions {
 /// ceil(factor k tokens / experts), at least 1; `tokens` when factor is 0.
 int64_t expert_capacity(double factor, int64_t top_k, int64_t tokens, int64_t experts);
 
-/// probabilities: [N, E], of which fp32 is looked at. active: bool [N] on the host, false for padding;
-/// undefined: all are active. The key serves random selection only.
-Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
+/// probabilities: [N, E], of which fp32 is looked at. The key serves random selection only.
+Routing route(const at::Tensor& probabilities, const ActiveRows& active, const RoutingOptions& options,
               RandomKey key);
 
 }  // namespace chorus::inline kernels

@@ -11,17 +11,24 @@
 
 namespace chorus::inline kernels {
 
-/// The kept choices of N tokens, k each, sorted by expert; M of them are kept.
+/// The kept choices of N tokens, k each, sorted by expert: M rows.
 struct ExpertOrder {
-  std::vector<int64_t> counts;   // [E] rows of each expert
-  std::vector<int64_t> offsets;  // [E] where they start
-  at::Tensor slot;               // int64 [N, k] sorted row of each choice, -1 when dropped
-  at::Tensor token;              // int64 [M] token of each sorted row
+  at::Tensor ends;   // int32 [E] where each expert's rows end
+  at::Tensor slot;   // int64 [N, k] sorted row of each choice, -1 when dropped
+  at::Tensor token;  // int64 [M] token of each sorted row
 };
 
-/// kept: int64 [N, k] on the CPU, the expert of each choice or -1. Stable: within an expert, by token and
-/// then by choice. slot and token lie on `device`. Error when an expert is not below `experts`.
-ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device device);
+/// kept: int64 [N, k], the expert of each choice or -1; the order lies where it does. Stable: within an expert, by
+/// token and then by choice. On the host M is the number of those kept, and an expert that is not below `experts` an
+/// Error. On a device, whose numbers the host does not wait for, M is `most`, at least as many: the rows behind those
+/// kept are any tokens', and nobody's result.
+ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most);
+
+/// How many rows each expert has and where they begin, for the host, which waits for it.
+struct ExpertRows {
+  std::vector<int64_t> counts, offsets;  // [E]
+};
+ExpertRows rows_of_experts(const ExpertOrder& order);
 
 /// x [N, d], index int64 [M] -> [M, d].
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index);

@@ -332,7 +332,7 @@ Block LayerFootprint::final_norm(const Block& x, const SideShape& side, Branch* 
 Block LayerFootprint::loss(const SideShape& side) const {
   // The language's tag is not predicted.
   const int64_t rows = std::max<int64_t>(1, side.tokens() - side.padding - side.rows);
-  const int64_t chunk = chunk_rows(rows, vocabulary_);
+  const int64_t chunk = chunk_rows(rows, vocabulary_, at::kCPU);
   Block by_hidden = hidden(side.tokens(), kWorking);
   const Block index(device_, kWorking, 2 * 8 * rows);  // and labels
   const Block logits = wide(kWorking, chunk * vocabulary_);

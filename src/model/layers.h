@@ -26,7 +26,7 @@ class BlockWatcher;
 struct Side {
   at::Tensor ids;             // int64 [B, L]
   at::Tensor attention_mask;  // [B, 1, 1, L] 0 or -inf, in the compute type; undefined: no padding
-  at::Tensor active;          // bool [B L] on the CPU, false for padding; undefined: no padding
+  ActiveRows active;          // of [B L]: those that are no padding
   at::Tensor groups;          // int32 [B L] on the CPU: the language of each token; undefined: not counted
 };
 

@@ -98,9 +98,10 @@ Side Transformer::make_side(const std::vector<int32_t>& ids, int64_t rows, int64
   Side side;
   side.ids = to_int64(ids, {rows, length}, options_.device);
   if (std::find(ids.begin(), ids.end(), kPad) != ids.end()) {
-    side.active = at::empty({rows * length}, at::kBool);
-    std::transform(ids.begin(), ids.end(), side.active.mutable_data_ptr<bool>(),
+    const at::Tensor active = at::empty({rows * length}, at::kBool);
+    std::transform(ids.begin(), ids.end(), active.mutable_data_ptr<bool>(),
                    [](int32_t id) { return id != kPad; });
+    side.active = ActiveRows(active, options_.device);
     const at::Tensor mask =
         at::zeros({rows, 1, 1, length}, at::TensorOptions(options_.compute).device(options_.device));
     side.attention_mask = mask.masked_fill_(side.ids.eq(kPad).view({rows, 1, 1, length}),
@@ -119,7 +120,7 @@ Batch Transformer::to_batch(const MicroBatch& m,
   batch.source = make_side(m.source, m.rows, m.source_length);
   batch.target = make_side(m.target_input, m.rows, m.target_length);
   batch.target.ids.narrow(1, 0, std::min<int64_t>(1, m.target_length)).fill_(config_.decoder_start);
-  batch.labels = to_int64(m.target_labels, {m.rows * m.target_length}, options_.device);
+  batch.labels = to_int64(m.target_labels, {m.rows * m.target_length}, at::kCPU);
   batch.target_tokens = m.target_tokens;
   if (!languages.empty()) {
     std::vector<int32_t> source, target;
@@ -137,9 +138,9 @@ Batch Transformer::idle_batch() const {
   Batch batch;
   for (Side* side : {&batch.source, &batch.target}) {
     side->ids = to_int64({kEos}, {1, 1}, options_.device);
-    side->active = at::zeros({1}, at::kBool);
+    side->active = ActiveRows(at::zeros({1}, at::kBool), options_.device);
   }
-  batch.labels = to_int64({kPad}, {1}, options_.device);
+  batch.labels = to_int64({kPad}, {1}, at::kCPU);
   return batch;
 }
 
@@ -155,11 +156,17 @@ Pass Transformer::over_ranks(Pass pass) const {
 
 namespace {
 
-LossSums sums_of(const LinearCrossEntropy& head, const Batch& batch) {
-  LossSums sums = {
-      .loss = head.loss, .nll = head.nll, .tokens = head.tokens, .correct = head.correct, .token_nll = {}};
-  if (head.token_nll.defined()) sums.token_nll = head.token_nll.view(batch.target.ids.sizes());
-  return sums;
+/// What the pass has counted and summed up, for which the host waits now that the device has all its work.
+LossSums sums_of(const LinearCrossEntropy& head, const Batch& batch, bool per_token,
+                 std::vector<MoeStatistics>* statistics) {
+  if (statistics) count_calls(*statistics);
+  const at::Tensor& ids = batch.target.ids;
+  const LinearCrossEntropy::Sums sums = head.sums(per_token ? std::optional(ids.numel()) : std::nullopt);
+  return {.loss = sums.loss,
+          .nll = sums.nll,
+          .tokens = head.tokens,
+          .correct = sums.correct,
+          .token_nll = per_token ? sums.token_nll.view(ids.sizes()) : at::Tensor()};
 }
 
 }  // namespace
@@ -177,11 +184,10 @@ LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOpt
                                                   .label_smoothing = options.label_smoothing,
                                                   .gradient_scale = options.gradient_scale,
                                                   .gradient = true,
-                                                  .per_token = options.per_token,
                                                   .cut = vocabulary_cut(weights(), pass)});
   executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
   executor.finish();
-  return sums_of(head, batch);
+  return sums_of(head, batch, options.per_token, pass.statistics);
 }
 
 LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
@@ -193,11 +199,11 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
                                 .routings = options.routings});
   const Value memory = run_encoder(executor, stacks(), batch.source, pass);
   const Value hidden = run_decoder(executor, stacks(), memory, batch.source, batch.target, pass);
-  const LinearCrossEntropy head = linear_cross_entropy(
-      hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output], batch.labels,
-      {.ignore = kPad, .per_token = options.per_token, .cut = vocabulary_cut(weights(), pass)});
+  const LinearCrossEntropy head =
+      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output],
+                           batch.labels, {.ignore = kPad, .cut = vocabulary_cut(weights(), pass)});
   executor.finish();
-  return sums_of(head, batch);
+  return sums_of(head, batch, options.per_token, pass.statistics);
 }
 
 }  // namespace chorus::inline model

@@ -22,7 +22,7 @@ struct Stacks;
 struct Batch {
   Side source;                // ids [B, S]
   Side target;                // ids [B, T]: the decoder's input
-  at::Tensor labels;          // int64 [B T], kPad where nothing is predicted
+  at::Tensor labels;          // int64 [B T] on the host, kPad where nothing is predicted
   int64_t target_tokens = 0;  // labels that are predicted
 };
 

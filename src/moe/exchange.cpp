@@ -1,5 +1,6 @@
 #include "moe/exchange.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include <ATen/TensorOperators.h>
@@ -29,17 +30,20 @@ at::Tensor ranks_of(const at::Tensor& kept, int64_t experts_each) {
 
 }  // namespace
 
-Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
+Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts, at::Device device)
     : parallel_(&parallel),
       tokens_(kept.size(0)),
       experts_here_(experts / parallel.ep.size()),
       own_(part_of(tokens_, parallel.tp.rank(), parallel.tp.size())),
-      own_kept_(own(kept)) {
+      own_kept_(own(kept).to(device)) {
   const int64_t parts = parallel.ep.size();
-  order_ = sort_by_expert(ranks_of(own_kept_, experts_here_), parts, at::kCPU);
+  const ExpertOrder order = sort_by_expert(ranks_of(own(kept), experts_here_), parts, own_kept_.numel());
+  sent_token_ = order.token.to(device);
+  slot_ = order.slot.to(device);
+  sent_ = rows_of_experts(order);
   // Who sends how many rows to each rank of ep; last, how many tokens it has.
   const at::Tensor own_counts = at::empty({parts + 1}, at::kLong);
-  std::ranges::copy(order_.counts, own_counts.mutable_data_ptr<int64_t>());
+  std::ranges::copy(sent_.counts, own_counts.mutable_data_ptr<int64_t>());
   own_counts[parts] = own_.count;
   const at::Tensor counts = at::empty({parts, parts + 1}, at::kLong);
   parallel_->ep.all_gather(counts, own_counts);
@@ -53,7 +57,7 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts)
   };
   received_ = column(counts);
   const int own_rank = parallel_->ep.rank();
-  left_ = {order_.offsets[own_rank], order_.counts[own_rank]};
+  left_ = {sent_.offsets[own_rank], sent_.counts[own_rank]};
   left_at_ = std::accumulate(received_.begin(), received_.begin() + own_rank, int64_t{0});
   gathered_ = column(through);
   rows_ = std::accumulate(gathered_.begin(), gathered_.end(), int64_t{0});
@@ -80,16 +84,15 @@ at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
   at::Tensor received =
       at::empty({std::accumulate(received_.begin(), received_.end(), int64_t{0}), own_rows.size(1)},
                 own_rows.options());
-  const at::Tensor sent = at::empty({order_.token.size(0), own_rows.size(1)}, own_rows.options());
-  const at::Tensor token = order_.token.to(own_rows.device());
+  const at::Tensor sent = at::empty({sent_token_.size(0), own_rows.size(1)}, own_rows.options());
   const auto gather = [&](int64_t first, int64_t count, const at::Tensor& out) {
-    gather_rows(own_rows, token.narrow(0, first, count), out);
+    gather_rows(own_rows, sent_token_.narrow(0, first, count), out);
   };
   const int64_t after = left_.first + left_.count, rest = sent.size(0) - after;
   gather(0, left_.first, sent.narrow(0, 0, left_.first));
   gather(left_.first, left_.count, received.narrow(0, left_at_, left_.count));
   gather(after, rest, sent.narrow(0, after, rest));
-  parallel_->ep.all_to_all(received, received_, sent, order_.counts);
+  parallel_->ep.all_to_all(received, received_, sent, sent_.counts);
   if (parallel_->etp.size() == 1) return received;
   at::Tensor gathered = at::empty({rows_, own_rows.size(1)}, own_rows.options());
   parallel_->etp.all_gather(gathered, received, gathered_);
@@ -103,10 +106,9 @@ at::Tensor Exchange::back(const at::Tensor& rows) const {
     received = at::empty({gathered_[parallel_->etp.rank()], rows.size(1)}, rows.options());
     parallel_->etp.reduce_scatter(received, rows.contiguous(), gathered_);
   }
-  const at::Tensor returned = at::empty({order_.token.size(0), rows.size(1)}, rows.options());
-  parallel_->ep.all_to_all(returned, order_.counts, received, received_);
-  return sum_rows(returned, order_.slot.to(rows.device()),
-                  {received.narrow(0, left_at_, left_.count), left_.first});
+  const at::Tensor returned = at::empty({sent_token_.size(0), rows.size(1)}, rows.options());
+  parallel_->ep.all_to_all(returned, sent_.counts, received, received_);
+  return sum_rows(returned, slot_, {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
 /// From the sums of this rank's tokens to those of all tokens.

@@ -24,16 +24,16 @@ namespace chorus::inline moe {
 /// Who sends how much to whom, for one micro-batch per rank of `parallel`, or some of its tokens.
 class Exchange {
  public:
-  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all. `parallel` must
-  /// outlive it.
-  Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts);
+  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all. Rows lie on `device`. `parallel`
+  /// must outlive it.
+  Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts, at::Device device);
 
   /// Into how many chunks, each exchanged on its own, the tokens must be cut so that no rank gets more than
   /// `crowd` times the rows at once that it has to expect (those of all tokens, times k, divided by ep). 1
   /// where no rank gets more anyway. The same number on all ranks.
   [[nodiscard]] int64_t chunks(int64_t crowd) const;
 
-  /// [R, k] the choices of the rows received, as this rank numbers its experts, -1 for those that are
+  /// [R, k] the choices of the rows received, where rows lie, as this rank numbers its experts, -1 for those that are
   /// elsewhere.
   [[nodiscard]] at::Tensor kept() const;
 
@@ -53,10 +53,11 @@ class Exchange {
   Parallel* parallel_;
   int64_t tokens_, experts_here_;
   Stretch own_;                    // of the tokens, those that this rank sends
-  at::Tensor own_kept_;            // [own_.count, k]
-  ExpertOrder order_;              // of the rows sent: by rank of ep instead of by expert
+  at::Tensor own_kept_;            // [own_.count, k] where rows lie
+  at::Tensor sent_token_, slot_;   // of the rows sent: ExpertOrder's, by rank of ep instead of by expert
+  ExpertRows sent_;                // to each rank of ep
   Stretch left_;                   // of these rows, those for this rank itself, which stay here
-  std::vector<int64_t> received_;  // rows from each rank of ep; order_.counts are those to each
+  std::vector<int64_t> received_;  // rows from each rank of ep
   int64_t left_at_ = 0;            // where left_ begins among the rows received
   std::vector<int64_t> gathered_;  // rows of each rank of etp
   int64_t rows_ = 0;               // R

@@ -15,12 +15,15 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
   const Routing routing = route(probabilities, {}, {.top_k = config.top_k}, RandomKey());
   const at::Tensor weight = gates(probabilities, routing, config.gate_normalization)
                                 .mul_(1 - config.expert_output_dropout);  // the expectation of the dropout
-  const ExpertOrder order = sort_by_expert(routing.kept, experts, at::kCPU);
+  const ExpertOrder order = sort_by_expert(routing.kept, experts, routing.kept.numel());
+  const ExpertRows sorted = rows_of_experts(order);
   const at::Tensor input = gather_rows(hidden, order.token);
   const at::Tensor output = at::empty(input.sizes(), input.options());
   for (int64_t e = 0; e < experts; ++e) {
-    if (order.counts[e] == 0) continue;
-    const auto rows = [&](const at::Tensor& all) { return all.narrow(0, order.offsets[e], order.counts[e]); };
+    if (sorted.counts[e] == 0) continue;
+    const auto rows = [&](const at::Tensor& all) {
+      return all.narrow(0, sorted.offsets[e], sorted.counts[e]);
+    };
     const bool relu = kind == Activation::relu;
     const at::Tensor inner =
         linear_product(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});

@@ -11,7 +11,6 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/tensor.h>
 
 #include "kernels/dropout.h"
 #include "kernels/experts.h"
@@ -48,6 +47,7 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor probabilities;  // [N, E]
   at::Tensor log_partition;  // [N] logsumexp of the logits; undefined without z-loss
   Routing routing;
+  at::Tensor kept_on_host;  // the routing's, where ranks exchange tokens
   at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
 
@@ -90,7 +90,7 @@ at::Tensor token_keys(const Saved& s, const Stretch& tokens) {
     keys.mutable_data_ptr<int64_t>()[i] =
         static_cast<int64_t>(key.derive(static_cast<uint64_t>(tokens.first + i)).value());
   }
-  return keys;
+  return keys.to(s.hidden.device());
 }
 
 at::Tensor rows_of(const at::Tensor& x, const Stretch& tokens) {
@@ -103,8 +103,8 @@ Stretch chunk_of(const Saved& s, int64_t chunk) {
 
 std::optional<Exchange> exchange_of(const Saved& s, const Stretch& tokens) {
   if (!s.call.parallel || !s.call.parallel->shares_experts()) return std::nullopt;
-  return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.routing.kept, tokens),
-                                 s.probabilities.size(1));
+  return std::optional<Exchange>(std::in_place, *s.call.parallel, rows_of(s.kept_on_host, tokens),
+                                 s.probabilities.size(1), s.hidden.device());
 }
 
 /// Brings tokens to their experts, by `exchange` where there is one.
@@ -113,21 +113,22 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
                   .rows = rows_of(s.hidden, tokens),
                   .row_weight = rows_of(s.weight, tokens)};
   at::Tensor kept = rows_of(s.routing.kept, tokens);
-  int64_t experts = s.probabilities.size(1);
+  int64_t experts = s.probabilities.size(1), most = s.routing.tokens * kept.size(1);
   if (s.call.training && s.call.activation_dropout > 0) d.row_keys = token_keys(s, tokens);
   if (d.exchange) {
     kept = d.exchange->kept();
+    most = kept.numel();
     experts = s.call.parallel->expert_count(experts);
     d.rows = d.exchange->send_rows(d.rows);
     d.row_weight = d.exchange->send_rows(d.row_weight);
     if (d.row_keys.defined()) d.row_keys = d.exchange->send_rows(d.row_keys);
   }
-  d.order = sort_by_expert(kept, experts, s.hidden.device());
+  d.order = sort_by_expert(kept, experts, most);
   return d;
 }
 
 void run_experts_on(const Saved& s, Dispatched& d) {
-  if (s.call.before_experts) s.call.before_experts(d.order.counts, false);
+  if (s.call.before_experts) s.call.before_experts(rows_of_experts(d.order).counts, false);
   d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
 }
 
@@ -138,7 +139,7 @@ std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatc
       combine_rows_backward(grad.contiguous(), d.run.output, d.order.slot, d.row_weight);
   const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // cheaper to make again than to keep
   Experts experts = experts_of(s, d);
-  experts.by_use = s.call.before_experts && s.call.before_experts(d.order.counts, true);
+  experts.by_use = s.call.before_experts && s.call.before_experts(rows_of_experts(d.order).counts, true);
   const at::Tensor grad_input = run_experts_backward(experts, expert_input, d.run.kept, grad_rows);
   return {sum_rows(grad_input, d.order.slot), grad_weight};
 }
@@ -187,6 +188,7 @@ void put(const Saved& s, int64_t chunk, at::Tensor part, at::Tensor& whole) {
 /// [N, d]: the weighted sum of what the experts make of each token. Where a rank would get too many rows, the
 /// tokens go in chunks, of which nothing is kept: a rank's memory is bounded, however tokens are routed.
 at::Tensor run(Saved& s) {
+  if (s.call.parallel && s.call.parallel->shares_experts()) s.kept_on_host = s.routing.kept.to(at::kCPU);
   std::optional<Exchange> whole = exchange_of(s, {.count = s.hidden.size(0)});
   if (whole) {
     const int64_t bearable = whole->chunks(kCrowd);
@@ -260,8 +262,8 @@ at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
   at::Tensor grad = gates_backward(s.probabilities, s.routing, s.config.gate_normalization, grad_gates);
   const at::Tensor active = active_column(s.call, s.probabilities);
   if (s.config.balance_loss > 0) {
-    const at::Tensor row = at::tensor(balance_loss_gradient(s.routing), at::kDouble)
-                               .to(grad.options())
+    const at::Tensor row = balance_loss_gradient(s.routing.assigned, s.routing.tokens, s.config.top_k)
+                               .to(grad.scalar_type())
                                .mul_(s.config.balance_loss * s.call.auxiliary_scale);
     active.defined() ? grad.addcmul_(active, row.unsqueeze(0)) : grad.add_(row);
   }
@@ -323,7 +325,7 @@ struct MoeFunction : Function<MoeFunction> {
     };
     s.routing = route(s.probabilities, call.active, options, call.key.derive("selection"));
     if (call.observer.statistics) {
-      count(s.call, s.routing, s.probabilities, s.log_partition);
+      leave_to_count(s.call, s.routing, s.probabilities, s.log_partition);
     }
     if (call.observer.record) {
       *call.observer.record = {s.probabilities, s.routing};

@@ -56,7 +56,7 @@ struct MoeCall {
   double activation_dropout = 0;  // inside the experts, in training
   int64_t inner_width = 0;        // f of a whole expert, where experts are cut
   double auxiliary_scale = 1;  // scales the gradient of the auxiliary losses (1 / micro-batches of the step)
-  at::Tensor active;           // bool [N] on the CPU, false for padding; undefined: all tokens are active
+  ActiveRows active = {};      // of the N rows
   MoeObserver observer = {};
   // Called before the experts run, and in backward before they run back, perhaps several times, with the
   // number of rows that each expert here gets: the weights of experts without rows need not be there. True:

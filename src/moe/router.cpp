@@ -18,12 +18,11 @@ struct GateParts {
 };
 
 GateParts gate_parts(const at::Tensor& probabilities, const Routing& routing, GateNormalization kind) {
-  const at::Device device = probabilities.device();
   GateParts parts;
-  parts.index = routing.experts.clamp_min(0).to(device);
-  parts.kept = routing.kept.ge(0).to(device).to(probabilities.scalar_type());
+  parts.index = routing.experts.clamp_min(0);
+  parts.kept = routing.kept.ge(0).to(probabilities.scalar_type());
   parts.members = kind == GateNormalization::before_drop
-                      ? routing.experts.ge(0).to(device).to(probabilities.scalar_type())
+                      ? routing.experts.ge(0).to(probabilities.scalar_type())
                       : parts.kept;
   parts.chosen = probabilities.gather(1, parts.index);
   if (kind != GateNormalization::none) {
@@ -56,15 +55,10 @@ at::Tensor gates_backward(const at::Tensor& probabilities, const Routing& routin
   return at::zeros_like(probabilities).scatter_add_(1, parts.index, grad_chosen);
 }
 
-std::vector<double> balance_loss_gradient(const Routing& routing) {
-  const auto experts = static_cast<double>(routing.assigned.size());
-  const auto tokens = static_cast<double>(std::max<int64_t>(routing.tokens, 1));
-  const auto choices = tokens * static_cast<double>(routing.experts.size(1));
-  std::vector<double> gradient;
-  for (const int64_t assigned : routing.assigned) {
-    gradient.push_back(experts * static_cast<double>(assigned) / choices / tokens);
-  }
-  return gradient;
+at::Tensor balance_loss_gradient(const at::Tensor& assigned, int64_t tokens, int64_t top_k) {
+  const auto rows = static_cast<double>(std::max<int64_t>(tokens, 1));
+  const double choices = rows * static_cast<double>(top_k);
+  return assigned.to(at::kDouble).mul_(static_cast<double>(assigned.numel())).div_(choices).div_(rows);
 }
 
 }  // namespace chorus::inline moe

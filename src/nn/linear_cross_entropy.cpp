@@ -3,7 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,8 +16,6 @@ namespace chorus::inline nn {
 namespace {
 
 constexpr int64_t kChunkLogits = 16 << 20;  // held at once
-// With fewer rows, the passes over the weight's gradient would cost more than the products.
-constexpr int64_t kLeastRows = 256;
 
 struct Predicted {
   std::vector<int64_t> rows;    // where something is predicted
@@ -26,7 +23,7 @@ struct Predicted {
 };
 
 Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocabulary) {
-  const at::Tensor flat = labels.to(at::kCPU).contiguous();
+  const at::Tensor flat = labels.contiguous();
   const auto* label = flat.const_data_ptr<int64_t>();
   Predicted predicted;
   for (int64_t row = 0; row < flat.numel(); ++row) {
@@ -43,20 +40,13 @@ Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocab
 }
 
 /// For rows of which each rank has some columns.
-CrossEntropyRows rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, const at::Tensor& labels,
-                                 const CrossEntropyOptions& options, const at::Tensor& gradient) {
+at::Tensor rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, const at::Tensor& labels,
+                           const CrossEntropyOptions& options, const at::Tensor& gradient) {
   const at::Tensor own_labels = labels - cut.first;
-  std::vector<CrossEntropyPart> own = cross_entropy_parts(logits, own_labels);
-  static_assert(sizeof(CrossEntropyPart) == 4 * sizeof(double));
-  const auto count = static_cast<int64_t>(own.size());
-  std::vector<CrossEntropyPart> all(own.size() * cut.over->size());
-  cut.over->all_gather(at::from_blob(all.data(), {cut.over->size(), count, 4}, at::kDouble),
-                       at::from_blob(own.data(), {count, 4}, at::kDouble));
-  for (int64_t row = 0; row < count; ++row) {
-    own[row] = all[row];
-    for (int64_t rank = 1; rank < cut.over->size(); ++rank) own[row].add(all[rank * count + row]);
-  }
-  return cross_entropy_rows(logits, own_labels, own, cut.total, options, gradient);
+  const at::Tensor own = cross_entropy_parts(logits, own_labels);
+  const at::Tensor all = at::empty({cut.over->size(), own.size(0), own.size(1)}, own.options());
+  cut.over->all_gather(all, own);
+  return cross_entropy_rows(logits, own_labels, join_cross_entropy_parts(all), cut.total, options, gradient);
 }
 
 }  // namespace
@@ -70,16 +60,16 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     throw Error("linear_cross_entropy: {} labels for {} rows of {}, weight of {}", labels.numel(), all,
                 hidden.size(1), weight.value.size(1));
   }
-  const Predicted predicted = predicted_rows(labels, options.ignore, vocabulary);
-  const auto rows = static_cast<int64_t>(predicted.rows.size());
-  LinearCrossEntropy result;
-  result.tokens = rows;
+  Predicted predicted = predicted_rows(labels, options.ignore, vocabulary);
+  const int64_t rows = std::ssize(predicted.rows);
+  LinearCrossEntropy result = {
+      .tokens = rows,
+      .grad_hidden = {},
+      .predicted = {},
+      .rows = at::empty({rows, kCrossEntropyColumns}, hidden.options().dtype(at::kDouble))};
   if (options.gradient) {
     result.grad_hidden = rows == all ? at::empty(hidden.sizes(), hidden.options())
                                      : at::zeros(hidden.sizes(), hidden.options());
-  }
-  if (options.per_token) {
-    result.token_nll = at::zeros({all}, at::kFloat);
   }
   if (rows == 0) {
     return result;
@@ -88,7 +78,8 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   const at::Tensor row_label = at::tensor(predicted.labels).to(hidden.device());
   const bool bf16 = hidden.scalar_type() == at::kBFloat16;
   const at::TensorOptions wide = hidden.options().dtype(bf16 ? at::kFloat : hidden.scalar_type());
-  const int64_t most = chunk_rows(rows, width);
+  result.predicted = std::move(predicted.rows);
+  const int64_t most = chunk_rows(rows, width, hidden.device());
   const at::Tensor logits_buffer = at::empty({most, width}, wide);
   const at::Tensor grad_buffer =
       bf16 && options.gradient ? at::empty({most, width}, hidden.options()) : logits_buffer;
@@ -102,18 +93,9 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     const CrossEntropyOptions of_rows = {.label_smoothing = options.label_smoothing,
                                          .gradient_scale = options.gradient_scale};
     const at::Tensor label = row_label.narrow(0, first, count);
-    const CrossEntropyRows losses = options.cut.over
-                                        ? rows_over_ranks(options.cut, logits, label, of_rows, grad)
-                                        : cross_entropy_rows(logits, label, of_rows, grad);
-    for (int64_t i = 0; i < count; ++i) {
-      result.loss += losses.loss[i];
-      result.nll += losses.nll[i];
-      result.correct += losses.correct[i] ? 1 : 0;
-      if (options.per_token) {
-        result.token_nll.mutable_data_ptr<float>()[predicted.rows[first + i]] =
-            static_cast<float>(losses.nll[i]);
-      }
-    }
+    result.rows.narrow(0, first, count)
+        .copy_(options.cut.over ? rows_over_ranks(options.cut, logits, label, of_rows, grad)
+                                : cross_entropy_rows(logits, label, of_rows, grad));
     if (!options.gradient) {
       continue;
     }
@@ -130,8 +112,22 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   return result;
 }
 
-int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkLogits / vocabulary);
+LinearCrossEntropy::Sums LinearCrossEntropy::sums(std::optional<int64_t> all_rows) const {
+  Sums sums;
+  if (all_rows) sums.token_nll = at::zeros({*all_rows}, at::kFloat);
+  const at::Tensor on_host = rows.to(at::kCPU);
+  for (int64_t i = 0; i < tokens; ++i) {
+    const auto* const row = on_host.const_data_ptr<double>() + i * kCrossEntropyColumns;
+    sums.loss += row[kLoss];
+    sums.nll += row[kNll];
+    sums.correct += row[kCorrect] > 0 ? 1 : 0;
+    if (all_rows) sums.token_nll.mutable_data_ptr<float>()[predicted[i]] = static_cast<float>(row[kNll]);
+  }
+  return sums;
+}
+
+int64_t chunk_rows(int64_t rows, int64_t vocabulary, at::Device device) {
+  const int64_t most = std::max(least_loss_rows(device), kChunkLogits / vocabulary);
   const int64_t chunks = (rows + most - 1) / most;
   return (rows + chunks - 1) / chunks;
 }

@@ -1,8 +1,10 @@
-// The output layer and its loss in one: the logits of a few hundred rows at a time, never of a whole batch,
+// The output layer and its loss in one: the logits of some rows at a time, never of a whole batch,
 // and the gradients from each such chunk before the next one takes its place.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -16,29 +18,35 @@ struct LinearCrossEntropyOptions {
   double label_smoothing = 0;  // epsilon
   double gradient_scale = 1;   // gradients are of gradient_scale * loss
   bool gradient = false;       // training: add the weight's gradient, return that by hidden
-  bool per_token = false;      // return token_nll
   VocabularyCut cut;           // the weight holds a part of the vocabulary; all its ranks have the same rows
 };
 
-/// Sums over the rows that are not ignored.
+/// Of the rows that are not ignored. Nobody has waited for the device yet.
 struct LinearCrossEntropy {
-  double loss = 0;  // (1 - epsilon) nll + epsilon mean_v(-log p(v)): epsilon spread over all of V, as in
-                    // fairseq's and PyTorch's label smoothing
-  double nll = 0;   // -log p(label)
   int64_t tokens = 0;
-  int64_t correct = 0;     // rows whose label no other entry exceeds
   at::Tensor grad_hidden;  // [N, d] in hidden's type, 0 in ignored rows; undefined without options.gradient
-  at::Tensor token_nll;    // fp32 [N] on the CPU, 0 in ignored rows; undefined without options.per_token
+  std::vector<int64_t> predicted;  // [tokens] which of the N rows they are
+  at::Tensor rows;                 // fp64 [tokens, kCrossEntropyColumns] of each, on the device
+
+  struct Sums {
+    double loss = 0;  // (1 - epsilon) nll + epsilon mean_v(-log p(v)): epsilon spread over all of V, as in
+                      // fairseq's and PyTorch's label smoothing
+    double nll = 0;   // -log p(label)
+    int64_t correct = 0;   // rows whose label no other entry exceeds
+    at::Tensor token_nll;  // fp32 [N] on the CPU, 0 in ignored rows; undefined unless asked for
+  };
+  /// Waits for the device. all_rows: N, where token_nll is asked for.
+  [[nodiscard]] Sums sums(std::optional<int64_t> all_rows = {}) const;
 };
 
-/// hidden: [N, d] of fp32, bf16 or fp64. weight: [V, d] of the same type. labels: int64, N elements of any
-/// shape. Logits are computed in that type, the softmax in fp32 (fp64 for fp64). Records nothing for
+/// hidden: [N, d] of fp32, bf16 or fp64. weight: [V, d] of the same type. labels: int64 on the host, N elements of
+/// any shape. Logits are computed in that type, the softmax in fp32 (fp64 for fp64). Records nothing for
 /// autograd. Without a predicted row the weight's gradient is left alone. Error when a label lies outside [0,
 /// V).
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options);
 
-/// Rows whose logits are held at a time, of `rows` that fall into chunks of nearly one size.
-int64_t chunk_rows(int64_t rows, int64_t vocabulary);
+/// Rows whose logits are held at a time on a device, of `rows` that fall into chunks of nearly one size.
+int64_t chunk_rows(int64_t rows, int64_t vocabulary, at::Device device);
 
 }  // namespace chorus::inline nn

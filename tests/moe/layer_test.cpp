@@ -64,8 +64,9 @@ struct Fixture {
             .activation_dropout = c.activation_dropout,
             .auxiliary_scale = 0.5};
     if (c.padding) {
-      call.active = at::ones({c.rows}, at::kBool);
-      for (int64_t i = 0; i < c.rows; i += 3) call.active[i].fill_(false);
+      const at::Tensor active = at::ones({c.rows}, at::kBool);
+      for (int64_t i = 0; i < c.rows; i += 3) active[i].fill_(false);
+      call.active = ActiveRows(active);
     }
     hidden = at::randn({c.rows, kWidth}, options).requires_grad_(true);
     weight_of_output = at::randn({c.rows, kWidth}, options);
@@ -121,8 +122,8 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
     sums.push_back(sum);
   }
   const at::Tensor active =
-      f.call.active.defined() ? f.call.active.to(at::kDouble) : at::ones({rows}, at::kDouble);
-  const at::Tensor share = at::tensor(std::vector<int64_t>(r.assigned)).to(at::kDouble) / (active.sum() * k);
+      f.call.active.flags.defined() ? f.call.active.flags.to(at::kDouble) : at::ones({rows}, at::kDouble);
+  const at::Tensor share = r.assigned.to(at::kDouble) / (active.sum() * k);
   const at::Tensor balance = experts * (share * (p * active.unsqueeze(1)).sum(0) / active.sum()).sum();
   const at::Tensor z = (at::logsumexp(logits, {1}).square() * active).sum() / active.sum();
   return {at::stack(sums), f.call.auxiliary_scale * (f.config.balance_loss * balance + f.config.z_loss * z)};
@@ -270,6 +271,7 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
   f.call.observer.group_count = 2;
   f.call.observer.statistics = &s;
   moe_layer(f.hidden, f.weights(), f.config, f.call);
+  count_calls({&s, 1});
   EXPECT_EQ(s.tokens, 8);
   EXPECT_EQ(s.choices, 16);
   int64_t assigned = 0;
@@ -289,15 +291,16 @@ MoeStatistics drops(TokenSelection selection, int64_t top_k) {
   MoeStatistics s;
   f.call.observer.statistics = &s;
   f.call.sentence_length = kLength;
-  f.call.active = at::ones({kSentences, kLength}, at::kBool);
-  for (int64_t i = 0; i < kSentences; ++i) f.call.active[i].narrow(0, 10 + i, 10 - i).fill_(false);
-  f.call.active = f.call.active.view(-1);
+  const at::Tensor active = at::ones({kSentences, kLength}, at::kBool);
+  for (int64_t i = 0; i < kSentences; ++i) active[i].narrow(0, 10 + i, 10 - i).fill_(false);
+  f.call.active = ActiveRows(active.view(-1));
   const at::NoGradGuard plain;
   for (uint64_t i = 0; i < 40; ++i) {
     f.call.key = RandomKey(i);
     f.hidden = at::randn_like(f.hidden);
     moe_layer(f.hidden, f.weights(), f.config, f.call);
   }
+  count_calls({&s, 1});
   return s;
 }
 
@@ -335,6 +338,7 @@ double loss_of(Fixture& f) {
   f.call.observer.statistics = &statistics;
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
   f.call.observer.statistics = nullptr;
+  count_calls({&statistics, 1});
   return (output * f.weight_of_output).sum().item<double>() +
          f.call.auxiliary_scale *
              (f.config.balance_loss * statistics.balance_loss + f.config.z_loss * statistics.z_loss);

@@ -45,12 +45,10 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   const auto predicted = labels.ne(kIgnore);
 
   Parameter weight = parameter_of(value);
-  const LinearCrossEntropyOptions options = {.ignore = kIgnore,
-                                             .label_smoothing = 0.1,
-                                             .gradient_scale = 0.125,
-                                             .gradient = true,
-                                             .per_token = true};
+  const LinearCrossEntropyOptions options = {
+      .ignore = kIgnore, .label_smoothing = 0.1, .gradient_scale = 0.125, .gradient = true};
   const LinearCrossEntropy ours = linear_cross_entropy(hidden, weight, labels, options);
+  const LinearCrossEntropy::Sums sums = ours.sums(c.rows);
 
   const auto h = hidden.to(at::kDouble).requires_grad_(), w = value.to(at::kDouble).requires_grad_();
   const auto logits = h.mm(w.t());
@@ -58,15 +56,15 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   const auto nll = at::cross_entropy_loss(logits, labels, {}, at::Reduction::None, kIgnore).detach();
   (loss * 0.125).backward();
   const double sum = loss.item<double>();
-  EXPECT_NEAR(ours.loss, sum, exact * (1 + sum));
-  EXPECT_NEAR(ours.nll, nll.sum().item<double>(), exact * (1 + sum));
+  EXPECT_NEAR(sums.loss, sum, exact * (1 + sum));
+  EXPECT_NEAR(sums.nll, nll.sum().item<double>(), exact * (1 + sum));
   EXPECT_EQ(ours.tokens, predicted.sum().item<int64_t>());
-  EXPECT_EQ(ours.correct, (logits.argmax(1).eq(labels) & predicted).sum().item<int64_t>());
+  EXPECT_EQ(sums.correct, (logits.argmax(1).eq(labels) & predicted).sum().item<int64_t>());
   EXPECT_EQ(ours.grad_hidden.scalar_type(), type);
   const auto error = [](const at::Tensor& a, const at::Tensor& b) {
     return ((a.to(at::kDouble) - b).norm() / (b.norm() + 1e-30)).item<double>();
   };
-  EXPECT_TRUE(at::allclose(ours.token_nll.to(at::kDouble), nll, 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(sums.token_nll.to(at::kDouble), nll, 1e-5, 1e-5));
   EXPECT_LT(error(ours.grad_hidden, h.grad()), tolerance);
   EXPECT_EQ(ours.grad_hidden.index({~predicted}).abs().sum().item<double>(), 0);
   if (ours.tokens > 0) {
@@ -100,7 +98,7 @@ TEST(LinearCrossEntropyEvaluation, ReturnsNoGradientAndTouchesNone) {
   Parameter weight = parameter_of(at::randn({10, 4}));
   const auto result = linear_cross_entropy(at::randn({3, 4}), weight, at::full({3, 1}, 7, at::kLong), {});
   EXPECT_FALSE(result.grad_hidden.defined());
-  EXPECT_FALSE(result.token_nll.defined());
+  EXPECT_FALSE(result.sums().token_nll.defined());
   EXPECT_FALSE(weight.has_gradient);
   EXPECT_EQ(result.tokens, 3);
 }
@@ -109,10 +107,10 @@ TEST(LinearCrossEntropyEvaluation, IsThatOfEachRowAlone) {
   Parameter weight = parameter_of(at::randn({1000, 64}));
   const auto hidden = at::randn({5, 64});
   const auto labels = at::randint(2, 1000, {5}, at::kLong);
-  const auto together = linear_cross_entropy(hidden, weight, labels, {.per_token = true});
+  const auto together = linear_cross_entropy(hidden, weight, labels, {}).sums(5);
   for (int64_t row = 0; row < 5; ++row) {
     const auto alone = linear_cross_entropy(hidden.narrow(0, row, 1), weight, labels.narrow(0, row, 1), {});
-    EXPECT_NEAR(alone.nll, together.token_nll[row].item<double>(), 1e-4);
+    EXPECT_NEAR(alone.sums().nll, together.token_nll[row].item<double>(), 1e-4);
   }
 }
 

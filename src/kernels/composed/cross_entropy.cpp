@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
 #include "kernels/internal/backend.h"
@@ -20,46 +19,49 @@ std::pair<at::Tensor, at::Tensor> places(const at::Tensor& labels, int64_t width
 
 }  // namespace
 
-CrossEntropyRows Backend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                             const CrossEntropyOptions& options,
-                                             const at::Tensor& gradient) const {
+at::Tensor join_cross_entropy_parts(const at::Tensor& parts) {
+  const at::Tensor most = parts.select(2, 0), all = most.amax({0});
+  const at::Tensor exponentials = (parts.select(2, 1) * (most - all).exp_()).sum({0});
+  return at::stack({all, exponentials, parts.select(2, 2).sum({0}), parts.select(2, 3).amax({0})}, 1);
+}
+
+at::Tensor Backend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                       const CrossEntropyOptions& options, const at::Tensor& gradient) const {
   return cross_entropy_rows_of(logits, labels, cross_entropy_parts(logits, labels), logits.size(1), options,
                                gradient);
 }
 
-std::vector<CrossEntropyPart> Backend::cross_entropy_parts(const at::Tensor& logits,
-                                                           const at::Tensor& labels) const {
+at::Tensor Backend::cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) const {
   const auto [here, column] = places(labels, logits.size(1));
   const at::Tensor most = logits.amax({1}), label = logits.gather(1, column).squeeze(1);
-  const at::Tensor sums = at::stack({most, (logits - most.unsqueeze(1)).exp_().sum({1}), logits.sum({1}),
-                                     at::where(here, label, -std::numeric_limits<double>::infinity())},
-                                    1)
-                              .to(at::kCPU, at::kDouble)
-                              .contiguous();
-  static_assert(sizeof(CrossEntropyPart) == 4 * sizeof(double));
-  const auto* const first = reinterpret_cast<const CrossEntropyPart*>(sums.const_data_ptr<double>());
-  return {first, first + logits.size(0)};
+  return at::stack({most, (logits - most.unsqueeze(1)).exp_().sum({1}), logits.sum({1}),
+                    at::where(here, label, -std::numeric_limits<double>::infinity())},
+                   1)
+      .to(at::kDouble);
 }
 
-CrossEntropyRows Backend::cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
-                                                std::span<const CrossEntropyPart> parts, int64_t width,
-                                                const CrossEntropyOptions& options,
-                                                const at::Tensor& gradient) const {
-  const LossWeights weights(options, width);
-  CrossEntropyRows rows = make_rows(logits.size(0));
-  std::vector<double> partition(parts.size());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    char correct = 0;
-    partition[i] = finish_row(parts[i], weights, static_cast<int64_t>(i), rows, correct);
-    rows.correct.push_back(correct != 0);
-  }
+at::Tensor Backend::cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                          const at::Tensor& parts, int64_t width,
+                                          const CrossEntropyOptions& options,
+                                          const at::Tensor& gradient) const {
+  const LossWeights w(options, width);
+  const at::Tensor most = parts.select(1, 0), label = parts.select(1, 3);
+  const at::Tensor partition = most + parts.select(1, 1).log(), nll = partition - label;
+  at::Tensor rows =
+      at::stack({nll, nll * (1 - w.smoothing) + (partition - parts.select(1, 2) / w.columns) * w.smoothing,
+                 label.ge(most).to(at::kDouble)},
+                1);
   if (!gradient.defined()) return rows;
   const auto [here, column] = places(labels, logits.size(1));
-  const at::Tensor shift = at::tensor(partition, at::kDouble).to(logits.options()).unsqueeze(1);
-  at::Tensor grad = (logits - shift).exp_().mul_(weights.factor).sub_(weights.uniform);
-  grad.scatter_add_(1, column, here.to(grad.scalar_type()).mul_(-weights.on_label).unsqueeze(1));
+  at::Tensor grad =
+      (logits - partition.to(logits.scalar_type()).unsqueeze(1)).exp_().mul_(w.factor).sub_(w.uniform);
+  grad.scatter_add_(1, column, here.to(grad.scalar_type()).mul_(-w.on_label).unsqueeze(1));
   gradient.copy_(grad);
   return rows;
+}
+
+int64_t Backend::least_loss_rows() const {
+  return 4096;
 }
 
 }  // namespace chorus::inline kernels

@@ -1,7 +1,6 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_fill.h>
 #include <ATen/ops/logsumexp.h>
@@ -9,6 +8,7 @@
 #include <ATen/ops/where.h>
 
 #include "kernels/internal/backend.h"
+#include "kernels/internal/composed.h"
 
 namespace chorus::inline kernels {
 
@@ -32,16 +32,6 @@ void penalise(const at::Tensor& logits, const at::Tensor& total, const Penalty& 
   flat.index_copy_(0, place,
                    penalty.of_logits ? at::where(old < 0, old * penalty.factor, old / penalty.factor)
                                      : zero + (old - zero) * penalty.factor);
-}
-
-/// Whole numbers of which no two in a row are equal, in the order of the logits and, among equal ones, of the tokens,
-/// lowest last: what topk() returns of them is the same on every device.
-at::Tensor ranking(const at::Tensor& logits) {
-  // The bits of a float are in its order if those of a negative one are turned round; adding 0 makes -0 one with 0.
-  const at::Tensor bits = (logits + 0.0).view(at::kInt).to(at::kLong);
-  const at::Tensor ordered = at::where(bits < 0, bits.bitwise_xor(0x7FFFFFFF), bits);
-  const int64_t width = logits.size(1);
-  return ordered * width - at::arange(width, ordered.options());
 }
 
 }  // namespace

@@ -1,88 +1,121 @@
 #include "kernels/experts.h"
 
+#include <algorithm>
+#include <initializer_list>
+#include <optional>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_grouped_mm.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/repeat_interleave.h>
+#include <ATen/ops/searchsorted.h>
 
 #include "kernels/dropout.h"
 #include "kernels/gemm.h"
 
 #include "kernels/internal/backend.h"
-#include "kernels/internal/row_keys.h"
+#include "kernels/internal/composed.h"
 
 namespace chorus::inline kernels {
 
 namespace {
 
-/// f(expert, first, count) for each expert and its rows.
-void for_experts(const ExpertOrder& order, const auto& f) {
-  for (int64_t e = 0; e < std::ssize(order.counts); ++e) f(e, order.offsets[e], order.counts[e]);
-}
-
-/// The activation's output, or the gradient by it, after dropout: all rows at once.
-at::Tensor dropped(const Experts& x, const at::Tensor& rows) {
-  if (x.dropout == 0) return rows;
-  const at::Tensor token = x.order.token.to(at::kCPU);
-  std::vector<RandomKey> keys(token.numel());
-  for_experts(x.order, [&](int64_t e, int64_t first, int64_t count) {
-    derive_row_keys(x, e, token.const_data_ptr<int64_t>() + first, std::span(keys).subspan(first, count));
+/// Whether libtorch's grouped products take such operands: rows of 16 bytes, of a type that it has.
+bool can_be_grouped(std::initializer_list<at::Tensor> operands) {
+  return std::ranges::all_of(operands, [](const at::Tensor& x) {
+    const bool has_type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+    return has_type && x.size(-1) * x.element_size() % 16 == 0 && x.numel() > 0;
   });
-  return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
-/// out [M, m] = rows [M, n] times each row's expert's weight, transposed where it is a linear layer's [m, n].
-void multiply(const Experts& x, const at::Tensor& rows, const Parameter& weight, const Parameter* bias,
-              bool transposed, const at::Tensor& out) {
-  for_experts(x.order, [&](int64_t e, int64_t first, int64_t count) {
-    if (count == 0) return;
-    const at::Tensor to = out.narrow(0, first, count), from = rows.narrow(0, first, count);
-    if (transposed) {
-      linear_product(to, from, weight.value[e], {.bias = bias ? bias->value[e] : at::Tensor()});
+/// A layer's experts over its rows, of which those behind the last expert's are nobody's.
+class ExpertProducts {
+ public:
+  explicit ExpertProducts(const Experts& experts, int64_t rows) : x_(experts) {
+    const at::Tensor& ends = x_.order.ends;
+    expert_ = at::searchsorted(ends, at::arange(rows, ends.options()), false, true);
+  }
+
+  /// The activation's output, or the gradient by it, after dropout.
+  [[nodiscard]] at::Tensor dropped(const at::Tensor& rows) const {
+    if (x_.dropout == 0) return rows;
+    const at::Tensor own = x_.row_keys.view(-1).index_select(0, x_.order.token);
+    return dropout_rows_by_key(rows, x_.dropout, derive_keys(own, expert_ + x_.first_expert), x_.first_inner);
+  }
+
+  /// rows [M, n] times each row's expert's weight, of which a linear layer's [m, n] is to be transposed: [M, m].
+  [[nodiscard]] at::Tensor multiply(const at::Tensor& rows, const Parameter& weight, const Parameter* bias,
+                                    bool transposed) {
+    const at::Tensor& w = weight.value;
+    if (can_be_grouped({rows, w})) {
+      at::Tensor out = at::_grouped_mm(rows, transposed ? w.transpose(1, 2) : w, x_.order.ends);
+      return bias ? out.add_(bias->value.index_select(0, expert_.clamp_max(w.size(0) - 1))) : out;
+    }
+    const at::Tensor out = at::empty({rows.size(0), w.size(transposed ? 1 : 2)}, rows.options());
+    for_experts([&](int64_t e, int64_t first, int64_t count) {
+      const at::Tensor to = out.narrow(0, first, count), from = rows.narrow(0, first, count);
+      if (count == 0) return;
+      if (transposed) {
+        linear_product(to, from, w[e], {.bias = bias ? bias->value[e] : at::Tensor()});
+      } else {
+        plain_product(to, from, w[e]);
+      }
+    });
+    return out;
+  }
+
+  /// Adds to the gradients of each expert's linear layer, or overwrites them. grad [M, m], input [M, n].
+  void accumulate(const at::Tensor& grad, const at::Tensor& input, Parameter& weight, Parameter* bias,
+                  bool overwrite) {
+    if (!x_.by_use && can_be_grouped({grad, input})) {
+      const at::Tensor sum = at::_grouped_mm(grad.t(), input, x_.order.ends);
+      overwrite ? weight.gradient.copy_(sum) : weight.gradient.add_(sum);
     } else {
-      plain_product(to, from, weight.value[e]);
+      for_experts([&](int64_t e, int64_t first, int64_t count) {
+        if (count > 0) {
+          add_product(weight.gradient[e], grad.narrow(0, first, count), input.narrow(0, first, count),
+                      overwrite);
+        } else if (overwrite && !x_.by_use) {
+          weight.gradient[e].zero_();
+        }
+      });
     }
-  });
-}
+    if (bias) accumulate_bias(grad.to(bias->gradient.scalar_type()), *bias, overwrite);
+  }
 
-/// Adds to the gradients of each expert's linear layer, or overwrites them.
-void accumulate(const Experts& x, const at::Tensor& grad, const at::Tensor& input, Parameter& weight,
-                Parameter* bias, bool overwrite) {
-  for_experts(x.order, [&](int64_t e, int64_t first, int64_t count) {
-    if (count > 0) {
-      add_product(weight.gradient[e], grad.narrow(0, first, count), input.narrow(0, first, count), overwrite);
-    } else if (overwrite && !x.by_use) {
-      weight.gradient[e].zero_();
-    }
-  });
-  if (!bias) return;
-  // As a product with the rows of each expert, which has one order of adding up.
-  const auto experts = static_cast<int64_t>(x.order.counts.size());
-  const at::Tensor counts =
-      at::from_blob(const_cast<int64_t*>(x.order.counts.data()), {experts}, at::kLong).to(grad.device());
-  const at::Tensor number = at::arange(experts, counts.options());
-  const at::Tensor of_row = at::repeat_interleave(number, counts, {}, grad.size(0));
-  const at::Tensor sums = number.unsqueeze(1)
-                              .eq(of_row)
-                              .to(bias->gradient.scalar_type())
-                              .mm(grad.to(bias->gradient.scalar_type()));
-  overwrite ? bias->gradient.copy_(sums) : bias->gradient.add_(sums);
-}
+ private:
+  /// As a product with the rows of each expert, which has one order of adding up.
+  void accumulate_bias(const at::Tensor& grad, const Parameter& bias, bool overwrite) {
+    const int64_t experts = bias.gradient.size(0);
+    const at::Tensor of_expert = at::arange(experts, expert_.options()).unsqueeze(1).eq(expert_);
+    const at::Tensor sums =
+        of_expert.to(grad.scalar_type()).mm(grad.masked_fill(expert_.ge(experts).unsqueeze(1), 0));
+    overwrite ? bias.gradient.copy_(sums) : bias.gradient.add_(sums);
+  }
+
+  /// f(expert, first, count) for each expert and its rows, for which the host waits.
+  void for_experts(const auto& f) {
+    if (!rows_) rows_ = rows_of_experts(x_.order);
+    for (int64_t e = 0; e < std::ssize(rows_->counts); ++e) f(e, rows_->offsets[e], rows_->counts[e]);
+  }
+
+  const Experts& x_;
+  at::Tensor expert_;  // int32 [M] of each row
+  std::optional<ExpertRows> rows_;
+};
 
 }  // namespace
 
 ExpertRun Backend::run_experts(const Experts& x, const at::Tensor& input) const {
   const at::NoGradGuard plain;
   const MoeWeights& w = x.weights;
-  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
-                   .output = at::empty_like(input)};
-  multiply(x, input, *w.fc1_weight, w.fc1_bias, true, run.kept);
-  const at::Tensor hidden = dropped(x, activate(x.activation, run.kept));
-  multiply(x, hidden, *w.fc2_weight, x.adds_bias ? w.fc2_bias : nullptr, true, run.output);
-  return run;
+  ExpertProducts products(x, input.size(0));
+  const at::Tensor kept = products.multiply(input, *w.fc1_weight, w.fc1_bias, true);
+  const at::Tensor hidden = products.dropped(activate(x.activation, kept));
+  return {.kept = kept,
+          .output = products.multiply(hidden, *w.fc2_weight, x.adds_bias ? w.fc2_bias : nullptr, true)};
 }
 
 at::Tensor Backend::run_experts_backward(const Experts& x, const at::Tensor& input, const at::Tensor& kept,
@@ -90,15 +123,14 @@ at::Tensor Backend::run_experts_backward(const Experts& x, const at::Tensor& inp
   const at::NoGradGuard plain;
   const MoeWeights& w = x.weights;
   const bool relu = x.activation == Activation::relu;
-  const at::Tensor hidden = dropped(x, relu ? kept : activate(x.activation, kept));
-  const at::Tensor by_hidden = at::empty_like(hidden);
-  at::Tensor by_input = at::empty_like(input);
-  multiply(x, grad_output, *w.fc2_weight, nullptr, false, by_hidden);
-  const at::Tensor by_inner = activate_backward(x.activation, dropped(x, by_hidden), kept);
-  multiply(x, by_inner, *w.fc1_weight, nullptr, false, by_input);
-  accumulate(x, by_inner, input, *w.fc1_weight, w.fc1_bias, w.begin_fc1());
-  accumulate(x, grad_output, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
-  return by_input;
+  ExpertProducts products(x, input.size(0));
+  const at::Tensor hidden = products.dropped(relu ? kept : activate(x.activation, kept));
+  const at::Tensor by_hidden =
+      products.dropped(products.multiply(grad_output, *w.fc2_weight, nullptr, false));
+  const at::Tensor by_inner = activate_backward(x.activation, by_hidden, kept);
+  products.accumulate(by_inner, input, *w.fc1_weight, w.fc1_bias, w.begin_fc1());
+  products.accumulate(grad_output, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
+  return products.multiply(by_inner, *w.fc1_weight, nullptr, false);
 }
 
 }  // namespace chorus::inline kernels

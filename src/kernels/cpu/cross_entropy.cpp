@@ -4,6 +4,7 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 
 #include "kernels/cpu.h"
 
@@ -94,17 +95,14 @@ CHORUS_INLINE inline void gradient_of_row(const T* x, int64_t label, int64_t wid
         narrow<G>(std::fma(exponential(on_label - shift), factor, -uniform) - static_cast<T>(w.on_label));
 }
 
-/// row(i, correct[i]) for all rows, in parallel; threads may not share the bytes of a vector<bool>.
+/// row(i) for all rows, in parallel.
 template <class Row>
-void for_rows(CrossEntropyRows& rows, const Row& row) {
-  const auto count = static_cast<int64_t>(rows.nll.size());
-  std::vector<char> correct(count);
+void for_rows(int64_t count, const Row& row) {
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     run_kernel([&]() CHORUS_INLINE {
-      for (int64_t i = begin; i < end; ++i) row(i, correct[i]);
+      for (int64_t i = begin; i < end; ++i) row(i);
     });
   });
-  rows.correct.assign(correct.begin(), correct.end());
 }
 
 /// f(the logits, the gradient, which is nullptr where there is none), in their types.
@@ -123,18 +121,20 @@ void dispatch(const at::Tensor& logits, const at::Tensor& gradient, const F& f) 
 /// part_at(i, row i of the logits, its label, their width): the sums over all of row i, which has `columns`
 /// columns.
 template <class PartAt>
-CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
-                             const CrossEntropyOptions& options, const at::Tensor& gradient,
-                             const PartAt& part_at) {
+at::Tensor rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels, int64_t columns,
+                       const CrossEntropyOptions& options, const at::Tensor& gradient,
+                       const PartAt& part_at) {
   const int64_t width = logits.size(1);
   const LossWeights weights(options, columns);
-  CrossEntropyRows rows = make_rows(logits.size(0));
+  at::Tensor rows = at::empty({logits.size(0), kCrossEntropyColumns}, at::kDouble);
   const at::Tensor label = labels.contiguous();
   const auto* const l = label.const_data_ptr<int64_t>();
+  auto* const out = rows.mutable_data_ptr<double>();
   dispatch(logits, gradient, [&](const auto* x, auto* g) {
-    for_rows(rows, [&](int64_t row, char& correct) CHORUS_INLINE {
+    for_rows(logits.size(0), [&](int64_t row) CHORUS_INLINE {
       const auto* const own = x + row * width;
-      const double partition = finish_row(part_at(row, own, l[row], width), weights, row, rows, correct);
+      const double partition =
+          finish_row(part_at(row, own, l[row], width), weights, out + row * kCrossEntropyColumns);
       if (g) gradient_of_row(own, l[row], width, partition, weights, g + row * width);
     });
   });
@@ -143,45 +143,38 @@ CrossEntropyRows rows_on_cpu(const at::Tensor& logits, const at::Tensor& labels,
 
 }  // namespace
 
-void CrossEntropyPart::add(const CrossEntropyPart& other) {
-  const double most = std::max(max, other.max);
-  exponentials = exponentials * std::exp(max - most) + other.exponentials * std::exp(other.max - most);
-  max = most;
-  sum += other.sum;
-  label = std::max(label, other.label);
-}
-
-CrossEntropyRows HostBackend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                                 const CrossEntropyOptions& options,
-                                                 const at::Tensor& gradient) const {
+at::Tensor HostBackend::cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                           const CrossEntropyOptions& options,
+                                           const at::Tensor& gradient) const {
   return rows_on_cpu(logits, labels, logits.size(1), options, gradient,
                      [](int64_t, const auto* x, int64_t label, int64_t width)
                          CHORUS_INLINE { return part_of_row(x, label, width); });
 }
 
-std::vector<CrossEntropyPart> HostBackend::cross_entropy_parts(const at::Tensor& logits,
-                                                               const at::Tensor& labels) const {
+at::Tensor HostBackend::cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) const {
   const int64_t width = logits.size(1);
-  std::vector<CrossEntropyPart> parts(logits.size(0));
+  at::Tensor parts = at::empty({logits.size(0), 4}, at::kDouble);
   const at::Tensor label = labels.contiguous();
   const auto* const l = label.const_data_ptr<int64_t>();
+  auto* const out = reinterpret_cast<CrossEntropyPart*>(parts.mutable_data_ptr<double>());
   dispatch(logits, {}, [&](const auto* x, auto*) {
-    at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
-      run_kernel([&]() CHORUS_INLINE {
-        for (int64_t row = begin; row < end; ++row) parts[row] = part_of_row(x + row * width, l[row], width);
-      });
-    });
+    for_rows(logits.size(0),
+             [&](int64_t row) CHORUS_INLINE { out[row] = part_of_row(x + row * width, l[row], width); });
   });
   return parts;
 }
 
-CrossEntropyRows HostBackend::cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
-                                                    std::span<const CrossEntropyPart> parts, int64_t width,
-                                                    const CrossEntropyOptions& options,
-                                                    const at::Tensor& gradient) const {
+at::Tensor HostBackend::cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                              const at::Tensor& parts, int64_t width,
+                                              const CrossEntropyOptions& options,
+                                              const at::Tensor& gradient) const {
+  const auto* const part = reinterpret_cast<const CrossEntropyPart*>(parts.const_data_ptr<double>());
   return rows_on_cpu(logits, labels, width, options, gradient,
-                     [parts](int64_t row, const auto*, int64_t, int64_t)
-                         CHORUS_INLINE { return parts[row]; });
+                     [part](int64_t row, const auto*, int64_t, int64_t) CHORUS_INLINE { return part[row]; });
+}
+
+int64_t HostBackend::least_loss_rows() const {
+  return 256;
 }
 
 }  // namespace chorus::inline kernels

@@ -129,10 +129,12 @@ at::Tensor HostBackend::dropout(const at::Tensor& input, double p, RandomKey key
   return dropout_on_cpu(input, p, stretches, [key](int64_t) { return key; });
 }
 
-at::Tensor HostBackend::dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+at::Tensor HostBackend::dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,
                                      int64_t first) const {
   return dropout_on_cpu(rows, p, {.count = rows.size(0), .length = rows.size(1), .first = first},
-                        [keys](int64_t row) { return keys[row]; });
+                        [key = keys.const_data_ptr<int64_t>()](int64_t row) {
+                          return RandomKey(static_cast<uint64_t>(key[row]));
+                        });
 }
 
 at::Tensor HostBackend::jitter(const at::Tensor& input, double epsilon, RandomKey key) const {

@@ -15,7 +15,6 @@
 #include "kernels/gemm.h"
 
 #include "kernels/internal/backend.h"
-#include "kernels/internal/row_keys.h"
 
 namespace chorus::inline kernels {
 
@@ -38,14 +37,14 @@ struct Block {
 };
 
 /// In blocks of nearly one size.
-std::vector<Block> blocks_of(const Experts& x) {
+std::vector<Block> blocks_of(const ExpertRows& sorted) {
   std::vector<Block> blocks;
-  for (int64_t e = 0; std::cmp_less(e, x.order.counts.size()); ++e) {
-    const int64_t rows = x.order.counts[e];
+  for (int64_t e = 0; std::cmp_less(e, sorted.counts.size()); ++e) {
+    const int64_t rows = sorted.counts[e];
     const int64_t parts = (rows + kExpertTaskRows - 1) / kExpertTaskRows;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t first = rows * part / parts, end = rows * (part + 1) / parts;
-      blocks.push_back({.expert = e, .first = x.order.offsets[e] + first, .count = end - first});
+      blocks.push_back({.expert = e, .first = sorted.offsets[e] + first, .count = end - first});
     }
   }
   return blocks;
@@ -62,8 +61,14 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
 /// The activation's output, or the gradient by it, after dropout.
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
-  std::vector<RandomKey> keys(block.count);
-  derive_row_keys(x, block.expert, x.order.token.const_data_ptr<int64_t>() + block.first, keys);
+  const at::Tensor keys = at::empty({block.count}, at::kLong);
+  const auto* const own = x.row_keys.const_data_ptr<int64_t>();
+  const auto* const token = x.order.token.const_data_ptr<int64_t>() + block.first;
+  for (int64_t i = 0; i < block.count; ++i) {
+    const RandomKey key = RandomKey(static_cast<uint64_t>(own[token[i]]))
+                              .derive(static_cast<uint64_t>(x.first_expert + block.expert));
+    keys.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(key.value());
+  }
   return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
@@ -99,7 +104,7 @@ ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) co
   ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
                    .output = at::empty_like(input)};
   const bool relu = x.activation == Activation::relu;
-  const std::vector<Block> blocks = blocks_of(x);
+  const std::vector<Block> blocks = blocks_of(rows_of_experts(x.order));
   run_tasks(std::ssize(blocks), [&](int64_t i) {
     const Block& block = blocks[i];
     const int64_t e = block.expert;
@@ -120,7 +125,8 @@ at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor&
   at::Tensor grad_input = at::empty_like(input), grad_inner = at::empty_like(kept);
   const at::Tensor hidden =  // what fc2 read
       relu && x.dropout == 0 ? kept : at::empty({kept.size(0), w.fc2_weight->value.size(2)}, kept.options());
-  const std::vector<Block> blocks = blocks_of(x);
+  const ExpertRows sorted = rows_of_experts(x.order);
+  const std::vector<Block> blocks = blocks_of(sorted);
   run_tasks(std::ssize(blocks), [&](int64_t i) {
     const Block& block = blocks[i];
     const int64_t e = block.expert;
@@ -141,10 +147,10 @@ at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor&
   });
   const Writing writing1 = {.overwrite = w.begin_fc1(), .by_use = x.by_use};
   const Writing writing2 = {.overwrite = w.begin_fc2(), .by_use = x.by_use};
-  const auto experts = static_cast<int64_t>(x.order.counts.size());
+  const int64_t experts = std::ssize(sorted.counts);
   run_tasks(experts * 2 * kParts, [&](int64_t i) {
     const int64_t e = i / (2 * kParts), part = i % kParts;
-    const Block all = {.expert = e, .first = x.order.offsets[e], .count = x.order.counts[e]};
+    const Block all = {.expert = e, .first = sorted.offsets[e], .count = sorted.counts[e]};
     if (i / kParts % 2 == 0) {
       accumulate_part(*w.fc2_weight, w.fc2_bias, e, part, rows_of(grad_output, all), rows_of(hidden, all),
                       writing2);

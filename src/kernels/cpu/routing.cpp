@@ -4,20 +4,13 @@
 #include <cmath>
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include "kernels/internal/backend.h"
 
 namespace chorus::inline kernels {
 
 namespace {
-
-bool is_active(const at::Tensor& active, const bool* flags, int64_t row) {
-  return !active.defined() || flags[row];
-}
-
-const bool* flags_of(const at::Tensor& active) {
-  return active.defined() ? active.const_data_ptr<bool>() : nullptr;
-}
 
 /// The k most probable experts of one row by repeated search: k is small.
 void choose(const float* row, int64_t experts, int64_t top_k, int64_t* out) {
@@ -45,15 +38,14 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
                    RandomKey key, Routing& routing) {
   const int64_t k = options.top_k;
   auto* kept = routing.kept.mutable_data_ptr<int64_t>();
+  const auto* const assigned = routing.assigned.const_data_ptr<int64_t>();
   std::vector<std::vector<Candidate>> candidates(experts);
   for (int64_t e = 0; e < experts; ++e) {
-    if (routing.assigned[e] > routing.capacity) {
-      candidates[e].reserve(routing.assigned[e]);
-    }
+    if (assigned[e] > routing.capacity) candidates[e].reserve(assigned[e]);
   }
   for (int64_t slot = 0; slot < rows * k; ++slot) {
     const int64_t e = kept[slot];
-    if (e < 0 || routing.assigned[e] <= routing.capacity) {
+    if (e < 0 || assigned[e] <= routing.capacity) {
       continue;
     }
     const int64_t row = slot / k;
@@ -76,7 +68,6 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
                      });
     for (size_t i = routing.capacity; i < list.size(); ++i) {
       kept[list[i].slot] = -1;
-      ++routing.dropped;
     }
   }
 }
@@ -92,10 +83,7 @@ void drop_overflow_of_sentences(int64_t rows, int64_t experts, const RoutingOpti
     for (int64_t choice = 0; choice < k; ++choice) {
       for (int64_t row = first; row < std::min(first + length, rows); ++row) {
         int64_t& e = kept[row * k + choice];
-        if (e >= 0 && ++taken[e] > options.sentence_capacity) {
-          e = -1;
-          ++routing.dropped;
-        }
+        if (e >= 0 && ++taken[e] > options.sentence_capacity) e = -1;
       }
     }
   }
@@ -103,25 +91,22 @@ void drop_overflow_of_sentences(int64_t rows, int64_t experts, const RoutingOpti
 
 }  // namespace
 
-Routing HostBackend::route(const at::Tensor& given, const at::Tensor& active, const RoutingOptions& options,
+Routing HostBackend::route(const at::Tensor& given, const ActiveRows& active, const RoutingOptions& options,
                            RandomKey key) const {
   const at::Tensor probabilities = given.to(at::kFloat).contiguous();
   const int64_t rows = probabilities.size(0), experts = probabilities.size(1), k = options.top_k;
   const auto* p = probabilities.const_data_ptr<float>();
-  const bool* flags = flags_of(active);
-  Routing routing;
-  routing.experts = at::full({rows, k}, -1, at::kLong);
-  routing.assigned.assign(experts, 0);
-  auto* chosen = routing.experts.mutable_data_ptr<int64_t>();
+  const bool* const flags = active.flags.defined() ? active.flags.const_data_ptr<bool>() : nullptr;
+  Routing routing = {.tokens = active.among(rows),
+                     .experts = at::full({rows, k}, -1, at::kLong),
+                     .kept = {},
+                     .assigned = at::zeros({experts}, at::kLong)};
+  auto* const chosen = routing.experts.mutable_data_ptr<int64_t>();
+  auto* const assigned = routing.assigned.mutable_data_ptr<int64_t>();
   for (int64_t row = 0; row < rows; ++row) {
-    if (!is_active(active, flags, row)) {
-      continue;
-    }
-    ++routing.tokens;
+    if (flags && !flags[row]) continue;
     choose(p + row * experts, experts, k, chosen + row * k);
-    for (int64_t j = 0; j < k; ++j) {
-      ++routing.assigned[chosen[row * k + j]];
-    }
+    for (int64_t j = 0; j < k; ++j) ++assigned[chosen[row * k + j]];
   }
   routing.kept = routing.experts.clone();
   if (options.sentence_capacity > 0) {

@@ -1,6 +1,7 @@
 #include "kernels/rows.h"
 
 #include <numeric>
+#include <span>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -134,38 +135,40 @@ at::Tensor combine_on_cpu(const at::Tensor& sorted, const at::Tensor& slot, cons
 
 }  // namespace
 
-ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, at::Device device) {
+ExpertRows rows_of_experts(const ExpertOrder& order) {
+  const at::Tensor on_host = order.ends.to(at::kCPU);
+  const std::span ends(on_host.const_data_ptr<int32_t>(), on_host.numel());
+  ExpertRows rows;
+  int64_t first = 0;
+  for (const int64_t end : ends) {
+    rows.offsets.push_back(first);
+    rows.counts.push_back(end - first);
+    first = end;
+  }
+  return rows;
+}
+
+ExpertOrder HostBackend::sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t /*most*/) const {
   const at::Tensor choices = kept.contiguous();
   const int64_t count = choices.numel(), k = choices.size(1);
   const auto* expert = choices.const_data_ptr<int64_t>();
-  ExpertOrder order;
-  order.counts.resize(experts);
-  order.offsets.resize(experts);
+  std::vector<int64_t> next(experts + 1);  // first, how many rows the expert before has
   for (int64_t choice = 0; choice < count; ++choice) {
-    if (expert[choice] >= experts) {
+    if (expert[choice] >= experts)
       throw Error("expert {} chosen of {}: the routing is damaged", expert[choice], experts);
-    }
-    if (expert[choice] >= 0) {
-      ++order.counts[expert[choice]];
-    }
+    if (expert[choice] >= 0) ++next[expert[choice] + 1];
   }
-  int64_t total = 0;
-  for (int64_t e = 0; e < experts; ++e) {
-    order.offsets[e] = total;
-    total += order.counts[e];
-  }
-  at::Tensor slot = at::empty(choices.sizes(), at::kLong), token = at::empty({total}, at::kLong);
-  auto* const slot_data = slot.mutable_data_ptr<int64_t>();
-  auto* const token_data = token.mutable_data_ptr<int64_t>();
-  std::vector<int64_t> next = order.offsets;
+  std::partial_sum(next.begin(), next.end(), next.begin());
+  ExpertOrder order = {.ends = at::empty({experts}, at::kInt),
+                       .slot = at::empty(choices.sizes(), at::kLong),
+                       .token = at::empty({next.back()}, at::kLong)};
+  std::copy(next.begin() + 1, next.end(), order.ends.mutable_data_ptr<int32_t>());
+  auto* const slot = order.slot.mutable_data_ptr<int64_t>();
+  auto* const token = order.token.mutable_data_ptr<int64_t>();
   for (int64_t choice = 0; choice < count; ++choice) {
-    slot_data[choice] = expert[choice] < 0 ? -1 : next[expert[choice]]++;
-    if (slot_data[choice] >= 0) {
-      token_data[slot_data[choice]] = choice / k;
-    }
+    slot[choice] = expert[choice] < 0 ? -1 : next[expert[choice]]++;
+    if (slot[choice] >= 0) token[slot[choice]] = choice / k;
   }
-  order.slot = slot.to(device);
-  order.token = token.to(device);
   return order;
 }
 

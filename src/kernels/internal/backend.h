@@ -28,8 +28,9 @@ class Backend {
   virtual ~Backend() = default;
 
   // routing.h, rows.h
-  virtual Routing route(const at::Tensor& probabilities, const at::Tensor& active,
+  virtual Routing route(const at::Tensor& probabilities, const ActiveRows& active,
                         const RoutingOptions& options, RandomKey key) const;
+  virtual ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) const;
   virtual void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const;
   virtual at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                                   const at::Tensor& weight) const;
@@ -54,18 +55,17 @@ class Backend {
 
   // dropout.h, cross_entropy.h, decoding.h
   virtual at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const;
-  virtual at::Tensor dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+  virtual at::Tensor dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,
                                   int64_t first) const;
   virtual at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const;
-  virtual CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                              const CrossEntropyOptions& options,
-                                              const at::Tensor& gradient) const;
-  virtual std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits,
-                                                            const at::Tensor& labels) const;
-  virtual CrossEntropyRows cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
-                                                 std::span<const CrossEntropyPart> parts, int64_t width,
-                                                 const CrossEntropyOptions& options,
-                                                 const at::Tensor& gradient) const;
+  virtual at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                        const CrossEntropyOptions& options, const at::Tensor& gradient) const;
+  virtual at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) const;
+  virtual at::Tensor cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                           const at::Tensor& parts, int64_t width,
+                                           const CrossEntropyOptions& options,
+                                           const at::Tensor& gradient) const;
+  [[nodiscard]] virtual int64_t least_loss_rows() const;
   virtual BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
                                  const RowTokens& banned, int64_t k, const Penalty& penalty) const;
 
@@ -86,8 +86,9 @@ class Backend {
 /// By kernels made for the processor at hand (kernels/cpu.h). Defined in kernels/cpu/.
 class HostBackend final : public Backend {
  public:
-  Routing route(const at::Tensor& probabilities, const at::Tensor& active, const RoutingOptions& options,
+  Routing route(const at::Tensor& probabilities, const ActiveRows& active, const RoutingOptions& options,
                 RandomKey key) const override;
+  ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) const override;
   void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const override;
   at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                           const at::Tensor& weight) const override;
@@ -105,18 +106,17 @@ class HostBackend final : public Backend {
   NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
                                    const NormScaling& scaling) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
-  at::Tensor dropout_rows(const at::Tensor& rows, double p, std::span<const RandomKey> keys,
+  at::Tensor dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,
                           int64_t first) const override;
   at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
-  CrossEntropyRows cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
-                                      const CrossEntropyOptions& options,
-                                      const at::Tensor& gradient) const override;
-  std::vector<CrossEntropyPart> cross_entropy_parts(const at::Tensor& logits,
-                                                    const at::Tensor& labels) const override;
-  CrossEntropyRows cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
-                                         std::span<const CrossEntropyPart> parts, int64_t width,
-                                         const CrossEntropyOptions& options,
-                                         const at::Tensor& gradient) const override;
+  at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                const CrossEntropyOptions& options,
+                                const at::Tensor& gradient) const override;
+  at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) const override;
+  at::Tensor cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                   const at::Tensor& parts, int64_t width, const CrossEntropyOptions& options,
+                                   const at::Tensor& gradient) const override;
+  [[nodiscard]] int64_t least_loss_rows() const override;
   BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                          int64_t k, const Penalty& penalty) const override;
   void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
@@ -132,7 +132,10 @@ class HostBackend final : public Backend {
 at::ScalarType sum_type(const at::Tensor& rows);
 
 /// The one that computes where a tensor lies: the only place that decides by the kind of device.
-const Backend& backend_of(const at::Tensor& tensor);
+const Backend& backend_of(at::Device device);
+inline const Backend& backend_of(const at::Tensor& tensor) {
+  return backend_of(tensor.device());
+}
 const Backend& composed_backend();
 
 }  // namespace chorus::inline kernels

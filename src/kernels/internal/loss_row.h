@@ -2,12 +2,17 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
 
 #include "kernels/cpu.h"
 #include "kernels/cross_entropy.h"
 
 namespace chorus::inline kernels {
+
+/// A row of cross_entropy_parts().
+struct CrossEntropyPart {
+  double max, exponentials, sum, label;
+};
+static_assert(sizeof(CrossEntropyPart) == 4 * sizeof(double));
 
 /// What the options make of one row.
 struct LossWeights {
@@ -20,18 +25,13 @@ struct LossWeights {
   double smoothing, factor, uniform, on_label, columns;
 };
 
-/// Row number `row` of the result, and its log of the sum of all exponentials.
-CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const LossWeights& w, int64_t row,
-                                       CrossEntropyRows& rows, char& correct) {
+/// Writes a row of the result; returns its log of the sum of all exponentials.
+CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const LossWeights& w, double* row) {
   const double partition = part.max + std::log(part.exponentials);
-  rows.nll[row] = partition - part.label;
-  rows.loss[row] = (1 - w.smoothing) * rows.nll[row] + w.smoothing * (partition - part.sum / w.columns);
-  correct = part.label >= part.max;
+  row[kNll] = partition - part.label;
+  row[kLoss] = (1 - w.smoothing) * row[kNll] + w.smoothing * (partition - part.sum / w.columns);
+  row[kCorrect] = part.label >= part.max ? 1 : 0;
   return partition;
-}
-
-inline CrossEntropyRows make_rows(int64_t count) {
-  return {.nll = std::vector<double>(count), .loss = std::vector<double>(count), .correct = {}};
 }
 
 }  // namespace chorus::inline kernels

@@ -1,4 +1,4 @@
-// What MoeStatistics are made of, micro-batch by micro-batch.
+// What a call leaves for MoeStatistics.
 #pragma once
 
 #include "moe/layer.h"
@@ -8,8 +8,9 @@ namespace chorus::inline moe {
 /// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.
 at::Tensor active_column(const MoeCall& call, const at::Tensor& probabilities);
 
-/// Adds to call.statistics. log_partition: [N] logsumexp of the logits; undefined without z-loss.
-void count(const MoeCall& call, const Routing& routing, const at::Tensor& probabilities,
-           const at::Tensor& log_partition);
+/// Adds to the calls that call.observer.statistics have to count. log_partition: [N] logsumexp of the logits; undefined
+/// without z-loss.
+void leave_to_count(const MoeCall& call, const Routing& routing, const at::Tensor& probabilities,
+                    const at::Tensor& log_partition);
 
 }  // namespace chorus::inline moe
