@@ -198,6 +198,9 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   void uncheckedSetDevice(c10::Device device) const noexcept override { current = device.index(); }
   [[nodiscard]] c10::Stream getStream(c10::Device device) const override { return stream(device); }
   [[nodiscard]] c10::Stream getDefaultStream(c10::Device device) const override { return stream(device); }
+  [[nodiscard]] c10::Stream getStreamFromGlobalPool(c10::Device device, bool /*urgent*/) const override {
+    return stream(device);
+  }
   [[nodiscard]] c10::Stream exchangeStream(c10::Stream given) const override { return given; }
   [[nodiscard]] c10::DeviceIndex deviceCount() const noexcept override { return kDevices; }
   void record(void** event, const c10::Stream& /*stream*/, c10::DeviceIndex /*index*/,

@@ -1,0 +1,59 @@
+#include "kernels/stream.h"
+
+#include <map>
+#include <mutex>
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include "kernels/device.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+using Streams = c10::impl::VirtualGuardImpl;
+
+c10::Stream current_stream(at::Device device) {
+  return Streams(device.type()).getStream(device);
+}
+
+c10::Stream copy_stream(at::Device device) {
+  static std::mutex mutex;
+  static std::map<at::DeviceIndex, c10::Stream> made;  // a process computes on one kind of device
+  const std::scoped_lock lock(mutex);
+  const auto found = made.find(device.index());
+  if (found != made.end()) return found->second;
+  return made.emplace(device.index(), Streams(device.type()).getStreamFromGlobalPool(device)).first->second;
+}
+
+}  // namespace
+
+DeviceEvent DeviceEvent::record(at::Device device) {
+  DeviceEvent event;
+  if (!is_host(device)) event.event_.emplace(device.type()).record(current_stream(device));
+  return event;
+}
+
+void DeviceEvent::precede_current_stream() const {
+  if (event_) event_->block(current_stream(event_->device()));
+}
+
+void DeviceEvent::wait() const {
+  if (event_) event_->synchronize();
+}
+
+OnCopyStream::OnCopyStream(at::Device device) : OnCopyStream(device, DeviceEvent::record(device)) {}
+
+OnCopyStream::OnCopyStream(at::Device device, const DeviceEvent& event) {
+  if (is_host(device)) return;
+  guard_.emplace(copy_stream(device));
+  event.precede_current_stream();
+}
+
+void keep_for_current_stream(const at::Tensor& tensor) {
+  if (is_host(tensor)) return;
+  Streams(tensor.device().type())
+      .recordDataPtrOnStream(tensor.storage().data_ptr(), current_stream(tensor.device()));
+}
+
+}  // namespace chorus::inline kernels
