@@ -1,102 +1,60 @@
 #include "device/simulated.h"
 
-#include <atomic>
+#include <algorithm>
 #include <cstring>
-#include <new>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
-#include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/ops/_reshape_alias_cpu_dispatch.h>
 #include <ATen/ops/as_strided_cpu_dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/view_cpu_dispatch.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
-#include <sys/mman.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
+
+#include "device/arena.h"
+#include "device/order.h"
+#include "device/platform.h"
 
 namespace chorus::testing {
 
 namespace {
 
-struct Counters {
-  std::atomic<int64_t> kernels, copies_to_device, copies_to_host, bytes_to_device, bytes_to_host,
-      numbers_asked;
-} counters;
-
 /// Within an operator, whose copies are not the program's.
 thread_local bool computing = false;
 
-/// There are as many as ranks may want; each process uses one.
-constexpr c10::DeviceIndex kDevices = 64;
-thread_local c10::DeviceIndex current = 0;
-
-/// Two stretches of address space of one length: what tensors point to, which nobody can touch, and the bytes behind
-/// it. No part is given out twice, so that what was freed stays closed.
-class Memory {
- public:
-  struct Block {
-    size_t at, room;
-  };
-
-  c10::DataPtr allocate(size_t size) {
-    const size_t room = (size + kPage - 1) / kPage * kPage,
-                 at = next_.fetch_add(room + kPage);  // a page stays closed
-    if (at + room > kLength || (room > 0 && ::mprotect(bytes_ + at, room, PROT_READ | PROT_WRITE) != 0))
-      throw std::bad_alloc();
-    std::memset(bytes_ + at, 0xFF, room);  // NaN
-    return {names_ + at, new Block{at, room}, &release, {kSimulated.type(), current}};
-  }
-  /// Where the bytes are of what a tensor points to.
-  [[nodiscard]] void* bytes(const void* name) const {
-    return name ? bytes_ + (static_cast<const char*>(name) - names_) : nullptr;
-  }
-
- private:
-  static constexpr size_t kPage = 4096, kLength = size_t{1} << 38;
-
-  static char* reserve() {
-    void* const at = ::mmap(nullptr, kLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (at == MAP_FAILED) throw std::bad_alloc();
-    return static_cast<char*>(at);
-  }
-  static void release(void* context);
-
-  char *const names_ = reserve(), *const bytes_ = reserve();
-  std::atomic<size_t> next_ = 0;
+struct Computing {
+  const bool outer = std::exchange(computing, true);
+  Computing() = default;
+  Computing(const Computing&) = delete;
+  Computing& operator=(const Computing&) = delete;
+  ~Computing() { computing = outer; }
 };
 
-Memory& memory() {
-  static Memory& one = *new Memory;  // tensors may outlive it
-  return one;
+bool is_page_locked(const at::Tensor& x) {
+  return pinned_arena().has(x.const_data_ptr());
 }
 
-void Memory::release(void* context) {
-  const Block block = *static_cast<Block*>(context);
-  delete static_cast<Block*>(context);
-  if (block.room == 0) return;
-  ::madvise(memory().bytes_ + block.at, block.room, MADV_DONTNEED);
-  ::mprotect(memory().bytes_ + block.at, block.room, PROT_NONE);
-}
-
-/// The tensor's bytes as a tensor of the host; the tensor must outlive it.
+/// The bytes of a tensor of the device, or of page-locked memory, as a tensor of the host; the tensor must outlive it.
 at::Tensor on_host(const at::Tensor& x) {
-  if (x.is_cpu()) return x;
-  return at::from_blob(memory().bytes(x.const_data_ptr()), x.sizes(), x.strides(),
-                       x.options().device(at::kCPU));
+  const Arena& arena = x.is_cpu() ? pinned_arena() : device_arena();
+  void* const bytes = x.const_data_ptr() ? arena.behind(x.const_data_ptr()) : nullptr;
+  return at::from_blob(bytes, x.sizes(), x.strides(), x.options().device(at::kCPU));
 }
 
-struct Allocator final : c10::Allocator {
-  c10::DataPtr allocate(size_t size) override { return memory().allocate(size); }
-  void copy_data(void* to, const void* from, size_t count) const override {
-    std::memcpy(memory().bytes(to), memory().bytes(from), count);
-  }
-} allocator;
+/// Bytes from the first to behind the last.
+size_t extent(const at::Tensor& x) {
+  if (x.numel() == 0) return 0;
+  int64_t last = 0;
+  for (int64_t d = 0; d < x.dim(); ++d) last += (x.size(d) - 1) * x.stride(d);
+  return (last + 1) * x.element_size();
+}
 
 // ---- operators ----------------------------------------------------------------------------------------------------
 
@@ -104,7 +62,8 @@ at::Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> type,
                  std::optional<at::Layout> /*layout*/, std::optional<at::Device> device,
                  std::optional<bool> /*pinned*/, std::optional<at::MemoryFormat> format) {
   const c10::OptionalDeviceGuard there(device);
-  return at::detail::empty_generic(size, &allocator, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
+  return at::detail::empty_generic(size, &device_allocator(),
+                                   c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                    type.value_or(at::kFloat), format);
 }
 
@@ -112,23 +71,39 @@ at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::op
                          std::optional<at::Layout> /*layout*/, std::optional<at::Device> device,
                          std::optional<bool> /*pinned*/) {
   const c10::OptionalDeviceGuard there(device);
-  return at::detail::empty_strided_generic(size, stride, &allocator,
+  return at::detail::empty_strided_generic(size, stride, &device_allocator(),
                                            c10::DispatchKeySet(c10::DispatchKey::PrivateUse1),
                                            type.value_or(at::kFloat));
 }
 
-at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool /*non_blocking*/) {
+at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_blocking) {
+  if (computing) {
+    (to.is_cpu() ? to : on_host(to)).copy_(from.is_cpu() ? from : on_host(from));
+    return to;
+  }
   const auto bytes = static_cast<int64_t>(from.nbytes());
-  if (!computing && from.is_cpu()) {
+  const bool arrives = from.is_cpu(), leaves = to.is_cpu();
+  // What is converted, or is not in one piece, goes through memory of libtorch's own, as with CUDA.
+  const bool direct = (arrives ? is_page_locked(from) : is_page_locked(to)) &&
+                      from.scalar_type() == to.scalar_type() && from.is_contiguous() && to.is_contiguous();
+  Operation copy("aten::copy_", current_stream(arrives ? to.device() : from.device()));
+  if (!arrives || direct) copy.reads(from.const_data_ptr(), extent(from));
+  if (!leaves || direct) copy.writes(to.const_data_ptr(), extent(to));
+  (leaves && !direct ? to : on_host(to)).copy_(arrives && !direct ? from : on_host(from));
+  if (arrives) {
     ++counters.copies_to_device;
     counters.bytes_to_device += bytes;
-  } else if (!computing && to.is_cpu()) {
+  } else if (leaves) {
     ++counters.copies_to_host;
     counters.bytes_to_host += bytes;
-  } else if (!computing) {
+  } else {
     ++counters.kernels;
   }
-  on_host(to).copy_(on_host(from));
+  copy.takes(DeviceRates::launch + static_cast<double>(bytes) *
+                                       (arrives || leaves ? 1 / DeviceRates::link : 2 / DeviceRates::memory));
+  const bool waits = leaves ? !(non_blocking && direct) : arrives && !non_blocking;
+  if (waits) copy.host_waits();
+  if (waits && leaves) ++counters.waits;
   return to;
 }
 
@@ -140,8 +115,13 @@ const at::Tensor& resize(const at::Tensor& self, c10::IntArrayRef size,
   c10::StorageImpl* const storage = self.storage().unsafeGetStorageImpl();
   const size_t needed = (self.storage_offset() + c10::multiply_integers(size)) * self.element_size();
   if (needed > storage->nbytes()) {
-    c10::DataPtr data = allocator.allocate(needed);
-    if (storage->nbytes() > 0) allocator.copy_data(data.get(), storage->data(), storage->nbytes());
+    c10::DataPtr data = device_allocator().allocate(needed);
+    if (storage->nbytes() > 0) {
+      Operation copy("aten::resize_", current_stream(self.device()));
+      copy.reads(storage->data(), storage->nbytes());
+      copy.writes(data.get(), storage->nbytes());
+      device_allocator().copy_data(data.get(), storage->data(), storage->nbytes());
+    }
     storage->set_data_ptr_noswap(std::move(data));
     storage->set_nbytes(needed);
   }
@@ -155,90 +135,84 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
 }
 
 at::Scalar number(const at::Tensor& self) {
-  if (!computing) ++counters.numbers_asked;
+  if (!computing) {
+    Operation copy("aten::item", current_stream(self.device()));
+    copy.reads(self.const_data_ptr(), extent(self));
+    copy.takes(DeviceRates::launch);
+    copy.host_waits();
+    ++counters.waits;
+  }
   return on_host(self).item();
+}
+
+std::vector<at::Tensor> tensors_of(const c10::IValue& value) {
+  std::vector<at::Tensor> found;
+  if (value.isTensor() && value.toTensor().defined()) found.push_back(value.toTensor());
+  if (!value.isList()) return found;
+  for (const c10::IValue& element : value.toListRef()) {
+    if (element.isTensor() && element.toTensor().defined()) found.push_back(element.toTensor());
+  }
+  return found;
+}
+
+/// Of a product of matrices: the arithmetic of each number that comes out. 0 of anything else.
+double flops_each(const std::string& name, c10::ArrayRef<c10::IValue> arguments) {
+  static const std::map<std::string, size_t> kLeft = {{"aten::mm", 0},      {"aten::bmm", 0},
+                                                      {"aten::addmm", 1},   {"aten::addmm_", 1},
+                                                      {"aten::baddbmm", 1}, {"aten::baddbmm_", 1}};
+  const auto product = kLeft.find(name);
+  if (product == kLeft.end()) return 0;
+  return 2 * static_cast<double>(arguments[product->second].toTensor().size(-1));
 }
 
 /// Every other operator: the CPU's, on copies.
 void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  const bool outer = computing;
-  if (!outer) ++counters.kernels;
-  const auto check = [&](const at::Tensor& x) {
-    TORCH_CHECK(!x.defined() || !x.is_cpu() || x.dim() == 0, op.schema().name(),
-                ": a tensor of the host among those of the device");
-  };
-  for (const c10::IValue& argument : torch::jit::last(*stack, op.schema().arguments().size())) {
-    if (argument.isTensor()) check(argument.toTensor());
-    if (argument.isTensorList())
-      for (const at::Tensor& x : argument.toTensorVector()) check(x);
+  if (computing) {
+    at::native::cpu_fallback(op, stack);
+    return;
   }
+  ++counters.kernels;
+  const c10::FunctionSchema& schema = op.schema();
+  const c10::ArrayRef<c10::IValue> arguments = torch::jit::last(*stack, schema.arguments().size());
+  c10::Device device = current_device();
+  for (const c10::IValue& argument : arguments) {
+    for (const at::Tensor& x : tensors_of(argument)) {
+      TORCH_CHECK(!x.is_cpu() || x.dim() == 0 || argument.isOptionalTensorList(), schema.name(),
+                  ": a tensor of the host among those of the device");
+      if (!x.is_cpu()) device = x.device();
+    }
+  }
+  Operation operation(schema.name(), current_stream(device));
+  double bytes = 0, flops = 0;
+  const auto touches = [&](const at::Tensor& x, bool write) {
+    if (x.is_cpu()) return;
+    write ? operation.writes(x.const_data_ptr(), extent(x)) : operation.reads(x.const_data_ptr(), extent(x));
+    bytes += static_cast<double>(x.nbytes());
+  };
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const c10::AliasInfo* const alias = schema.arguments()[i].alias_info();
+    for (const at::Tensor& x : tensors_of(arguments[i])) touches(x, alias && alias->isWrite());
+  }
+  const double each = flops_each(schema.name(), arguments);
+  {
+    const Computing within;
+    at::native::cpu_fallback(op, stack);
+  }
+  const c10::ArrayRef<c10::IValue> results = torch::jit::last(*stack, schema.returns().size());
+  for (size_t i = 0; i < results.size(); ++i) {
+    for (const at::Tensor& x : tensors_of(results[i])) {
+      flops += each * static_cast<double>(x.numel());
+      if (!schema.returns()[i].alias_info()) touches(x, true);  // others were arguments
+    }
+  }
+  operation.takes(DeviceRates::launch + std::max(bytes / DeviceRates::memory, flops / DeviceRates::products));
   // What has a size that the device alone knows is waited for, as on a GPU.
   static const std::set<std::string> kSized = {"aten::nonzero", "aten::masked_select", "aten::_unique2",
                                                "aten::equal"};
-  if (!outer && kSized.contains(op.schema().name())) ++counters.numbers_asked;
-  computing = true;
-  try {
-    at::native::cpu_fallback(op, stack);
-  } catch (...) {
-    computing = outer;
-    throw;
-  }
-  computing = outer;
+  if (!kSized.contains(schema.name())) return;
+  operation.host_waits();
+  ++counters.waits;
 }
-
-// ---- what libtorch asks of a device -------------------------------------------------------------------------------
-
-struct Guard final : c10::impl::DeviceGuardImplInterface {
-  [[nodiscard]] c10::DeviceType type() const override { return kSimulated.type(); }
-  [[nodiscard]] c10::Device exchangeDevice(c10::Device device) const override {
-    return {type(), std::exchange(current, device.index())};
-  }
-  [[nodiscard]] c10::Device getDevice() const override { return {type(), current}; }
-  void setDevice(c10::Device device) const override { current = device.index(); }
-  void uncheckedSetDevice(c10::Device device) const noexcept override { current = device.index(); }
-  [[nodiscard]] c10::Stream getStream(c10::Device device) const override { return stream(device); }
-  [[nodiscard]] c10::Stream getDefaultStream(c10::Device device) const override { return stream(device); }
-  [[nodiscard]] c10::Stream getStreamFromGlobalPool(c10::Device device, bool /*urgent*/) const override {
-    return stream(device);
-  }
-  [[nodiscard]] c10::Stream exchangeStream(c10::Stream given) const override { return given; }
-  [[nodiscard]] c10::DeviceIndex deviceCount() const noexcept override { return kDevices; }
-  void record(void** event, const c10::Stream& /*stream*/, c10::DeviceIndex /*index*/,
-              c10::EventFlag /*flag*/) const override {
-    *event = nullptr;
-  }
-  void block(void* /*event*/, const c10::Stream& /*stream*/) const override {}
-  [[nodiscard]] bool queryEvent(void* /*event*/) const override { return true; }
-  [[nodiscard]] bool queryStream(const c10::Stream& /*stream*/) const override { return true; }
-  void synchronizeStream(const c10::Stream& /*stream*/) const override {}
-  void synchronizeEvent(void* /*event*/) const override {}
-  void synchronizeDevice(c10::DeviceIndex /*index*/) const override {}
-
- private:
-  static c10::Stream stream(c10::Device device) { return c10::Stream(c10::Stream::DEFAULT, device); }
-};
-
-struct Hooks final : at::PrivateUse1HooksInterface {
-  [[nodiscard]] bool isBuilt() const override { return true; }
-  [[nodiscard]] bool isAvailable() const override { return true; }
-  [[nodiscard]] bool hasPrimaryContext(c10::DeviceIndex /*index*/) const override { return true; }
-  [[nodiscard]] c10::DeviceIndex deviceCount() const override { return kDevices; }
-  [[nodiscard]] c10::DeviceIndex getCurrentDevice() const override { return current; }
-  /// at::manual_seed() wants one; nothing in chorus draws from it.
-  [[nodiscard]] const at::Generator& getDefaultGenerator(c10::DeviceIndex /*index*/) const override {
-    static const at::Generator unused = at::detail::createCPUGenerator();
-    return unused;
-  }
-};
-
-const bool kRegistered = [] {
-  c10::register_privateuse1_backend("simulated");
-  c10::SetAllocator(kSimulated.type(), &allocator);
-  at::RegisterPrivateUse1HooksInterface(new Hooks);
-  return true;
-}();
-
-C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
 
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&compute>());
@@ -260,13 +234,12 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
 }  // namespace
 
 DeviceCounts take_counts() {
-  const int64_t to_host = counters.copies_to_host.exchange(0);
   return {.kernels = counters.kernels.exchange(0),
           .copies_to_device = counters.copies_to_device.exchange(0),
-          .copies_to_host = to_host,
+          .copies_to_host = counters.copies_to_host.exchange(0),
           .bytes_to_device = counters.bytes_to_device.exchange(0),
           .bytes_to_host = counters.bytes_to_host.exchange(0),
-          .waits = to_host + counters.numbers_asked.exchange(0)};
+          .waits = counters.waits.exchange(0)};
 }
 
 }  // namespace chorus::testing
