@@ -5,31 +5,6 @@
 
 namespace chorus::inline base {
 
-std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
-  constexpr uint64_t kMul0 = 0xD2511F53, kMul1 = 0xCD9E8D57;
-  constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(counter_low), static_cast<uint32_t>(counter_low >> 32),
-                               static_cast<uint32_t>(counter_high),
-                               static_cast<uint32_t>(counter_high >> 32)};
-  auto k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = kMul0 * c[0], p1 = kMul1 * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl0;
-    k1 += kWeyl1;
-  }
-  return c;
-}
-
-namespace {
-
-uint64_t word64(const std::array<uint32_t, 4>& w) {
-  return w[0] | static_cast<uint64_t>(w[1]) << 32;
-}
-
-}  // namespace
-
 RandomKey RandomKey::derive(std::string_view name) const {
   uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
   for (const char ch : name) {
@@ -38,16 +13,8 @@ RandomKey RandomKey::derive(std::string_view name) const {
   return RandomKey(word64(philox(key_, hash, kName)));
 }
 
-RandomKey RandomKey::derive(uint64_t number) const {
-  return RandomKey(word64(philox(key_, number, kNumber)));
-}
-
 uint64_t RandomKey::bits(uint64_t index) const {
   return word64(philox(key_, index, kDraw));
-}
-
-float RandomKey::uniform(uint64_t index) const {
-  return static_cast<float>(philox(key_, index, kDraw)[0] >> 8) * 0x1p-24F;
 }
 
 float RandomKey::normal(uint64_t index) const {

@@ -11,6 +11,7 @@
 #include "kernels/device.h"
 
 #include "kernels/internal/backend.h"
+#include "kernels/internal/launch.h"
 
 namespace chorus::inline kernels {
 
@@ -44,12 +45,25 @@ const Backend& composed_backend() {
 
 const Backend& backend_of(at::Device device) {
   static const HostBackend host;
-  return is_host(device) ? host : composed_backend();
+  static const DeviceBackend kernels;
+  if (is_host(device)) return host;
+  return runs_kernels(device) ? kernels : composed_backend();
 }
 
 Routing route(const at::Tensor& probabilities, const ActiveRows& active, const RoutingOptions& options,
               RandomKey key) {
   return backend_of(probabilities).route(probabilities, active, options, key);
+}
+
+at::Tensor gates(const at::Tensor& probabilities, const Routing& routing, GateNormalization normalization) {
+  return backend_of(probabilities).gates(probabilities, routing, normalization);
+}
+
+at::Tensor router_backward(const at::Tensor& probabilities, const Routing& routing,
+                           GateNormalization normalization, const at::Tensor& grad_gates,
+                           const ActiveRows& active, const RouterLosses& losses) {
+  return backend_of(probabilities)
+      .router_backward(probabilities, routing, normalization, grad_gates, active, losses);
 }
 
 ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "moe/router.h"
+#include "kernels/routing.h"
 
 namespace chorus::inline model {
 

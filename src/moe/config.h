@@ -6,16 +6,9 @@
 #include <vector>
 
 #include "config/options.h"
-#include "kernels/routing.h"
+#include "kernels/gates.h"
 
 namespace chorus::inline moe {
-
-/// How the k chosen probabilities become gates.
-enum class GateNormalization {
-  none,         // the router's probability itself (Switch, Z-code M3 with top-1)
-  before_drop,  // scaled to sum to 1 over the k choices, dropped or not
-  after_drop,   // likewise over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
-};
 
 /// Which of every n blocks has an MoE layer.
 enum class SparseBlock {

@@ -10,14 +10,11 @@
 
 namespace chorus::inline moe {
 
-at::Tensor active_column(const MoeCall& call, const at::Tensor& probabilities) {
-  return call.active.flags.defined() ? call.active.flags.to(probabilities.scalar_type()).unsqueeze(1)
-                                     : at::Tensor();
-}
-
 void leave_to_count(const MoeCall& call, const Routing& routing, const at::Tensor& probabilities,
                     const at::Tensor& log_partition) {
-  const at::Tensor active = active_column(call, probabilities);
+  const at::Tensor& flags = call.active.flags;
+  const at::Tensor active =
+      flags.defined() ? flags.to(probabilities.scalar_type()).unsqueeze(1) : at::Tensor();
   const at::Tensor p = active.defined() ? probabilities * active : probabilities;
   at::Tensor squares = at::zeros({1}, p.options());
   if (log_partition.defined()) {

@@ -256,23 +256,14 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
   return {grad_hidden, grad_weight};
 }
 
-/// Gradient by the probabilities and the logits of the auxiliary losses and the gates -> gradient by the
-/// router's input.
-at::Tensor router_backward(const Saved& s, const at::Tensor& grad_gates) {
-  at::Tensor grad = gates_backward(s.probabilities, s.routing, s.config.gate_normalization, grad_gates);
-  const at::Tensor active = active_column(s.call, s.probabilities);
-  if (s.config.balance_loss > 0) {
-    const at::Tensor row = balance_loss_gradient(s.routing.assigned, s.routing.tokens, s.config.top_k)
-                               .to(grad.scalar_type())
-                               .mul_(s.config.balance_loss * s.call.auxiliary_scale);
-    active.defined() ? grad.addcmul_(active, row.unsqueeze(0)) : grad.add_(row);
-  }
-  at::Tensor grad_logits = s.probabilities * (grad - (grad * s.probabilities).sum(1, true));
-  if (s.log_partition.defined() && s.routing.tokens > 0) {
-    const double scale = 2 * s.config.z_loss * s.call.auxiliary_scale / static_cast<double>(s.routing.tokens);
-    at::Tensor z = s.log_partition.unsqueeze(1) * scale;
-    grad_logits.addcmul_(active.defined() ? z * active : z, s.probabilities);
-  }
+/// Gradient by the gates -> gradient by the router's input.
+at::Tensor by_router_input(const Saved& s, const at::Tensor& grad_gates) {
+  const double scale = s.call.auxiliary_scale;
+  const at::Tensor grad_logits =
+      router_backward(s.probabilities, s.routing, s.config.gate_normalization, grad_gates, s.call.active,
+                      {.balance = s.config.balance_loss * scale,
+                       .z = s.config.z_loss * scale,
+                       .log_partition = s.log_partition});
   s.weights.router->accumulate_product(grad_logits, router_input(s));
   at::Tensor grad_input = at::mm(grad_logits, s.weights.router->value);
   return s.config.jitter > 0 ? jitter_by_key(grad_input, s.config.jitter, s.call.key.derive("jitter"))
@@ -346,7 +337,7 @@ struct MoeFunction : Function<MoeFunction> {
     if (s.output_scale.defined()) {
       grad_gates = grad_gates * s.output_scale;
     }
-    grad_hidden.add_(router_backward(s, grad_gates.to(s.probabilities.scalar_type())));
+    grad_hidden.add_(by_router_input(s, grad_gates.to(s.probabilities.scalar_type())));
     ctx->saved_data.erase("saved");
     return {grad_hidden, {}, {}, {}, {}};
   }

@@ -17,7 +17,6 @@
 #include "kernels/activation.h"
 #include "kernels/experts.h"
 #include "moe/config.h"
-#include "moe/router.h"
 #include "moe/statistics.h"
 #include "parallel/mesh.h"
 

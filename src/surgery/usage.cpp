@@ -1,6 +1,6 @@
 #include "surgery/usage.h"
 
-#include "moe/router.h"
+#include "kernels/gates.h"
 
 namespace chorus::inline surgery {
 namespace {

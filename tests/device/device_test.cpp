@@ -49,12 +49,21 @@ double tolerance(at::ScalarType type) {
   return type == at::kBFloat16 ? 1e-2 : 1e-5;
 }
 
-class Operations : public ::testing::TestWithParam<at::ScalarType> {
+/// By kernels of ours, or by libtorch's operators alone.
+enum class By { kernels, operators };
+
+void choose(By by) {
+  testing::run_own_kernels(by == By::kernels);
+}
+
+class Operations : public ::testing::TestWithParam<std::pair<at::ScalarType, By>> {
  protected:
-  at::Tensor random(at::IntArrayRef sizes) { return at::randn(sizes).to(GetParam()); }
+  void SetUp() override { choose(GetParam().second); }
+  void TearDown() override { choose(By::kernels); }
+  at::Tensor random(at::IntArrayRef sizes) { return at::randn(sizes).to(GetParam().first); }
   static void expect_same(const at::Tensor& actual, const at::Tensor& expected) {
     EXPECT_EQ(actual.device(), device());
-    EXPECT_LE(distance(actual, expected), tolerance(GetParam()));
+    EXPECT_LE(distance(actual, expected), tolerance(GetParam().first));
   }
 };
 
@@ -139,10 +148,27 @@ TEST_P(Operations, RowsToExpertsAndBack) {
   expect_same(by_weight_there, by_weight);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, Operations, ::testing::Values(at::kFloat, at::kBFloat16),
-                         [](const auto& type) { return std::string(at::toString(type.param)); });
+INSTANTIATE_TEST_SUITE_P(Types, Operations,
+                         ::testing::Values(std::pair(at::kFloat, By::kernels),
+                                           std::pair(at::kBFloat16, By::kernels),
+                                           std::pair(at::kFloat, By::operators),
+                                           std::pair(at::kBFloat16, By::operators)),
+                         [](const auto& p) {
+                           return std::string(at::toString(p.param.first)) +
+                                  (p.param.second == By::kernels ? "Kernels" : "Operators");
+                         });
 
-TEST(Device, RoutesAsTheHost) {
+/// Whole steps, and what has one type.
+class Device : public ::testing::TestWithParam<By> {
+ protected:
+  void SetUp() override { choose(GetParam()); }
+  void TearDown() override { choose(By::kernels); }
+};
+
+INSTANTIATE_TEST_SUITE_P(By, Device, ::testing::Values(By::kernels, By::operators),
+                         [](const auto& p) { return p.param == By::kernels ? "Kernels" : "Operators"; });
+
+TEST_P(Device, RoutesAsTheHost) {
   for (const int64_t rows : {0, 1, 60}) {
     const at::Tensor probabilities =
         at::softmax(at::randn({rows, 8}).mul_(2).round_(), -1);  // with equal ones
@@ -169,7 +195,7 @@ TEST(Device, RoutesAsTheHost) {
   }
 }
 
-TEST(Device, CrossEntropyAndItsGradient) {
+TEST_P(Device, CrossEntropyAndItsGradient) {
   const at::Tensor logits = at::randn({40, 97}) * 3, labels = at::randint(0, 97, {40}, at::kLong);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     const at::Tensor gradient = at::empty({40, 97}, type), gradient_there = there(gradient);
@@ -182,7 +208,7 @@ TEST(Device, CrossEntropyAndItsGradient) {
   }
 }
 
-TEST(Device, ChoosesTheSameTokens) {
+TEST_P(Device, ChoosesTheSameTokens) {
   const at::Tensor logits = at::randn({6, 211}).mul_(4).round_();  // with many equal ones
   const auto here = best_tokens(logits.clone(), {0, 3}, {{1, 2}, {5, 9}}, 4, {});
   const auto moved = best_tokens(there(logits), {0, 3}, {{1, 2}, {5, 9}}, 4, {});
@@ -190,7 +216,7 @@ TEST(Device, ChoosesTheSameTokens) {
   EXPECT_LE(distance(moved.log_probabilities, here.log_probabilities), 1e-5);
 }
 
-TEST(Device, AdamWAndTheNorm) {
+TEST_P(Device, AdamWAndTheNorm) {
   for (const bool bf16 : {false, true}) {
     const at::Tensor value = at::randn({1001});
     const auto make = [&](bool moved) {
@@ -240,7 +266,7 @@ struct DeviceLayer {
 
 /// What a layer asks of a device both ways: it may become less, and this test follows it. A launch takes a GPU some
 /// five microseconds, a wait for it much more.
-TEST(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
+TEST_P(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
   if (device().type() != testing::kSimulated.type()) GTEST_SKIP() << "only the simulated device counts";
   for (const int64_t experts : {8, 32, 128}) {
     DeviceLayer layer(experts);
@@ -248,7 +274,7 @@ TEST(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
     testing::take_counts();
     layer.both_ways();
     const testing::DeviceCounts counts = testing::take_counts();
-    EXPECT_LE(counts.kernels, 320) << experts;
+    EXPECT_LE(counts.kernels, GetParam() == By::kernels ? 32 : 320) << experts;
     EXPECT_EQ(counts.waits, 0);
     EXPECT_EQ(counts.copies_to_device, 0);
   }
@@ -317,7 +343,7 @@ void expect_same_translations(Transformer& moved, Transformer& here) {
   }
 }
 
-TEST(Device, LearnsWhatTheHostLearnsAndTranslatesAlike) {
+TEST_P(Device, LearnsWhatTheHostLearnsAndTranslatesAlike) {
   for (const ModelConfig& config : models()) {
     for (const bool recompute : {false, true}) {
       Learner here(config, at::kCPU), moved(config, device());

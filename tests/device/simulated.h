@@ -40,6 +40,10 @@ struct DeviceCounts {
 };
 DeviceCounts take_counts();
 
+/// Whether it runs kernels of ours (kernels/internal/launch.h), as CUDA does, or libtorch's operators alone, as any other
+/// device. It does, until told otherwise; not while anything runs.
+void run_own_kernels(bool on);
+
 /// The simulated clock, in seconds. Each stream has a time. An operator takes it a launch, and what its memory or its
 /// arithmetic takes at these rates a second, whichever is longer; products alone have arithmetic. Who waits goes to the
 /// later of both times. The host takes no time but where it waits.

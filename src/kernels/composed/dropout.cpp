@@ -8,7 +8,7 @@
 
 #include "kernels/internal/backend.h"
 #include "kernels/internal/composed.h"
-#include "kernels/internal/threshold.h"
+#include "kernels/internal/drawing.h"
 
 namespace chorus::inline kernels {
 

@@ -20,15 +20,14 @@
 
 namespace chorus::inline kernels {
 
-namespace {
-
-/// Whether libtorch's grouped products take such operands: rows of 16 bytes, of a type that it has.
 bool can_be_grouped(std::initializer_list<at::Tensor> operands) {
   return std::ranges::all_of(operands, [](const at::Tensor& x) {
     const bool has_type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
     return has_type && x.size(-1) * x.element_size() % 16 == 0 && x.numel() > 0;
   });
 }
+
+namespace {
 
 /// A layer's experts over its rows, of which those behind the last expert's are nobody's.
 class ExpertProducts {

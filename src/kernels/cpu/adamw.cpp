@@ -10,6 +10,7 @@
 
 #include "kernels/cpu.h"
 
+#include "kernels/internal/adamw_element.h"
 #include "kernels/internal/backend.h"
 
 namespace chorus::inline kernels {
@@ -18,30 +19,6 @@ namespace {
 
 constexpr int64_t kNormBlock = 1 << 13;  // elements of one partial sum of squares
 constexpr int64_t kNormLanes = 32;       // elements beside each other
-
-/// The factors of a step, in the type of the arithmetic.
-struct Coefficients {
-  float scale;         // of the gradient
-  float keep1, take1;  // beta1, 1 - beta1
-  float keep2, take2;
-  float shrink;   // 1 - learning rate * decay
-  float rate;     // learning rate / (1 - beta1^t)
-  float correct;  // 1 / sqrt(1 - beta2^t)
-  float epsilon;
-};
-
-Coefficients coefficients(const AdamWStep& s, bool decay) {
-  const auto t = static_cast<double>(s.step);
-  return {.scale = static_cast<float>(s.gradient_scale),
-          .keep1 = static_cast<float>(s.beta1),
-          .take1 = static_cast<float>(1 - s.beta1),
-          .keep2 = static_cast<float>(s.beta2),
-          .take2 = static_cast<float>(1 - s.beta2),
-          .shrink = static_cast<float>(decay ? 1 - s.learning_rate * s.weight_decay : 1.0),
-          .rate = static_cast<float>(s.learning_rate / (1 - std::pow(s.beta1, t))),
-          .correct = static_cast<float>(1 / std::sqrt(1 - std::pow(s.beta2, t))),
-          .epsilon = static_cast<float>(s.epsilon)};
-}
 
 /// The update of some elements; `copy` takes the bf16 values unless it is null.
 struct Pointers {
@@ -52,16 +29,8 @@ struct Pointers {
   c10::BFloat16* copy;
 };
 
-/// Updates a weight and its moments by a gradient that is scaled already.
-CHORUS_INLINE inline void advance(float& p, float& m, float& v, float g, const Coefficients& c) {
-  m = std::fma(c.keep1, m, c.take1 * g);
-  v = std::fma(c.keep2, v, c.take2 * g * g);
-  const float root = std::fma(std::sqrt(v), c.correct, c.epsilon);
-  p = std::fma(-c.rate, m / root, p * c.shrink);
-}
-
 template <bool kCopy>
-CHORUS_INLINE inline void update(const Pointers& x, const Coefficients& c, int64_t begin, int64_t end) {
+CHORUS_INLINE inline void update(const Pointers& x, const AdamWFactors& c, int64_t begin, int64_t end) {
   const auto [p, m, v, gradient, copy] = x;
 #pragma GCC ivdep  // the five do not overlap
   for (int64_t i = begin; i < end; ++i) {
@@ -78,7 +47,7 @@ CHORUS_INLINE inline void update(const Pointers& x, const Coefficients& c, int64
 
 /// All steps, for kNormLanes elements at a time.
 template <bool kCopy>
-CHORUS_INLINE inline void catch_up(const Pointers& x, std::span<const Coefficients> steps, int64_t begin,
+CHORUS_INLINE inline void catch_up(const Pointers& x, std::span<const AdamWFactors> steps, int64_t begin,
                                    int64_t end) {
   for (int64_t first = begin; first < end; first += kNormLanes) {
     const int64_t count = std::min(kNormLanes, end - first);
@@ -87,7 +56,7 @@ CHORUS_INLINE inline void catch_up(const Pointers& x, std::span<const Coefficien
     std::memcpy(p, x.p + first, bytes);
     std::memcpy(m, x.m + first, bytes);
     std::memcpy(v, x.v + first, bytes);
-    for (const Coefficients& c : steps) {
+    for (const AdamWFactors& c : steps) {
       for (int64_t lane = 0; lane < kNormLanes; ++lane) {
         advance(p[lane], m[lane], v[lane], 0, c);
       }
@@ -154,7 +123,7 @@ void HostBackend::adamw_step(AdamWTensor& tensor, const AdamWStep& step) const {
   const bool copies = tensor.master.defined();
   Pointers pointers = pointers_of(tensor);
   pointers.g = tensor.gradient.const_data_ptr<float>();
-  const Coefficients c = coefficients(step, tensor.decay);
+  const AdamWFactors c = factors_of(step, tensor.decay);
   at::parallel_for(0, tensor.value.numel(), kGrain, [&](int64_t begin, int64_t end) {
     run_kernel([&]() CHORUS_INLINE {
       copies ? update<true>(pointers, c, begin, end) : update<false>(pointers, c, begin, end);
@@ -163,10 +132,10 @@ void HostBackend::adamw_step(AdamWTensor& tensor, const AdamWStep& step) const {
 }
 
 void HostBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
-  std::vector<Coefficients> steps;
+  std::vector<AdamWFactors> steps;
   steps.reserve(missed.size());
   for (const AdamWStep& step : missed) {
-    steps.push_back(coefficients(step, tensor.decay));
+    steps.push_back(factors_of(step, tensor.decay));
   }
   const bool copies = tensor.master.defined();
   const Pointers pointers = pointers_of(tensor);

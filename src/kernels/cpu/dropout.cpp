@@ -5,14 +5,13 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <ATen/WrapDimUtils.h>
 #include <ATen/ops/empty_like.h>
 #include <immintrin.h>
 
 #include "kernels/cpu.h"
 
 #include "kernels/internal/backend.h"
-#include "kernels/internal/threshold.h"
+#include "kernels/internal/drawing.h"
 
 namespace chorus::inline kernels {
 
@@ -61,12 +60,6 @@ CHORUS_INLINE inline void random_halves(uint64_t key, uint64_t first, uint32_t* 
     }
   }
 }
-
-/// Stretches of memory that lie one after the other, and the numbers of their elements: those of stretch s
-/// begin at first + s * distance.
-struct Stretches {
-  int64_t count = 1, length = 0, first = 0, distance = 0;
-};
 
 /// out[i] = f(in[i], sixteen random bits of its number), element number n taking half-word (n % 64) of the
 /// block of eight counters number n / 64 of key_of(stretch).
@@ -117,16 +110,7 @@ at::Tensor dropout_on_cpu(const at::Tensor& input, double p, const Stretches& st
 
 at::Tensor HostBackend::dropout(const at::Tensor& input, double p, RandomKey key,
                                 const SliceOf& slice) const {
-  const int64_t dimension = at::maybe_wrap_dim(slice.dimension, input.dim());
-  Stretches stretches = {.length = input.numel()};
-  if (slice.total > 0 && input.numel() > 0) {
-    const int64_t width = c10::multiply_integers(input.sizes().slice(dimension + 1));
-    stretches.length = input.size(dimension) * width;
-    stretches.count = input.numel() / stretches.length;
-    stretches.first = slice.first * width;
-    stretches.distance = slice.total * width;
-  }
-  return dropout_on_cpu(input, p, stretches, [key](int64_t) { return key; });
+  return dropout_on_cpu(input, p, stretches_of(input, slice), [key](int64_t) { return key; });
 }
 
 at::Tensor HostBackend::dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,

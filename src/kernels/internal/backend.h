@@ -15,6 +15,7 @@
 #include "kernels/decoding.h"
 #include "kernels/dropout.h"
 #include "kernels/experts.h"
+#include "kernels/gates.h"
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/routing.h"
@@ -27,9 +28,14 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // routing.h, rows.h
+  // routing.h, gates.h, rows.h
   virtual Routing route(const at::Tensor& probabilities, const ActiveRows& active,
                         const RoutingOptions& options, RandomKey key) const;
+  virtual at::Tensor gates(const at::Tensor& probabilities, const Routing& routing,
+                           GateNormalization normalization) const;
+  virtual at::Tensor router_backward(const at::Tensor& probabilities, const Routing& routing,
+                                     GateNormalization normalization, const at::Tensor& grad_gates,
+                                     const ActiveRows& active, const RouterLosses& losses) const;
   virtual ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) const;
   virtual void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const;
   virtual at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
@@ -126,6 +132,42 @@ class HostBackend final : public Backend {
   at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                   const at::Tensor& grad_output) const override;
   [[nodiscard]] at::ScalarType attention_type(at::ScalarType type) const override;
+};
+
+/// By kernels of ours for devices (kernels/internal/team.h), of which libtorch has none as good; what they do not take
+/// (fp64, say) is Backend's. Defined in kernels/device/.
+class DeviceBackend final : public Backend {
+ public:
+  Routing route(const at::Tensor& probabilities, const ActiveRows& active, const RoutingOptions& options,
+                RandomKey key) const override;
+  at::Tensor gates(const at::Tensor& probabilities, const Routing& routing,
+                   GateNormalization normalization) const override;
+  at::Tensor router_backward(const at::Tensor& probabilities, const Routing& routing,
+                             GateNormalization normalization, const at::Tensor& grad_gates,
+                             const ActiveRows& active, const RouterLosses& losses) const override;
+  ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) const override;
+  at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
+                          const at::Tensor& weight) const override;
+  std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
+                                                          const at::Tensor& slot,
+                                                          const at::Tensor& weight) const override;
+  at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
+                      const RowsElsewhere& elsewhere) const override;
+  at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
+  at::Tensor dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,
+                          int64_t first) const override;
+  at::Tensor jitter(const at::Tensor& input, double epsilon, RandomKey key) const override;
+  at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels,
+                                const CrossEntropyOptions& options,
+                                const at::Tensor& gradient) const override;
+  at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels) const override;
+  at::Tensor cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
+                                   const at::Tensor& parts, int64_t width, const CrossEntropyOptions& options,
+                                   const at::Tensor& gradient) const override;
+  void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
+  ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
+  at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                  const at::Tensor& grad_output) const override;
 };
 
 /// The type sums over rows are taken in.

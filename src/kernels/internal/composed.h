@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
 
 #include <ATen/core/Tensor.h>
 
@@ -22,5 +23,8 @@ at::Tensor uniform_numbers(RandomKey key, const at::Tensor& index);
 /// Whole numbers of which no two in a row are equal, in the order of fp32 rows [.., n] and, among equal ones, lowest
 /// index highest: what topk() returns of them is the same on every device.
 at::Tensor ranking(const at::Tensor& rows);
+
+/// Whether libtorch's grouped products take such operands: rows of a multiple of 16 bytes, of a type that it has.
+bool can_be_grouped(std::initializer_list<at::Tensor> operands);
 
 }  // namespace chorus::inline kernels

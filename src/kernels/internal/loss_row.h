@@ -3,8 +3,9 @@
 
 #include <cmath>
 
-#include "kernels/cpu.h"
 #include "kernels/cross_entropy.h"
+
+#include "kernels/internal/team.h"
 
 namespace chorus::inline kernels {
 
@@ -26,7 +27,7 @@ struct LossWeights {
 };
 
 /// Writes a row of the result; returns its log of the sum of all exponentials.
-CHORUS_INLINE inline double finish_row(const CrossEntropyPart& part, const LossWeights& w, double* row) {
+CHORUS_EVERYWHERE double finish_row(const CrossEntropyPart& part, const LossWeights& w, double* row) {
   const double partition = part.max + std::log(part.exponentials);
   row[kNll] = partition - part.label;
   row[kLoss] = (1 - w.smoothing) * row[kNll] + w.smoothing * (partition - part.sum / w.columns);

@@ -5,9 +5,6 @@
 
 namespace chorus::inline moe {
 
-/// 1 for tokens, 0 for padding: [N, 1] like the probabilities; undefined when all are tokens.
-at::Tensor active_column(const MoeCall& call, const at::Tensor& probabilities);
-
 /// Adds to the calls that call.observer.statistics have to count. log_partition: [N] logsumexp of the logits; undefined
 /// without z-loss.
 void leave_to_count(const MoeCall& call, const Routing& routing, const at::Tensor& probabilities,

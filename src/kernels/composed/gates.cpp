@@ -1,10 +1,13 @@
-#include "moe/router.h"
+#include "kernels/gates.h"
 
 #include <limits>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros_like.h>
 
-namespace chorus::inline moe {
+#include "kernels/internal/backend.h"
+
+namespace chorus::inline kernels {
 
 namespace {
 
@@ -36,7 +39,8 @@ GateParts gate_parts(const at::Tensor& probabilities, const Routing& routing, Ga
 
 }  // namespace
 
-at::Tensor gates(const at::Tensor& probabilities, const Routing& routing, GateNormalization normalization) {
+at::Tensor Backend::gates(const at::Tensor& probabilities, const Routing& routing,
+                          GateNormalization normalization) const {
   const GateParts parts = gate_parts(probabilities, routing, normalization);
   at::Tensor result = parts.chosen * parts.kept;
   return parts.sum.defined() ? result.div_(parts.sum) : result;
@@ -61,4 +65,25 @@ at::Tensor balance_loss_gradient(const at::Tensor& assigned, int64_t tokens, int
   return assigned.to(at::kDouble).mul_(static_cast<double>(assigned.numel())).div_(choices).div_(rows);
 }
 
-}  // namespace chorus::inline moe
+at::Tensor Backend::router_backward(const at::Tensor& probabilities, const Routing& routing,
+                                    GateNormalization normalization, const at::Tensor& grad_gates,
+                                    const ActiveRows& active, const RouterLosses& losses) const {
+  at::Tensor grad = gates_backward(probabilities, routing, normalization, grad_gates);
+  const at::Tensor tokens =
+      active.flags.defined() ? active.flags.to(grad.scalar_type()).unsqueeze(1) : at::Tensor();
+  if (losses.balance > 0) {
+    const at::Tensor row = balance_loss_gradient(routing.assigned, routing.tokens, routing.experts.size(1))
+                               .to(grad.scalar_type())
+                               .mul_(losses.balance);
+    tokens.defined() ? grad.addcmul_(tokens, row.unsqueeze(0)) : grad.add_(row);
+  }
+  at::Tensor by_logits = probabilities * (grad - (grad * probabilities).sum(1, true));
+  if (losses.z > 0 && routing.tokens > 0) {
+    const at::Tensor z =
+        losses.log_partition.unsqueeze(1) * (2 * losses.z / static_cast<double>(routing.tokens));
+    by_logits.addcmul_(tokens.defined() ? z * tokens : z, probabilities);
+  }
+  return by_logits;
+}
+
+}  // namespace chorus::inline kernels

@@ -1,9 +1,9 @@
-#include "moe/router.h"
-
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+
+#include "kernels/gates.h"
 
 namespace chorus {
 namespace {

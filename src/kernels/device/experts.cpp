@@ -1,0 +1,124 @@
+#include "kernels/experts.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_grouped_mm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include "kernels/internal/backend.h"
+#include "kernels/internal/composed.h"
+#include "kernels/internal/device_rows.h"
+#include "kernels/internal/drawing.h"
+#include "kernels/internal/launch.h"
+#include "kernels/internal/types.h"
+
+namespace chorus::inline kernels {
+
+namespace {
+
+/// Of these experts, where there are rows to be grouped.
+bool are_kernels_of(const Experts& x, const at::Tensor& input) {
+  const MoeWeights& w = x.weights;
+  return !x.by_use && can_be_grouped({input, w.fc1_weight->value, w.fc2_weight->value});
+}
+
+template <class T>
+ExpertRowsOf rows_of(const Launch& on, const Experts& x, T /*of*/) {
+  return {.ends = on.reads<int32_t>(x.order.ends),
+          .experts = x.order.ends.numel(),
+          .keys = x.dropout > 0 ? on.reads<int64_t>(x.row_keys) : nullptr,
+          .token = on.reads<int64_t>(x.order.token),
+          .first_expert = x.first_expert,
+          .first_inner = x.first_inner,
+          .drop = drop_by(x.dropout)};
+}
+
+const at::Tensor& value_of(const Parameter* parameter) {
+  static const at::Tensor none;
+  return parameter ? parameter->value : none;
+}
+
+/// What the second product takes, from the first one [M, f'], which becomes what the activation keeps.
+at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor& bias) {
+  const int64_t inner = x.weights.fc2_weight->value.size(2);
+  const bool in_place = x.activation == Activation::relu && x.dropout == 0;
+  at::Tensor out = in_place ? kept : at::empty({kept.size(0), inner}, kept.options());
+  with_type(kept, [&]<class T>(T type) {
+    const Launch on("activate", kept.device());
+    on.teams(kept.size(0), ActivateRow<T>{.of = rows_of(on, x, type),
+                                          .activation = x.activation,
+                                          .bias = on.reads<T>(bias),
+                                          .inner = inner,
+                                          .kept = on.writes<T>(kept),
+                                          .out = on.writes<T>(out)});
+  });
+  return out;
+}
+
+at::Tensor activated_backward(const Experts& x, const at::Tensor& grad, const at::Tensor& kept) {
+  at::Tensor out = x.activation == Activation::swiglu ? at::empty_like(kept) : grad;
+  with_type(kept, [&]<class T>(T type) {
+    const Launch on("activate backward", kept.device());
+    on.teams(kept.size(0), ActivateRowBackward<T>{.of = rows_of(on, x, type),
+                                                  .activation = x.activation,
+                                                  .grad = on.reads<T>(grad),
+                                                  .kept = on.reads<T>(kept),
+                                                  .inner = grad.size(1),
+                                                  .out = on.writes<T>(out)});
+  });
+  return out;
+}
+
+/// Adds to the gradients of each expert's linear layer, or overwrites them. grad [M, m], input [M, n].
+void accumulate(const Experts& x, const at::Tensor& grad, const at::Tensor& input, const Parameter& weight,
+                const Parameter* bias, bool overwrite) {
+  const at::Tensor sum = at::_grouped_mm(grad.t(), input, x.order.ends);
+  overwrite ? weight.gradient.copy_(sum) : weight.gradient.add_(sum);
+  if (!bias) return;
+  with_type(grad, [&]<class T>(T) {
+    const Launch on("sum of experts", grad.device());
+    on.each(bias->gradient.numel(), SumOfExpert<T>{.ends = on.reads<int32_t>(x.order.ends),
+                                                   .width = grad.size(1),
+                                                   .rows = on.reads<T>(grad),
+                                                   .overwrite = overwrite,
+                                                   .sums = on.writes<float>(bias->gradient)});
+  });
+}
+
+}  // namespace
+
+ExpertRun DeviceBackend::run_experts(const Experts& x, const at::Tensor& input) const {
+  const MoeWeights& w = x.weights;
+  if (!are_kernels_of(x, input)) return Backend::run_experts(x, input);
+  const at::NoGradGuard plain;
+  const at::Tensor kept = at::_grouped_mm(input, w.fc1_weight->value.transpose(1, 2), x.order.ends);
+  const at::Tensor hidden = activated(x, kept, value_of(w.fc1_bias));
+  at::Tensor output = at::_grouped_mm(hidden, w.fc2_weight->value.transpose(1, 2), x.order.ends);
+  if (w.fc2_bias && x.adds_bias) {
+    with_type(output, [&]<class T>(T) {
+      const Launch on("add bias", output.device());
+      on.teams(output.size(0), AddBiasRow<T>{.ends = on.reads<int32_t>(x.order.ends),
+                                             .experts = x.order.ends.numel(),
+                                             .width = output.size(1),
+                                             .bias = on.reads<T>(w.fc2_bias->value),
+                                             .rows = on.writes<T>(output)});
+    });
+  }
+  return {.kept = kept, .output = output};
+}
+
+at::Tensor DeviceBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
+                                               const at::Tensor& kept, const at::Tensor& grad_output) const {
+  const MoeWeights& w = x.weights;
+  if (!are_kernels_of(x, input)) return Backend::run_experts_backward(x, input, kept, grad_output);
+  const at::NoGradGuard plain;
+  const bool same = x.activation == Activation::relu && x.dropout == 0;
+  const at::Tensor hidden = same ? kept : activated(x, kept, {});
+  const at::Tensor by_hidden = at::_grouped_mm(grad_output, w.fc2_weight->value, x.order.ends);
+  const at::Tensor by_inner = activated_backward(x, by_hidden, kept);
+  accumulate(x, by_inner, input, *w.fc1_weight, w.fc1_bias, w.begin_fc1());
+  accumulate(x, grad_output, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
+  return at::_grouped_mm(by_inner, w.fc1_weight->value, x.order.ends);
+}
+
+}  // namespace chorus::inline kernels

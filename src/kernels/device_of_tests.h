@@ -1,0 +1,21 @@
+// How tests run kernels of ours for devices (kernels/internal/team.h) where there is no GPU.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace chorus::inline kernels {
+
+/// A device of the tests: bodies run on the calling thread, over memory that it opens.
+class DeviceOfTests {
+ public:
+  virtual ~DeviceOfTests() = default;
+  /// Where the host finds the tensor's elements.
+  virtual void* open(const at::Tensor& x, bool writes) = 0;
+  /// A kernel begins, with what was opened since the last one.
+  virtual void launch(const char* kernel, at::Device device) = 0;
+};
+
+/// From here on kernels of ours run on `type` by `device`; null: none do. Not while any run.
+void set_device_of_tests(at::DeviceType type, DeviceOfTests* device);
+
+}  // namespace chorus::inline kernels

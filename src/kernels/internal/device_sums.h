@@ -1,0 +1,129 @@
+// Bodies of a device's kernels (kernels/internal/team.h): the loss of rows of logits, AdamW and norms of many weights.
+#pragma once
+
+#include "kernels/internal/adamw_element.h"
+#include "kernels/internal/loss_row.h"
+#include "kernels/internal/team.h"
+
+namespace chorus::inline kernels {
+
+/// Piece: a row of logits, fp32.
+template <class G>
+struct LossOfRow {
+  const float* logits;            // [R, V]
+  const int64_t* labels;          // [R]
+  const CrossEntropyPart* parts;  // [R] of the whole rows; null: they are whole
+  CrossEntropyPart* own_parts;    // [R] written instead of a loss; null: it is asked for
+  int64_t width;
+  LossWeights weights;
+  double* rows;  // [R, kCrossEntropyColumns]
+  G* gradient;   // [R, V], may be the logits; null: none is asked for
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
+    const float* const x = logits + row * width;
+    const int64_t label = labels[row];
+    const bool here = label >= 0 && label < width;
+    const float on_label = here ? x[label] : 0;
+    const CrossEntropyPart part = parts ? parts[row] : part_of(team, x, here, on_label);
+    if (own_parts) {
+      if (team.lane() == 0) own_parts[row] = part;
+      return;
+    }
+    double ignored[kCrossEntropyColumns];
+    const auto shift = static_cast<float>(
+        finish_row(part, weights, team.lane() == 0 ? rows + row * kCrossEntropyColumns : ignored));
+    if (!gradient) return;
+    const auto factor = static_cast<float>(weights.factor), uniform = static_cast<float>(weights.uniform),
+               less = static_cast<float>(weights.on_label);
+    team.sync();  // all have read x[label], which may be overwritten now
+    for_lanes(team, width, [&](int64_t i) {
+      const float g = std::fma(std::exp(x[i] - shift), factor, -uniform);
+      gradient[row * width + i] = from_float<G>(here && i == label ? g - less : g);
+    });
+  }
+
+ private:
+  template <class Team>
+  CHORUS_DEVICE CrossEntropyPart part_of(Team& team, const float* x, bool here, float on_label) const {
+    float most = -INFINITY, sum = 0, exponentials = 0;
+    for_lanes(team, width, [&](int64_t i) {
+      most = x[i] > most ? x[i] : most;
+      sum += x[i];
+    });
+    most = team.max(most);
+    for_lanes(team, width, [&](int64_t i) { exponentials += std::exp(x[i] - most); });
+    return {.max = most,
+            .exponentials = team.sum(static_cast<double>(exponentials)),
+            .sum = team.sum(static_cast<double>(sum)),
+            .label = here ? on_label : -INFINITY};
+  }
+};
+
+/// Weights that one kernel goes over, in pieces of kPiece elements.
+inline constexpr int kManyWeights = 48;
+template <class Weight>
+struct ManyWeights {
+  static constexpr int64_t kPiece = 8192;
+  Weight weights[kManyWeights];
+  int64_t counts[kManyWeights], first_piece[kManyWeights + 1];
+  int size = 0;
+
+  void add(const Weight& weight, int64_t count) {
+    if (size == 0) first_piece[0] = 0;
+    weights[size] = weight;
+    counts[size] = count;
+    first_piece[size + 1] = first_piece[size] + (count + kPiece - 1) / kPiece;
+    ++size;
+  }
+  [[nodiscard]] int64_t pieces() const { return size == 0 ? 0 : first_piece[size]; }
+
+  /// f(weight, element) for those of a piece.
+  template <class Team, class F>
+  CHORUS_DEVICE void for_elements(const Team& team, int64_t piece, const F& f) const {
+    int i = 0;
+    while (first_piece[i + 1] <= piece) ++i;
+    const int64_t first = (piece - first_piece[i]) * kPiece, left = counts[i] - first;
+    for_lanes(team, left < kPiece ? left : kPiece, [&](int64_t n) { f(weights[i], first + n); });
+  }
+};
+
+struct AdamWWeight {
+  float *p, *m, *v;
+  const float* gradient;
+  c10::BFloat16* copy;  // bf16 values; null: `p` is the value
+  float shrink;         // AdamWFactors::shrink
+};
+
+/// Piece: of the weights.
+struct AdamWOfWeights {
+  ManyWeights<AdamWWeight> many;
+  AdamWFactors factors;
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
+    many.for_elements(team, piece, [&](const AdamWWeight& w, int64_t i) {
+      AdamWFactors own = factors;
+      own.shrink = w.shrink;
+      advance(w.p[i], w.m[i], w.v[i], w.gradient[i] * own.scale, own);
+      if (w.copy) w.copy[i] = from_float<c10::BFloat16>(w.p[i]);
+    });
+  }
+};
+
+/// Piece: of the stretches, whose sum of squares becomes sums[piece].
+struct SquaresOfStretches {
+  ManyWeights<const float*> many;
+  double* sums;
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
+    double sum = 0;
+    many.for_elements(team, piece,
+                      [&](const float* x, int64_t i) { sum += static_cast<double>(x[i]) * x[i]; });
+    sum = team.sum(sum);
+    if (team.lane() == 0) sums[piece] = sum;
+  }
+};
+
+}  // namespace chorus::inline kernels

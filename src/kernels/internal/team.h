@@ -1,0 +1,106 @@
+// Kernels for devices, written once. A body is a struct of pointers and numbers that does one piece of a kernel's work
+// (a row, an expert) with a team of threads:
+//
+//   template <class Team>
+//   CHORUS_DEVICE void operator()(Team& team, int64_t piece) const;
+//
+// nvcc compiles it for CUDA, where a team is a block of threads (kernels/device/cuda.cu); g++ for the tests' devices,
+// where it is one thread of the host, or several that take turns. All threads of a team call its functions together.
+// Sums have one order, so a kernel gives the same bits in every run, on one kind of team.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include <c10/util/BFloat16.h>
+
+#ifdef __CUDACC__
+#define CHORUS_DEVICE __device__
+#define CHORUS_EVERYWHERE __device__ inline  // also within the host's kernels (kernels/cpu.h)
+#else
+#define CHORUS_DEVICE
+#define CHORUS_EVERYWHERE __attribute__((always_inline)) inline
+#endif
+
+namespace chorus::inline kernels {
+
+inline constexpr int kBins = 256;
+
+/// What a body may ask of its team.
+struct HostTeam {
+  int bins_[kBins] = {};
+
+  [[nodiscard]] static int64_t lane() { return 0; }
+  [[nodiscard]] static int64_t lanes() { return 1; }
+  /// Of all lanes' x, to each of them: float, double, int64_t.
+  template <class T>
+  static T sum(T x) {
+    return x;
+  }
+  /// The greatest: float, uint64_t.
+  template <class T>
+  static T max(T x) {
+    return x;
+  }
+  /// The sum of x over the lanes before this one; `all` becomes that over all of them.
+  static int64_t before(int64_t x, int64_t& all) {
+    all = x;
+    return 0;
+  }
+  /// Counters that the lanes share, zero after clear_bins(); add() may be called by some lanes alone.
+  void clear_bins() {
+    for (int& bin : bins_) bin = 0;
+  }
+  void add(int64_t bin) { ++bins_[bin]; }
+  /// Once all lanes have added.
+  [[nodiscard]] int bin(int64_t i) const { return bins_[i]; }
+  static void sync() {}
+};
+
+/// f(i) for i in [0, n), shared out over the lanes.
+template <class Team, class F>
+CHORUS_DEVICE void for_lanes(const Team& team, int64_t n, const F& f) {
+  for (int64_t i = team.lane(); i < n; i += team.lanes()) f(i);
+}
+
+/// A body whose pieces are single elements, each done by one thread: body(i).
+template <class Body>
+struct Each {
+  static constexpr int64_t kPiece = 1024;
+  Body body;
+  int64_t count;
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
+    const int64_t first = piece * kPiece, n = count - first < kPiece ? count - first : kPiece;
+    for_lanes(team, n, [&](int64_t i) { body(first + i); });
+  }
+};
+
+CHORUS_DEVICE inline float as_float(float x) {
+  return x;
+}
+CHORUS_DEVICE inline float as_float(c10::BFloat16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.x) << 16);
+}
+/// Rounds to nearest even; NaN stays NaN.
+template <class T>
+CHORUS_DEVICE inline T from_float(float x) {
+  if constexpr (sizeof(T) == 2) {
+    const auto bits = std::bit_cast<uint32_t>(x);
+    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+    return T(static_cast<uint16_t>(nan ? 0x7FC0 : (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16),
+             T::from_bits());
+  } else {
+    return x;
+  }
+}
+
+/// A float's bits in the order of floats; -0 as 0.
+CHORUS_DEVICE inline uint32_t ordered_bits(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x + 0.0F);
+  return bits & 0x80000000U ? ~bits : bits | 0x80000000U;
+}
+
+}  // namespace chorus::inline kernels

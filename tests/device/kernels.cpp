@@ -1,0 +1,52 @@
+// Kernels of ours on the simulated device: each an operation, on the memory behind.
+#include <utility>
+#include <vector>
+
+#include "device/arena.h"
+#include "device/order.h"
+#include "device/platform.h"
+#include "device/simulated.h"
+#include "kernels/device_of_tests.h"
+
+namespace chorus::testing {
+
+namespace {
+
+class SimulatedKernels final : public DeviceOfTests {
+ public:
+  void* open(const at::Tensor& x, bool writes) override {
+    opened.push_back({x.const_data_ptr(), x.nbytes(), writes});
+    return device_arena().behind(x.const_data_ptr());
+  }
+  void launch(const char* kernel, at::Device device) override {
+    ++counters.kernels;
+    Operation operation(kernel, current_stream(device));
+    double bytes = 0;
+    for (const Opened& x : std::exchange(opened, {})) {
+      x.writes ? operation.writes(x.at, x.bytes) : operation.reads(x.at, x.bytes);
+      bytes += static_cast<double>(x.bytes);
+    }
+    operation.takes(DeviceRates::launch + bytes / DeviceRates::memory);
+  }
+
+ private:
+  struct Opened {
+    const void* at;
+    size_t bytes;
+    bool writes;
+  };
+  static thread_local std::vector<Opened> opened;
+};
+
+thread_local std::vector<SimulatedKernels::Opened> SimulatedKernels::opened;
+
+SimulatedKernels kernels;
+const bool kOn = (run_own_kernels(true), true);
+
+}  // namespace
+
+void run_own_kernels(bool on) {
+  set_device_of_tests(kSimulated.type(), on ? &kernels : nullptr);
+}
+
+}  // namespace chorus::testing

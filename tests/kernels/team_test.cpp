@@ -1,0 +1,181 @@
+// Bodies of devices' kernels give with many lanes what they give with one: threads of the host stand for a device's.
+#include "kernels/internal/team.h"
+
+#include <barrier>
+#include <thread>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+#include "kernels/internal/device_routing.h"
+#include "kernels/internal/device_rows.h"
+#include "kernels/internal/device_sums.h"
+
+namespace chorus {
+namespace {
+
+/// What the lanes of a team share.
+struct Shared {
+  explicit Shared(int64_t lanes) : barrier(lanes), values(lanes) {}
+  std::barrier<> barrier;
+  std::vector<double> values;
+  std::vector<uint64_t> whole = std::vector<uint64_t>(values.size());
+  std::atomic<int> bins[kBins] = {};
+};
+
+/// A thread of several that do each piece together.
+class ThreadTeam {
+ public:
+  ThreadTeam(Shared& shared, int64_t lane) : shared_(shared), lane_(lane) {}
+  [[nodiscard]] int64_t lane() const { return lane_; }
+  [[nodiscard]] int64_t lanes() const { return std::ssize(shared_.values); }
+  template <class T>
+  T sum(T x) {
+    T all = 0;
+    for (const double other : share(shared_.values, static_cast<double>(x))) all += static_cast<T>(other);
+    sync();
+    return all;
+  }
+  float max(float x) { return greatest(shared_.values, x); }
+  uint64_t max(uint64_t x) { return greatest(shared_.whole, x); }
+  int64_t before(int64_t x, int64_t& all) {
+    int64_t sum = 0, lane = 0;
+    all = 0;
+    for (const double other : share(shared_.values, static_cast<double>(x))) {
+      if (lane++ < lane_) sum += static_cast<int64_t>(other);
+      all += static_cast<int64_t>(other);
+    }
+    sync();
+    return sum;
+  }
+  void clear_bins() {
+    sync();
+    for (int64_t i = lane_; i < kBins; i += lanes()) shared_.bins[i] = 0;
+    sync();
+  }
+  void add(int64_t bin) { ++shared_.bins[bin]; }
+  [[nodiscard]] int bin(int64_t i) const { return shared_.bins[i]; }
+  void sync() { shared_.barrier.arrive_and_wait(); }
+
+ private:
+  template <class T>
+  std::vector<T> share(std::vector<T>& all, T x) {
+    all[lane_] = x;
+    sync();
+    return all;
+  }
+  template <class T, class X>
+  X greatest(std::vector<T>& all, X x) {
+    const std::vector<T> each = share(all, static_cast<T>(x));
+    sync();
+    return static_cast<X>(*std::max_element(each.begin(), each.end()));
+  }
+
+  Shared& shared_;
+  int64_t lane_;
+};
+
+/// Pieces 0 .. pieces - 1; with one lane as the tests' devices do it.
+template <class Body>
+void run(int64_t lanes, int64_t pieces, const Body& body) {
+  if (lanes == 1) {
+    HostTeam team;
+    for (int64_t piece = 0; piece < pieces; ++piece) body(team, piece);
+    return;
+  }
+  Shared shared(lanes);
+  std::vector<std::jthread> threads;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    threads.emplace_back([&, lane] {
+      ThreadTeam team(shared, lane);
+      for (int64_t piece = 0; piece < pieces; ++piece) body(team, piece);
+    });
+  }
+}
+
+constexpr int64_t kRows = 70, kExperts = 5, kChoices = 2, kSlots = kRows * kChoices;
+
+TEST(Team, RoutesWithAnyNumberOfLanes) {
+  const at::Tensor p = at::softmax(at::randn({kRows, kExperts}).mul_(2).round_(), 1),
+                   active = at::rand({kRows}) > 0.2;
+  for (const auto selection :
+       {TokenSelection::position, TokenSelection::probability, TokenSelection::random}) {
+    const auto route_with = [&](int64_t lanes) {
+      const at::Tensor chosen = at::zeros({kSlots}, at::kLong), kept = at::zeros({kSlots}, at::kLong),
+                       precedence = at::zeros({kSlots}, at::kLong),
+                       assigned = at::zeros({kExperts}, at::kLong), slot = at::zeros({kSlots}, at::kLong),
+                       token = at::zeros({kSlots}, at::kLong), ends = at::zeros({kExperts}, at::kInt);
+      auto* const order = reinterpret_cast<uint64_t*>(precedence.mutable_data_ptr<int64_t>());
+      run(lanes, kRows,
+          ChooseExperts{.probabilities = p.const_data_ptr<float>(),
+                        .active = active.const_data_ptr<bool>(),
+                        .rows = kRows,
+                        .experts = kExperts,
+                        .k = kChoices,
+                        .selection = selection,
+                        .key = RandomKey(5),
+                        .chosen = chosen.mutable_data_ptr<int64_t>(),
+                        .kept = kept.mutable_data_ptr<int64_t>(),
+                        .precedence = order});
+      run(lanes, kExperts,
+          KeepChoices{.chosen = chosen.const_data_ptr<int64_t>(),
+                      .precedence = order,
+                      .slots = kSlots,
+                      .capacity = 11,
+                      .kept = kept.mutable_data_ptr<int64_t>(),
+                      .assigned = assigned.mutable_data_ptr<int64_t>()});
+      run(lanes, kExperts,
+          PlaceRows{.kept = kept.const_data_ptr<int64_t>(),
+                    .slots = kSlots,
+                    .k = kChoices,
+                    .experts = kExperts,
+                    .most = kSlots,
+                    .slot_of = slot.mutable_data_ptr<int64_t>(),
+                    .token = token.mutable_data_ptr<int64_t>(),
+                    .ends = ends.mutable_data_ptr<int32_t>()});
+      return at::cat({chosen, kept, precedence, assigned, slot, token, ends.to(at::kLong)});
+    };
+    EXPECT_TRUE(at::equal(route_with(1), route_with(3)));
+    EXPECT_TRUE(at::equal(route_with(1), route_with(8)));
+  }
+}
+
+TEST(Team, SumsWithAnyNumberOfLanes) {
+  const at::Tensor logits = at::randn({4, 333}), labels = at::tensor({0, 332, 7, 100}, at::kLong);
+  const auto losses_with = [&](int64_t lanes) {
+    const at::Tensor rows = at::empty({4, kCrossEntropyColumns}, at::kDouble), gradient = logits.clone();
+    run(lanes, 4,
+        LossOfRow<float>{.logits = gradient.const_data_ptr<float>(),
+                         .labels = labels.const_data_ptr<int64_t>(),
+                         .parts = nullptr,
+                         .own_parts = nullptr,
+                         .width = 333,
+                         .weights = LossWeights({.label_smoothing = 0.1}, 333),
+                         .rows = rows.mutable_data_ptr<double>(),
+                         .gradient = gradient.mutable_data_ptr<float>()});
+    return at::cat({rows.view(-1), gradient.to(at::kDouble).view(-1)});
+  };
+  EXPECT_TRUE(at::allclose(losses_with(5), losses_with(1), 1e-6, 1e-6));
+}
+
+TEST(Team, DrawsWithAnyNumberOfLanes) {
+  const at::Tensor in = at::randn({3, 150});
+  const auto drawn_with = [&](int64_t lanes) {
+    at::Tensor out = at::zeros_like(in);
+    run(lanes, 3,
+        DrawStretch<float, DropBy>{.in = in.const_data_ptr<float>(),
+                                   .out = out.mutable_data_ptr<float>(),
+                                   .by = {.threshold = 20'000, .scale = 1.5F},
+                                   .key = RandomKey(3),
+                                   .keys = nullptr,
+                                   .length = 150,
+                                   .first = 30,
+                                   .distance = 200});
+    return out;
+  };
+  EXPECT_TRUE(at::equal(drawn_with(1), drawn_with(7)));
+}
+
+}  // namespace
+}  // namespace chorus
