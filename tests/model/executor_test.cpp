@@ -5,13 +5,15 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "suite_device.h"
+
 namespace chorus {
 namespace {
 
 using Inputs = std::span<const at::Tensor>;
 
 at::Tensor leaf() {
-  return at::tensor({0.5, -2.0, 3.0}, at::kDouble).requires_grad_(true);
+  return at::tensor({0.5, -2.0, 3.0}, there(at::kDouble)).requires_grad_(true);
 }
 
 TEST(Executor, AddsTheGradientsOfAValueThatSeveralBlocksRead) {
@@ -28,7 +30,7 @@ TEST(Executor, AddsTheGradientsOfAValueThatSeveralBlocksRead) {
                                  {x});
     const Value z = executor.run(1, [](Inputs in, bool) { return in[0] * in[1] * in[0]; }, {x, y});
     const Value unused = executor.run(1, [](Inputs in, bool) { return in[0].exp(); }, {y});
-    executor.backward(z, at::ones({3}, at::kDouble));
+    executor.backward(z, at::ones({3}, there(at::kDouble)));
     EXPECT_EQ(runs, mode == Executor::Mode::train ? 1 : 2);
 
     const at::Tensor plain = leaf(), square = plain * plain;
@@ -62,7 +64,7 @@ TEST(Executor, TellsWhenBlocksNeedTheirWeightsAndWhenTheirGradientsAreThere) {
     const Value y = executor.run(1, [](Inputs in, bool) { return in[0].sin(); }, {x});
     const Value unused = executor.run(2, [](Inputs in, bool) { return in[0].exp(); }, {y});
     const Value z = executor.run(3, [](Inputs in, bool) { return in[0] * 2; }, {y});
-    if (mode != Executor::Mode::evaluate) executor.backward(z, at::ones({3}, at::kDouble));
+    if (mode != Executor::Mode::evaluate) executor.backward(z, at::ones({3}, there(at::kDouble)));
     executor.finish();
     return diary.text;
   };

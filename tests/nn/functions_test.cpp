@@ -7,16 +7,19 @@
 
 #include "kernels/dropout.h"
 #include "nn/attention.h"
+#include "suite_device.h"
 
 namespace chorus {
 namespace {
 
-const auto kDouble = at::TensorOptions(at::kDouble);
+at::TensorOptions fp64() {
+  return there(at::kDouble);
+}
 
 Parameter make(at::IntArrayRef shape) {
   Parameter p;
-  p.value = at::randn(shape, kDouble).requires_grad_(true);
-  p.gradient = at::full(shape, 1e9, kDouble);  // stale
+  p.value = at::randn(shape, fp64()).requires_grad_(true);
+  p.gradient = at::full(shape, 1e9, fp64());  // stale
   return p;
 }
 
@@ -25,7 +28,7 @@ void expect_equal(const std::function<at::Tensor()>& ours, const std::function<a
                   const std::vector<at::Tensor>& inputs, const std::vector<Parameter*>& parameters) {
   for (const at::Tensor& input : inputs) input.mutable_grad().reset();
   const at::Tensor expected = plain();
-  const at::Tensor weight = at::randn(expected.sizes(), kDouble);
+  const at::Tensor weight = at::randn(expected.sizes(), fp64());
   torch::autograd::backward({(expected * weight).sum()}, {});
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& input : inputs) {
@@ -52,7 +55,7 @@ class Functions : public testing::Test {
 
 TEST_F(Functions, LinearWithAndWithoutBias) {
   Parameter weight = make({5, 7}), bias = make({5});
-  const at::Tensor x = at::randn({3, 1, 7}, kDouble).requires_grad_(true);
+  const at::Tensor x = at::randn({3, 1, 7}, fp64()).requires_grad_(true);
   expect_equal([&] { return linear(x, weight, &bias); },
                [&] { return at::linear(x, weight.value, bias.value); }, {x}, {&weight, &bias});
   Parameter other = make({5, 7});
@@ -62,7 +65,7 @@ TEST_F(Functions, LinearWithAndWithoutBias) {
 
 TEST_F(Functions, LinearWithFusedSlices) {
   Parameter weight = make({3, 4, 4}), bias = make({3, 4});
-  const at::Tensor x = at::randn({2, 5, 4}, kDouble).requires_grad_(true);
+  const at::Tensor x = at::randn({2, 5, 4}, fp64()).requires_grad_(true);
   expect_equal([&] { return linear(x, weight, &bias); },
                [&] {
                  return at::linear(x, weight.value.view({12, 4}), bias.value.view(-1));
@@ -72,7 +75,7 @@ TEST_F(Functions, LinearWithFusedSlices) {
 
 TEST_F(Functions, LayerNorm) {
   Parameter weight = make({6}), bias = make({6});
-  const at::Tensor x = at::randn({4, 3, 6}, kDouble).requires_grad_(true);
+  const at::Tensor x = at::randn({4, 3, 6}, fp64()).requires_grad_(true);
   expect_equal(
       [&] {
         return norm(x, {&weight, &bias, 1e-5});
@@ -83,7 +86,7 @@ TEST_F(Functions, LayerNorm) {
 TEST_F(Functions, RmsNorm) {
   for (const int64_t width : {1, 6, 37}) {
     Parameter weight = make({width});
-    const at::Tensor x = at::randn({4, 3, width}, kDouble).requires_grad_(true);
+    const at::Tensor x = at::randn({4, 3, width}, fp64()).requires_grad_(true);
     expect_equal([&] { return norm(x, {.weight = &weight, .epsilon = 1e-3}); },
                  [&] { return x / (x.square().mean(-1, true) + 1e-3).sqrt() * weight.value; }, {x},
                  {&weight});
@@ -91,15 +94,16 @@ TEST_F(Functions, RmsNorm) {
 }
 
 TEST_F(Functions, RmsNormOfBf16SumsInFp32) {
-  Parameter weight = {.value = at::randn({5}).to(at::kBFloat16), .gradient = {}};
-  const at::Tensor x = (at::randn({7, 5}) * 100).to(at::kBFloat16), wide = x.to(at::kFloat);
+  Parameter weight = {.value = at::randn({5}, there(at::kFloat)).to(at::kBFloat16), .gradient = {}};
+  const at::Tensor x = (at::randn({7, 5}, there(at::kFloat)) * 100).to(at::kBFloat16),
+                   wide = x.to(at::kFloat);
   const at::Tensor normal = wide * (wide.square().mean(-1, true) + 1e-6).rsqrt();
   EXPECT_TRUE(
       at::equal(norm(x, {.weight = &weight, .epsilon = 1e-6}), normal.to(at::kBFloat16) * weight.value));
 }
 
 TEST_F(Functions, NormLinearEqualsItsParts) {
-  const at::Tensor x = at::randn({4, 3, 6}, kDouble).requires_grad_(true);
+  const at::Tensor x = at::randn({4, 3, 6}, fp64()).requires_grad_(true);
   Parameter scale = make({6}), shift = make({6}), weight = make({2, 5, 6}), bias = make({2, 5});
   const auto joined = [&](const at::Tensor& normed) {
     return at::linear(normed, weight.value.view({10, 6}), bias.value.view(-1));
@@ -121,7 +125,7 @@ TEST_F(Functions, NormLinearEqualsItsParts) {
 
 TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {
   Parameter weight = make({9, 4});
-  const at::Tensor ids = at::tensor(std::vector<int64_t>{3, 1, 3, 8, 1, 0}).view({2, 3});
+  const at::Tensor ids = there(at::tensor(std::vector<int64_t>{3, 1, 3, 8, 1, 0}).view({2, 3}));
   expect_equal([&] { return embedding(ids, weight, 2.5, 1); },
                [&] { return at::embedding(weight.value, ids, 1) * 2.5; }, {}, {&weight});
   Parameter all = make({9, 4});
@@ -131,7 +135,7 @@ TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {
 
 TEST_F(Functions, ActivationsMatchTheirDefinitions) {
   for (const Activation kind : {Activation::relu, Activation::gelu, Activation::swiglu}) {
-    const at::Tensor x = at::randn({5, 6}, kDouble).requires_grad_(true);
+    const at::Tensor x = at::randn({5, 6}, fp64()).requires_grad_(true);
     expect_equal([&] { return activation(kind, x * 1); },
                  [&] {
                    if (kind == Activation::relu) return at::relu(x);
@@ -143,13 +147,13 @@ TEST_F(Functions, ActivationsMatchTheirDefinitions) {
 }
 
 TEST_F(Functions, DropoutBackwardUsesTheSameMask) {
-  const at::Tensor x = at::randn({37, 5}, kDouble).requires_grad_(true);
+  const at::Tensor x = at::randn({37, 5}, fp64()).requires_grad_(true);
   const RandomKey key(5);
-  const at::Tensor mask = dropout_by_key(at::ones({37, 5}, kDouble), 0.3, key);
+  const at::Tensor mask = dropout_by_key(at::ones({37, 5}, fp64()), 0.3, key);
   expect_equal([&] { return dropout(x, 0.3, key); }, [&] { return x * mask; }, {x}, {});
   EXPECT_TRUE(dropout(x, 0, key).is_same(x));
   // A slice has the mask that it has in the whole, along whatever dimension.
-  const at::Tensor whole = at::randn({3, 70, 5}, kDouble);
+  const at::Tensor whole = at::randn({3, 70, 5}, fp64());
   for (int64_t d = 0; d < 3; ++d) {
     const int64_t first = d, count = whole.size(d) - 2;
     const SliceOf slice = {.dimension = d, .first = first, .total = whole.size(d)};
@@ -159,14 +163,14 @@ TEST_F(Functions, DropoutBackwardUsesTheSameMask) {
 }
 
 TEST_F(Functions, AttentionWithDropoutEqualsMaskedProbabilities) {
-  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, kDouble).requires_grad_(true); };
+  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, fp64()).requires_grad_(true); };
   const at::Tensor q = leaf({2, 3, 4, 5}), k = leaf({2, 3, 6, 5}), v = leaf({2, 3, 6, 5});
-  at::Tensor mask = at::zeros({2, 1, 1, 6}, kDouble);
+  at::Tensor mask = at::zeros({2, 1, 1, 6}, fp64());
   mask.select(3, 5).fill_(-std::numeric_limits<double>::infinity());
   for (const double p : {0.0, 0.4}) {
     const RandomKey key(9);
     const at::Tensor drop =
-        p > 0 ? dropout_by_key(at::ones({2, 3, 4, 6}, kDouble), p, key) : at::ones({2, 3, 4, 6}, kDouble);
+        p > 0 ? dropout_by_key(at::ones({2, 3, 4, 6}, fp64()), p, key) : at::ones({2, 3, 4, 6}, fp64());
     expect_equal([&] { return attention(q, k, v, {.mask = mask, .dropout = p, .key = key}); },
                  [&] {
                    const at::Tensor scores = at::matmul(q, k.transpose(-2, -1)) / std::sqrt(5.0) + mask;
@@ -177,8 +181,8 @@ TEST_F(Functions, AttentionWithDropoutEqualsMaskedProbabilities) {
 }
 
 TEST_F(Functions, CausalAttentionIsTheSameFusedAndComposed) {
-  const at::Tensor q = at::randn({2, 2, 7, 4}, kDouble), k = at::randn({2, 2, 7, 4}, kDouble),
-                   v = at::randn({2, 2, 7, 4}, kDouble);
+  const at::Tensor q = at::randn({2, 2, 7, 4}, fp64()), k = at::randn({2, 2, 7, 4}, fp64()),
+                   v = at::randn({2, 2, 7, 4}, fp64());
   // A dropout of 2^-17 rounds to no dropped element but takes the composed path.
   const at::Tensor composed =
       attention(q, k, v, {.causal = true, .dropout = 1.0 / (1 << 18), .key = RandomKey(1)});
@@ -186,12 +190,12 @@ TEST_F(Functions, CausalAttentionIsTheSameFusedAndComposed) {
 }
 
 TEST_F(Functions, AttentionWithABiasAndAScaleOfItsOwn) {
-  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, kDouble).requires_grad_(true); };
+  const auto leaf = [](at::IntArrayRef shape) { return at::randn(shape, fp64()).requires_grad_(true); };
   const at::Tensor q = leaf({2, 3, 4, 5}), k = leaf({2, 3, 6, 5}), v = leaf({2, 3, 6, 5}),
                    bias = leaf({1, 3, 4, 6});
   for (const double p : {0.0, 0.4}) {
     const RandomKey key(9);
-    const at::Tensor ones = at::ones({2, 3, 4, 6}, kDouble),
+    const at::Tensor ones = at::ones({2, 3, 4, 6}, fp64()),
                      drop = p > 0 ? dropout_by_key(ones, p, key) : ones;
     expect_equal([&] { return attention(q, k, v, {.mask = bias, .scale = 0.7, .dropout = p, .key = key}); },
                  [&] {

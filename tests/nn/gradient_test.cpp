@@ -7,19 +7,19 @@
 #include "nn/attention.h"
 #include "nn/functions.h"
 #include "nn/linear_cross_entropy.h"
+#include "suite_device.h"
 
 namespace chorus {
 namespace {
 
-const auto kFp64 = at::TensorOptions(at::kDouble);
-
 Parameter parameter(at::IntArrayRef shape) {
-  return {.value = at::randn(shape, kFp64).requires_grad_(true),
-          .gradient = at::full(shape, 1e9, kFp64)};  // stale: the first contribution must overwrite it
+  return {.value = at::randn(shape, there(at::kDouble)).requires_grad_(true),
+          .gradient =
+              at::full(shape, 1e9, there(at::kDouble))};  // stale: the first contribution must overwrite it
 }
 
 at::Tensor leaf(at::IntArrayRef shape) {
-  return at::randn(shape, kFp64).requires_grad_(true);
+  return at::randn(shape, there(at::kDouble)).requires_grad_(true);
 }
 
 /// The loss is the sum of the output's elements, each times a random number.
@@ -110,7 +110,7 @@ TEST(Gradient, Embedding) {
   for (const std::vector<int64_t>& ids :
        {std::vector<int64_t>{}, {3}, {kPadding}, {3, kPadding, 3, 8, kPadding, 0, 3}}) {
     Parameter weight = parameter({9, 5});
-    const at::Tensor index = at::tensor(ids, at::kLong);
+    const at::Tensor index = there(at::tensor(ids, at::kLong));
     // What padding reads gets no gradient by definition: the loss does not look at it.
     const at::Tensor seen = index.ne(kPadding).to(at::kDouble).unsqueeze(1);
     expect_gradients([&] { return embedding(index, weight, 2.5, kPadding) * seen; }, {}, {&weight});
@@ -142,7 +142,7 @@ TEST(Gradient, Attention) {
         if (causal && s.targets != s.sources) continue;
         at::Tensor mask;
         if (!causal && s.sources > 1) {  // row r has r positions of padding
-          mask = at::zeros({s.rows, 1, 1, s.sources}, kFp64);
+          mask = at::zeros({s.rows, 1, 1, s.sources}, there(at::kDouble));
           for (int64_t row = 0; row < s.rows; ++row)
             mask[row].narrow(2, s.sources - row, row).fill_(-std::numeric_limits<double>::infinity());
         }
@@ -163,7 +163,7 @@ TEST(Gradient, AttentionWithABiasByDistance) {
   for (const auto& [queries, first] : {std::pair<int64_t, int64_t>{1, 0}, {5, 0}, {1, 4}, {9, 0}}) {
     for (const bool bidirectional : {false, true}) {
       for (const double p : {0.0, 0.4}) {
-        const at::Tensor buckets = relative_buckets(first, queries, {8, 6, bidirectional});
+        const at::Tensor buckets = there(relative_buckets(first, queries, {8, 6, bidirectional}));
         Parameter table = parameter({8, 3});
         const at::Tensor q = leaf({2, 3, queries, 4}), k = leaf({2, 3, first + queries, 4}),
                          v = leaf({2, 3, first + queries, 4});
@@ -194,7 +194,7 @@ TEST(Gradient, LinearCrossEntropy) {
         const LinearCrossEntropyOptions options = {
             .ignore = kIgnore, .label_smoothing = smoothing, .gradient_scale = 0.25, .gradient = true};
         Parameter weight = parameter({vocabulary, width});
-        const at::Tensor hidden = at::randn({rows, width}, kFp64);
+        const at::Tensor hidden = at::randn({rows, width}, there(at::kDouble));
         at::Tensor labels = at::randint(vocabulary, {rows}, at::kLong);
         labels.masked_fill_(labels.eq(kIgnore), 0).masked_fill_(at::rand({rows}) < ignored, kIgnore);
         const LinearCrossEntropy head = linear_cross_entropy(hidden, weight, labels, options);

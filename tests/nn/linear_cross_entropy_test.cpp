@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "suite_device.h"
 
 namespace chorus {
 namespace {
@@ -20,7 +21,8 @@ constexpr int64_t kIgnore = 1;
 
 Parameter parameter_of(const at::Tensor& value) {
   const auto type = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  return {value, at::full(value.sizes(), std::nan(""), type)};  // NaN: the first contribution must overwrite
+  // NaN: the first contribution must overwrite.
+  return {value, at::full(value.sizes(), std::nan(""), value.options().dtype(type))};
 }
 
 struct Case {
@@ -36,13 +38,16 @@ class LinearCrossEntropyTest : public testing::TestWithParam<std::tuple<at::Scal
 
 TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   const auto [type, c] = GetParam();
-  const double exact = type == at::kDouble ? 1e-10 : 1e-5;        // of losses; bf16 rounds gradients only
+  const bool host = suite_device().is_cpu();
+  if (!host && c.vocabulary > 60'000) GTEST_SKIP() << "takes seconds, and is one chunk there";
+  const bool rounded = type == at::kBFloat16 && !host;  // logits too; on the host gradients alone
+  const double exact = type == at::kDouble ? 1e-10 : rounded ? 1e-2 : 1e-5;  // of losses
   const double tolerance = type == at::kBFloat16 ? 2e-2 : exact;  // a sum of few rounded terms may cancel
-  const auto hidden = at::randn({c.rows, c.width}).to(type);
-  const auto value = at::randn({c.vocabulary, c.width}).mul_(0.3).to(type);
+  const auto hidden = at::randn({c.rows, c.width}, there(at::kFloat)).to(type);
+  const auto value = at::randn({c.vocabulary, c.width}, there(at::kFloat)).mul_(0.3).to(type);
   auto labels = at::randint(2, c.vocabulary, {c.rows}, at::kLong);
   labels.masked_fill_(at::rand({c.rows}) < c.padding, kIgnore);
-  const auto predicted = labels.ne(kIgnore);
+  const auto labels_there = there(labels), predicted = labels_there.ne(kIgnore);
 
   Parameter weight = parameter_of(value);
   const LinearCrossEntropyOptions options = {
@@ -52,19 +57,20 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
 
   const auto h = hidden.to(at::kDouble).requires_grad_(), w = value.to(at::kDouble).requires_grad_();
   const auto logits = h.mm(w.t());
-  const auto loss = at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum, kIgnore, 0.1);
-  const auto nll = at::cross_entropy_loss(logits, labels, {}, at::Reduction::None, kIgnore).detach();
+  const auto loss = at::cross_entropy_loss(logits, labels_there, {}, at::Reduction::Sum, kIgnore, 0.1);
+  const auto nll = at::cross_entropy_loss(logits, labels_there, {}, at::Reduction::None, kIgnore).detach();
   (loss * 0.125).backward();
   const double sum = loss.item<double>();
   EXPECT_NEAR(sums.loss, sum, exact * (1 + sum));
   EXPECT_NEAR(sums.nll, nll.sum().item<double>(), exact * (1 + sum));
   EXPECT_EQ(ours.tokens, predicted.sum().item<int64_t>());
-  EXPECT_EQ(sums.correct, (logits.argmax(1).eq(labels) & predicted).sum().item<int64_t>());
+  EXPECT_EQ(sums.correct, (logits.argmax(1).eq(labels_there) & predicted).sum().item<int64_t>());
   EXPECT_EQ(ours.grad_hidden.scalar_type(), type);
   const auto error = [](const at::Tensor& a, const at::Tensor& b) {
     return ((a.to(at::kDouble) - b).norm() / (b.norm() + 1e-30)).item<double>();
   };
-  EXPECT_TRUE(at::allclose(sums.token_nll.to(at::kDouble), nll, 1e-5, 1e-5));
+  const double of_token = std::max(exact, 1e-5);
+  EXPECT_TRUE(at::allclose(sums.token_nll.to(at::kDouble), nll.cpu(), of_token, of_token));
   EXPECT_LT(error(ours.grad_hidden, h.grad()), tolerance);
   EXPECT_EQ(ours.grad_hidden.index({~predicted}).abs().sum().item<double>(), 0);
   if (ours.tokens > 0) {
@@ -85,8 +91,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, LinearCrossEntropyTest,
                                                           Case{300, 66'000, 4, 0.1})));  // several chunks
 
 TEST(LinearCrossEntropyErrors, RefuseLabelsOutsideTheVocabulary) {
-  Parameter weight = parameter_of(at::randn({10, 4}));
-  const auto hidden = at::randn({3, 4});
+  Parameter weight = parameter_of(at::randn({10, 4}, there(at::kFloat)));
+  const auto hidden = at::randn({3, 4}, there(at::kFloat));
   for (const int64_t label : {-1, 10}) {
     EXPECT_THROW(linear_cross_entropy(hidden, weight, at::full({3}, label, at::kLong), {}), Error);
   }
@@ -95,8 +101,9 @@ TEST(LinearCrossEntropyErrors, RefuseLabelsOutsideTheVocabulary) {
 }
 
 TEST(LinearCrossEntropyEvaluation, ReturnsNoGradientAndTouchesNone) {
-  Parameter weight = parameter_of(at::randn({10, 4}));
-  const auto result = linear_cross_entropy(at::randn({3, 4}), weight, at::full({3, 1}, 7, at::kLong), {});
+  Parameter weight = parameter_of(at::randn({10, 4}, there(at::kFloat)));
+  const auto result =
+      linear_cross_entropy(at::randn({3, 4}, there(at::kFloat)), weight, at::full({3, 1}, 7, at::kLong), {});
   EXPECT_FALSE(result.grad_hidden.defined());
   EXPECT_FALSE(result.sums().token_nll.defined());
   EXPECT_FALSE(weight.has_gradient);
@@ -104,8 +111,8 @@ TEST(LinearCrossEntropyEvaluation, ReturnsNoGradientAndTouchesNone) {
 }
 
 TEST(LinearCrossEntropyEvaluation, IsThatOfEachRowAlone) {
-  Parameter weight = parameter_of(at::randn({1000, 64}));
-  const auto hidden = at::randn({5, 64});
+  Parameter weight = parameter_of(at::randn({1000, 64}, there(at::kFloat)));
+  const auto hidden = at::randn({5, 64}, there(at::kFloat));
   const auto labels = at::randint(2, 1000, {5}, at::kLong);
   const auto together = linear_cross_entropy(hidden, weight, labels, {}).sums(5);
   for (int64_t row = 0; row < 5; ++row) {
