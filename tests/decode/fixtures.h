@@ -13,9 +13,10 @@
 
 namespace chorus {
 
-inline std::unique_ptr<Transformer> opinionated_model(ModelConfig config, uint64_t seed) {
+inline std::unique_ptr<Transformer> opinionated_model(ModelConfig config, uint64_t seed,
+                                                      at::Device device = at::kCPU) {
   at::set_num_threads(1);  // so tiny a model is faster without threads
-  auto model = std::make_unique<Transformer>(std::move(config), Transformer::Options{});
+  auto model = std::make_unique<Transformer>(std::move(config), Transformer::Options{.device = device});
   for (size_t i = 0; i < model->parameters().size(); ++i) {
     const ParameterSpec& spec = model->catalogue().parameters[i];
     const bool matrix = spec.decay && i != model->catalogue().embedding;
