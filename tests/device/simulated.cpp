@@ -155,14 +155,14 @@ std::vector<at::Tensor> tensors_of(const c10::IValue& value) {
   return found;
 }
 
-/// Of a product of matrices: the arithmetic of each number that comes out. 0 of anything else.
-double flops_each(const std::string& name, c10::ArrayRef<c10::IValue> arguments) {
-  static const std::map<std::string, size_t> kLeft = {{"aten::mm", 0},      {"aten::bmm", 0},
-                                                      {"aten::addmm", 1},   {"aten::addmm_", 1},
-                                                      {"aten::baddbmm", 1}, {"aten::baddbmm_", 1}};
+/// Of a product of matrices: the arithmetic for each column that comes out. 0 of anything else.
+double flops_per_column(const std::string& name, c10::ArrayRef<c10::IValue> arguments) {
+  static const std::map<std::string, size_t> kLeft = {
+      {"aten::mm", 0},      {"aten::bmm", 0},      {"aten::addmm", 1},      {"aten::addmm_", 1},
+      {"aten::baddbmm", 1}, {"aten::baddbmm_", 1}, {"aten::_grouped_mm", 0}};
   const auto product = kLeft.find(name);
-  if (product == kLeft.end()) return 0;
-  return 2 * static_cast<double>(arguments[product->second].toTensor().size(-1));
+  return product == kLeft.end() ? 0
+                                : 2.0 * static_cast<double>(arguments[product->second].toTensor().numel());
 }
 
 /// Every other operator: the CPU's, on copies.
@@ -193,7 +193,7 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     const c10::AliasInfo* const alias = schema.arguments()[i].alias_info();
     for (const at::Tensor& x : tensors_of(arguments[i])) touches(x, alias && alias->isWrite());
   }
-  const double each = flops_each(schema.name(), arguments);
+  const double per_column = flops_per_column(schema.name(), arguments);
   {
     const Computing within;
     at::native::cpu_fallback(op, stack);
@@ -201,7 +201,7 @@ void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const c10::ArrayRef<c10::IValue> results = torch::jit::last(*stack, schema.returns().size());
   for (size_t i = 0; i < results.size(); ++i) {
     for (const at::Tensor& x : tensors_of(results[i])) {
-      flops += each * static_cast<double>(x.numel());
+      if (per_column > 0) flops += per_column * static_cast<double>(x.size(-1));
       if (!schema.returns()[i].alias_info()) touches(x, true);  // others were arguments
     }
   }
