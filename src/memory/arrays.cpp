@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include "base/error.h"
@@ -82,11 +83,24 @@ at::Tensor Arrays::load(int64_t chunk) {
   return chunk_of(read.memory, chunk);
 }
 
+at::Tensor Arrays::load(int64_t chunk, at::Device where) {
+  return load(chunk).to(where);
+}
+
 at::Tensor Arrays::blank(int64_t chunk) {
   return file_ ? chunk_of(memory_of(chunk), chunk) : whole_.narrow(1, first(chunk), size(chunk));
 }
 
+at::Tensor Arrays::blank(int64_t chunk, at::Device where) {
+  if (where == here()) return blank(chunk);
+  return at::empty({count_, size(chunk)}, at::TensorOptions(type_).device(where));
+}
+
 void Arrays::store(int64_t chunk, const at::Tensor& values) {
+  if (values.device() != here()) {
+    store(chunk, blank(chunk).copy_(values));
+    return;
+  }
   if (!file_) return;
   in_flight_.write(chunk, size(chunk), [&](OnDisk& write) {
     // `values` are a view of all that memory_of() gave.

@@ -41,15 +41,21 @@ class Arrays {
   /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
   /// it was given.
   at::Tensor load(int64_t chunk);
+  /// The same on `where`: a copy unless it lies there.
+  at::Tensor load(int64_t chunk, at::Device where);
   /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
   at::Tensor blank(int64_t chunk);
-  /// `values`, which load() or blank() returned, have changed. On disk this begins to write them: they must
-  /// not change any more.
+  /// On `where`, as load().
+  at::Tensor blank(int64_t chunk, at::Device where);
+  /// `values`, which load() or blank() returned, have changed; copies on another device are taken back. On
+  /// disk this begins to write them: they must not change any more.
   void store(int64_t chunk, const at::Tensor& values);
   /// Until all is written.
   void finish();
 
  private:
+  /// Where chunks lie that are in memory.
+  [[nodiscard]] at::Device here() const { return file_ ? at::kCPU : whole_.device(); }
   struct OnDisk {
     at::Tensor memory;  // [count, whole blocks]
     ScratchFile* file = nullptr;

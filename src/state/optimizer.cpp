@@ -165,7 +165,7 @@ void Optimizer::update(double learning_rate, double norm) {
       [&](const Chunk& chunk) {
         Shard& shard = chunk.shard;
         const Loaded loaded = shards.load(chunk);
-        const at::Tensor gradient = shard.gradient.load(chunk.number)[0];
+        const at::Tensor gradient = shard.gradient.load(chunk.number, shard.home)[0];
         shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
           weight.gradient = gradient.narrow(0, at, weight.m.numel());
           adamw_step(weight, step);

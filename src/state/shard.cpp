@@ -5,7 +5,7 @@
 namespace chorus::inline state {
 
 at::Tensor Shard::load_state(int64_t chunk) {
-  at::Tensor stored = moments.load(chunk);
+  at::Tensor stored = moments.load(chunk, home);
   if (form == StateForm::fp32) return stored;
   at::Tensor wide = at::empty({state_rows(), value.size(chunk)}, at::kFloat);
   unpack_state(form, stored[0], wide);
@@ -17,7 +17,7 @@ void Shard::store_state(int64_t chunk, const at::Tensor& wide, int64_t step) {
     moments.store(chunk, wide);
     return;
   }
-  const at::Tensor bytes = moments.blank(chunk);
+  const at::Tensor bytes = moments.blank(chunk, home);
   pack_state(form, wide, step, bytes[0]);
   moments.store(chunk, bytes);
 }

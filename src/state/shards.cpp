@@ -40,6 +40,7 @@ Shards::Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memor
                         ? arrays(shard.state, shard.state_rows(), wide)
                         : Arrays(shard.state, 1, packed_cuts(division.cuts, shard.form, shard.state_rows()),
                                  at::kByte, model.options().device, file_.get());
+    if (shard.state == Tier::device && shard.form == StateForm::fp32) shard.home = model.options().device;
     shard.expert_of = division.expert_of;
     shard.made.resize(shard.chunks());
     shard.by_use =
@@ -97,7 +98,7 @@ void Shards::free(const at::Tensor& flat) {
 Loaded Shards::load(const Chunk& chunk) {
   Shard& shard = chunk.shard;
   const int64_t missed = made_ - std::exchange(shard.made[chunk.number], made_);
-  Loaded loaded = {.value = shard.value.load(chunk.number),
+  Loaded loaded = {.value = shard.value.load(chunk.number, shard.home),
                    .state = shard.load_state(chunk.number),
                    .caught_up = missed > 0};
   if (!loaded.caught_up) return loaded;

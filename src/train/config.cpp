@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "data/curriculum.h"
-#include "kernels/device.h"
 #include "layout/shapes.h"
 #include "state/frozen.h"
 
@@ -126,15 +125,6 @@ void check(const RunConfig& c) {
   if ((activations == Tier::host || activations == Tier::nvme) && !c.train.recompute)
     throw UserError(
         "memory.activations: only what train.recompute = true keeps can leave the device; set that too");
-  const bool host = names_host(c.device);
-  if (!host && (c.memory.uses(Tier::host) || c.memory.uses(Tier::nvme) || c.memory.uses(Tier::automatic))) {
-    throw UserError(
-        "memory.* = \"host\", \"nvme\" and \"auto\" are for device = \"cpu\" so far: leave them out, or "
-        "train there");
-  }
-  if (!host && c.optim.expert_state != StateForm::fp32)
-    throw UserError(
-        "optim.expert_state = \"bf16\" and \"fp8\" are for device = \"cpu\" so far: leave it out");
   if (c.data.train.empty())
     throw UserError("the run file names no training text: add a [[data.train]] table");
   for (const auto* list : {&c.data.train, &c.data.valid}) {

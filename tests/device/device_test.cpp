@@ -1,7 +1,5 @@
 // A device against the host: each operation on the same numbers, then whole models over updates and in search.
 // CHORUS_TEST_DEVICE=cuda takes that device; without it the simulated one (device/simulated.h) is taken.
-#include <cstdlib>
-#include <string>
 #include <vector>
 
 #include <ATen/Functions.h>
@@ -10,7 +8,7 @@
 
 #include "decode/beam.h"
 #include "decode/fixtures.h"
-#include "device/simulated.h"
+#include "device/tested_device.h"
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/decoding.h"
@@ -27,10 +25,7 @@
 namespace chorus {
 namespace {
 
-at::Device device() {
-  const char* const name = std::getenv("CHORUS_TEST_DEVICE");
-  return name ? at::Device(at::Device(name).type(), 0) : testing::kSimulated;
-}
+using testing::device;
 
 at::Tensor there(const at::Tensor& x) {
   return x.defined() ? x.to(device()) : x;

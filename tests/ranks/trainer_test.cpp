@@ -169,7 +169,7 @@ TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
   }
 }
 
-/// Each rank with a device of its own, which no code of the host can read (device/simulated.h).
+/// Each rank with a device of its own, which no code of the host can read (device/simulated.h), and slower memory.
 TEST_F(RanksTest, MeshesOfDevicesTrainAsOneProcessOnTheHost) {
   RunConfig c = config();
   c.model.activation = Activation::gelu;
@@ -177,7 +177,7 @@ TEST_F(RanksTest, MeshesOfDevicesTrainAsOneProcessOnTheHost) {
   const Outcome one = alone(c, "host");
   c.device = "simulated";
   const int world = ranks().size();
-  std::vector<ParallelConfig> meshes = {{.zero = 0}, {.zero = 2}, {.zero = 3}};
+  std::vector<ParallelConfig> meshes = {{.zero = 0}, {.zero = 1}, {.zero = 2}, {.zero = 3}};
   if (8 % world == 0) meshes.push_back({.ep = world, .zero = 1});
   if (4 % world == 0) meshes.insert(meshes.end(), {{.etp = world, .zero = 3}, {.tp = world, .zero = 2}});
   for (size_t i = 0; i < meshes.size(); ++i) {
@@ -185,6 +185,8 @@ TEST_F(RanksTest, MeshesOfDevicesTrainAsOneProcessOnTheHost) {
     c.parallel.timeout = 60;
     c.parallel.exchange_chunks = 1 + static_cast<int64_t>(i) % 2;
     c.train.recompute = i % 2 == 1;
+    c.memory = placements()[(i + 1) % placements().size()];
+    if (c.train.recompute) c.memory.activations = Tier::host;
     SCOPED_TRACE(i);
     expect_equal(one, together(c, fmt::format("device-{}", i)));
   }

@@ -31,9 +31,12 @@ struct Shard : ShardPlan {
 
   Bucket& bucket;
   Group& sharing;
-  Arrays value;          // what AdamW writes
-  Arrays gradient;       // fp32
-  Arrays moments;        // fp32: m, v, and the master unless `value` is fp32; or bytes
+  Arrays value;     // what AdamW writes
+  Arrays gradient;  // fp32
+  Arrays moments;   // fp32: m, v, and the master unless `value` is fp32; or bytes
+  // Where it is updated: where its moments lie, on the host where they are packed or on disk. Chunks of values
+  // and gradients that lie elsewhere are copied there.
+  at::Device home = at::kCPU;
   bool summed = false;   // the gradient is that of all ranks
   bool started = false;  // `gradient`, where it is no view, holds something of this update
   std::future<void> gathering, summing;
@@ -58,7 +61,7 @@ struct Shard : ShardPlan {
   [[nodiscard]] at::Tensor part(const at::Tensor& flat, int64_t chunk) const {
     return flat.narrow(0, begin + value.first(chunk), value.size(chunk));
   }
-  /// fp32 [state_rows(), elements], unpacked where it is packed.
+  /// fp32 [state_rows(), elements] at `home`, unpacked where it is packed.
   at::Tensor load_state(int64_t chunk);
   /// After update number `step`.
   void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
@@ -82,7 +85,7 @@ struct Chunk {
   [[nodiscard]] int64_t end() const { return begin() + size(); }
 };
 
-/// What belongs to it, [arrays, size()] each.
+/// What belongs to it, [arrays, size()] each, at the shard's home.
 struct Loaded {
   at::Tensor value, state;
   bool caught_up = false;  // with updates that it had missed: they have changed

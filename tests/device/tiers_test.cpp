@@ -1,0 +1,256 @@
+// Slower memory for a training that computes on a device: whatever lies on the host or on disk, the result is that of
+// everything on the device.
+//
+// To the bit where AdamW runs on the device, that is, where the moments lie there; and so among all placements with
+// moments on the host or on disk. Between the two AdamW rounds otherwise: on the host a fused multiply-add for each of
+// its products and sums, on the device one of libtorch's operators.
+#include "train/tiers.h"
+
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+#include "base/log.h"
+#include "device/tested_device.h"
+#include "model/fixtures.h"
+#include "state/frozen.h"
+#include "state/optimizer.h"
+#include "state/stash.h"
+#include "temporary_folder.h"
+#include "toy_run.h"
+#include "train/trainer.h"
+
+namespace chorus {
+namespace {
+
+using testing::device;
+
+constexpr std::array kTiers = {kDevice, kHost, kNvme};
+
+std::string text_of(const MemoryConfig& m) {
+  const auto number = [](std::optional<Tier> tier) { return tier ? static_cast<int>(*tier) : -1; };
+  return fmt::format("{}{}{} experts {}{}{} activations {}", number(m.parameters), number(m.gradients),
+                     number(m.optimizer), number(m.expert_parameters), number(m.expert_gradients),
+                     number(m.expert_optimizer), number(m.activations));
+}
+
+/// Masters, m and v of all weights.
+using Weights = std::vector<at::Tensor>;
+
+Weights weights_of(Optimizer& optimizer) {
+  std::vector<std::vector<at::Tensor>> parts(3);
+  optimizer.read([&](const Optimizer::Part& part) {
+    parts[0].push_back(part.master.cpu().clone());
+    parts[1].push_back(part.m.cpu().clone());
+    parts[2].push_back(part.v.cpu().clone());
+  });
+  return {at::cat(parts[0]), at::cat(parts[1]), at::cat(parts[2])};
+}
+
+double difference(const Weights& a, const Weights& b) {
+  double most = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    most = std::max(most, ((a[i] - b[i]).abs().max() / b[i].abs().max()).item<double>());
+  return most;
+}
+
+void expect_same(const Weights& actual, const Weights& expected, double tolerance) {
+  if (testing::repeats_bits() && tolerance == 0) {
+    for (size_t i = 0; i < actual.size(); ++i) EXPECT_TRUE(at::equal(actual[i], expected[i])) << i;
+  } else {
+    EXPECT_LE(difference(actual, expected), std::max(tolerance, 1e-5));
+  }
+}
+
+/// Without random masks, which take the simulated device most of its time.
+ModelConfig without_masks(ModelConfig config) {
+  config.dropout = config.attention_dropout = config.activation_dropout = config.moe.jitter = 0;
+  return config;
+}
+
+ModelConfig plain_config() {
+  ModelConfig config = without_masks(tiny_config());
+  config.encoder_layers = 1;
+  config.moe.encoder_every = 1;
+  return config;
+}
+
+class DeviceTiers : public ::testing::Test {
+ protected:
+  struct Options {
+    ModelConfig model = plain_config();
+    at::ScalarType compute = at::kFloat;
+    bool recompute = false;
+    int64_t rows = 4;
+    StateForm expert_state = StateForm::fp32;
+    std::vector<std::string> frozen;
+  };
+
+  /// What some updates of two micro-batches each come to.
+  Weights train(const Options& options, MemoryConfig memory) {
+    constexpr int64_t kUpdates = 3;
+    memory.folder = folder_.path().string();
+    Parallel alone;
+    Transformer model(options.model, {.device = device(),
+                                      .compute = options.compute,
+                                      .gradients = true,
+                                      .empty = true,
+                                      .parallel = &alone});
+    OptimConfig optim;
+    optim.epsilon = 1e-5;  // smaller, it would blow up what is rounding alone
+    optim.clip_norm = 0.5;
+    optim.expert_state = options.expert_state;
+    Optimizer optimizer(model, optim, alone, memory);
+    if (!options.frozen.empty()) optimizer.freeze(frozen_parameters(model.catalogue(), options.frozen));
+    std::unique_ptr<TierStash> stash;
+    if (memory.activations != kDevice)
+      stash = std::make_unique<TierStash>(memory.activations, folder_.path());
+    optimizer.initialise(RandomKey(1));
+    for (int64_t update = 0; update < kUpdates; ++update) {
+      optimizer.begin_update();
+      for (int64_t i = 0; i < 2; ++i) {
+        if (i == 1) optimizer.last_micro_batch();
+        const MicroBatch batch =
+            tiny_batch(options.rows, 5 + update % 3 + i, 6 - update % 2, options.model.vocabulary);
+        model.train(model.to_batch(batch), {.training = true, .key = RandomKey(7).derive(2 * update + i)},
+                    {.gradient_scale = 0.05, .recompute = options.recompute, .stash = stash.get()});
+      }
+      optimizer.update(1e-2, optimizer.gradient_norm());
+    }
+    return weights_of(optimizer);
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(DeviceTiers, EveryPlacementGivesWhatTheDeviceGives) {
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    const Options options = {.compute = compute};
+    const Weights on_device = train(options, {}), on_host = train(options, {.optimizer = kHost});
+    // Of bf16 weights another bit is 2^-8 of the weight, which the gradients of the next update see.
+    expect_same(on_host, on_device, compute == at::kFloat ? 1e-5 : 1e-2);
+    const auto check = [&](const MemoryConfig& memory) {
+      SCOPED_TRACE(text_of(memory));
+      expect_same(train(options, memory), memory.optimizer == kDevice ? on_device : on_host, 0);
+    };
+    for (const Tier parameters : kTiers) {
+      for (const Tier gradients : kTiers) {
+        for (const Tier optimizer : kTiers) {
+          check({.parameters = parameters, .gradients = gradients, .optimizer = optimizer});
+        }
+      }
+    }
+    check({.optimizer = kHost,
+           .expert_parameters = kNvme,
+           .expert_gradients = kHost,
+           .expert_optimizer = kNvme});
+  }
+}
+
+TEST_F(DeviceTiers, ExpertsByUseGiveTheBitsOfADenseUpdate) {
+  Options options = {.rows = 1};
+  options.model.moe.experts = 16;
+  options.model.moe.top_k = 1;
+  for (const bool recompute : {false, true}) {
+    options.recompute = recompute;
+    const Weights on_device = train(options, {});
+    // Everything is by use where experts' moments are on the host, so what is not is where another rank shares them.
+    const Weights on_host = train(options, {.optimizer = kHost});
+    expect_same(on_host, on_device, 1e-5);
+    for (const MemoryConfig& memory :
+         {MemoryConfig{.expert_parameters = kDevice, .expert_gradients = kNvme},
+          MemoryConfig{.expert_parameters = kHost},
+          MemoryConfig{.expert_parameters = kNvme, .expert_gradients = kHost},
+          MemoryConfig{.optimizer = kHost,
+          .expert_parameters = kHost,
+          .expert_gradients = kHost,
+          .expert_optimizer = kNvme},
+          MemoryConfig{.optimizer = kHost, .expert_parameters = kNvme, .expert_optimizer = kHost}}) {
+      SCOPED_TRACE(text_of(memory));
+      expect_same(train(options, memory), memory.optimizer == kDevice ? on_device : on_host, 0);
+    }
+  }
+}
+
+TEST_F(DeviceTiers, ActivationsWaitElsewhere) {
+  for (const ModelConfig& model : {plain_config(), without_masks(switch_config())}) {
+    const Options options = {.model = model, .compute = at::kBFloat16, .recompute = true};
+    const Weights expected = train(options, {});
+    for (const Tier tier : {kHost, kNvme}) {
+      SCOPED_TRACE(static_cast<int>(tier));
+      expect_same(train(options, {.activations = tier}), expected, 0);
+    }
+  }
+}
+
+TEST_F(DeviceTiers, CompactMomentsLieAnywhere) {
+  for (const StateForm form : {StateForm::bf16, StateForm::fp8}) {
+    const Options options = {.expert_state = form};
+    const Weights expected = train(options, {.optimizer = kHost, .expert_optimizer = kDevice});
+    for (const Tier tier : {kHost, kNvme}) {
+      SCOPED_TRACE(static_cast<int>(tier));
+      expect_same(train(options, {.optimizer = kHost, .expert_gradients = kHost, .expert_optimizer = tier}),
+                  expected, 0);
+    }
+  }
+}
+
+TEST_F(DeviceTiers, FrozenPartsStay) {
+  const Options options = {.frozen = {"router", "decoder.*"}};
+  const Weights expected = train(options, {});
+  expect_same(train(options, {.parameters = kNvme, .gradients = kHost}), expected, 0);
+  expect_same(train(options, {.parameters = kHost, .optimizer = kNvme}), expected, 1e-5);
+}
+
+/// Whole runs.
+class DeviceTierRuns : public ::testing::Test {
+ protected:
+  void SetUp() override { console().set_quiet(true); }
+  std::map<std::string, std::string> train_with(const RunConfig& config, const std::string& name) {
+    train_run(config, {.folder = folder_ / name, .accept_changes = true});
+    return last_tensors(folder_ / name);
+  }
+  [[nodiscard]] RunConfig run(int64_t updates) const {
+    RunConfig config = toy_run(folder_.path(), updates);
+    config.model = without_masks(config.model);
+    config.device = testing::device_name();
+    config.train.checkpoint_every = 0;
+    config.validation.every = 3;
+    return config;
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(DeviceTierRuns, ARunGoesOnInOtherTiers) {
+  RunConfig config = run(6);
+  config.train.recompute = true;
+  config.memory = {.optimizer = kHost};
+  const auto expected = train_with(config, "one");
+  config.memory = {.parameters = kNvme, .gradients = kHost, .optimizer = kNvme, .activations = kHost};
+  config.train.duration = {.count = 3};
+  train_with(config, "moving");
+  config.memory = {.gradients = kNvme, .optimizer = kHost, .activations = kNvme};
+  config.train.duration = {.count = 6};
+  const auto moved = train_with(config, "moving");
+  EXPECT_TRUE(moved == expected || !testing::repeats_bits());
+}
+
+/// Run before the others: libtorch trains on a device in no process that was forked after it has done so itself.
+using DeviceTierRunsDeathTest = DeviceTierRuns;
+
+TEST_F(DeviceTierRunsDeathTest, KilledWithEverythingOnNvmeItGoesOn) {
+  if (!testing::repeats_bits()) GTEST_SKIP() << "a GPU's process cannot be forked";
+  RunConfig config = run(8);
+  config.train.log_every = 1;
+  config.train.checkpoint_every = 2;
+  config.memory = {.parameters = kNvme, .gradients = kNvme, .optimizer = kNvme};
+  const auto killed = folder_ / "killed";
+  bool done = false;
+  for (int i = 0; i < 100 && !done; ++i) done = train_and_kill(config, killed, 300 + 200 * i);
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(train_with(config, "whole") == last_tensors(killed));
+}
+
+}  // namespace
+}  // namespace chorus
