@@ -34,9 +34,9 @@ struct PlanArguments {
   bool search = false, forms = false, json = false;
 };
 
-Cluster cluster_of(const PlanArguments& a, const MemoryConfig& memory) {
+Cluster cluster_of(const PlanArguments& a, const RunConfig& config) {
   constexpr int64_t kRanksPerHost = 8;
-  Cluster cluster = {.world = static_cast<int>(a.world), .budgets = budgets_of(memory)};
+  Cluster cluster = {.world = static_cast<int>(a.world), .budgets = budgets_of(config)};
   if (!a.machine.empty()) {
     cluster.machine = read_machine(a.machine);
     if (a.ranks_per_host) cluster.machine->ranks_per_host = *a.ranks_per_host;
@@ -293,7 +293,7 @@ void run_plan(const PlanArguments& a) {
   nlohmann::json list = nlohmann::json::array();
   for (const auto& [name, own] : trainings) {
     check(own);
-    const Cluster cluster = cluster_of(a, own.memory);
+    const Cluster cluster = cluster_of(a, own);
     const Foreseen foreseen = foresee(a, own, cluster, std::filesystem::path(a.run) / name);
     const Tables tables = tables_of(a, foreseen.typical.job, cluster);
     if (a.json) {

@@ -25,6 +25,8 @@ inline bool is_nvidia(at::Device device) {
 // libtorch's name for its kind, "cuda". UserError where libtorch knows none of that name.
 
 bool names_host(const std::string& name);
+/// How many of them libtorch sees here; 1 of the CPU.
+int devices_here(const std::string& name);
 /// The device of rank `rank` of `ranks` on this host, which have one each, unless it is the CPU. UserError where there are
 /// fewer.
 at::Device device_of_rank(const std::string& name, int rank, int ranks);

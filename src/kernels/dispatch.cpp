@@ -206,14 +206,20 @@ bool names_host(const std::string& name) {
   return kind_of(name) == at::kCPU;
 }
 
+int devices_here(const std::string& name) {
+  const at::DeviceType type = kind_of(name);
+  if (type == at::kCPU) return 1;
+  try {
+    return static_cast<uint8_t>(c10::impl::VirtualGuardImpl(type).deviceCount());
+  } catch (const c10::Error&) {  // not in this build of libtorch
+    return 0;
+  }
+}
+
 at::Device device_of_rank(const std::string& name, int rank, int ranks) {
   const at::DeviceType type = kind_of(name);
   if (type == at::kCPU) return at::kCPU;
-  int there = 0;
-  try {
-    there = static_cast<uint8_t>(c10::impl::VirtualGuardImpl(type).deviceCount());
-  } catch (const c10::Error&) {  // not in this build of libtorch
-  }
+  const int there = devices_here(name);
   if (there == 0)
     throw UserError("device {}: libtorch sees none here; choose cpu, or take a build of torch for it", name);
   if (there < ranks)

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "io/files.h"
+#include "kernels/device.h"
 #include "memory/usage.h"
 
 namespace chorus::inline memory {
@@ -22,8 +23,7 @@ std::span<const std::byte> bytes_of(const at::Tensor& memory) {
 }  // namespace
 
 Arrays::Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file)
-    : count_(count), cuts_(std::move(cuts)), type_(type) {
-  const int64_t elements = cuts_.back();
+    : count_(count), cuts_(std::move(cuts)), type_(type), device_(device) {
   if (tier == Tier::nvme) {
     file_ = file;
     hashes_.resize(chunks());
@@ -38,14 +38,25 @@ Arrays::Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Dev
       offset += begin;
     }
   } else if (tier == Tier::host) {
-    whole_ = allocate_on_host(count * elements, type).view({count, elements}).zero_();
+    std::vector<int64_t> elements;
+    for (int64_t chunk = 0; chunk < chunks(); ++chunk) elements.push_back(count * size(chunk));
+    in_memory_ = allocate_on_host(elements, type, device);
+    for (at::Tensor& chunk : in_memory_) chunk = chunk.view({count, -1}).zero_();
   } else {
-    whole_ = at::zeros({count, elements}, at::TensorOptions(type).device(device));
+    lie_in(at::zeros({count, cuts_.back()}, at::TensorOptions(type).device(device)));
   }
 }
 
 Arrays::Arrays(const at::Tensor& flat, Cuts cuts)
-    : count_(1), cuts_(std::move(cuts)), type_(flat.scalar_type()), whole_(flat.view({1, -1})) {}
+    : count_(1), cuts_(std::move(cuts)), type_(flat.scalar_type()), device_(flat.device()) {
+  lie_in(flat.view({1, -1}));
+}
+
+void Arrays::lie_in(const at::Tensor& whole) {
+  here_ = whole.device();
+  for (int64_t chunk = 0; chunk < chunks(); ++chunk)
+    in_memory_.push_back(whole.narrow(1, first(chunk), size(chunk)));
+}
 
 Arrays::~Arrays() {
   in_flight_.for_each([](const OnDisk& on_disk) {
@@ -58,7 +69,7 @@ Arrays::~Arrays() {
 
 /// Each of the arrays begins at a whole block.
 at::Tensor Arrays::memory_of(int64_t chunk) const {
-  return allocate_blocks_on_host(count_, size(chunk), type_);
+  return allocate_blocks_on_host(count_, size(chunk), type_, device_);
 }
 
 void Arrays::prefetch(int64_t chunk) {
@@ -71,7 +82,7 @@ void Arrays::prefetch(int64_t chunk) {
 }
 
 at::Tensor Arrays::load(int64_t chunk) {
-  if (!file_) return whole_.narrow(1, first(chunk), size(chunk));
+  if (!file_) return in_memory_[chunk];
   if (!hashes_[chunk]) return chunk_of(memory_of(chunk).zero_(), chunk);
   prefetch(chunk);
   const OnDisk read = in_flight_.take(chunk);
@@ -84,20 +95,22 @@ at::Tensor Arrays::load(int64_t chunk) {
 }
 
 at::Tensor Arrays::load(int64_t chunk, at::Device where) {
-  return load(chunk).to(where);
+  const at::Tensor own = load(chunk);
+  return where == here_ ? own : blank(chunk, where).copy_(own);
 }
 
 at::Tensor Arrays::blank(int64_t chunk) {
-  return file_ ? chunk_of(memory_of(chunk), chunk) : whole_.narrow(1, first(chunk), size(chunk));
+  return file_ ? chunk_of(memory_of(chunk), chunk) : in_memory_[chunk];
 }
 
 at::Tensor Arrays::blank(int64_t chunk, at::Device where) {
-  if (where == here()) return blank(chunk);
+  if (where == here_) return blank(chunk);
+  if (is_host(where)) return allocate_on_host(count_ * size(chunk), type_, device_).view({count_, -1});
   return at::empty({count_, size(chunk)}, at::TensorOptions(type_).device(where));
 }
 
 void Arrays::store(int64_t chunk, const at::Tensor& values) {
-  if (values.device() != here()) {
+  if (values.device() != here_) {
     store(chunk, blank(chunk).copy_(values));
     return;
   }

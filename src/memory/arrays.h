@@ -22,7 +22,8 @@ class Arrays {
   Arrays() = default;
   /// `cuts`: 0, where each chunk after the first begins, and how many elements there are.
   using Cuts = std::vector<int64_t>;
-  /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie.
+  /// `count` arrays of zeros. `file`, which must outlive them, is where those of Tier::nvme lie. `device` is where the
+  /// model computes.
   Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file);
   /// One array on the device, which is `flat` itself, not a copy.
   Arrays(const at::Tensor& flat, Cuts cuts);
@@ -33,15 +34,13 @@ class Arrays {
   [[nodiscard]] int64_t chunks() const { return std::ssize(cuts_) - 1; }
   [[nodiscard]] int64_t first(int64_t chunk) const { return cuts_[chunk]; }
   [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
-  /// [count, elements]; undefined on disk.
-  [[nodiscard]] const at::Tensor& whole() const { return whole_; }
 
   /// Begins to read a chunk that will be asked for, where it has to be read.
   void prefetch(int64_t chunk);
   /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
   /// it was given.
   at::Tensor load(int64_t chunk);
-  /// The same on `where`: a copy unless it lies there.
+  /// The same on `where`, the host or the device: a copy unless it lies there.
   at::Tensor load(int64_t chunk, at::Device where);
   /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
   at::Tensor blank(int64_t chunk);
@@ -54,8 +53,6 @@ class Arrays {
   void finish();
 
  private:
-  /// Where chunks lie that are in memory.
-  [[nodiscard]] at::Device here() const { return file_ ? at::kCPU : whole_.device(); }
   struct OnDisk {
     at::Tensor memory;  // [count, whole blocks]
     ScratchFile* file = nullptr;
@@ -64,6 +61,8 @@ class Arrays {
       if (file) file->wait(request);
     }
   };
+  /// Chunks that are parts of [count, elements].
+  void lie_in(const at::Tensor& whole);
   [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
   [[nodiscard]] at::Tensor chunk_of(const at::Tensor& memory, int64_t chunk) const {
     return memory.narrow(1, 0, size(chunk));
@@ -72,7 +71,9 @@ class Arrays {
   int64_t count_ = 0;
   Cuts cuts_ = {0};
   at::ScalarType type_ = at::kFloat;
-  at::Tensor whole_;
+  at::Device device_ = at::kCPU;       // where the model computes
+  at::Device here_ = at::kCPU;         // where chunks lie that are in memory
+  std::vector<at::Tensor> in_memory_;  // each chunk; empty where they are on disk
   ScratchFile* file_ = nullptr;
   std::vector<uint64_t> offsets_;  // of each chunk in the file
   InFlight<OnDisk> in_flight_;

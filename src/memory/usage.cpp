@@ -2,17 +2,23 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <memory>
+#include <numeric>
 #include <utility>
 
+#include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
 #include "base/error.h"
+#include "kernels/device.h"
 #include "memory/scratch_file.h"
 
 namespace chorus::inline memory {
@@ -36,6 +42,10 @@ class Count {
 };
 
 Count device, host;
+
+// Of the DeviceMemoryCount that lives.
+at::Device counted = at::kCPU;
+int64_t device_budget = 0;
 
 // A page for what is read from a file and written to it; other blocks are left to the allocator, which lays
 // them out so that they don't compete for the same lines of the cache.
@@ -71,21 +81,19 @@ void free_device(void* data) {
 
 class CountingAllocator final : public c10::Allocator {
  public:
-  int64_t budget = 0;
-
   at::DataPtr allocate(size_t bytes) override {
     if (bytes == 0) return {nullptr, nullptr, &free_device, c10::Device(c10::kCPU)};
     auto* const header = static_cast<Header*>(chorus::allocate(sizeof(Header) + bytes, kLine));
     header->bytes = static_cast<int64_t>(bytes);
     void* const data = header + 1;
-    if (const int64_t sum = count_on_device(data, header->bytes); budget > 0 && sum > budget) {
+    if (const int64_t sum = count_on_device(data, header->bytes); device_budget > 0 && sum > device_budget) {
       const int64_t held = sum - header->bytes;
       free_device(data);
       throw Error(
           "memory.device_budget: {:.1f} MB are held and {:.1f} more wanted, of {:.1f}; keep more on host or "
           "nvme, or make micro-batches smaller",
           static_cast<double>(held) * 1e-6, static_cast<double>(bytes) * 1e-6,
-          static_cast<double>(budget) * 1e-6);
+          static_cast<double>(device_budget) * 1e-6);
     }
     return {data, data, &free_device, c10::Device(c10::kCPU)};
   }
@@ -95,32 +103,117 @@ class CountingAllocator final : public c10::Allocator {
   }
 };
 
+/// What allocates on an accelerator; null where it has no statistics, or was not used yet.
+c10::DeviceAllocator* allocator_of(at::Device accelerator) {
+  auto* const found = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(accelerator.type()));
+  return found && found->initialized() ? found : nullptr;
+}
+
+/// What allocates page-locked memory for a device; null where nothing does.
+c10::Allocator* page_locking(at::Device accelerator) {
+  if (is_host(accelerator)) return nullptr;
+  try {
+    return at::globalContext().getPinnedMemoryAllocator(accelerator.type());
+  } catch (const c10::Error&) {  // libtorch has none for it
+    return nullptr;
+  }
+}
+
+/// How many of `sizes` share an allocation: so many that least is lost when it is rounded up to a power of two.
+size_t in_one_piece(std::span<const int64_t> sizes) {
+  size_t best = 1;
+  double most_used = 0;
+  uint64_t sum = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    sum += sizes[i];
+    const double used = static_cast<double>(sum) / static_cast<double>(std::bit_ceil(sum));
+    if (used < most_used) continue;
+    most_used = used;
+    best = i + 1;
+  }
+  return best;
+}
+
+/// Bytes of the host's memory, as long as the tensor lives.
+at::Tensor host_block(int64_t bytes, at::Device accelerator) {
+  std::shared_ptr<void> data;
+  if (c10::Allocator* const allocator = page_locking(accelerator)) {
+    const auto owner = std::make_shared<c10::DataPtr>(allocator->allocate(std::max<int64_t>(bytes, 1)));
+    data = std::shared_ptr<void>(owner, owner->get());
+  } else {
+    data.reset(allocate(std::max(static_cast<size_t>(bytes), kPage), kPage), &std::free);
+  }
+  host.add(bytes);
+  void* const begin = data.get();
+  const auto free_host = [data = std::move(data), bytes](void* /*begin*/) mutable {
+    data.reset();
+    host.add(-bytes);
+  };
+  return at::from_blob(begin, {bytes}, free_host, at::TensorOptions(at::kByte));
+}
+
 }  // namespace
 
-DeviceMemoryCount::DeviceMemoryCount(int64_t budget) : before_(c10::GetCPUAllocator()) {
+DeviceMemoryCount::DeviceMemoryCount(int64_t budget, at::Device of) : before_(c10::GetCPUAllocator()) {
   static CountingAllocator allocator;  // blocks outlive any other owner
-  allocator.budget = budget;
-  c10::SetCPUAllocator(&allocator, 1);
+  counted = of;
+  device_budget = budget;
+  if (is_host(counted)) c10::SetCPUAllocator(&allocator, 1);
+  restart_peaks();
 }
 
 DeviceMemoryCount::~DeviceMemoryCount() {
   c10::SetCPUAllocator(before_, 1);
+  counted = at::kCPU;
 }
 
 MemoryUse device_memory() {
-  return device.use();
+  if (is_host(counted)) return device.use();
+  c10::DeviceAllocator* const allocator = allocator_of(counted);
+  if (!allocator) return {};
+  const auto bytes = allocator->getDeviceStats(counted.index()).allocated_bytes.front();  // of all sizes
+  return {.now = bytes.current, .peak = bytes.peak};
 }
 
-at::Tensor allocate_on_host(int64_t elements, at::ScalarType type) {
-  const size_t bytes = static_cast<size_t>(elements) * c10::elementSize(type);
-  void* const data = allocate(std::max(bytes, kPage), kPage);
-  const auto held = static_cast<int64_t>(bytes);
-  host.add(held);
-  const auto free_host = [held](void* block) {
-    host.add(-held);
-    std::free(block);
-  };
-  return at::from_blob(data, {elements}, free_host, at::TensorOptions(type));
+void check_device_budget() {
+  if (const int64_t peak = device_memory().peak; device_budget > 0 && peak > device_budget) {
+    throw Error(
+        "memory.device_budget: {:.1f} MB were held, of {:.1f}; keep more on host or nvme, or make "
+        "micro-batches smaller",
+        static_cast<double>(peak) * 1e-6, static_cast<double>(device_budget) * 1e-6);
+  }
+}
+
+int64_t whole_memory_of(at::Device accelerator) {
+  auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(accelerator.type()));
+  try {
+    return allocator ? static_cast<int64_t>(allocator->getMemoryInfo(accelerator.index()).second) : 0;
+  } catch (const c10::Error&) {  // it does not say
+    return 0;
+  }
+}
+
+at::Tensor allocate_on_host(int64_t elements, at::ScalarType type, at::Device accelerator) {
+  return allocate_on_host(std::span(&elements, 1), type, accelerator).front();
+}
+
+std::vector<at::Tensor> allocate_on_host(std::span<const int64_t> elements, at::ScalarType type,
+                                         at::Device accelerator) {
+  const auto size = static_cast<int64_t>(c10::elementSize(type));
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(elements.size());
+  while (!elements.empty()) {
+    const auto piece = elements.first(page_locking(accelerator) ? in_one_piece(elements) : elements.size());
+    elements = elements.subspan(piece.size());
+    const at::Tensor block =
+        host_block(size * std::accumulate(piece.begin(), piece.end(), int64_t{0}), accelerator);
+    int64_t at = 0;
+    for (const int64_t n : piece) {
+      tensors.push_back(block.narrow(0, at, size * n).view(type));
+      at += size * n;
+    }
+  }
+  return tensors;
 }
 
 int64_t bytes_in_blocks(int64_t width, at::ScalarType type) {
@@ -128,9 +221,9 @@ int64_t bytes_in_blocks(int64_t width, at::ScalarType type) {
   return (width * static_cast<int64_t>(c10::elementSize(type)) + kBlock - 1) / kBlock * kBlock;
 }
 
-at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type) {
+at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type, at::Device accelerator) {
   const int64_t whole = bytes_in_blocks(width, type) / static_cast<int64_t>(c10::elementSize(type));
-  return allocate_on_host(rows * whole, type).view({rows, whole});
+  return allocate_on_host(rows * whole, type, accelerator).view({rows, whole});
 }
 
 MemoryUse host_memory() {
@@ -157,6 +250,8 @@ int64_t machine_memory() {
 void restart_peaks() {
   device.restart();
   host.restart();
+  if (c10::DeviceAllocator* const allocator = is_host(counted) ? nullptr : allocator_of(counted))
+    allocator->resetPeakStats(counted.index());
 }
 
 }  // namespace chorus::inline memory

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -11,12 +13,14 @@ struct MemoryUse {
   int64_t now = 0, peak = 0;  // bytes; the peak since restart_peaks()
 };
 
-/// While one lives, what libtorch allocates on the CPU is counted, for the whole process: without a GPU that
-/// is the device. An allocation that would bring it above `budget` bytes (0: no limit) throws Error. One at a
-/// time.
+/// While one lives, what libtorch allocates on `device` is counted, for the whole process: on an accelerator what
+/// is allocated there, as its allocator counts it (nothing, where libtorch has no statistics of it); on the CPU,
+/// which is the device without one, all that libtorch allocates there. On the CPU an allocation that would bring
+/// it above `budget` bytes (0: no limit) throws Error; elsewhere check_device_budget() finds it. One at a time;
+/// peaks begin with it.
 class DeviceMemoryCount {
  public:
-  explicit DeviceMemoryCount(int64_t budget);
+  explicit DeviceMemoryCount(int64_t budget, at::Device device = at::kCPU);
   ~DeviceMemoryCount();
   DeviceMemoryCount(const DeviceMemoryCount&) = delete;
   DeviceMemoryCount& operator=(const DeviceMemoryCount&) = delete;
@@ -25,13 +29,23 @@ class DeviceMemoryCount {
   at::Allocator* before_;
 };
 MemoryUse device_memory();
+/// Error where the device's peak is above the budget.
+void check_device_budget();
+/// What a device has, taken or free; 0 where libtorch does not say.
+int64_t whole_memory_of(at::Device device);
 
-/// A tensor of `elements` in the host's memory, counted as such, its address a multiple of 4 KiB; undefined
-/// contents.
-at::Tensor allocate_on_host(int64_t elements, at::ScalarType type);
+// Memory of the host, counted as such; undefined contents. Where `device` is an accelerator for which libtorch has
+// it, page-locked memory, with which copies to and from that device are fast and need not be waited for.
+
+/// [elements]. Its address is a multiple of 4 KiB.
+at::Tensor allocate_on_host(int64_t elements, at::ScalarType type, at::Device device = at::kCPU);
+/// Many, each [elements], in few allocations: libtorch's page-locked ones are rounded up to a power of two.
+std::vector<at::Tensor> allocate_on_host(std::span<const int64_t> elements, at::ScalarType type,
+                                         at::Device device);
 /// The same for rows of at least `width` elements, each of whole blocks of a ScratchFile: [rows, width or
 /// more].
-at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type);
+at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type,
+                                   at::Device device = at::kCPU);
 /// Bytes of one of those rows.
 int64_t bytes_in_blocks(int64_t width, at::ScalarType type);
 MemoryUse host_memory();

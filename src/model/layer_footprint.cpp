@@ -103,16 +103,18 @@ Block LayerFootprint::residual(const Block& output, int64_t tokens, Branch* bran
   return hidden(tokens, branch ? kKept : kWorking);
 }
 
-/// Scores are never there as a whole, unless attention dropout or relative positions want them. Without bf16
-/// arithmetic, what is bf16 is copied to fp32 for it (nn/attention.cpp).
+/// On the host scores are never there as a whole, unless attention dropout or relative positions want them. Without
+/// bf16 arithmetic, what is bf16 is copied to fp32 for it (nn/attention.cpp). libtorch's own attention, which takes most,
+/// does both on any device; what an accelerator has instead takes less.
 Block LayerFootprint::attention(const Block& query, const Block& keys, const SideShape& side,
                                 int64_t keys_length, Branch* branch) const {
   const Purpose purpose = branch ? kKept : kWorking;
   const int64_t width = side.tokens() * attention_width_;
   const int64_t scores = side.rows * heads_ * side.length * keys_length;
   const int64_t by_inputs = width + 2 * side.rows * keys_length * attention_width_;
-  const bool composed = job_.model.attention_dropout > 0 || job_.model.positions == Positions::relative;
-  const bool copies = job_.compute == at::kBFloat16 && job_.isa == Isa::plain;
+  const bool composed =
+      job_.accelerator || job_.model.attention_dropout > 0 || job_.model.positions == Positions::relative;
+  const bool copies = job_.compute == at::kBFloat16 && (job_.accelerator || job_.isa == Isa::plain);
   const auto sized = [this, copies](Purpose what, int64_t elements) {
     return copies ? wide(what, elements) : block(what, elements);
   };
@@ -337,7 +339,9 @@ Block LayerFootprint::loss(const SideShape& side) const {
   const Block index(device_, kWorking, 2 * 8 * rows);  // and labels
   const Block logits = wide(kWorking, chunk * vocabulary_);
   const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
-  const Block input = hidden(chunk, kWorking), by_input = hidden(chunk, kWorking);
+  const Block input = hidden(chunk, kWorking);
+  { const Block shifted = wide(kWorking, job_.accelerator ? chunk * vocabulary_ : 0); }
+  const Block by_input = hidden(chunk, kWorking);
   return by_hidden;
 }
 

@@ -18,6 +18,7 @@ MemoryPlan plan_memory(const Job& job, int rank) {
                               .memory = job.memory,
                               .expert_state = job.expert_state,
                               .frozen = job.frozen,
+                              .accelerator = job.accelerator,
                               .keeps_pace = job.memory_case == MemoryCase::typical},
                              ledgers);
     const std::unique_ptr<StashFootprint> stash = stash_footprint(job.memory.activations, ledgers);

@@ -23,6 +23,9 @@ namespace {
 // Elements of a shard whose chunks are gone through one by one: those after them are alike.
 constexpr int64_t kSeen = 16 * Arrays::kChunk;
 
+// What AdamW holds besides, by libtorch's operators: the scaled gradient, and the root of v.
+constexpr int64_t kAdamWBytes = 8;
+
 struct CountedBuffer {
   Block memory;
   static void wait() {}
@@ -99,6 +102,8 @@ struct CountedShard : ShardPlan {
   CountedArrays value, gradient, moments;
   Arrays::Cuts cuts;           // of values and gradients
   int64_t unpacked_bytes = 0;  // of a weight's state where it is packed
+  // Of a weight, while its chunk is updated: copies of what lies elsewhere than at Shard::home, and what AdamW takes.
+  int64_t beside_on_device = 0, beside_on_host = 0;
 
   [[nodiscard]] int64_t chunks() const { return std::ssize(cuts) - 1; }
   [[nodiscard]] int64_t kept() const { return end - begin; }
@@ -191,12 +196,21 @@ WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
     if (shard.gradients_go) shard.gradient = arrays(Purpose::gradients, shard.gradients, 1, 4);
     shard.leaves_slowly = !keeps_pace_ || (shard.gradients == Tier::nvme &&
                                            shard.kept() > InFlight<CountedBuffer>::kBeingWritten);
+    if (shape.accelerator) {
+      const bool at_home = shard.state == Tier::device && shard.form == StateForm::fp32;
+      const auto copied = [&](Tier tier, int64_t bytes) {
+        return (tier == Tier::device) != at_home ? bytes : 0;
+      };
+      const int64_t copies = copied(shard.values, shard.value_bytes) + copied(shard.gradients, 4);
+      (at_home ? shard.beside_on_device : shard.beside_on_host) = copies;
+      if (at_home) shard.beside_on_device += kAdamWBytes;
+    }
     if (shard.form == StateForm::fp32) {
       shard.moments = arrays(Purpose::optimizer, shard.state, shard.state_rows(), 4);
     } else {
       shard.moments = CountedArrays(ledgers, Purpose::optimizer, shard.state, 1,
                                     packed_cuts(shard.cuts, shard.form, shard.state_rows()), 1, times);
-      shard.unpacked_bytes = 4 * shard.state_rows();
+      if (!shape.accelerator) shard.unpacked_bytes = 4 * shard.state_rows();
     }
     shards_.add(bucket.block, std::move(shard));
   }
@@ -278,6 +292,8 @@ void WeightsFootprint::Moves::norm_and_update() {
         CountedShard& shard = chunk.shard;
         Block value = shard.value.load(chunk.number), state = shard.moments.load(chunk.number);
         const Block unpacked(ledgers_.device, Purpose::buffers, shard.unpacked_bytes * chunk.size());
+        const Block on_device(ledgers_.device, Purpose::buffers, shard.beside_on_device * chunk.size());
+        const Block on_host(ledgers_.host, Purpose::buffers, shard.beside_on_host * chunk.size());
         if (shard.unpacked_bytes > 0) state = {};
         const Block gradient = shard.gradient.load(chunk.number);
         shard.value.store(chunk.number, std::move(value));

@@ -28,6 +28,7 @@ struct WeightsShape {
   const MemoryConfig& memory;
   StateForm expert_state = StateForm::fp32;
   const std::vector<bool>& frozen;  // by parameter, in the order of the catalogue; empty: none
+  bool accelerator = false;         // StepShape::accelerator
   bool keeps_pace = true;           // gradients leave as fast as the backward pass makes them
 };
 

@@ -30,8 +30,8 @@ void GradientReducer::reduce(Shard& shard) {
     if (!shard.gradients_go) return;
     for (const int64_t chunk : shard.with_gradient_here()) {
       const at::Tensor more = sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk));
-      const at::Tensor kept = adds ? shard.gradient.load(chunk) : shard.gradient.blank(chunk);
-      adds ? kept[0].add_(more.to(kept.device())) : kept[0].copy_(more);
+      const at::Tensor kept = adds ? shard.gradient.load(chunk, more.device()) : shard.gradient.blank(chunk);
+      adds ? kept[0].add_(more) : kept[0].copy_(more);
       shard.gradient.store(chunk, kept);
     }
     shards_.free(all);

@@ -32,7 +32,7 @@ TierStash::Ticket TierStash::put(const at::Tensor& x) {
   Item item = {.sizes = x.sizes().vec(),
                .strides = (dense ? x : x.contiguous()).strides().vec(),
                .options = x.options(),
-               .memory = allocate_blocks_on_host(1, x.numel(), x.scalar_type())};
+               .memory = allocate_blocks_on_host(1, x.numel(), x.scalar_type(), x.device())};
   item.memory.as_strided(item.sizes, item.strides, 0).copy_(x);
   const Ticket ticket = ++last_;
   Item& kept = items_[ticket] = std::move(item);
@@ -57,8 +57,9 @@ TierStash::Ticket TierStash::put(const at::Tensor& x) {
 void TierStash::prefetch(Ticket ticket) {
   Item& item = items_.at(ticket);
   if (item.memory.defined()) return;
-  const at::Tensor memory = allocate_blocks_on_host(1, c10::multiply_integers(item.sizes),
-                                                    c10::typeMetaToScalarType(item.options.dtype()));
+  const at::Tensor memory =
+      allocate_blocks_on_host(1, c10::multiply_integers(item.sizes),
+                              c10::typeMetaToScalarType(item.options.dtype()), item.options.device());
   item.request = file_->read(item.offset, memory.mutable_data_ptr(), memory.nbytes());
   item.memory = memory;
 }

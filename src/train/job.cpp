@@ -70,6 +70,7 @@ Job job_of(const RunConfig& config, const ModelConfig& model, const Mesh& mesh) 
   Job job;
   job.model = model;
   job.compute = config.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat;
+  job.accelerator = !names_host(config.device);
   job.isa = names_host(config.device) ? cpu_isa() : Isa::avx512_bf16;
   job.threads = config.threads > 0 ? config.threads : at::get_num_threads();
   job.mesh = mesh;
@@ -109,26 +110,28 @@ TextShape text_shape(const RunConfig& config, const std::filesystem::path& folde
           .largest = BatchStream(*data->train, batch_options(config)).largest()};
 }
 
-Budgets budgets_of(const MemoryConfig& config) {
-  return {.device = parse_bytes(config.device_budget, "memory.device_budget"),
-          .host = parse_bytes(config.host_budget, "memory.host_budget")};
+Budgets budgets_of(const RunConfig& config) {
+  Budgets budgets = {.device = parse_bytes(config.memory.device_budget, "memory.device_budget"),
+                     .host = parse_bytes(config.memory.host_budget, "memory.host_budget")};
+  if (budgets.device == 0 && !names_host(config.device) && devices_here(config.device) > 0)
+    budgets.device = whole_memory_of(device_of_rank(config.device, 0, 1));
+  return budgets;
 }
 
 MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
                            const std::filesystem::path& folder) {
-  const Budgets budgets = budgets_of(config.memory);
+  Budgets budgets = budgets_of(config);
   MemoryConfig memory = config.memory;
   job.memory_case = MemoryCase::worst;
   const bool chooses = memory.uses(Tier::automatic);
   set_largest(job, stream.largest());
   if (chooses) {
+    if (budgets.host == 0 && job.accelerator) budgets.host = machine_memory();
     const std::optional<MemoryConfig> placed = place(job, budgets);
     if (!placed) {
-      throw UserError("no placement of what is \"auto\" (memory.*) fits memory.device_budget = \"{}\"{}: {}",
-                      config.memory.device_budget,
-                      config.memory.host_budget.empty()
-                          ? ""
-                          : fmt::format(" and memory.host_budget = \"{}\"", config.memory.host_budget),
+      throw UserError("no placement of what is \"auto\" (memory.*) fits {} on the device{}: {}",
+                      human_bytes(budgets.device),
+                      budgets.host == 0 ? "" : fmt::format(" and {} on the host", human_bytes(budgets.host)),
                       "lower data.batch_tokens, set train.recompute, or raise the budgets; `chorus plan` "
                       "shows what it takes");
     }
@@ -136,7 +139,7 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
     log_info("memory: parameters on {}, gradients on {}, optimizer on {}, activations on {}",
              name_of(memory.parameters), name_of(memory.gradients), name_of(memory.optimizer),
              name_of(memory.activations));
-  } else if (budgets.device > 0) {
+  } else if (!config.memory.device_budget.empty()) {
     const Holdings held = plan_memory(job).device;
     if (!fits({.device = held, .host = {}, .nvme = {}}, budgets)) {
       const auto settings = remedies(job, budgets);

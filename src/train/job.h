@@ -33,8 +33,8 @@ struct TextShape {
 /// That of a run in `folder`, where vocabulary and text are first made ready, as train() does.
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder);
 
-/// The budgets of the run file.
-Budgets budgets_of(const MemoryConfig& config);
+/// The budgets of the run file; of an accelerator that is here, without one, what it has.
+Budgets budgets_of(const RunConfig& config);
 
 /// The tiers that a run in `folder` uses: those of the run file, `automatic` ones chosen. `stream` has
 /// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with

@@ -206,6 +206,7 @@ void Run::update() {
           counted(state_.skipped_in_a_row, "update"));
     }
   }
+  check_device_budget();
   window_.add(sums, source_tokens, applied, steady_seconds() - began);
   if (const double share = share_of_duration(); share > 0)
     progress_->expect(std::llround(std::min(static_cast<double>(state_.updates) / share, 1e15)));
@@ -384,10 +385,9 @@ Ending train_run(const RunConfig& config, const RunOptions& options) {
   Group alone;
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);
-  static_cast<void>(own_device(config.device, group));  // where there is none, nothing is made
   set_threads(config.threads, group);
-  const DeviceMemoryCount counting(parse_bytes(config.memory.device_budget, "memory.device_budget"));
-  restart_peaks();
+  const DeviceMemoryCount counting(parse_bytes(config.memory.device_budget, "memory.device_budget"),
+                                   own_device(config.device, group));  // where there is none, nothing is made
   std::optional<ModelDescription> initial;
   if (!config.train.init.empty()) initial = find_initial_model(config.train.init).description;
   const RunFolder held(options.folder, group);

@@ -9,6 +9,7 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "device/arena.h"
+#include "device/counted_allocator.h"
 #include "device/order.h"
 #include "device/simulated.h"
 
@@ -24,21 +25,26 @@ thread_local c10::DeviceIndex current = 0;
 thread_local std::array<c10::StreamId, kDevices> current_streams = {};
 constexpr c10::StreamId kPool = 32;  // streams that are handed out in turn, as CUDA's
 
-void release(void* name) {
-  device_arena().release(name, freed(name));
-}
+void release(void* name);
 
-struct Allocator final : c10::Allocator {
+struct Allocator final : CountedAllocator {
   c10::DataPtr allocate(size_t size) override {
+    count(static_cast<int64_t>(size));
     const c10::Device device = current_device();
     void* const name = device_arena().allocate(size);
     allocated(name, size, current_stream(device));
     return {name, name, &release, device};
   }
-  void copy_data(void* to, const void* from, size_t count) const override {
-    std::memcpy(device_arena().behind(to), device_arena().behind(from), count);
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    std::memcpy(device_arena().behind(to), device_arena().behind(from), bytes);
   }
 } device_memory;
+
+void release(void* name) {
+  const size_t bytes = freed(name);
+  device_memory.count(-static_cast<int64_t>(bytes));
+  device_arena().release(name, bytes);
+}
 
 void release_page_locked(void* name) {
   pinned_arena().release(name, freed(name));

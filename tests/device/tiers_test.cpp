@@ -6,13 +6,17 @@
 // its products and sums, on the device one of libtorch's operators.
 #include "train/tiers.h"
 
+#include <set>
 #include <vector>
 
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "device/tested_device.h"
+#include "memory/usage.h"
 #include "model/fixtures.h"
 #include "state/frozen.h"
 #include "state/optimizer.h"
@@ -203,6 +207,49 @@ TEST_F(DeviceTiers, FrozenPartsStay) {
   expect_same(train(options, {.parameters = kHost, .optimizer = kNvme}), expected, 1e-5);
 }
 
+TEST(DeviceMemory, IsCountedWhereItLiesAndKeptWithinTheBudget) {
+  constexpr int64_t kMiB = 1 << 20;
+  const DeviceMemoryCount counting(9 * kMiB, device());
+  const auto there = [](int64_t bytes) {
+    return at::zeros({bytes}, at::TensorOptions(at::kByte).device(device()));
+  };
+  restart_peaks();
+  const int64_t before = device_memory().now;
+  {
+    const at::Tensor one = there(4 * kMiB), two = there(4 * kMiB), host = at::zeros({8 * kMiB}, at::kByte);
+    EXPECT_EQ(device_memory().now - before, 8 * kMiB);
+  }
+  EXPECT_EQ(device_memory().now, before);
+  EXPECT_EQ(device_memory().peak - before, 8 * kMiB);
+  check_device_budget();
+  static_cast<void>(there(10 * kMiB));
+  EXPECT_THROW(check_device_budget(), Error);
+  restart_peaks();
+  check_device_budget();
+  EXPECT_GT(whole_memory_of(device()), 10 * kMiB);
+}
+
+TEST(DeviceMemory, OfTheHostIsPageLockedInFewPieces) {
+  const MemoryUse before = host_memory();
+  const std::vector<int64_t> elements = {1 << 20, 3 << 20, 5000, 3 << 18, 1, 77};
+  const std::vector<at::Tensor> tensors = allocate_on_host(elements, at::kFloat, device());
+  ASSERT_EQ(tensors.size(), elements.size());
+  std::set<const void*> pieces;
+  int64_t bytes = 0;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    EXPECT_EQ(tensors[i].numel(), elements[i]);
+    EXPECT_TRUE(tensors[i].is_pinned());
+    tensors[i].fill_(static_cast<double>(i));
+    pieces.insert(tensors[i].storage().data());
+    bytes += 4 * elements[i];
+  }
+  for (size_t i = 0; i < tensors.size(); ++i)
+    EXPECT_TRUE(at::equal(tensors[i], at::full_like(tensors[i], static_cast<double>(i)))) << i;
+  EXPECT_LE(pieces.size(), 3U);
+  EXPECT_EQ(host_memory().now - before.now, bytes);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(allocate_on_host(5, at::kFloat, device()).data_ptr()) % 4096, 0U);
+}
+
 /// Whole runs.
 class DeviceTierRuns : public ::testing::Test {
  protected:
@@ -234,6 +281,36 @@ TEST_F(DeviceTierRuns, ARunGoesOnInOtherTiers) {
   config.train.duration = {.count = 6};
   const auto moved = train_with(config, "moving");
   EXPECT_TRUE(moved == expected || !testing::repeats_bits());
+}
+
+/// The most of `kind` in a run's records.
+int64_t peak(const std::filesystem::path& run, const char* kind) {
+  std::ifstream file(run / "metrics.jsonl");
+  int64_t most = 0;
+  for (std::string line; std::getline(file, line);) {
+    const nlohmann::json record = nlohmann::json::parse(line);
+    if (record["kind"] == "train") most = std::max(most, record["memory"][kind].get<int64_t>());
+  }
+  return most;
+}
+
+TEST_F(DeviceTierRuns, ThePlannerKeepsTheBudget) {
+  RunConfig config = run(2);
+  config.validation.every = 0;
+  config.train.log_every = 1;
+  config.model.d_model = 64;
+  config.model.ffn_dim = 128;
+  config.model.moe.experts = 8;
+  train_with(config, "device");
+  const int64_t whole = peak(folder_ / "device", "device_peak");
+  EXPECT_EQ(peak(folder_ / "device", "host_peak"), 0);
+  config.memory.device_budget = fmt::format("{}kB", whole * 3 / 4000);
+  EXPECT_THROW(train_with(config, "refused"), UserError);
+  for (Tier* tier : {&config.memory.parameters, &config.memory.gradients, &config.memory.optimizer})
+    *tier = Tier::automatic;
+  train_with(config, "budget");
+  EXPECT_LE(peak(folder_ / "budget", "device_peak"), whole * 3 / 4);
+  EXPECT_GT(peak(folder_ / "budget", "host_peak"), 0);
 }
 
 /// Run before the others: libtorch trains on a device in no process that was forked after it has done so itself.
