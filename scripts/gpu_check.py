@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """The steps of gpu_check.sh that compare: each prints a table.
 
-    gpu_check.py --run KIT/run ceilings | updates | layers | steps
+    gpu_check.py --run KIT/run ceilings | updates | layers | steps | tiers
 
 ceilings   what torch's own copies and products reach on the GPU, and copies between it and the host
 updates    20 updates of one model on the CPU and on the GPU: the losses beside each other
 layers     MoE layers both ways against the same by torch's own operators (a grouped product where torch has it)
 steps      training steps: tokens per second
+tiers      a training whose gradients and moments lie on the host, and one that has all on the GPU: tokens per second
 """
 import argparse
 import ctypes
@@ -238,12 +239,54 @@ def steps(arguments):
                 bench = Bench(arguments.run)
 
 
+def tiers(arguments):
+    random.seed(1)
+    print("| 6+6 layers of d 1,024, 16 experts, bf16 | loss at the end | target tokens/s | GPU's memory, GB | host's, GB |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        write_text(folder)
+        (folder / "run.toml").write_text(f"""
+device = "cuda"
+precision = "bf16"
+[data]
+batch_tokens = 8192
+micro_batches = 4
+[[data.train]]
+files = "{folder}/train.{{lang}}"
+languages = ["xx", "yy"]
+[vocabulary]
+size = 1000
+[model]
+d_model = 1024
+encoder_layers = 6
+decoder_layers = 6
+attention_heads = 16
+ffn_dim = 4096
+[moe]
+experts = 16
+[train]
+duration = "6u"
+log_every = 3
+checkpoint_every = 0
+""")
+        for kind, settings in (("all on the GPU", []), ("gradients and moments on the host", ["memory.gradients=host", "memory.optimizer=host"])):
+            out = folder / kind.replace(" ", "-")
+            options = [word for setting in settings for word in ("--set", setting)]
+            done = subprocess.run([arguments.run, "chorus", "train", folder / "run.toml", "--out", out, "--quiet", *options], capture_output=True, text=True)
+            if done.returncode:
+                print(f"| {kind} | {failed(kind, done.stderr or 'no message')} | | | |", flush=True)
+                continue
+            last = [r for r in map(json.loads, open(out / "metrics.jsonl")) if r["kind"] == "train"][-1]
+            print(f"| {kind} | {last['loss']:.4f} | {last['tokens_per_second']:,.0f} | {last['memory']['device_peak'] / 1e9:.1f} | "
+                  f"{last['memory']['host_peak'] / 1e9:.1f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=lambda path: str(pathlib.Path(path).resolve()), help="the kit's run")
-    parser.add_argument("step", choices=["ceilings", "updates", "layers", "steps"])
+    parser.add_argument("step", choices=["ceilings", "updates", "layers", "steps", "tiers"])
     arguments = parser.parse_args()
-    {"ceilings": ceilings, "updates": updates, "layers": layers, "steps": steps}[arguments.step](arguments)
+    {"ceilings": ceilings, "updates": updates, "layers": layers, "steps": steps, "tiers": tiers}[arguments.step](arguments)
     if failures:
         sys.exit("\n".join(["failed:", *failures]))
 

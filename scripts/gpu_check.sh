@@ -24,10 +24,14 @@ check=("$kit/gpu_check.py" --run "$kit/run")
 step machine 20 nvidia-smi
 step ceilings 30 python3 "${check[@]}" ceilings
 step program 20 "$kit/run" chorus --version
-step tests 80 "${tests[@]}"
-step updates 70 python3 "${check[@]}" updates
-step layers 80 python3 "${check[@]}" layers
-step steps 70 python3 "${check[@]}" steps
-! command -v compute-sanitizer >/dev/null ||
-  step memcheck 80 compute-sanitizer --tool memcheck --error-exitcode 1 --print-limit 5 "${tests[@]}" --gtest_filter='*Products*:*Rows*:*CrossEntropy*'
+step tests 70 "${tests[@]}" --gtest_filter='*Operations*:*Device.*'
+step updates 60 python3 "${check[@]}" updates
+step layers 70 python3 "${check[@]}" layers
+step steps 60 python3 "${check[@]}" steps
+step tiers 80 python3 "${check[@]}" tiers
+if command -v compute-sanitizer >/dev/null; then
+  few=(compute-sanitizer --error-exitcode 1 --print-limit 5 --tool)
+  step memcheck 35 "${few[@]}" memcheck "${tests[@]}" --gtest_filter='*Operations*Rows*:*Routes*:*CrossEntropy*'
+  step racecheck 35 "${few[@]}" racecheck "${tests[@]}" --gtest_filter='*Operations*Rows*:*Routes*:*CrossEntropy*'
+fi
 [ -z "$failed" ] || { echo "gpu_check: not well:$failed (see $PWD)" >&2; exit 1; }

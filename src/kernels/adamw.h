@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -31,13 +32,29 @@ struct AdamWTensor {
 /// master -= learning_rate (m^ / (sqrt(v^) + epsilon) + weight_decay master), as torch.optim.AdamW; then
 /// value = master, rounded to nearest even. Error on other types or sizes.
 void adamw_step(AdamWTensor& tensor, const AdamWStep& step);
+/// Of many weights, all on one device, which has a kernel for some tens of them together.
+void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step);
 
 /// Makes up for the steps that a weight without gradient has missed, in their order, in one pass over memory:
 /// the same bits as one adamw_step() after the other with a gradient of zeros. tensor.gradient may be
 /// undefined.
 void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed);
 
-/// Sum of squares in fp64; not finite when an element is not.
+/// The sum of squares of many tensors, in fp64; not finite when an element is not. The host waits for a device once.
+class SumOfSquares {
+ public:
+  /// On a device the tensor is read later, until value() at the latest; on the host now.
+  void add(const at::Tensor& tensor);
+  double value();
+
+ private:
+  void read();
+
+  std::vector<at::Tensor> unread_;  // of one device
+  int64_t unread_elements_ = 0;
+  std::vector<at::Tensor> sums_;  // fp64, each of some tensors
+};
+/// Of one.
 double squared_norm(const at::Tensor& tensor);
 
 }  // namespace chorus::inline kernels

@@ -1,6 +1,8 @@
 // How tests run kernels of ours for devices (kernels/internal/team.h) where there is no GPU.
 #pragma once
 
+#include <functional>
+
 #include <ATen/core/Tensor.h>
 
 namespace chorus::inline kernels {
@@ -11,8 +13,8 @@ class DeviceOfTests {
   virtual ~DeviceOfTests() = default;
   /// Where the host finds the tensor's elements.
   virtual void* open(const at::Tensor& x, bool writes) = 0;
-  /// A kernel begins, with what was opened since the last one.
-  virtual void launch(const char* kernel, at::Device device) = 0;
+  /// Runs a kernel, by `work`, on what was opened since the last one.
+  virtual void run(const char* kernel, at::Device device, const std::function<void()>& work) = 0;
 };
 
 /// From here on kernels of ours run on `type` by `device`; null: none do. Not while any run.

@@ -2,6 +2,7 @@
 // lie.
 #include <algorithm>
 
+#include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -172,8 +173,12 @@ BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& nev
 }
 
 void adamw_step(AdamWTensor& tensor, const AdamWStep& step) {
-  check_adamw(tensor, true);
-  backend_of(tensor.value).adamw_step(tensor, step);
+  adamw_step({&tensor, 1}, step);
+}
+
+void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) {
+  for (const AdamWTensor& tensor : tensors) check_adamw(tensor, true);
+  if (!tensors.empty()) backend_of(tensors.front().value).adamw_step(tensors, step);
 }
 
 void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) {
@@ -181,8 +186,34 @@ void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) {
   backend_of(tensor.value).adamw_catch_up(tensor, missed);
 }
 
+void SumOfSquares::add(const at::Tensor& tensor) {
+  constexpr int64_t kMost = int64_t{1} << 24;  // elements that must stay as they are until then
+  if (!unread_.empty() && unread_.front().device() != tensor.device()) read();
+  unread_.push_back(tensor);
+  unread_elements_ += tensor.numel();
+  if (is_host(tensor) || unread_elements_ > kMost) read();
+}
+
+void SumOfSquares::read() {
+  if (!unread_.empty()) sums_.push_back(backend_of(unread_.front()).sums_of_squares(unread_));
+  unread_.clear();
+  unread_elements_ = 0;
+}
+
+double SumOfSquares::value() {
+  read();
+  double all = 0;
+  for (const at::Tensor& sums : sums_) {
+    const at::Tensor on_host = sums.to(at::kCPU);
+    for (int64_t i = 0; i < on_host.numel(); ++i) all += on_host.const_data_ptr<double>()[i];
+  }
+  return all;
+}
+
 double squared_norm(const at::Tensor& tensor) {
-  return backend_of(tensor).squared_norm(tensor);
+  SumOfSquares sum;
+  sum.add(tensor);
+  return sum.value();
 }
 
 namespace {
@@ -225,6 +256,9 @@ at::Device device_of_rank(const std::string& name, int rank, int ranks) {
   if (there < ranks)
     throw UserError("device {}: {} for {} ranks on this host: start one rank for each, or choose cpu", name,
                     counted(there, "device"), ranks);
+  // cuDNN's attention may give gradients that are no numbers (pytorch #196678); sums of bf16 in bf16 lose bits.
+  at::globalContext().setSDPUseCuDNN(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(false);
   return {type, static_cast<at::DeviceIndex>(rank)};
 }
 

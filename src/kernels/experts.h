@@ -51,7 +51,7 @@ struct Experts {
   // sums.
   int64_t first_inner = 0;  // the number of the first inner value here
   bool adds_bias = true;    // of fc2: true on one of the ranks
-  bool by_use = false;      // weights' gradients of experts without rows are left as they are
+  bool by_use = false;      // weights' gradients of experts without rows are nobody's, and may hold anything
 };
 
 /// Rows of one expert that a thread works on at a time, at most.
@@ -67,7 +67,7 @@ ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
 
 /// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; adds the weights'
 /// gradients. An expert without rows gets zeros where nothing was yet; with `by_use` its weights' gradients
-/// are left alone.
+/// may be left alone or become anything.
 at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                 const at::Tensor& grad_output);
 

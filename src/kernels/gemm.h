@@ -20,8 +20,8 @@ struct LinearOptions {
 
 /// out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or more
 /// dimensions, used as [m, k]); out: [n, m], contiguous, of input's type, or fp32. With an input of fp32 and a
-/// weight of bf16, bf16 arithmetic rounds the input first. Elsewhere than on the host sums in bf16 are rounded
-/// before they are widened to an `out` in fp32. Records nothing for autograd.
+/// weight of bf16, bf16 arithmetic rounds the input first. Elsewhere than on the host and CUDA sums of bf16 are
+/// rounded before they are widened to an `out` in fp32. Records nothing for autograd.
 void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
                     const LinearOptions& options = {});
 /// The same into a new tensor of input's type.
@@ -32,8 +32,8 @@ at::Tensor linear_product(const at::Tensor& input, const at::Tensor& weight,
 void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 
 /// target = a^T b, or += without `overwrite`. a: [n, rows], b: [n, columns] of one type; target: [rows,
-/// columns], contiguous, fp32 (fp64 for fp64): of bf16 nothing is rounded and no temporary of target's size is
-/// made (elsewhere than on the host: both). n may be 0.
+/// columns], contiguous, fp32 (fp64 for fp64). Of bf16 nothing is rounded on the host and on CUDA, and on the host no
+/// temporary of target's size is made. n may be 0.
 void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite);
 
 }  // namespace chorus::inline kernels

@@ -46,7 +46,7 @@ void GradientReducer::finish_all() {
 }
 
 double GradientReducer::sum_of_squares() {
-  double sum = 0;
+  SumOfSquares sum;
   for_update(
       shards_.all(), shards_.in_update(),
       [](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
@@ -57,10 +57,10 @@ double GradientReducer::sum_of_squares() {
             shard.bucket, std::max(chunk.begin(), shard.own), std::min(chunk.end(), shard.own_end),
             [&](size_t i, int64_t, int64_t at, int64_t count) {
               if (!shards_.is_frozen(shard, i) && !shards_.local(shard, i).double_of_another)
-                sum += squared_norm(gradient.narrow(0, at - chunk.begin(), count));
+                sum.add(gradient.narrow(0, at - chunk.begin(), count));
             });
       });
-  return sum;
+  return sum.value();
 }
 
 }  // namespace chorus::inline state

@@ -156,6 +156,7 @@ void Optimizer::update(double learning_rate, double norm) {
                           .step = shards.updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
   const std::vector<Chunk> chunks = shards.in_update();
+  std::vector<AdamWTensor> weights;  // of a chunk, or of many where nothing has to come and go
   for_update(
       shards.all(), chunks,
       [](const Chunk& chunk) {
@@ -168,10 +169,14 @@ void Optimizer::update(double learning_rate, double norm) {
         const at::Tensor gradient = shard.gradient.load(chunk.number, shard.home)[0];
         shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
           weight.gradient = gradient.narrow(0, at, weight.m.numel());
-          adamw_step(weight, step);
+          weights.push_back(weight);
         });
-        shards.store(chunk, loaded);
         const bool last = chunk.number + 1 == shard.chunks();
+        if (last || !shard.stays()) {
+          adamw_step(weights, step);
+          weights.clear();
+        }
+        shards.store(chunk, loaded);
         if (last && !shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
       });
   shards.note_update(step, chunks);

@@ -275,6 +275,26 @@ TEST_P(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
   }
 }
 
+/// The gradient's norm and AdamW of a model: some kernels for each bucket, whatever it holds, and one wait.
+TEST_P(Device, UpdatesWithFewKernels) {
+  if (device() != testing::kSimulated || GetParam() == By::operators) GTEST_SKIP();
+  ModelConfig config = tiny_config();
+  config.moe.experts = 64;
+  Parallel parallel;
+  Transformer model(config, {.device = device(), .gradients = true, .parallel = &parallel});
+  Optimizer optimizer(model, {.clip_norm = 1}, parallel);
+  optimizer.initialise(RandomKey(3));
+  optimizer.begin_update();
+  optimizer.last_micro_batch();
+  model.train(model.to_batch(tiny_batch(5, 9, 8, config.vocabulary)), {.training = true}, {});
+  testing::take_counts();
+  const double norm = optimizer.gradient_norm();
+  optimizer.update(1e-3, norm);
+  const testing::DeviceCounts counts = testing::take_counts();
+  EXPECT_LE(counts.kernels, 12 * std::ssize(model.buckets()));
+  EXPECT_LE(counts.waits, std::ssize(model.buckets()));
+}
+
 // ---- whole models ---------------------------------------------------------------------------------------------------
 
 struct Learner {

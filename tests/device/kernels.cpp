@@ -18,7 +18,7 @@ class SimulatedKernels final : public DeviceOfTests {
     opened.push_back({x.const_data_ptr(), x.nbytes(), writes});
     return device_arena().behind(x.const_data_ptr());
   }
-  void launch(const char* kernel, at::Device device) override {
+  void run(const char* kernel, at::Device device, const std::function<void()>& work) override {
     ++counters.kernels;
     Operation operation(kernel, current_stream(device));
     double bytes = 0;
@@ -27,6 +27,7 @@ class SimulatedKernels final : public DeviceOfTests {
       bytes += static_cast<double>(x.bytes);
     }
     operation.takes(DeviceRates::launch + bytes / DeviceRates::memory);
+    work();
   }
 
  private:

@@ -61,7 +61,7 @@ TEST_P(AdamW, MatchesTheFormulaInDouble) {
       t.decay = decay;
       AdamWTensor exact = copy_of(t, at::kDouble);
       adamw_step(t, kStep);
-      composed_backend().adamw_step(exact, kStep);
+      composed_backend().adamw_step({&exact, 1}, kStep);
       const auto close = [](const at::Tensor& a, const at::Tensor& b) {
         return at::allclose(a.to(at::kDouble), b, 1e-6, 1e-7);
       };

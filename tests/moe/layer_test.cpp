@@ -11,11 +11,12 @@
 #include "gradient_check.h"
 #include "kernels/dropout.h"
 #include "kernels/rows.h"
+#include "suite_device.h"
 
 namespace chorus {
 namespace {
 
-struct Case {
+struct LayerCase {
   int64_t rows, experts, top_k;
   double capacity_factor;
   TokenSelection selection;
@@ -27,7 +28,7 @@ struct Case {
 
 constexpr int64_t kWidth = 6, kInner = 5;
 
-struct Fixture {
+struct LayerFixture {
   Parameter router, fc1_weight, fc1_bias, fc2_weight, fc2_bias;
   std::vector<Parameter*> all = {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias};
   MoeConfig config;
@@ -36,10 +37,10 @@ struct Fixture {
 
   [[nodiscard]] MoeWeights weights() { return {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}; }
 
-  explicit Fixture(const Case& c) {
+  explicit LayerFixture(const LayerCase& c) {
     at::manual_seed(7);
     const int64_t inputs = activation_inputs(c.activation, kInner);
-    const auto options = at::TensorOptions(at::kDouble);
+    const at::TensorOptions options = there(at::kDouble);
     router.value = at::randn({c.experts, kWidth}, options);
     fc1_weight.value = at::randn({c.experts, inputs, kWidth}, options);
     fc1_bias.value = at::randn({c.experts, inputs}, options);
@@ -66,7 +67,7 @@ struct Fixture {
     if (c.padding) {
       const at::Tensor active = at::ones({c.rows}, at::kBool);
       for (int64_t i = 0; i < c.rows; i += 3) active[i].fill_(false);
-      call.active = ActiveRows(active);
+      call.active = ActiveRows(active, suite_device());
     }
     hidden = at::randn({c.rows, kWidth}, options).requires_grad_(true);
     weight_of_output = at::randn({c.rows, kWidth}, options);
@@ -82,7 +83,7 @@ at::Tensor plain_activation(Activation kind, const at::Tensor& x) {
 
 /// The same layer out of plain differentiable operators, expert by expert over all rows, plus its auxiliary
 /// losses.
-std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
+std::pair<at::Tensor, at::Tensor> plain_layer(const LayerFixture& f) {
   const int64_t rows = f.hidden.size(0), experts = f.config.experts, k = f.config.top_k;
   const at::Tensor jitter =
       jitter_by_key(at::ones_like(f.hidden), f.config.jitter, f.call.key.derive("jitter"));
@@ -105,7 +106,7 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
   }
   std::vector<at::Tensor> sums;
   for (int64_t t = 0; t < rows; ++t) {
-    at::Tensor sum = at::zeros({kWidth}, at::kDouble), total = at::zeros({}, at::kDouble);
+    at::Tensor sum = at::zeros({kWidth}, there(at::kDouble)), total = at::zeros({}, there(at::kDouble));
     for (int64_t j = 0; j < k; ++j) {
       const auto chosen = r.experts[t][j].item<int64_t>(), kept = r.kept[t][j].item<int64_t>();
       if (chosen < 0) continue;
@@ -121,18 +122,18 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const Fixture& f) {
     }
     sums.push_back(sum);
   }
-  const at::Tensor active =
-      f.call.active.flags.defined() ? f.call.active.flags.to(at::kDouble) : at::ones({rows}, at::kDouble);
+  const at::Tensor active = f.call.active.flags.defined() ? f.call.active.flags.to(at::kDouble)
+                                                          : at::ones({rows}, there(at::kDouble));
   const at::Tensor share = r.assigned.to(at::kDouble) / (active.sum() * k);
   const at::Tensor balance = experts * (share * (p * active.unsqueeze(1)).sum(0) / active.sum()).sum();
   const at::Tensor z = (at::logsumexp(logits, {1}).square() * active).sum() / active.sum();
   return {at::stack(sums), f.call.auxiliary_scale * (f.config.balance_loss * balance + f.config.z_loss * z)};
 }
 
-class MoeLayer : public testing::TestWithParam<Case> {};
+class MoeLayer : public testing::TestWithParam<LayerCase> {};
 
 TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
-  Fixture f(GetParam());
+  LayerFixture f(GetParam());
   const auto [expected, auxiliary] = plain_layer(f);
   torch::autograd::backward({(expected * f.weight_of_output).sum() + auxiliary}, {});
   std::vector<at::Tensor> expected_gradients = {f.hidden.grad().clone()};
@@ -154,7 +155,7 @@ TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
 }
 
 TEST_P(MoeLayer, SecondMicroBatchAddsToTheGradients) {
-  Fixture f(GetParam());
+  LayerFixture f(GetParam());
   std::vector<at::Tensor> first;
   for (int repeat = 0; repeat < 2; ++repeat) {
     torch::autograd::backward(
@@ -174,19 +175,22 @@ constexpr auto kProbability = TokenSelection::probability;
 INSTANTIATE_TEST_SUITE_P(
     Cases, MoeLayer,
     testing::Values(
-        Case{13, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},
-        Case{13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu, 0, 0, true},
-        Case{13, 4, 2, 0.5, kProbability, GateNormalization::before_drop, Activation::swiglu},
-        Case{17, 5, 3, 0.7, kPosition, GateNormalization::after_drop, Activation::relu, 0.4, 0.3, true},
-        Case{1, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},  // one token, empty experts
-        Case{3, 16, 2, 0, kRandom, GateNormalization::none, Activation::gelu},   // dropless, empty experts
-        Case{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
-        Case{600, 2, 1, 0, kRandom, GateNormalization::none, Activation::swiglu},  // experts of several tasks
-        Case{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
-             0.2}));  // nearly all dropped
+        LayerCase{13, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},
+        LayerCase{13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu, 0, 0, true},
+        LayerCase{13, 4, 2, 0.5, kProbability, GateNormalization::before_drop, Activation::swiglu},
+        LayerCase{17, 5, 3, 0.7, kPosition, GateNormalization::after_drop, Activation::relu, 0.4, 0.3, true},
+        LayerCase{1, 4, 1, 1.0, kRandom, GateNormalization::none,
+                  Activation::relu},  // one token, empty experts
+        LayerCase{3, 16, 2, 0, kRandom, GateNormalization::none,
+                  Activation::gelu},  // dropless, empty experts
+        LayerCase{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
+        LayerCase{600, 2, 1, 0, kRandom, GateNormalization::none,
+                  Activation::swiglu},  // experts of several tasks
+        LayerCase{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
+                  0.2}));  // nearly all dropped
 
 TEST(MoeLayer, WithoutBiasesIsAsWithBiasesOfZero) {
-  Fixture with({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu}),
+  LayerFixture with({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu}),
       without({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu});
   for (Parameter* bias : {&with.fc1_bias, &with.fc2_bias}) bias->value.detach().zero_();
   const at::Tensor expected = moe_layer(
@@ -200,13 +204,13 @@ TEST(MoeLayer, WithoutBiasesIsAsWithBiasesOfZero) {
   for (const auto& [x, f] : {std::pair{expected, &with}, {output, &without}})
     torch::autograd::backward({(x * f->weight_of_output).sum()}, {});
   EXPECT_TRUE(at::allclose(without.hidden.grad(), with.hidden.grad(), 1e-10, 1e-12));
-  for (const auto parameter : {&Fixture::router, &Fixture::fc1_weight, &Fixture::fc2_weight})
+  for (const auto parameter : {&LayerFixture::router, &LayerFixture::fc1_weight, &LayerFixture::fc2_weight})
     EXPECT_TRUE(at::allclose((without.*parameter).gradient, (with.*parameter).gradient, 1e-10, 1e-12));
 }
 
 TEST(MoeLayer, ACapacityOfSentencesLeavesEachSentenceToItself) {
   // 4 sentences of 7: what a sentence becomes depends on nothing else, and tokens are dropped.
-  Fixture f({28, 2, 1, 0.1, kRandom, GateNormalization::none, Activation::relu});
+  LayerFixture f({28, 2, 1, 0.1, kRandom, GateNormalization::none, Activation::relu});
   f.config.sentence_capacity = 2;
   f.config.jitter = 0;
   f.call = {.dropless = true, .sentence_length = 7};
@@ -228,9 +232,9 @@ class MoeLayerOf : public testing::TestWithParam<std::tuple<at::ScalarType, Acti
 
 TEST_P(MoeLayerOf, IsCloseToDoubleAndDoesNotDependOnThreads) {
   const auto [type, activation] = GetParam();
-  const Case shape = {700, 5, 2, 0, kPosition, GateNormalization::none, activation};
+  const LayerCase shape = {700, 5, 2, 0, kPosition, GateNormalization::none, activation};
   const auto run = [&](at::ScalarType compute) {
-    Fixture f(shape);
+    LayerFixture f(shape);
     for (Parameter* p : f.all) {
       // fp32 keeps what bf16 can hold: then every type starts from the same numbers.
       const at::Tensor value = p->value.detach().mul(0.5).to(at::kBFloat16);
@@ -255,7 +259,9 @@ TEST_P(MoeLayerOf, IsCloseToDoubleAndDoesNotDependOnThreads) {
   for (size_t i = 0; i < exact.size(); ++i) {
     const double error = ((ours[i].to(at::kDouble) - exact[i]).norm() / exact[i].norm()).item<double>();
     EXPECT_LT(error, type == at::kBFloat16 ? 1e-2 : 1e-5) << i;
-    EXPECT_TRUE(at::equal(ours[i], others[i])) << i;
+    if (repeats_bits()) {
+      EXPECT_TRUE(at::equal(ours[i], others[i])) << i;
+    }
   }
 }
 
@@ -265,7 +271,7 @@ INSTANTIATE_TEST_SUITE_P(Types, MoeLayerOf,
                                                           Activation::swiglu)));
 
 TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
-  Fixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
+  LayerFixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
   MoeStatistics s;
   f.call.observer.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
   f.call.observer.group_count = 2;
@@ -287,13 +293,13 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
 /// Dropped shares by tenths over many micro-batches of 8 sentences, most of them padded.
 MoeStatistics drops(TokenSelection selection, int64_t top_k) {
   constexpr int64_t kSentences = 8, kLength = 20;
-  Fixture f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
+  LayerFixture f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
   MoeStatistics s;
   f.call.observer.statistics = &s;
   f.call.sentence_length = kLength;
   const at::Tensor active = at::ones({kSentences, kLength}, at::kBool);
   for (int64_t i = 0; i < kSentences; ++i) active[i].narrow(0, 10 + i, 10 - i).fill_(false);
-  f.call.active = ActiveRows(active.view(-1));
+  f.call.active = ActiveRows(active.view(-1), suite_device());
   const at::NoGradGuard plain;
   for (uint64_t i = 0; i < 40; ++i) {
     f.call.key = RandomKey(i);
@@ -333,7 +339,7 @@ TEST(MoeLayer, RandomSelectionTakesTheBiasAgainstLateTokensAway) {
 }
 
 /// The layer's contribution to a loss, its auxiliary losses as the statistics report them.
-double loss_of(Fixture& f) {
+double loss_of(LayerFixture& f) {
   MoeStatistics statistics;
   f.call.observer.statistics = &statistics;
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
@@ -344,8 +350,8 @@ double loss_of(Fixture& f) {
              (f.config.balance_loss * statistics.balance_loss + f.config.z_loss * statistics.z_loss);
 }
 
-void expect_finite_differences(const Case& c) {
-  Fixture f(c);
+void expect_finite_differences(const LayerCase& c) {
+  LayerFixture f(c);
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
   torch::autograd::backward({(output * f.weight_of_output).sum()}, {});
   expect_slopes([&] { return loss_of(f); },
@@ -360,6 +366,8 @@ void expect_finite_differences(const Case& c) {
 
 TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
   at::set_num_threads(1);  // tiny operators: threads would only wait for each other
+  const int every = suite_device().is_cpu() ? 1 : 17;  // on a device some of them
+  int combination = 0;
   for (const int64_t top_k : {1, 2, 3})
     for (const double capacity : {0.0, 0.4, 1.0})
       for (const auto selection : {kPosition, kProbability, kRandom})
@@ -367,6 +375,7 @@ TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
              {GateNormalization::none, GateNormalization::before_drop, GateNormalization::after_drop})
           for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu})
             for (const bool padding : {false, true}) {
+              if (combination++ % every != 0) continue;
               SCOPED_TRACE(testing::Message() << "top " << top_k << " capacity " << capacity << " selection "
                                               << int(selection) << " gates " << int(gates) << " activation "
                                               << int(kind) << " padding " << padding);

@@ -3,13 +3,16 @@
 #include <cmath>
 
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "kernels/internal/backend.h"
 
 namespace chorus::inline kernels {
 
-void Backend::adamw_step(AdamWTensor& tensor, const AdamWStep& s) const {
+namespace {
+
+void advance_weight(AdamWTensor& tensor, const AdamWStep& s) {
   const auto t = static_cast<double>(s.step);
   at::Tensor p = tensor.master.defined() ? tensor.master : tensor.value;
   const at::Tensor g = tensor.gradient * s.gradient_scale;
@@ -25,15 +28,24 @@ void Backend::adamw_step(AdamWTensor& tensor, const AdamWStep& s) const {
   }
 }
 
+}  // namespace
+
+void Backend::adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const {
+  for (AdamWTensor& tensor : tensors) advance_weight(tensor, step);
+}
+
 void Backend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
   AdamWTensor idle = tensor;
   idle.gradient = at::zeros_like(tensor.m);
-  for (const AdamWStep& step : missed) adamw_step(idle, step);
+  for (const AdamWStep& step : missed) advance_weight(idle, step);
 }
 
-double Backend::squared_norm(const at::Tensor& tensor) const {
-  const auto norm = at::linalg_vector_norm(tensor, 2, std::nullopt, false, at::kDouble).item<double>();
-  return norm * norm;
+at::Tensor Backend::sums_of_squares(std::span<const at::Tensor> tensors) const {
+  std::vector<at::Tensor> norms;
+  norms.reserve(tensors.size());
+  for (const at::Tensor& x : tensors)
+    norms.push_back(at::linalg_vector_norm(x, 2, std::nullopt, false, at::kDouble));
+  return at::stack(norms).square_();
 }
 
 }  // namespace chorus::inline kernels

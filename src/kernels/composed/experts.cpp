@@ -68,7 +68,7 @@ class ExpertProducts {
   /// Adds to the gradients of each expert's linear layer, or overwrites them. grad [M, m], input [M, n].
   void accumulate(const at::Tensor& grad, const at::Tensor& input, Parameter& weight, Parameter* bias,
                   bool overwrite) {
-    if (!x_.by_use && can_be_grouped({grad, input})) {
+    if (can_be_grouped({grad, input})) {
       const at::Tensor sum = at::_grouped_mm(grad.t(), input, x_.order.ends);
       overwrite ? weight.gradient.copy_(sum) : weight.gradient.add_(sum);
     } else {

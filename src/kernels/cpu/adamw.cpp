@@ -7,6 +7,7 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 
 #include "kernels/cpu.h"
 
@@ -119,16 +120,18 @@ double sum_of_squares(const T* x, int64_t n) {
 
 }  // namespace
 
-void HostBackend::adamw_step(AdamWTensor& tensor, const AdamWStep& step) const {
-  const bool copies = tensor.master.defined();
-  Pointers pointers = pointers_of(tensor);
-  pointers.g = tensor.gradient.const_data_ptr<float>();
-  const AdamWFactors c = factors_of(step, tensor.decay);
-  at::parallel_for(0, tensor.value.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    run_kernel([&]() CHORUS_INLINE {
-      copies ? update<true>(pointers, c, begin, end) : update<false>(pointers, c, begin, end);
+void HostBackend::adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const {
+  for (AdamWTensor& tensor : tensors) {
+    const bool copies = tensor.master.defined();
+    Pointers pointers = pointers_of(tensor);
+    pointers.g = tensor.gradient.const_data_ptr<float>();
+    const AdamWFactors c = factors_of(step, tensor.decay);
+    at::parallel_for(0, tensor.value.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      run_kernel([&]() CHORUS_INLINE {
+        copies ? update<true>(pointers, c, begin, end) : update<false>(pointers, c, begin, end);
+      });
     });
-  });
+  }
 }
 
 void HostBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
@@ -147,12 +150,15 @@ void HostBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep>
   });
 }
 
-double HostBackend::squared_norm(const at::Tensor& tensor) const {
-  const at::Tensor x = tensor.contiguous();
-  double sum = 0;
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "squared_norm",
-                                 [&] { sum = sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel()); });
-  return sum;
+at::Tensor HostBackend::sums_of_squares(std::span<const at::Tensor> tensors) const {
+  at::Tensor sums = at::empty({std::ssize(tensors)}, at::kDouble);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const at::Tensor x = tensors[i].contiguous();
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "sums_of_squares", [&] {
+      sums.mutable_data_ptr<double>()[i] = sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel());
+    });
+  }
+  return sums;
 }
 
 }  // namespace chorus::inline kernels

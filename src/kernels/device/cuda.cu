@@ -125,5 +125,6 @@ CHORUS_ON_CUDA(Each<SumOfExpert<float>>);
 CHORUS_ON_CUDA(Each<SumOfExpert<c10::BFloat16>>);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(LossOfRow);
 CHORUS_ON_CUDA(AdamWOfWeights);
+CHORUS_ON_CUDA(SquaresOfStretches);
 
 }  // namespace chorus::inline kernels

@@ -19,7 +19,7 @@ namespace {
 /// Of these experts, where there are rows to be grouped.
 bool are_kernels_of(const Experts& x, const at::Tensor& input) {
   const MoeWeights& w = x.weights;
-  return !x.by_use && can_be_grouped({input, w.fc1_weight->value, w.fc2_weight->value});
+  return can_be_grouped({input, w.fc1_weight->value, w.fc2_weight->value});
 }
 
 template <class T>

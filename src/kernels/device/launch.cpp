@@ -37,10 +37,6 @@ void* Launch::open(const at::Tensor& x, bool writes) const {
   return writes ? x.mutable_data_ptr() : const_cast<void*>(x.const_data_ptr());
 }
 
-void Launch::begin() const {
-  tests_->launch(kernel_, device_);
-}
-
 void Launch::check(const char* error) const {
   if (error) throw Error("{}: the device cannot start it: {}", kernel_, error);
 }

@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include "kernels/internal/backend.h"
@@ -63,18 +66,41 @@ at::Tensor DeviceBackend::cross_entropy_rows_of(const at::Tensor& logits, const 
              : losses<float>(logits, label, parts, width, options, gradient);
 }
 
-void DeviceBackend::adamw_step(AdamWTensor& t, const AdamWStep& step) const {
-  const bool copies = t.master.defined();
-  const Launch on("AdamW", t.value.device());
-  AdamWOfWeights body = {.many = {}, .factors = factors_of(step, t.decay)};
-  body.many.add({.p = on.writes<float>(copies ? t.master : t.value),
-                 .m = on.writes<float>(t.m),
-                 .v = on.writes<float>(t.v),
-                 .gradient = on.reads<float>(t.gradient),
-                 .copy = copies ? on.writes<c10::BFloat16>(t.value) : nullptr,
-                 .shrink = body.factors.shrink},
-                t.value.numel());
-  on.teams(body.many.pieces(), body);
+void DeviceBackend::adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const {
+  for (; !tensors.empty(); tensors = tensors.subspan(std::min<size_t>(kManyWeights, tensors.size()))) {
+    const Launch on("AdamW", tensors.front().value.device());
+    AdamWOfWeights body = {.many = {}, .factors = factors_of(step, false)};
+    for (const AdamWTensor& t : tensors.first(std::min<size_t>(kManyWeights, tensors.size()))) {
+      const bool copies = t.master.defined();
+      body.many.add({.p = on.writes<float>(copies ? t.master : t.value),
+                     .m = on.writes<float>(t.m),
+                     .v = on.writes<float>(t.v),
+                     .gradient = on.reads<float>(t.gradient),
+                     .copy = copies ? on.writes<c10::BFloat16>(t.value) : nullptr,
+                     .shrink = factors_of(step, t.decay).shrink},
+                    t.value.numel());
+    }
+    on.teams(body.many.pieces(), body);
+  }
+}
+
+at::Tensor DeviceBackend::sums_of_squares(std::span<const at::Tensor> tensors) const {
+  const auto has_kernel = [](const at::Tensor& x) {
+    return x.scalar_type() == at::kFloat && x.is_contiguous();
+  };
+  if (!std::ranges::all_of(tensors, has_kernel)) return Backend::sums_of_squares(tensors);
+  std::vector<at::Tensor> parts;
+  for (; !tensors.empty(); tensors = tensors.subspan(std::min<size_t>(kManyWeights, tensors.size()))) {
+    const Launch on("squares", tensors.front().device());
+    SquaresOfStretches body = {};
+    for (const at::Tensor& x : tensors.first(std::min<size_t>(kManyWeights, tensors.size())))
+      body.many.add(on.reads<float>(x), x.numel());
+    const at::Tensor sums = at::empty({body.many.pieces()}, tensors.front().options().dtype(at::kDouble));
+    body.sums = on.writes<double>(sums);
+    on.teams(body.many.pieces(), body);
+    parts.push_back(sums);
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
 }  // namespace chorus::inline kernels

@@ -76,9 +76,10 @@ class Backend {
                                  const RowTokens& banned, int64_t k, const Penalty& penalty) const;
 
   // adamw.h
-  virtual void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const;
+  virtual void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const;
   virtual void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const;
-  virtual double squared_norm(const at::Tensor& tensor) const;
+  /// fp64 [any number], which sum up to that of all tensors.
+  virtual at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const;
 
   // experts.h
   virtual ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const;
@@ -125,9 +126,9 @@ class HostBackend final : public Backend {
   [[nodiscard]] int64_t least_loss_rows() const override;
   BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                          int64_t k, const Penalty& penalty) const override;
-  void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
+  void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const override;
   void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
-  double squared_norm(const at::Tensor& tensor) const override;
+  at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const override;
   ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
   at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                   const at::Tensor& grad_output) const override;
@@ -164,7 +165,8 @@ class DeviceBackend final : public Backend {
   at::Tensor cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
                                    const at::Tensor& parts, int64_t width, const CrossEntropyOptions& options,
                                    const at::Tensor& gradient) const override;
-  void adamw_step(AdamWTensor& tensor, const AdamWStep& step) const override;
+  void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const override;
+  at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const override;
   ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
   at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                   const at::Tensor& grad_output) const override;

@@ -44,9 +44,10 @@ class Launch {
       return;
     }
 #endif
-    begin();
-    HostTeam team;
-    for (int64_t piece = 0; piece < pieces; ++piece) body(team, piece);
+    tests_->run(kernel_, device_, [&] {
+      HostTeam team;
+      for (int64_t piece = 0; piece < pieces; ++piece) body(team, piece);
+    });
   }
   /// body(i) for i in [0, count).
   template <class Body>
@@ -56,7 +57,6 @@ class Launch {
 
  private:
   [[nodiscard]] void* open(const at::Tensor& x, bool writes) const;
-  void begin() const;
   [[nodiscard]] void* stream() const;
   void check(const char* error) const;  // Error unless it is null
 

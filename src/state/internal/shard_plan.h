@@ -20,6 +20,10 @@ struct ShardPlan {
 
   [[nodiscard]] bool shared() const { return sharers > 1; }
   [[nodiscard]] bool in_parts() const { return end - begin < elements; }
+  /// Whether all of it lies where the model computes, throughout.
+  [[nodiscard]] bool stays() const {
+    return !values_go && !gradients_go && state == Tier::device && form == StateForm::fp32;
+  }
   /// Moments, and the master.
   [[nodiscard]] int64_t state_rows() const { return has_master ? 3 : 2; }
 };
