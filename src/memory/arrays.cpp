@@ -59,10 +59,10 @@ void Arrays::lie_in(const at::Tensor& whole) {
 }
 
 Arrays::~Arrays() {
-  in_flight_.for_each([](const OnDisk& on_disk) {
+  in_flight_.for_each([](const Passing& passing) {
     try {
-      on_disk.wait();         // until then the kernel uses its memory
-    } catch (const Error&) {  // the contents are not needed any more
+      passing.wait();                  // until then the kernel or the device uses its memory
+    } catch (const std::exception&) {  // the contents are not needed any more
     }
   });
 }
@@ -74,7 +74,7 @@ at::Tensor Arrays::memory_of(int64_t chunk) const {
 
 void Arrays::prefetch(int64_t chunk) {
   if (!file_ || !hashes_[chunk]) return;
-  in_flight_.read(chunk, [&](OnDisk& read) {
+  in_flight_.read(chunk, [&](Passing& read) {
     read.memory = memory_of(chunk);
     read.file = file_;
     read.request = file_->read(offsets_[chunk], read.memory.mutable_data_ptr(), read.memory.nbytes());
@@ -85,7 +85,7 @@ at::Tensor Arrays::load(int64_t chunk) {
   if (!file_) return in_memory_[chunk];
   if (!hashes_[chunk]) return chunk_of(memory_of(chunk).zero_(), chunk);
   prefetch(chunk);
-  const OnDisk read = in_flight_.take(chunk);
+  const Passing read = in_flight_.take(chunk);
   if (hash_bytes(bytes_of(read.memory)) != *hashes_[chunk]) {
     throw Error(
         "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
@@ -95,8 +95,36 @@ at::Tensor Arrays::load(int64_t chunk) {
 }
 
 at::Tensor Arrays::load(int64_t chunk, at::Device where) {
-  const at::Tensor own = load(chunk);
-  return where == here_ ? own : blank(chunk, where).copy_(own);
+  if (where == here_) return load(chunk);
+  if (is_host(where)) {
+    prefetch(chunk, where);
+    return in_flight_.take(chunk).memory;
+  }
+  at::Tensor there = blank(chunk, where);
+  copy(there, load(chunk));
+  return there;
+}
+
+void Arrays::prefetch(int64_t chunk, at::Device where) {
+  if (where == here_ || !is_host(where)) {
+    prefetch(chunk);
+    return;
+  }
+  in_flight_.read(chunk, [&](Passing& read) {
+    read.memory = blank(chunk, where);
+    const OnCopyStream copying(device_);
+    read.memory.copy_(load(chunk), /*non_blocking=*/true);
+    read.copied = DeviceEvent::record(device_);
+  });
+}
+
+void Arrays::load_into(int64_t chunk, const at::Tensor& to) {
+  copy(to, load(chunk)[0]);
+}
+
+void Arrays::copy(const at::Tensor& to, const at::Tensor& from) const {
+  to.copy_(from, /*non_blocking=*/true);
+  if (file_) DeviceEvent::record(device_).wait();  // on the host it is read at once, or goes
 }
 
 at::Tensor Arrays::blank(int64_t chunk) {
@@ -110,18 +138,32 @@ at::Tensor Arrays::blank(int64_t chunk, at::Device where) {
 }
 
 void Arrays::store(int64_t chunk, const at::Tensor& values) {
+  if (values.device() != here_ && is_host(values)) {
+    in_flight_.write(chunk, size(chunk), [&](Passing& write) {
+      write.memory = values;
+      in_memory_[chunk].copy_(values, /*non_blocking=*/true);
+      write.copied = DeviceEvent::record(device_);
+    });
+    return;
+  }
   if (values.device() != here_) {
-    store(chunk, blank(chunk).copy_(values));
+    assign(chunk, values);
     return;
   }
   if (!file_) return;
-  in_flight_.write(chunk, size(chunk), [&](OnDisk& write) {
+  in_flight_.write(chunk, size(chunk), [&](Passing& write) {
     // `values` are a view of all that memory_of() gave.
     write.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0);
     write.file = file_;
     hashes_[chunk] = hash_bytes(bytes_of(write.memory));
     write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
   });
+}
+
+void Arrays::assign(int64_t chunk, const at::Tensor& values) {
+  const at::Tensor own = blank(chunk);
+  copy(own, values);
+  store(chunk, own);
 }
 
 void Arrays::finish() {

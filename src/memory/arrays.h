@@ -9,12 +9,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/stream.h"
 #include "memory/config.h"
 #include "memory/in_flight.h"
 #include "memory/scratch_file.h"
 
 namespace chorus::inline memory {
 
+/// Copies between an accelerator and the host go on beside the host. What the host lacks for a chunk is waited for; but
+/// where chunks stay on the host, it must wait for the calling thread's current stream before it reads one that was stored
+/// from the device, or changes one that was loaded there.
 class Arrays {
  public:
   static constexpr int64_t kChunk = kMostOfAChunk;  // elements of each array in a chunk, at most
@@ -37,11 +41,15 @@ class Arrays {
 
   /// Begins to read a chunk that will be asked for, where it has to be read.
   void prefetch(int64_t chunk);
+  /// Before load() with `where`.
+  void prefetch(int64_t chunk, at::Device where);
   /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
   /// it was given.
   at::Tensor load(int64_t chunk);
   /// The same on `where`, the host or the device: a copy unless it lies there.
   at::Tensor load(int64_t chunk, at::Device where);
+  /// Copies a chunk of the one array to `to`, on the device.
+  void load_into(int64_t chunk, const at::Tensor& to);
   /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
   at::Tensor blank(int64_t chunk);
   /// On `where`, as load().
@@ -49,21 +57,27 @@ class Arrays {
   /// `values`, which load() or blank() returned, have changed; copies on another device are taken back. On
   /// disk this begins to write them: they must not change any more.
   void store(int64_t chunk, const at::Tensor& values);
+  /// The chunk becomes a copy of `values`.
+  void assign(int64_t chunk, const at::Tensor& values);
   /// Until all is written.
   void finish();
 
  private:
-  struct OnDisk {
-    at::Tensor memory;  // [count, whole blocks]
+  /// A chunk's memory on the host, from or to disk or an accelerator.
+  struct Passing {
+    at::Tensor memory;  // [count, whole blocks], of an accelerator's [count, elements]
     ScratchFile* file = nullptr;
     ScratchFile::Request request = 0;
+    DeviceEvent copied;
     void wait() const {
+      copied.wait();
       if (file) file->wait(request);
     }
   };
   /// Chunks that are parts of [count, elements].
   void lie_in(const at::Tensor& whole);
   [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
+  void copy(const at::Tensor& to, const at::Tensor& from) const;
   [[nodiscard]] at::Tensor chunk_of(const at::Tensor& memory, int64_t chunk) const {
     return memory.narrow(1, 0, size(chunk));
   }
@@ -76,7 +90,7 @@ class Arrays {
   std::vector<at::Tensor> in_memory_;  // each chunk; empty where they are on disk
   ScratchFile* file_ = nullptr;
   std::vector<uint64_t> offsets_;  // of each chunk in the file
-  InFlight<OnDisk> in_flight_;
+  InFlight<Passing> in_flight_;
   std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
 };
 

@@ -120,7 +120,11 @@ class StepFootprint::Run {
       tape_.pop_back();
       const bool shared = record.number == 0;
       if (!shared) weights_->before(record.number, true);
-      if (record.stashed) record.input = layers_.hidden(record.side->tokens(), Purpose::activations);
+      // An accelerator has the next one's brought meanwhile.
+      for (Record* const near : {&record, job_.accelerator && !tape_.empty() ? &tape_.back() : &record}) {
+        if (near->stashed && near->input.empty())
+          near->input = layers_.hidden(near->side->tokens(), Purpose::activations);
+      }
       record.on_host = {};
       if (record.decoder) memory_on_host_ = {};
       if (job_.recompute) again(record);

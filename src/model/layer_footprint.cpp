@@ -283,7 +283,8 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
       const Block by_input = block(kWorking, e.choices * d_);
       {
         const Block by_inner = block(kWorking, e.choices * expert_inner_);
-        const bool in_place = m.activation == Activation::relu && m.activation_dropout == 0;
+        const bool in_place =
+            m.activation == Activation::relu && m.activation_dropout == 0 && !job_.accelerator;
         const Block active = block(kWorking, in_place ? 0 : e.choices * expert_outer_);
         // by the active, and by the inner before it is copied
         const Block by_block =

@@ -23,6 +23,8 @@ namespace {
 // Elements of a shard whose chunks are gone through one by one: those after them are alike.
 constexpr int64_t kSeen = 16 * Arrays::kChunk;
 
+// Elements that are copied to or from an accelerator at a time, as from or to disk.
+constexpr int64_t kPassing = 3 * Arrays::kChunk + InFlight<Block>::kBeingWritten;
 // What AdamW holds besides, by libtorch's operators: the scaled gradient, and the root of v.
 constexpr int64_t kAdamWBytes = 8;
 
@@ -281,6 +283,14 @@ void WeightsFootprint::Moves::norm_and_update() {
       shards_.all(), in_update(),
       [](const CountedChunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
       [](const CountedChunk& chunk) { chunk.shard.gradient.load(chunk.number); });
+  int64_t passing = 0, bytes = 0;  // elements, and theirs
+  for (const CountedShard& shard : shards_.all()) {
+    if (shard.rests || shard.beside_on_host == 0) continue;
+    const int64_t some = std::min(shard.kept(), kPassing - passing);
+    passing += some;
+    bytes += some * shard.beside_on_host;
+  }
+  const Block passing_host(ledgers_.host, Purpose::buffers, bytes);
   for_update(
       shards_.all(), in_update(),
       [](const CountedChunk& chunk) {
@@ -293,8 +303,6 @@ void WeightsFootprint::Moves::norm_and_update() {
         Block value = shard.value.load(chunk.number), state = shard.moments.load(chunk.number);
         const Block unpacked(ledgers_.device, Purpose::buffers, shard.unpacked_bytes * chunk.size());
         const Block on_device(ledgers_.device, Purpose::buffers, shard.beside_on_device * chunk.size());
-        const Block on_host(ledgers_.host, Purpose::buffers, shard.beside_on_host * chunk.size());
-        if (shard.unpacked_bytes > 0) state = {};
         const Block gradient = shard.gradient.load(chunk.number);
         shard.value.store(chunk.number, std::move(value));
         if (shard.unpacked_bytes > 0) state = shard.moments.blank(chunk.number);

@@ -19,7 +19,7 @@ void GradientReducer::reduce(Shard& shard) {
   shard.summed = true;
   if (!shard.shared() && !shard.gradients_go) return;
   const bool adds = std::exchange(shard.started, true) && shard.shared();
-  shard.summing = shard.sharing.later([this, &shard, all, adds] {
+  const auto sum_and_leave = [this, &shard, all, adds] {
     at::Tensor sum = all.narrow(0, shard.begin, shard.end - shard.begin);
     if (shard.in_parts()) {
       if (shard.gradients_go) sum = at::empty_like(sum);
@@ -29,19 +29,24 @@ void GradientReducer::reduce(Shard& shard) {
     }
     if (!shard.gradients_go) return;
     for (const int64_t chunk : shard.with_gradient_here()) {
-      const at::Tensor more = sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk));
-      const at::Tensor kept = adds ? shard.gradient.load(chunk, more.device()) : shard.gradient.blank(chunk);
-      adds ? kept[0].add_(more) : kept[0].copy_(more);
-      shard.gradient.store(chunk, kept);
+      const at::Tensor more =
+          sum.narrow(0, shard.gradient.first(chunk), shard.gradient.size(chunk)).unsqueeze(0);
+      if (adds) {
+        shard.gradient.store(chunk, shard.gradient.load(chunk, shards_.device()).add_(more));
+      } else {
+        shard.gradient.assign(chunk, more);
+      }
     }
+    DeviceEvent::record(shards_.device()).wait();  // until then it is being copied
     shards_.free(all);
-  });
+  };
+  shard.summing.begin(shard.sharing, shards_.device(), sum_and_leave);
 }
 
 void GradientReducer::finish_all() {
   for (Shard& shard : shards_.all()) {
     if (!shard.summed) reduce(shard);
-    finish(shard.summing);
+    shard.summing.finish();
   }
 }
 

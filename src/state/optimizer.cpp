@@ -136,7 +136,7 @@ void Optimizer::State::gather_all() {
   for (Shard& shard : shards.all()) {
     if (!shard.values_go && shard.in_parts()) provider.gather(shard, false);
   }
-  for (Shard& shard : shards.all()) finish(shard.gathering);
+  for (Shard& shard : shards.all()) shard.gathering.finish();
 }
 
 double Optimizer::gradient_norm() {
@@ -161,7 +161,8 @@ void Optimizer::update(double learning_rate, double norm) {
       shards.all(), chunks,
       [](const Chunk& chunk) {
         Shard& shard = chunk.shard;
-        for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value}) arrays->prefetch(chunk.number);
+        for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value})
+          arrays->prefetch(chunk.number, shard.home);
       },
       [&](const Chunk& chunk) {
         Shard& shard = chunk.shard;
@@ -180,7 +181,7 @@ void Optimizer::update(double learning_rate, double norm) {
         if (last && !shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
       });
   shards.note_update(step, chunks);
-  for (Shard& shard : shards.all()) finish(shard.gathering);
+  for (Shard& shard : shards.all()) shard.gathering.finish();
 }
 
 }  // namespace chorus::inline state

@@ -55,8 +55,8 @@ bool Shards::settle() {
   const bool failing = std::uncaught_exceptions() > 0;
   bool settled = true;
   for (const Shard& shard : all()) {
-    for (const std::future<void>* work : {&shard.gathering, &shard.summing}) {
-      if (!work->valid()) continue;
+    for (const Background* work : {&shard.gathering, &shard.summing}) {
+      if (!work->pending()) continue;
       if (failing && shard.shared()) {
         settled = false;
       } else {
@@ -64,7 +64,13 @@ bool Shards::settle() {
       }
     }
   }
-  return settled;
+  if (!settled) return false;
+  try {
+    const OnCopyStream copies(device());
+    DeviceEvent::record(device()).wait();  // copies use memory that goes
+  } catch (const c10::Error&) {            // the device is of no use any more
+  }
+  return true;
 }
 
 LocalPart Shards::local(const Shard& shard, size_t i) const {
@@ -97,6 +103,7 @@ void Shards::free(const at::Tensor& flat) {
 
 Loaded Shards::load(const Chunk& chunk) {
   Shard& shard = chunk.shard;
+  shard.copied.wait();
   const int64_t missed = made_ - std::exchange(shard.made[chunk.number], made_);
   Loaded loaded = {.value = shard.value.load(chunk.number, shard.home),
                    .state = shard.load_state(chunk.number),
@@ -167,10 +174,6 @@ void Shards::note_update(const AdamWStep& step, const std::vector<Chunk>& chunks
   }
   recent_.push_back(step);
   recent_.erase(recent_.begin(), recent_.end() - (made_ - oldest));
-}
-
-void finish(std::future<void>& work) {
-  if (work.valid()) work.get();
 }
 
 }  // namespace chorus::inline state

@@ -9,13 +9,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/stream.h"
 #include "memory/config.h"
 #include "memory/scratch_file.h"
 #include "model/executor.h"
 
 namespace chorus::inline state {
 
-/// A stash on the host, or on disk in a scratch file of its own.
+/// A stash on the host, or on disk in a scratch file of its own. An accelerator's activations come and go on its stream
+/// for copies.
 class TierStash final : public Stash {
  public:
   static constexpr size_t kWritesInFlight = 4;         // at most: until they are done their memory is held
@@ -38,15 +40,21 @@ class TierStash final : public Stash {
   struct Item {
     std::vector<int64_t> sizes, strides;
     at::TensorOptions options;
-    at::Tensor memory;  // flat, on the host; undefined while it is on disk alone
+    at::Tensor memory;    // flat, on the host; undefined while it is on disk alone
+    DeviceEvent copied;   // from the device
+    at::Tensor arriving;  // on the device: what is being copied back
+    DeviceEvent arrived;
     uint64_t offset = 0;
     ScratchFile::Request request = 0;  // that reads or writes `memory`; 0: none
   };
   void finish(Item& item);
+  void write(Item& item);
+  void bring(Item& item);
 
   std::unique_ptr<ScratchFile> file_;
   std::map<Ticket, Item> items_;
-  std::deque<Ticket> writing_;  // whose memory is freed as soon as it is written
+  std::deque<Ticket> writing_;  // the oldest first: whose memory is freed as soon as it is written
+  Item taken_;                  // the last: what was copied to the device may not be there yet
   Ticket last_ = 0;
   uint64_t end_ = 0;  // end of the used part of the file, which is empty again after every backward pass
 };

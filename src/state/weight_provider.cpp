@@ -9,10 +9,11 @@ namespace chorus::inline state {
 void WeightProvider::gather(Shard& shard, bool backward) {
   const at::Tensor all = shard.bucket.values.detach();
   shards_.allocate(all);
-  shard.gathering = shard.sharing.later([this, &shard, all, awaited = shard.await_values(backward)] {
+  const auto bring = [this, &shard, all, awaited = shard.await_values(backward)] {
     bring_values(shard, awaited);
     if (shard.in_parts()) shard.sharing.all_gather(all, all.narrow(0, shard.begin, shard.end - shard.begin));
-  });
+  };
+  shard.gathering.begin(shard.sharing, shards_.device(), bring);
 }
 
 void WeightProvider::begin_update() {
@@ -25,7 +26,7 @@ void WeightProvider::begin_update() {
 }
 
 void WeightProvider::await_departure(Shard& shard) {
-  finish(shard.summing);
+  shard.summing.finish();
   shard.gradient.finish();
 }
 
@@ -36,7 +37,7 @@ void WeightProvider::ran(Shard& shard) {
 }
 
 void WeightProvider::bring_gradients(Shard& shard) {
-  finish(shard.summing);  // that of the micro-batch before, which still uses the memory
+  shard.summing.finish();  // that of the micro-batch before, which still uses the memory
   shards_.allocate(shard.bucket.gradients);
   // What only this rank adds to is added to in place, in the same order and so to the same bits as if it
   // had never left; what ranks share is summed micro-batch by micro-batch.
@@ -55,16 +56,16 @@ void WeightProvider::bring_values(Shard& shard, const std::vector<int64_t>& numb
         if (shards_.is_behind(chunk)) shard.moments.prefetch(chunk.number);
       },
       [&](const Chunk& chunk) {
-        at::Tensor value;
+        const at::Tensor part = shard.part(shard.bucket.values.detach(), chunk.number);
         if (shards_.is_behind(chunk)) {
           const Loaded loaded = shards_.load(chunk);
           shards_.store(chunk, loaded);
-          value = loaded.value;
-        } else {
-          value = shard.value.load(chunk.number);
+          if (shard.values_go) part.copy_(loaded.value[0]);
+        } else if (shard.values_go) {
+          shard.value.load_into(chunk.number, part);
         }
-        if (shard.values_go) shard.part(shard.bucket.values.detach(), chunk.number).copy_(value[0]);
       });
+  shard.copied = DeviceEvent::record(shards_.device());
 }
 
 /// Lets gradients of micro-batches before this one come where they are added to.
@@ -72,7 +73,7 @@ void WeightProvider::bring_gradients(Shard& shard, const std::vector<int64_t>& n
   for_prefetched(
       chunks_of<Chunk>(shard, numbers), [&](const Chunk& chunk) { shard.gradient.prefetch(chunk.number); },
       [&](const Chunk& chunk) {
-        shard.part(shard.bucket.gradients, chunk.number).copy_(shard.gradient.load(chunk.number)[0]);
+        shard.gradient.load_into(chunk.number, shard.part(shard.bucket.gradients, chunk.number));
       });
 }
 

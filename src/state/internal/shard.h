@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <future>
 #include <vector>
 
 #include "kernels/adamw.h"
@@ -10,6 +9,7 @@
 #include "parallel/mesh.h"
 #include "state/division.h"
 
+#include "state/internal/background.h"
 #include "state/internal/shard_plan.h"
 
 namespace chorus::inline state {
@@ -39,7 +39,8 @@ struct Shard : ShardPlan {
   at::Device home = at::kCPU;
   bool summed = false;   // the gradient is that of all ranks
   bool started = false;  // `gradient`, where it is no view, holds something of this update
-  std::future<void> gathering, summing;
+  Background gathering, summing;
+  DeviceEvent copied;  // the last copies from `value`, which must not change before
 
   std::vector<int64_t> expert_of;  // Division::expert_of
   std::vector<int64_t> made;       // of each chunk: how many of the optimizer's updates it has had

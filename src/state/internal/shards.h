@@ -26,6 +26,8 @@ class Shards {
   [[nodiscard]] ShardList<Shard>& list() { return shards_; }
   [[nodiscard]] const Transformer& model() const { return model_; }
   [[nodiscard]] std::vector<Parameter>& parameters() { return model_.parameters(); }
+  /// Where the model computes.
+  [[nodiscard]] at::Device device() const { return model_.options().device; }
   [[nodiscard]] const ScratchFile* file() const { return file_.get(); }
 
   /// This rank's part of the bucket's parameter number i.
@@ -76,8 +78,5 @@ class Shards {
   std::atomic<int64_t> bytes_ = 0;     // of values and gradients that are there
   int64_t peak_bytes_ = 0;
 };
-
-/// Waits until it is done, where there is any.
-void finish(std::future<void>& work);
 
 }  // namespace chorus::inline state

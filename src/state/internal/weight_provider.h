@@ -29,9 +29,9 @@ class WeightProvider final : public BlockWatcher {
   }
 
   // For the schedule (schedule.h).
-  static bool values_come(const Shard& shard) { return shard.gathering.valid(); }
+  static bool values_come(const Shard& shard) { return shard.gathering.pending(); }
   void begin_to_bring(Shard& shard, bool backward) { gather(shard, backward); }
-  static void await_values(Shard& shard) { finish(shard.gathering); }
+  static void await_values(Shard& shard) { shard.gathering.finish(); }
   void bring_gradients(Shard& shard);
   static void await_departure(Shard& shard);
   static void begins(size_t /*block*/, bool /*backward*/) {}
