@@ -16,7 +16,7 @@
 namespace chorus {
 namespace {
 
-struct LayerCase {
+struct MoeCase {
   int64_t rows, experts, top_k;
   double capacity_factor;
   TokenSelection selection;
@@ -28,7 +28,7 @@ struct LayerCase {
 
 constexpr int64_t kWidth = 6, kInner = 5;
 
-struct LayerFixture {
+struct Moe {
   Parameter router, fc1_weight, fc1_bias, fc2_weight, fc2_bias;
   std::vector<Parameter*> all = {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias};
   MoeConfig config;
@@ -37,7 +37,7 @@ struct LayerFixture {
 
   [[nodiscard]] MoeWeights weights() { return {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}; }
 
-  explicit LayerFixture(const LayerCase& c) {
+  explicit Moe(const MoeCase& c) {
     at::manual_seed(7);
     const int64_t inputs = activation_inputs(c.activation, kInner);
     const at::TensorOptions options = there(at::kDouble);
@@ -65,9 +65,7 @@ struct LayerFixture {
             .activation_dropout = c.activation_dropout,
             .auxiliary_scale = 0.5};
     if (c.padding) {
-      const at::Tensor active = at::ones({c.rows}, at::kBool);
-      for (int64_t i = 0; i < c.rows; i += 3) active[i].fill_(false);
-      call.active = ActiveRows(active, suite_device());
+      call.active = ActiveRows(at::arange(c.rows).remainder(3).ne(0), suite_device());
     }
     hidden = at::randn({c.rows, kWidth}, options).requires_grad_(true);
     weight_of_output = at::randn({c.rows, kWidth}, options);
@@ -83,7 +81,7 @@ at::Tensor plain_activation(Activation kind, const at::Tensor& x) {
 
 /// The same layer out of plain differentiable operators, expert by expert over all rows, plus its auxiliary
 /// losses.
-std::pair<at::Tensor, at::Tensor> plain_layer(const LayerFixture& f) {
+std::pair<at::Tensor, at::Tensor> plain_layer(const Moe& f) {
   const int64_t rows = f.hidden.size(0), experts = f.config.experts, k = f.config.top_k;
   const at::Tensor jitter =
       jitter_by_key(at::ones_like(f.hidden), f.config.jitter, f.call.key.derive("jitter"));
@@ -130,10 +128,10 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const LayerFixture& f) {
   return {at::stack(sums), f.call.auxiliary_scale * (f.config.balance_loss * balance + f.config.z_loss * z)};
 }
 
-class MoeLayer : public testing::TestWithParam<LayerCase> {};
+class MoeLayer : public testing::TestWithParam<MoeCase> {};
 
 TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
-  LayerFixture f(GetParam());
+  Moe f(GetParam());
   const auto [expected, auxiliary] = plain_layer(f);
   torch::autograd::backward({(expected * f.weight_of_output).sum() + auxiliary}, {});
   std::vector<at::Tensor> expected_gradients = {f.hidden.grad().clone()};
@@ -155,7 +153,7 @@ TEST_P(MoeLayer, EqualsPlainCompositionForwardAndBackward) {
 }
 
 TEST_P(MoeLayer, SecondMicroBatchAddsToTheGradients) {
-  LayerFixture f(GetParam());
+  Moe f(GetParam());
   std::vector<at::Tensor> first;
   for (int repeat = 0; repeat < 2; ++repeat) {
     torch::autograd::backward(
@@ -175,22 +173,21 @@ constexpr auto kProbability = TokenSelection::probability;
 INSTANTIATE_TEST_SUITE_P(
     Cases, MoeLayer,
     testing::Values(
-        LayerCase{13, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},
-        LayerCase{13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu, 0, 0, true},
-        LayerCase{13, 4, 2, 0.5, kProbability, GateNormalization::before_drop, Activation::swiglu},
-        LayerCase{17, 5, 3, 0.7, kPosition, GateNormalization::after_drop, Activation::relu, 0.4, 0.3, true},
-        LayerCase{1, 4, 1, 1.0, kRandom, GateNormalization::none,
-                  Activation::relu},  // one token, empty experts
-        LayerCase{3, 16, 2, 0, kRandom, GateNormalization::none,
-                  Activation::gelu},  // dropless, empty experts
-        LayerCase{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
-        LayerCase{600, 2, 1, 0, kRandom, GateNormalization::none,
-                  Activation::swiglu},  // experts of several tasks
-        LayerCase{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
-                  0.2}));  // nearly all dropped
+        MoeCase{13, 4, 1, 1.0, kRandom, GateNormalization::none, Activation::relu},
+        MoeCase{13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu, 0, 0, true},
+        MoeCase{13, 4, 2, 0.5, kProbability, GateNormalization::before_drop, Activation::swiglu},
+        MoeCase{17, 5, 3, 0.7, kPosition, GateNormalization::after_drop, Activation::relu, 0.4, 0.3, true},
+        MoeCase{1, 4, 1, 1.0, kRandom, GateNormalization::none,
+                Activation::relu},                                                 // one token, empty experts
+        MoeCase{3, 16, 2, 0, kRandom, GateNormalization::none, Activation::gelu},  // dropless, empty experts
+        MoeCase{9, 1, 1, 1.0, kRandom, GateNormalization::after_drop, Activation::relu},
+        MoeCase{600, 2, 1, 0, kRandom, GateNormalization::none,
+                Activation::swiglu},  // experts of several tasks
+        MoeCase{40, 3, 3, 0.1, kRandom, GateNormalization::none, Activation::relu, 0,
+                0.2}));  // nearly all dropped
 
 TEST(MoeLayer, WithoutBiasesIsAsWithBiasesOfZero) {
-  LayerFixture with({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu}),
+  Moe with({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu}),
       without({13, 4, 2, 1.0, kRandom, GateNormalization::after_drop, Activation::gelu});
   for (Parameter* bias : {&with.fc1_bias, &with.fc2_bias}) bias->value.detach().zero_();
   const at::Tensor expected = moe_layer(
@@ -204,13 +201,13 @@ TEST(MoeLayer, WithoutBiasesIsAsWithBiasesOfZero) {
   for (const auto& [x, f] : {std::pair{expected, &with}, {output, &without}})
     torch::autograd::backward({(x * f->weight_of_output).sum()}, {});
   EXPECT_TRUE(at::allclose(without.hidden.grad(), with.hidden.grad(), 1e-10, 1e-12));
-  for (const auto parameter : {&LayerFixture::router, &LayerFixture::fc1_weight, &LayerFixture::fc2_weight})
+  for (const auto parameter : {&Moe::router, &Moe::fc1_weight, &Moe::fc2_weight})
     EXPECT_TRUE(at::allclose((without.*parameter).gradient, (with.*parameter).gradient, 1e-10, 1e-12));
 }
 
 TEST(MoeLayer, ACapacityOfSentencesLeavesEachSentenceToItself) {
   // 4 sentences of 7: what a sentence becomes depends on nothing else, and tokens are dropped.
-  LayerFixture f({28, 2, 1, 0.1, kRandom, GateNormalization::none, Activation::relu});
+  Moe f({28, 2, 1, 0.1, kRandom, GateNormalization::none, Activation::relu});
   f.config.sentence_capacity = 2;
   f.config.jitter = 0;
   f.call = {.dropless = true, .sentence_length = 7};
@@ -232,9 +229,9 @@ class MoeLayerOf : public testing::TestWithParam<std::tuple<at::ScalarType, Acti
 
 TEST_P(MoeLayerOf, IsCloseToDoubleAndDoesNotDependOnThreads) {
   const auto [type, activation] = GetParam();
-  const LayerCase shape = {700, 5, 2, 0, kPosition, GateNormalization::none, activation};
+  const MoeCase shape = {700, 5, 2, 0, kPosition, GateNormalization::none, activation};
   const auto run = [&](at::ScalarType compute) {
-    LayerFixture f(shape);
+    Moe f(shape);
     for (Parameter* p : f.all) {
       // fp32 keeps what bf16 can hold: then every type starts from the same numbers.
       const at::Tensor value = p->value.detach().mul(0.5).to(at::kBFloat16);
@@ -271,7 +268,7 @@ INSTANTIATE_TEST_SUITE_P(Types, MoeLayerOf,
                                                           Activation::swiglu)));
 
 TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
-  LayerFixture f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
+  Moe f({12, 4, 2, 1.0, kRandom, GateNormalization::none, Activation::relu, 0, 0, true});
   MoeStatistics s;
   f.call.observer.groups = at::tensor(std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1}).to(at::kInt);
   f.call.observer.group_count = 2;
@@ -293,7 +290,7 @@ TEST(MoeLayer, CountsLoadByExpertAndLanguage) {
 /// Dropped shares by tenths over many micro-batches of 8 sentences, most of them padded.
 MoeStatistics drops(TokenSelection selection, int64_t top_k) {
   constexpr int64_t kSentences = 8, kLength = 20;
-  LayerFixture f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
+  Moe f({kSentences * kLength, 4, top_k, 0.6, selection, GateNormalization::none, Activation::relu});
   MoeStatistics s;
   f.call.observer.statistics = &s;
   f.call.sentence_length = kLength;
@@ -339,7 +336,7 @@ TEST(MoeLayer, RandomSelectionTakesTheBiasAgainstLateTokensAway) {
 }
 
 /// The layer's contribution to a loss, its auxiliary losses as the statistics report them.
-double loss_of(LayerFixture& f) {
+double loss_of(Moe& f) {
   MoeStatistics statistics;
   f.call.observer.statistics = &statistics;
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
@@ -350,24 +347,21 @@ double loss_of(LayerFixture& f) {
              (f.config.balance_loss * statistics.balance_loss + f.config.z_loss * statistics.z_loss);
 }
 
-void expect_finite_differences(const LayerCase& c) {
-  LayerFixture f(c);
+void expect_finite_differences(const MoeCase& c) {
+  Moe f(c);
   const at::Tensor output = moe_layer(f.hidden, f.weights(), f.config, f.call);
   torch::autograd::backward({(output * f.weight_of_output).sum()}, {});
-  expect_slopes([&] { return loss_of(f); },
-                {{"hidden", f.hidden, f.hidden.grad()},
-                 {"router", f.router.value, f.router.gradient},
-                 {"fc1 weight", f.fc1_weight.value, f.fc1_weight.gradient},
-                 {"fc1 bias", f.fc1_bias.value, f.fc1_bias.gradient},
-                 {"fc2 weight", f.fc2_weight.value, f.fc2_weight.gradient},
-                 {"fc2 bias", f.fc2_bias.value, f.fc2_bias.gradient}},
-                1);
+  std::vector<Slope> slopes = {{"hidden", f.hidden, f.hidden.grad()}};
+  for (const char* const name : {"router", "fc1 weight", "fc1 bias", "fc2 weight", "fc2 bias"}) {
+    const Parameter& p = *f.all[slopes.size() - 1];
+    slopes.push_back({name, p.value, p.gradient});
+  }
+  expect_slopes([&] { return loss_of(f); }, slopes, 1);
 }
 
 TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
   at::set_num_threads(1);  // tiny operators: threads would only wait for each other
-  const int every = suite_device().is_cpu() ? 1 : 17;  // on a device some of them
-  int combination = 0;
+  int combination = 0, every = suite_device().is_cpu() ? 1 : 17;  // on a device some of them
   for (const int64_t top_k : {1, 2, 3})
     for (const double capacity : {0.0, 0.4, 1.0})
       for (const auto selection : {kPosition, kProbability, kRandom})

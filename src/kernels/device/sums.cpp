@@ -84,6 +84,12 @@ void DeviceBackend::adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& 
   }
 }
 
+void DeviceBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const {
+  AdamWTensor idle = tensor;
+  idle.gradient = at::Tensor();
+  for (const AdamWStep& step : missed) adamw_step({&idle, 1}, step);
+}
+
 at::Tensor DeviceBackend::sums_of_squares(std::span<const at::Tensor> tensors) const {
   const auto has_kernel = [](const at::Tensor& x) {
     return x.scalar_type() == at::kFloat && x.is_contiguous();

@@ -166,6 +166,7 @@ class DeviceBackend final : public Backend {
                                    const at::Tensor& parts, int64_t width, const CrossEntropyOptions& options,
                                    const at::Tensor& gradient) const override;
   void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const override;
+  void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
   at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const override;
   ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
   at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,

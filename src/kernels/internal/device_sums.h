@@ -90,9 +90,9 @@ struct ManyWeights {
 
 struct AdamWWeight {
   float *p, *m, *v;
-  const float* gradient;
-  c10::BFloat16* copy;  // bf16 values; null: `p` is the value
-  float shrink;         // AdamWFactors::shrink
+  const float* gradient;  // null: 0
+  c10::BFloat16* copy;    // bf16 values; null: `p` is the value
+  float shrink;           // AdamWFactors::shrink
 };
 
 /// Piece: of the weights.
@@ -105,7 +105,7 @@ struct AdamWOfWeights {
     many.for_elements(team, piece, [&](const AdamWWeight& w, int64_t i) {
       AdamWFactors own = factors;
       own.shrink = w.shrink;
-      advance(w.p[i], w.m[i], w.v[i], w.gradient[i] * own.scale, own);
+      advance(w.p[i], w.m[i], w.v[i], w.gradient ? w.gradient[i] * own.scale : 0, own);
       if (w.copy) w.copy[i] = from_float<c10::BFloat16>(w.p[i]);
     });
   }
