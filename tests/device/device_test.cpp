@@ -233,68 +233,6 @@ TEST_P(Device, AdamWAndTheNorm) {
   }
 }
 
-/// An MoE layer with 512 tokens, biases, two choices and a binding capacity, on the device.
-struct DeviceLayer {
-  explicit DeviceLayer(int64_t experts) {
-    const auto make = [](at::IntArrayRef sizes) {
-      const at::Tensor value = there(at::randn(sizes) * 0.2);
-      return Parameter{at::Tensor(value).requires_grad_(true), at::zeros_like(value)};
-    };
-    parameters = {make({experts, 16}), make({experts, 24, 16}), make({experts, 24}), make({experts, 16, 24}),
-                  make({experts, 16})};
-    config = {.experts = experts,
-              .top_k = 2,
-              .capacity_factor = 1,
-              .selection = TokenSelection::random,
-              .jitter = 0};
-    hidden = at::Tensor(there(at::randn({512, 16}))).requires_grad_(true);
-  }
-  void both_ways() {
-    const MoeWeights weights = {parameters.data(), &parameters[1], &parameters[2], &parameters[3],
-                                &parameters[4]};
-    moe_layer(hidden, weights, config, {.training = true, .key = RandomKey(3)}).sum().backward();
-  }
-  std::vector<Parameter> parameters;
-  MoeConfig config;
-  at::Tensor hidden;
-};
-
-/// What a layer asks of a device both ways: it may become less, and this test follows it. A launch takes a GPU some
-/// five microseconds, a wait for it much more.
-TEST_P(Device, AsksForNoMoreKernelsAndWaitsThanItDid) {
-  if (device().type() != testing::kSimulated.type()) GTEST_SKIP() << "only the simulated device counts";
-  for (const int64_t experts : {8, 32, 128}) {
-    DeviceLayer layer(experts);
-    layer.both_ways();
-    testing::take_counts();
-    layer.both_ways();
-    const testing::DeviceCounts counts = testing::take_counts();
-    EXPECT_LE(counts.kernels, GetParam() == By::kernels ? 32 : 320) << experts;
-    EXPECT_EQ(counts.waits, 0);
-    EXPECT_EQ(counts.copies_to_device, 0);
-  }
-}
-
-/// The gradient's norm and AdamW of a model: some kernels for each bucket, whatever it holds, and one wait.
-TEST_P(Device, UpdatesWithFewKernels) {
-  if (device() != testing::kSimulated || GetParam() == By::operators) GTEST_SKIP();
-  ModelConfig config = tiny_config();
-  config.moe.experts = 64;
-  Parallel parallel;
-  Transformer model(config, {.device = device(), .gradients = true, .parallel = &parallel});
-  Optimizer optimizer(model, {.clip_norm = 1}, parallel);
-  optimizer.initialise(RandomKey(3));
-  optimizer.begin_update();
-  optimizer.last_micro_batch();
-  model.train(model.to_batch(tiny_batch(5, 9, 8, config.vocabulary)), {.training = true}, {});
-  testing::take_counts();
-  const double norm = optimizer.gradient_norm();
-  optimizer.update(1e-3, norm);
-  const testing::DeviceCounts counts = testing::take_counts();
-  EXPECT_LE(counts.kernels, 12 * std::ssize(model.buckets()));
-  EXPECT_LE(counts.waits, std::ssize(model.buckets()));
-}
-
 // ---- whole models ---------------------------------------------------------------------------------------------------
 
 struct Learner {

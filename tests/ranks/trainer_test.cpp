@@ -1,6 +1,7 @@
 // Training in every layout gives what one process gives: losses, gradient norms, weights and moments.
 #include "train/trainer.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <set>
@@ -138,12 +139,14 @@ std::vector<MemoryConfig> placements() {
           {.parameters = nvme, .gradients = nvme, .optimizer = nvme, .expert_gradients = Tier::device}};
 }
 
+/// CHORUS_TEST_DEVICE=simulated (or another that each rank has one of): there, against one process on the host.
 TEST_F(RanksTest, EveryMeshTrainsAsOneProcess) {
   RunConfig c = config();
   // A ReLU whose input is zero but for rounding passes a gradient in one mesh and none in another: of all
   // meshes, one of 8 ranks came upon it.
   c.model.activation = Activation::gelu;
   const Outcome one = alone(c, "one");
+  if (const char* const device = std::getenv("CHORUS_TEST_DEVICE")) c.device = device;
   const int64_t world = ranks().size();
   const auto divides = [&](int64_t n) { return world % n == 0; };
   int64_t number = 0;
