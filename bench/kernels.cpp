@@ -62,7 +62,7 @@ Work dispatch_combine(const Json& options) {
 Work dispatch_combine_backward(const Json& options) {
   auto rows = std::make_shared<Rows>(options);
   return {.run = [rows] {
-    combine_rows_backward(rows->grad, rows->rows, rows->order.slot, rows->weight);
+    gather_rows(rows->grad, rows->order.token);
     sum_rows(rows->rows, rows->order.slot);
   }};
 }

@@ -183,7 +183,7 @@ struct Spread {
       : kept(choices(options)),
         experts(options["experts"]),
         parallel(ranks(), make_mesh({.ep = ranks().size()}, ranks().size(), {.experts = experts})),
-        exchange(parallel, kept, experts) {}
+        exchange(parallel, kept, experts, at::kCPU) {}
   at::Tensor kept;
   int64_t experts;
   Parallel parallel;
@@ -205,7 +205,7 @@ Work exchange(const Json& options) {
     }};
   }
   return {.run = [=] {
-    const Exchange fresh(spread->parallel, spread->kept, spread->experts);
+    const Exchange fresh(spread->parallel, spread->kept, spread->experts, at::kCPU);
     static_cast<void>(fresh.kept());
     fresh.send_rows(x);
     fresh.send_rows(weight);
@@ -252,6 +252,7 @@ struct Held {
         x(at::randn({kept.size(0), kWidth})),
         weight(at::rand(kept.sizes())),
         rows(gather_rows(x, order.token)),
+        ones(at::ones({rows.size(0)})),
         fc1_weight(parameter({count, 4 * kWidth, kWidth})),
         fc1_bias(parameter({count, 4 * kWidth})),
         fc2_weight(parameter({count, kWidth, 4 * kWidth})),
@@ -262,7 +263,7 @@ struct Held {
   at::Tensor kept;
   int64_t count;
   ExpertOrder order;
-  at::Tensor x, weight, rows;
+  at::Tensor x, weight, rows, ones;
   Parameter fc1_weight, fc1_bias, fc2_weight, fc2_bias;
 };
 
@@ -276,7 +277,7 @@ Work experts(const Json& options) {
                                 &held->fc2_bias};
     const Experts experts = {.weights = weights, .order = held->order};
     const ExpertRun run = run_experts(experts, held->rows);
-    run_experts_backward(experts, held->rows, run.kept, held->rows);
+    run_experts_backward(experts, held->rows, run.kept, held->rows, held->ones);
   }};
   work.facts["flops"] = 12 * held->rows.size(0) * held->fc1_weight.value[0].numel();
   return work;
@@ -301,7 +302,7 @@ Work moving(const Json& options) {
     const ExpertOrder order = sort_by_expert(held->kept, held->count, held->kept.numel());
     gather_rows(held->x, order.token);
     combine_rows(held->rows, order.slot, held->weight);
-    combine_rows_backward(held->x, held->rows, order.slot, held->weight);
+    gather_rows(held->x, order.token);  // gradients, and inputs again
     gather_rows(held->x, order.token);
     sum_rows(held->rows, order.slot);
   }};

@@ -85,12 +85,6 @@ at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot, const at
   return backend_of(rows).combine_rows(rows, slot, in_sum_type(weight, rows));
 }
 
-std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
-                                                        const at::Tensor& slot, const at::Tensor& weight) {
-  return backend_of(rows).combine_rows_backward(grad.contiguous(), rows.contiguous(), slot,
-                                                in_sum_type(weight, rows));
-}
-
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot) {
   return backend_of(rows).sum_rows(rows, slot, {});
 }
@@ -132,9 +126,9 @@ ExpertRun run_experts(const Experts& experts, const at::Tensor& input) {
   return backend_of(input).run_experts(experts, input);
 }
 
-at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
-                                const at::Tensor& grad_output) {
-  return backend_of(input).run_experts_backward(experts, input, kept, grad_output);
+ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                     const at::Tensor& grad, const at::Tensor& weight) {
+  return backend_of(input).run_experts_backward(experts, input, kept, grad, weight);
 }
 
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) {

@@ -65,10 +65,16 @@ struct ExpertRun {
 /// input [M, d] of M kept choices.
 ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
 
-/// From the gradient by the experts' outputs to the gradient by their inputs, both [M, d]; adds the weights'
-/// gradients. An expert without rows gets zeros where nothing was yet; with `by_use` its weights' gradients
+struct ExpertGradients {
+  at::Tensor input;   // [M, d] by the experts' inputs
+  at::Tensor weight;  // [M] by the weight of each row's output in the sum
+};
+
+/// From the gradient [M, d] by what each row's output was part of, in a sum with `weight` [M] (fp32; fp64 for fp64 rows);
+/// the gradient becomes weight times itself. Outputs need not have been kept: the gradient by a weight is the inner
+/// product of the hidden values and the gradient by them (SonicMoE, 2512.14080). Adds the experts' gradients. An expert without rows gets zeros where nothing was yet; with `by_use` its weights' gradients
 /// may be left alone or become anything.
-at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
-                                const at::Tensor& grad_output);
+ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
+                                     const at::Tensor& grad, const at::Tensor& weight);
 
 }  // namespace chorus::inline kernels

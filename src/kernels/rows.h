@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -13,9 +12,10 @@ namespace chorus::inline kernels {
 
 /// The kept choices of N tokens, k each, sorted by expert: M rows.
 struct ExpertOrder {
-  at::Tensor ends;   // int32 [E] where each expert's rows end
-  at::Tensor slot;   // int64 [N, k] sorted row of each choice, -1 when dropped
-  at::Tensor token;  // int64 [M] token of each sorted row
+  at::Tensor ends;    // int32 [E] where each expert's rows end
+  at::Tensor slot;    // int64 [N, k] sorted row of each choice, -1 when dropped
+  at::Tensor token;   // int64 [M] token of each sorted row
+  at::Tensor choice;  // int64 [M] which of the N k choices it is
 };
 
 /// kept: int64 [N, k], the expert of each choice or -1; the order lies where it does. Stable: within an expert, by
@@ -38,11 +38,6 @@ void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor&
 /// rows [M, d], slot int64 [N, k], weight [N, k] fp32 (fp64 for fp64 rows) -> [N, d]: sum_j weight[t, j]
 /// rows[slot[t, j]], in the type of `rows`. Slots of -1 contribute nothing.
 at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot, const at::Tensor& weight);
-
-/// From the gradient [N, d] by combine_rows' result: by rows [M, d] and by weight [N, k] (0 where dropped).
-/// Every sorted row belongs to exactly one slot.
-std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
-                                                        const at::Tensor& slot, const at::Tensor& weight);
 
 /// rows [M, d], slot int64 [N, k] -> [N, d]: sum_j rows[slot[t, j]]. gather_rows' backward.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot);

@@ -250,27 +250,29 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
   const Block logits = wide(kWorking, scores);
   { const Block jittered = wide(kWorking, moe.jitter > 0 ? tokens * d_ : 0); }
   { const Block counted = wide(kWorking, 3 * scores); }
-  // experts, kept and slot: int64; gates: fp32; and each choice's token
-  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7 + 2 * at_once * e.choices);
+  // experts, kept and slot: int64; gates: fp32; and each row's token and choice
+  const Block routing = wide(branch ? kKept : kWorking, tokens * moe.top_k * 7 + 4 * at_once * e.choices);
   Block result = e.chunks > 1 ? hidden(tokens, branch ? kKept : kWorking) : Block();
   Block rows = block(exchanges ? kMoving : kept, exchanges ? at_once * e.arrived * d_ : 0);
   { const Block sent = block(kMoving, e.sent * d_); }
   Block inner = block(kept, at_once * e.choices * expert_inner_);
-  Block output = block(kept, at_once * e.choices * d_);
   // What each thread has of the block that it works on.
   const int64_t in_tasks = std::min(e.choices, job_.threads * kExpertTaskRows) * expert_outer_;
   const int64_t dropped = m.activation_dropout > 0 ? in_tasks : 0;
+  Block output;
   {
+    output = block(kWorking, e.choices * d_);
     const Block input = block(kWorking, e.choices * d_);
     const Block active = block(kWorking, (m.activation == Activation::relu ? 0 : in_tasks) + dropped);
   }
   {
     const Block combined = block(kWorking, e.arrived * d_);
+    output = {};
     const Block returned = block(kMoving, exchanges ? (e.sent + chunk_tokens) * d_ : 0);
   }
-  if (e.crowded) rows = inner = output = {};
+  if (e.crowded) rows = inner = {};
   append(branch, [=, this, keeps = std::vector{normed, probabilities, routing, rows},
-                  ran = std::vector{inner, output}](const Block& /*grad*/) mutable {
+                  ran = inner](const Block& /*grad*/) mutable {
     const Block by_hidden = e.chunks > 1 ? hidden(tokens, kWorking) : Block();
     // of the chunk that is computed, and of the one that is brought meanwhile
     const Block arrived = block(kMoving, exchanges ? std::min<int64_t>(e.chunks, 2) * e.arrived * d_ : 0);
@@ -295,7 +297,7 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
       }
       by_rows = block(kWorking, e.arrived * d_);
     }
-    ran.clear();
+    ran = {};
     if (exchanges) {
       const Block returned = block(kMoving, e.sent * d_);
       by_rows = e.chunks > 1 ? by_hidden : hidden(tokens, kWorking);

@@ -35,7 +35,7 @@ struct Dispatched {
   at::Tensor row_weight;  // [R, k]
   at::Tensor row_keys;    // int64 [R, 1]; undefined without activation dropout
   ExpertOrder order;
-  ExpertRun run;  // once they have run
+  at::Tensor kept;  // what the activation keeps (ExpertRun), once they have run
 };
 
 /// Everything forward leaves for backward.
@@ -127,21 +127,26 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
   return d;
 }
 
-void run_experts_on(const Saved& s, Dispatched& d) {
+/// The experts' outputs [M, d].
+at::Tensor run_experts_on(const Saved& s, Dispatched& d) {
   if (s.call.before_experts) s.call.before_experts(rows_of_experts(d.order).counts, false);
-  d.run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
+  ExpertRun run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
+  d.kept = std::move(run.kept);
+  return run.output;
 }
 
 /// From the gradient by the weighted sums of the rows that were sent here: by the rows and by their weights.
 std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatched& d,
                                                    const at::Tensor& grad) {
-  const auto [grad_rows, grad_weight] =
-      combine_rows_backward(grad.contiguous(), d.run.output, d.order.slot, d.row_weight);
-  const at::Tensor expert_input = gather_rows(d.rows, d.order.token);  // cheaper to make again than to keep
+  const ExpertOrder& order = d.order;
+  const at::Tensor by_output = gather_rows(grad, order.token);
+  const at::Tensor expert_input = gather_rows(d.rows, order.token);  // cheaper to make again than to keep
+  const at::Tensor weight = d.row_weight.to(router_type(s.hidden)).reshape(-1).index_select(0, order.choice);
   Experts experts = experts_of(s, d);
-  experts.by_use = s.call.before_experts && s.call.before_experts(rows_of_experts(d.order).counts, true);
-  const at::Tensor grad_input = run_experts_backward(experts, expert_input, d.run.kept, grad_rows);
-  return {sum_rows(grad_input, d.order.slot), grad_weight};
+  experts.by_use = s.call.before_experts && s.call.before_experts(rows_of_experts(order).counts, true);
+  const ExpertGradients by = run_experts_backward(experts, expert_input, d.kept, by_output, weight);
+  const at::Tensor by_choice = sum_rows(by.weight.unsqueeze(1), order.slot.view({-1, 1}));
+  return {sum_rows(by.input, order.slot), by_choice.view(order.slot.sizes())};
 }
 
 /// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, one
@@ -206,8 +211,8 @@ at::Tensor run(Saved& s) {
         chunks[c] = dispatch(s, tokens, whole ? std::move(whole) : exchange_of(s, tokens));
       },
       [&](int64_t c) {
-        run_experts_on(s, chunks[c]);
-        results[c] = combine_rows(chunks[c].run.output, chunks[c].order.slot, chunks[c].row_weight);
+        const at::Tensor outputs = run_experts_on(s, chunks[c]);
+        results[c] = combine_rows(outputs, chunks[c].order.slot, chunks[c].row_weight);
       },
       [&](int64_t c) {
         const at::Tensor result = std::move(results[c]);
@@ -238,10 +243,10 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
         if (chunks[c].exchange) arrived[c] = chunks[c].exchange->send_rows(arrived[c]);
       },
       [&](int64_t c) {
-        if (s.crowded) run_experts_on(s, chunks[c]);
+        if (s.crowded) static_cast<void>(run_experts_on(s, chunks[c]));
         results[c] = experts_backward(s, chunks[c], arrived[c]);
         arrived[c].reset();
-        chunks[c].run = {};
+        chunks[c].kept.reset();
       },
       [&](int64_t c) {
         auto [by_rows, by_weight] = std::move(results[c]);

@@ -13,6 +13,7 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/decoding.h"
 #include "kernels/dropout.h"
+#include "kernels/experts.h"
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "kernels/routing.h"
@@ -136,11 +137,60 @@ TEST_P(Operations, RowsToExpertsAndBack) {
   expect_same_kept(rows_there, rows);
   expect_same(combine_rows(rows_there, moved.slot, there(weight)), combine_rows(rows, here.slot, weight));
   expect_same(sum_rows(rows_there, moved.slot), sum_rows(rows, here.slot));
-  const auto [by_rows, by_weight] = combine_rows_backward(x, rows, here.slot, weight);
-  const auto [by_rows_there, by_weight_there] =
-      combine_rows_backward(there(x), rows_there, moved.slot, there(weight));
-  expect_same_kept(by_rows_there, by_rows);
-  expect_same(by_weight_there, by_weight);
+}
+
+/// Sizes that grouped products take, and some that they do not.
+TEST_P(Operations, ExpertsBothWays) {
+  const int64_t tokens = 50, k = 2, count = 7;
+  const at::Tensor kept = at::randint(-1, count - 1, {tokens, k}, at::kLong);  // the last one gets nothing
+  const ExpertOrder here = sort_by_expert(kept, count, 0),
+                    moved = sort_by_expert(there(kept), count, tokens * k);
+  const int64_t rows = here.token.numel();
+  const at::Tensor keys = at::randint(1 << 30, {tokens}, at::kLong), weight = at::rand({tokens, k});
+  for (const auto& [width, inner] : {std::pair<int64_t, int64_t>{24, 16}, {6, 5}}) {
+    for (const Activation activation : {Activation::relu, Activation::gelu, Activation::swiglu}) {
+      for (const bool plain : {true, false}) {  // without biases and dropout
+        const auto make = [&](at::IntArrayRef sizes) { return random(sizes) * 0.3; };
+        const int64_t outer = activation_inputs(activation, inner);
+        const std::vector<at::Tensor> values = {make({count, outer, width}), make({count, outer}),
+                                                make({count, width, inner}), make({count, width})};
+        const at::Tensor x = random({tokens, width}), grad = random({tokens, width});
+        // Twice, so that gradients are overwritten and then added to: outputs, gradients by inputs and weights, and
+        // those of the four parameters.
+        const auto both_ways = [&](const ExpertOrder& order, const auto& on) {
+          std::vector<Parameter> p;
+          for (const at::Tensor& value : values)
+            p.push_back({on(value), on(at::full(value.sizes(), 1e9, at::kFloat))});
+          const MoeWeights w = {nullptr, p.data(), plain ? nullptr : &p[1], &p[2], plain ? nullptr : &p[3]};
+          const Experts experts = {.weights = w,
+                                   .order = order,
+                                   .activation = activation,
+                                   .dropout = plain ? 0 : 0.3,
+                                   .row_keys = on(keys),
+                                   .first_expert = 3};
+          std::vector<at::Tensor> results;
+          for (int repeat = 0; repeat < 2; ++repeat) {
+            const at::Tensor input = gather_rows(on(x), order.token);
+            const ExpertRun run = run_experts(experts, input);
+            const ExpertGradients by =
+                run_experts_backward(experts, input, run.kept, gather_rows(on(grad), order.token),
+                                     on(weight).view(-1).index_select(0, order.choice));
+            results = {run.output.narrow(0, 0, rows), by.input.narrow(0, 0, rows),
+                       by.weight.narrow(0, 0, rows)};
+          }
+          for (size_t i = 0; i < p.size(); ++i) {
+            if (!plain || i % 2 == 0) results.push_back(p[i].gradient);
+          }
+          return results;
+        };
+        const auto expected = both_ways(here, [](const at::Tensor& t) { return t.clone(); });
+        const auto actual = both_ways(moved, [](const at::Tensor& t) { return there(t); });
+        for (size_t i = 0; i < expected.size(); ++i)
+          EXPECT_LE(distance(actual[i], expected[i]), 3 * tolerance(GetParam().first))
+              << i << " " << width << " " << int(activation) << plain;
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Operations,

@@ -56,7 +56,6 @@ TEST_P(Rows, MatchADenseComposition) {
     const auto x = at::randn({s.tokens, s.width}).to(GetParam());
     const auto weight_type = GetParam() == at::kDouble ? at::kDouble : at::kFloat;
     const auto weight = at::randn({s.tokens, s.k}).to(weight_type);
-    const auto grad = at::randn({s.tokens, s.width}).to(GetParam());
     const auto rows = at::randn({rows_kept, s.width}).to(GetParam());
 
     EXPECT_TRUE(at::equal(gather_rows(x, order.token), x.index_select(0, order.token)));
@@ -72,7 +71,7 @@ TEST_P(Rows, MatchADenseComposition) {
                             weight.view(-1)[choice].to(at::kDouble));
       }
     }
-    const auto wide = rows.to(at::kDouble), wide_grad = grad.to(at::kDouble);
+    const auto wide = rows.to(at::kDouble);
     const auto close = [&](const at::Tensor& a, const at::Tensor& b) {
       return at::allclose(a.to(at::kDouble), b, tolerance(), tolerance());
     };
@@ -91,20 +90,8 @@ TEST_P(Rows, MatchADenseComposition) {
     holed.narrow(0, first, count).fill_(std::nan(""));
     const RowsElsewhere elsewhere = {rows.narrow(0, first, count), first};
     EXPECT_TRUE(at::equal(sum_rows(holed, order.slot, elsewhere), sum_rows(rows, order.slot)));
-    auto expected = at::zeros({s.tokens, s.k}, at::kDouble);
-    for (int64_t choice = 0; choice < s.tokens * s.k; ++choice) {
-      const auto m = order.slot.view(-1)[choice].item<int64_t>();
-      if (m >= 0) {
-        expected.view(-1)[choice] = wide[m].dot(wide_grad[choice / s.k]);
-      }
-    }
-    for (const auto& [grad_rows, grad_weight] :
-         {combine_rows_backward(grad, rows, order.slot, weight),
-          composed_backend().combine_rows_backward(grad, rows, order.slot, weight)}) {
-      EXPECT_EQ(grad_rows.scalar_type(), GetParam());
-      EXPECT_TRUE(close(grad_rows, weighted.t().mm(wide_grad)));
-      EXPECT_TRUE(at::allclose(grad_weight.to(at::kDouble), expected, 1e-4, 1e-4));
-    }
+    EXPECT_TRUE(at::equal(order.slot.view(-1).index_select(0, order.choice), at::arange(rows_kept)));
+    EXPECT_TRUE(at::equal(order.choice.floor_divide(s.k), order.token));
   }
 }
 
@@ -112,12 +99,9 @@ TEST_P(Rows, GiveTheSameBitsOnEveryInstructionSetAndThreadCount) {
   const RowsShape s = {301, 3, 7, 77};
   const ExpertOrder order = sort_by_expert(random_choices(s), s.experts, s.tokens * s.k);
   const auto rows = at::randn({order.token.size(0), s.width}).to(GetParam());
-  const auto grad = at::randn({s.tokens, s.width}).to(GetParam());
   const auto weight = at::randn({s.tokens, s.k}).to(GetParam() == at::kDouble ? at::kDouble : at::kFloat);
   const auto all = [&] {
-    auto [grad_rows, grad_weight] = combine_rows_backward(grad, rows, order.slot, weight);
-    return std::vector<at::Tensor>{combine_rows(rows, order.slot, weight), sum_rows(rows, order.slot),
-                                   grad_rows, grad_weight};
+    return std::vector<at::Tensor>{combine_rows(rows, order.slot, weight), sum_rows(rows, order.slot)};
   };
   const int threads = at::get_num_threads();
   const auto best = all();

@@ -105,7 +105,8 @@ TEST(Team, RoutesWithAnyNumberOfLanes) {
       const at::Tensor chosen = at::zeros({kSlots}, at::kLong), kept = at::zeros({kSlots}, at::kLong),
                        precedence = at::zeros({kSlots}, at::kLong),
                        assigned = at::zeros({kExperts}, at::kLong), slot = at::zeros({kSlots}, at::kLong),
-                       token = at::zeros({kSlots}, at::kLong), ends = at::zeros({kExperts}, at::kInt);
+                       token = at::zeros({kSlots}, at::kLong), choice = at::zeros({kSlots}, at::kLong),
+                       ends = at::zeros({kExperts}, at::kInt);
       auto* const order = reinterpret_cast<uint64_t*>(precedence.mutable_data_ptr<int64_t>());
       run(lanes, kRows,
           ChooseExperts{.probabilities = p.const_data_ptr<float>(),
@@ -133,8 +134,9 @@ TEST(Team, RoutesWithAnyNumberOfLanes) {
                     .most = kSlots,
                     .slot_of = slot.mutable_data_ptr<int64_t>(),
                     .token = token.mutable_data_ptr<int64_t>(),
+                    .choice = choice.mutable_data_ptr<int64_t>(),
                     .ends = ends.mutable_data_ptr<int32_t>()});
-      return at::cat({chosen, kept, precedence, assigned, slot, token, ends.to(at::kLong)});
+      return at::cat({chosen, kept, precedence, assigned, slot, token, choice, ends.to(at::kLong)});
     };
     EXPECT_TRUE(at::equal(route_with(1), route_with(3)));
     EXPECT_TRUE(at::equal(route_with(1), route_with(8)));

@@ -50,7 +50,7 @@ class ExpertProducts {
     const at::Tensor& w = weight.value;
     if (can_be_grouped({rows, w})) {
       at::Tensor out = at::_grouped_mm(rows, transposed ? w.transpose(1, 2) : w, x_.order.ends);
-      return bias ? out.add_(bias->value.index_select(0, expert_.clamp_max(w.size(0) - 1))) : out;
+      return bias ? out.add_(of_row(bias->value)) : out;
     }
     const at::Tensor out = at::empty({rows.size(0), w.size(transposed ? 1 : 2)}, rows.options());
     for_experts([&](int64_t e, int64_t first, int64_t count) {
@@ -63,6 +63,14 @@ class ExpertProducts {
       }
     });
     return out;
+  }
+
+  /// [M]: by the weight of each row's output, from the gradients by its hidden values and by the output.
+  [[nodiscard]] at::Tensor by_weight(const at::Tensor& by_hidden, const at::Tensor& hidden,
+                                     const at::Tensor& by_output, const Parameter* bias) const {
+    const at::ScalarType wide = sum_type(hidden);
+    const at::Tensor sum = (by_hidden.to(wide) * hidden.to(wide)).sum(1);
+    return bias ? sum + (by_output.to(wide) * of_row(bias->value)).sum(1) : sum;
   }
 
   /// Adds to the gradients of each expert's linear layer, or overwrites them. grad [M, m], input [M, n].
@@ -94,6 +102,11 @@ class ExpertProducts {
     overwrite ? bias.gradient.copy_(sums) : bias.gradient.add_(sums);
   }
 
+  /// [M, m]: each row's expert's values, of [E, m].
+  [[nodiscard]] at::Tensor of_row(const at::Tensor& values) const {
+    return values.index_select(0, expert_.clamp_max(values.size(0) - 1));
+  }
+
   /// f(expert, first, count) for each expert and its rows, for which the host waits.
   void for_experts(const auto& f) {
     if (!rows_) rows_ = rows_of_experts(x_.order);
@@ -117,19 +130,25 @@ ExpertRun Backend::run_experts(const Experts& x, const at::Tensor& input) const 
           .output = products.multiply(hidden, *w.fc2_weight, x.adds_bias ? w.fc2_bias : nullptr, true)};
 }
 
-at::Tensor Backend::run_experts_backward(const Experts& x, const at::Tensor& input, const at::Tensor& kept,
-                                         const at::Tensor& grad_output) const {
+ExpertGradients Backend::run_experts_backward(const Experts& x, const at::Tensor& input,
+                                              const at::Tensor& kept, const at::Tensor& grad,
+                                              const at::Tensor& weight) const {
   const at::NoGradGuard plain;
   const MoeWeights& w = x.weights;
   const bool relu = x.activation == Activation::relu;
   ExpertProducts products(x, input.size(0));
   const at::Tensor hidden = products.dropped(relu ? kept : activate(x.activation, kept));
-  const at::Tensor by_hidden =
-      products.dropped(products.multiply(grad_output, *w.fc2_weight, nullptr, false));
-  const at::Tensor by_inner = activate_backward(x.activation, by_hidden, kept);
+  const auto times_weight = [&](const at::Tensor& rows) {
+    return (rows.to(weight.scalar_type()) * weight.unsqueeze(1)).to(rows.scalar_type());
+  };
+  const at::Tensor unweighted = products.multiply(grad, *w.fc2_weight, nullptr, false);
+  const at::Tensor by_weight =
+      products.by_weight(unweighted, hidden, grad, x.adds_bias ? w.fc2_bias : nullptr);
+  const at::Tensor by_inner =
+      activate_backward(x.activation, products.dropped(times_weight(unweighted)), kept);
   products.accumulate(by_inner, input, *w.fc1_weight, w.fc1_bias, w.begin_fc1());
-  products.accumulate(grad_output, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
-  return products.multiply(by_inner, *w.fc1_weight, nullptr, false);
+  products.accumulate(times_weight(grad), hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
+  return {.input = products.multiply(by_inner, *w.fc1_weight, nullptr, false), .weight = by_weight};
 }
 
 }  // namespace chorus::inline kernels

@@ -94,7 +94,8 @@ ExpertOrder Backend::sort_by_expert(const at::Tensor& kept, int64_t experts, int
   const at::Tensor slot = at::zeros_like(flat).scatter_(0, order.places, rows);
   return {.ends = at::searchsorted(order.values, at::arange(experts, flat.options()), true, true),
           .slot = at::where(flat < 0, -1, slot).view(kept.sizes()),
-          .token = order.places.narrow(0, 0, most).floor_divide(kept.size(1))};
+          .token = order.places.narrow(0, 0, most).floor_divide(kept.size(1)),
+          .choice = order.places.narrow(0, 0, most)};
 }
 
 }  // namespace chorus::inline kernels

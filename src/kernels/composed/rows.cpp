@@ -1,6 +1,4 @@
-#include <ATen/ops/arange.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
 #include "kernels/internal/backend.h"
@@ -33,22 +31,6 @@ void Backend::gather_rows(const at::Tensor& x, const at::Tensor& index, const at
 at::Tensor Backend::combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                                  const at::Tensor& weight) const {
   return (chosen_rows(rows, slot) * weight.unsqueeze(-1)).sum(1).to(rows.scalar_type());
-}
-
-std::pair<at::Tensor, at::Tensor> Backend::combine_rows_backward(const at::Tensor& grad,
-                                                                 const at::Tensor& rows,
-                                                                 const at::Tensor& slot,
-                                                                 const at::Tensor& weight) const {
-  const at::Tensor wide = grad.to(sum_type(rows)).unsqueeze(1);
-  // The choice of each row, of which there is one; those that were dropped write into one row more. (nonzero() would let
-  // the host wait.)
-  const int64_t count = rows.size(0);
-  const at::Tensor places = at::where(slot < 0, count, slot).view(-1);
-  const at::Tensor choice = at::zeros({count + 1}, slot.options())
-                                .scatter_(0, places, at::arange(slot.numel(), slot.options()))
-                                .narrow(0, 0, count);
-  const at::Tensor by_choice = (weight.unsqueeze(-1) * wide).flatten(0, 1);
-  return {by_choice.index_select(0, choice).to(rows.scalar_type()), (chosen_rows(rows, slot) * wide).sum(2)};
 }
 
 at::Tensor Backend::sum_rows(const at::Tensor& rows, const at::Tensor& slot,

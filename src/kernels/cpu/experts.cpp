@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <numeric>
 #include <vector>
 
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/threshold_backward.h>
 
+#include "kernels/cpu.h"
 #include "kernels/dropout.h"
 #include "kernels/gemm.h"
 
@@ -72,6 +75,50 @@ at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block)
   return dropout_rows_by_key(rows, x.dropout, keys, x.first_inner);
 }
 
+constexpr int64_t kDotLanes = 32;  // partial sums of a dot product
+
+/// x *= weight; returns the inner product of what x was and `with`, which may be null: 0.
+template <class T, class Acc = Accumulator<T>>
+CHORUS_INLINE inline Acc dot_and_scale(T* x, const T* with, Acc weight, int64_t width) {
+  Acc sum[kDotLanes] = {};
+  int64_t column = 0;
+  for (; with && column + kDotLanes <= width; column += kDotLanes) {
+#pragma GCC ivdep  // they do not overlap
+    for (int64_t lane = 0; lane < kDotLanes; ++lane) {
+      const Acc value = widen(x[column + lane]);
+      sum[lane] += value * widen(with[column + lane]);
+      x[column + lane] = narrow<T>(weight * value);
+    }
+  }
+  for (; column < width; ++column) {
+    const Acc value = widen(x[column]);
+    if (with) sum[column % kDotLanes] += value * widen(with[column]);
+    x[column] = narrow<T>(weight * value);
+  }
+  return std::accumulate(sum, sum + kDotLanes, Acc(0));
+}
+
+/// Of a block's rows, each of one weight in its sum: its gradient, and the gradients by hidden values and by outputs times
+/// it. bias: of the second product; undefined without.
+void weigh_rows(const at::Tensor& by_hidden, const at::Tensor& hidden, const at::Tensor& by_output,
+                const at::Tensor& bias, const at::Tensor& weight, const at::Tensor& by_weight) {
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, hidden.scalar_type(), "weigh_rows", [&] {
+    const int64_t rows = hidden.size(0), inner = hidden.size(1), width = by_output.size(1);
+    auto* const h = by_hidden.mutable_data_ptr<scalar_t>();
+    auto* const g = by_output.mutable_data_ptr<scalar_t>();
+    const auto* const with = hidden.const_data_ptr<scalar_t>();
+    const auto* const b = bias.defined() ? bias.const_data_ptr<scalar_t>() : nullptr;
+    const auto* const w = weight.const_data_ptr<Accumulator<scalar_t>>();
+    auto* const out = by_weight.mutable_data_ptr<Accumulator<scalar_t>>();
+    run_kernel([&]() CHORUS_INLINE {
+      for (int64_t row = 0; row < rows; ++row) {
+        out[row] = dot_and_scale(h + row * inner, with + row * inner, w[row], inner) +
+                   dot_and_scale(g + row * width, b, w[row], width);
+      }
+    });
+  });
+}
+
 /// How a gradient is written.
 struct Writing {
   bool overwrite = false;
@@ -118,11 +165,13 @@ ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) co
   return run;
 }
 
-at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
-                                             const at::Tensor& kept, const at::Tensor& grad_output) const {
+ExpertGradients HostBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
+                                                  const at::Tensor& kept, const at::Tensor& grad,
+                                                  const at::Tensor& weight) const {
   const MoeWeights& w = x.weights;
   const bool relu = x.activation == Activation::relu;
-  at::Tensor grad_input = at::empty_like(input), grad_inner = at::empty_like(kept);
+  ExpertGradients by = {.input = at::empty_like(input), .weight = at::empty_like(weight)};
+  const at::Tensor grad_inner = at::empty_like(kept);
   const at::Tensor hidden =  // what fc2 read
       relu && x.dropout == 0 ? kept : at::empty({kept.size(0), w.fc2_weight->value.size(2)}, kept.options());
   const ExpertRows sorted = rows_of_experts(x.order);
@@ -136,14 +185,17 @@ at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor&
     }
     at::Tensor by_inner = rows_of(grad_inner, block);
     at::Tensor by_hidden = relu ? by_inner : at::empty_like(rows_of(hidden, block));
-    plain_product(by_hidden, rows_of(grad_output, block), w.fc2_weight->value[e]);
+    plain_product(by_hidden, rows_of(grad, block), w.fc2_weight->value[e]);
+    weigh_rows(by_hidden, rows_of(hidden, block), rows_of(grad, block),
+               bias_of(x.adds_bias ? w.fc2_bias : nullptr, e), rows_of(weight, block),
+               rows_of(by.weight, block));
     by_hidden = dropped(x, by_hidden, block);
     if (relu) {
       at::threshold_backward_out(by_inner, by_hidden, inner, 0);
     } else {
       by_inner.copy_(activate_backward(x.activation, by_hidden, inner));
     }
-    plain_product(rows_of(grad_input, block), by_inner, w.fc1_weight->value[e]);
+    plain_product(rows_of(by.input, block), by_inner, w.fc1_weight->value[e]);
   });
   const Writing writing1 = {.overwrite = w.begin_fc1(), .by_use = x.by_use};
   const Writing writing2 = {.overwrite = w.begin_fc2(), .by_use = x.by_use};
@@ -152,14 +204,13 @@ at::Tensor HostBackend::run_experts_backward(const Experts& x, const at::Tensor&
     const int64_t e = i / (2 * kParts), part = i % kParts;
     const Block all = {.expert = e, .first = sorted.offsets[e], .count = sorted.counts[e]};
     if (i / kParts % 2 == 0) {
-      accumulate_part(*w.fc2_weight, w.fc2_bias, e, part, rows_of(grad_output, all), rows_of(hidden, all),
-                      writing2);
+      accumulate_part(*w.fc2_weight, w.fc2_bias, e, part, rows_of(grad, all), rows_of(hidden, all), writing2);
     } else {
       accumulate_part(*w.fc1_weight, w.fc1_bias, e, part, rows_of(grad_inner, all), rows_of(input, all),
                       writing1);
     }
   });
-  return grad_input;
+  return by;
 }
 
 }  // namespace chorus::inline kernels

@@ -17,13 +17,12 @@ namespace chorus::inline kernels {
 namespace {
 
 constexpr int64_t kBlock = 256;  // elements whose sums are held at once
-constexpr int64_t kLanes = 32;   // partial sums of a dot product
 
 int64_t grain_rows(int64_t width) {
   return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, width));
 }
 
-/// out[t] = sum_j weight[t, j] rows[slot[t, j]]; a null weight is 1. Backward, `out` is the gradient by rows.
+/// out[t] = sum_j weight[t, j] rows[slot[t, j]]; a null weight is 1.
 template <class T>
 struct Combine {
   const T* rows;
@@ -72,40 +71,6 @@ void combine(const Combine<T>& c, int64_t tokens) {
       for (int64_t token = begin; token < end; ++token) {
         for (int64_t column = 0; column < c.width; column += kBlock)
           combine_block(c, token, column, std::min(kBlock, c.width - column));
-      }
-    });
-  });
-}
-
-/// grad_row = weight * grad; returns the dot product of grad and row.
-template <class T, class Acc = Accumulator<T>>
-CHORUS_INLINE inline Acc scale_and_dot(const T* grad, const T* row, Acc weight, T* grad_row, int64_t width) {
-  Acc sum[kLanes] = {};
-  int64_t column = 0;
-  for (; column + kLanes <= width; column += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const Acc g = widen(grad[column + lane]);
-      sum[lane] += g * widen(row[column + lane]);
-      grad_row[column + lane] = narrow<T>(weight * g);
-    }
-  }
-  for (; column < width; ++column) {
-    const Acc g = widen(grad[column]);
-    sum[column % kLanes] += g * widen(row[column]);
-    grad_row[column] = narrow<T>(weight * g);
-  }
-  return std::accumulate(sum, sum + kLanes, Acc(0));
-}
-
-template <class T>
-void combine_backward(const Combine<T>& c, const T* grad, Accumulator<T>* grad_weight, int64_t tokens) {
-  at::parallel_for(0, tokens, grain_rows(c.k * c.width), [&](int64_t begin, int64_t end) {
-    run_kernel([&]() CHORUS_INLINE {
-      for (int64_t choice = begin * c.k; choice < end * c.k; ++choice) {
-        const int64_t slot = c.slot[choice];
-        grad_weight[choice] = slot < 0 ? 0
-                                       : scale_and_dot(grad + choice / c.k * c.width, c.rows + slot * c.width,
-                                                       c.weight[choice], c.out + slot * c.width, c.width);
       }
     });
   });
@@ -161,13 +126,17 @@ ExpertOrder HostBackend::sort_by_expert(const at::Tensor& kept, int64_t experts,
   std::partial_sum(next.begin(), next.end(), next.begin());
   ExpertOrder order = {.ends = at::empty({experts}, at::kInt),
                        .slot = at::empty(choices.sizes(), at::kLong),
-                       .token = at::empty({next.back()}, at::kLong)};
+                       .token = at::empty({next.back()}, at::kLong),
+                       .choice = at::empty({next.back()}, at::kLong)};
   std::copy(next.begin() + 1, next.end(), order.ends.mutable_data_ptr<int32_t>());
   auto* const slot = order.slot.mutable_data_ptr<int64_t>();
   auto* const token = order.token.mutable_data_ptr<int64_t>();
+  auto* const which = order.choice.mutable_data_ptr<int64_t>();
   for (int64_t choice = 0; choice < count; ++choice) {
     slot[choice] = expert[choice] < 0 ? -1 : next[expert[choice]]++;
-    if (slot[choice] >= 0) token[slot[choice]] = choice / k;
+    if (slot[choice] < 0) continue;
+    token[slot[choice]] = choice / k;
+    which[slot[choice]] = choice;
   }
   return order;
 }
@@ -188,25 +157,6 @@ void HostBackend::gather_rows(const at::Tensor& x, const at::Tensor& index, cons
 at::Tensor HostBackend::combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                                      const at::Tensor& weight) const {
   return combine_on_cpu(rows, slot, weight, {});
-}
-
-std::pair<at::Tensor, at::Tensor> HostBackend::combine_rows_backward(const at::Tensor& grad,
-                                                                     const at::Tensor& rows,
-                                                                     const at::Tensor& slot,
-                                                                     const at::Tensor& weight) const {
-  at::Tensor grad_rows = at::empty(rows.sizes(), rows.options());
-  at::Tensor grad_weight = at::empty(slot.sizes(), weight.options());
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, rows.scalar_type(), "combine_rows_backward", [&] {
-    using Acc = Accumulator<scalar_t>;
-    const Combine<scalar_t> c = {.rows = rows.const_data_ptr<scalar_t>(),
-                                 .slot = slot.const_data_ptr<int64_t>(),
-                                 .weight = weight.const_data_ptr<Acc>(),
-                                 .out = grad_rows.mutable_data_ptr<scalar_t>(),
-                                 .k = slot.size(1),
-                                 .width = rows.size(1)};
-    combine_backward(c, grad.const_data_ptr<scalar_t>(), grad_weight.mutable_data_ptr<Acc>(), slot.size(0));
-  });
-  return {grad_rows, grad_weight};
 }
 
 at::Tensor HostBackend::sum_rows(const at::Tensor& rows, const at::Tensor& slot,

@@ -113,7 +113,6 @@ CHORUS_ON_CUDA(PlaceRows);
 CHORUS_ON_CUDA(Each<GateRow>);
 CHORUS_ON_CUDA(RouterRow);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(CombineRow);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(CombineRowBackward);
 CHORUS_ON_CUDA(DrawStretch<float, DropBy>);
 CHORUS_ON_CUDA(DrawStretch<c10::BFloat16, DropBy>);
 CHORUS_ON_CUDA(DrawStretch<float, JitterBy>);

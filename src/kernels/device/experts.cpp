@@ -55,18 +55,27 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
   return out;
 }
 
-at::Tensor activated_backward(const Experts& x, const at::Tensor& grad, const at::Tensor& kept) {
-  at::Tensor out = x.activation == Activation::swiglu ? at::empty_like(kept) : grad;
+/// From the gradient by hidden values, as if all weights were 1, to that by the first product; writes by.weight, and makes
+/// `grad` what it is with the weights.
+at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, const at::Tensor& kept,
+                              const at::Tensor& grad, const at::Tensor& weight, const ExpertGradients& by) {
+  at::Tensor by_inner = x.activation == Activation::swiglu ? at::empty_like(kept) : by_hidden;
   with_type(kept, [&]<class T>(T type) {
     const Launch on("activate backward", kept.device());
-    on.teams(kept.size(0), ActivateRowBackward<T>{.of = rows_of(on, x, type),
-                                                  .activation = x.activation,
-                                                  .grad = on.reads<T>(grad),
-                                                  .kept = on.reads<T>(kept),
-                                                  .inner = grad.size(1),
-                                                  .out = on.writes<T>(out)});
+    on.teams(kept.size(0),
+             ActivateRowBackward<T>{.of = rows_of(on, x, type),
+                                    .activation = x.activation,
+                                    .by_hidden = on.reads<T>(by_hidden),
+                                    .kept = on.reads<T>(kept),
+                                    .inner = by_hidden.size(1),
+                                    .width = grad.size(1),
+                                    .bias = on.reads<T>(value_of(x.adds_bias ? x.weights.fc2_bias : nullptr)),
+                                    .weight = on.reads<float>(weight),
+                                    .by_output = on.writes<T>(grad),
+                                    .by_inner = on.writes<T>(by_inner),
+                                    .by_weight = on.writes<float>(by.weight)});
   });
-  return out;
+  return by_inner;
 }
 
 /// Adds to the gradients of each expert's linear layer, or overwrites them. grad [M, m], input [M, n].
@@ -107,18 +116,21 @@ ExpertRun DeviceBackend::run_experts(const Experts& x, const at::Tensor& input) 
   return {.kept = kept, .output = output};
 }
 
-at::Tensor DeviceBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
-                                               const at::Tensor& kept, const at::Tensor& grad_output) const {
+ExpertGradients DeviceBackend::run_experts_backward(const Experts& x, const at::Tensor& input,
+                                                    const at::Tensor& kept, const at::Tensor& grad,
+                                                    const at::Tensor& weight) const {
   const MoeWeights& w = x.weights;
-  if (!are_kernels_of(x, input)) return Backend::run_experts_backward(x, input, kept, grad_output);
+  if (!are_kernels_of(x, input)) return Backend::run_experts_backward(x, input, kept, grad, weight);
   const at::NoGradGuard plain;
   const bool same = x.activation == Activation::relu && x.dropout == 0;
   const at::Tensor hidden = same ? kept : activated(x, kept, {});
-  const at::Tensor by_hidden = at::_grouped_mm(grad_output, w.fc2_weight->value, x.order.ends);
-  const at::Tensor by_inner = activated_backward(x, by_hidden, kept);
+  const at::Tensor by_hidden = at::_grouped_mm(grad, w.fc2_weight->value, x.order.ends);
+  ExpertGradients by = {.input = {}, .weight = at::empty_like(weight)};
+  const at::Tensor by_inner = activated_backward(x, by_hidden, kept, grad, weight, by);
   accumulate(x, by_inner, input, *w.fc1_weight, w.fc1_bias, w.begin_fc1());
-  accumulate(x, grad_output, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
-  return at::_grouped_mm(by_inner, w.fc1_weight->value, x.order.ends);
+  accumulate(x, grad, hidden, *w.fc2_weight, w.fc2_bias, w.begin_fc2());
+  by.input = at::_grouped_mm(by_inner, w.fc1_weight->value, x.order.ends);
+  return by;
 }
 
 }  // namespace chorus::inline kernels

@@ -46,7 +46,8 @@ ExpertOrder DeviceBackend::sort_by_expert(const at::Tensor& given, int64_t exper
   const at::Tensor kept = given.contiguous();
   ExpertOrder order = {.ends = at::empty({experts}, kept.options().dtype(at::kInt)),
                        .slot = at::empty_like(kept),
-                       .token = at::empty({most}, kept.options())};
+                       .token = at::empty({most}, kept.options()),
+                       .choice = at::empty({most}, kept.options())};
   const Launch place("place rows", kept.device());
   place.teams(experts, PlaceRows{.kept = place.reads<int64_t>(kept),
                                  .slots = kept.numel(),
@@ -55,6 +56,7 @@ ExpertOrder DeviceBackend::sort_by_expert(const at::Tensor& given, int64_t exper
                                  .most = most,
                                  .slot_of = place.writes<int64_t>(order.slot),
                                  .token = place.writes<int64_t>(order.token),
+                                 .choice = place.writes<int64_t>(order.choice),
                                  .ends = place.writes<int32_t>(order.ends)});
   return order;
 }

@@ -67,27 +67,6 @@ at::Tensor DeviceBackend::sum_rows(const at::Tensor& rows, const at::Tensor& slo
   return out.defined() ? out : Backend::sum_rows(rows, slot, elsewhere);
 }
 
-std::pair<at::Tensor, at::Tensor> DeviceBackend::combine_rows_backward(const at::Tensor& grad,
-                                                                       const at::Tensor& rows,
-                                                                       const at::Tensor& slots,
-                                                                       const at::Tensor& weight) const {
-  const at::Tensor slot = slots.contiguous();
-  at::Tensor grad_rows = at::empty_like(rows), grad_weight = at::empty(slot.sizes(), weight.options());
-  const bool done = with_type(rows, [&]<class T>(T) {
-    const Launch on("combine rows backward", rows.device());
-    on.teams(slot.size(0), CombineRowBackward<T>{.grad = on.reads<T>(grad),
-                                                 .rows = on.reads<T>(rows),
-                                                 .slot = on.reads<int64_t>(slot),
-                                                 .weight = on.reads<float>(weight),
-                                                 .k = slot.size(1),
-                                                 .width = rows.size(1),
-                                                 .grad_rows = on.writes<T>(grad_rows),
-                                                 .grad_weight = on.writes<float>(grad_weight)});
-  });
-  if (!done) return Backend::combine_rows_backward(grad, rows, slot, weight);
-  return {grad_rows, grad_weight};
-}
-
 at::Tensor DeviceBackend::dropout(const at::Tensor& input, double p, RandomKey key,
                                   const SliceOf& slice) const {
   const at::Tensor out = drawn(input, drop_by(p), key, {}, stretches_of(input, slice));

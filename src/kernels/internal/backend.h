@@ -40,10 +40,6 @@ class Backend {
   virtual void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const;
   virtual at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                                   const at::Tensor& weight) const;
-  virtual std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad,
-                                                                  const at::Tensor& rows,
-                                                                  const at::Tensor& slot,
-                                                                  const at::Tensor& weight) const;
   virtual at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                               const RowsElsewhere& elsewhere) const;
 
@@ -83,8 +79,9 @@ class Backend {
 
   // experts.h
   virtual ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const;
-  virtual at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input,
-                                          const at::Tensor& kept, const at::Tensor& grad_output) const;
+  virtual ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input,
+                                               const at::Tensor& kept, const at::Tensor& grad,
+                                               const at::Tensor& weight) const;
 
   /// The type in which attention of this type is computed: a wider one where that is faster.
   [[nodiscard]] virtual at::ScalarType attention_type(at::ScalarType type) const;
@@ -99,9 +96,6 @@ class HostBackend final : public Backend {
   void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out) const override;
   at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                           const at::Tensor& weight) const override;
-  std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
-                                                          const at::Tensor& slot,
-                                                          const at::Tensor& weight) const override;
   at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                       const RowsElsewhere& elsewhere) const override;
   void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
@@ -130,8 +124,9 @@ class HostBackend final : public Backend {
   void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
   at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const override;
   ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
-  at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
-                                  const at::Tensor& grad_output) const override;
+  ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input,
+                                       const at::Tensor& kept, const at::Tensor& grad,
+                                       const at::Tensor& weight) const override;
   [[nodiscard]] at::ScalarType attention_type(at::ScalarType type) const override;
 };
 
@@ -149,9 +144,6 @@ class DeviceBackend final : public Backend {
   ExpertOrder sort_by_expert(const at::Tensor& kept, int64_t experts, int64_t most) const override;
   at::Tensor combine_rows(const at::Tensor& rows, const at::Tensor& slot,
                           const at::Tensor& weight) const override;
-  std::pair<at::Tensor, at::Tensor> combine_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
-                                                          const at::Tensor& slot,
-                                                          const at::Tensor& weight) const override;
   at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                       const RowsElsewhere& elsewhere) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
@@ -169,8 +161,9 @@ class DeviceBackend final : public Backend {
   void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) const override;
   at::Tensor sums_of_squares(std::span<const at::Tensor> tensors) const override;
   ExpertRun run_experts(const Experts& experts, const at::Tensor& input) const override;
-  at::Tensor run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
-                                  const at::Tensor& grad_output) const override;
+  ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input,
+                                       const at::Tensor& kept, const at::Tensor& grad,
+                                       const at::Tensor& weight) const override;
 };
 
 /// The type sums over rows are taken in.

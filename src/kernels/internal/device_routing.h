@@ -100,8 +100,8 @@ struct KeepChoices {
 struct PlaceRows {
   const int64_t* kept;  // [slots]
   int64_t slots, k, experts, most;
-  int64_t *slot_of, *token;  // [slots], [most]
-  int32_t* ends;             // [E]
+  int64_t *slot_of, *token, *choice;  // [slots], [most], [most]
+  int32_t* ends;                      // [E]
 
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t e) const {
@@ -119,11 +119,13 @@ struct PlaceRows {
       if (own) {
         slot_of[slot] = row;
         token[row] = slot / k;
+        choice[row] = slot;
       }
       next += all;
     }
     if (team.lane() == 0) ends[e] = static_cast<int32_t>(next);
-    if (e == experts - 1) for_lanes(team, most - next, [&](int64_t i) { token[next + i] = 0; });
+    if (e == experts - 1)
+      for_lanes(team, most - next, [&](int64_t i) { token[next + i] = choice[next + i] = 0; });
   }
 };
 

@@ -36,34 +36,6 @@ struct CombineRow {
   }
 };
 
-/// Piece: a token. From the gradient by its sum to that by its rows and by their weights.
-template <class T>
-struct CombineRowBackward {
-  const T *grad, *rows;  // [N, d], [M, d]
-  const int64_t* slot;   // [N, k]
-  const float* weight;   // [N, k]
-  int64_t k, width;
-  T* grad_rows;        // [M, d]
-  float* grad_weight;  // [N, k]
-
-  template <class Team>
-  CHORUS_DEVICE void operator()(Team& team, int64_t token) const {
-    for (int64_t j = token * k; j < (token + 1) * k; ++j) {
-      const int64_t row = slot[j];
-      float dot = 0;
-      if (row >= 0) {
-        for_lanes(team, width, [&](int64_t i) {
-          const float g = as_float(grad[token * width + i]);
-          dot += g * as_float(rows[row * width + i]);
-          grad_rows[row * width + i] = from_float<T>(weight[j] * g);
-        });
-      }
-      dot = team.sum(dot);
-      if (team.lane() == 0) grad_weight[j] = dot;
-    }
-  }
-};
-
 /// The expert of a sorted row; `experts` behind the last one's.
 CHORUS_DEVICE inline int64_t expert_of(const int32_t* ends, int64_t experts, int64_t row) {
   int64_t low = 0, high = experts;
@@ -197,33 +169,49 @@ struct ActivateRow {
   }
 };
 
-/// Piece: a sorted row. From the gradient by what ActivateRow made to that by the first product.
+/// Piece: a sorted row. From the gradient by what ActivateRow made of it, as if its output had a weight of 1, to that by
+/// the first product and that by the weight (kernels/experts.h).
 template <class T>
 struct ActivateRowBackward {
   ExpertRowsOf of;
   Activation activation;
-  const T *grad, *kept;  // [M, f], [M, f']
-  int64_t inner;
-  T* out;  // [M, f']; may be `grad` but for swiglu
+  const T *by_hidden, *kept;  // [M, f], [M, f']
+  int64_t inner, width;
+  const T* bias;        // [E, d] of the second product; null: none
+  const float* weight;  // [M]
+  T* by_output;         // [M, d] becomes weight times itself
+  T* by_inner;          // [M, f']; may be by_hidden but for swiglu
+  float* by_weight;     // [M]
 
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
     const int64_t e = expert_of(of.ends, of.experts, row);
     if (e == of.experts) return;
-    const int64_t width = activation == Activation::swiglu ? 2 * inner : inner;
+    const int64_t outer = activation == Activation::swiglu ? 2 * inner : inner;
+    float dot = 0;
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
-      const float g = as_float(grad[row * inner + i]) * factor, x = as_float(kept[row * width + i]);
-      T* const to = out + row * width + i;
-      if (activation == Activation::relu) {
-        *to = from_float<T>(x > 0 ? g : 0);
-      } else if (activation == Activation::gelu) {
-        *to = from_float<T>(g * (normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x)));
-      } else {
-        const float s = sigmoid(x), y = as_float(kept[row * width + inner + i]);
-        *to = from_float<T>(g * y * s * (1 + x * (1 - s)));
-        to[inner] = from_float<T>(g * x * s);
+      const float g = as_float(by_hidden[row * inner + i]) * factor, x = as_float(kept[row * outer + i]);
+      T* const to = by_inner + row * outer + i;
+      float y = x, slope = x > 0 ? 1 : 0;
+      if (activation == Activation::gelu) {
+        y = x * normal_below(x);
+        slope = normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x);
+      } else if (activation == Activation::swiglu) {
+        const float s = sigmoid(x), value = as_float(kept[row * outer + inner + i]);
+        y = x * s * value;
+        slope = value * s * (1 + x * (1 - s));
+        to[inner] = from_float<T>(weight[row] * g * x * s);
       }
+      dot += g * y;
+      *to = from_float<T>(weight[row] * g * slope);
     });
+    for_lanes(team, width, [&](int64_t i) {
+      const float g = as_float(by_output[row * width + i]);
+      if (bias) dot += g * as_float(bias[e * width + i]);
+      by_output[row * width + i] = from_float<T>(weight[row] * g);
+    });
+    dot = team.sum(dot);
+    if (team.lane() == 0) by_weight[row] = dot;
   }
 };
 
