@@ -35,13 +35,13 @@ at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels
 at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
 /// parts: fp64 [ranks, R, 4] -> those of the whole rows, [R, 4].
 at::Tensor join_cross_entropy_parts(const at::Tensor& parts);
-/// rows: those of the whole rows, of `width` columns in all. The gradient is that by the columns here.
-at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& rows,
+/// parts: those of the whole rows, of `width` columns in all. The gradient is that by the columns here.
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& parts,
                               int64_t width, const CrossEntropyOptions& options,
                               const at::Tensor& gradient = {});
 
-/// Rows of logits, at least, that are worth computing at a time on a device: with fewer, the passes over the output
-/// layer's gradient cost more than the products.
-int64_t least_loss_rows(at::Device device);
+// Rows of logits, at least, that are worth computing at a time: with fewer, the passes over the output layer's gradient
+// cost more than the products.
+inline constexpr int64_t kLeastLossRowsOnHost = 256, kLeastLossRowsOnDevice = 4096;
 
 }  // namespace chorus::inline kernels

@@ -31,6 +31,10 @@ int devices_here(const std::string& name);
 /// fewer.
 at::Device device_of_rank(const std::string& name, int rank, int ranks);
 
+/// A tensor of the host on a device. The host does not wait for what the device was given before, where there is
+/// page-locked memory for it.
+at::Tensor send_to(at::Device device, const at::Tensor& on_host);
+
 /// The type in which attention is computed there for queries of a type: a wider one where that is faster.
 at::ScalarType attention_type(const at::Tensor& query);
 

@@ -11,9 +11,11 @@ namespace chorus::inline kernels {
 class DeviceOfTests {
  public:
   virtual ~DeviceOfTests() = default;
+  /// A kernel's operands are opened now.
+  virtual void begin() = 0;
   /// Where the host finds the tensor's elements.
   virtual void* open(const at::Tensor& x, bool writes) = 0;
-  /// Runs a kernel, by `work`, on what was opened since the last one.
+  /// Runs a kernel, by `work`, on what was opened since begin().
   virtual void run(const char* kernel, at::Device device, const std::function<void()>& work) = 0;
 };
 

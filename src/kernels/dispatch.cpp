@@ -4,6 +4,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/DeviceAccelerator.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -152,13 +153,9 @@ at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& label
   return backend_of(logits).cross_entropy_parts(logits, labels);
 }
 
-at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& rows,
+at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& parts,
                               int64_t width, const CrossEntropyOptions& options, const at::Tensor& gradient) {
-  return backend_of(logits).cross_entropy_rows_of(logits, labels, rows, width, options, gradient);
-}
-
-int64_t least_loss_rows(at::Device device) {
-  return backend_of(device).least_loss_rows();
+  return backend_of(logits).cross_entropy_rows_of(logits, labels, parts, width, options, gradient);
 }
 
 BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
@@ -181,7 +178,7 @@ void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed) {
 }
 
 void SumOfSquares::add(const at::Tensor& tensor) {
-  constexpr int64_t kMost = int64_t{1} << 24;  // elements that must stay as they are until then
+  constexpr int64_t kMost = int64_t{1} << 24;  // elements that wait: copies of a chunk may be among them
   if (!unread_.empty() && unread_.front().device() != tensor.device()) read();
   unread_.push_back(tensor);
   unread_elements_ += tensor.numel();
@@ -196,10 +193,12 @@ void SumOfSquares::read() {
 
 double SumOfSquares::value() {
   read();
+  std::vector<at::Tensor> here, there;
+  for (const at::Tensor& sums : sums_) (is_host(sums) ? here : there).push_back(sums);
+  if (!there.empty()) here.push_back(at::cat(there).to(at::kCPU));
   double all = 0;
-  for (const at::Tensor& sums : sums_) {
-    const at::Tensor on_host = sums.to(at::kCPU);
-    for (int64_t i = 0; i < on_host.numel(); ++i) all += on_host.const_data_ptr<double>()[i];
+  for (const at::Tensor& sums : here) {
+    for (int64_t i = 0; i < sums.numel(); ++i) all += sums.const_data_ptr<double>()[i];
   }
   return all;
 }
@@ -254,6 +253,16 @@ at::Device device_of_rank(const std::string& name, int rank, int ranks) {
   at::globalContext().setSDPUseCuDNN(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   return {type, static_cast<at::DeviceIndex>(rank)};
+}
+
+at::Tensor send_to(at::Device device, const at::Tensor& on_host) {
+  if (is_host(device)) return on_host;
+  at::Tensor sent = on_host;
+  try {
+    sent = on_host.pin_memory();
+  } catch (const c10::Error&) {  // libtorch has no page-locked memory for it: the copy is waited for
+  }
+  return sent.to(device, on_host.scalar_type(), /*non_blocking=*/true);
 }
 
 at::ScalarType attention_type(const at::Tensor& query) {

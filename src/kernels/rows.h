@@ -47,7 +47,7 @@ struct RowsElsewhere {
   at::Tensor rows;  // [.., d] contiguous
   int64_t first = 0;
 };
-/// Likewise, where the caller does not read what `rows` would have to hold there; on a GPU it is overwritten.
+/// Likewise, where the caller does not read what `rows` would have to hold there; it may be overwritten.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
 
 }  // namespace chorus::inline kernels

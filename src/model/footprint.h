@@ -21,7 +21,7 @@ struct StepShape {
   at::ScalarType compute = at::kFloat;
   Isa isa = Isa::avx512_bf16;  // with plain, attention in bf16 works on fp32 copies
   int64_t threads = 1;         // of a rank
-  bool accelerator = false;    // computes by libtorch's operators, on memory that is not the host's
+  bool accelerator = false;    // computes on memory that is not the host's
   Mesh mesh;
   bool recompute = false;
   int64_t micro_batches = 1;  // of an update; the replicas (Mesh::dp) take turns

@@ -7,6 +7,7 @@
 #include <c10/core/ScalarType.h>
 
 #include "comm/group.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/experts.h"
 #include "moe/layer.h"
 #include "nn/linear_cross_entropy.h"
@@ -285,8 +286,7 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
       const Block by_input = block(kWorking, e.choices * d_);
       {
         const Block by_inner = block(kWorking, e.choices * expert_inner_);
-        const bool in_place =
-            m.activation == Activation::relu && m.activation_dropout == 0 && !job_.accelerator;
+        const bool in_place = m.activation == Activation::relu && m.activation_dropout == 0;
         const Block active = block(kWorking, in_place ? 0 : e.choices * expert_outer_);
         // by the active, and by the inner before it is copied
         const Block by_block =
@@ -294,6 +294,9 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
                                            ? 0
                                            : in_tasks + in_tasks / expert_outer_ * expert_inner_));
         const Block along = activation_backward(m.activation == Activation::relu ? 0 : in_tasks);
+        // The experts' gradients by a grouped product, before they are added to what is there.
+        const int64_t here = m.expert_counts()[number] / job_.mesh.ep;
+        const Block product = block(kWorking, job_.accelerator ? here * expert_inner_ * d_ : 0);
       }
       by_rows = block(kWorking, e.arrived * d_);
     }
@@ -337,13 +340,17 @@ Block LayerFootprint::final_norm(const Block& x, const SideShape& side, Branch* 
 Block LayerFootprint::loss(const SideShape& side) const {
   // The language's tag is not predicted.
   const int64_t rows = std::max<int64_t>(1, side.tokens() - side.padding - side.rows);
-  const int64_t chunk = chunk_rows(rows, vocabulary_, at::kCPU);
+  const int64_t chunk =
+      chunk_rows(rows, vocabulary_, job_.accelerator ? kLeastLossRowsOnDevice : kLeastLossRowsOnHost);
   Block by_hidden = hidden(side.tokens(), kWorking);
   const Block index(device_, kWorking, 2 * 8 * rows);  // and labels
   const Block logits = wide(kWorking, chunk * vocabulary_);
   const Block by_logits = block(kWorking, element_bytes_ == 4 ? 0 : chunk * vocabulary_);
   const Block input = hidden(chunk, kWorking);
-  { const Block shifted = wide(kWorking, job_.accelerator ? chunk * vocabulary_ : 0); }
+  // What libtorch's products of bf16 give before it becomes fp32, or is added to the weight's gradient.
+  const bool apart = job_.accelerator && element_bytes_ == 2;
+  { const Block narrow = block(kWorking, apart ? chunk * vocabulary_ : 0); }
+  { const Block by_weight = wide(kWorking, apart ? vocabulary_ * d_ : 0); }
   const Block by_input = hidden(chunk, kWorking);
   return by_hidden;
 }

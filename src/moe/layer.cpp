@@ -12,6 +12,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/softmax.h>
 
+#include "kernels/device.h"
 #include "kernels/dropout.h"
 #include "kernels/experts.h"
 #include "kernels/rows.h"
@@ -90,7 +91,7 @@ at::Tensor token_keys(const Saved& s, const Stretch& tokens) {
     keys.mutable_data_ptr<int64_t>()[i] =
         static_cast<int64_t>(key.derive(static_cast<uint64_t>(tokens.first + i)).value());
   }
-  return keys.to(s.hidden.device());
+  return send_to(s.hidden.device(), keys);
 }
 
 at::Tensor rows_of(const at::Tensor& x, const Stretch& tokens) {
@@ -291,7 +292,7 @@ void apply_output_dropout(Saved& s) {
   for (int64_t row = 0; row < rows; ++row) {
     scale.mutable_data_ptr<float>()[row] = key.uniform(static_cast<uint64_t>(row)) < p ? 0.0F : 1.0F;
   }
-  s.output_scale = scale.to(s.weight.options());
+  s.output_scale = send_to(s.weight.device(), scale).to(s.weight.scalar_type());
   s.weight.mul_(s.output_scale);
 }
 

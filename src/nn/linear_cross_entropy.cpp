@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/device.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
 
@@ -74,12 +75,13 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   if (rows == 0) {
     return result;
   }
-  const at::Tensor row_index = at::tensor(predicted.rows).to(hidden.device());
-  const at::Tensor row_label = at::tensor(predicted.labels).to(hidden.device());
+  const at::Tensor row_index = send_to(hidden.device(), at::tensor(predicted.rows));
+  const at::Tensor row_label = send_to(hidden.device(), at::tensor(predicted.labels));
   const bool bf16 = hidden.scalar_type() == at::kBFloat16;
   const at::TensorOptions wide = hidden.options().dtype(bf16 ? at::kFloat : hidden.scalar_type());
   result.predicted = std::move(predicted.rows);
-  const int64_t most = chunk_rows(rows, width, hidden.device());
+  const int64_t most =
+      chunk_rows(rows, width, is_host(hidden) ? kLeastLossRowsOnHost : kLeastLossRowsOnDevice);
   const at::Tensor logits_buffer = at::empty({most, width}, wide);
   const at::Tensor grad_buffer =
       bf16 && options.gradient ? at::empty({most, width}, hidden.options()) : logits_buffer;
@@ -126,8 +128,8 @@ LinearCrossEntropy::Sums LinearCrossEntropy::sums(std::optional<int64_t> all_row
   return sums;
 }
 
-int64_t chunk_rows(int64_t rows, int64_t vocabulary, at::Device device) {
-  const int64_t most = std::max(least_loss_rows(device), kChunkLogits / vocabulary);
+int64_t chunk_rows(int64_t rows, int64_t vocabulary, int64_t least) {
+  const int64_t most = std::max(least, kChunkLogits / vocabulary);
   const int64_t chunks = (rows + most - 1) / most;
   return (rows + chunks - 1) / chunks;
 }

@@ -46,7 +46,8 @@ struct LinearCrossEntropy {
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options);
 
-/// Rows whose logits are held at a time on a device, of `rows` that fall into chunks of nearly one size.
-int64_t chunk_rows(int64_t rows, int64_t vocabulary, at::Device device);
+/// Rows whose logits are held at a time, of `rows` that fall into chunks of nearly one size; `least`:
+/// kLeastLossRowsOnHost or kLeastLossRowsOnDevice.
+int64_t chunk_rows(int64_t rows, int64_t vocabulary, int64_t least);
 
 }  // namespace chorus::inline nn

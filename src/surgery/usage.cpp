@@ -13,11 +13,13 @@ void add(const RoutingRecord& record, GateNormalization normalization, ExpertUsa
   usage.gate.resize(experts, 0);
   usage.confidence.resize(experts, 0);
   usage.tokens += record.routing.tokens;
+  Routing routing = record.routing;
+  for (at::Tensor* const x : {&routing.experts, &routing.kept}) *x = x->to(at::kCPU);
   const at::Tensor probabilities = record.probabilities.to(at::kCPU, at::kFloat).contiguous(),
-                   weights = gates(probabilities, record.routing, normalization).contiguous();
+                   weights = gates(probabilities, routing, normalization).contiguous();
   const auto* const p = probabilities.const_data_ptr<float>();
   const auto* const gate = weights.const_data_ptr<float>();
-  const auto* const chosen = record.routing.experts.const_data_ptr<int64_t>();
+  const auto* const chosen = routing.experts.const_data_ptr<int64_t>();
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t j = 0; j < k; ++j) {
       const int64_t e = chosen[row * k + j];

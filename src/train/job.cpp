@@ -110,23 +110,23 @@ TextShape text_shape(const RunConfig& config, const std::filesystem::path& folde
           .largest = BatchStream(*data->train, batch_options(config)).largest()};
 }
 
-Budgets budgets_of(const RunConfig& config) {
+Budgets budgets_of(const RunConfig& config, int rank_here) {
   Budgets budgets = {.device = parse_bytes(config.memory.device_budget, "memory.device_budget"),
                      .host = parse_bytes(config.memory.host_budget, "memory.host_budget")};
   if (budgets.device == 0 && !names_host(config.device) && devices_here(config.device) > 0)
-    budgets.device = whole_memory_of(device_of_rank(config.device, 0, 1));
+    budgets.device = whole_memory_of(device_of_rank(config.device, rank_here, rank_here + 1));
   return budgets;
 }
 
 MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
-                           const std::filesystem::path& folder) {
-  Budgets budgets = budgets_of(config);
+                           const std::filesystem::path& folder, const Group& ranks) {
+  Budgets budgets = budgets_of(config, ranks.rank_here());
   MemoryConfig memory = config.memory;
   job.memory_case = MemoryCase::worst;
   const bool chooses = memory.uses(Tier::automatic);
   set_largest(job, stream.largest());
   if (chooses) {
-    if (budgets.host == 0 && job.accelerator) budgets.host = machine_memory();
+    if (budgets.host == 0 && job.accelerator) budgets.host = machine_memory() / ranks.ranks_here();
     const std::optional<MemoryConfig> placed = place(job, budgets);
     if (!placed) {
       throw UserError("no placement of what is \"auto\" (memory.*) fits {} on the device{}: {}",

@@ -33,13 +33,14 @@ struct TextShape {
 /// That of a run in `folder`, where vocabulary and text are first made ready, as train() does.
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder);
 
-/// The budgets of the run file; of an accelerator that is here, without one, what it has.
-Budgets budgets_of(const RunConfig& config);
+/// The budgets of the run file; of an accelerator that is here, without one, what that of rank `rank_here` of this host
+/// has.
+Budgets budgets_of(const RunConfig& config, int rank_here = 0);
 
 /// The tiers that a run in `folder` uses: those of the run file, `automatic` ones chosen. `stream` has
 /// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with
 /// kMargin and however tokens are routed.
 MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
-                           const std::filesystem::path& folder);
+                           const std::filesystem::path& folder, const Group& ranks);
 
 }  // namespace chorus::inline train

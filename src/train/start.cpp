@@ -83,7 +83,7 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   start.model = model_for(config, *start.data);
   start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
   start.memory =
-      settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder);
+      settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder, group);
   if (start.checkpoint) start.stream->seek(start.state.position);
   return start;
 }

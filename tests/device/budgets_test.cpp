@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "device/simulated.h"
+#include "kernels/cross_entropy.h"
 #include "model/fixtures.h"
 #include "model/step_decoder.h"
 #include "moe/layer.h"
@@ -68,7 +69,7 @@ TEST_F(Budget, OfAnMoeLayerBothWays) {
       take_counts();
       layer.both_ways(call);
       const DeviceCounts counts = take_counts();
-      EXPECT_LE(counts.kernels, own_kernels ? 34 : 322) << experts;
+      EXPECT_LE(counts.kernels, own_kernels ? 36 : 322) << experts;
       EXPECT_EQ(counts.waits, 0);
       EXPECT_EQ(counts.copies_to_device, 0);
     }
@@ -90,7 +91,7 @@ TEST_F(Budget, OfAnMoeLayerWithAllThatItMayDraw) {
   take_counts();
   layer.both_ways(call);
   const DeviceCounts counts = take_counts();
-  EXPECT_LE(counts.kernels, 60);  // of which logsumexp is nine and what is counted seven
+  EXPECT_LE(counts.kernels, 62);  // of which logsumexp is nine and what is counted seven
   EXPECT_EQ(counts.waits, 0);
   EXPECT_LE(counts.copies_to_device, 1);  // the tokens' keys
 }
@@ -109,13 +110,13 @@ TEST_F(Budget, OfAnUpdate) {
   const double norm = optimizer.gradient_norm();
   optimizer.update(1e-3, norm);
   const DeviceCounts counts = take_counts();
-  EXPECT_LE(counts.kernels, 3 * std::ssize(model.buckets()));
-  EXPECT_LE(counts.waits, std::ssize(model.buckets()));
+  EXPECT_LE(counts.kernels, 3 * std::ssize(model.buckets()));  // of experts 130 weights each
+  EXPECT_EQ(counts.waits, 1);
 }
 
 TEST_F(Budget, OfTheOutputLayerAndItsLoss) {
   constexpr int64_t kRows = 4097, kVocabulary = 4096;  // two chunks
-  ASSERT_EQ(chunk_rows(kRows, kVocabulary, kSimulated), (kRows + 1) / 2);
+  ASSERT_EQ(chunk_rows(kRows, kVocabulary, kLeastLossRowsOnDevice), (kRows + 1) / 2);
   const at::Tensor value = on_device(at::randn({kVocabulary, 8})), hidden = on_device(at::randn({kRows, 8}));
   Parameter weight = {value, at::zeros_like(value)};
   const at::Tensor labels = at::randint(2, kVocabulary, {kRows}, at::kLong);

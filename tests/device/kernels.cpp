@@ -1,7 +1,7 @@
 // Kernels of ours on the simulated device: each an operation, on the memory behind.
-#include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "device/arena.h"
 #include "device/order.h"
 #include "device/platform.h"
@@ -14,15 +14,18 @@ namespace {
 
 class SimulatedKernels final : public DeviceOfTests {
  public:
+  void begin() override { opened.clear(); }
   void* open(const at::Tensor& x, bool writes) override {
     opened.push_back({x.const_data_ptr(), x.nbytes(), writes});
     return device_arena().behind(x.const_data_ptr());
   }
   void run(const char* kernel, at::Device device, const std::function<void()>& work) override {
+    if (current_device() != device)
+      throw Error("{}: another device than its operands' is the current one", kernel);
     ++counters.kernels;
     Operation operation(kernel, current_stream(device));
     double bytes = 0;
-    for (const Opened& x : std::exchange(opened, {})) {
+    for (const Opened& x : opened) {
       x.writes ? operation.writes(x.at, x.bytes) : operation.reads(x.at, x.bytes);
       bytes += static_cast<double>(x.bytes);
     }

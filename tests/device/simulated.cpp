@@ -103,7 +103,7 @@ at::Tensor copy_from(const at::Tensor& from, const at::Tensor& to, bool non_bloc
                                        (arrives || leaves ? 1 / DeviceRates::link : 2 / DeviceRates::memory));
   const bool waits = leaves ? !(non_blocking && direct) : arrives && !non_blocking;
   if (waits) copy.host_waits();
-  if (waits && leaves) ++counters.waits;
+  if (waits) ++counters.waits;
   return to;
 }
 

@@ -179,5 +179,69 @@ TEST(Team, DrawsWithAnyNumberOfLanes) {
   EXPECT_TRUE(at::equal(drawn_with(1), drawn_with(7)));
 }
 
+TEST(Team, GivesRouterGradientsWithAnyNumberOfLanes) {
+  const at::Tensor p = at::softmax(at::randn({9, 37}), 1), grad = at::randn({9, 2}),
+                   assigned = at::randint(5, {37}, at::kLong), partition = at::randn({9});
+  const at::Tensor chosen = std::get<1>(at::topk(p, 2, 1)),
+                   kept = at::where(at::rand({9, 2}) > 0.3, chosen, -1);
+  const auto gradients_with = [&](int64_t lanes) {
+    at::Tensor out = at::zeros_like(p);
+    run(lanes, 9,
+        RouterRow{.choices = {.probabilities = p.const_data_ptr<float>(),
+                              .chosen = chosen.const_data_ptr<int64_t>(),
+                              .kept = kept.const_data_ptr<int64_t>(),
+                              .experts = 37,
+                              .k = 2,
+                              .normalization = GateNormalization::after_drop},
+                  .grad_gate = grad.const_data_ptr<float>(),
+                  .active = nullptr,
+                  .assigned = assigned.const_data_ptr<int64_t>(),
+                  .log_partition = partition.const_data_ptr<float>(),
+                  .balance = 0.1F,
+                  .z = 0.2F,
+                  .out = out.mutable_data_ptr<float>()});
+    return out;
+  };
+  EXPECT_TRUE(at::allclose(gradients_with(6), gradients_with(1), 1e-5, 1e-6));
+}
+
+TEST(Team, GoesOverManyWeightsWithAnyNumberOfLanes) {
+  const std::vector<at::Tensor> stretches = {at::randn({1}), at::randn({20'000}), at::randn({8192}),
+                                             at::randn({5})};
+  const auto squares_with = [&](int64_t lanes) {
+    SquaresOfStretches body = {};
+    double all = 0;
+    for (const at::Tensor& x : stretches) body.many.add(x.const_data_ptr<float>(), x.numel());
+    const at::Tensor sums = at::empty({body.many.pieces()}, at::kDouble);
+    body.sums = sums.mutable_data_ptr<double>();
+    run(lanes, body.many.pieces(), body);
+    all = sums.sum().item<double>();
+    return all;
+  };
+  double expected = 0;
+  for (const at::Tensor& x : stretches) expected += x.to(at::kDouble).square().sum().item<double>();
+  EXPECT_NEAR(squares_with(1), expected, 1e-9 * expected);
+  EXPECT_NEAR(squares_with(5), expected, 1e-9 * expected);
+}
+
+/// What CUDA's arithmetic gives has no sign; expert 0 must be found all the same where all are chosen.
+TEST(Team, ChoosesAmongWhatIsNoNumber) {
+  const at::Tensor p = at::full({1, 2}, std::bit_cast<float>(0x7FFFFFFFU)),
+                   out = at::full({4}, -7, at::kLong);
+  auto* const chosen = out.mutable_data_ptr<int64_t>();
+  run(1, 1,
+      ChooseExperts{.probabilities = p.const_data_ptr<float>(),
+                    .active = nullptr,
+                    .rows = 1,
+                    .experts = 2,
+                    .k = 2,
+                    .selection = TokenSelection::position,
+                    .key = RandomKey(1),
+                    .chosen = chosen,
+                    .kept = chosen + 2,
+                    .precedence = nullptr});
+  EXPECT_TRUE(at::equal(out.narrow(0, 0, 2), at::arange(2)));
+}
+
 }  // namespace
 }  // namespace chorus

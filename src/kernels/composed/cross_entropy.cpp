@@ -60,8 +60,4 @@ at::Tensor Backend::cross_entropy_rows_of(const at::Tensor& logits, const at::Te
   return rows;
 }
 
-int64_t Backend::least_loss_rows() const {
-  return 4096;
-}
-
 }  // namespace chorus::inline kernels

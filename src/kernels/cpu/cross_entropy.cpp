@@ -173,8 +173,4 @@ at::Tensor HostBackend::cross_entropy_rows_of(const at::Tensor& logits, const at
                      [part](int64_t row, const auto*, int64_t, int64_t) CHORUS_INLINE { return part[row]; });
 }
 
-int64_t HostBackend::least_loss_rows() const {
-  return 256;
-}
-
 }  // namespace chorus::inline kernels

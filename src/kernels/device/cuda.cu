@@ -13,7 +13,7 @@ namespace {
 constexpr int kThreads = 256, kWarp = 32, kWarps = kThreads / kWarp;
 constexpr unsigned kAll = 0xFFFFFFFF;
 
-/// See HostTeam. Each function begins by waiting for all threads, so that what it shares is nobody's any more.
+/// See HostTeam. What shares values begins by waiting for all threads, so that they are nobody's any more.
 class CudaTeam {
  public:
   struct Shared {
@@ -120,8 +120,8 @@ CHORUS_ON_CUDA(DrawStretch<c10::BFloat16, JitterBy>);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRow);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRowBackward);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(AddBiasRow);
-CHORUS_ON_CUDA(Each<SumOfExpert<float>>);
-CHORUS_ON_CUDA(Each<SumOfExpert<c10::BFloat16>>);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(PartOfSum);
+CHORUS_ON_CUDA(Each<SumOfParts>);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(LossOfRow);
 CHORUS_ON_CUDA(AdamWOfWeights);
 CHORUS_ON_CUDA(SquaresOfStretches);

@@ -84,14 +84,20 @@ void accumulate(const Experts& x, const at::Tensor& grad, const at::Tensor& inpu
   const at::Tensor sum = at::_grouped_mm(grad.t(), input, x.order.ends);
   overwrite ? weight.gradient.copy_(sum) : weight.gradient.add_(sum);
   if (!bias) return;
+  const int64_t experts = x.order.ends.numel(), width = grad.size(1);
+  const at::Tensor parts = at::empty({experts, PartOfSum<float>::kParts, width}, bias->gradient.options());
   with_type(grad, [&]<class T>(T) {
-    const Launch on("sum of experts", grad.device());
-    on.each(bias->gradient.numel(), SumOfExpert<T>{.ends = on.reads<int32_t>(x.order.ends),
-                                                   .width = grad.size(1),
-                                                   .rows = on.reads<T>(grad),
-                                                   .overwrite = overwrite,
-                                                   .sums = on.writes<float>(bias->gradient)});
+    const Launch on("parts of a sum", grad.device());
+    on.teams(experts * PartOfSum<T>::kParts, PartOfSum<T>{.ends = on.reads<int32_t>(x.order.ends),
+                                                          .width = width,
+                                                          .rows = on.reads<T>(grad),
+                                                          .parts = on.writes<float>(parts)});
   });
+  const Launch on("sum of parts", grad.device());
+  on.each(experts * width, SumOfParts{.parts = on.reads<float>(parts),
+                                      .width = width,
+                                      .overwrite = overwrite,
+                                      .sums = on.writes<float>(bias->gradient)});
 }
 
 }  // namespace

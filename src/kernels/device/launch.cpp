@@ -27,7 +27,9 @@ bool runs_kernels(at::Device device) {
 }
 
 Launch::Launch(const char* kernel, at::Device device)
-    : kernel_(kernel), device_(device), tests_(device.type() == its_type ? device_of_tests : nullptr) {}
+    : kernel_(kernel), device_(device), tests_(device.type() == its_type ? device_of_tests : nullptr) {
+  if (tests_) tests_->begin();
+}
 
 void* Launch::open(const at::Tensor& x, bool writes) const {
   if (!x.defined() || x.numel() == 0) return nullptr;

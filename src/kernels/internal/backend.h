@@ -67,7 +67,6 @@ class Backend {
                                            const at::Tensor& parts, int64_t width,
                                            const CrossEntropyOptions& options,
                                            const at::Tensor& gradient) const;
-  [[nodiscard]] virtual int64_t least_loss_rows() const;
   virtual BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never,
                                  const RowTokens& banned, int64_t k, const Penalty& penalty) const;
 
@@ -117,7 +116,6 @@ class HostBackend final : public Backend {
   at::Tensor cross_entropy_rows_of(const at::Tensor& logits, const at::Tensor& labels,
                                    const at::Tensor& parts, int64_t width, const CrossEntropyOptions& options,
                                    const at::Tensor& gradient) const override;
-  [[nodiscard]] int64_t least_loss_rows() const override;
   BestTokens best_tokens(const at::Tensor& logits, const std::vector<int32_t>& never, const RowTokens& banned,
                          int64_t k, const Penalty& penalty) const override;
   void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step) const override;

@@ -233,20 +233,40 @@ struct AddBiasRow {
   }
 };
 
-/// Element: a column of an expert. Sums it over the expert's rows.
+/// Piece: one of kParts parts of an expert's rows. Sums each column.
 template <class T>
-struct SumOfExpert {
+struct PartOfSum {
+  static constexpr int64_t kParts = 16;
   const int32_t* ends;
   int64_t width;
   const T* rows;  // [M, m]
+  float* parts;   // [E, kParts, m]
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
+    const int64_t e = piece / kParts, part = piece % kParts;
+    const int64_t begin = e > 0 ? ends[e - 1] : 0, count = ends[e] - begin;
+    const int64_t first = begin + count * part / kParts, last = begin + count * (part + 1) / kParts;
+    for_lanes(team, width, [&](int64_t column) {
+      float sum = 0;
+      for (int64_t row = first; row < last; ++row) sum += as_float(rows[row * width + column]);
+      parts[piece * width + column] = sum;
+    });
+  }
+};
+
+/// Element: a column of an expert. Adds up its parts.
+struct SumOfParts {
+  const float* parts;  // [E, kParts, m]
+  int64_t width;
   bool overwrite;
   float* sums;  // [E, m]
 
   CHORUS_DEVICE void operator()(int64_t i) const {
-    const int64_t e = i / width, column = i % width;
+    constexpr int64_t kParts = PartOfSum<float>::kParts;
     float sum = 0;
-    for (int64_t row = e > 0 ? ends[e - 1] : 0; row < ends[e]; ++row)
-      sum += as_float(rows[row * width + column]);
+    for (int64_t part = 0; part < kParts; ++part)
+      sum += parts[(i / width * kParts + part) * width + i % width];
     sums[i] = overwrite ? sum : sums[i] + sum;
   }
 };

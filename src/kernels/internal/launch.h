@@ -6,6 +6,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 
 #include "kernels/device_of_tests.h"
 
@@ -38,6 +39,7 @@ class Launch {
   template <class Body>
   void teams(int64_t pieces, const Body& body) const {
     if (pieces == 0) return;
+    const c10::DeviceGuard there(device_);  // threads of a rank need not have made it theirs
 #ifdef CHORUS_CUDA_KERNELS
     if (!tests_) {
       check(launch_on_cuda(body, pieces, stream()));

@@ -5,7 +5,7 @@
 //   CHORUS_DEVICE void operator()(Team& team, int64_t piece) const;
 //
 // nvcc compiles it for CUDA, where a team is a block of threads (kernels/device/cuda.cu); g++ for the tests' devices,
-// where it is one thread of the host, or several that take turns. All threads of a team call its functions together.
+// where it is one thread of the host, or several beside each other. All threads of a team call its functions together.
 // Sums have one order, so a kernel gives the same bits in every run, on one kind of team.
 #pragma once
 
@@ -97,8 +97,9 @@ CHORUS_DEVICE inline T from_float(float x) {
   }
 }
 
-/// A float's bits in the order of floats; -0 as 0.
+/// A float's bits in the order of floats; -0 as 0, and what is no number above all others, but below all ones.
 CHORUS_DEVICE inline uint32_t ordered_bits(float x) {
+  if (x != x) return 0xFFFFFFFEU;
   const auto bits = std::bit_cast<uint32_t>(x + 0.0F);
   return bits & 0x80000000U ? ~bits : bits | 0x80000000U;
 }
