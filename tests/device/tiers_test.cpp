@@ -2,8 +2,7 @@
 // everything on the device.
 //
 // To the bit where AdamW runs on the device, that is, where the moments lie there; and so among all placements with
-// moments on the host or on disk. Between the two AdamW rounds otherwise: on the host a fused multiply-add for each of
-// its products and sums, on the device one of libtorch's operators.
+// moments on the host or on disk. Between the two the norm, by which gradients are clipped, is added up in another order.
 #include "train/tiers.h"
 
 #include <set>
