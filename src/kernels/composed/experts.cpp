@@ -52,7 +52,7 @@ class ExpertProducts {
       at::Tensor out = at::_grouped_mm(rows, transposed ? w.transpose(1, 2) : w, x_.order.ends);
       return bias ? out.add_(of_row(bias->value)) : out;
     }
-    const at::Tensor out = at::empty({rows.size(0), w.size(transposed ? 1 : 2)}, rows.options());
+    at::Tensor out = at::empty({rows.size(0), w.size(transposed ? 1 : 2)}, rows.options());
     for_experts([&](int64_t e, int64_t first, int64_t count) {
       const at::Tensor to = out.narrow(0, first, count), from = rows.narrow(0, first, count);
       if (count == 0) return;
