@@ -16,14 +16,13 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// Of these experts, where there are rows to be grouped.
+/// Whether grouped products take these operands.
 bool are_kernels_of(const Experts& x, const at::Tensor& input) {
   const MoeWeights& w = x.weights;
   return can_be_grouped({input, w.fc1_weight->value, w.fc2_weight->value});
 }
 
-template <class T>
-ExpertRowsOf rows_of(const Launch& on, const Experts& x, T /*of*/) {
+ExpertRowsOf rows_of(const Launch& on, const Experts& x) {
   return {.ends = on.reads<int32_t>(x.order.ends),
           .experts = x.order.ends.numel(),
           .keys = x.dropout > 0 ? on.reads<int64_t>(x.row_keys) : nullptr,
@@ -43,9 +42,9 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
   const int64_t inner = x.weights.fc2_weight->value.size(2);
   const bool in_place = x.activation == Activation::relu && x.dropout == 0;
   at::Tensor out = in_place ? kept : at::empty({kept.size(0), inner}, kept.options());
-  with_type(kept, [&]<class T>(T type) {
+  with_type(kept, [&]<class T>(T) {
     const Launch on("activate", kept.device());
-    on.teams(kept.size(0), ActivateRow<T>{.of = rows_of(on, x, type),
+    on.teams(kept.size(0), ActivateRow<T>{.of = rows_of(on, x),
                                           .activation = x.activation,
                                           .bias = on.reads<T>(bias),
                                           .inner = inner,
@@ -60,10 +59,10 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
 at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, const at::Tensor& kept,
                               const at::Tensor& grad, const at::Tensor& weight, const ExpertGradients& by) {
   at::Tensor by_inner = x.activation == Activation::swiglu ? at::empty_like(kept) : by_hidden;
-  with_type(kept, [&]<class T>(T type) {
+  with_type(kept, [&]<class T>(T) {
     const Launch on("activate backward", kept.device());
     on.teams(kept.size(0),
-             ActivateRowBackward<T>{.of = rows_of(on, x, type),
+             ActivateRowBackward<T>{.of = rows_of(on, x),
                                     .activation = x.activation,
                                     .by_hidden = on.reads<T>(by_hidden),
                                     .kept = on.reads<T>(kept),
