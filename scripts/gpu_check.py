@@ -114,6 +114,17 @@ def write_text(folder):
                 right.write(" ".join(word + "o" for word in reversed(sentence)) + "\n")
 
 
+def train(arguments, run_file, name, *settings):
+    """The run's metrics; None where it failed, which is noted."""
+    out = run_file.parent / name.replace(" ", "-")
+    options = [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run([arguments.run, "chorus", "train", run_file, "--out", out, "--quiet", *options], capture_output=True, text=True)
+    if done.returncode:
+        print(f"{name}: {failed(name, done.stderr or 'no message')} (ended with {done.returncode})", flush=True)
+        return None
+    return [json.loads(line) for line in open(out / "metrics.jsonl")]
+
+
 def updates(arguments):
     random.seed(1)
     with tempfile.TemporaryDirectory() as name:
@@ -148,14 +159,9 @@ every = 20
 """)
         losses = {}
         for device in ("cpu", "cuda"):
-            out = folder / device
-            done = subprocess.run([arguments.run, "chorus", "train", folder / "run.toml", "--out", out, "--set", f"device={device}", "--quiet"],
-                                  capture_output=True, text=True)
-            if done.returncode:
-                print(f"{device}: ended with {done.returncode}: {done.stderr[-2000:]}")
-                failed(device, done.stderr or "no message")
+            records = train(arguments, folder / "run.toml", device, f"device={device}")
+            if records is None:
                 continue
-            records = [json.loads(line) for line in open(out / "metrics.jsonl")]
             losses[device] = [r["loss"] for r in records if r["kind"] == "train"]
             print(f"{device}: validation loss {[r['loss'] for r in records if r['kind'] == 'validation'][-1]:.6f}, "
                   f"dropped {[r['dropped'] for r in records if r['kind'] == 'train'][-1]:.4f}")
@@ -270,13 +276,10 @@ log_every = 3
 checkpoint_every = 0
 """)
         for kind, settings in (("all on the GPU", []), ("gradients and moments on the host", ["memory.gradients=host", "memory.optimizer=host"])):
-            out = folder / kind.replace(" ", "-")
-            options = [word for setting in settings for word in ("--set", setting)]
-            done = subprocess.run([arguments.run, "chorus", "train", folder / "run.toml", "--out", out, "--quiet", *options], capture_output=True, text=True)
-            if done.returncode:
-                print(f"| {kind} | {failed(kind, done.stderr or 'no message')} | | | |", flush=True)
+            records = train(arguments, folder / "run.toml", kind, *settings)
+            if records is None:
                 continue
-            last = [r for r in map(json.loads, open(out / "metrics.jsonl")) if r["kind"] == "train"][-1]
+            last = [r for r in records if r["kind"] == "train"][-1]
             print(f"| {kind} | {last['loss']:.4f} | {last['tokens_per_second']:,.0f} | {last['memory']['device_peak'] / 1e9:.1f} | "
                   f"{last['memory']['host_peak'] / 1e9:.1f} |", flush=True)
 

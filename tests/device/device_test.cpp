@@ -28,10 +28,6 @@ namespace {
 
 using testing::device;
 
-at::Tensor there(const at::Tensor& x) {
-  return x.defined() ? x.to(device()) : x;
-}
-
 /// The largest difference over the largest number.
 double distance(const at::Tensor& actual, const at::Tensor& expected) {
   EXPECT_EQ(actual.sizes(), expected.sizes());

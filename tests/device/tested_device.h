@@ -1,10 +1,11 @@
-// The device that test_device tests: the simulated one (simulated.h), or what CHORUS_TEST_DEVICE names.
+// The device that test_device tests, under the name that run files have for it.
 #pragma once
 
 #include <cstdlib>
 #include <string>
 
 #include "device/simulated.h"
+#include "suite_device.h"
 
 namespace chorus::testing {
 
@@ -15,12 +16,7 @@ inline std::string device_name() {
 }
 
 inline at::Device device() {
-  return {at::Device(device_name()).type(), 0};
-}
-
-/// Whether the same operations give the same bits there twice: on a GPU sums of some kinds have no fixed order.
-inline bool repeats_bits() {
-  return device() == kSimulated;
+  return suite_device();
 }
 
 }  // namespace chorus::testing

@@ -59,7 +59,7 @@ double difference(const Weights& a, const Weights& b) {
 }
 
 void expect_same(const Weights& actual, const Weights& expected, double tolerance) {
-  if (testing::repeats_bits() && tolerance == 0) {
+  if (repeats_bits() && tolerance == 0) {
     for (size_t i = 0; i < actual.size(); ++i) EXPECT_TRUE(at::equal(actual[i], expected[i])) << i;
   } else {
     EXPECT_LE(difference(actual, expected), std::max(tolerance, 1e-5));
@@ -326,18 +326,7 @@ TEST_F(DeviceTierRuns, ARunGoesOnInOtherTiers) {
   config.memory = {.gradients = kNvme, .optimizer = kHost, .activations = kNvme};
   config.train.duration = {.count = 6};
   const auto moved = train_with(config, "moving");
-  EXPECT_TRUE(moved == expected || !testing::repeats_bits());
-}
-
-/// The most of `kind` in a run's records.
-int64_t peak(const std::filesystem::path& run, const char* kind) {
-  std::ifstream file(run / "metrics.jsonl");
-  int64_t most = 0;
-  for (std::string line; std::getline(file, line);) {
-    const nlohmann::json record = nlohmann::json::parse(line);
-    if (record["kind"] == "train") most = std::max(most, record["memory"][kind].get<int64_t>());
-  }
-  return most;
+  EXPECT_TRUE(moved == expected || !repeats_bits());
 }
 
 TEST_F(DeviceTierRuns, ThePlannerKeepsTheBudget) {
@@ -363,7 +352,7 @@ TEST_F(DeviceTierRuns, ThePlannerKeepsTheBudget) {
 using DeviceTierRunsDeathTest = DeviceTierRuns;
 
 TEST_F(DeviceTierRunsDeathTest, KilledWithEverythingOnNvmeItGoesOn) {
-  if (!testing::repeats_bits()) GTEST_SKIP() << "a GPU's process cannot be forked";
+  if (!repeats_bits()) GTEST_SKIP() << "a GPU's process cannot be forked";
   RunConfig config = run(8);
   config.train.log_every = 1;
   config.train.checkpoint_every = 2;

@@ -21,17 +21,6 @@
 namespace chorus {
 namespace {
 
-/// The most of `kind` in a run's records.
-int64_t peak(const std::filesystem::path& run, const char* kind) {
-  std::ifstream file(run / "metrics.jsonl");
-  int64_t most = 0;
-  for (std::string line; std::getline(file, line);) {
-    const nlohmann::json record = nlohmann::json::parse(line);
-    if (record["kind"] == "train") most = std::max(most, record["memory"][kind].get<int64_t>());
-  }
-  return most;
-}
-
 class TiersTest : public testing::Test {
  protected:
   void SetUp() override { console().set_quiet(true); }
