@@ -154,29 +154,36 @@ struct LinearOperands {
         out(at::empty({n, form == "forward" ? rows : columns}, x.options())) {
     constexpr int64_t kCaches = int64_t{96} << 20;
     const bool gradient = form == "by_weight";
-    const int64_t bytes = rows * columns * (gradient ? 4 : x.element_size());
-    for (int64_t i = 0; i < std::clamp<int64_t>(kCaches / bytes, 1, 64); ++i) {
-      weights.push_back(gradient ? at::zeros({rows, columns})
-                                 : at::randn({rows, columns}).to(type_of(options)));
-    }
+    const auto dtype = options["dtype"].get<std::string>();
+    const auto make = [&]() -> Matrix {
+      if (gradient) return at::zeros({rows, columns});
+      const at::Tensor random = at::randn({rows, columns});
+      if (dtype != "int8" && dtype != "int4") return random.to(type_of(options));
+      const auto type = dtype == "int8" ? Quantization::int8 : Quantization::int4;
+      return {quantize(random, type), type, rows, columns};
+    };
+    weights.push_back(make());
+    const auto bytes = static_cast<int64_t>(weights[0].values.nbytes());
+    while (std::ssize(weights) < std::clamp<int64_t>(kCaches / bytes, 1, 256)) weights.push_back(make());
   }
-  at::Tensor next() {
+  const Matrix& next() {
     turn = (turn + 1) % weights.size();
     return weights[turn];
   }
   [[nodiscard]] Json facts() const {
-    return {{"flops", 2 * n * rows * columns}, {"weight_bytes", static_cast<int64_t>(weights[0].nbytes())}};
+    return {{"flops", 2 * n * rows * columns},
+            {"weight_bytes", static_cast<int64_t>(weights[0].values.nbytes())}};
   }
   std::string form;
   int64_t n, rows, columns;
   at::Tensor x, grad, out;
-  std::vector<at::Tensor> weights;
+  std::vector<Matrix> weights;
   size_t turn = 0;
 };
 
 }  // namespace
 
-/// product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
+/// dtype: also "int8" and "int4" of the weight, forward. product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
 /// x, added in place).
 Work product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);
@@ -184,9 +191,9 @@ Work product(const Json& options) {
   if (layer->form == "forward") {
     work.run = [layer] { linear_product(layer->out, layer->x, layer->next()); };
   } else if (layer->form == "by_input") {
-    work.run = [layer] { plain_product(layer->out, layer->grad, layer->next()); };
+    work.run = [layer] { plain_product(layer->out, layer->grad, layer->next().values); };
   } else {
-    work.run = [layer] { add_product(layer->next(), layer->grad, layer->x, false); };
+    work.run = [layer] { add_product(layer->next().values, layer->grad, layer->x, false); };
   }
   const int threads = at::get_num_threads();
   work.facts = layer->facts();
@@ -200,13 +207,13 @@ Work torch_product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);
   Work work = {.run = {}, .facts = layer->facts()};
   if (layer->form == "forward") {
-    work.run = [layer] { at::mm_out(layer->out, layer->x, layer->next().t()); };
+    work.run = [layer] { at::mm_out(layer->out, layer->x, layer->next().values.t()); };
   } else if (layer->form == "by_input") {
-    work.run = [layer] { at::mm_out(layer->out, layer->grad, layer->next()); };
+    work.run = [layer] { at::mm_out(layer->out, layer->grad, layer->next().values); };
   } else if (layer->x.scalar_type() == at::kFloat) {
-    work.run = [layer] { layer->next().addmm_(layer->grad.t(), layer->x); };
+    work.run = [layer] { layer->next().values.addmm_(layer->grad.t(), layer->x); };
   } else {
-    work.run = [layer] { layer->next().add_(at::mm(layer->grad.t(), layer->x)); };
+    work.run = [layer] { layer->next().values.add_(at::mm(layer->grad.t(), layer->x)); };
   }
   return work;
 }

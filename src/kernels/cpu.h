@@ -21,7 +21,7 @@ namespace chorus::inline kernels {
 
 /// Instruction sets, in rising order. `plain` is what the whole program is compiled for (x86-64-v3: AVX2 and
 /// FMA).
-enum class Isa { plain, avx512, avx512_bf16 };
+enum class Isa { plain, avx512, avx512_vnni, avx512_bf16 };
 
 /// The instruction set kernels use now: the best this machine has, unless limited.
 Isa cpu_isa();

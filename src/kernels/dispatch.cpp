@@ -94,14 +94,13 @@ at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsEl
   return backend_of(rows).sum_rows(rows, slot, elsewhere);
 }
 
-void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                     const LinearOptions& options) {
   backend_of(input).linear_product(out, input, weight, options);
 }
 
-at::Tensor linear_product(const at::Tensor& input, const at::Tensor& weight, const LinearOptions& options) {
-  const int64_t outputs = weight.numel() / std::max<int64_t>(1, input.size(1));
-  at::Tensor out = at::empty({input.size(0), outputs}, input.options());
+at::Tensor linear_product(const at::Tensor& input, const Matrix& weight, const LinearOptions& options) {
+  at::Tensor out = at::empty({input.size(0), weight.rows}, input.options());
   linear_product(out, input, weight, options);
   return out;
 }

@@ -10,6 +10,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/quantized.h"
+
 namespace chorus::inline kernels {
 
 struct LinearOptions {
@@ -19,14 +21,14 @@ struct LinearOptions {
 };
 
 /// out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or more
-/// dimensions, used as [m, k]); out: [n, m], contiguous, of input's type, or fp32. With an input of fp32 and a
-/// weight of bf16, bf16 arithmetic rounds the input first. Elsewhere than on the host and CUDA sums of bf16 are
-/// rounded before they are widened to an `out` in fp32. Records nothing for autograd.
-void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+/// dimensions, used as [m, k]), or quantized (kernels/quantized.h: fp32 or bf16 input, on the host); out: [n, m],
+/// contiguous, of input's type, or fp32. With an input of fp32 and a weight of bf16, bf16 arithmetic rounds the input
+/// first. Elsewhere than on the host and CUDA sums of bf16 are rounded before they are widened to an `out` in fp32.
+/// Records nothing for autograd.
+void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                     const LinearOptions& options = {});
 /// The same into a new tensor of input's type.
-at::Tensor linear_product(const at::Tensor& input, const at::Tensor& weight,
-                          const LinearOptions& options = {});
+at::Tensor linear_product(const at::Tensor& input, const Matrix& weight, const LinearOptions& options = {});
 
 /// out = a b. a: [n, k], b: [k, m] of one type; out: [n, m], contiguous, of that type.
 void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b);

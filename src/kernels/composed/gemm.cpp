@@ -17,10 +17,10 @@ bool has_wide_sums(const at::Tensor& operand, const at::Tensor& out) {
 
 }  // namespace
 
-void Backend::linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+void Backend::linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                              const LinearOptions& o) const {
   at::Tensor target = out;
-  const at::Tensor x = input.to(weight.scalar_type()), w = weight.view({-1, weight.size(-1)}).t();
+  const at::Tensor w = weight.values.t(), x = input.to(w.scalar_type());
   const at::Tensor bias = o.bias.defined() ? o.bias.to(w.scalar_type()).view(-1) : at::Tensor();
   if (out.scalar_type() == w.scalar_type()) {
     bias.defined() ? at::addmm_out(target, bias, x, w) : at::mm_out(target, x, w);

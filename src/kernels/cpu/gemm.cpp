@@ -2,6 +2,7 @@
 
 #include "kernels/internal/backend.h"
 #include "kernels/internal/product_kernel.h"
+#include "kernels/internal/quantized_product.h"
 
 namespace chorus::inline kernels {
 
@@ -32,23 +33,40 @@ void by_right(const at::Tensor& out, const Strided<Left>& left, const at::Tensor
                                 out.mutable_data_ptr<Out>(), out.size(1), epilogue);
 }
 
+void by_quantized(const at::Tensor& out, const at::Tensor& x, const Matrix& weight,
+                  const Epilogue& epilogue) {
+  const auto run = [&]<class In, class Out>() {
+    quantized_product(x.const_data_ptr<In>(), x.stride(0), x.size(0), weight, out.mutable_data_ptr<Out>(),
+                      out.size(1), epilogue);
+  };
+  if (x.scalar_type() == at::kFloat) {
+    run.operator()<float, float>();
+  } else if (out.scalar_type() == at::kFloat) {
+    run.operator()<c10::BFloat16, float>();
+  } else {
+    run.operator()<c10::BFloat16, c10::BFloat16>();
+  }
+}
+
 }  // namespace
 
-void HostBackend::linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+void HostBackend::linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                                  const LinearOptions& o) const {
   using c10::BFloat16;
   if (input.scalar_type() == at::kDouble) {
     Backend::linear_product(out, input, weight, o);
     return;
   }
-  const at::Tensor x = row_major(input), w = row_major(weight.view({-1, weight.size(-1)}));
+  const at::Tensor x = row_major(input), w = row_major(weight.values);
   const at::Tensor bias = o.bias.defined() ? o.bias.to(at::kFloat).view(-1) : at::Tensor();
   const at::Tensor residual = o.residual.defined() ? row_major(o.residual) : at::Tensor();
   const Epilogue epilogue = {.bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr,
                              .relu = o.relu,
                              .residual = residual.defined() ? residual.const_data_ptr<float>() : nullptr,
                              .residual_stride = residual.defined() ? residual.stride(0) : 0};
-  if (w.scalar_type() == at::kFloat) {
+  if (weight.quantization != Quantization::none) {
+    by_quantized(out, x, weight, epilogue);
+  } else if (w.scalar_type() == at::kFloat) {
     by_right<float, float, float>(out, rows_of<float>(w), x, epilogue);
   } else if (x.scalar_type() == at::kFloat) {
     by_right<BFloat16, float, float>(out, rows_of<BFloat16>(w), x, epilogue);

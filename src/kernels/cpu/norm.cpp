@@ -22,7 +22,7 @@ constexpr int64_t kRowsOfSum = 128;  // whose gradients by weight and bias are o
 
 /// The sum of f(i) for i = 0 .. n - 1, in the same order with every instruction set.
 template <class A>
-CHORUS_INLINE inline A sum_of(int64_t n, const auto& f) {
+CHORUS_INLINE inline A sum_over(int64_t n, const auto& f) {
   A sums[kSideBySide] = {};
   int64_t i = 0;
   for (; i + kSideBySide <= n; i += kSideBySide) {
@@ -48,8 +48,8 @@ CHORUS_INLINE inline RowOfNorm<T, A> measure_row(const T* x, const T* weight, in
                                                  bool centred) {
   const auto count = static_cast<A>(width);
   const A mean =
-      centred ? sum_of<A>(width, [x](int64_t i) CHORUS_INLINE { return A{widen(x[i])}; }) / count : A{0};
-  const A squares = sum_of<A>(width, [x, mean](int64_t i) CHORUS_INLINE {
+      centred ? sum_over<A>(width, [x](int64_t i) CHORUS_INLINE { return A{widen(x[i])}; }) / count : A{0};
+  const A squares = sum_over<A>(width, [x, mean](int64_t i) CHORUS_INLINE {
     const A difference = widen(x[i]) - mean;
     return difference * difference;
   });
@@ -75,9 +75,9 @@ CHORUS_INLINE inline void backward_of_row(const RowOfNorm<T, A>& own, const T* g
   const RowOfNorm<T, A> row = own;  // stores leave it alone, for all that the compiler knows
   const auto count = static_cast<A>(row.width);
   const auto h = [row, g](int64_t i) CHORUS_INLINE { return A{widen(g[i])} * A{widen(row.weight[i])}; };
-  const A mean = by_bias ? sum_of<A>(row.width, h) / count : A{0};
+  const A mean = by_bias ? sum_over<A>(row.width, h) / count : A{0};
   const A along =
-      sum_of<A>(row.width, [row, h](int64_t i) CHORUS_INLINE { return h(i) * row.normal(i); }) / count;
+      sum_over<A>(row.width, [row, h](int64_t i) CHORUS_INLINE { return h(i) * row.normal(i); }) / count;
   for (int64_t i = 0; i < row.width; ++i)
     by_weight[i] = std::fma(A{widen(g[i])}, row.normal(i), by_weight[i]);
   if (by_bias)

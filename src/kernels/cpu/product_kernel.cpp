@@ -11,6 +11,7 @@
 #include "kernels/cpu.h"
 #include "kernels/peak.h"
 
+#include "kernels/internal/product_epilogue.h"
 #include "kernels/internal/product_few_rows.h"
 #include "kernels/internal/product_packing.h"
 
@@ -97,19 +98,6 @@ struct Target {
   int64_t stride;
   const Epilogue& epilogue;
 };
-
-/// out[0 .. count] = sums, and what follows, of outputs from `first` on of a row. Changes sums.
-template <class Out>
-CHORUS_INLINE inline void finish(float* sums, const Epilogue& e, int64_t row, int64_t first, int64_t count,
-                                 Out* out) {
-  if (e.bias)
-    for (int64_t j = 0; j < count; ++j) sums[j] += e.bias[first + j];
-  if (e.relu)
-    for (int64_t j = 0; j < count; ++j) sums[j] = sums[j] < 0 ? 0 : sums[j];
-  if (e.residual)
-    for (int64_t j = 0; j < count; ++j) sums[j] += e.residual[row * e.residual_stride + first + j];
-  for (int64_t j = 0; j < count; ++j) out[j] = narrow<Out>(sums[j]);
-}
 
 /// Sums [outputs][width], in rows of whole vectors, become outputs of rows.
 template <class Out>

@@ -44,7 +44,7 @@ class Backend {
                               const RowsElsewhere& elsewhere) const;
 
   // gemm.h
-  virtual void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+  virtual void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                               const LinearOptions& options) const;
   virtual void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const;
   virtual void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
@@ -97,7 +97,7 @@ class HostBackend final : public Backend {
                           const at::Tensor& weight) const override;
   at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                       const RowsElsewhere& elsewhere) const override;
-  void linear_product(const at::Tensor& out, const at::Tensor& input, const at::Tensor& weight,
+  void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                       const LinearOptions& options) const override;
   void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b) const override;
   void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b,
