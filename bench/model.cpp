@@ -1,9 +1,11 @@
 // Whole models: a training step, translation, weights for the peers.
 #include <ATen/ops/randint.h>
+#include <ATen/ops/stack.h>
 
 #include "data.h"
 #include "decode/beam.h"
 #include "formats/folder.h"
+#include "formats/stored_tensors.h"
 #include "layout/cost.h"
 #include "moe.h"
 #include "ranks.h"
@@ -34,6 +36,31 @@ ModelConfig config_of(const Json& options) {
 void initialise(Transformer& model) {
   for (size_t i = 0; i < model.parameters().size(); ++i)
     model.set(i, initial_value(model.catalogue().parameters[i], RandomKey(1)));
+}
+
+/// "int8", or "int4": experts so, the rest in int8; otherwise none.
+QuantizationConfig quantization_of(const Json& options) {
+  const auto dtype = options["dtype"].get<std::string>();
+  if (dtype == "int8") return {.experts = Quantization::int8, .dense = Quantization::int8};
+  if (dtype == "int4") return {.experts = Quantization::int4, .dense = Quantization::int8};
+  return {};
+}
+
+/// The same weights, quantized, in a model without memory of its own.
+void quantize_initial(Transformer& model) {
+  for (size_t p = 0; p < model.parameters().size(); ++p) {
+    const ParameterSpec& spec = model.catalogue().parameters[p];
+    Parameter& parameter = model.parameters()[p];
+    parameter.value = initial_value(spec, RandomKey(1));
+    if (spec.quantization == Quantization::none) continue;
+    std::vector<at::Tensor> slices;
+    for (size_t i = 0; i < spec.stored.size(); ++i)
+      slices.push_back(quantize(slice(spec, parameter.value, i), spec.quantization));
+    parameter.value = spec.sliced ? at::stack(slices) : slices[0];
+    parameter.quantization = spec.quantization;
+    parameter.rows = spec.stored_shape()[0];
+    parameter.depth = spec.stored_shape()[1];
+  }
 }
 
 int64_t elements(const Catalogue& catalogue) {
@@ -158,12 +185,15 @@ Work optimizer_phase(const Json& options) {
 
 constexpr int32_t kTag = 5;  // of the target language, forced on every side
 
-/// model, dtype, data: a file of source, int64 [B, S], </s> at the end; beam, length: of each translation,
+/// model, dtype (also "int8", "int4"), data: a file of source, int64 [B, S], </s> at the end; beam, length: of each translation,
 /// its tag included.
 Work translation(const Json& options) {
-  auto model =
-      std::make_shared<Transformer>(config_of(options), Transformer::Options{.compute = type_of(options)});
-  initialise(*model);
+  ModelConfig config = config_of(options);
+  config.quantization = quantization_of(options);
+  const bool quantized = config.quantization.any();
+  auto model = std::make_shared<Transformer>(
+      config, Transformer::Options{.compute = type_of(options), .empty = quantized});
+  quantized ? quantize_initial(*model) : initialise(*model);
   const at::Tensor source = Tensors(options["data"].get<std::string>()).get("source");
   auto inputs = std::make_shared<std::vector<DecodeInput>>();
   for (int64_t row = 0; row < source.size(0); ++row)

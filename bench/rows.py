@@ -86,6 +86,8 @@ def translations(models):
     """Who stands against whom, and what is to be reached at batch 32 and 1."""
     peers = {("dense", "fp32"): {"transformers": (1.4, None), "CTranslate2 float32": (1.5, 2), "CTranslate2 int8": (1.4, 1.1)},
              ("dense", "bf16"): {"CTranslate2 int8": (1.0, 1.0)},
+             ("dense", "int8"): {"CTranslate2 int8": (1.3, 2), "chorus fp32": (None, 2)},
+             ("moe", "int4"): {"chorus fp32": (1.5, 3), "transformers": (4, 12)},
              ("moe", "fp32"): {"transformers": (1.8, None)},
              ("moe", "bf16"): {"transformers": (5, None)}}
     for (name, dtype), bars in peers.items():
@@ -96,13 +98,15 @@ def translations(models):
                 sides, ratios = {"chorus": Side("chorus", models.case("translation", experts, dtype, **options))}, []
                 for peer, bar in bars.items():
                     work, _, compute = peer.lower().partition(" ")
-                    sides[peer] = Side("peer", models.case(f"{work}_translation", experts, dtype, compute=compute, **options))
+                    sides[peer] = Side("chorus", models.case("translation", experts, compute, **options)) if work == "chorus" else \
+                        Side("peer", models.case(f"{work}_translation", experts, "fp32" if dtype.startswith("int") else dtype, compute=compute, **options))
                     ratios.append(Ratio(peer, "chorus", peer, bar[batch == 1]))
+                same = {"check": lambda sides: {}} if dtype.startswith("int") else {}  # other weights, other words
                 yield Cell(f"translate/{name}/{dtype}/beam{beam}/batch{batch}",
                            "Translation, 32 tokens in and 32 out, against CTranslate2 and transformers",
                            f"{'MoE of 32 experts' if experts else 'dense'}, {dtype}, beam {beam}, batch {batch}", sides, ratios,
                            prepare=models.prepare(experts, batch, 32), quick=dtype == "fp32" and beam == 4 and not experts,
-                           needs_bf16=dtype == "bf16" and "transformers" in sides)
+                           needs_bf16=dtype == "bf16" and "transformers" in sides, **same)
 
 
 # ---- kernels -------------------------------------------------------------------------------------------------------------

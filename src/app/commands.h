@@ -38,6 +38,7 @@ void add_manual(CLI::App& app);
 void add_merge(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_prune(CLI::App& app);
+void add_quantize(CLI::App& app);
 void add_score(CLI::App& app);
 void add_train(CLI::App& app);
 void add_translate(CLI::App& app);
@@ -75,6 +76,9 @@ CLI::Validator between(Number low, Number high) {
   };
   return {check, fmt::format("{} to {}", low, high)};
 }
+
+/// Adds --quantize, for commands that make a model: the types of its weights.
+void add_quantize_option(CLI::App& command, QuantizationConfig& types);
 
 /// Adds -q/--quiet: no progress, and of the log only warnings.
 void add_quiet_option(CLI::App& command);

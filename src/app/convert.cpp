@@ -16,6 +16,7 @@ struct ConvertArguments {
   std::string folder, out;
   std::string format;
   double shard_gigabytes = 5;
+  QuantizationConfig types;
 };
 
 Format format_called(const std::string& name) {
@@ -42,8 +43,9 @@ void add_import(CLI::App& app) {
   CLI::App* command =
       add(app, "import", "turn a model folder of transformers into one of chorus (NLLB-MoE, M2M100, Switch)",
           "folder with config.json, safetensors and tokenizer", *a);
+  add_quantize_option(*command, a->types);
   command->callback([a] {
-    import_model(a->folder, a->out);
+    import_model(a->folder, a->out, a->types);
     log_info("wrote {}", a->out);
   });
 }

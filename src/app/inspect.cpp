@@ -1,6 +1,10 @@
 // chorus inspect: what a model is made of and what it costs.
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -8,6 +12,7 @@
 #include "app/commands.h"
 #include "base/text.h"
 #include "formats/folder.h"
+#include "formats/quantize.h"
 #include "layout/cost.h"
 
 namespace chorus::inline app {
@@ -16,15 +21,90 @@ namespace {
 struct InspectArguments {
   std::string folder;
   int64_t length = 32;
+  bool tensors = false;
   bool json = false;
 };
+
+/// A tensor of the weights' files.
+struct TensorReport {
+  std::string name, type;
+  std::vector<int64_t> shape;  // of the matrix that it stands for
+  size_t bytes = 0;
+  std::optional<double> error;  // of a quantized one, where it is known (formats/quantize.h)
+};
+
+std::vector<TensorReport> tensors_of(const std::filesystem::path& folder, const ModelConfig& config) {
+  const SafetensorsFolder weights(folder);
+  check_tensor_count(config, weights.names().size(), folder);
+  std::map<std::string, const ParameterSpec*> quantized;
+  const Catalogue catalogue = make_catalogue(config);
+  for (const ParameterSpec& spec : catalogue.parameters)
+    if (spec.quantization != Quantization::none)
+      for (const std::string& name : spec.stored) quantized[name] = &spec;
+  const QuantizationErrors errors = read_quantization_errors(folder);
+  std::vector<TensorReport> reports;
+  for (const std::string& name : weights.names()) {
+    const TensorView view = weights.get(name);
+    TensorReport& report = reports.emplace_back(TensorReport{name, "", view.shape, view.bytes.size(), {}});
+    const auto found = quantized.find(name);
+    report.type =
+        found == quantized.end() ? std::string(name_of(view.dtype)) : name_of(found->second->quantization);
+    if (found != quantized.end()) report.shape = found->second->stored_shape();
+    if (const auto error = errors.find(name); error != errors.end()) report.error = error->second;
+  }
+  return reports;
+}
+
+nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
+  nlohmann::json json = nlohmann::json::array();
+  for (const TensorReport& t : tensors) {
+    json.push_back({{"name", t.name}, {"type", t.type}, {"shape", t.shape}, {"bytes", t.bytes}});
+    if (t.error) json.back()["relative_error"] = *t.error;
+  }
+  return json;
+}
+
+/// Of each type: how many there are, their bytes, and the errors of quantized ones.
+void print_types(const std::vector<TensorReport>& tensors) {
+  struct Sum {
+    int64_t count = 0;
+    uint64_t bytes = 0;
+    double errors = 0;
+    const TensorReport* worst = nullptr;
+  };
+  std::map<std::string, Sum> types;
+  for (const TensorReport& t : tensors) {
+    Sum& sum = types[t.type];
+    ++sum.count;
+    sum.bytes += t.bytes;
+    sum.errors += t.error.value_or(0);
+    if (t.error && (!sum.worst || *t.error > *sum.worst->error)) sum.worst = &t;
+  }
+  fmt::print("\nweights on disk\n");
+  for (const auto& [type, sum] : types) {
+    fmt::print("  {:<5}{:>12}  {}", type, human_bytes(sum.bytes), counted(sum.count, "tensor"));
+    if (sum.worst)
+      fmt::print(", off by {:.2f} % in the mean, by {:.2f} % at most: {}",
+                 100 * sum.errors / static_cast<double>(sum.count), 100 * *sum.worst->error, sum.worst->name);
+    fmt::print("\n");
+  }
+}
+
+void print_tensors(const std::vector<TensorReport>& tensors) {
+  fmt::print("\n{:<60}{:>6}{:>16}{:>12}{:>10}\n", "tensor", "type", "shape", "bytes", "off by");
+  for (const TensorReport& t : tensors)
+    fmt::print("{:<60}{:>6}{:>16}{:>12}{:>10}\n", t.name, t.type,
+               fmt::format("{}", fmt::join(t.shape, " x ")), human_bytes(t.bytes),
+               t.error ? fmt::format("{:.2f} %", 100 * *t.error) : "");
+}
 
 nlohmann::json to_json(const ParameterCount& p) {
   return {{"embedding", p.embedding}, {"dense", p.dense},   {"router", p.router},
           {"experts", p.experts},     {"total", p.total()}, {"active", p.active()}};
 }
 
-nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost) {
+nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost,
+                       const std::vector<TensorReport>& tensors) {
   nlohmann::json layers = nlohmann::json::array();
   for (const LayerCost& layer : cost.layers) {
     layers.push_back(
@@ -40,6 +120,7 @@ nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost) {
   }
   return {{"config", to_json(model.config)},
           {"languages", model.vocabulary.languages()},
+          {"tensors", to_json(tensors)},
           {"parameters", to_json(cost.parameters)},
           {"layers", layers},
           {"flops",
@@ -98,13 +179,17 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
 }
 
 void inspect(const InspectArguments& a) {
-  const ModelDescription model = describe_model(find_model(a.folder).description);
+  const ModelPlace place = find_model(a.folder);
+  const ModelDescription model = describe_model(place.description);
   const ModelCost cost = cost_of(model.config, a.length);
+  const std::vector<TensorReport> tensors = tensors_of(place.weights, model.config);
   if (a.json) {
-    fmt::print("{}\n", to_json(model, cost).dump(2));
-  } else {
-    print_text(model, cost);
+    fmt::print("{}\n", to_json(model, cost, tensors).dump(2));
+    return;
   }
+  print_text(model, cost);
+  print_types(tensors);
+  if (a.tensors) print_tensors(tensors);
 }
 
 }  // namespace
@@ -120,6 +205,8 @@ void add_inspect(CLI::App& app) {
       ->capture_default_str()
       ->check(between<int64_t>(1, 1 << 20))
       ->type_name("N");
+  command->add_flag("--tensors", a.tensors,
+                    "also each tensor: type, shape, bytes, and what quantizing changed");
   command->add_flag("--json", a.json, "print JSON");
   command->callback([arguments] { inspect(*arguments); });
 }

@@ -120,6 +120,7 @@ void add_prune(CLI::App& app) {
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
+  add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);
   command->add_option("--data", a.data, "older name: --files if {lang} is in it, else --tsv")
       ->type_name("FILE");

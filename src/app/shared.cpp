@@ -42,6 +42,18 @@ std::optional<RunConfig> read_config(const ConfigArguments& arguments) {
   return std::nullopt;
 }
 
+void add_quantize_option(CLI::App& command, QuantizationConfig& types) {
+  command
+      .add_option_function<std::string>(
+          "--quantize",
+          [&types](const std::string& name) {
+            types.dense = Quantization::int8;
+            types.experts = name == "int4" ? Quantization::int4 : Quantization::int8;
+          },
+          "quantize the new model's weights: its experts in this type, the others in int8")
+      ->check(CLI::IsMember({"int8", "int4"}));
+}
+
 void add_quiet_option(CLI::App& command) {
   command.add_flag_callback(
       "-q,--quiet", [] { console().set_quiet(true); }, "no progress, and only warnings from the log");

@@ -20,6 +20,7 @@ struct SurgeryArguments {
   std::vector<int64_t> every = {2};
   UpcycleOptions upcycle;
   GrowOptions grow;
+  QuantizationConfig types;
 };
 
 void say(const SurgeryArguments& a, const ModelConfig& made) {
@@ -59,10 +60,11 @@ void add_merge(CLI::App& app) {
                    "the weights outside experts: their average, or those of the first model")
       ->check(CLI::IsMember({"average", "first"}))
       ->capture_default_str();
+  add_quantize_option(*command, a->types);
   command->callback([given = a] {
     say(*given,
         merge_models(given->models, given->dense == "first" ? DenseWeights::first : DenseWeights::average,
-                     given->out));
+                     given->out, given->types));
   });
 }
 

@@ -11,6 +11,13 @@ namespace chorus::inline architecture {
 const std::vector<std::pair<std::string, Activation>> kActivations = {
     {"relu", Activation::relu}, {"gelu", Activation::gelu}, {"swiglu", Activation::swiglu}};
 
+const std::vector<std::pair<std::string, Quantization>> kQuantizations = {
+    {"none", Quantization::none}, {"int8", Quantization::int8}, {"int4", Quantization::int4}};
+
+std::string name_of(Quantization type) {
+  return std::ranges::find(kQuantizations, type, &std::pair<std::string, Quantization>::second)->first;
+}
+
 void describe(Schema& s, ModelConfig& c) {
   s.section("model", "the architecture");
   s.add("d_model", c.d_model, {.help = "width of the hidden states", .min = 2, .max = 65536});

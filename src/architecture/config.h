@@ -12,12 +12,26 @@
 #include "config/options.h"
 #include "data/batch.h"
 #include "kernels/activation.h"
+#include "kernels/quantized.h"
 #include "moe/config.h"
 
 namespace chorus::inline architecture {
 
 /// How run files and config.json spell them.
 extern const std::vector<std::pair<std::string, Activation>> kActivations;
+
+/// In which types a model's weights are (kernels/quantized.h). What is not a matrix stays in a floating type, and so does
+/// the router, whose near ties would turn.
+struct QuantizationConfig {
+  Quantization experts = Quantization::none;
+  Quantization dense = Quantization::none;  // outside experts
+
+  [[nodiscard]] bool any() const { return experts != Quantization::none || dense != Quantization::none; }
+  bool operator==(const QuantizationConfig&) const = default;
+};
+/// How users and config.json spell them.
+extern const std::vector<std::pair<std::string, Quantization>> kQuantizations;
+std::string name_of(Quantization type);
 
 enum class Norm {
   layer,
@@ -61,6 +75,7 @@ struct ModelConfig {
   // Experts of each MoE layer, encoder first, where pruning left different numbers; moe.experts is then the
   // most. Empty: moe.experts in each.
   std::vector<int64_t> layer_experts;
+  QuantizationConfig quantization;
   // What it was trained to translate: "en-de". Empty: not known.
   std::vector<std::string> directions;
 

@@ -10,6 +10,34 @@ namespace chorus::inline architecture {
 namespace {
 
 constexpr int64_t kFormatVersion = 1;
+constexpr int64_t kQuantizationVersion = 1;
+
+// Under the name that transformers gives it, so that it refuses to load what it cannot read.
+constexpr const char* kQuantizationKey = "quantization_config";
+
+nlohmann::json quantization_json(const QuantizationConfig& q) {
+  return {{"quant_method", "chorus"},
+          {"version", kQuantizationVersion},
+          {"group_size", kQuantizedGroup},
+          {"experts", name_of(q.experts)},
+          {"dense", name_of(q.dense)}};
+}
+
+QuantizationConfig read_quantization(const nlohmann::json& json) {
+  if (!json.is_object()) throw UserError("config.json: {} is no object", kQuantizationKey);
+  const JsonReader r{json};
+  if (const auto method = r.get<std::string>("quant_method", ""); method != "chorus")
+    throw not_computed(fmt::format("{}: weights quantized by {}", kQuantizationKey, in_quotes(method)));
+  if (r.count("version", 1, kLarge) != kQuantizationVersion ||
+      r.count("group_size", 1, kLarge) != kQuantizedGroup)
+    throw UserError("config.json: {}: quantized by a later version of chorus (version {}, groups of {})",
+                    kQuantizationKey, json["version"].dump(), json["group_size"].dump());
+  const auto type = [&](const char* key) {
+    return value_of(kQuantizations, fmt::format("{}.{}", kQuantizationKey, key),
+                    r.get<std::string>(key, "none"));
+  };
+  return {.experts = type("experts"), .dense = type("dense")};
+}
 
 nlohmann::json training_json(ModelConfig config, const std::vector<std::string>& names) {
   Schema schema;
@@ -52,6 +80,7 @@ nlohmann::json to_json(const ModelConfig& c) {
   own["training"] = training_json(c, native.training_options);
   if (!c.layer_experts.empty()) own["layer_experts"] = c.layer_experts;
   if (!c.directions.empty()) own["directions"] = c.directions;
+  if (c.quantization.any()) json[kQuantizationKey] = quantization_json(c.quantization);
   return json;
 }
 
@@ -59,6 +88,8 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
   const Architecture& architecture = architecture_of(json);
   ModelConfig c;
   architecture.read({json}, c);
+  if (const JsonReader r{json}; r.has(kQuantizationKey))
+    c.quantization = read_quantization(json[kQuantizationKey]);
   const auto own = json.find("chorus");
   if (own != json.end() && &architecture == &native_architecture(c)) {
     if (!own->is_object()) throw UserError("config.json: chorus is not an object");

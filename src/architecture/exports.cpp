@@ -13,6 +13,8 @@ std::vector<std::string> reasons_against(const ModelConfig& c, Format format) {
     return {fmt::format("it has no {} positions",
                         c.positions == Positions::relative ? "relative" : "sinusoidal")};
   std::vector<std::string> reasons = architecture.reasons_against(c);
+  if (c.quantization.any())
+    reasons.insert(reasons.begin(), "its weights are quantized: export the model that it was made from");
   if (!c.layer_experts.empty())
     reasons.insert(reasons.begin(), "its MoE layers have different numbers of experts");
   return reasons;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "formats/quantize.h"
 #include "formats/stored_tensors.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -105,19 +106,25 @@ struct Imported {
 template <class Weights>
 void write_imported(const Imported& model, const Weights& weights, const fs::path& out) {
   check_tensor_count(model.config, weights.names().size(), model.folder);
-  const Catalogue theirs = make_catalogue(model.config, model.format);
+  ModelConfig floating = model.config;
+  floating.quantization = {};
+  const Catalogue theirs = make_catalogue(floating, model.format);
   const StoredTensors stored = find_all(weights, theirs);
   check_values(stored, theirs, model.folder.string());
-  const Catalogue native = make_catalogue(model.config);
+  const Catalogue native = make_catalogue(floating), made = make_catalogue(model.config);
   AtomicFolder whole(out, check_is_replaceable);
-  write_tensors(whole.temporary() / kWeightsFile, transfers(stored, fates(native, false), native, 1));
+  std::vector<Transfer> list = transfers(stored, fates(native, false), native, 1);
+  QuantizationErrors errors;
+  if (model.config.quantization.any()) list = quantized(std::move(list), native, made, errors);
+  write_tensors(whole.temporary() / kWeightsFile, list);
+  if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
   write_description(whole.temporary(), model.config, stored[native.embedding][0].dtype, model.vocabulary);
   whole.commit();
 }
 
 }  // namespace
 
-void import_model(const fs::path& folder, const fs::path& out) {
+void import_model(const fs::path& folder, const fs::path& out, const QuantizationConfig& types) {
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;
   try {
@@ -126,6 +133,10 @@ void import_model(const fs::path& folder, const fs::path& out) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
   check_out(out, folder);
+  if (config.quantization.any())
+    throw UserError("{}: its weights are quantized already: it is a model of chorus as it is",
+                    folder.string());
+  config.quantization = types;
   const Imported model = {folder, architecture_of(json).format, config,
                           read_tokenizer(folder, config.vocabulary)};
   check_rows(config, model.vocabulary, folder);

@@ -23,30 +23,44 @@ namespace chorus::inline formats {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<std::string_view, 10> kModelFiles = {
-    kWeightsFile, kIndexFile,     kConfigFile,      kGenerationFile, kPiecesFile,
-    kPiecesModel, kT5PiecesModel, kTokenizerConfig, kSpecialTokens,  kManifestFile};
+constexpr std::array<std::string_view, 11> kModelFiles = {
+    kWeightsFile,   kIndexFile,       kConfigFile,    kGenerationFile, kPiecesFile,      kPiecesModel,
+    kT5PiecesModel, kTokenizerConfig, kSpecialTokens, kManifestFile,   kQuantizationFile};
 
 void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
   const at::NoGradGuard plain;
-  for (size_t i = 0; i < slices.size(); ++i)
-    slice(spec, whole, i).copy_(from_stored(spec, as_tensor(slices[i])));
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const at::Tensor stored = as_tensor(slices[i]);
+    slice(spec, whole, i).copy_(whole.scalar_type() == at::kByte ? stored : from_stored(spec, stored));
+  }
 }
 
-/// A parameter of type `type` where it lies in its file, which it keeps open; undefined when it does not lie
-/// there as one tensor of that type.
+/// A parameter as memory has it: of its own shape, or quantized.
+struct ValueInMemory {
+  std::vector<int64_t> shape;
+  at::ScalarType type;
+};
+ValueInMemory value_in_memory(const ParameterSpec& spec, at::ScalarType type) {
+  if (spec.quantization == Quantization::none) return {spec.shape, type};
+  std::vector<int64_t> shape = spec.file_shape();
+  if (spec.sliced) shape.insert(shape.begin(), std::ssize(spec.stored));
+  return {shape, at::kByte};
+}
+
+/// The same where it lies in its file, which it keeps open; undefined when it does not lie there as one tensor of that
+/// type.
 at::Tensor in_file(const std::shared_ptr<const SafetensorsFolder>& file, const ParameterSpec& spec,
-                   at::ScalarType type, const std::vector<TensorView>& slices) {
+                   const ValueInMemory& value, const std::vector<TensorView>& slices) {
   if (spec.row_shift != 0) return {};
   const std::byte* const begin = slices.front().bytes.data();
   const std::byte* end = begin;
   for (const TensorView& part : slices) {
-    if (scalar_type(part.dtype) != type || part.bytes.data() != end) return {};
+    if (scalar_type(part.dtype) != value.type || part.bytes.data() != end) return {};
     end += part.bytes.size();
   }
   if (begin == end || reinterpret_cast<uintptr_t>(begin) % size_of(slices.front().dtype) != 0) return {};
   return at::from_blob(
-      const_cast<std::byte*>(begin), spec.shape, [file](void*) {}, type);
+      const_cast<std::byte*>(begin), value.shape, [file](void*) {}, value.type);
 }
 
 template <class File>
@@ -99,6 +113,14 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
 }
 
 }  // namespace
+
+void check_is_trainable(const ModelConfig& config, const fs::path& folder) {
+  if (config.quantization.any())
+    throw UserError(
+        "{}: its weights are quantized, and training needs them as they were: begin with the model that it "
+        "was made from",
+        folder.string());
+}
 
 void write_json(const fs::path& path, const nlohmann::json& json) {
   write_file_atomically(path, json.dump(2) + "\n");
@@ -185,20 +207,29 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
   const bool may_stay = is_host(options.device) && !options.gradients;
   Transformer::Options made = options;
   made.empty = may_stay;
+  const bool quantized = description.config.quantization.any();
+  if (options.gradients) check_is_trainable(description.config, folder);
+  if (quantized && may_stay) made.compute = at::kFloat;  // rows of fp32 go into and come out of its products
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
                         std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;
   for (size_t p = 0; p < specs.size(); ++p) {
     const std::vector<TensorView>& slices = stored[p];
-    at::Tensor& value = loaded.model->parameters()[p].value;
-    if (const at::Tensor mapped =
-            may_stay ? in_file(weights, specs[p], value.scalar_type(), slices) : at::Tensor();
-        mapped.defined()) {
-      value = mapped;
-    } else {
-      if (may_stay) value = at::empty(specs[p].shape, value.options());
-      fill(specs[p], value, slices);
+    Parameter& parameter = loaded.model->parameters()[p];
+    if (!may_stay) {
+      fill(specs[p], parameter.value, slices);
+      continue;
     }
+    const ValueInMemory kept = value_in_memory(specs[p], parameter.value.scalar_type());
+    parameter.value = in_file(weights, specs[p], kept, slices);
+    if (!parameter.value.defined()) {
+      parameter.value = at::empty(kept.shape, kept.type);
+      fill(specs[p], parameter.value, slices);
+    }
+    if (specs[p].quantization == Quantization::none) continue;
+    parameter.quantization = specs[p].quantization;
+    parameter.rows = specs[p].stored_shape()[0];
+    parameter.depth = specs[p].stored_shape()[1];
   }
   return loaded;
 }

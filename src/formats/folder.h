@@ -65,10 +65,14 @@ struct ModelDescription {
 };
 ModelDescription describe_model(const std::filesystem::path& folder);
 
+/// UserError when its weights are quantized.
+void check_is_trainable(const ModelConfig& config, const std::filesystem::path& folder);
+
 /// Reads a model folder, or what find_model() finds. Every checksum is verified first. Without gradients and
 /// on the CPU, weights that the file holds in the compute type, slices one after the other as save_model
 /// writes them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it
-/// open. The file may then be replaced, as save_model does, but not overwritten in place.
+/// open. The file may then be replaced, as save_model does, but not overwritten in place. Quantized weights stay so on the
+/// host, where what goes between them is fp32, and are those of the compute type elsewhere.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
 /// The same for a folder of weights that were described already.
 LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,

@@ -20,6 +20,7 @@ constexpr const char* kPiecesFile = "vocab.json";
 constexpr const char* kPiecesModel = "sentencepiece.bpe.model";
 constexpr const char* kT5PiecesModel = "spiece.model";
 constexpr const char* kManifestFile = "chorus.json";
+constexpr const char* kQuantizationFile = "quantization.json";  // formats/quantize.h
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kTokenizer = "tokenizer.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";

@@ -25,7 +25,8 @@ namespace {
 
 constexpr std::string_view kBody = "model.";  // what transformers puts before all but the output layer
 
-constexpr std::array<std::pair<DType, at::ScalarType>, 4> kTypes = {{{DType::f32, at::kFloat},
+constexpr std::array<std::pair<DType, at::ScalarType>, 5> kTypes = {{{DType::u8, at::kByte},
+                                                                     {DType::f32, at::kFloat},
                                                                      {DType::bf16, at::kBFloat16},
                                                                      {DType::f16, at::kHalf},
                                                                      {DType::f64, at::kDouble}}};
@@ -50,6 +51,11 @@ bool ties_to_embedding(std::string_view name) {
 bool is_sinusoidal_table(std::string_view name) {
   name = without_body(name);
   return name == "encoder.embed_positions.weights" || name == "decoder.embed_positions.weights";
+}
+
+Matrix as_matrix(const ParameterSpec& spec, const TensorView& view) {
+  const std::vector<int64_t> shape = spec.stored_shape();
+  return {as_tensor(view), spec.quantization, shape[0], shape[1]};
 }
 
 /// Where each stored tensor of the sets lies in a file or folder.
@@ -111,14 +117,17 @@ class Resolver {
   }
 
   void check(const std::string& name, const ParameterSpec& spec, const TensorView& view) const {
-    if (view.shape != spec.stored_shape()) {
+    if (view.shape != spec.file_shape()) {
       throw UserError("{}: tensor {} has shape [{}], not the [{}] of the model that config.json describes",
                       where_, in_quotes(name), fmt::join(view.shape, ", "),
-                      fmt::join(spec.stored_shape(), ", "));
+                      fmt::join(spec.file_shape(), ", "));
     }
-    if (!scalar_type(view.dtype))
-      throw UserError("{}: tensor {} is of type {}, not of a floating type", where_, in_quotes(name),
-                      name_of(view.dtype));
+    const bool quantized = spec.quantization != Quantization::none;
+    if (quantized ? view.dtype != DType::u8 : view.dtype == DType::u8 || !scalar_type(view.dtype))
+      throw UserError("{}: tensor {} is of type {}, not of {}", where_, in_quotes(name), name_of(view.dtype),
+                      quantized ? "U8, as a quantized one" : "a floating type");
+    if (quantized && !has_finite_scales(as_matrix(spec, view)))
+      throw UserError("{}: tensor {} has scales that are not finite: damaged", where_, in_quotes(name));
   }
 
   const File& file_;
@@ -155,11 +164,19 @@ std::optional<at::ScalarType> scalar_type(DType dtype) {
   return std::nullopt;
 }
 
+TensorSpec file_tensor(const ParameterSpec& spec, size_t i, DType dtype) {
+  return {spec.stored[i], spec.quantization == Quantization::none ? dtype : DType::u8, spec.file_shape()};
+}
+
 at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i) {
   return spec.sliced ? whole.select(0, static_cast<int64_t>(i)) : whole;
 }
 
 at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored) {
+  if (spec.quantization != Quantization::none) {
+    const std::vector<int64_t> shape = spec.stored_shape();
+    return dequantize({stored, spec.quantization, shape[0], shape[1]});
+  }
   return spec.row_shift == 0 ? stored : at::roll(stored, spec.row_shift, 0);
 }
 

@@ -16,13 +16,15 @@
 
 namespace chorus::inline formats {
 
-std::optional<at::ScalarType> scalar_type(DType dtype);
+std::optional<at::ScalarType> scalar_type(DType dtype);  // of floating types, and of uint8
 /// "float32", as torch and config.json call it. Error on what is not a floating type.
 std::string torch_name(DType dtype);
 
+/// A parameter's i-th stored tensor in a file where weights have this type, unless they are quantized.
+TensorSpec file_tensor(const ParameterSpec& spec, size_t i, DType dtype);
 /// The part of a parameter that its i-th stored tensor holds.
 at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
-/// From a stored tensor to such a part, and back: they differ in the order of rows.
+/// From a stored tensor to such a part, and back: they differ in the order of rows, and a quantized one becomes fp32.
 at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
 at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
 std::span<const std::byte> bytes_of(const at::Tensor& tensor);

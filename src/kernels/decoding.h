@@ -8,12 +8,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/quantized.h"
+
 namespace chorus::inline kernels {
 
-/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16; positions: [L,
+/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16, or quantized; positions: [L,
 /// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
-at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
-                      const at::Tensor& position);
+at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale, const at::Tensor& position);
 
 /// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: fp32 [slots, d], all
 /// with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()

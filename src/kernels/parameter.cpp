@@ -1,5 +1,7 @@
 #include "kernels/parameter.h"
 
+#include <ATen/core/Tensor.h>
+
 #include "kernels/gemm.h"
 
 namespace chorus::inline kernels {
@@ -16,6 +18,21 @@ void Parameter::accumulate(const at::Tensor& contribution) {
 void Parameter::accumulate_product(const at::Tensor& a, const at::Tensor& b) {
   add_product(gradient.view({a.size(1), b.size(1)}), a, b, !has_gradient);
   has_gradient = true;
+}
+
+void Parameter::observe(const at::Tensor& input, int64_t slice) const {
+  if (input_squares.defined()) input_squares[slice].add_(input.square().sum(0, false, at::kDouble));
+}
+
+Matrix Parameter::matrix() const {
+  if (quantization == Quantization::none) return value;
+  const int64_t slices = value.dim() == 3 ? value.size(0) : 1;
+  return {value.view({-1, value.size(-1)}), quantization, slices * rows, depth};
+}
+
+Matrix Parameter::matrix(int64_t i) const {
+  if (quantization == Quantization::none) return value[i];
+  return {value[i], quantization, rows, depth};
 }
 
 bool Parameter::begin_slices() {

@@ -7,13 +7,28 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/quantized.h"
+
 namespace chorus::inline kernels {
 
 struct Parameter {
-  at::Tensor value;     // in the compute type; requires_grad when training, so that autograd records the
-                        // functions using it
-  at::Tensor gradient;  // fp32 (fp64 for fp64 values), same shape; undefined when not training
+  // In the compute type; requires_grad when training, so that autograd records the functions using it. Or quantized,
+  // which is only read: uint8 [blocks, bytes], of a stack [slices, blocks, bytes].
+  at::Tensor value;
+  at::Tensor gradient;        // fp32 (fp64 for fp64 values), same shape; undefined when not training
   bool has_gradient = false;  // false: nothing of this step has been written into `gradient` yet
+  Quantization quantization = Quantization::none;
+  int64_t rows = 0, depth = 0;  // of a quantized weight; of a stack, of each slice
+  // fp64 [slices, depth], or [1, depth]: where it is defined, passes forward on the host add the squares of what is
+  // multiplied with the weight, column by column. Of a stack of experts each slice has its own.
+  at::Tensor input_squares;
+
+  /// Adds those of input [n, depth] to input_squares[slice], if that is defined.
+  void observe(const at::Tensor& input, int64_t slice = 0) const;
+  /// The weight as products read it; a stack's slices one below the other (quantized ones of whole blocks of rows).
+  [[nodiscard]] Matrix matrix() const;
+  /// Slice i of a stack.
+  [[nodiscard]] Matrix matrix(int64_t i) const;
 
   /// Adds `contribution` (any floating type, same shape) to the gradient.
   void accumulate(const at::Tensor& contribution);

@@ -19,6 +19,12 @@ int64_t product(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
+/// A matrix of a linear layer. One that is used as a stack of others must have them in whole blocks of rows.
+bool can_be_quantized(const ParameterSpec& spec) {
+  const bool one_product = spec.sliced && spec.role == Role::dense;
+  return spec.decay && !spec.fp32 && !(one_product && spec.shape[1] % kQuantizedRows != 0);
+}
+
 struct Cut {
   bool by_inputs = false;
   int blocks = 1;
@@ -177,6 +183,11 @@ std::vector<int64_t> ParameterSpec::stored_shape() const {
   return sliced ? std::vector<int64_t>(shape.begin() + 1, shape.end()) : shape;
 }
 
+std::vector<int64_t> ParameterSpec::file_shape() const {
+  const std::vector<int64_t> matrix = stored_shape();
+  return quantization == Quantization::none ? matrix : quantized_shape(matrix[0], matrix[1], quantization);
+}
+
 int64_t Catalogue::elements(Role role) const {
   int64_t sum = 0;
   for (const ParameterSpec& spec : parameters) {
@@ -231,6 +242,11 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
   if (architecture.t5_ids)
     for (const size_t p : {builder.catalogue.embedding, builder.catalogue.output})
       builder.catalogue.parameters[p].row_shift = 1;
+  for (ParameterSpec& spec : builder.catalogue.parameters) {
+    if (!can_be_quantized(spec)) continue;
+    spec.quantization = spec.role == Role::expert ? config.quantization.experts : config.quantization.dense;
+    if (spec.quantization != Quantization::none) spec.row_shift = 0;
+  }
   return std::move(builder.catalogue);
 }
 

@@ -18,6 +18,7 @@
 #include "architecture/config.h"
 #include "architecture/format.h"
 #include "base/random.h"
+#include "kernels/quantized.h"
 
 namespace chorus::inline layout {
 
@@ -51,10 +52,14 @@ struct ParameterSpec {
   int cut_blocks = 1;
   bool decay = false;  // weight decay applies (matrices only)
   bool fp32 = false;   // kept in fp32 whatever the compute type (the router)
+  // On disk, and in memory on the host: each stored tensor is uint8 of quantized_shape().
+  Quantization quantization = Quantization::none;
 
   [[nodiscard]] int64_t elements() const;
-  /// Shape of one stored tensor.
+  /// Shape of one stored tensor; of a quantized one, of the matrix that it stands for.
   [[nodiscard]] std::vector<int64_t> stored_shape() const;
+  /// Shape of one stored tensor as it is in a file.
+  [[nodiscard]] std::vector<int64_t> file_shape() const;
 };
 
 inline constexpr size_t kNoParameter = std::numeric_limits<size_t>::max();

@@ -5,9 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 
 #include "base/error.h"
+#include "kernels/gemm.h"
 #include "nn/attention.h"
 #include "nn/functions.h"
 
@@ -51,7 +51,10 @@ class BlockDecoding final : public Decoding {
     }
     ++position_;
     x = final_norm(w, catalogue.decoder_norm, x, output_scale(w.config));
-    return at::linear(x.squeeze(1), w[catalogue.output].value).to(at::kFloat);
+    const Matrix output = w[catalogue.output].matrix();
+    const at::Tensor logits = at::empty({x.size(0), output.rows}, x.options().dtype(at::kFloat));
+    linear_product(logits, x.squeeze(1), output);
+    return logits;
   }
 
   void reorder(const at::Tensor& rows, const at::Tensor& sentences) override {

@@ -30,7 +30,7 @@ struct LayersByRow {
   }
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {
-    return linear_product(x, w[index.weight].value,
+    return linear_product(x, w[index.weight].matrix(),
                           {.bias = w[index.bias].value, .relu = relu, .residual = residual});
   }
   [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
@@ -91,13 +91,13 @@ class RowDecoding final : public Decoding {
       throw Error("decoding went past the {} tokens there is room for",
                   std::min(room, w.config.max_positions));
     for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(static_cast<int32_t>(used_ + row));
-    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].value,
+    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].matrix(),
                               std::sqrt(static_cast<double>(width)), positions_.narrow(0, position_++, 1));
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
       const at::Tensor now = self.narrow(0, used_, rows);
-      linear_product(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].value,
+      linear_product(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].matrix(),
                      {.bias = w[layer.self_qkv.bias].value});
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, width, width),
                                        self.narrow(1, 2 * width, width), tokens_, heads);
@@ -112,7 +112,7 @@ class RowDecoding final : public Decoding {
     if (!logits_.defined() || logits_.size(0) < rows)
       logits_ = at::empty({rows, w.config.vocabulary}, at::kFloat);
     at::Tensor logits = logits_.narrow(0, 0, rows);
-    linear_product(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].value);
+    linear_product(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].matrix());
     return logits;
   }
 
@@ -162,7 +162,7 @@ at::Tensor RowDecoder::encode(const Side& source) const {
   const LayersByRow model = {w};
   const int64_t sentences = source.ids.size(0), length = source.ids.size(1), width = w.config.d_model;
   const double scale = std::sqrt(static_cast<double>(width));
-  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].value, scale,
+  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].matrix(), scale,
                             model_.positions().narrow(0, 0, length));
   const AttentionOptions options = {
       .mask = source.attention_mask.defined() ? source.attention_mask.to(at::kFloat) : at::Tensor()};

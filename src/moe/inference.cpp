@@ -11,7 +11,7 @@ namespace chorus::inline moe {
 at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const MoeWeights& w,
                     const MoeConfig& config, Activation kind) {
   const int64_t experts = w.router->value.size(0);
-  const at::Tensor probabilities = at::softmax(linear_product(hidden, w.router->value), -1);
+  const at::Tensor probabilities = at::softmax(linear_product(hidden, w.router->matrix()), -1);
   const Routing routing = route(probabilities, {}, {.top_k = config.top_k}, RandomKey());
   const at::Tensor weight = gates(probabilities, routing, config.gate_normalization)
                                 .mul_(1 - config.expert_output_dropout);  // the expectation of the dropout
@@ -26,8 +26,8 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
     };
     const bool relu = kind == Activation::relu;
     const at::Tensor inner =
-        linear_product(rows(input), w.fc1_weight->value[e], {.bias = w.fc1_bias->value[e], .relu = relu});
-    linear_product(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->value[e],
+        linear_product(rows(input), w.fc1_weight->matrix(e), {.bias = w.fc1_bias->value[e], .relu = relu});
+    linear_product(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->matrix(e),
                    {.bias = w.fc2_bias->value[e]});
   }
   return combine_rows(output, order.slot, weight).add_(residual);

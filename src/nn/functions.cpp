@@ -30,14 +30,15 @@ void save_pointer(AutogradContext* ctx, const char* name, const void* pointer) {
 // The weight's value is an argument of each apply() only so that autograd records the function even where the
 // activation needs no gradient; its gradient is returned as undefined.
 
-at::Tensor linear_forward(const at::Tensor& input, const at::Tensor& value, const Parameter* bias,
+at::Tensor linear_forward(const at::Tensor& input, const Parameter& parameter, const Parameter* bias,
                           Group* sum_over) {
-  const at::Tensor rows = value.view({-1, value.size(-1)});
+  const Matrix weight = parameter.matrix();
+  parameter.observe(as_rows(input));
   auto sizes = input.sizes().vec();
-  sizes.back() = rows.size(0);
+  sizes.back() = weight.rows;
   at::Tensor output = at::empty(sizes, input.options());
   const at::Tensor added = bias ? bias->value.view(-1) : at::Tensor();
-  linear_product(output.view({-1, rows.size(0)}), as_rows(input), rows,
+  linear_product(output.view({-1, weight.rows}), as_rows(input), weight,
                  {.bias = sum_over ? at::Tensor() : added});
   if (sum_over) {
     sum_over->all_reduce(output);
@@ -62,13 +63,13 @@ at::Tensor linear_backward_input(const at::Tensor& grad, const at::Tensor& input
 }
 
 struct LinearFunction : Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& value,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& /*value*/,
                             Parameter* weight, Parameter* bias, const LinearCut& cut) {
     ctx->save_for_backward({input});
     save_pointer(ctx, "weight", weight);
     save_pointer(ctx, "bias", bias);
     save_pointer(ctx, "sum gradients over", cut.by_inputs ? nullptr : cut.over);
-    return linear_forward(input, value, bias, cut.by_inputs ? cut.over : nullptr);
+    return linear_forward(input, *weight, bias, cut.by_inputs ? cut.over : nullptr);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -137,7 +138,7 @@ struct NormLinearFunction : Function<NormLinearFunction> {
     save_pointer(ctx, "bias", bias);
     save_pointer(ctx, "sum gradients over", over);
     const NormedRows normed = norm_rows(as_rows(input).contiguous(), scaling_of(parameters));
-    return linear_forward(normed.output.view(input.sizes()), weight->value, bias, nullptr);
+    return linear_forward(normed.output.view(input.sizes()), *weight, bias, nullptr);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -164,6 +165,10 @@ struct EmbeddingFunction : Function<EmbeddingFunction> {
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["first"] = cut.first;
     auto sizes = ids.sizes().vec();
+    if (weight->quantization != Quantization::none) {
+      sizes.push_back(weight->depth);
+      return select_rows(weight->matrix(), ids.reshape(-1)).mul_(scale).view(sizes);
+    }
     sizes.push_back(value.size(1));
     if (!cut.over) return value.index_select(0, ids.reshape(-1)).mul_(scale).view(sizes);
     const at::Tensor rows = ids.reshape(-1) - cut.first;

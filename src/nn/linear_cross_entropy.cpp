@@ -55,11 +55,12 @@ at::Tensor rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, c
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options) {
   const at::NoGradGuard no_grad;
-  const int64_t width = weight.value.size(0), all = hidden.size(0);
+  const Matrix matrix = weight.matrix();
+  const int64_t width = matrix.rows, all = hidden.size(0);
   const int64_t vocabulary = options.cut.over ? options.cut.total : width;
-  if (labels.numel() != all || hidden.size(1) != weight.value.size(1)) {
+  if (labels.numel() != all || hidden.size(1) != matrix.depth) {
     throw Error("linear_cross_entropy: {} labels for {} rows of {}, weight of {}", labels.numel(), all,
-                hidden.size(1), weight.value.size(1));
+                hidden.size(1), matrix.depth);
   }
   Predicted predicted = predicted_rows(labels, options.ignore, vocabulary);
   const int64_t rows = std::ssize(predicted.rows);
@@ -90,7 +91,8 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     const at::Tensor index = row_index.narrow(0, first, count);
     const at::Tensor input = rows == all ? hidden.narrow(0, first, count) : gather_rows(hidden, index);
     const at::Tensor logits = logits_buffer.narrow(0, 0, count);
-    linear_product(logits, input, weight.value);
+    linear_product(logits, input, matrix);
+    weight.observe(input);
     const at::Tensor grad = options.gradient ? grad_buffer.narrow(0, 0, count) : at::Tensor();
     const CrossEntropyOptions of_rows = {.label_smoothing = options.label_smoothing,
                                          .gradient_scale = options.gradient_scale};

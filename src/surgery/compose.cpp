@@ -50,8 +50,10 @@ at::Tensor reorder_units(const ParameterSpec& spec, const at::Tensor& stored, co
 class Composer {
  public:
   Composer(std::span<const Source> sources, const Recipe& recipe)
-      : sources_(sources), recipe_(recipe), made_(make_catalogue(recipe.config)) {}
+      : sources_(sources), recipe_(recipe), made_(catalogue_of(recipe, sources[0].config.quantization)) {}
 
+  /// Of the new model, quantized as the sources are.
+  [[nodiscard]] const Catalogue& catalogue() const { return made_; }
   /// The stored tensors of the new model. They refer to sources, recipe and this.
   [[nodiscard]] std::vector<Transfer> transfers() const {
     constexpr size_t kNone = std::numeric_limits<size_t>::max();
@@ -82,6 +84,11 @@ class Composer {
   }
 
  private:
+  static Catalogue catalogue_of(const Recipe& recipe, const QuantizationConfig& quantization) {
+    ModelConfig config = recipe.config;
+    config.quantization = quantization;
+    return make_catalogue(config);
+  }
   [[nodiscard]] bool is_dense() const { return sources_[0].config.expert_counts().empty(); }
   [[nodiscard]] const TensorView& view(const Ingredient& part, size_t parameter) const {
     return sources_[part.source].tensors[parameter][part.expert];
@@ -101,10 +108,17 @@ class Composer {
   [[nodiscard]] Transfer blend(const ParameterSpec& spec, size_t i, size_t from, NewExpert expert) const {
     const Ingredient& first = expert.of.front();
     const DType dtype = sources_[0].tensors[from][0].dtype;
-    Transfer transfer = {{spec.stored[i], dtype, spec.stored_shape()}, view(first, from)};
+    Transfer transfer = {file_tensor(spec, i, dtype), view(first, from)};
     const bool as_it_is = expert.of.size() == 1 && first.weight == 1 && first.units.empty() &&
-                          expert.noise == 0 && transfer.from.dtype == dtype;
+                          expert.noise == 0 && transfer.from.dtype == dtype &&
+                          transfer.from.shape == transfer.tensor.shape;
     if (as_it_is) return transfer;
+    if (spec.quantization != Quantization::none || dtype == DType::u8)
+      throw UserError(
+          "{}: its weights are quantized, and cannot be made into others: take the model that it was made "
+          "from, and "
+          "quantize what becomes of it",
+          sources_[first.source].folder.string());
     const bool by_element = expert.noise == 0 && std::ranges::all_of(expert.of, [](const Ingredient& p) {
                               return p.units.empty();
                             });
@@ -207,12 +221,24 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   check(recipe.config);
   check_absent(out);
   const Composer composer(sources, recipe);
-  AtomicFolder whole(out, check_absent);
-  write_tensors(whole.temporary() / kWeightsFile, composer.transfers());
+  std::vector<Transfer> transfers = composer.transfers();
   ModelConfig config = recipe.config;
+  const QuantizationConfig before = sources[0].config.quantization;
+  const Catalogue made = make_catalogue(config);
+  QuantizationErrors errors;
+  if (config.quantization != before) {
+    if (before.any())
+      throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
+                      sources[0].folder.string());
+    transfers = quantized(std::move(transfers), composer.catalogue(), made, errors, recipe.importance);
+  }
+  AtomicFolder whole(out, check_absent);
+  write_tensors(whole.temporary() / kWeightsFile, transfers);
+  if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
   for (const Source& source : sources)
     config.directions = united_directions(config.directions, source.config.directions);
-  write_description(whole.temporary(), config, sources[0].tensors[sources[0].catalogue.embedding][0].dtype,
+  const size_t never_quantized = sources[0].catalogue.encoder_norm.weight;
+  write_description(whole.temporary(), config, sources[0].tensors[never_quantized][0].dtype,
                     sources[0].vocabulary);
   whole.commit();
 }

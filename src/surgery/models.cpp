@@ -69,12 +69,14 @@ ModelConfig merged_config(std::span<const NamedModel> models) {
   return config;
 }
 
-ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, const fs::path& out) {
+ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, const fs::path& out,
+                         const QuantizationConfig& types) {
   const std::vector<Source> sources = open_sources(models, true);
   std::vector<NamedModel> names;
   names.reserve(sources.size());
   for (const Source& source : sources) names.push_back(named(source));
   Recipe recipe = {.config = merged_config(names), .average_dense = dense == DenseWeights::average};
+  if (types.any()) recipe.config.quantization = types;
   recipe.experts.resize(expert_counts(sources[0]).size());
   for (size_t s = 0; s < sources.size(); ++s) {
     const std::vector<int64_t> counts = expert_counts(sources[s]);
@@ -119,6 +121,23 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   for (const int64_t count : recipe.config.expert_counts())
     recipe.experts.emplace_back(count, NewExpert{.of = {{}}, .noise = options.noise});
   if (recipe.experts.empty()) throw UserError("no layer of {} would get experts", dense.string());
+  compose({&source, 1}, recipe, out);
+  return recipe.config;
+}
+
+ModelConfig quantize_model(const fs::path& model, const QuantizationConfig& types, const fs::path& out,
+                           const ColumnImportance& importance) {
+  const Source source = open_source(model);
+  if (source.config.quantization.any())
+    throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
+                    model.string());
+  Recipe recipe = {.config = source.config};
+  recipe.config.quantization = types;
+  recipe.importance = importance;
+  for (const int64_t count : source.config.expert_counts()) {
+    std::vector<NewExpert>& experts = recipe.experts.emplace_back(count);
+    for (int64_t e = 0; e < count; ++e) experts[e].of.push_back({.expert = e});
+  }
   compose({&source, 1}, recipe, out);
   return recipe.config;
 }

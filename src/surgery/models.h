@@ -12,6 +12,7 @@
 
 #include "architecture/config.h"
 #include "data/vocabulary.h"
+#include "formats/quantize.h"
 
 namespace chorus::inline surgery {
 
@@ -36,7 +37,7 @@ enum class DenseWeights { average, first };
 /// same vocabulary and, but for the number of experts, the same configuration; UserError naming the first
 /// difference.
 ModelConfig merge_models(std::span<const std::filesystem::path> models, DenseWeights dense,
-                         const std::filesystem::path& out);
+                         const std::filesystem::path& out, const QuantizationConfig& types = {});
 
 /// The mean of every weight, of two or more models with the same vocabulary and configuration.
 ModelConfig average_models(std::span<const std::filesystem::path> models, const std::filesystem::path& out);
@@ -55,6 +56,11 @@ struct UpcycleOptions {
 /// was there, and the router is drawn at random. `dense` must be a model without experts, and not of T5.
 ModelConfig upcycle_model(const std::filesystem::path& dense, const UpcycleOptions& options,
                           const std::filesystem::path& out);
+
+/// The same model with its weights in int8 or int4 (kernels/quantized.h); `types` names one of them. UserError where they
+/// are already. `importance`: as calibrate() finds it.
+ModelConfig quantize_model(const std::filesystem::path& model, const QuantizationConfig& types,
+                           const std::filesystem::path& out, const ColumnImportance& importance = {});
 
 struct GrowOptions {
   int64_t experts = 0;  // of each MoE layer afterwards

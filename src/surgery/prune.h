@@ -50,7 +50,8 @@ struct PruneOptions {
   int64_t least = 0;
   PruneBy by = PruneBy::utilization;
   PruneMethod method = PruneMethod::drop;
-  uint64_t seed = 1;  // of random scores
+  uint64_t seed = 1;              // of random scores
+  QuantizationConfig types = {};  // of the new model's weights; none: as they are
 };
 
 /// [MoE layer][expert], each layer's sum 1. `counts`: the experts of each layer; `usage`: of each layer, or

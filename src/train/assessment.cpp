@@ -50,13 +50,16 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
 DirectionScore score(const DirectionText& pairs, const std::vector<std::string>& translations,
                      const std::optional<Tokenizer>& tokenizer) {
   const BleuOptions bleu_options = {.tokenizer = tokenizer ? *tokenizer : Tokenizer(tokenizer_for(pairs.to))};
+  const BleuScore of_translations = bleu(translations, pairs.references, bleu_options);
   return {.name = pairs.name,
           .sentences = static_cast<int64_t>(pairs.sources.size()),
           .tokenizer = bleu_options.tokenizer.name(),
-          .bleu = bleu(translations, pairs.references, bleu_options).score,
+          .bleu = of_translations.score,
           .chrf = chrf(translations, pairs.references).score,
           .copy_bleu = bleu(pairs.sources, pairs.references, bleu_options).score,
-          .copy_chrf = chrf(pairs.sources, pairs.references).score};
+          .copy_chrf = chrf(pairs.sources, pairs.references).score,
+          .length_ratio = static_cast<double>(of_translations.sys_len) /
+                          static_cast<double>(std::max<int64_t>(1, of_translations.ref_len))};
 }
 
 /// Runs the pairs through the model, teacher-forced, to see where they are routed. Pairs beyond its positions
@@ -177,7 +180,8 @@ nlohmann::json to_json(const Assessment& a) {
                                   {"bleu", d.bleu},
                                   {"chrf", d.chrf},
                                   {"copy_bleu", d.copy_bleu},
-                                  {"copy_chrf", d.copy_chrf}});
+                                  {"copy_chrf", d.copy_chrf},
+                                  {"length_ratio", d.length_ratio}});
   }
   for (const Sample& s : a.samples) {
     json["samples"].push_back({{"direction", s.direction},

@@ -35,6 +35,7 @@ struct DirectionScore {
   std::string tokenizer;                // of BLEU
   double bleu = 0, chrf = 0;            // of the translations, 0 to 100
   double copy_bleu = 0, copy_chrf = 0;  // of the source taken as its own translation
+  double length_ratio = 0;              // of the translations' tokens to the references', as BLEU counts them
 };
 
 struct Sample {

@@ -116,7 +116,9 @@ class VocabularyRows {
 
 InitialModel find_initial_model(const fs::path& path) {
   const ModelPlace place = find_model(path);
-  return {.weights = place.weights, .description = describe_model(place.description)};
+  ModelDescription description = describe_model(place.description);
+  check_is_trainable(description.config, path);
+  return {.weights = place.weights, .description = std::move(description)};
 }
 
 ModelConfig model_of(const std::string& init) {

@@ -49,6 +49,24 @@ translates half
 "$chorus" export global --format nllb-moe --out more 2> err && fail "layers of different size were exported"
 grep -q "different numbers of experts" err || fail "the export of layers of different size says $(cat err)"
 
+# Quantized: by its own command, and by those that make a model.
+run quantize four --data "train.{lang}" --directions xx-yy --sentences 20 --json --out int4 > json
+grep -q '"length_ratio"' json || fail "quantize does not say what became of the model"
+translates int4
+"$chorus" inspect int4 --tensors | grep -q "expert_0.fc1.weight *int4" || fail "inspect does not show what is int4"
+run prune int4 --keep 0.5 --by random --out half4 > report
+translates half4
+run prune four --keep 0.5 --by random --quantize int4 --out other4 > report
+run import theirs --quantize int8 --out imported8
+translates imported8
+run score --model imported8 --from xx --to yy --source dev.xx --target dev.yy > scores
+refuse "are quantized already" quantize int4 --out more
+refuse "are quantized" export int4 --format nllb-moe --out more
+refuse "are quantized" average int4 int4 --out more
+refuse "nothing is left" quantize four --experts none --dense none --out more
+refuse "names no text" quantize four --sentences 10 --out more
+refuse "are quantized" train run.toml --out again --set train.init=int4
+
 refuse "is there already" prune large --keep 0.5 --by random --out direction
 refuse "needs text" prune large --keep 0.5 --out more
 refuse "is a dense model" merge four large run --out more

@@ -173,17 +173,19 @@ float penalised(float logit, const Penalty& penalty, float total) {
 
 }  // namespace
 
-at::Tensor embed_rows(const at::Tensor& ids, const at::Tensor& weight, double scale,
+at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale,
                       const at::Tensor& positions) {
-  const int64_t n = ids.size(0), width = weight.size(1), length = positions.size(0);
+  const bool quantized = weight.quantization != Quantization::none;
+  const at::Tensor table = quantized ? select_rows(weight, ids) : weight.values;
+  const int64_t n = ids.size(0), width = weight.depth, length = positions.size(0);
   const at::Tensor shift = as_float(positions);
   at::Tensor out = at::empty({n, width}, at::kFloat);
   const auto* const id = ids.const_data_ptr<int64_t>();
   auto* const to = out.mutable_data_ptr<float>();
   const auto factor = static_cast<float>(scale);
-  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, weight.scalar_type(), "embed_rows", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, table.scalar_type(), "embed_rows", [&] {
     for (int64_t row = 0; row < n; ++row) {
-      const auto* const from = weight.const_data_ptr<scalar_t>() + id[row] * width;
+      const auto* const from = table.const_data_ptr<scalar_t>() + (quantized ? row : id[row]) * width;
       const auto* const add = shift.const_data_ptr<float>() + row % length * width;
       for (int64_t i = 0; i < width; ++i)
         to[row * width + i] = std::fma(static_cast<float>(widen(from[i])), factor, add[i]);

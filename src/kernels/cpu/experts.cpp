@@ -148,7 +148,7 @@ void accumulate_part(Parameter& weight, Parameter* bias, int64_t e, int64_t part
 
 ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) const {
   const MoeWeights& w = x.weights;
-  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->value.size(1)}, input.options()),
+  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->matrix(0).rows}, input.options()),
                    .output = at::empty_like(input)};
   const bool relu = x.activation == Activation::relu;
   const std::vector<Block> blocks = blocks_of(rows_of_experts(x.order));
@@ -156,12 +156,18 @@ ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) co
     const Block& block = blocks[i];
     const int64_t e = block.expert;
     const at::Tensor inner = rows_of(run.kept, block);
-    linear_product(inner, rows_of(input, block), w.fc1_weight->value[e],
+    linear_product(inner, rows_of(input, block), w.fc1_weight->matrix(e),
                    {.bias = bias_of(w.fc1_bias, e), .relu = relu});
     const at::Tensor hidden = dropped(x, relu ? inner : activate(x.activation, inner), block);
-    linear_product(rows_of(run.output, block), hidden, w.fc2_weight->value[e],
+    linear_product(rows_of(run.output, block), hidden, w.fc2_weight->matrix(e),
                    {.bias = bias_of(x.adds_bias ? w.fc2_bias : nullptr, e)});
   });
+  for (const Block& block : blocks) {
+    if (!w.fc1_weight->input_squares.defined()) break;
+    w.fc1_weight->observe(rows_of(input, block), block.expert);
+    const at::Tensor kept = rows_of(run.kept, block);
+    w.fc2_weight->observe(relu ? kept : activate(x.activation, kept), block.expert);
+  }
   return run;
 }
 

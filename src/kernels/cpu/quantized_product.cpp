@@ -12,6 +12,7 @@ namespace chorus::inline kernels {
 
 namespace {
 
+constexpr int64_t kMostAhead = 1 << 16, kFarAhead = 2048;  // bytes
 constexpr int64_t kMostInput = 512;  // rows of input, quantized at once: they stay in near caches
 
 /// Rows of input, quantized: `depth` values per row, in whole groups.
@@ -25,25 +26,51 @@ struct QuantizedInput {
   [[nodiscard]] int64_t groups() const { return depth / kQuantizedGroup; }
 };
 
-/// values = a group's x, quantized. Vectorises.
+/// values = a group's x, quantized.
 template <class In, class Value>
 CHORUS_INLINE inline void quantize_group(const In* x, int64_t count, int32_t zero, Value* values,
                                          float& scale, int32_t& offset) {
+  using V = Floats<64>;
+  using Ints __attribute__((vector_size(64))) = int32_t;
+  constexpr int64_t kLanes = sizeof(V) / sizeof(float), kParts = kQuantizedGroup / kLanes;
   float group[kQuantizedGroup] = {};
-  for (int64_t i = 0; i < count; ++i) group[i] = widen(x[i]);
-  uint32_t most = 0;  // as bits, the order of which is that of numbers; NaN is the largest
-  for (const float value : group) most = std::max(most, std::bit_cast<uint32_t>(value) & 0x7FFFFFFFU);
-  const bool zeros =
-      most < std::bit_cast<uint32_t>(0x1p-100F);  // or so small that the inverse were no number
+  if (count == kQuantizedGroup) {
+    for (int64_t i = 0; i < kQuantizedGroup; ++i) group[i] = widen(x[i]);
+  } else {
+    for (int64_t i = 0; i < count; ++i) group[i] = widen(x[i]);
+  }
+  Ints largest = {};  // as bits, the order of which is that of numbers; NaN is the largest
+  CHORUS_UNROLL
+  for (int64_t part = 0; part < kParts; ++part) {
+    Ints bits;
+    std::memcpy(&bits, group + part * kLanes, sizeof bits);
+    bits &= 0x7FFFFFFF;
+    largest = bits > largest ? bits : largest;
+  }
+  int32_t lanes[kLanes], most = 0;
+  std::memcpy(lanes, &largest, sizeof lanes);
+  for (const int32_t bits : lanes) most = bits > most ? bits : most;
+  const bool zeros = most < std::bit_cast<int32_t>(0x1p-100F);  // or so small that the inverse were no number
   scale = zeros ? 0 : std::bit_cast<float>(most) / 127;
   const float inverse = zeros ? 0 : 127 / std::bit_cast<float>(most);
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  int32_t sum = 0;
-  for (int64_t i = 0; i < kQuantizedGroup; ++i) {
-    const auto q = static_cast<Value>(std::bit_cast<int32_t>(group[i] * inverse + kRound));
-    values[i] = q;
-    sum += q;
+  Ints sums = {};
+  CHORUS_UNROLL
+  for (int64_t part = 0; part < kParts; ++part) {
+    V scaled;
+    load(group + part * kLanes, scaled);
+    scaled = scaled * inverse + kRound;
+    Ints q;
+    std::memcpy(&q, &scaled, sizeof q);
+    q -= std::bit_cast<int32_t>(kRound);
+    sums += q;
+    using Narrow __attribute__((vector_size(kLanes * sizeof(Value)))) = Value;
+    const Narrow narrow = __builtin_convertvector(q, Narrow);
+    std::memcpy(values + part * kLanes, &narrow, sizeof narrow);
   }
+  std::memcpy(lanes, &sums, sizeof lanes);
+  int32_t sum = 0;
+  for (const int32_t part : lanes) sum += part;
   offset = -zero * sum;
 }
 
@@ -124,48 +151,8 @@ CHORUS_INLINE inline void load_scales(const uint8_t* at, Floats<sizeof(typename 
 
 /// sums [kRows][kVectors * lanes] by the vectors from `vector` on, the last of which is `last`.
 template <class Mode, int64_t kRows, int64_t kVectors>
-void multiply_many(const TileOperands<Mode>& tile, int64_t vector, int64_t last,
-                   float (&sums)[kRows][kVectors * WeightBlocks<Mode>::kLanes]) {
-  using Ints = typename Mode::Ints;
-  using V = Floats<sizeof(Ints)>;
-  constexpr int64_t kLanes = WeightBlocks<Mode>::kLanes;
-  const int64_t groups = tile.input.groups();
-  const uint8_t *scale[kVectors], *values[kVectors];
-  for (int64_t v = 0; v < kVectors; ++v) {
-    scale[v] = tile.weight.scales(std::min(vector + v, last));
-    values[v] = tile.weight.values(std::min(vector + v, last));
-  }
-  std::memset(sums, 0, sizeof sums);
-  for (int64_t g = 0; g < groups; ++g) {
-    // Two functions, since the compiler would not find registers for both kinds of sums in one.
-    Ints exact[kRows][kVectors];
-    const auto x = tile.group(g);
-    run_for_mode<Mode>([&values, &exact, x]() CHORUS_INLINE { Mode::multiply(values, x, exact); });
-    run_for_mode<Mode>([&scale, &exact, &sums, x, g]() CHORUS_INLINE {
-      V by[kVectors];
-      CHORUS_UNROLL
-      for (int64_t v = 0; v < kVectors; ++v) load_scales<Mode>(scale[v] + g * kQuantizedRows * 2, by[v]);
-      auto* const exact_here = exact;
-      auto* const sums_here = sums;
-      CHORUS_UNROLL
-      for (int64_t r = 0; r < kRows; ++r) {
-        CHORUS_UNROLL
-        for (int64_t v = 0; v < kVectors; ++v) {
-          V total;
-          load(sums_here[r] + v * kLanes, total);
-          total += __builtin_convertvector(exact_here[r][v], V) * (by[v] * x.scales[r * x.groups]);
-          std::memcpy(sums_here[r] + v * kLanes, &total, sizeof total);
-        }
-      }
-    });
-    for (int64_t v = 0; v < kVectors; ++v) values[v] += tile.weight.group_bytes;
-  }
-}
-
-/// The same for few rows: what bounds them is reading the weight, byte after byte.
-template <class Mode, int64_t kRows, int64_t kVectors>
-CHORUS_INLINE inline void multiply_few(const TileOperands<Mode>& tile, int64_t vector, int64_t last,
-                                       float (&sums)[kRows][kVectors * WeightBlocks<Mode>::kLanes]) {
+CHORUS_INLINE inline void multiply_quantized(const TileOperands<Mode>& tile, int64_t vector, int64_t last,
+                                             float (&sums)[kRows][kVectors * WeightBlocks<Mode>::kLanes]) {
   using Ints = typename Mode::Ints;
   using V = Floats<sizeof(Ints)>;
   constexpr int64_t kLanes = WeightBlocks<Mode>::kLanes;
@@ -176,15 +163,19 @@ CHORUS_INLINE inline void multiply_few(const TileOperands<Mode>& tile, int64_t v
     scale[v] = tile.weight.scales(std::min(vector + v, last));
     values[v] = tile.weight.values(std::min(vector + v, last));
   }
+  // What follows: in the next blocks, or in these where they are long.
+  const int64_t next = tile.weight.bytes * kVectors / WeightBlocks<Mode>::kVectors,
+                ahead = next <= kMostAhead ? next : kFarAhead;
   V total[kRows][kVectors] = {};
   for (int64_t g = 0; g < groups; ++g) {
     const auto x = tile.group(g);
     Ints exact[kRows][kVectors];
-    Mode::multiply(values, x, exact);
+    Mode::multiply(values, ahead, x, exact);
     CHORUS_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) {
       V by;
       load_scales<Mode>(scale[v] + g * kQuantizedRows * 2, by);
+      if constexpr (kRows <= kFewInputs) __builtin_prefetch(scale[v] + g * kQuantizedRows * 2 + ahead, 0, 2);
       CHORUS_UNROLL
       for (int64_t r = 0; r < kRows; ++r)
         total[r][v] += __builtin_convertvector(exact[r][v], V) * (by * x.scales[r * x.groups]);
@@ -210,16 +201,20 @@ void run_tile(const QuantizedInput<typename Mode::Input>& input, int64_t row,
   for (int64_t vector = range.begin; vector < range.end; vector += kVectors) {
     alignas(kQuantizedLine) float sums[kRows][kVectors * kLanes];
     const TileOperands<Mode> tile = {input, row, weight};
-    if constexpr (kRows <= 4) {
-      run_for_mode<Mode>(
-          [&]() CHORUS_INLINE { multiply_few<Mode, kRows, kVectors>(tile, vector, range.end - 1, sums); });
-    } else {
-      multiply_many<Mode, kRows, kVectors>(tile, vector, range.end - 1, sums);
-    }
-    const int64_t first = vector * kLanes;
-    const int64_t count = std::min({kVectors * kLanes, range.end * kLanes - first, outputs - first});
-    for (int64_t r = 0; r < kRows; ++r)
-      finish(sums[r], epilogue, row + r, first, count, out + (row + r) * stride + first);
+    run_for_mode<Mode>([&]() CHORUS_INLINE {
+      multiply_quantized<Mode, kRows, kVectors>(tile, vector, range.end - 1, sums);
+    });
+    constexpr int64_t kWhole = kVectors * kLanes;
+    const int64_t first = vector * kLanes,
+                  count = std::min({kWhole, range.end * kLanes - first, outputs - first});
+    run_kernel([&sums, &epilogue, out, row, first, count, stride]() CHORUS_INLINE {
+      const Epilogue e = epilogue;
+      for (int64_t r = 0; r < kRows; ++r) {
+        Out* const to = out + (row + r) * stride + first;
+        count == kWhole ? finish(sums[r], e, row + r, first, kWhole, to)
+                        : finish(sums[r], e, row + r, first, count, to);
+      }
+    });
   }
 }
 
@@ -237,12 +232,11 @@ void run_vectors(const QuantizedInput<typename Mode::Input>& input, int64_t rows
     const Vectors part = {begin, std::min(range.end, begin + kTogether)};
     int64_t row = 0;
     if constexpr (kWide) {
-      for (; row + 12 <= rows; row += 12) tile.template operator()<12, 2>(row, part);
-      for (; row + 8 <= rows; row += 8) tile.template operator()<8, 2>(row, part);
+      for (; row + 6 <= rows; row += 6) tile.template operator()<6, 2>(row, part);
     }
-    for (; row + 4 <= rows; row += 4) tile.template operator()<4, 1>(row, part);
-    for (; row + 2 <= rows; row += 2) tile.template operator()<2, kWide ? 1 : 2>(row, part);
-    for (; row < rows; ++row) tile.template operator()<1, kWide ? 1 : 2>(row, part);
+    for (; row + 4 <= rows; row += 4) tile.template operator()<4, kWide ? 2 : 1>(row, part);
+    for (; row + 2 <= rows; row += 2) tile.template operator()<2, kWide ? 4 : 2>(row, part);
+    for (; row < rows; ++row) tile.template operator()<1, 4>(row, part);
   }
 }
 

@@ -42,10 +42,11 @@ struct VnniTiles {
   CHORUS_INLINE static void broadcast(const void* input, Ints& to) {
     asm("vpbroadcastd %1, %0" : "=v"(to) : "m"(*static_cast<const float*>(input)));
   }
-  /// sums [kRows][kVectors] of the group at weight[vector] by that of the input.
+  /// sums [kRows][kVectors] of the group at weight[vector] by that of the input; for few rows memory is asked for what
+  /// lies `ahead` bytes further.
   template <int64_t kRows, int64_t kVectors>
-  CHORUS_INLINE static void multiply(const uint8_t* const* weight, const InputGroup<Input>& input,
-                                     Ints (&sums)[kRows][kVectors]) {
+  CHORUS_INLINE static void multiply(const uint8_t* const* weight, int64_t ahead,
+                                     const InputGroup<Input>& input, Ints (&sums)[kRows][kVectors]) {
     constexpr int64_t kColumns = kType == Quantization::int8 ? 4 : 8;  // of a line
     Ints sum[kRows][kVectors];
     CHORUS_UNROLL
@@ -53,11 +54,12 @@ struct VnniTiles {
       CHORUS_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) broadcast(input.offsets + r * input.groups, sum[r][v]);
     }
+    CHORUS_UNROLL
     for (int64_t i = 0; i < kQuantizedGroup / kColumns; ++i) {
       Bytes low[kVectors], high[kVectors];
       CHORUS_UNROLL
       for (int64_t v = 0; v < kVectors; ++v) {
-        if constexpr (kRows <= kFewInputs) __builtin_prefetch(weight[v] + i * kQuantizedLine + kAhead, 0, 2);
+        if constexpr (kRows <= kFewInputs) __builtin_prefetch(weight[v] + i * kQuantizedLine + ahead, 0, 2);
         std::memcpy(&low[v], weight[v] + i * kQuantizedLine, sizeof(Bytes));
         if constexpr (kType == Quantization::int4) {
           high[v] = low[v] >> 4;
@@ -94,8 +96,8 @@ struct WideningTiles {
   using Ints __attribute__((vector_size(32))) = int32_t;
 
   template <int64_t kRows, int64_t kVectors>
-  CHORUS_INLINE static void multiply(const uint8_t* const* weight, const InputGroup<Input>& input,
-                                     Ints (&sums)[kRows][kVectors]) {
+  CHORUS_INLINE static void multiply(const uint8_t* const* weight, int64_t ahead,
+                                     const InputGroup<Input>& input, Ints (&sums)[kRows][kVectors]) {
     if constexpr (kType == Quantization::int8) {
       __m256i half[kRows][kVectors][2];  // of each sum the parts of the first two columns and of the last
       CHORUS_UNROLL
@@ -106,7 +108,7 @@ struct WideningTiles {
       for (int64_t i = 0; i < kQuantizedGroup / 4; ++i) {
         CHORUS_UNROLL
         for (int64_t v = 0; v < kVectors; ++v) {
-          const __m256i w = load_line(weight[v], i), zero = _mm256_setzero_si256();
+          const __m256i w = load_line<kRows>(weight[v], i, ahead), zero = _mm256_setzero_si256();
           const __m256i low = _mm256_unpacklo_epi8(w, zero), high = _mm256_unpackhi_epi8(w, zero);
           CHORUS_UNROLL
           for (int64_t r = 0; r < kRows; ++r) {
@@ -137,7 +139,7 @@ struct WideningTiles {
         for (int64_t i = part; i < part + kTogether; ++i) {
           CHORUS_UNROLL
           for (int64_t v = 0; v < kVectors; ++v) {
-            const __m256i w = load_line(weight[v], i);
+            const __m256i w = load_line<kRows>(weight[v], i, ahead);
             const __m256i low = _mm256_and_si256(w, low_bits),
                           high = _mm256_and_si256(_mm256_srli_epi16(w, 4), low_bits);
             CHORUS_UNROLL
@@ -161,7 +163,9 @@ struct WideningTiles {
   }
 
  private:
-  CHORUS_INLINE static __m256i load_line(const uint8_t* weight, int64_t i) {
+  template <int64_t kRows>
+  CHORUS_INLINE static __m256i load_line(const uint8_t* weight, int64_t i, int64_t ahead) {
+    if constexpr (kRows <= kFewInputs) __builtin_prefetch(weight + i * kQuantizedLine + ahead, 0, 2);
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weight + i * kQuantizedLine));
   }
   /// The four columns at x, for all rows.

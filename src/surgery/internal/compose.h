@@ -13,7 +13,7 @@
 
 #include "base/random.h"
 #include "data/vocabulary.h"
-#include "formats/stored_tensors.h"
+#include "formats/quantize.h"
 #include "layout/shapes.h"
 #include "surgery/models.h"
 
@@ -54,9 +54,11 @@ struct Recipe {
   std::vector<std::vector<NewExpert>> experts;  // [MoE layer][expert]
   bool average_dense = false;                   // dense weights: the mean over the sources, or the first's
   RandomKey key = RandomKey();                  // of noise, and of routers where the source is dense
+  ColumnImportance importance = {};             // where `config` is quantized and the sources are not
 };
 
-/// UserError when `out` is there already. Types are those of the first source.
+/// UserError when `out` is there already, and where a quantized weight would have to change. Types are those of the first
+/// source, unless recipe.config.quantization says otherwise.
 void compose(std::span<const Source> sources, const Recipe& recipe, const std::filesystem::path& out);
 
 }  // namespace chorus::inline surgery
