@@ -2,6 +2,7 @@
 
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -17,13 +18,15 @@ c10::Stream current_stream(at::Device device) {
   return Streams(device.type()).getStream(device);
 }
 
-c10::Stream copy_stream(at::Device device) {
+c10::Stream side_stream(SideStream which, at::Device device) {
   static std::mutex mutex;
-  static std::map<at::DeviceIndex, c10::Stream> made;  // a process computes on one kind of device
+  // A process computes on one kind of device.
+  static std::map<std::pair<SideStream, at::DeviceIndex>, c10::Stream> made;
   const std::scoped_lock lock(mutex);
-  const auto found = made.find(device.index());
+  const std::pair key(which, device.index());
+  const auto found = made.find(key);
   if (found != made.end()) return found->second;
-  return made.emplace(device.index(), Streams(device.type()).getStreamFromGlobalPool(device)).first->second;
+  return made.emplace(key, Streams(device.type()).getStreamFromGlobalPool(device)).first->second;
 }
 
 }  // namespace
@@ -42,11 +45,9 @@ void DeviceEvent::wait() const {
   if (event_) event_->synchronize();
 }
 
-OnCopyStream::OnCopyStream(at::Device device) : OnCopyStream(device, DeviceEvent::record(device)) {}
-
-OnCopyStream::OnCopyStream(at::Device device, const DeviceEvent& event) {
+OnSideStream::OnSideStream(SideStream stream, at::Device device, const DeviceEvent& event) {
   if (is_host(device)) return;
-  guard_.emplace(copy_stream(device));
+  guard_.emplace(side_stream(stream, device));
   event.precede_current_stream();
 }
 

@@ -41,17 +41,26 @@ class DeviceEvent {
   std::optional<c10::Event> event_;
 };
 
-/// While it lives, the calling thread's current stream of `device` is the one for copies: there is one for each device
-/// of the process.
-class OnCopyStream {
+/// Streams beside the one that computes: for copies, and for what ranks exchange. There is one of each for each device of
+/// the process.
+enum class SideStream { copies, exchange };
+
+/// While it lives, that is the calling thread's current stream of `device`.
+class OnSideStream {
  public:
-  /// What it is given runs after all that the thread's own stream was given so far.
-  explicit OnCopyStream(at::Device device);
-  /// After `event` alone.
-  OnCopyStream(at::Device device, const DeviceEvent& event);
+  /// What it is given runs after `event` alone.
+  OnSideStream(SideStream stream, at::Device device, const DeviceEvent& event);
 
  private:
   std::optional<c10::StreamGuard> guard_;
+};
+
+class OnCopyStream : public OnSideStream {
+ public:
+  /// After all that the thread's own stream was given so far.
+  explicit OnCopyStream(at::Device device) : OnCopyStream(device, DeviceEvent::record(device)) {}
+  OnCopyStream(at::Device device, const DeviceEvent& event)
+      : OnSideStream(SideStream::copies, device, event) {}
 };
 
 /// The tensor's memory belongs to the stream on which it was allocated, and is given to others there as soon as it is

@@ -34,7 +34,8 @@ struct Holdings {
 enum class MemoryCase {
   typical,  // choices fall on experts as those of routers that have learnt little yet, where
             // StepShape::skew does not say; gradients leave as fast as backward makes them
-  worst,    // choices fall in whatever way takes most memory, and gradients leave a block late
+  worst,    // choices fall in whatever way takes most memory, and gradients leave a block late,
+            // and AdamW on an accelerator's host goes on until the micro-batch holds most
 };
 
 class Ledger {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -94,21 +95,38 @@ class Arrays {
   std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
 };
 
-/// work(chunk) for one after the other; prefetch(chunk), of those of 3 kChunk elements at most,
-/// some time before.
-template <class Chunk, class Prefetch, class Work>
-void for_prefetched(const std::vector<Chunk>& chunks, const Prefetch& prefetch, const Work& work) {
-  constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
-  size_t next = 0;
-  int64_t ahead = 0;
-  for (size_t i = 0; i < chunks.size(); ++i) {
-    while (next < chunks.size() && (next == i || ahead + chunks[next].size() <= kAhead)) {
-      prefetch(chunks[next]);
-      ahead += chunks[next++].size();
+/// Chunks that are worked on one after the other, and prefetched some time before: prefetch(chunk), of those of 3 kChunk
+/// elements at most.
+template <class Chunk, class Prefetch>
+class Prefetched {
+ public:
+  Prefetched(std::vector<Chunk> chunks, Prefetch prefetch)
+      : chunks_(std::move(chunks)), prefetch_(std::move(prefetch)) {}
+
+  /// work(chunk) for the next ones, until one is not `wanted`.
+  template <class Wanted, class Work>
+  void work_on(const Wanted& wanted, const Work& work) {
+    constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most
+    for (; done_ < chunks_.size() && wanted(chunks_[done_]); ++done_) {
+      while (next_ < chunks_.size() && (next_ == done_ || ahead_ + chunks_[next_].size() <= kAhead)) {
+        prefetch_(chunks_[next_]);
+        ahead_ += chunks_[next_++].size();
+      }
+      work(chunks_[done_]);
+      ahead_ -= chunks_[done_].size();
     }
-    work(chunks[i]);
-    ahead -= chunks[i].size();
   }
+
+ private:
+  std::vector<Chunk> chunks_;
+  Prefetch prefetch_;
+  size_t done_ = 0, next_ = 0;
+  int64_t ahead_ = 0;
+};
+
+template <class Chunk, class Prefetch, class Work>
+void for_prefetched(std::vector<Chunk> chunks, const Prefetch& prefetch, const Work& work) {
+  Prefetched(std::move(chunks), prefetch).work_on([](const Chunk&) { return true; }, work);
 }
 
 }  // namespace chorus::inline memory

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -25,7 +26,8 @@ constexpr int64_t kSeen = 16 * Arrays::kChunk;
 
 // Elements that are copied to or from an accelerator at a time, as from or to disk.
 constexpr int64_t kPassing = 3 * Arrays::kChunk + InFlight<Block>::kBeingWritten;
-// What AdamW holds besides, by libtorch's operators: the scaled gradient, and the root of v.
+// What AdamW holds besides, by libtorch's operators, as an accelerator without kernels of ours has it: the scaled
+// gradient, and the root of v. Of a chunk that is 8 MiB.
 constexpr int64_t kAdamWBytes = 8;
 
 struct CountedBuffer {
@@ -106,6 +108,8 @@ struct CountedShard : ShardPlan {
   int64_t unpacked_bytes = 0;  // of a weight's state where it is packed
   // Of a weight, while its chunk is updated: copies of what lies elsewhere than at Shard::home, and what AdamW takes.
   int64_t beside_on_device = 0, beside_on_host = 0;
+  int64_t read_on_host =
+      0;  // and what comes to the host from disk, where an accelerator has other things to do
 
   [[nodiscard]] int64_t chunks() const { return std::ssize(cuts) - 1; }
   [[nodiscard]] int64_t kept() const { return end - begin; }
@@ -161,11 +165,14 @@ class WeightsFootprint::Moves {
   /// From here on the gradients that were leaving count as gone.
   static void settle(CountedShard& shard);
   std::vector<CountedChunk> in_update();
+  /// What passes through the host's memory in an update: `bytes_of` a weight.
+  [[nodiscard]] Block passing(const std::function<int64_t(const CountedShard&)>& bytes_of);
 
   Ledgers& ledgers_;
   bool keeps_pace_;
   ShardList<CountedShard> shards_;
   Block summing_dense_, summing_experts_;  // what sums of gradients that stay take
+  Block updating_;                         // what the update before takes as it goes on
 };
 
 WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
@@ -205,6 +212,9 @@ WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
       };
       const int64_t copies = copied(shard.values, shard.value_bytes) + copied(shard.gradients, 4);
       (at_home ? shard.beside_on_device : shard.beside_on_host) = copies;
+      const auto read = [&](Tier tier, int64_t bytes) { return tier == Tier::nvme && !at_home ? bytes : 0; };
+      shard.read_on_host = read(shard.values, shard.value_bytes) + read(shard.gradients, 4) +
+                           read(shard.state, 4 * shard.state_rows());
       if (at_home) shard.beside_on_device += kAdamWBytes;
     }
     if (shard.form == StateForm::fp32) {
@@ -265,6 +275,20 @@ void WeightsFootprint::Moves::reduce(CountedShard& shard) {
 void WeightsFootprint::Moves::begin_update() {
   last = false;
   for (CountedShard& shard : shards_.all()) shard.started = false;
+  if (!keeps_pace_) {
+    updating_ = passing([](const CountedShard& shard) { return shard.beside_on_host + shard.read_on_host; });
+  }
+}
+
+Block WeightsFootprint::Moves::passing(const std::function<int64_t(const CountedShard&)>& bytes_of) {
+  int64_t elements = 0, bytes = 0;
+  for (const CountedShard& shard : shards_.all()) {
+    if (shard.rests || bytes_of(shard) == 0) continue;
+    const int64_t some = std::min(shard.kept(), kPassing - elements);
+    elements += some;
+    bytes += some * bytes_of(shard);
+  }
+  return {ledgers_.host, Purpose::buffers, bytes};
 }
 
 std::vector<CountedChunk> WeightsFootprint::Moves::in_update() {
@@ -278,19 +302,12 @@ std::vector<CountedChunk> WeightsFootprint::Moves::in_update() {
 
 void WeightsFootprint::Moves::norm_and_update() {
   for (CountedShard& shard : shards_.all()) settle(shard);
-  summing_dense_ = summing_experts_ = {};
+  summing_dense_ = summing_experts_ = updating_ = {};
   for_update(
       shards_.all(), in_update(),
       [](const CountedChunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
       [](const CountedChunk& chunk) { chunk.shard.gradient.load(chunk.number); });
-  int64_t passing = 0, bytes = 0;  // elements, and theirs
-  for (const CountedShard& shard : shards_.all()) {
-    if (shard.rests || shard.beside_on_host == 0) continue;
-    const int64_t some = std::min(shard.kept(), kPassing - passing);
-    passing += some;
-    bytes += some * shard.beside_on_host;
-  }
-  const Block passing_host(ledgers_.host, Purpose::buffers, bytes);
+  const Block copies = passing([](const CountedShard& shard) { return shard.beside_on_host; });
   for_update(
       shards_.all(), in_update(),
       [](const CountedChunk& chunk) {

@@ -29,7 +29,8 @@ struct WeightsShape {
   StateForm expert_state = StateForm::fp32;
   const std::vector<bool>& frozen;  // by parameter, in the order of the catalogue; empty: none
   bool accelerator = false;         // StepShape::accelerator
-  bool keeps_pace = true;           // gradients leave as fast as the backward pass makes them
+  // Gradients leave as fast as the backward pass makes them, and AdamW beside an accelerator keeps nothing waiting.
+  bool keeps_pace = true;
 };
 
 class WeightsFootprint final : public BlockWatcher {

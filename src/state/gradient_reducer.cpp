@@ -40,7 +40,7 @@ void GradientReducer::reduce(Shard& shard) {
     DeviceEvent::record(shards_.device()).wait();  // until then it is being copied
     shards_.free(all);
   };
-  shard.summing.begin(shard.sharing, shards_.device(), sum_and_leave);
+  shard.summing.begin(shard.sharing, SideStream::copies, shards_.device(), sum_and_leave);
 }
 
 void GradientReducer::finish_all() {

@@ -16,9 +16,12 @@ struct Optimizer::State {
   Shards shards;
   GradientReducer reducer = GradientReducer(shards);
   WeightProvider provider = WeightProvider(shards, reducer);
+  Group beside = {};  // its thread has what is done beside an accelerator
 
   void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
   void gather_all();
+  void update_chunk(const Chunk& chunk, const AdamWStep& step, std::vector<AdamWTensor>& weights);
+  void update_beside(std::vector<Chunk> chunks, const AdamWStep& step);
 };
 
 Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& parallel,
@@ -100,6 +103,7 @@ void Optimizer::State::visit_chunk(const Chunk& chunk, bool changes, const Visit
 }
 
 void Optimizer::read(const Visit& visit) {
+  finish_update();
   const Visit own = [&](const Part& part) {
     if (!part.local.double_of_another) visit(part);
   };
@@ -112,6 +116,7 @@ void Optimizer::read(const Visit& visit) {
 
 void Optimizer::change(const Visit& visit) {
   const at::NoGradGuard plain;
+  finish_update();
   for (Shard& shard : state_->shards.all()) {
     for (int64_t number = 0; number < shard.chunks(); ++number)
       state_->visit_chunk({shard, number}, true, visit);
@@ -140,11 +145,59 @@ void Optimizer::State::gather_all() {
 }
 
 double Optimizer::gradient_norm() {
+  finish_update();
   state_->reducer.finish_all();
   return std::sqrt(parallel_.tp.sum(parallel_.dp.sum(state_->reducer.sum_of_squares())));
 }
 
+namespace {
+
+void prefetch_for_update(const Chunk& chunk) {
+  Shard& shard = chunk.shard;
+  for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value})
+    arrays->prefetch(chunk.number, shard.home);
+}
+
+}  // namespace
+
+/// `weights`: of a chunk, or of many where nothing has to come and go.
+void Optimizer::State::update_chunk(const Chunk& chunk, const AdamWStep& step,
+                                    std::vector<AdamWTensor>& weights) {
+  Shard& shard = chunk.shard;
+  const Loaded loaded = shards.load_for_update(chunk);
+  const at::Tensor gradient = shard.gradient.load(chunk.number, shard.home)[0];
+  shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
+    weight.gradient = gradient.narrow(0, at, weight.m.numel());
+    weights.push_back(weight);
+  });
+  if (chunk.number + 1 == shard.chunks() || !shard.stays()) {
+    adamw_step(weights, step);
+    weights.clear();
+  }
+  shards.store(chunk, loaded);
+}
+
+/// Shard by shard, as blocks will want them.
+void Optimizer::State::update_beside(std::vector<Chunk> chunks, const AdamWStep& step) {
+  std::vector<Shard*> of_chunks;
+  for (const Chunk& chunk : chunks) {
+    if (of_chunks.empty() || of_chunks.back() != &chunk.shard) of_chunks.push_back(&chunk.shard);
+  }
+  const auto coming = std::make_shared<Prefetched<Chunk, decltype(&prefetch_for_update)>>(
+      std::move(chunks), &prefetch_for_update);
+  for (Shard* const shard : of_chunks) {
+    shard->updating.begin(beside, SideStream::copies, shards.device(), [this, shard, coming, step] {
+      std::vector<AdamWTensor> weights;
+      coming->work_on([&](const Chunk& chunk) { return &chunk.shard == shard; },
+                      [&](const Chunk& chunk) { update_chunk(chunk, step, weights); });
+      shard->finish_writing();
+    });
+    if (!shard->values_go && shard->in_parts()) provider.gather(*shard, false);
+  }
+}
+
 void Optimizer::update(double learning_rate, double norm) {
+  finish_update();
   Shards& shards = state_->shards;
   ++shards.updates;
   const bool clips = config_.clip_norm > 0 && norm > config_.clip_norm;
@@ -155,33 +208,26 @@ void Optimizer::update(double learning_rate, double norm) {
                           .weight_decay = config_.weight_decay,
                           .step = shards.updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
-  const std::vector<Chunk> chunks = shards.in_update();
-  std::vector<AdamWTensor> weights;  // of a chunk, or of many where nothing has to come and go
-  for_update(
-      shards.all(), chunks,
-      [](const Chunk& chunk) {
-        Shard& shard = chunk.shard;
-        for (Arrays* arrays : {&shard.gradient, &shard.moments, &shard.value})
-          arrays->prefetch(chunk.number, shard.home);
-      },
-      [&](const Chunk& chunk) {
-        Shard& shard = chunk.shard;
-        const Loaded loaded = shards.load(chunk);
-        const at::Tensor gradient = shard.gradient.load(chunk.number, shard.home)[0];
-        shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
-          weight.gradient = gradient.narrow(0, at, weight.m.numel());
-          weights.push_back(weight);
-        });
-        const bool last = chunk.number + 1 == shard.chunks();
-        if (last || !shard.stays()) {
-          adamw_step(weights, step);
-          weights.clear();
-        }
-        shards.store(chunk, loaded);
-        if (last && !shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
-      });
-  shards.note_update(step, chunks);
+  shards.note_update(step);
+  std::vector<Chunk> here, beside;
+  for (const Chunk& chunk : shards.in_update())
+    (shards.updates_beside(chunk.shard) ? beside : here).push_back(chunk);
+  std::vector<AdamWTensor> weights;
+  for_update(shards.all(), std::move(here), &prefetch_for_update, [&](const Chunk& chunk) {
+    Shard& shard = chunk.shard;
+    state_->update_chunk(chunk, step, weights);
+    if (chunk.number + 1 == shard.chunks() && !shard.values_go && shard.in_parts())
+      state_->provider.gather(shard, false);
+  });
   for (Shard& shard : shards.all()) shard.gathering.finish();
+  state_->update_beside(std::move(beside), step);
+}
+
+void Optimizer::finish_update() {
+  for (Shard& shard : state_->shards.all()) {
+    shard.gathering.finish();
+    shard.updating.finish();
+  }
 }
 
 }  // namespace chorus::inline state

@@ -23,7 +23,9 @@
 // they miss are made up for, to the same bits, when they are needed again or read() shows them.
 //
 // Gradients are summed in the background while the backward pass goes on, a bucket as soon as its block has
-// run back.
+// run back. Where the moments lie on an accelerator's host, or on disk, AdamW goes on there after update(), bucket
+// by bucket in the order of their blocks: each of these waits for its own before it runs, and all that is called here
+// for all of them.
 #pragma once
 
 #include <functional>
@@ -76,6 +78,8 @@ class Optimizer {
   double gradient_norm();
   /// One AdamW update with gradients scaled so that their norm is at most config.clip_norm.
   void update(double learning_rate, double norm);
+  /// Until it is made. Whoever computes with the model's values without its watcher() calls this before.
+  void finish_update();
 
   /// The updates made so far, which the bias corrections count.
   [[nodiscard]] int64_t updates() const;

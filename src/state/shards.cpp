@@ -55,9 +55,9 @@ bool Shards::settle() {
   const bool failing = std::uncaught_exceptions() > 0;
   bool settled = true;
   for (const Shard& shard : all()) {
-    for (const Background* work : {&shard.gathering, &shard.summing}) {
+    for (const Background* work : {&shard.gathering, &shard.summing, &shard.updating}) {
       if (!work->pending()) continue;
-      if (failing && shard.shared()) {
+      if (failing && shard.shared() && work != &shard.updating) {
         settled = false;
       } else {
         work->wait();
@@ -101,15 +101,16 @@ void Shards::free(const at::Tensor& flat) {
   bytes_ -= static_cast<int64_t>(flat.numel()) * flat.element_size();
 }
 
-Loaded Shards::load(const Chunk& chunk) {
+/// With updates made up for until `made` have been made. Of those the chunk counts as having had all.
+Loaded Shards::load(const Chunk& chunk, int64_t made) {
   Shard& shard = chunk.shard;
   shard.copied.wait();
-  const int64_t missed = made_ - std::exchange(shard.made[chunk.number], made_);
+  const int64_t missed = made - std::exchange(shard.made[chunk.number], made_);
   Loaded loaded = {.value = shard.value.load(chunk.number, shard.home),
                    .state = shard.load_state(chunk.number),
                    .caught_up = missed > 0};
   if (!loaded.caught_up) return loaded;
-  const std::span steps = std::span(recent_).last(missed);
+  const std::span steps = std::span(recent_).last(made_ - made + missed).first(missed);
   const auto make = [&](std::span<const AdamWStep> some) {
     for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t) { adamw_catch_up(weight, some); });
     shard.round_state(loaded.state, some.back().step);
@@ -164,8 +165,7 @@ std::vector<Chunk> Shards::in_update() {
   return chunks;
 }
 
-void Shards::note_update(const AdamWStep& step, const std::vector<Chunk>& chunks) {
-  for (const Chunk& chunk : chunks) ++chunk.shard.made[chunk.number];
+void Shards::note_update(const AdamWStep& step) {
   ++made_;
   int64_t oldest = made_;
   for (Shard& shard : all()) {

@@ -10,10 +10,11 @@ void WeightProvider::gather(Shard& shard, bool backward) {
   const at::Tensor all = shard.bucket.values.detach();
   shards_.allocate(all);
   const auto bring = [this, &shard, all, awaited = shard.await_values(backward)] {
+    shard.updating.follow();
     bring_values(shard, awaited);
     if (shard.in_parts()) shard.sharing.all_gather(all, all.narrow(0, shard.begin, shard.end - shard.begin));
   };
-  shard.gathering.begin(shard.sharing, shards_.device(), bring);
+  shard.gathering.begin(shard.sharing, SideStream::copies, shards_.device(), bring);
 }
 
 void WeightProvider::begin_update() {

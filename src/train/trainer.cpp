@@ -270,9 +270,9 @@ void Run::report(double learning_rate, double norm) {
   statistics_.assign(statistics_.size(), {});
 }
 
-/// Each rank translates with the whole model: where it holds only a part of it, with a copy that the ranks
-/// write for this and load again.
+/// Each rank translates with the whole model, where it has a part with one that ranks write and load again.
 Assessment Run::assess_whole(const AssessOptions& options) {
+  optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
     return assess(model_, data_->vocabulary, config_.data.valid, options);
   const std::filesystem::path folder = folder_ / "validation-model";

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "device/arena.h"
+#include "device/platform.h"
 #include "device/simulated.h"
 
 namespace chorus::testing {
@@ -167,10 +168,11 @@ struct Held {
 Moment present(c10::Stream stream) {
   const Held held(stream);
   const std::scoped_lock lock(order().mutex);
-  return {held.state->clock, held.state->time};
+  return {held.state->clock, held.state->time, host_time};
 }
 
 void let_wait(c10::Stream stream, const Moment& moment) {
+  host_time = std::max(host_time, moment.taken);
   const Held held(stream);
   const std::scoped_lock lock(order().mutex);
   join(held.state->clock, moment.clock);
@@ -178,7 +180,7 @@ void let_wait(c10::Stream stream, const Moment& moment) {
 }
 
 void host_waits(const Moment& moment) {
-  host_time = std::max(host_time, moment.time);
+  host_time = std::max({host_time, moment.time, moment.taken});
   const std::scoped_lock lock(order().mutex);
   order().host_learns(moment.clock);
 }
@@ -192,6 +194,10 @@ void host_waits(c10::DeviceIndex device) {
     }
   }
   for (const c10::Stream stream : streams) host_waits(present(stream));
+}
+
+void host_works(double seconds) {
+  host_time += seconds;
 }
 
 Operation::Operation(std::string_view name, c10::Stream stream) {
@@ -238,6 +244,7 @@ void Operation::touches(const void* address, size_t bytes, bool write) {
 }
 
 void Operation::takes(double seconds) {
+  counters.busy += seconds;
   const std::scoped_lock lock(order().mutex);
   order().streams[stream_].time += seconds;
 }
@@ -300,9 +307,10 @@ size_t freed(const void* address) {
 
 double take_device_time() {
   const std::scoped_lock lock(order().mutex);
-  double latest = order().measured_from;
+  double latest = std::max(order().measured_from, host_time);
   for (const StreamState& state : order().streams) latest = std::max(latest, state.time);
   for (StreamState& state : order().streams) state.time = latest;
+  host_time = latest;
   return latest - std::exchange(order().measured_from, latest);
 }
 

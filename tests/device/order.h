@@ -19,6 +19,7 @@ namespace chorus::testing {
 struct Moment {
   std::vector<int64_t> clock;  // by the streams' numbers in order.cpp
   double time = 0;
+  double taken = 0;  // when the host asked for it: a thread that has to do with it is no earlier
 };
 
 /// After all that the stream was given so far.
@@ -30,6 +31,8 @@ void let_wait(c10::Stream stream, const Moment& moment);
 void host_waits(const Moment& moment);
 /// For all streams of the device.
 void host_waits(c10::DeviceIndex device);
+/// The calling thread is busy for so long.
+void host_works(double seconds);
 
 /// Something that a stream is given. It is carried out on the calling thread while this lives; what other threads give
 /// the stream comes before or after it.

@@ -12,6 +12,7 @@ namespace chorus::testing {
 /// As DeviceCounts.
 inline struct Counters {
   std::atomic<int64_t> kernels, copies_to_device, copies_to_host, bytes_to_device, bytes_to_host, waits;
+  std::atomic<double> busy;
 } counters;
 
 // Of the calling thread.

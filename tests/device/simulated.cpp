@@ -239,7 +239,8 @@ DeviceCounts take_counts() {
           .copies_to_host = counters.copies_to_host.exchange(0),
           .bytes_to_device = counters.bytes_to_device.exchange(0),
           .bytes_to_host = counters.bytes_to_host.exchange(0),
-          .waits = counters.waits.exchange(0)};
+          .waits = counters.waits.exchange(0),
+          .busy = counters.busy.exchange(0)};
 }
 
 }  // namespace chorus::testing

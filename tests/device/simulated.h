@@ -37,6 +37,7 @@ struct DeviceCounts {
   int64_t copies_to_device = 0, copies_to_host = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0;
   int64_t waits = 0;  // of the host: for copies to it, single numbers, events and streams
+  double busy = 0;    // seconds of the simulated clock for which its streams were busy, all added up
 };
 DeviceCounts take_counts();
 
@@ -46,13 +47,16 @@ void run_own_kernels(bool on);
 
 /// The simulated clock, in seconds. Each stream has a time. An operator takes it a launch, and what its memory or its
 /// arithmetic takes at these rates a second, whichever is longer; products alone have arithmetic. Who waits goes to the
-/// later of both times. The host takes no time but where it waits.
+/// later of both times; so has each thread of the host a time. It takes none but where it waits, and in AdamW, whose
+/// weights and state pass over the host's memory.
 struct DeviceRates {
   static constexpr double launch = 5e-6;
   static constexpr double memory = 3e12, link = 50e9;  // bytes, of the device and between it and the host
-  static constexpr double products = 500e12;           // multiplications and additions
+  static constexpr double host_memory = 100e9;
+  static constexpr double products = 500e12;  // multiplications and additions
 };
-/// What the device took since the last call of this function: until the last of its streams had ended.
+/// What was taken since the last call of this function: until the last of the device's streams and the calling thread
+/// had ended.
 double take_device_time();
 
 }  // namespace chorus::testing

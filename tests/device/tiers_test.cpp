@@ -249,53 +249,6 @@ TEST(DeviceMemory, OfTheHostIsPageLockedInFewPieces) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(allocate_on_host(5, at::kFloat, device()).data_ptr()) % 4096, 0U);
 }
 
-/// What a micro-batch takes by the simulated clock.
-struct Taken {
-  double seconds = 0, copying = 0;  // all of it; what its copies would take alone
-};
-
-Taken time_of(MemoryConfig memory, bool recompute) {
-  const TemporaryFolder folder;
-  memory.folder = folder.path().string();
-  ModelConfig config = without_masks(tiny_config());
-  config.d_model = 240;
-  config.ffn_dim = 1000;
-  config.encoder_layers = config.decoder_layers = 3;
-  config.moe.experts = 0;
-  Parallel alone;
-  Transformer model(config, {.device = device(), .gradients = true, .empty = true, .parallel = &alone});
-  Optimizer optimizer(model, {}, alone, memory);
-  std::unique_ptr<TierStash> stash;
-  if (memory.activations != kDevice) stash = std::make_unique<TierStash>(memory.activations, folder.path());
-  optimizer.initialise(RandomKey(1));
-  const Batch batch = model.to_batch(tiny_batch(8, 8, 8, config.vocabulary));
-  optimizer.begin_update();
-  optimizer.last_micro_batch();
-  testing::take_counts();
-  testing::take_device_time();
-  model.train(batch, {.training = true}, {.recompute = recompute, .stash = stash.get()});
-  const testing::DeviceCounts counts = testing::take_counts();
-  return {.seconds = testing::take_device_time(),
-          .copying = testing::DeviceRates::launch *
-                         static_cast<double>(counts.copies_to_device + counts.copies_to_host) +
-                     static_cast<double>(counts.bytes_to_device + counts.bytes_to_host) /
-                         testing::DeviceRates::link};
-}
-
-TEST(DeviceTierTimes, WhatMovesMovesBesideComputing) {
-  if (device() != testing::kSimulated) GTEST_SKIP() << "by the simulated device's clock";
-  for (const MemoryConfig& memory :
-       {MemoryConfig{.parameters = kHost, .gradients = kHost, .optimizer = kHost},
-        MemoryConfig{.activations = kHost}}) {
-    SCOPED_TRACE(text_of(memory));
-    const bool recompute = memory.activations != kDevice;
-    const Taken here = time_of({}, recompute), moved = time_of(memory, recompute);
-    const double copying = moved.copying - here.copying;
-    EXPECT_GT(copying, (recompute ? 0.01 : 0.1) * here.seconds);
-    EXPECT_LT(moved.seconds - here.seconds, copying / 3) << copying << " of " << here.seconds;
-  }
-}
-
 /// Whole runs.
 class DeviceTierRuns : public ::testing::Test {
  protected:

@@ -81,11 +81,11 @@ void after_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool back
 /// prefetch(chunk) some time before. What was written two shards ago is waited for, so that its memory is
 /// free.
 template <class Shard, class Chunk, class Prefetch, class Work>
-void for_update(std::vector<Shard>& shards, const std::vector<Chunk>& chunks, const Prefetch& prefetch,
+void for_update(std::vector<Shard>& shards, std::vector<Chunk> chunks, const Prefetch& prefetch,
                 const Work& work) {
   constexpr size_t kBehind = 2;
   auto unfinished = shards.begin();
-  for_prefetched(chunks, prefetch, [&](const Chunk& chunk) {
+  for_prefetched(std::move(chunks), prefetch, [&](const Chunk& chunk) {
     for (; &*unfinished + kBehind <= &chunk.shard; ++unfinished) unfinished->finish_writing();
     work(chunk);
   });

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "comm/background.h"
 #include "kernels/adamw.h"
 #include "optim/compact_state.h"
 #include "parallel/mesh.h"
 #include "state/division.h"
 
-#include "state/internal/background.h"
 #include "state/internal/shard_plan.h"
 
 namespace chorus::inline state {
@@ -40,7 +40,8 @@ struct Shard : ShardPlan {
   bool summed = false;   // the gradient is that of all ranks
   bool started = false;  // `gradient`, where it is no view, holds something of this update
   Background gathering, summing;
-  DeviceEvent copied;  // the last copies from `value`, which must not change before
+  Background updating;  // AdamW on the host of an accelerator; gathering follows it
+  DeviceEvent copied;   // the last copies from `value`, which must not change before
 
   std::vector<int64_t> expert_of;  // Division::expert_of
   std::vector<int64_t> made;       // of each chunk: how many of the optimizer's updates it has had

@@ -43,8 +43,13 @@ class Shards {
   void free(const at::Tensor& flat);
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
 
+  /// Whether AdamW takes the host's time while an accelerator has other things to do.
+  [[nodiscard]] bool updates_beside(const Shard& shard) const { return shard.home != device(); }
+
   /// A chunk, with the updates made up for that it had missed; where it had missed any, it has to be stored.
-  Loaded load(const Chunk& chunk);
+  Loaded load(const Chunk& chunk) { return load(chunk, made_); }
+  /// The same but for the last update, which the caller makes.
+  Loaded load_for_update(const Chunk& chunk) { return load(chunk, made_ - 1); }
   void store(const Chunk& chunk, const Loaded& loaded) const;
   /// Whether it has missed updates.
   [[nodiscard]] bool is_behind(const Chunk& chunk) const { return chunk.shard.made[chunk.number] < made_; }
@@ -58,8 +63,8 @@ class Shards {
   /// The chunks that take part in an update, of shards that do not rest.
   std::vector<Chunk> in_update();
 
-  /// Says that an update has been made to these chunks, those that took part.
-  void note_update(const AdamWStep& step, const std::vector<Chunk>& chunks);
+  /// An update begins: chunks that take no part in it miss it.
+  void note_update(const AdamWStep& step);
 
   /// Waits for all that goes on in the background. False where an exception passes and ranks, which may never
   /// come, are waited for: what it uses must stay for as long as the process lives.
@@ -68,6 +73,8 @@ class Shards {
   int64_t updates = 0;  // made so far, this start's and earlier ones'
 
  private:
+  Loaded load(const Chunk& chunk, int64_t made);
+
   Transformer& model_;
   Parallel& parallel_;
   std::unique_ptr<ScratchFile> file_;  // where something goes on disk

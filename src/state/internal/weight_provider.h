@@ -19,7 +19,7 @@ class WeightProvider final : public BlockWatcher {
 
   /// Forgets the gradients of the update before.
   void begin_update();
-  /// Begins to fill the bucket's values, with the parts that this rank and others keep.
+  /// Begins to fill the bucket's values, with the parts that this rank and others keep, once they are updated.
   void gather(Shard& shard, bool backward);
 
   void before(size_t block, bool backward) override { before_block(*this, shards_.list(), block, backward); }
@@ -31,7 +31,10 @@ class WeightProvider final : public BlockWatcher {
   // For the schedule (schedule.h).
   static bool values_come(const Shard& shard) { return shard.gathering.pending(); }
   void begin_to_bring(Shard& shard, bool backward) { gather(shard, backward); }
-  static void await_values(Shard& shard) { shard.gathering.finish(); }
+  static void await_values(Shard& shard) {
+    shard.gathering.finish();
+    shard.updating.finish();
+  }
   void bring_gradients(Shard& shard);
   static void await_departure(Shard& shard);
   static void begins(size_t /*block*/, bool /*backward*/) {}

@@ -1,4 +1,4 @@
-// Work that goes on beside what the calling thread does.
+// Work that goes on beside what the calling thread does, and beside what it gives a device.
 #pragma once
 
 #include <functional>
@@ -8,17 +8,20 @@
 #include "comm/group.h"
 #include "kernels/stream.h"
 
-namespace chorus::inline state {
+namespace chorus::inline comm {
 
-/// On a thread of a group's, and there on the device's stream for copies. One piece of work at a time.
+/// On a thread of a group's, and there on a stream of the device's. One piece of work at a time.
+///
+/// What the work allocates on the device belongs to that stream, and what it is the last to use does not: see
+/// keep_for_current_stream().
 class Background {
  public:
   /// `work` follows all that the calling thread's stream was given so far.
-  void begin(Group& group, at::Device device, std::function<void()> work) {
+  void begin(Group& group, SideStream stream, at::Device device, std::function<void()> work) {
     end_ = std::make_shared<DeviceEvent>();
-    done_ = group.later([device, end = end_, work = std::move(work),
+    done_ = group.later([stream, device, end = end_, work = std::move(work),
                          before = std::make_shared<DeviceEvent>(DeviceEvent::record(device))] {
-      const OnCopyStream copying(device, *before);
+      const OnSideStream beside(stream, device, *before);
       work();
       *end = DeviceEvent::record(device);
     });
@@ -27,16 +30,21 @@ class Background {
   /// Until the thread has done it. It may still go on on the device.
   void wait() const { done_.wait(); }
   /// Likewise, where there is any; throws what it threw. What the calling thread's stream is given from now on
-  /// follows it.
-  void finish() {
+  /// follows it. Several threads may follow it at a time.
+  void follow() const {
     if (!done_.valid()) return;
     done_.get();
     end_->precede_current_stream();
   }
+  /// The same, after which nothing is pending.
+  void finish() {
+    follow();
+    done_ = {};
+  }
 
  private:
-  std::future<void> done_;
+  std::shared_future<void> done_;
   std::shared_ptr<DeviceEvent> end_;
 };
 
-}  // namespace chorus::inline state
+}  // namespace chorus::inline comm
