@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <future>
 #include <optional>
 #include <vector>
 
@@ -12,10 +11,12 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/softmax.h>
 
+#include "comm/background.h"
 #include "kernels/device.h"
 #include "kernels/dropout.h"
 #include "kernels/experts.h"
 #include "kernels/rows.h"
+#include "kernels/stream.h"
 #include "moe/exchange.h"
 
 #include "moe/internal/counting.h"
@@ -151,7 +152,8 @@ std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatc
 }
 
 /// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, one
-/// is exchanged while another is computed, in the same order on every rank.
+/// is exchanged, on a stream for that, while another is computed, in the same order on every rank. bring_back()
+/// follows compute() there: until then nothing that bring() allocated may go, and behind it all may.
 void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
                 const std::function<void(int64_t)>& compute, const std::function<void(int64_t)>& bring_back) {
   if (s.chunks == 1) {
@@ -161,25 +163,26 @@ void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
     return;
   }
   struct Pending {
-    std::vector<std::future<void>> works;
+    std::vector<Background> works;
     ~Pending() {  // also where an exception passes: they use what lies below
-      for (const std::future<void>& work : works) {
-        if (work.valid()) work.wait();
+      for (const Background& work : works) {
+        if (work.pending()) work.wait();
       }
     }
-  } pending = {.works = std::vector<std::future<void>>(2 * s.chunks)};
-  const auto later = [&](const auto& work, int64_t chunk) {
-    return s.call.parallel->ep.later([&work, chunk] { work(chunk); });
-  };
+  } pending = {.works = std::vector<Background>(2 * s.chunks)};
   const auto brought = pending.works.begin(), back = brought + s.chunks;
-  brought[0] = later(bring, 0);
+  const auto begin = [&](Background& background, const auto& work, int64_t chunk) {
+    background.begin(s.call.parallel->ep, SideStream::exchange, s.hidden.device(),
+                     [&work, chunk] { work(chunk); });
+  };
+  begin(brought[0], bring, 0);
   for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
-    if (chunk + 1 < s.chunks) brought[chunk + 1] = later(bring, chunk + 1);
-    brought[chunk].get();
+    if (chunk + 1 < s.chunks) begin(brought[chunk + 1], bring, chunk + 1);
+    brought[chunk].finish();
     compute(chunk);
-    back[chunk] = later(bring_back, chunk);
+    begin(back[chunk], bring_back, chunk);
   }
-  std::for_each(back, back + s.chunks, [](std::future<void>& work) { work.get(); });
+  std::for_each(back, back + s.chunks, [](Background& work) { work.finish(); });
 }
 
 /// Rows of a chunk become those of `part`, which is taken as it is where there are no others.
@@ -217,6 +220,7 @@ at::Tensor run(Saved& s) {
       },
       [&](int64_t c) {
         const at::Tensor result = std::move(results[c]);
+        keep_for_current_stream(result);
         put(s, c, chunks[c].exchange ? chunks[c].exchange->return_rows(result) : result, output);
         if (s.crowded) chunks[c] = {};
       });
@@ -244,6 +248,7 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
         if (chunks[c].exchange) arrived[c] = chunks[c].exchange->send_rows(arrived[c]);
       },
       [&](int64_t c) {
+        keep_for_current_stream(arrived[c]);
         if (s.crowded) static_cast<void>(run_experts_on(s, chunks[c]));
         results[c] = experts_backward(s, chunks[c], arrived[c]);
         arrived[c].reset();
@@ -251,6 +256,8 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
       },
       [&](int64_t c) {
         auto [by_rows, by_weight] = std::move(results[c]);
+        keep_for_current_stream(by_rows);
+        keep_for_current_stream(by_weight);
         if (const std::optional<Exchange>& exchange = chunks[c].exchange) {
           by_rows = exchange->return_rows(by_rows);
           by_weight = exchange->return_rows(by_weight);

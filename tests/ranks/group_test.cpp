@@ -24,7 +24,7 @@
 namespace chorus {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 /// What rank r holds: known to all.
 at::Tensor of_rank(int r, int64_t n, at::ScalarType type) {

@@ -15,8 +15,8 @@ namespace {
 
 Group* world_group = nullptr;
 
-class EndAllOnFailure : public testing::EmptyTestEventListener {
-  void OnTestPartResult(const testing::TestPartResult& result) override {
+class EndAllOnFailure : public ::testing::EmptyTestEventListener {
+  void OnTestPartResult(const ::testing::TestPartResult& result) override {
     if (!result.failed()) return;
     std::fprintf(stderr, "rank %d: %s:%d: %s\n", ranks().rank(), result.file_name(), result.line_number(),
                  result.message());
@@ -39,8 +39,8 @@ int main(int argc, char** argv) {
   world.group().set_timeout(60);
   chorus::world_group = &world.group();
   chorus::console().set_quiet(true);
-  testing::InitGoogleTest(&argc, argv);
-  auto& listeners = testing::UnitTest::GetInstance()->listeners();
+  ::testing::InitGoogleTest(&argc, argv);
+  auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
   if (world.group().rank() > 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new chorus::EndAllOnFailure);
   return RUN_ALL_TESTS();

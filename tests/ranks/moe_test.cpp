@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "device/simulated.h"
 #include "moe/layer.h"
 #include "parallel/mesh.h"
 #include "ranks/ranks.h"
@@ -43,7 +44,7 @@ struct Layer {
   Parameter router, fc1_weight, fc1_bias, fc2_weight, fc2_bias;
   MoeConfig config = {.experts = kExperts, .top_k = 1, .capacity_factor = 0, .jitter = 0, .balance_loss = 0};
 
-  explicit Layer(Parallel& p) {
+  explicit Layer(Parallel& p, at::Device device = at::kCPU) {
     at::manual_seed(3);
     router.value = 30 * at::eye(kExperts, kWidth);
     fc1_weight.value = held(at::randn({kExperts, kInner, kWidth}), p, 1);
@@ -51,6 +52,7 @@ struct Layer {
     fc2_weight.value = held(at::randn({kExperts, kWidth, kInner}), p, 2);
     fc2_bias.value = held(at::randn({kExperts, kWidth}), p, -1);
     for (Parameter* x : {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}) {
+      x->value = x->value.to(device);
       x->gradient = at::zeros_like(x->value);
       x->value.requires_grad_(true);
     }
@@ -59,7 +61,7 @@ struct Layer {
   /// The output, and the gradient by `hidden` of the sum of the output's squares.
   std::pair<at::Tensor, at::Tensor> run(Parallel* parallel, const at::Tensor& tokens,
                                         RoutingRecord* record = nullptr) {
-    const at::Tensor hidden = tokens.detach().requires_grad_(true);
+    const at::Tensor hidden = tokens.to(router.value.device()).detach().requires_grad_(true);
     const MoeCall call = {.parallel = parallel,
                           .training = true,
                           .key = RandomKey(5),
@@ -101,8 +103,8 @@ TEST(MoeOverRanks, GivesWhatOneProcessGivesHoweverTokensFall) {
         ParallelConfig{.ep = world / 2, .etp = 2, .tp = 2}, ParallelConfig{.ep = world, .exchange_chunks = 3},
         ParallelConfig{.etp = world, .tp = world, .exchange_chunks = 40}}) {
     if (config.ep < 1 || world % (config.ep * config.etp) != 0 || kExperts % config.ep != 0) continue;
-    SCOPED_TRACE(testing::Message() << "ep " << config.ep << " etp " << config.etp << " tp " << config.tp
-                                    << " chunks " << config.exchange_chunks);
+    SCOPED_TRACE(::testing::Message() << "ep " << config.ep << " etp " << config.etp << " tp " << config.tp
+                                      << " chunks " << config.exchange_chunks);
     Parallel p(ranks(), make_mesh(config, static_cast<int>(world),
                                   {.experts = kExperts, .heads = world, .ffn = kInner}));
     Parallel alone;
@@ -119,6 +121,30 @@ TEST(MoeOverRanks, GivesWhatOneProcessGivesHoweverTokensFall) {
     ranks().all_reduce(whole.fc1_weight.gradient);
     p.edp.all_reduce(spread.fc1_weight.gradient);
     expect_near(spread.fc1_weight.gradient, held(whole.fc1_weight.gradient, p, 1), "gradient of fc1");
+  }
+}
+
+TEST(MoeOverRanks, OnDevicesOneChunkIsExchangedBesideAnother) {
+  const int64_t world = ranks().size();
+  if (kExperts % world != 0) GTEST_SKIP() << "the experts do not fall on the ranks evenly";
+  Parallel alone;
+  for (const int64_t chunks : {1, 4}) {
+    Parallel p(ranks(), make_mesh({.ep = world, .exchange_chunks = chunks}, static_cast<int>(world),
+                                  {.experts = kExperts, .ffn = kInner}));
+    const at::Device device(testing::kSimulated.type(), static_cast<at::DeviceIndex>(ranks().rank()));
+    const c10::DeviceGuard there(device);
+    Layer spread(p, device), whole(alone);
+    const at::Tensor tokens = own_tokens(p, kAll);
+    testing::take_device_time();
+    testing::take_counts();
+    const auto [output, gradient] = spread.run(&p, tokens);
+    const double taken = testing::take_device_time(), busy = testing::take_counts().busy;
+    if (chunks > 1 && world > 1) {
+      EXPECT_LT(taken, 0.9 * busy);
+    }
+    const auto [expected, expected_gradient] = whole.run(nullptr, tokens);
+    expect_near(output.cpu(), expected, "output");
+    expect_near(gradient.cpu(), expected_gradient, "gradient");
   }
 }
 

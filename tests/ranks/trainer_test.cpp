@@ -21,7 +21,7 @@
 namespace chorus {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 /// What a run came to.
 struct Outcome {
@@ -81,7 +81,7 @@ void expect_equal(const Outcome& one, const Outcome& many) {
   }
 }
 
-class RanksTest : public testing::Test {
+class RanksTest : public ::testing::Test {
  protected:
   RanksTest() : folder_(ranks().gather_text(own_.path().string()).front()) {}
   ~RanksTest() override { ranks().barrier("the end of a test"); }
