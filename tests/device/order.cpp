@@ -99,6 +99,7 @@ struct Order {
   std::vector<Pending> pending;
   std::set<std::string, std::less<>> names;
   double measured_from = 0;
+  std::vector<std::string>* record = nullptr;  // recorded()'s, while it is under way
 
   size_t number_of(c10::Stream stream) {
     const auto found =
@@ -211,9 +212,15 @@ Operation::Operation(std::string_view name, c10::Stream stream) {
   held.state->time = std::max(held.state->time, host_time);
 }
 
+Operation::~Operation() {
+  const std::scoped_lock lock(order().mutex);
+  if (order().record) order().record->push_back(name_ + sizes_ + " on " + order().streams[stream_].name());
+}
+
 void Operation::touches(const void* address, size_t bytes, bool write) {
   if (bytes == 0) return;
   const std::scoped_lock lock(order().mutex);
+  sizes_ += (write ? " writes " : " reads ") + std::to_string(bytes);
   const auto found = order().find(address);
   if (found == order().blocks.end()) return;  // it was freed: closed
   const StreamState& own = order().streams[stream_];
@@ -259,6 +266,7 @@ void Operation::host_waits() {
 void allocated(const void* address, size_t bytes, c10::Stream stream) {
   const std::scoped_lock lock(order().mutex);
   const size_t number = order().number_of(stream);
+  if (order().record) order().record->push_back("memory of " + std::to_string(bytes));
   const auto* const begin = static_cast<const char*>(address);
   const Touch before = {number, count_of(order().streams[number].clock, number),
                         "whoever had the memory before"};
@@ -303,6 +311,18 @@ size_t freed(const void* address) {
   }
   order().blocks.erase(found);
   return bytes;
+}
+
+std::vector<std::string> recorded(const std::function<void()>& work) {
+  std::vector<std::string> lines;
+  const auto record = [](std::vector<std::string>* to) {
+    const std::scoped_lock lock(order().mutex);
+    order().record = to;
+  };
+  record(&lines);
+  work();
+  record(nullptr);
+  return lines;
 }
 
 double take_device_time() {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,9 @@ class Operation {
  public:
   /// `name` is for messages.
   Operation(std::string_view name, c10::Stream stream);
+  ~Operation();
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
 
   // Before it reads or writes the bytes: memory of the device, or page-locked. c10::Error where nothing orders it after
   // what touched them before. Page-locked memory is closed to the host until it has waited for the operation: to all use
@@ -58,6 +62,7 @@ class Operation {
   std::unique_lock<std::recursive_mutex> running_;
   size_t stream_;
   const char* name_;
+  std::string sizes_;  // of what it has touched
 };
 
 /// Device memory is the stream's; what it was used for before is what the stream was given so far.

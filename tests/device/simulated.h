@@ -23,6 +23,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include <c10/core/Device.h>
 
@@ -40,6 +43,10 @@ struct DeviceCounts {
   double busy = 0;    // seconds of the simulated clock for which its streams were busy, all added up
 };
 DeviceCounts take_counts();
+
+/// What the device is given while `work` runs, by any thread, a line each: what it is called, its stream, and how many
+/// bytes it reads and writes; or how much memory is allocated.
+std::vector<std::string> recorded(const std::function<void()>& work);
 
 /// Whether it runs kernels of ours (kernels/internal/launch.h), as CUDA does, or libtorch's operators alone, as any other
 /// device. It does, until told otherwise; not while anything runs.
