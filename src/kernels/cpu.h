@@ -9,11 +9,12 @@
 
 #include <bit>
 #include <cmath>
-#include <concepts>
 #include <cstdint>
 #include <cstring>
 
 #include <ATen/core/Tensor.h>
+
+#include "kernels/bfloat16.h"
 
 #define CHORUS_INLINE __attribute__((always_inline))
 
@@ -45,30 +46,6 @@ inline constexpr int64_t kGrain = 1 << 14;
 /// The type sums of T are accumulated in.
 template <class T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-CHORUS_INLINE inline float widen(float x) {
-  return x;
-}
-CHORUS_INLINE inline double widen(double x) {
-  return x;
-}
-CHORUS_INLINE inline float widen(c10::BFloat16 x) {
-  return std::bit_cast<float>(static_cast<uint32_t>(x.x) << 16);
-}
-
-/// Rounds to nearest even; NaN stays NaN. Without the branch of c10's own conversion, so that loops
-/// vectorise.
-template <class T>
-CHORUS_INLINE inline T narrow(std::floating_point auto x) {
-  if constexpr (std::is_same_v<T, c10::BFloat16>) {
-    const auto bits = std::bit_cast<uint32_t>(static_cast<float>(x));
-    const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-    return {static_cast<uint16_t>(nan ? 0x7FC0 : rounded), c10::BFloat16::from_bits()};
-  } else {
-    return x;
-  }
-}
 
 /// exp(x) for x <= 0 to 1.5 units in the last place, branch-free so that loops vectorise; below -87 it stays
 /// at exp(-87) (1.6e-38). NaN stays NaN. The polynomial is Cephes' expf.

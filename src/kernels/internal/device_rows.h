@@ -29,9 +29,9 @@ struct CombineRow {
         if (row < 0) continue;
         const T* const from =
             row >= first && row < end ? elsewhere + (row - first) * width : rows + row * width;
-        sum += (weight ? weight[j] : 1) * as_float(from[i]);
+        sum += (weight ? weight[j] : 1) * widen(from[i]);
       }
-      out[token * width + i] = from_float<T>(sum);
+      out[token * width + i] = narrow<T>(sum);
     });
   }
 };
@@ -102,7 +102,7 @@ struct DrawStretch {
     const int64_t at = stretch * length + begin;
     for_bits(team, keys ? RandomKey(static_cast<uint64_t>(keys[stretch])) : key,
              first + stretch * distance + begin, n,
-             [&](int64_t i, uint32_t bits) { out[at + i] = from_float<T>(by(as_float(in[at + i]), bits)); });
+             [&](int64_t i, uint32_t bits) { out[at + i] = narrow<T>(by(widen(in[at + i]), bits)); });
   }
 };
 
@@ -155,16 +155,16 @@ struct ActivateRow {
     if (e == of.experts) return;
     const int64_t width = activation == Activation::swiglu ? 2 * inner : inner;
     const auto biased = [&](int64_t i) {
-      const float x = as_float(kept[row * width + i]);
-      const T sum = from_float<T>(bias ? x + as_float(bias[e * width + i]) : x);
-      kept[row * width + i] = activation == Activation::relu && as_float(sum) < 0 ? T(0) : sum;
-      return as_float(kept[row * width + i]);
+      const float x = widen(kept[row * width + i]);
+      const T sum = narrow<T>(bias ? x + widen(bias[e * width + i]) : x);
+      kept[row * width + i] = activation == Activation::relu && widen(sum) < 0 ? T(0) : sum;
+      return widen(kept[row * width + i]);
     };
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
       float y = biased(i);
       if (activation == Activation::gelu) y *= normal_below(y);
       if (activation == Activation::swiglu) y = y * sigmoid(y) * biased(inner + i);
-      out[row * inner + i] = from_float<T>(y * factor);
+      out[row * inner + i] = narrow<T>(y * factor);
     });
   }
 };
@@ -190,25 +190,25 @@ struct ActivateRowBackward {
     const int64_t outer = activation == Activation::swiglu ? 2 * inner : inner;
     float dot = 0;
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
-      const float g = as_float(by_hidden[row * inner + i]) * factor, x = as_float(kept[row * outer + i]);
+      const float g = widen(by_hidden[row * inner + i]) * factor, x = widen(kept[row * outer + i]);
       T* const to = by_inner + row * outer + i;
       float y = x, slope = x > 0 ? 1 : 0;
       if (activation == Activation::gelu) {
         y = x * normal_below(x);
         slope = normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x);
       } else if (activation == Activation::swiglu) {
-        const float s = sigmoid(x), value = as_float(kept[row * outer + inner + i]);
+        const float s = sigmoid(x), value = widen(kept[row * outer + inner + i]);
         y = x * s * value;
         slope = value * s * (1 + x * (1 - s));
-        to[inner] = from_float<T>(weight[row] * g * x * s);
+        to[inner] = narrow<T>(weight[row] * g * x * s);
       }
       dot += g * y;
-      *to = from_float<T>(weight[row] * g * slope);
+      *to = narrow<T>(weight[row] * g * slope);
     });
     for_lanes(team, width, [&](int64_t i) {
-      const float g = as_float(by_output[row * width + i]);
-      if (bias) dot += g * as_float(bias[e * width + i]);
-      by_output[row * width + i] = from_float<T>(weight[row] * g);
+      const float g = widen(by_output[row * width + i]);
+      if (bias) dot += g * widen(bias[e * width + i]);
+      by_output[row * width + i] = narrow<T>(weight[row] * g);
     });
     dot = team.sum(dot);
     if (team.lane() == 0) by_weight[row] = dot;
@@ -228,7 +228,7 @@ struct AddBiasRow {
     const int64_t e = expert_of(ends, experts, row);
     if (e == experts) return;
     for_lanes(team, width, [&](int64_t i) {
-      rows[row * width + i] = from_float<T>(as_float(rows[row * width + i]) + as_float(bias[e * width + i]));
+      rows[row * width + i] = narrow<T>(widen(rows[row * width + i]) + widen(bias[e * width + i]));
     });
   }
 };
@@ -249,7 +249,7 @@ struct PartOfSum {
     const int64_t first = begin + count * part / kParts, last = begin + count * (part + 1) / kParts;
     for_lanes(team, width, [&](int64_t column) {
       float sum = 0;
-      for (int64_t row = first; row < last; ++row) sum += as_float(rows[row * width + column]);
+      for (int64_t row = first; row < last; ++row) sum += widen(rows[row * width + column]);
       parts[piece * width + column] = sum;
     });
   }

@@ -39,7 +39,7 @@ struct LossOfRow {
     team.sync();  // all have read x[label], which may be overwritten now
     for_lanes(team, width, [&](int64_t i) {
       const float g = std::fma(std::exp(x[i] - shift), factor, -uniform);
-      gradient[row * width + i] = from_float<G>(here && i == label ? g - less : g);
+      gradient[row * width + i] = narrow<G>(here && i == label ? g - less : g);
     });
   }
 
@@ -106,7 +106,7 @@ struct AdamWOfWeights {
       AdamWFactors own = factors;
       own.shrink = w.shrink;
       advance(w.p[i], w.m[i], w.v[i], w.gradient ? w.gradient[i] * own.scale : 0, own);
-      if (w.copy) w.copy[i] = from_float<c10::BFloat16>(w.p[i]);
+      if (w.copy) w.copy[i] = narrow<c10::BFloat16>(w.p[i]);
     });
   }
 };

@@ -13,14 +13,12 @@
 #include <cmath>
 #include <cstdint>
 
-#include <c10/util/BFloat16.h>
+#include "kernels/bfloat16.h"
 
 #ifdef __CUDACC__
 #define CHORUS_DEVICE __device__
-#define CHORUS_EVERYWHERE __device__ inline  // also within the host's kernels (kernels/cpu.h)
 #else
 #define CHORUS_DEVICE
-#define CHORUS_EVERYWHERE __attribute__((always_inline)) inline
 #endif
 
 namespace chorus::inline kernels {
@@ -77,25 +75,6 @@ struct Each {
     for_lanes(team, n, [&](int64_t i) { body(first + i); });
   }
 };
-
-CHORUS_DEVICE inline float as_float(float x) {
-  return x;
-}
-CHORUS_DEVICE inline float as_float(c10::BFloat16 x) {
-  return std::bit_cast<float>(static_cast<uint32_t>(x.x) << 16);
-}
-/// Rounds to nearest even; NaN stays NaN.
-template <class T>
-CHORUS_DEVICE inline T from_float(float x) {
-  if constexpr (sizeof(T) == 2) {
-    const auto bits = std::bit_cast<uint32_t>(x);
-    const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-    return T(static_cast<uint16_t>(nan ? 0x7FC0 : (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16),
-             T::from_bits());
-  } else {
-    return x;
-  }
-}
 
 /// A float's bits in the order of floats; -0 as 0, and what is no number above all others, but below all ones.
 CHORUS_DEVICE inline uint32_t ordered_bits(float x) {
