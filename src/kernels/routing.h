@@ -41,7 +41,7 @@ struct Routing {
   // int64 [N, k]: chosen experts, most probable first (ties: lowest index); -1 for padding.
   at::Tensor experts;
   at::Tensor kept;      // int64 [N, k] the same with -1 where the choice was dropped
-  at::Tensor assigned;  // int64 [E] choices before dropping
+  at::Tensor assigned;  // int64 [E] choices before dropping; undefined on a device where nobody wants them
 
   /// Choices dropped, for which the host waits.
   [[nodiscard]] int64_t dropped() const;
@@ -55,6 +55,7 @@ struct RoutingOptions {
   // ones, whatever factor and selection say.
   int64_t sentence_capacity = 0;
   int64_t sentence_length = 1;
+  bool wants_assigned = true;  // Routing's, which a device has to count
 };
 
 /// ceil(factor k tokens / experts), at least 1; `tokens` when factor is 0.

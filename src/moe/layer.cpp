@@ -326,6 +326,7 @@ struct MoeFunction : Function<MoeFunction> {
         .selection = call.training ? config.selection : TokenSelection::position,
         .sentence_capacity = config.sentence_capacity,
         .sentence_length = call.sentence_length,
+        .wants_assigned = call.training || call.observer.record,
     };
     s.routing = route(s.probabilities, call.active, options, call.key.derive("selection"));
     if (call.observer.statistics) {

@@ -148,7 +148,7 @@ TEST_F(Budget, OfADecodingStep) {
     const DeviceCounts counts = take_counts();
     // GPUs have one kernel for attention, of which a layer has two; here it is ten operators.
     const int64_t kernels = counts.kernels - config.decoder_layers * 2 * 9;
-    EXPECT_LE(kernels, config.decoder_layers * (sparse ? 29 : 20) + 4) << sparse;
+    EXPECT_LE(kernels, config.decoder_layers * (sparse ? 25 : 17) + 4) << sparse;
     EXPECT_EQ(counts.waits, 0);
   }
 }

@@ -228,7 +228,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("view", &at::cpu::view);
   m.impl("_reshape_alias", &at::cpu::_reshape_alias);
   m.impl("as_strided", &at::cpu::as_strided);
-  m.impl("_grouped_mm", torch::CppFunction::makeFromBoxedFunction<&compute>());  // one kernel, as on a GPU
+  for (const char* const one_kernel : {"_grouped_mm", "native_layer_norm", "native_layer_norm_backward"})
+    m.impl(one_kernel, torch::CppFunction::makeFromBoxedFunction<&compute>());  // as on a GPU
 }
 
 }  // namespace

@@ -15,8 +15,7 @@ Routing DeviceBackend::route(const at::Tensor& given, const ActiveRows& active, 
   const at::TensorOptions whole = probabilities.options().dtype(at::kLong);
   Routing routing = {.tokens = active.among(rows),
                      .experts = at::empty({rows, k}, whole),
-                     .kept = at::empty({rows, k}, whole),
-                     .assigned = at::empty({experts}, whole)};
+                     .kept = at::empty({rows, k}, whole)};
   routing.capacity = expert_capacity(options.capacity_factor, k, routing.tokens, experts);
   at::Tensor precedence;  // undefined where all choices fit: a token chooses an expert once at most
   if (routing.capacity < routing.tokens) precedence = at::empty({rows, k}, whole);
@@ -32,6 +31,8 @@ Routing DeviceBackend::route(const at::Tensor& given, const ActiveRows& active, 
                                    .chosen = choose.writes<int64_t>(routing.experts),
                                    .kept = choose.writes<int64_t>(routing.kept),
                                    .precedence = choose.writes<uint64_t>(precedence)});
+  if (!precedence.defined() && !options.wants_assigned) return routing;
+  routing.assigned = at::empty({experts}, whole);
   const Launch keep("keep choices", device);
   keep.teams(experts, KeepChoices{.chosen = keep.reads<int64_t>(routing.experts),
                                   .precedence = keep.reads<uint64_t>(precedence),

@@ -15,7 +15,7 @@ struct ChooseExperts {
   int64_t rows, experts, k;
   TokenSelection selection;
   RandomKey key;
-  int64_t *chosen, *kept;  // [N, k]; kept is written where the row is none
+  int64_t *chosen, *kept;  // [N, k]
   uint64_t* precedence;    // [N, k]; null: no expert is asked to prefer
 
   template <class Team>
@@ -37,8 +37,7 @@ struct ChooseExperts {
       if (team.lane() != 0) continue;
       const int64_t slot = row * k + j,
                     e = is_token ? int64_t{0xFFFFFFFFU - static_cast<uint32_t>(best)} : -1;
-      chosen[slot] = e;
-      if (!is_token) kept[slot] = -1;
+      chosen[slot] = kept[slot] = e;
       if (precedence && is_token)
         precedence[slot] =
             uint64_t{priority(row, e)} << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(j * rows + row));
@@ -54,7 +53,7 @@ struct ChooseExperts {
   }
 };
 
-/// Piece: an expert. Keeps those of its choices that it prefers.
+/// Piece: an expert. Counts its choices, and drops those that it does not prefer.
 struct KeepChoices {
   const int64_t* chosen;       // [slots]
   const uint64_t* precedence;  // [slots], of which no two are alike; null: all fit
@@ -67,9 +66,10 @@ struct KeepChoices {
     for_lanes(team, slots, [&](int64_t slot) { own += chosen[slot] == e ? 1 : 0; });
     own = team.sum(own);
     if (team.lane() == 0) assigned[e] = own;
-    const uint64_t least = own > capacity ? least_kept(team, e) : 0;
+    if (own <= capacity) return;
+    const uint64_t least = least_kept(team, e);
     for_lanes(team, slots, [&](int64_t slot) {
-      if (chosen[slot] == e) kept[slot] = own <= capacity || precedence[slot] >= least ? e : -1;
+      if (chosen[slot] == e && precedence[slot] < least) kept[slot] = -1;
     });
   }
 
