@@ -45,6 +45,8 @@ class SumOfSquares {
  public:
   /// On a device the tensor is read later, until value() at the latest; on the host now.
   void add(const at::Tensor& tensor);
+  /// Those of another, all of them on the host.
+  void add(const SumOfSquares& other) { sums_.insert(sums_.end(), other.sums_.begin(), other.sums_.end()); }
   double value();
 
  private:

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include <ATen/ops/empty_like.h>
 
+#include "kernels/device.h"
+
 namespace chorus::inline state {
 
-void GradientReducer::reduce(Shard& shard) {
+void GradientReducer::reduce(Shard& shard, bool last) {
   const at::Tensor all = shard.bucket.gradients;
   shards_.allocate(all);  // does nothing unless the block took no part
   for (const size_t p : shard.bucket.parameters) {
@@ -19,7 +22,9 @@ void GradientReducer::reduce(Shard& shard) {
   shard.summed = true;
   if (!shard.shared() && !shard.gradients_go) return;
   const bool adds = std::exchange(shard.started, true) && shard.shared();
-  const auto sum_and_leave = [this, &shard, all, adds] {
+  // An accelerator's host has time for the norm.
+  const bool adds_squares = last && shard.gradients == Tier::host && !is_host(shards_.device());
+  const auto sum_and_leave = [this, &shard, all, adds, adds_squares] {
     at::Tensor sum = all.narrow(0, shard.begin, shard.end - shard.begin);
     if (shard.in_parts()) {
       if (shard.gradients_go) sum = at::empty_like(sum);
@@ -39,33 +44,52 @@ void GradientReducer::reduce(Shard& shard) {
     }
     DeviceEvent::record(shards_.device()).wait();  // until then it is being copied
     shards_.free(all);
+    if (!adds_squares) return;
+    shard.squares.emplace();
+    for (int64_t number = 0; number < shard.chunks(); ++number) {
+      if (shard.in_update(number)) add_squares(*shard.squares, {shard, number});
+    }
   };
   shard.summing.begin(shard.sharing, SideStream::copies, shards_.device(), sum_and_leave);
 }
 
 void GradientReducer::finish_all() {
   for (Shard& shard : shards_.all()) {
-    if (!shard.summed) reduce(shard);
+    if (!shard.summed) reduce(shard, true);
     shard.summing.finish();
   }
 }
 
+/// Of this rank's own part of it.
+void GradientReducer::add_squares(SumOfSquares& sum, const Chunk& chunk) {
+  Shard& shard = chunk.shard;
+  const at::Tensor gradient = shard.gradient.load(chunk.number)[0];
+  shards_.for_stretches(shard.bucket, std::max(chunk.begin(), shard.own),
+                        std::min(chunk.end(), shard.own_end),
+                        [&](size_t i, int64_t, int64_t at, int64_t count) {
+                          if (!shards_.is_frozen(shard, i) && !shards_.local(shard, i).double_of_another)
+                            sum.add(gradient.narrow(0, at - chunk.begin(), count));
+                        });
+}
+
 double GradientReducer::sum_of_squares() {
-  SumOfSquares sum;
+  std::vector<Chunk> chunks;
+  for (const Chunk& chunk : shards_.in_update()) {
+    if (!chunk.shard.squares) chunks.push_back(chunk);
+  }
+  SumOfSquares all;
+  // What lies on the host is added up in one order, wherever the rest lies.
+  std::vector<SumOfSquares> on_host;
+  for (const Shard& shard : shards_.all()) on_host.push_back(shard.squares.value_or(SumOfSquares()));
   for_update(
-      shards_.all(), shards_.in_update(),
+      shards_.all(), std::move(chunks),
       [](const Chunk& chunk) { chunk.shard.gradient.prefetch(chunk.number); },
       [&](const Chunk& chunk) {
-        const Shard& shard = chunk.shard;
-        const at::Tensor gradient = chunk.shard.gradient.load(chunk.number)[0];
-        shards_.for_stretches(
-            shard.bucket, std::max(chunk.begin(), shard.own), std::min(chunk.end(), shard.own_end),
-            [&](size_t i, int64_t, int64_t at, int64_t count) {
-              if (!shards_.is_frozen(shard, i) && !shards_.local(shard, i).double_of_another)
-                sum.add(gradient.narrow(0, at - chunk.begin(), count));
-            });
+        const bool here = chunk.shard.gradients != Tier::device || is_host(shards_.device());
+        add_squares(here ? on_host[&chunk.shard - shards_.all().data()] : all, chunk);
       });
-  return sum.value();
+  for (const SumOfSquares& sum : on_host) all.add(sum);
+  return all.value();
 }
 
 }  // namespace chorus::inline state

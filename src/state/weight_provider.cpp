@@ -21,6 +21,7 @@ void WeightProvider::begin_update() {
   last = false;
   for (Shard& shard : shards_.all()) {
     shard.summed = shard.started = false;
+    shard.squares.reset();
     for (Shard::Use& use : shard.experts) use.gradient_here = use.has_gradient = false;
   }
   for (Parameter& parameter : shards_.parameters()) parameter.has_gradient = false;

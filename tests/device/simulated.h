@@ -54,8 +54,8 @@ void run_own_kernels(bool on);
 
 /// The simulated clock, in seconds. Each stream has a time. An operator takes it a launch, and what its memory or its
 /// arithmetic takes at these rates a second, whichever is longer; products alone have arithmetic. Who waits goes to the
-/// later of both times; so has each thread of the host a time. It takes none but where it waits, and in AdamW, whose
-/// weights and state pass over the host's memory.
+/// later of both times; so has each thread of the host a time. It takes none but where it waits, and in AdamW and its norm,
+/// which pass over the host's memory.
 struct DeviceRates {
   static constexpr double launch = 5e-6;
   static constexpr double memory = 3e12, link = 50e9;  // bytes, of the device and between it and the host

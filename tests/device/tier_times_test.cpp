@@ -43,6 +43,7 @@ class TimedTraining {
     model_->train(batch(), {.training = true}, {.recompute = recompute_, .stash = stash_.get()});
   }
   void forward() { model_->evaluate(batch(), {}); }
+  double norm() { return optimizer_->gradient_norm(); }
   /// Until it is made, or until AdamW has begun on the host.
   void update(bool finish) {
     optimizer_->update(1e-3, optimizer_->gradient_norm());
@@ -116,6 +117,20 @@ TEST(DeviceTierTimes, AdamWOnTheHostGoesBesideTheNextForward) {
     const double saved = update + micro_batch - testing::take_device_time();
     EXPECT_GT(saved, 0.5 * std::min(update, forward)) << update << " and " << forward;
   }
+}
+
+TEST(DeviceTierTimes, TheNormOfGradientsOnTheHostIsAddedUpBesideBackward) {
+  if (device() != testing::kSimulated) GTEST_SKIP() << "by the simulated device's clock";
+  const auto norm_after_backward = [](const MemoryConfig& memory) {
+    TimedTraining training(memory);
+    training.micro_batch();
+    testing::take_device_time();
+    training.norm();
+    return testing::take_device_time();
+  };
+  const double from_disk = norm_after_backward({.gradients = kNvme, .optimizer = kHost});
+  const double from_host = norm_after_backward({.gradients = kHost, .optimizer = kHost});
+  EXPECT_LT(from_host, 0.5 * from_disk) << "which is read after backward";
 }
 
 }  // namespace

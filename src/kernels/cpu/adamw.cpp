@@ -157,6 +157,8 @@ void HostBackend::adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep>
 at::Tensor HostBackend::sums_of_squares(std::span<const at::Tensor> tensors) const {
   at::Tensor sums = at::empty({std::ssize(tensors)}, at::kDouble);
   for (size_t i = 0; i < tensors.size(); ++i) {
+    const std::array<c10::IValue, 1> elements = {tensors[i].numel()};
+    RECORD_USER_SCOPE_WITH_INPUTS("chorus::sum_of_squares", elements);
     const at::Tensor x = tensors[i].contiguous();
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "sums_of_squares", [&] {
       sums.mutable_data_ptr<double>()[i] = sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel());

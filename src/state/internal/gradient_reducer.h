@@ -9,14 +9,16 @@ class GradientReducer {
  public:
   explicit GradientReducer(Shards& shards) : shards_(shards) {}
 
-  /// Begins to add up the gradients that the ranks have in the bucket.
-  void reduce(Shard& shard);
+  /// Begins to add up the gradients that the ranks have in the bucket. `last`: they are those of the whole update.
+  void reduce(Shard& shard, bool last);
   /// Sums the gradients of all shards, those that took no part included, and waits until that is done.
   void finish_all();
   /// The sum of squares of this rank's own parts, frozen parameters left out.
   double sum_of_squares();
 
  private:
+  void add_squares(SumOfSquares& sum, const Chunk& chunk);
+
   Shards& shards_;
 };
 

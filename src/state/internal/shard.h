@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "comm/background.h"
@@ -37,8 +38,9 @@ struct Shard : ShardPlan {
   // Where it is updated: where its moments lie, on the host where they are packed or on disk. Chunks of values
   // and gradients that lie elsewhere are copied there.
   at::Device home = at::kCPU;
-  bool summed = false;   // the gradient is that of all ranks
-  bool started = false;  // `gradient`, where it is no view, holds something of this update
+  bool summed = false;                  // the gradient is that of all ranks
+  bool started = false;                 // `gradient`, where it is no view, holds something of this update
+  std::optional<SumOfSquares> squares;  // of what has left for the host, once that is all of the update
   Background gathering, summing;
   Background updating;  // AdamW on the host of an accelerator; gathering follows it
   DeviceEvent copied;   // the last copies from `value`, which must not change before

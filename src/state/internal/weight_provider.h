@@ -40,7 +40,7 @@ class WeightProvider final : public BlockWatcher {
   static void begins(size_t /*block*/, bool /*backward*/) {}
   void drop_values(Shard& shard) { shards_.free(shard.bucket.values); }
   static void ran(Shard& shard);
-  void reduce(Shard& shard) { reducer_.reduce(shard); }
+  void reduce(Shard& shard) { reducer_.reduce(shard, last); }
 
  private:
   void bring_values(Shard& shard, const std::vector<int64_t>& numbers);
