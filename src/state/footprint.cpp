@@ -108,8 +108,8 @@ struct CountedShard : ShardPlan {
   int64_t unpacked_bytes = 0;  // of a weight's state where it is packed
   // Of a weight, while its chunk is updated: copies of what lies elsewhere than at Shard::home, and what AdamW takes.
   int64_t beside_on_device = 0, beside_on_host = 0;
-  int64_t read_on_host =
-      0;  // and what comes to the host from disk, where an accelerator has other things to do
+  // And what comes to the host from disk, where an accelerator has other things to do.
+  int64_t read_on_host = 0;
 
   [[nodiscard]] int64_t chunks() const { return std::ssize(cuts) - 1; }
   [[nodiscard]] int64_t kept() const { return end - begin; }
