@@ -59,7 +59,7 @@ translates half4
 run prune four --keep 0.5 --by random --quantize int4 --out other4 > report
 run import theirs --quantize int8 --out imported8
 translates imported8
-run score --model imported8 --from xx --to yy --source dev.xx --target dev.yy > scores
+run score --model imported8 --from xx --to yy --source train.xx --target train.yy > scores
 refuse "are quantized already" quantize int4 --out more
 refuse "are quantized" export int4 --format nllb-moe --out more
 refuse "are quantized" average int4 int4 --out more
