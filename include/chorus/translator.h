@@ -1,7 +1,9 @@
 // Text from one language into another.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,12 +11,24 @@
 
 namespace chorus::inline face {
 
+/// Each step's distribution is flattened or sharpened by the temperature, then cut by top-k, top-p and
+/// epsilon, in this order; the most probable token always stays.
+struct SampleOptions {
+  double temperature = 1;  // above 0; below 1 keeps closer to what is probable
+  int top_k = 0;           // draw from the k most probable tokens; 0: all
+  double top_p = 1;        // from the most probable ones that have this probability together
+  double epsilon = 0;      // only tokens of this probability
+  uint64_t seed = 1;       // the same one draws the same translations of the same texts
+};
+
 struct TranslateOptions {
-  int beam = 5;               // hypotheses looked at together; 1: greedy
-  int nbest = 1;              // of nbest(): at most `beam`
-  double length_penalty = 1;  // above 0 prefers long translations
-  int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
-  bool sentences = false;     // translate every sentence of a text by itself
+  int beam = 5;                              // hypotheses looked at together; 1: greedy
+  std::optional<SampleOptions> sample = {};  // draw translations; `beam` does not matter then
+  int nbest = 1;                             // of nbest(): at most `beam`; or samples, as they are drawn
+  double length_penalty = 1;                 // above 0 prefers long translations
+  int min_length = 0;                        // tokens at least, tag and end counted
+  int no_repeat_ngram = 0;                   // above 0: no run of so many tokens occurs twice
+  bool sentences = false;                    // translate every sentence of a text by itself
 };
 
 struct Scored {
@@ -34,7 +48,7 @@ class Translator {
   [[nodiscard]] std::string translate(const std::string& text) const;
   /// Many at once are faster than one after the other. texts[i] becomes element i.
   [[nodiscard]] std::vector<std::string> translate(const std::vector<std::string>& texts) const;
-  /// The best translations of each, best first.
+  /// The best translations of each, best first; or samples.
   [[nodiscard]] std::vector<std::vector<Scored>> nbest(const std::vector<std::string>& texts) const;
 
  private:

@@ -28,6 +28,8 @@ struct TranslateArguments {
   std::string long_lines = "split", on_error = "stop";
   int64_t max_source = 0;
   bool allow_unk = false, sentences = false, guard = false;
+  bool sample = false;
+  Sampling sampling;
   bool scores = false;
   bool progress = false;
 };
@@ -77,6 +79,7 @@ void translate(const TranslateArguments& a) {
   TranslatorOptions options = {.from = a.model.from,
                                .to = a.model.to,
                                .decode = a.decode,
+                               .sampling = a.sample ? std::optional(a.sampling) : std::nullopt,
                                .allow_unk = a.allow_unk,
                                .max_source = a.max_source,
                                .long_lines = choice("--long", kLongLines, a.long_lines),
@@ -121,10 +124,32 @@ void add_translate(CLI::App& app) {
   const auto option = [&](const char* name, auto& value, const char* help, const char* type) {
     return command->add_option(name, value, help)->capture_default_str()->type_name(type);
   };
-  option("--beam", a.decode.beam, "hypotheses kept at each step; 1 is greedy", "N")->check(between(1, 1000));
+  CLI::Option* beam = option("--beam", a.decode.beam, "hypotheses kept at each step; 1 is greedy", "N")
+                          ->check(between(1, 1000));
   option("--nbest", a.decode.nbest,
          "translations per line; above 1 they are written as INDEX ||| TRANSLATION ||| SCORE", "N")
       ->check(between(1, 1000));
+  CLI::Option* sample =
+      command
+          ->add_flag("--sample", a.sample,
+                     "draw translations from the model's distribution instead of searching for the best")
+          ->excludes(beam);
+  option("--temperature", a.sampling.temperature, "of --sample: below 1 keeps closer to what is probable",
+         "T")
+      ->check(between(1e-3, 1e3))
+      ->needs(sample);
+  option("--top-k", a.sampling.top_k, "of --sample: draw from the K most probable tokens (0: all)", "K")
+      ->check(between(0, 1 << 30))
+      ->needs(sample);
+  option("--top-p", a.sampling.top_p,
+         "of --sample: draw from the most probable tokens that have this probability together (1: all)", "P")
+      ->check(between(1e-6, 1.0))
+      ->needs(sample);
+  option("--epsilon", a.sampling.epsilon,
+         "of --sample: never draw a token that is less probable than this (0: any)", "P")
+      ->check(between(0.0, 0.999999))
+      ->needs(sample);
+  option("--seed", a.sampling.seed, "of --sample: another one draws others", "N")->needs(sample);
   option("--length-penalty", a.decode.length_penalty,
          "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY")
       ->check(between(-100.0, 100.0));
@@ -133,6 +158,9 @@ void add_translate(CLI::App& app) {
       ->check(between(0.0, 1e6));
   option("--max-length", a.decode.max_length_offset,
          "tokens that a translation may have beyond --max-length-factor", "TOKENS")
+      ->check(between(0, 1 << 20));
+  option("--min-length", a.decode.min_length,
+         "tokens that a translation has at least, with tag and end token", "TOKENS")
       ->check(between(0, 1 << 20));
   option("--no-repeat-ngram", a.decode.no_repeat_ngram,
          "never write the same N tokens in a row twice (0: no such rule)", "N")

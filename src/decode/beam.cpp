@@ -1,195 +1,10 @@
 #include "decode/beam.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
-
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-
 #include "base/error.h"
-#include "kernels/decoding.h"
 
-#include "decode/internal/search.h"
+#include "decode/internal/batch.h"
 
 namespace chorus::inline decode {
-
-namespace {
-
-at::Tensor to_tensor(const std::vector<int64_t>& values, at::Device device) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::ranges::copy(values, tensor.mutable_data_ptr<int64_t>());
-  return tensor.to(device);
-}
-
-/// One batch of sentences, decoded together: row b x width + i is the i-th hypothesis of sentence b.
-class BatchDecoder {
- public:
-  BatchDecoder(const StepDecoder& model, const DecodeOptions& options, std::vector<Search> searches)
-      : model_(model), options_(options), searches_(std::move(searches)) {}
-
-  /// Hands each finished search to `finish`.
-  void run(const std::function<void(Search&)>& finish) {
-    const Side source = encoder_input();
-    int64_t room = 0;
-    for (const Search& search : searches_) room = std::max(room, search.limit());
-    const std::unique_ptr<Decoding> decoding =
-        model_.start(model_.encode(source), source.attention_mask, room, options_.beam);
-    int64_t width = 1;
-    std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
-    while (!searches_.empty()) {
-      extend(decoding->step(to_tensor(ids, model_.device())), width);
-      const auto [rows, sentences] = next_rows(width, ids, finish);
-      if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_))) {
-        decoding->reorder(to_tensor(rows, model_.device()), is_all(sentences, sentence_count_)
-                                                                ? at::Tensor()
-                                                                : to_tensor(sentences, model_.device()));
-      }
-    }
-  }
-
- private:
-  Side encoder_input() const {
-    size_t length = 0;
-    for (const Search& search : searches_) length = std::max(length, search.input().source.size());
-    std::vector<int32_t> ids;
-    for (const Search& search : searches_) {
-      ids.insert(ids.end(), search.input().source.begin(), search.input().source.end());
-      ids.resize(ids.size() + length - search.input().source.size(), kPad);
-    }
-    return model_.make_side(ids, std::ssize(searches_), static_cast<int64_t>(length));
-  }
-
-  /// One token more for every hypothesis.
-  void extend(const at::Tensor& logits, int64_t width) {
-    row_count_ = static_cast<size_t>(logits.size(0));
-    sentence_count_ = searches_.size();
-    const int64_t k = std::min(2 * options_.beam, logits.size(1));
-    const bool choosing = std::ranges::any_of(searches_, [](const Search& s) { return !s.is_forced(); });
-    const BestTokens best =
-        choosing ? best_tokens(logits, options_.never, repeats(width), k, penalty(width)) : BestTokens();
-    for (size_t b = 0; b < searches_.size(); ++b) {
-      Search& search = searches_[b];
-      if (search.is_forced()) {
-        search.force();
-        continue;
-      }
-      std::vector<Search::Candidate> candidates;
-      for (size_t i = 0; i < search.live().size(); ++i) {
-        const int64_t row = static_cast<int64_t>(b) * width + static_cast<int64_t>(i);
-        const auto* tokens = best.tokens.const_data_ptr<int64_t>() + row * k;
-        const auto* log_probabilities = best.log_probabilities.const_data_ptr<float>() + row * k;
-        for (int64_t j = 0; j < k; ++j)
-          candidates.push_back({i, static_cast<int32_t>(tokens[j]), log_probabilities[j]});
-      }
-      search.choose(candidates);
-    }
-  }
-
-  /// What would repeat tokens that may not be repeated.
-  RowTokens repeats(int64_t width) const {
-    if (options_.no_repeat_ngram == 0) return {};
-    return of_each(width, [&](const Search& search, size_t i) {
-      return search.repeating(i, model_.config().decoder_start);
-    });
-  }
-
-  /// What has been read.
-  Penalty penalty(int64_t width) const {
-    if (options_.repetition_penalty == 1) return {};
-    const auto read = [&](const Search& search, size_t i) {
-      std::vector<int32_t> tokens = search.live()[i].tokens;
-      tokens.push_back(model_.config().decoder_start);
-      return tokens;
-    };
-    return {of_each(width, read), options_.repetition_penalty, options_.beam == 1};
-  }
-
-  /// The tokens, each once, that `list` has for each hypothesis that goes on.
-  RowTokens of_each(int64_t width,
-                    const std::function<std::vector<int32_t>(const Search&, size_t)>& list) const {
-    RowTokens pairs;
-    for (size_t b = 0; b < searches_.size(); ++b) {
-      for (size_t i = 0; i < searches_[b].live().size(); ++i) {
-        std::vector<int32_t> tokens = list(searches_[b], i);
-        std::ranges::sort(tokens);
-        tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-        pairs.tokens.insert(pairs.tokens.end(), tokens.begin(), tokens.end());
-        pairs.rows.resize(pairs.tokens.size(), static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
-      }
-    }
-    return pairs;
-  }
-
-  /// From which row and sentence of the last step each of the next one goes on.
-  struct Next {
-    std::vector<int64_t> rows, sentences;
-  };
-  /// Lets finished sentences go; sets the tokens that come next and the width.
-  Next next_rows(int64_t& width, std::vector<int64_t>& ids, const std::function<void(Search&)>& finish) {
-    size_t next_width = 1;
-    for (const Search& search : searches_)
-      if (!search.done()) next_width = std::max(next_width, search.live().size());
-    Next next;
-    std::vector<Search> going;
-    ids.clear();
-    for (size_t b = 0; b < searches_.size(); ++b) {
-      Search& search = searches_[b];
-      if (search.done()) {
-        finish(search);
-        continue;
-      }
-      for (size_t i = 0; i < next_width; ++i) {
-        // A sentence that has fewer hypotheses than others fills its rows with copies that nobody reads.
-        const Search::Live& live = search.live()[i < search.live().size() ? i : 0];
-        next.rows.push_back(static_cast<int64_t>(b) * width + static_cast<int64_t>(live.parent));
-        ids.push_back(live.tokens.back());
-      }
-      next.sentences.push_back(static_cast<int64_t>(b));
-      going.push_back(std::move(search));
-    }
-    searches_ = std::move(going);
-    width = static_cast<int64_t>(next_width);
-    return next;
-  }
-
-  /// Whether `indices` are 0 .. count - 1.
-  static bool is_all(const std::vector<int64_t>& indices, size_t count) {
-    if (indices.size() != count) return false;
-    for (size_t i = 0; i < count; ++i)
-      if (std::cmp_not_equal(indices[i], i)) return false;
-    return true;
-  }
-
-  const StepDecoder& model_;
-  const DecodeOptions& options_;
-  std::vector<Search> searches_;
-  size_t row_count_ = 0, sentence_count_ = 0;  // of the last step
-};
-
-void check(const StepDecoder& model, std::span<const DecodeInput> inputs, const DecodeOptions& o) {
-  if (o.beam < 1 || o.beam > 1000) throw UserError("a beam of {} is outside 1 to 1000", o.beam);
-  if (o.nbest < 1 || o.nbest > o.beam)
-    throw UserError("n-best of {} is outside 1 to the beam of {}", o.nbest, o.beam);
-  if (!std::isfinite(o.length_penalty)) throw UserError("the length penalty is not a number");
-  if (o.no_repeat_ngram < 0) throw UserError("no sequence has {} tokens", o.no_repeat_ngram);
-  if (!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty))
-    throw UserError("a repetition penalty of {}: it must be a number above 0 (1: none)",
-                    o.repetition_penalty);
-  const int64_t positions = model.config().max_positions;
-  for (const DecodeInput& input : inputs) {
-    if (std::cmp_greater(input.source.size(), positions))
-      throw UserError("a source of {} tokens is longer than the {} the model has positions for",
-                      input.source.size(), positions);
-    if (input.tagged && input.forced.empty())
-      throw Error("a translation begins with the tag of its language");
-    if (std::cmp_greater_equal(input.forced.size(), positions))
-      throw UserError("a prefix of {} tokens leaves no room in the {} positions of the model",
-                      input.forced.size(), positions);
-  }
-}
-
-}  // namespace
 
 std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows) {
   std::vector<int32_t> never;
@@ -202,27 +17,18 @@ std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
                                                  std::span<const DecodeInput> inputs,
                                                  const DecodeOptions& options,
                                                  const std::function<void(int64_t done)>& progress) {
-  check(model, inputs, options);
-  const at::NoGradGuard plain;
-  std::vector<size_t> order(inputs.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return inputs[i].source.size(); });
-
-  std::vector<std::vector<Hypothesis>> results(inputs.size());
-  const auto finish = [&](Search& search) { results[search.number()] = search.take_best(options.nbest); };
-  size_t next = 0;
-  while (next < order.size()) {
-    std::vector<Search> batch;
-    for (int64_t tokens = 0; next < order.size(); ++next) {
-      Search search(order[next], inputs[order[next]], options, model.config().max_positions);
-      tokens += options.beam * (static_cast<int64_t>(search.input().source.size()) + search.limit());
-      if (!batch.empty() && tokens > options.batch_tokens) break;
-      batch.push_back(std::move(search));
-    }
-    BatchDecoder(model, options, std::move(batch)).run(finish);
-    if (progress) progress(static_cast<int64_t>(next));
-  }
-  return results;
+  if (options.beam < 1 || options.beam > 1000)
+    throw UserError("a beam of {} is outside 1 to 1000", options.beam);
+  if (options.nbest < 1 || options.nbest > options.beam)
+    throw UserError("n-best of {} is outside 1 to the beam of {}", options.nbest, options.beam);
+  const SearchKind kind = {.width = options.beam,
+                           .best = 2 * options.beam,
+                           .greedy = options.beam == 1,
+                           .make = [&](size_t number, const DecodeInput& input) {
+                             return std::make_unique<BeamSearch>(number, input, options,
+                                                                 model.config().max_positions);
+                           }};
+  return search_all(model, inputs, options, kind, progress);
 }
 
 }  // namespace chorus::inline decode

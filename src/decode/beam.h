@@ -21,6 +21,7 @@
 #include <span>
 #include <vector>
 
+#include "base/random.h"
 #include "data/vocabulary.h"
 #include "model/step_decoder.h"
 
@@ -34,26 +35,32 @@ struct DecodeOptions {
   // tokens (tag and </s> included), and never more than the model has positions.
   double max_length_factor = 2;
   int64_t max_length_offset = 30;
+  // Above 0: no </s> before a translation has this many tokens (n above, so with </s>), unless that is more
+  // than the longest it may have; as transformers' min_length.
+  int64_t min_length = 0;
   // Above 0: no n tokens in a row occur twice in a hypothesis, what the decoder starts with, tag and prefix
   // included; as transformers' no_repeat_ngram_size. (So 1 also forbids the </s> that the decoder starts
   // with.)
   int64_t no_repeat_ngram = 0;
-  double repetition_penalty = 1;    // above 1: tokens that are there already are less likely; see above
-  int64_t batch_tokens = 16384;     // of a batch: beam x (source + longest translation), over its sentences
+  double repetition_penalty = 1;  // above 1: tokens that are there already are less likely; see above
+  int64_t batch_tokens =
+      16384;  // of a batch: beam (or samples) x (source + longest translation), over its sentences
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
 };
 
 struct DecodeInput {
-  std::vector<int32_t> source;  // tag, pieces, </s>
-  std::vector<int32_t> forced;  // the target's tag, and what the translation must begin with
-  bool tagged = true;           // false: `forced` begins with no tag
+  std::vector<int32_t> source;     // tag, pieces, </s>
+  std::vector<int32_t> forced;     // the target's tag, and what the translation must begin with
+  bool tagged = true;              // false: `forced` begins with no tag
+  RandomKey random = RandomKey();  // what samples (decode/sampling.h) are drawn by
 };
 
 struct Hypothesis {
-  std::vector<int32_t> tokens;  // what follows the tag: prefix and pieces, without </s>
-  double score = 0;             // see above
-  double log_probability = 0;   // the sum
-  bool ended = false;           // by </s>; false: cut at the longest length, or nothing was left to choose
+  std::vector<int32_t> tokens;           // what follows the tag: prefix and pieces, without </s>
+  std::vector<float> log_probabilities;  // of each token (0: it was forced), and, where it ended, of </s>
+  double score = 0;                      // see above
+  double log_probability = 0;            // the sum
+  bool ended = false;  // by </s>; false: cut at the longest length, or nothing was left to choose
 };
 
 /// All of the embedding's `rows` that stand for no text (Vocabulary::is_text), except </s>: special tokens,

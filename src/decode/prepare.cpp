@@ -34,7 +34,7 @@ PreparedLine Preparation::operator()(const SourceLine& line) const {
     parts.front().before = {text.data(), first.data()};
     made.after = {last.data() + last.size(), text.data() + text.size()};
   }
-  for (const TextPart& part : parts) add(part, line.where, made);
+  for (const TextPart& part : parts) add(part, line, made);
   if (made.parts.empty()) {
     made.after.clear();
   } else {
@@ -53,7 +53,7 @@ std::string Preparation::checked(const std::string& text, const std::string& whe
   return as_utf8(text);
 }
 
-void Preparation::add(const TextPart& part, const std::string& where, PreparedLine& line) const {
+void Preparation::add(const TextPart& part, const SourceLine& from, PreparedLine& line) const {
   const int64_t most = options_.max_source - kTagAndEnd;
   if (is_blank(part.text)) return;
   std::vector<int32_t> pieces = vocabulary_.encode(part.text);
@@ -65,12 +65,12 @@ void Preparation::add(const TextPart& part, const std::string& where, PreparedLi
     });
     if (shorter.size() > 1) {
       shorter.front().before = part.before;
-      for (const TextPart& one : shorter) add(one, where, line);
+      for (const TextPart& one : shorter) add(one, from, line);
       return;
     }
   }
   if (!fits) {
-    throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", where,
+    throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", from.where,
                     std::ssize(pieces) + kTagAndEnd, options_.max_source,
                     options_.long_lines == LongLines::refuse ? "; --long split cuts such lines" : "");
   }
@@ -82,6 +82,12 @@ void Preparation::add(const TextPart& part, const std::string& where, PreparedLi
   if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
+  if (options_.sampling) {
+    next.input.random = RandomKey(options_.sampling->seed)
+                            .derive("sample")
+                            .derive(static_cast<uint64_t>(from.number))
+                            .derive(line.parts.size());
+  }
 }
 
 void Preparation::force(const std::string& prefix, const std::string& where, DecodeInput& input) const {

@@ -21,42 +21,79 @@ Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& opt
 void Search::force() {
   for (size_t i = 0; i < live_.size(); ++i) {
     live_[i].tokens.push_back(input_->forced[live_[i].tokens.size()]);
+    live_[i].log_probabilities.push_back(0);
     live_[i].parent = i;
   }
 }
 
-std::vector<int32_t> Search::repeating(size_t i, int32_t start) const {
+std::vector<int32_t> Search::banned(size_t i, int32_t start) const {
+  std::vector<int32_t> tokens;
+  if (options_->no_repeat_ngram > 0) add_repeating(i, start, tokens);
+  if (std::cmp_less(next_length(), options_->min_length)) tokens.push_back(kEos);
+  return tokens;
+}
+
+void Search::add_repeating(size_t i, int32_t start, std::vector<int32_t>& tokens) const {
   const int64_t n = options_->no_repeat_ngram;
   std::vector<int32_t> read = {start};
   read.insert(read.end(), live_[i].tokens.begin(), live_[i].tokens.end());
-  std::vector<int32_t> repeating;
   const auto last = read.end() - std::min(n - 1, std::ssize(read));
   for (auto from = read.begin(); read.end() - from >= n; ++from)
-    if (std::equal(last, read.end(), from)) repeating.push_back(from[n - 1]);
-  return repeating;
+    if (std::equal(last, read.end(), from)) tokens.push_back(from[n - 1]);
 }
 
-void Search::add_finished(std::vector<int32_t> tokens, double sum, bool ended) {
-  const auto length = static_cast<double>(tokens.size() + (ended ? 1 : 0));
-  if (input_->tagged) tokens.erase(tokens.begin());
-  Hypothesis hypothesis = {.tokens = std::move(tokens),
-                           .score = sum / std::pow(length, options_->length_penalty),
-                           .log_probability = sum,
-                           .ended = ended};
-  const auto place = std::ranges::upper_bound(pool_, hypothesis.score, std::greater(), &Hypothesis::score);
-  pool_.insert(place, std::move(hypothesis));
-  if (std::cmp_greater(pool_.size(), options_->beam)) pool_.pop_back();
+Search::Live Search::extended(const Candidate& candidate) const {
+  Live next = live_[candidate.parent];
+  next.tokens.push_back(candidate.token);
+  next.log_probabilities.push_back(static_cast<float>(candidate.log_probability));
+  next.log_probability += candidate.log_probability;
+  next.parent = candidate.parent;
+  return next;
 }
 
-void Search::choose(std::span<const Candidate> candidates) {
-  std::vector<std::pair<double, const Candidate*>> ranked;
-  for (const Candidate& candidate : candidates) {
-    if (std::isnan(candidate.log_probability))
-      throw Error("the model's output is not a number: its weights are damaged or not finite");
-    const double sum = live_[candidate.parent].log_probability + candidate.log_probability;
-    if (std::isfinite(sum)) ranked.emplace_back(sum, &candidate);
+Hypothesis Search::finished(Live hypothesis) const {
+  const auto length = static_cast<double>(hypothesis.tokens.size());
+  const bool ended = hypothesis.tokens.size() > input_->forced.size() && hypothesis.tokens.back() == kEos;
+  if (ended) hypothesis.tokens.pop_back();
+  if (input_->tagged) {
+    hypothesis.tokens.erase(hypothesis.tokens.begin());
+    hypothesis.log_probabilities.erase(hypothesis.log_probabilities.begin());
   }
-  const auto beam = static_cast<size_t>(options_->beam);
+  return {.tokens = std::move(hypothesis.tokens),
+          .log_probabilities = std::move(hypothesis.log_probabilities),
+          .score = hypothesis.log_probability / std::pow(length, options_->length_penalty),
+          .log_probability = hypothesis.log_probability,
+          .ended = ended};
+}
+
+std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hypotheses) {
+  std::vector<Search::Candidate> candidates;
+  for (size_t i = 0; i < hypotheses; ++i) {
+    for (int64_t j = 0; j < next.best; ++j) {
+      const int64_t at = static_cast<int64_t>(i) * next.best + j;
+      const double log_probability = next.log_probabilities[at];
+      if (std::isnan(log_probability))
+        throw Error("the model's output is not a number: its weights are damaged or not finite");
+      if (std::isfinite(log_probability))
+        candidates.push_back({i, static_cast<int32_t>(next.tokens[at]), log_probability});
+    }
+  }
+  return candidates;
+}
+
+void BeamSearch::finish(Live hypothesis) {
+  Hypothesis made = finished(std::move(hypothesis));
+  const auto place = std::ranges::upper_bound(pool_, made.score, std::greater(), &Hypothesis::score);
+  pool_.insert(place, std::move(made));
+  if (std::cmp_greater(pool_.size(), options().beam)) pool_.pop_back();
+}
+
+void BeamSearch::choose(const NextTokens& tokens) {
+  const std::vector<Candidate> candidates = best_candidates(tokens, live().size());
+  std::vector<std::pair<double, const Candidate*>> ranked;
+  for (const Candidate& candidate : candidates)
+    ranked.emplace_back(live()[candidate.parent].log_probability + candidate.log_probability, &candidate);
+  const auto beam = static_cast<size_t>(options().beam);
   const auto before = [](const auto& a, const auto& b) {
     return std::tie(b.first, a.second->parent, a.second->token) <
            std::tie(a.first, b.second->parent, b.second->token);
@@ -65,31 +102,25 @@ void Search::choose(std::span<const Candidate> candidates) {
   std::ranges::partial_sort(ranked, ranked.begin() + static_cast<int64_t>(kept), before);
   ranked.resize(kept);
 
-  const size_t length = live_.front().tokens.size() + 1;
-  const bool last = std::cmp_greater_equal(length, limit_);
+  const double divisor = std::pow(next_length(), options().length_penalty);
   std::vector<Live> next;
   for (size_t rank = 0; rank < ranked.size(); ++rank) {
-    const auto& [sum, candidate] = ranked[rank];
-    const Live& from = live_[candidate->parent];
-    const bool ended = candidate->token == kEos;
-    std::vector<int32_t> tokens = from.tokens;
-    if (!ended) tokens.push_back(candidate->token);
-    if (last || ended) {
-      if (rank < beam) add_finished(std::move(tokens), sum, ended);
+    const Candidate& candidate = *ranked[rank].second;
+    if (is_last() || candidate.token == kEos) {
+      if (rank < beam) finish(extended(candidate));
     } else if (next.size() < beam) {
-      next.push_back({std::move(tokens), sum, candidate->parent});
+      next.push_back(extended(candidate));
     }
   }
   if (ranked.empty())
-    for (Live& from : live_) add_finished(std::move(from.tokens), from.log_probability, false);
-  live_ = std::move(next);
-  done_ = live_.empty() ||
-          (pool_.size() == beam &&
-           live_.front().log_probability / std::pow(length, options_->length_penalty) <= pool_.back().score);
+    for (const Live& from : live()) finish(from);
+  if (!next.empty() && pool_.size() == beam && next.front().log_probability / divisor <= pool_.back().score)
+    next.clear();
+  go_on_with(std::move(next));
 }
 
-std::vector<Hypothesis> Search::take_best(int64_t count) {
-  if (std::cmp_greater(pool_.size(), count)) pool_.resize(count);
+std::vector<Hypothesis> BeamSearch::take() {
+  if (std::cmp_greater(pool_.size(), options().nbest)) pool_.resize(options().nbest);
   return std::move(pool_);
 }
 

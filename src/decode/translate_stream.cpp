@@ -21,8 +21,11 @@ std::string pack_line(const SourceLine& line) {
 
 SourceLine unpack_line(std::string_view packed) {
   std::vector<std::string> texts = unpack(packed);
-  return {std::move(texts[0]), std::move(texts[1]), std::move(texts[2]), std::move(texts[3]),
-          std::move(texts[4])};
+  return {.text = std::move(texts[0]),
+          .prefix = std::move(texts[1]),
+          .where = std::move(texts[2]),
+          .prefix_where = std::move(texts[3]),
+          .fault = std::move(texts[4])};
 }
 
 /// Reads lines, each with its prefix.
@@ -110,15 +113,18 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
   // A line comes back as what is written, its fault, and where it is if it looped.
   const auto translate = [&](std::span<const std::string> packed) {
     std::vector<SourceLine> lines;
-    for (const std::string& line : packed) lines.push_back(unpack_line(line));
+    const auto index = [&](size_t i) { return done + group.rank() + ranks * static_cast<int64_t>(i); };
+    for (const std::string& line : packed) {
+      lines.push_back(unpack_line(line));
+      lines.back().number = index(lines.size() - 1);
+    }
     const std::vector<TranslatedLine> translated = translator.translate(lines);
     std::vector<std::string> made;
     for (size_t i = 0; i < lines.size(); ++i) {
       const TranslatedLine& line = translated[i];
-      const int64_t index = done + group.rank() + ranks * static_cast<int64_t>(i);
       static const std::vector<Translation> kBlank = {{}};
       const bool blank = line.best.empty() && on_error != OnError::skip;
-      made.push_back(pack(std::array{written(index, blank ? kBlank : line.best, nbest, options.scores),
+      made.push_back(pack(std::array{written(index(i), blank ? kBlank : line.best, nbest, options.scores),
                                      line.fault, line.looped ? lines[i].where : ""}));
     }
     return made;

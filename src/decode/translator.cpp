@@ -76,7 +76,7 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     for (LinePart& part : prepared[i].parts) inputs.push_back(std::move(part.input));
   }
 
-  auto results = beam_search(*model_, inputs, options_.decode);
+  auto results = decode(inputs, options_.decode);
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
   size_t next = 0;
@@ -97,6 +97,12 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
   return translated;
 }
 
+std::vector<std::vector<Hypothesis>> LineTranslator::decode(std::span<const DecodeInput> inputs,
+                                                            const DecodeOptions& options) const {
+  if (options_.sampling) return sample(*model_, inputs, options, *options_.sampling);
+  return beam_search(*model_, inputs, options);
+}
+
 void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
                                   std::vector<std::vector<Hypothesis>>& results) const {
   std::vector<DecodeInput> chosen;
@@ -104,7 +110,7 @@ void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std
   for (const size_t i : which) chosen.push_back(inputs[i]);
   DecodeOptions options = options_.decode;
   options.no_repeat_ngram = kGuardNgram;
-  auto again = beam_search(*model_, chosen, options);
+  auto again = decode(chosen, options);
   for (size_t i = 0; i < which.size(); ++i) results[which[i]] = std::move(again[i]);
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "data/line_reader.h"
 #include "decode/beam.h"
 #include "decode/findings.h"
+#include "decode/sampling.h"
 
 namespace chorus::inline decode {
 
@@ -32,9 +34,10 @@ enum class OnError {
 };
 
 struct TranslatorOptions {
-  std::string from, to;    // languages; both empty for a vocabulary without tags
-  DecodeOptions decode;    // `never` is filled in by the translator
-  bool allow_unk = false;  // let the model choose the unknown token; it reads " ⁇ "
+  std::string from, to;                   // languages; both empty for a vocabulary without tags
+  DecodeOptions decode;                   // `never` is filled in by the translator
+  std::optional<Sampling> sampling = {};  // draw translations instead of searching for the best
+  bool allow_unk = false;                 // let the model choose the unknown token; it reads " ⁇ "
   int64_t max_source = 0;  // tokens of a source, tag and </s> included; 0: the model's positions
   LongLines long_lines = LongLines::split;
   OnError on_error = OnError::stop;
@@ -44,6 +47,7 @@ struct TranslatorOptions {
 
 struct SourceLine {
   std::string text;
+  int64_t number = 0;        // which line of all that are translated: samples of lines are drawn by it
   std::string prefix;        // what the translation must begin with
   std::string where;         // "FILE:17", for messages,
   std::string prefix_where;  // and where the prefix stands
@@ -56,8 +60,9 @@ struct Translation {
 };
 
 struct TranslatedLine {
-  std::vector<Translation> best;  // best first, 1 to nbest; none: it could not be translated
-  std::string fault;              // what is wrong with the line, and where; "": nothing
+  // Best first, or samples in the order of their numbers; 1 to nbest. None: it could not be translated.
+  std::vector<Translation> best;
+  std::string fault;  // what is wrong with the line, and where; "": nothing
   // The best translation, or that of a part of the line, was cut at its longest length while it repeated
   // itself: its last 6 tokens or more are the same ones three times or more.
   bool looped = false;
@@ -78,6 +83,8 @@ class LineTranslator {
   [[nodiscard]] const TranslatorOptions& options() const { return options_; }
 
  private:
+  std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
+                                              const DecodeOptions& options) const;
   void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
                     std::vector<std::vector<Hypothesis>>& results) const;
 

@@ -7,6 +7,19 @@
 
 namespace chorus::inline face {
 
+namespace {
+
+std::optional<Sampling> sampling_of(const std::optional<SampleOptions>& options) {
+  if (!options) return {};
+  return Sampling{.temperature = options->temperature,
+                  .top_k = options->top_k,
+                  .top_p = options->top_p,
+                  .epsilon = options->epsilon,
+                  .seed = options->seed};
+}
+
+}  // namespace
+
 struct Translator::State {
   Model model;  // which `lines` refers to
   LineTranslator lines;
@@ -19,7 +32,9 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
                                    .decode = {.beam = options.beam,
                                               .nbest = options.nbest,
                                               .length_penalty = options.length_penalty,
+                                              .min_length = options.min_length,
                                               .no_repeat_ngram = options.no_repeat_ngram},
+                                   .sampling = sampling_of(options.sample),
                                    .sentences = options.sentences};
   Model::Loaded& loaded = model.loaded();
   state_ = std::make_shared<const State>(
@@ -29,7 +44,8 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
 std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts) const {
   std::vector<SourceLine> lines;
   for (size_t i = 0; i < texts.size(); ++i)
-    lines.push_back({.text = texts[i], .where = fmt::format("text {}", i + 1)});
+    lines.push_back(
+        {.text = texts[i], .number = static_cast<int64_t>(i), .where = fmt::format("text {}", i + 1)});
   std::vector<std::vector<Scored>> best;
   for (const TranslatedLine& line : state_->lines.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);

@@ -118,6 +118,11 @@ refuse "--no-repeat-ngram: '-1' is not a whole number from" --no-repeat-ngram -1
 refuse "n-best of 4" --nbest 4 --beam 3
 refuse "--long crop: choose split, refuse" --long crop
 
+refuse "--beam excludes --sample" --sample --beam 2
+refuse "--temperature requires --sample" --temperature 2
+refuse "--top-p: '0' is not a number from" --sample --top-p 0
+refuse "5000 tokens" --min-length 5000
+
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
 head -40 train.xx > source
 for case in "0 2" "1 4" "2 4" "-0.5 3"; do
@@ -138,4 +143,13 @@ done
 translate --scores --beam 4 --length-penalty 1 < source > best
 translate --beam 4 --nbest 4 --length-penalty 1 < source | awk -F ' [|][|][|] ' '!seen[$1]++ { print $2 "\t" $3 }' > first
 cmp -s best first || fail "--scores and the first of --nbest differ"
+
+# Samples are those of their line, seed and number, whatever the batch is; of almost no temperature, the best.
+translate --sample --nbest 3 --epsilon 0.001 < source > samples
+[ "$(wc -l < samples)" -eq 120 ] || fail "3 samples of 40 lines are $(wc -l < samples)"
+translate --sample --nbest 3 --epsilon 0.001 --batch-tokens 1 --seed 1 < source | cmp - samples || fail "samples depend on the batch"
+translate --sample --nbest 3 --epsilon 0.001 --seed 2 < source | cmp -s - samples && fail "--seed changes nothing"
+translate --sample --temperature 0.001 < source > cold
+translate --beam 1 < source | cmp - cold || fail "samples at a temperature of almost 0 are not the greedy translations"
+translate --beam 2 --min-length 20 < source | awk 'length($0) < 25 { exit 1 }' || fail "--min-length 20 left short translations"
 exit $failed

@@ -1,16 +1,10 @@
 #include "decode/beam.h"
 
 #include <cmath>
-#include <limits>
-#include <map>
-#include <set>
 
-#include <ATen/ops/full.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logsumexp.h>
 #include <gtest/gtest.h>
 
-#include "decode/fixtures.h"
+#include "decode/plain_search.h"
 #include "decode/scorer.h"
 #include "suite_device.h"
 #include "temporary_folder.h"
@@ -18,110 +12,13 @@
 namespace chorus {
 namespace {
 
-/// log p of every next token, computed from nothing but the tokens so far: no cache, no batch.
-class PlainModel {
- public:
-  PlainModel(Transformer& model, const DecodeInput& input) : model_(make_step_decoder(model)) {
-    memory_ = model_->encode(model_->make_side(input.source, 1, std::ssize(input.source)));
-  }
-  std::vector<double> operator()(const std::vector<int32_t>& tokens) {
-    const auto decoding = model_->start(memory_, {}, std::ssize(tokens) + 1);
-    at::Tensor logits = step(*decoding, kEos);
-    for (const int32_t token : tokens) logits = step(*decoding, token);
-    total_ = at::logsumexp(logits, -1).item<double>();
-    const at::Tensor log_p = at::log_softmax(logits, -1);
-    return {log_p.const_data_ptr<float>(), log_p.const_data_ptr<float>() + log_p.numel()};
-  }
-  /// What the last log p are the logits less of.
-  [[nodiscard]] double total() const { return total_; }
-
- private:
-  at::Tensor step(Decoding& decoding, int32_t token) const {
-    return decoding.step(at::full({1}, token, memory_.options().dtype(at::kLong))).cpu();
-  }
-  std::unique_ptr<const StepDecoder> model_;
-  at::Tensor memory_;
-  double total_ = 0;
-};
-
-struct Scored {
-  std::vector<int32_t> tokens;  // after </s>, tag included, </s> at the end where it ended
-  double score = 0;
-};
-
-/// The last tokens of the n-grams of `read` whose first n - 1 tokens are those that `read` ends with.
-std::set<int32_t> plainly_repeating(const std::vector<int32_t>& read, size_t n) {
-  std::map<std::vector<int32_t>, std::set<int32_t>> follows;
-  for (size_t i = 0; i + n <= read.size(); ++i)
-    follows[{read.begin() + i, read.begin() + i + n - 1}].insert(read[i + n - 1]);
-  if (read.size() + 1 < n) return {};
-  return follows[{read.end() - n + 1, read.end()}];
-}
-
-/// Beam search as transformers' _beam_search lays it out: a fixed number of running beams, all but the first
-/// at -1e9 in the beginning, tag forced by a score of zero.
-std::vector<Scored> plain_search(Transformer& model, const DecodeInput& input, const DecodeOptions& options,
-                                 int64_t limit) {
-  constexpr double kNever = -1e9;
-  PlainModel plain(model, input);
-  const auto beam = static_cast<size_t>(options.beam);
-  std::vector<Scored> running(beam, {{}, kNever}), finished(beam, {{}, kNever});
-  running[0].score = 0;
-  for (int64_t length = 1;; ++length) {
-    std::vector<Scored> continuations;
-    for (const Scored& from : running) {
-      std::vector<double> log_p = plain(from.tokens);
-      std::set<int32_t> known = {kEos};
-      known.insert(from.tokens.begin(), from.tokens.end());
-      const double zero = beam == 1 ? plain.total() : 0, p = options.repetition_penalty;
-      for (const int32_t token : known)
-        log_p[token] = (log_p[token] + zero) * (log_p[token] + zero < 0 ? p : 1 / p) - zero;
-      for (const int32_t token : options.never) log_p[token] = -INFINITY;
-      if (options.no_repeat_ngram > 0) {
-        std::vector<int32_t> read = {kEos};
-        read.insert(read.end(), from.tokens.begin(), from.tokens.end());
-        for (const int32_t token : plainly_repeating(read, options.no_repeat_ngram)) log_p[token] = -INFINITY;
-      }
-      if (std::cmp_less(from.tokens.size(), input.forced.size())) {
-        std::ranges::fill(log_p, -INFINITY);
-        log_p[input.forced[from.tokens.size()]] = 0;
-      }
-      for (size_t token = 0; token < log_p.size(); ++token) {
-        Scored next = {from.tokens, from.score + log_p[token]};
-        next.tokens.push_back(static_cast<int32_t>(token));
-        continuations.push_back(std::move(next));
-      }
-    }
-    std::ranges::stable_sort(continuations, std::greater(), &Scored::score);
-    continuations.resize(2 * beam);
-    running.clear();
-    const double divisor = std::pow(length, options.length_penalty);
-    for (size_t rank = 0; rank < 2 * beam; ++rank) {
-      const Scored& next = continuations[rank];
-      const bool stops = next.tokens.back() == kEos || length == limit;
-      if (stops && rank < beam && next.score > kNever / 2)
-        finished.push_back({next.tokens, next.score / divisor});
-      if (!stops && running.size() < beam) running.push_back(next);
-    }
-    std::ranges::stable_sort(finished, std::greater(), &Scored::score);
-    finished.resize(beam);
-    if (running.empty() || running[0].score / divisor <= finished.back().score) return finished;
-  }
-}
-
-std::vector<int32_t> whole(const DecodeInput& input, const Hypothesis& hypothesis) {
-  std::vector<int32_t> tokens = {input.forced[0]};
-  tokens.insert(tokens.end(), hypothesis.tokens.begin(), hypothesis.tokens.end());
-  if (hypothesis.ended) tokens.push_back(kEos);
-  return tokens;
-}
-
 struct SearchCase {
   int64_t beam = 1;
   double length_penalty = 1;
   bool mask = true;
   int64_t no_repeat_ngram = 0;
   double repetition_penalty = 1;
+  int64_t min_length = 0;
 };
 
 class BeamSearch : public testing::TestWithParam<SearchCase> {};
@@ -138,6 +35,7 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
                              .length_penalty = GetParam().length_penalty,
                              .max_length_factor = 1,
                              .max_length_offset = 3,
+                             .min_length = GetParam().min_length,
                              .no_repeat_ngram = GetParam().no_repeat_ngram,
                              .repetition_penalty = GetParam().repetition_penalty};
     if (GetParam().mask) options.never = {kBos, kPad, kUnk, kSourceTag, kTargetTag};
@@ -145,11 +43,12 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
     DecodeOptions free = options;
     free.no_repeat_ngram = 0;
     free.repetition_penalty = 1;
+    free.min_length = 0;
     const auto repeating = beam_search(*make_step_decoder(*model), inputs, free);
     for (size_t i = 0; i < inputs.size(); ++i) {
       changed += results[i][0].tokens != repeating[i][0].tokens;
       const auto limit = static_cast<int64_t>(inputs[i].source.size()) + 3;
-      const std::vector<Scored> expected = plain_search(*plain, inputs[i], options, limit);
+      const std::vector<PlainResult> expected = plain_search(*plain, inputs[i], options, limit);
       ASSERT_EQ(std::ssize(results[i]), options.beam);
       for (size_t rank = 0; rank < expected.size(); ++rank) {
         EXPECT_EQ(whole(inputs[i], results[i][rank]), expected[rank].tokens) << i << " rank " << rank;
@@ -159,8 +58,8 @@ TEST_P(BeamSearch, FindsWhatAPlainOneFinds) {
       }
     }
   }
-  if (GetParam().no_repeat_ngram > 0 || GetParam().repetition_penalty != 1) {
-    EXPECT_GT(changed, 0) << "the test must see repetition";
+  if (GetParam().no_repeat_ngram > 0 || GetParam().repetition_penalty != 1 || GetParam().min_length > 0) {
+    EXPECT_GT(changed, 0) << "the test must see what is forbidden";
   } else {
     EXPECT_GT(ended, 0) << "the test must see both";
     EXPECT_GT(cut, 0);
@@ -175,14 +74,16 @@ INSTANTIATE_TEST_SUITE_P(Options, BeamSearch,
                                          SearchCase{4, 1, true, 1}, SearchCase{4, 1, true, 2},
                                          SearchCase{3, 0.5, false, 3}, SearchCase{1, 1, true, 0, 1.5},
                                          SearchCase{1, 1, false, 0, 0.6}, SearchCase{4, 1, true, 0, 1.5},
-                                         SearchCase{3, 0, false, 0, 0.8}, SearchCase{4, 1, true, 2, 1.2}));
+                                         SearchCase{3, 0, false, 0, 0.8}, SearchCase{4, 1, true, 2, 1.2},
+                                         SearchCase{1, 1, true, 0, 1, 6}, SearchCase{4, 1, false, 0, 1, 5},
+                                         SearchCase{3, 0, true, 0, 1, 32}));
 
-void extend_all(PlainModel& plain, const Scored& from, size_t limit, double penalty,
-                std::vector<Scored>& all) {
+void extend_all(PlainModel& plain, const PlainResult& from, size_t limit, double penalty,
+                std::vector<PlainResult>& all) {
   const std::vector<double> log_p = plain(from.tokens);
   for (size_t token = 0; token < log_p.size(); ++token) {
     if (token < kUnk && token != kEos) continue;
-    Scored next = {from.tokens, from.score + log_p[token]};
+    PlainResult next = {from.tokens, from.score + log_p[token]};
     next.tokens.push_back(static_cast<int32_t>(token));
     if (token == kEos || next.tokens.size() == limit) {
       next.score /= std::pow(next.tokens.size(), penalty);
@@ -204,9 +105,9 @@ TEST(Decode, ABeamWideEnoughIsExhaustive) {
   const auto results = beam_search(*make_step_decoder(*model), inputs, options);
   for (size_t i = 0; i < inputs.size(); ++i) {
     PlainModel plain(*model, inputs[i]);
-    std::vector<Scored> all;
+    std::vector<PlainResult> all;
     extend_all(plain, {{kTargetTag}, 0}, 4, 1, all);
-    std::ranges::sort(all, std::greater(), &Scored::score);
+    std::ranges::sort(all, std::greater(), &PlainResult::score);
     for (size_t rank = 0; rank < 10; ++rank) {
       EXPECT_EQ(whole(inputs[i], results[i][rank]), all[rank].tokens);
       EXPECT_NEAR(results[i][rank].score, all[rank].score, 1e-5);
@@ -367,6 +268,8 @@ TEST(Decode, RefusesWhatCannotBe) {
   EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2");
   EXPECT_NE(refused({.length_penalty = std::nan("")}), "");
   EXPECT_EQ(refused({.no_repeat_ngram = -1}), "no sequence has -1 tokens");
+  EXPECT_EQ(refused({.min_length = 33}),
+            "a shortest translation of 33 tokens is outside 0 to the model's 32 positions");
   inputs[0].forced.resize(32, 6);
   EXPECT_EQ(refused({}), "a prefix of 32 tokens leaves no room in the 32 positions of the model");
   inputs[0].source.resize(33, 6);

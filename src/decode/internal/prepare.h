@@ -40,7 +40,7 @@ class Preparation {
  private:
   [[nodiscard]] std::string checked(const std::string& text, const std::string& where,
                                     std::string& fault) const;
-  void add(const TextPart& part, const std::string& where, PreparedLine& line) const;
+  void add(const TextPart& part, const SourceLine& from, PreparedLine& line) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 
   const Vocabulary& vocabulary_;

@@ -1,5 +1,5 @@
-// The search of one sentence: which hypotheses go on, which are finished. See decode/beam.h for the
-// rules.
+// The search of one sentence: which hypotheses go on, which are finished. What all kinds of search share is
+// here; each kind says in choose() which tokens come next.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,16 @@
 
 namespace chorus::inline decode {
 
+/// What the model says of the next token of a sentence's hypotheses, on the host. Tokens that must not be
+/// chosen are at -inf.
+struct NextTokens {
+  int64_t best = 0;                          // tokens per hypothesis in the two lists that follow
+  const int64_t* tokens = nullptr;           // [hypotheses, best], best first
+  const float* log_probabilities = nullptr;  // [hypotheses, best]
+  int64_t vocabulary = 0;
+  const float* logits = nullptr;  // [hypotheses, vocabulary]; null: not asked for
+};
+
 class Search {
  public:
   /// A hypothesis and one token more.
@@ -19,45 +29,71 @@ class Search {
     double log_probability = 0;  // of the token
   };
   struct Live {
-    std::vector<int32_t> tokens;  // after what the decoder starts with
-    double log_probability = 0;
-    size_t parent = 0;  // which hypothesis of the step before it goes on from
+    std::vector<int32_t> tokens;           // after what the decoder starts with
+    std::vector<float> log_probabilities;  // of each; 0: it was forced
+    double log_probability = 0;            // their sum
+    size_t parent = 0;                     // which hypothesis of the step before it goes on from
   };
 
   /// `input` and `options` must outlive it.
   Search(size_t number, const DecodeInput& input, const DecodeOptions& options, int64_t max_positions);
+  virtual ~Search() = default;
 
   [[nodiscard]] size_t number() const { return number_; }
   [[nodiscard]] const DecodeInput& input() const { return *input_; }
   /// Most tokens, and so most steps.
   [[nodiscard]] int64_t limit() const { return limit_; }
 
-  /// Whether the next token is given. Then force() takes it, else choose() does with the candidates, which
-  /// need not be sorted; those of probability zero are passed over. Without any the hypotheses end as they
-  /// are.
+  /// Whether the next token is given. Then force() takes it, else choose() looks for it; where no token may
+  /// be chosen the hypotheses end as they are.
   [[nodiscard]] bool is_forced() const { return live_.front().tokens.size() < input_->forced.size(); }
   void force();
-  void choose(std::span<const Candidate> candidates);
-  /// The tokens by which the i-th hypothesis, after the `start` that the decoder read first, would repeat
-  /// options.no_repeat_ngram (above 0) tokens.
-  [[nodiscard]] std::vector<int32_t> repeating(size_t i, int32_t start) const;
+  virtual void choose(const NextTokens& next) = 0;
+  /// What the i-th hypothesis, after the `start` that the decoder read first, must not go on with: tokens that
+  /// would repeat options.no_repeat_ngram others, and </s> while it is shorter than options.min_length.
+  [[nodiscard]] std::vector<int32_t> banned(size_t i, int32_t start) const;
 
-  /// Hypotheses that go on, best first; at least one unless done().
+  /// Hypotheses that go on; at least one unless done().
   [[nodiscard]] const std::vector<Live>& live() const { return live_; }
-  [[nodiscard]] bool done() const { return done_; }
-  /// Of a finished search.
-  [[nodiscard]] std::vector<Hypothesis> take_best(int64_t count);
+  [[nodiscard]] bool done() const { return live_.empty(); }
+  /// Of a finished search, at most options.nbest.
+  [[nodiscard]] virtual std::vector<Hypothesis> take() = 0;
+
+ protected:
+  [[nodiscard]] const DecodeOptions& options() const { return *options_; }
+  /// Tokens of the hypotheses that the next step makes, </s> counted, and whether that is as many as allowed.
+  [[nodiscard]] size_t next_length() const { return live_.front().tokens.size() + 1; }
+  [[nodiscard]] bool is_last() const { return std::cmp_greater_equal(next_length(), limit_); }
+  /// The candidate's parent with its token (</s> too) behind it.
+  [[nodiscard]] Live extended(const Candidate& candidate) const;
+  /// What is returned of a hypothesis that goes on no more.
+  [[nodiscard]] Hypothesis finished(Live hypothesis) const;
+  void go_on_with(std::vector<Live> live) { live_ = std::move(live); }
 
  private:
-  void add_finished(std::vector<int32_t> tokens, double sum, bool ended);
+  void add_repeating(size_t i, int32_t start, std::vector<int32_t>& tokens) const;
 
   size_t number_;
   const DecodeInput* input_;
   const DecodeOptions* options_;
   int64_t limit_;
   std::vector<Live> live_ = {{}};
+};
+
+/// Of NextTokens: the best tokens of each hypothesis, those that may be chosen.
+std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hypotheses);
+
+/// See decode/beam.h for the rules.
+class BeamSearch final : public Search {
+ public:
+  using Search::Search;
+  void choose(const NextTokens& next) override;
+  [[nodiscard]] std::vector<Hypothesis> take() override;
+
+ private:
+  void finish(Live hypothesis);
+
   std::vector<Hypothesis> pool_;  // best first, at most `beam`
-  bool done_ = false;
 };
 
 }  // namespace chorus::inline decode

@@ -1,0 +1,158 @@
+#include "decode/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/from_blob.h>
+
+#include "base/error.h"
+
+#include "decode/internal/batch.h"
+#include "decode/internal/draw.h"
+
+namespace chorus::inline decode {
+
+namespace {
+
+constexpr int64_t kMostSamples = 4096;
+
+double sum_of(std::span<const Weighted> tokens) {
+  double sum = 0;
+  for (const Weighted& token : tokens) sum += token.weight;
+  return sum;
+}
+
+void keep_most_probable(std::vector<Weighted>& tokens, int64_t k) {
+  if (std::cmp_less_equal(tokens.size(), k)) return;
+  std::vector<double> weights;
+  for (const Weighted& token : tokens) weights.push_back(token.weight);
+  std::ranges::nth_element(weights, weights.begin() + k - 1, std::greater());
+  std::erase_if(tokens, [&](const Weighted& token) { return token.weight < weights[k - 1]; });
+}
+
+void keep_nucleus(std::vector<Weighted>& tokens, double p) {
+  const double total = sum_of(tokens);
+  // The tokens below this have less than 1 - p together: none is needed, and the sort is short without them.
+  const double least = (1 - p) * total / static_cast<double>(tokens.size());
+  std::erase_if(tokens, [&](const Weighted& token) { return token.weight < least; });
+  std::ranges::stable_sort(tokens, std::greater(), &Weighted::weight);
+  double before = 0;
+  size_t kept = 0;
+  while (kept < tokens.size() && (kept == 0 || before < p * total)) before += tokens[kept++].weight;
+  tokens.resize(kept);
+}
+
+void keep_above(std::vector<Weighted>& tokens, double epsilon) {
+  const double best = std::ranges::max_element(tokens, {}, &Weighted::weight)->weight,
+               least = std::min(epsilon * sum_of(tokens), best);
+  std::erase_if(tokens, [&](const Weighted& token) { return token.weight < least; });
+}
+
+class SampleSearch final : public Search {
+ public:
+  SampleSearch(size_t number, const DecodeInput& input, const DecodeOptions& options,
+               const Sampling& sampling, int64_t max_positions)
+      : Search(number, input, options, max_positions), sampling_(sampling), samples_(options.nbest) {}
+
+  void choose(const NextTokens& next) override {
+    const bool first = numbers_.empty();  // one hypothesis, with what is forced, from which all samples go on
+    std::vector<size_t> numbers;
+    std::vector<Live> going;
+    for (size_t i = 0; i < live().size(); ++i) {
+      const std::span logits(next.logits + static_cast<int64_t>(i) * next.vocabulary,
+                             static_cast<size_t>(next.vocabulary));
+      const std::vector<Weighted> tokens = possible_tokens(logits, sampling_);
+      const auto one = [&](size_t sample) {
+        if (tokens.empty()) {
+          samples_[sample] = finished(live()[i]);
+          return;
+        }
+        const double share =
+            static_cast<double>(input().random.derive(sample).bits(next_length()) >> 11) * 0x1p-53;
+        const int32_t token = token_at(tokens, share);
+        // Log-probabilities are logits less a constant, which the best token's tells.
+        const int64_t best = static_cast<int64_t>(i) * next.best;
+        const double total = double{logits[next.tokens[best]]} - double{next.log_probabilities[best]};
+        Live extended_one = extended({i, token, double{logits[token]} - total});
+        if (is_last() || token == kEos) {
+          samples_[sample] = finished(std::move(extended_one));
+        } else {
+          numbers.push_back(sample);
+          going.push_back(std::move(extended_one));
+        }
+      };
+      if (!first) one(numbers_[i]);
+      for (size_t sample = 0; first && sample < samples_.size(); ++sample) one(sample);
+    }
+    numbers_ = std::move(numbers);
+    go_on_with(std::move(going));
+  }
+
+  [[nodiscard]] std::vector<Hypothesis> take() override { return std::move(samples_); }
+
+ private:
+  const Sampling& sampling_;
+  std::vector<Hypothesis> samples_;
+  std::vector<size_t> numbers_;  // of the sample that each hypothesis is; none before the first is drawn
+};
+
+void check(const DecodeOptions& options, const Sampling& s) {
+  if (options.nbest < 1 || options.nbest > kMostSamples)
+    throw UserError("{} samples are outside 1 to {}", options.nbest, kMostSamples);
+  if (!(s.temperature > 0) || !std::isfinite(s.temperature))
+    throw UserError("a temperature of {}: it must be a number above 0 (1: none)", s.temperature);
+  if (s.top_k < 0) throw UserError("a top-k of {}: it must be 0 (all) or more", s.top_k);
+  if (!(s.top_p > 0 && s.top_p <= 1))
+    throw UserError("a top-p of {}: it must be above 0 and at most 1 (all)", s.top_p);
+  if (!(s.epsilon >= 0 && s.epsilon < 1))
+    throw UserError("an epsilon of {}: it must be a probability from 0 (none) to below 1", s.epsilon);
+}
+
+}  // namespace
+
+std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampling& sampling) {
+  const float best = *std::ranges::max_element(logits);
+  if (best == -HUGE_VALF) return {};
+  const at::Tensor weights = at::from_blob(const_cast<float*>(logits.data()), {std::ssize(logits)})
+                                 .sub(best)
+                                 .div_(sampling.temperature)
+                                 .exp_();
+  std::vector<Weighted> tokens;
+  for (int64_t i = 0; i < weights.numel(); ++i) {
+    const float weight = weights.const_data_ptr<float>()[i];
+    if (std::isnan(weight))
+      throw Error("the model's output is not a number: its weights are damaged or not finite");
+    if (weight > 0) tokens.push_back({static_cast<int32_t>(i), weight});
+  }
+  if (sampling.top_k > 0) keep_most_probable(tokens, sampling.top_k);
+  if (sampling.top_p < 1) keep_nucleus(tokens, sampling.top_p);
+  if (sampling.epsilon > 0) keep_above(tokens, sampling.epsilon);
+  return tokens;
+}
+
+int32_t token_at(std::span<const Weighted> tokens, double share) {
+  double left = share * sum_of(tokens);
+  for (const Weighted& token : tokens.first(tokens.size() - 1)) {
+    left -= token.weight;
+    if (left < 0) return token.token;
+  }
+  return tokens.back().token;
+}
+
+std::vector<std::vector<Hypothesis>> sample(const StepDecoder& model, std::span<const DecodeInput> inputs,
+                                            const DecodeOptions& options, const Sampling& sampling,
+                                            const std::function<void(int64_t done)>& progress) {
+  check(options, sampling);
+  const SearchKind kind = {.width = options.nbest,
+                           .logits = true,
+                           .greedy = true,
+                           .make = [&](size_t number, const DecodeInput& input) {
+                             return std::make_unique<SampleSearch>(number, input, options, sampling,
+                                                                   model.config().max_positions);
+                           }};
+  return search_all(model, inputs, options, kind, progress);
+}
+
+}  // namespace chorus::inline decode
