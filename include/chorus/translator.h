@@ -21,19 +21,27 @@ struct SampleOptions {
   uint64_t seed = 1;       // the same one draws the same translations of the same texts
 };
 
+/// Of several candidates (samples, or hypotheses of a beam of at least so many) the one that is most like the
+/// others, by the mean chrF or BLEU against each (minimum Bayes risk).
+struct MbrChoice {
+  enum class By { chrf, bleu } by = By::chrf;
+  int candidates = 64;
+};
+
 struct TranslateOptions {
   int beam = 5;                              // hypotheses looked at together; 1: greedy
   std::optional<SampleOptions> sample = {};  // draw translations; `beam` does not matter then
-  int nbest = 1;                             // of nbest(): at most `beam`; or samples, as they are drawn
-  double length_penalty = 1;                 // above 0 prefers long translations
-  int min_length = 0;                        // tokens at least, tag and end counted
-  int no_repeat_ngram = 0;                   // above 0: no run of so many tokens occurs twice
-  bool sentences = false;                    // translate every sentence of a text by itself
+  std::optional<MbrChoice> mbr = {};
+  int nbest = 1;              // of nbest(): at most `beam`; or samples, as they are drawn
+  double length_penalty = 1;  // above 0 prefers long translations
+  int min_length = 0;         // tokens at least, tag and end counted
+  int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
+  bool sentences = false;     // translate every sentence of a text by itself
 };
 
 struct Scored {
   std::string text;
-  double score = 0;  // sum of log-probabilities over tokens^length_penalty
+  double score = 0;  // sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100
 };
 
 /// Threads may share one: what it gives does not depend on what others ask at the same time.

@@ -30,6 +30,8 @@ struct TranslateArguments {
   bool allow_unk = false, sentences = false, guard = false;
   bool sample = false;
   Sampling sampling;
+  std::string mbr;
+  int64_t candidates = MbrOptions().candidates;
   bool scores = false;
   bool progress = false;
 };
@@ -40,6 +42,9 @@ const std::vector<std::pair<std::string, OnError>> kOnError = {{"stop", OnError:
                                                                {"skip", OnError::skip},
                                                                {"blank", OnError::blank},
                                                                {"replace", OnError::replace}};
+
+const std::vector<std::pair<std::string, Utility>> kUtilities = {{"chrf", Utility::chrf},
+                                                                 {"bleu", Utility::bleu}};
 
 template <class Enum>
 Enum choice(const char* option, const std::vector<std::pair<std::string, Enum>>& choices,
@@ -86,6 +91,11 @@ void translate(const TranslateArguments& a) {
                                .on_error = choice("--on-error", kOnError, a.on_error),
                                .sentences = a.sentences,
                                .guard = a.guard};
+  if (!a.mbr.empty())
+    options.mbr = MbrOptions{.utility = choice("--mbr", kUtilities, a.mbr), .candidates = a.candidates};
+  if (options.mbr && !a.sample && a.candidates > a.decode.beam)
+    throw UserError("--candidates {}: with a --beam of {} there are not so many; --sample draws any number",
+                    a.candidates, a.decode.beam);
   if (!a.prefix.empty() && !a.prefix_file.empty())
     throw UserError("--prefix and --prefix-file: give one of them");
   if (a.prefix_file == "-") throw UserError("--prefix-file - : standard input is what is translated");
@@ -150,6 +160,15 @@ void add_translate(CLI::App& app) {
       ->check(between(0.0, 0.999999))
       ->needs(sample);
   option("--seed", a.sampling.seed, "of --sample: another one draws others", "N")->needs(sample);
+  CLI::Option* mbr =
+      command
+          ->add_option("--mbr", a.mbr,
+                       "of several candidates write the one most like the others, by chrF or BLEU, which is "
+                       "then the SCORE (minimum Bayes risk)")
+          ->type_name("{chrf,bleu}");
+  option("--candidates", a.candidates, "of --mbr: samples or hypotheses that it chooses from", "N")
+      ->check(between(2, 1024))
+      ->needs(mbr);
   option("--length-penalty", a.decode.length_penalty,
          "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY")
       ->check(between(-100.0, 100.0));

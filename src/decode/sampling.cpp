@@ -16,7 +16,7 @@ namespace chorus::inline decode {
 
 namespace {
 
-constexpr int64_t kMostSamples = 4096;
+constexpr int64_t kMostSamples = 1024;
 
 double sum_of(std::span<const Weighted> tokens) {
   double sum = 0;

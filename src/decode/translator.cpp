@@ -1,9 +1,14 @@
 #include "decode/translator.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "metrics/bleu.h"
+#include "metrics/chrf.h"
 
 #include "decode/internal/lines.h"
 #include "decode/internal/prepare.h"
@@ -54,6 +59,12 @@ LineTranslator::LineTranslator(Transformer& model, const Vocabulary& vocabulary,
   if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
     throw UserError("a longest source of {} is outside {} to the model's {} positions",
                     counted(options_.max_source, "token"), kTagAndEnd + 1, positions);
+  if (options_.mbr && options_.mbr->candidates < 2)
+    throw UserError("MBR chooses between candidates: {} is none to choose from",
+                    counted(options_.mbr->candidates, "candidate"));
+  if (options_.mbr && options_.decode.nbest > options_.mbr->candidates)
+    throw UserError("n-best of {} is more than the {}", options_.decode.nbest,
+                    counted(options_.mbr->candidates, "candidate"));
   options_.decode.never = never_chosen(vocabulary, model.config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
@@ -86,7 +97,7 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     for (const LinePart& part : prepared[i].parts) {
       std::vector<Translation> translations;
       for (const Hypothesis& hypothesis : results[next])
-        translations.push_back({on_one_line(vocabulary_.decode(hypothesis.tokens)), hypothesis.score});
+        translations.push_back({text_of(hypothesis), hypothesis.score});
       append(line.best, std::move(translations), part.before, wide);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;
@@ -97,10 +108,38 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
   return translated;
 }
 
+std::string LineTranslator::text_of(const Hypothesis& hypothesis) const {
+  return on_one_line(vocabulary_.decode(hypothesis.tokens));
+}
+
 std::vector<std::vector<Hypothesis>> LineTranslator::decode(std::span<const DecodeInput> inputs,
                                                             const DecodeOptions& options) const {
-  if (options_.sampling) return sample(*model_, inputs, options, *options_.sampling);
-  return beam_search(*model_, inputs, options);
+  DecodeOptions search = options;
+  if (options_.mbr) search.nbest = options_.mbr->candidates;
+  auto results = options_.sampling ? sample(*model_, inputs, search, *options_.sampling)
+                                   : beam_search(*model_, inputs, search);
+  if (options_.mbr)
+    for (std::vector<Hypothesis>& candidates : results) keep_worthiest(candidates);
+  return results;
+}
+
+void LineTranslator::keep_worthiest(std::vector<Hypothesis>& candidates) const {
+  std::vector<std::string> texts;
+  for (const Hypothesis& candidate : candidates) texts.push_back(text_of(candidate));
+  const std::vector<double> worth =
+      options_.mbr->utility == Utility::chrf ? expected_chrf(texts) : expected_bleu(texts);
+  std::vector<size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return worth[i]; });
+  std::vector<Hypothesis> kept;
+  std::set<std::string_view> seen;
+  for (const size_t i : order) {
+    if (std::ssize(kept) == options_.decode.nbest) break;
+    if (!seen.insert(texts[i]).second) continue;
+    candidates[i].score = worth[i];
+    kept.push_back(std::move(candidates[i]));
+  }
+  candidates = std::move(kept);
 }
 
 void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,

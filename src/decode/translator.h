@@ -33,10 +33,21 @@ enum class OnError {
   replace,  // bytes that are not UTF-8 are read as U+FFFD, each ill-formed sequence as one; else as `blank`
 };
 
+/// What a translation is worth against another one taken for its reference (metrics/).
+enum class Utility { chrf, bleu };
+
+/// Minimum Bayes risk decoding: of several translations the one that is worth most on average against all
+/// others, each weighing the same (Eikema and Aziz 2022; 2111.09388), rather than the most probable one.
+struct MbrOptions {
+  Utility utility = Utility::chrf;
+  int64_t candidates = 64;  // samples, or the best hypotheses of a beam of at least so many
+};
+
 struct TranslatorOptions {
   std::string from, to;                   // languages; both empty for a vocabulary without tags
   DecodeOptions decode;                   // `never` is filled in by the translator
   std::optional<Sampling> sampling = {};  // draw translations instead of searching for the best
+  std::optional<MbrOptions> mbr = {};     // decode.nbest different ones of the candidates are kept
   bool allow_unk = false;                 // let the model choose the unknown token; it reads " ⁇ "
   int64_t max_source = 0;  // tokens of a source, tag and </s> included; 0: the model's positions
   LongLines long_lines = LongLines::split;
@@ -56,7 +67,9 @@ struct SourceLine {
 
 struct Translation {
   std::string text;  // one line: a line end the model produces is a space
-  double score = 0;  // DecodeOptions' score; of a line that was cut in parts, the sum over them
+  // DecodeOptions' score, or, with MBR, what it is worth on average, 0 to 100; of a line that was cut in
+  // parts, the sum over them.
+  double score = 0;
 };
 
 struct TranslatedLine {
@@ -83,8 +96,10 @@ class LineTranslator {
   [[nodiscard]] const TranslatorOptions& options() const { return options_; }
 
  private:
+  [[nodiscard]] std::string text_of(const Hypothesis& hypothesis) const;
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
                                               const DecodeOptions& options) const;
+  void keep_worthiest(std::vector<Hypothesis>& candidates) const;
   void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
                     std::vector<std::vector<Hypothesis>>& results) const;
 

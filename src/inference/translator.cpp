@@ -18,6 +18,12 @@ std::optional<Sampling> sampling_of(const std::optional<SampleOptions>& options)
                   .seed = options->seed};
 }
 
+std::optional<MbrOptions> mbr_of(const std::optional<MbrChoice>& choice) {
+  if (!choice) return {};
+  return MbrOptions{.utility = choice->by == MbrChoice::By::chrf ? Utility::chrf : Utility::bleu,
+                    .candidates = choice->candidates};
+}
+
 }  // namespace
 
 struct Translator::State {
@@ -35,6 +41,7 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
                                               .min_length = options.min_length,
                                               .no_repeat_ngram = options.no_repeat_ngram},
                                    .sampling = sampling_of(options.sample),
+                                   .mbr = mbr_of(options.mbr),
                                    .sentences = options.sentences};
   Model::Loaded& loaded = model.loaded();
   state_ = std::make_shared<const State>(

@@ -30,7 +30,7 @@ size_t closest_length(std::span<const std::vector<uint32_t>> sequences) {
 
 // From the counts to the score. sacreBLEU works in fp32 on resamples.
 template <class Real>
-void finish(BleuScore& bleu) {
+void finish(BleuScore& bleu, bool effective_order) {
   const double sys_len = static_cast<double>(bleu.sys_len), ref_len = static_cast<double>(bleu.ref_len);
   bleu.brevity_penalty = 1;
   if (sys_len < ref_len) bleu.brevity_penalty = sys_len > 0 ? std::exp(1 - ref_len / sys_len) : 0;
@@ -38,19 +38,22 @@ void finish(BleuScore& bleu) {
 
   Real smoothing = 1;
   double sum_of_logarithms = 0;
+  int orders = 0;
   for (int n = 0; n < kBleuOrder; ++n) {
+    if (bleu.totals[n] == 0 && effective_order) break;
     if (bleu.totals[n] == 0) return;  // no hypothesis is that long: the product is 0
     const auto count = static_cast<Real>(bleu.counts[n]), total = static_cast<Real>(bleu.totals[n]);
     bleu.precisions[n] = bleu.counts[n] == 0 ? 100 / ((smoothing *= 2) * total) : 100 * count / total;
     sum_of_logarithms += std::log(bleu.precisions[n]);
+    ++orders;
   }
-  bleu.score = bleu.brevity_penalty * std::exp(sum_of_logarithms / kBleuOrder);
+  bleu.score = bleu.brevity_penalty * std::exp(sum_of_logarithms / orders);
 }
 
 // Of one line, or of lines summed up.
 constexpr size_t kStatistics = 2 + 2 * kBleuOrder;
 
-double score_of(std::span<const float> statistics) {
+double score_of(std::span<const float> statistics, bool effective_order) {
   BleuScore bleu;
   bleu.sys_len = std::llround(statistics[0]);
   bleu.ref_len = std::llround(statistics[1]);
@@ -58,7 +61,7 @@ double score_of(std::span<const float> statistics) {
     bleu.counts[n] = std::llround(statistics[2 + n]);
     bleu.totals[n] = std::llround(statistics[2 + kBleuOrder + n]);
   }
-  finish<float>(bleu);
+  finish<float>(bleu, effective_order);
   return bleu.score;
 }
 
@@ -88,12 +91,14 @@ BleuScore corpus_bleu(std::span<const std::string> hypotheses, const metrics::Re
     }
     if (options.resamples > 0) statistics.insert(statistics.end(), line.begin(), line.end());
   }
-  finish<double>(score);
-  score.resampled = metrics::resample(statistics, kStatistics, options.resamples, score_of);
+  finish<double>(score, options.effective_order);
+  score.resampled =
+      metrics::resample(statistics, kStatistics, options.resamples,
+                        [&](std::span<const float> sums) { return score_of(sums, options.effective_order); });
   score.signature =
-      fmt::format("nrefs:{}{}|case:{}|eff:no|tok:{}|smooth:exp|version:{}", references.size(),
+      fmt::format("nrefs:{}{}|case:{}|eff:{}|tok:{}|smooth:exp|version:{}", references.size(),
                   metrics::resampling_signature(options.resamples), options.lowercase ? "lc" : "mixed",
-                  options.tokenizer.name(), kMetricsVersion);
+                  options.effective_order ? "yes" : "no", options.tokenizer.name(), kMetricsVersion);
   return score;
 }
 
@@ -107,6 +112,26 @@ BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::str
 BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
                const BleuOptions& options) {
   return corpus_bleu(hypotheses, metrics::several_references(references), options);
+}
+
+std::vector<double> expected_bleu(std::span<const std::string> lines) {
+  const BleuOptions options = {.effective_order = true};
+  metrics::WordIds ids;
+  std::vector<std::vector<uint32_t>> words;
+  for (const std::string& line : lines) words.push_back(ids(options.tokenizer(line)));
+  const metrics::NgramPairs pairs(words, kBleuOrder);
+  return metrics::mean_over_others(lines.size(), [&](size_t hypothesis, size_t reference) {
+    BleuScore score;
+    score.sys_len = static_cast<int64_t>(words[hypothesis].size());
+    score.ref_len = static_cast<int64_t>(words[reference].size());
+    for (int n = 0; n < kBleuOrder; ++n) {
+      score.counts[n] =
+          pairs.matches(n + 1, std::min(hypothesis, reference), std::max(hypothesis, reference));
+      score.totals[n] = metrics::ngrams_of(words[hypothesis].size(), n + 1);
+    }
+    finish<double>(score, options.effective_order);
+    return score.score;
+  });
 }
 
 }  // namespace chorus::inline metrics

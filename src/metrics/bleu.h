@@ -1,4 +1,4 @@
-// Corpus BLEU as sacreBLEU 2 computes it: four orders, exponential smoothing, no effective order.
+// BLEU as sacreBLEU 2 computes it: four orders, exponential smoothing; of a corpus without effective order.
 //
 //   BleuScore score = bleu(hypotheses, references);
 //   fmt::print("{:.2f}\n", score.score);
@@ -18,8 +18,9 @@ inline constexpr int kBleuOrder = 4;
 
 struct BleuOptions {
   Tokenizer tokenizer = Tokenizer("13a");
-  bool lowercase = false;  // compare without regard to case
-  int64_t resamples = 0;   // of the lines, which are scored too: metrics/confidence.h
+  bool lowercase = false;        // compare without regard to case
+  bool effective_order = false;  // only orders that the hypotheses are long enough for: for single sentences
+  int64_t resamples = 0;         // of the lines, which are scored too: metrics/confidence.h
 };
 
 struct BleuScore {
@@ -43,5 +44,8 @@ BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::str
 /// The same against several references: references[r][i] belongs to hypotheses[i].
 BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
                const BleuOptions& options = {});
+
+/// As expected_chrf(), by the BLEU of single sentences: tokenizer 13a, effective order.
+std::vector<double> expected_bleu(std::span<const std::string> lines);
 
 }  // namespace chorus::inline metrics

@@ -1,5 +1,7 @@
 #include "metrics/chrf.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <string_view>
 
@@ -65,6 +67,14 @@ double f_score(std::span<const Counts> orders) {
   return 100 * score;
 }
 
+// The characters that count.
+std::vector<uint32_t> symbols_of(std::u32string_view text) {
+  std::vector<uint32_t> symbols;
+  for (const char32_t c : text)
+    if (!is_python_space(c)) symbols.push_back(c);
+  return symbols;
+}
+
 // The symbols of one line and its references: characters and, for chrF++, words.
 class Segment {
  public:
@@ -73,9 +83,7 @@ class Segment {
 
   void set(size_t sequence, const std::string& line) {
     const std::u32string text = to_utf32(options_.lowercase ? metrics::lower(line) : line);
-    characters_[sequence].clear();
-    for (const char32_t c : text)
-      if (!is_python_space(c)) characters_[sequence].push_back(c);
+    characters_[sequence] = symbols_of(text);
     if (options_.word_order == 0) return;
     words_[sequence].clear();
     for (const std::u32string_view word : words_of(text)) words_[sequence].push_back(ids_(to_utf8(word)));
@@ -166,6 +174,21 @@ ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::str
 ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
                const ChrfOptions& options) {
   return corpus_chrf(hypotheses, metrics::several_references(references), options);
+}
+
+std::vector<double> expected_chrf(std::span<const std::string> lines) {
+  std::vector<std::vector<uint32_t>> symbols;
+  for (const std::string& line : lines) symbols.push_back(symbols_of(to_utf32(line)));
+  const metrics::NgramPairs pairs(symbols, kCharacterOrder);
+  return metrics::mean_over_others(lines.size(), [&](size_t hypothesis, size_t reference) {
+    std::array<Counts, kCharacterOrder> counts;
+    for (int n = 1; n <= kCharacterOrder; ++n) {
+      counts[n - 1] = {metrics::ngrams_of(symbols[hypothesis].size(), n),
+                       metrics::ngrams_of(symbols[reference].size(), n),
+                       pairs.matches(n, std::min(hypothesis, reference), std::max(hypothesis, reference))};
+    }
+    return f_score<double>(counts);
+  });
 }
 
 }  // namespace chorus::inline metrics

@@ -121,6 +121,10 @@ refuse "--long crop: choose split, refuse" --long crop
 refuse "--beam excludes --sample" --sample --beam 2
 refuse "--temperature requires --sample" --temperature 2
 refuse "--top-p: '0' is not a number from" --sample --top-p 0
+refuse "--candidates requires --mbr" --candidates 4
+refuse "--mbr comet: choose chrf, bleu" --mbr comet
+refuse "--candidates: '1' is not a whole number from 2" --mbr chrf --candidates 1
+refuse "with a --beam of 5 there are not so many" --mbr chrf
 refuse "5000 tokens" --min-length 5000
 
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
@@ -151,5 +155,10 @@ translate --sample --nbest 3 --epsilon 0.001 --batch-tokens 1 --seed 1 < source 
 translate --sample --nbest 3 --epsilon 0.001 --seed 2 < source | cmp -s - samples && fail "--seed changes nothing"
 translate --sample --temperature 0.001 < source > cold
 translate --beam 1 < source | cmp - cold || fail "samples at a temperature of almost 0 are not the greedy translations"
+translate --sample --epsilon 0.02 --mbr chrf --candidates 16 --scores < source > mbr
+awk -F '\t' 'NF != 2 || $2 < 0 || $2 > 100 { exit 1 } END { if (NR != 40) exit 1 }' mbr || fail "--mbr chrf wrote $(head -3 mbr)"
+translate --sample --epsilon 0.02 --mbr bleu --candidates 16 < source | cut -f 1 > mbr
+translate --beam 4 < source > best
+"$chorus" evaluate --hypothesis mbr --reference best --metric chrf | awk '{ exit $3 < 50 }' || fail "--mbr is far from the best"
 translate --beam 2 --min-length 20 < source | awk 'length($0) < 25 { exit 1 }' || fail "--min-length 20 left short translations"
 exit $failed

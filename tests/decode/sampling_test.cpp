@@ -1,13 +1,17 @@
 #include "decode/sampling.h"
 
 #include <cmath>
+#include <functional>
 #include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
 #include "decode/fixtures.h"
 #include "decode/scorer.h"
 #include "decode/small_model.h"
+#include "metrics/bleu.h"
+#include "metrics/chrf.h"
 #include "suite_device.h"
 
 #include "decode/internal/draw.h"
@@ -90,20 +94,26 @@ std::vector<DecodeInput> inputs_with_keys(int64_t count) {
 TEST(Sample, DrawsFromTheModelsDistribution) {
   const auto model = opinionated_model(tiny_config(), 1);
   const auto steps = make_step_decoder(*model);
-  const std::vector<DecodeInput> inputs = inputs_with_keys(3);
+  std::vector<DecodeInput> inputs = inputs_with_keys(3);
   const Sampling sampling = {.temperature = 1.5, .top_k = 12, .top_p = 0.95, .epsilon = 0.01};
-  constexpr int64_t kSamples = 4000;
+  constexpr int64_t kRounds = 4, kSamples = kRounds * 1000;
   const DecodeOptions options = {
-      .nbest = kSamples, .max_length_factor = 0, .max_length_offset = 3, .never = {kBos, kPad}};
-  const auto results = sample(*steps, inputs, options, sampling);
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    std::map<std::vector<int32_t>, int64_t> seen;
-    for (const Hypothesis& one : results[i]) {
-      std::vector<int32_t> tokens = one.tokens;
-      if (one.ended) tokens.push_back(kEos);
-      ++seen[{tokens[0]}];
-      if (tokens.size() > 1) ++seen[tokens];
+      .nbest = kSamples / kRounds, .max_length_factor = 0, .max_length_offset = 3, .never = {kBos, kPad}};
+  std::vector<std::map<std::vector<int32_t>, int64_t>> all_seen(inputs.size());
+  for (int64_t round = 0; round < kRounds; ++round) {
+    for (DecodeInput& input : inputs) input.random = input.random.derive("again");
+    const auto results = sample(*steps, inputs, options, sampling);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      for (const Hypothesis& one : results[i]) {
+        std::vector<int32_t> tokens = one.tokens;
+        if (one.ended) tokens.push_back(kEos);
+        ++all_seen[i][{tokens[0]}];
+        if (tokens.size() > 1) ++all_seen[i][tokens];
+      }
     }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    std::map<std::vector<int32_t>, int64_t>& seen = all_seen[i];
     const auto first = std::ranges::max_element(seen, {}, [](const auto& entry) {
       return entry.first.size() == 1 && entry.first[0] != kEos ? entry.second : 0;
     });
@@ -241,7 +251,7 @@ TEST(Sample, RefusesWhatCannotBe) {
     return message_of<UserError>(
         [&] { sample(*make_step_decoder(*model), inputs_with_keys(1), {.nbest = samples}, sampling); });
   };
-  EXPECT_EQ(refused({}, 0), "0 samples are outside 1 to 4096");
+  EXPECT_EQ(refused({}, 0), "0 samples are outside 1 to 1024");
   EXPECT_EQ(refused({.temperature = 0}), "a temperature of 0: it must be a number above 0 (1: none)");
   EXPECT_NE(refused({.temperature = HUGE_VAL}), "");
   EXPECT_EQ(refused({.top_k = -1}), "a top-k of -1: it must be 0 (all) or more");
@@ -264,6 +274,62 @@ TEST(Translator, DrawsByTheLinesNumber) {
   options.sampling->seed = 8;
   EXPECT_NE(texts(together[0]),
             texts(LineTranslator(small_model(), small_vocabulary(), options).translate({&a, 1})[0]));
+}
+
+TEST(Translator, KeepsWhatIsWorthMostAgainstTheOthers) {
+  const SourceLine line = {.text = "some words", .number = 3};
+  for (const bool samples : {true, false}) {
+    TranslatorOptions options = small_options(12);
+    options.decode.beam = 12;
+    if (samples) options.sampling = Sampling{.temperature = 0.6};
+    const auto candidates =
+        LineTranslator(small_model(), small_vocabulary(), options).translate({&line, 1})[0].best;
+    ASSERT_EQ(candidates.size(), 12U);
+    std::vector<std::string> texts;
+    for (const Translation& candidate : candidates) texts.push_back(candidate.text);
+    for (const Utility utility : {Utility::chrf, Utility::bleu}) {
+      const std::vector<double> worth =
+          utility == Utility::chrf ? expected_chrf(texts) : expected_bleu(texts);
+      std::map<double, std::set<std::string>, std::greater<>> expected;
+      for (size_t i = 0; i < texts.size(); ++i) expected[worth[i]].insert(texts[i]);
+      options.mbr = MbrOptions{.utility = utility, .candidates = 12};
+      options.decode.nbest = 3;
+      const auto best =
+          LineTranslator(small_model(), small_vocabulary(), options).translate({&line, 1})[0].best;
+      ASSERT_EQ(best.size(), 3U);
+      EXPECT_EQ(best[0].score, expected.begin()->first);
+      EXPECT_TRUE(expected.begin()->second.contains(best[0].text));
+      std::set<std::string> kept;
+      for (size_t rank = 0; rank < 3; ++rank) {
+        kept.insert(best[rank].text);
+        EXPECT_LE(best[rank].score, best[0].score);
+        EXPECT_TRUE(expected[best[rank].score].contains(best[rank].text));
+      }
+      EXPECT_EQ(kept.size(), 3U) << "different ones";
+      options.decode.nbest = 1;
+      EXPECT_EQ(
+          LineTranslator(small_model(), small_vocabulary(), options).translate({&line, 1})[0].best[0].text,
+          best[0].text);
+      options.decode.nbest = 12;
+      options.mbr.reset();
+    }
+  }
+  TranslatorOptions options = small_options();
+  options.mbr = MbrOptions{.candidates = 1};
+  const auto refused = [&] {
+    return message_of<UserError>([&] { LineTranslator(small_model(), small_vocabulary(), options); });
+  };
+  EXPECT_EQ(refused(), "MBR chooses between candidates: 1 candidate is none to choose from");
+  options.mbr->candidates = 3;
+  options.decode.nbest = 4;
+  EXPECT_EQ(refused(), "n-best of 4 is more than the 3 candidates");
+  options.decode.nbest = 1;
+  options.mbr->candidates = 4;
+  const LineTranslator translator(small_model(), small_vocabulary(), options);
+  EXPECT_EQ(message_of<UserError>([&] {
+              static_cast<void>(translator.translate({&line, 1}));
+            }),
+            "n-best of 4 is outside 1 to the beam of 3");
 }
 
 }  // namespace

@@ -106,11 +106,43 @@ TEST(Bleu, SignatureSaysWhatTheFigureDependsOn) {
             "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0+chorus");
   EXPECT_EQ(bleu(hypotheses(), references(2), {.tokenizer = Tokenizer("zh"), .lowercase = true}).signature,
             "nrefs:2|case:lc|eff:no|tok:zh|smooth:exp|version:2.6.0+chorus");
+  EXPECT_EQ(bleu(hypotheses(), references(1), {.effective_order = true}).signature,
+            "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp|version:2.6.0+chorus");
 }
 
 TEST(Bleu, ReadsIllFormedBytesAsReplacementCharacters) {
   EXPECT_NEAR(bleu(Lines{"The cat \xff sat on the mat."}, Lines{"The cat \xef\xbf\xbd sat on a mat."}).score,
               59.4603557501361, 1e-9);
+}
+
+// From sacreBLEU 2.6.0, sentence_score() with effective_order.
+TEST(Bleu, OfSingleSentencesTakesTheOrdersThatTheyHave) {
+  const std::vector<std::pair<std::string, double>> golden = {{"The cat sat on the mat.", 48.8923022435},
+                                                              {"cat", 0.2478752177},
+                                                              {"a cat", 5.8042859161},
+                                                              {"the the the the", 0},
+                                                              {"", 0},
+                                                              {"Ja .", 4.1042499312},
+                                                              {"nothing", 0}};
+  for (const auto& [line, score] : golden) {
+    EXPECT_NEAR(bleu(Lines{line}, Lines{"The cat sat on a mat."}, {.effective_order = true}).score, score,
+                1e-9)
+        << line;
+  }
+}
+
+TEST(ExpectedBleu, IsTheMeanOfThePairsScores) {
+  Lines lines = hypotheses();
+  for (const Lines& more : references(2)) lines.insert(lines.end(), more.begin(), more.end());
+  const std::vector<double> expected = expected_bleu(lines);
+  ASSERT_EQ(expected.size(), lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    double sum = 0;
+    for (size_t j = 0; j < lines.size(); ++j)
+      if (j != i) sum += bleu(Lines{lines[i]}, Lines{lines[j]}, {.effective_order = true}).score;
+    EXPECT_EQ(expected[i], sum / static_cast<double>(lines.size() - 1)) << lines[i];
+  }
+  EXPECT_EQ(expected_bleu(Lines{"a"}), std::vector<double>{0});
 }
 
 TEST(Bleu, RefusesNothingAndUnequalLines) {

@@ -66,6 +66,22 @@ TEST(Chrf, NamesAndSigns) {
   EXPECT_EQ(words.signature, "nrefs:2|case:lc|eff:yes|nc:6|nw:2|space:no|version:2.6.0+chorus");
 }
 
+TEST(ExpectedChrf, IsTheMeanOfThePairsScores) {
+  Lines lines = hypotheses();
+  for (const Lines& more : references(2)) lines.insert(lines.end(), more.begin(), more.end());
+  lines.push_back(lines[0]);
+  const std::vector<double> expected = expected_chrf(lines);
+  ASSERT_EQ(expected.size(), lines.size());
+  for (size_t i = 0; i < lines.size(); ++i) {
+    double sum = 0;
+    for (size_t j = 0; j < lines.size(); ++j)
+      if (j != i) sum += chrf(Lines{lines[i]}, Lines{lines[j]}).score;
+    EXPECT_EQ(expected[i], sum / static_cast<double>(lines.size() - 1)) << lines[i];
+  }
+  EXPECT_EQ(expected_chrf(Lines{"a"}), std::vector<double>{0});
+  EXPECT_TRUE(expected_chrf({}).empty());
+}
+
 TEST(Chrf, RefusesNothingAndUnequalLines) {
   EXPECT_THROW(chrf(Lines{}, Lines{}), Error);
   EXPECT_THROW(chrf(Lines{"a"}, Lines{"a", "b"}), Error);

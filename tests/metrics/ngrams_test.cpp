@@ -54,6 +54,29 @@ TEST(NgramOverlap, AgreesWithThePlainDefinition) {
   }
 }
 
+TEST(NgramPairs, AgreesWithTheOverlapOfEachTwo) {
+  for (uint64_t trial = 0; trial < 100; ++trial) {
+    const RandomKey key = RandomKey(6).derive(trial);
+    const uint64_t symbols = 1 + key.below(0, 6);
+    std::vector<Sequence> sequences(key.below(1, 8));
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const RandomKey draw = key.derive(s);
+      sequences[s].resize(draw.below(0, 30));
+      for (size_t i = 0; i < sequences[s].size(); ++i)
+        sequences[s][i] = static_cast<uint32_t>(draw.below(i + 1, symbols));
+    }
+    const NgramPairs pairs(sequences, 6);
+    NgramOverlap overlap;
+    for (size_t a = 0; a < sequences.size(); ++a) {
+      for (size_t b = a + 1; b < sequences.size(); ++b) {
+        overlap.count(std::vector{sequences[a], sequences[b]}, 6);
+        for (int order = 1; order <= 6; ++order)
+          EXPECT_EQ(pairs.matches(order, a, b), overlap.matches(order, 1)) << trial << ": " << a << " " << b;
+      }
+    }
+  }
+}
+
 TEST(NgramOverlap, EmptySequencesShareNothing) {
   NgramOverlap overlap;
   overlap.count(std::vector<Sequence>{{}, {}}, 2);
