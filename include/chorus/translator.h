@@ -29,7 +29,8 @@ struct MbrChoice {
 };
 
 struct TranslateOptions {
-  int beam = 5;                              // hypotheses looked at together; 1: greedy
+  int beam = 5;          // hypotheses looked at together; 1: greedy
+  double diversity = 0;  // above 0: what a hypothesis loses where those before it have taken the same word
   std::optional<SampleOptions> sample = {};  // draw translations; `beam` does not matter then
   std::optional<MbrChoice> mbr = {};
   int nbest = 1;              // of nbest(): at most `beam`; or samples, as they are drawn

@@ -139,11 +139,26 @@ void add_translate(CLI::App& app) {
   option("--nbest", a.decode.nbest,
          "translations per line; above 1 they are written as INDEX ||| TRANSLATION ||| SCORE", "N")
       ->check(between(1, 1000));
+  CLI::Option* diversity =
+      option("--diversity", a.decode.diversity,
+             "what a hypothesis of the beam loses for each one before it that has the same token at the same "
+             "place: an n-best list of different ones (0: none)",
+             "X")
+          ->check(between(0.0, 1e6));
+  CLI::Option* groups =
+      option(
+          "--beam-groups", a.decode.groups,
+          "of --diversity: groups of the beam, inside of which nothing is lost (0: each hypothesis is one)",
+          "N")
+          ->check(between(0, 1000))
+          ->needs(diversity);
   CLI::Option* sample =
       command
           ->add_flag("--sample", a.sample,
                      "draw translations from the model's distribution instead of searching for the best")
-          ->excludes(beam);
+          ->excludes(beam)
+          ->excludes(diversity)
+          ->excludes(groups);
   option("--temperature", a.sampling.temperature, "of --sample: below 1 keeps closer to what is probable",
          "T")
       ->check(between(1e-3, 1e3))

@@ -1,6 +1,9 @@
 #include "decode/beam.h"
 
+#include <cmath>
+
 #include "base/error.h"
+#include "base/text.h"
 
 #include "decode/internal/batch.h"
 
@@ -21,8 +24,16 @@ std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
     throw UserError("a beam of {} is outside 1 to 1000", options.beam);
   if (options.nbest < 1 || options.nbest > options.beam)
     throw UserError("n-best of {} is outside 1 to the beam of {}", options.nbest, options.beam);
+  if (!(options.diversity >= 0) || !std::isfinite(options.diversity))
+    throw UserError("a diversity of {}: it must be a number from 0 (none)", options.diversity);
+  if (options.groups < 0 || (options.groups > 0 && options.beam % options.groups != 0))
+    throw UserError("a beam of {} cannot be cut into {}", options.beam, counted(options.groups, "group"));
+  if (options.groups > 0 && options.diversity == 0)
+    throw UserError("{}: without a diversity all find the same", counted(options.groups, "group"));
+  const int64_t groups = groups_of(options), group = options.beam / groups;
+  // A group's choice is among its 2 best per hypothesis, and as many more as others may have taken away.
   const SearchKind kind = {.width = options.beam,
-                           .best = 2 * options.beam,
+                           .best = 2 * group + (options.beam - group),
                            .greedy = options.beam == 1,
                            .make = [&](size_t number, const DecodeInput& input) {
                              return std::make_unique<BeamSearch>(number, input, options,

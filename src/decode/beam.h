@@ -11,6 +11,11 @@
 //
 // where n counts the tag, the prefix, the pieces and </s>, and what is forced adds nothing to the sum.
 //
+// A diverse beam is cut into groups. Each is a beam of its own with a pool of its own; at each step one group
+// after the other chooses, and to a later one a continuation is worth `diversity` less for each hypothesis of
+// the groups before that has gone on with the same token at this step. What all have found is then ranked by
+// the scores above, without these penalties; what several have found is there once.
+//
 // A repetition penalty p is transformers' too: for every token that the decoder has read (its start, tag and
 // prefix included) log p is multiplied by p before the choice, and in the score. With a beam of 1 that is
 // done to the logits instead, where negative; others are divided by p.
@@ -38,6 +43,9 @@ struct DecodeOptions {
   // Above 0: no </s> before a translation has this many tokens (n above, so with </s>), unless that is more
   // than the longest it may have; as transformers' min_length.
   int64_t min_length = 0;
+  // Above 0: diverse beam search (1610.02424; transformers' diversity_penalty and num_beam_groups), see above.
+  double diversity = 0;
+  int64_t groups = 0;  // that a diverse beam is cut into, all as wide; 0: one for each hypothesis
   // Above 0: no n tokens in a row occur twice in a hypothesis, what the decoder starts with, tag and prefix
   // included; as transformers' no_repeat_ngram_size. (So 1 also forbids the </s> that the decoder starts
   // with.)

@@ -50,6 +50,7 @@ void keep_above(std::vector<Weighted>& tokens, double epsilon) {
   std::erase_if(tokens, [&](const Weighted& token) { return token.weight < least; });
 }
 
+/// A lane is a sample.
 class SampleSearch final : public Search {
  public:
   SampleSearch(size_t number, const DecodeInput& input, const DecodeOptions& options,
@@ -57,8 +58,6 @@ class SampleSearch final : public Search {
       : Search(number, input, options, max_positions), sampling_(sampling), samples_(options.nbest) {}
 
   void choose(const NextTokens& next) override {
-    const bool first = numbers_.empty();  // one hypothesis, with what is forced, from which all samples go on
-    std::vector<size_t> numbers;
     std::vector<Live> going;
     for (size_t i = 0; i < live().size(); ++i) {
       const std::span logits(next.logits + static_cast<int64_t>(i) * next.vocabulary,
@@ -76,17 +75,16 @@ class SampleSearch final : public Search {
         const int64_t best = static_cast<int64_t>(i) * next.best;
         const double total = double{logits[next.tokens[best]]} - double{next.log_probabilities[best]};
         Live extended_one = extended({i, token, double{logits[token]} - total});
+        extended_one.lane = sample;
         if (is_last() || token == kEos) {
           samples_[sample] = finished(std::move(extended_one));
         } else {
-          numbers.push_back(sample);
           going.push_back(std::move(extended_one));
         }
       };
-      if (!first) one(numbers_[i]);
-      for (size_t sample = 0; first && sample < samples_.size(); ++sample) one(sample);
+      for (size_t sample = 0; sample < samples_.size(); ++sample)
+        if (is_of(sample, i)) one(sample);
     }
-    numbers_ = std::move(numbers);
     go_on_with(std::move(going));
   }
 
@@ -95,7 +93,6 @@ class SampleSearch final : public Search {
  private:
   const Sampling& sampling_;
   std::vector<Hypothesis> samples_;
-  std::vector<size_t> numbers_;  // of the sample that each hypothesis is; none before the first is drawn
 };
 
 void check(const DecodeOptions& options, const Sampling& s) {

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <iterator>
+#include <set>
 #include <tuple>
 
 #include "base/error.h"
@@ -40,6 +43,11 @@ void Search::add_repeating(size_t i, int32_t start, std::vector<int32_t>& tokens
   const auto last = read.end() - std::min(n - 1, std::ssize(read));
   for (auto from = read.begin(); read.end() - from >= n; ++from)
     if (std::equal(last, read.end(), from)) tokens.push_back(from[n - 1]);
+}
+
+void Search::go_on_with(std::vector<Live> live) {
+  live_ = std::move(live);
+  parted_ = true;
 }
 
 Search::Live Search::extended(const Candidate& candidate) const {
@@ -81,47 +89,88 @@ std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hy
   return candidates;
 }
 
-void BeamSearch::finish(Live hypothesis) {
-  Hypothesis made = finished(std::move(hypothesis));
-  const auto place = std::ranges::upper_bound(pool_, made.score, std::greater(), &Hypothesis::score);
-  pool_.insert(place, std::move(made));
-  if (std::cmp_greater(pool_.size(), options().beam)) pool_.pop_back();
+BeamSearch::BeamSearch(size_t number, const DecodeInput& input, const DecodeOptions& options,
+                       int64_t max_positions)
+    : Search(number, input, options, max_positions),
+      width_(static_cast<size_t>(options.beam / groups_of(options))),
+      pools_(static_cast<size_t>(groups_of(options))) {}
+
+void BeamSearch::finish(Live hypothesis, size_t lane) {
+  std::vector<Finished>& pool = pools_[lane];
+  const double score = (hypothesis.log_probability - hypothesis.penalty) /
+                       std::pow(hypothesis.tokens.size(), options().length_penalty);
+  const auto place = std::ranges::upper_bound(pool, score, std::greater(), &Finished::score);
+  pool.insert(place, {score, finished(std::move(hypothesis))});
+  if (pool.size() > width_) pool.pop_back();
+}
+
+std::vector<BeamSearch::Ranked> BeamSearch::ranked(std::span<const Candidate> candidates, size_t lane,
+                                                   const Chosen& chosen) const {
+  std::vector<Ranked> ranked;
+  for (const Candidate& candidate : candidates) {
+    if (!is_of(lane, candidate.parent)) continue;
+    const Live& from = live()[candidate.parent];
+    double penalty = from.penalty;
+    if (const auto found = chosen.find(candidate.token); found != chosen.end())
+      penalty += options().diversity * static_cast<double>(found->second);
+    ranked.push_back({candidate, from.log_probability + candidate.log_probability - penalty, penalty});
+  }
+  const auto before = [](const Ranked& a, const Ranked& b) {
+    return std::tie(b.sum, a.candidate.parent, a.candidate.token) <
+           std::tie(a.sum, b.candidate.parent, b.candidate.token);
+  };
+  const size_t kept = std::min(2 * width_, ranked.size());
+  std::ranges::partial_sort(ranked, ranked.begin() + static_cast<int64_t>(kept), before);
+  ranked.resize(kept);
+  return ranked;
+}
+
+std::vector<Search::Live> BeamSearch::go_on(std::span<const Candidate> candidates, size_t lane,
+                                            Chosen& chosen) {
+  const std::vector<Ranked> best = ranked(candidates, lane, chosen);
+  std::vector<Live> next;
+  for (size_t rank = 0; rank < best.size(); ++rank) {
+    Live one = extended(best[rank].candidate);
+    one.lane = lane;
+    one.penalty = best[rank].penalty;
+    if (is_last() || best[rank].candidate.token == kEos) {
+      if (rank < width_) finish(std::move(one), lane);
+    } else if (next.size() < width_) {
+      next.push_back(std::move(one));
+    }
+  }
+  if (best.empty())
+    for (size_t i = 0; i < live().size(); ++i)
+      if (is_of(lane, i)) finish(live()[i], lane);
+  for (const Live& one : next) ++chosen[one.tokens.back()];
+  if (next.empty() || pools_[lane].size() < width_) return next;
+  const double divisor = std::pow(next_length(), options().length_penalty);
+  if ((next.front().log_probability - next.front().penalty) / divisor <= pools_[lane].back().score)
+    next.clear();
+  return next;
 }
 
 void BeamSearch::choose(const NextTokens& tokens) {
   const std::vector<Candidate> candidates = best_candidates(tokens, live().size());
-  std::vector<std::pair<double, const Candidate*>> ranked;
-  for (const Candidate& candidate : candidates)
-    ranked.emplace_back(live()[candidate.parent].log_probability + candidate.log_probability, &candidate);
-  const auto beam = static_cast<size_t>(options().beam);
-  const auto before = [](const auto& a, const auto& b) {
-    return std::tie(b.first, a.second->parent, a.second->token) <
-           std::tie(a.first, b.second->parent, b.second->token);
-  };
-  const size_t kept = std::min(2 * beam, ranked.size());
-  std::ranges::partial_sort(ranked, ranked.begin() + static_cast<int64_t>(kept), before);
-  ranked.resize(kept);
-
-  const double divisor = std::pow(next_length(), options().length_penalty);
   std::vector<Live> next;
-  for (size_t rank = 0; rank < ranked.size(); ++rank) {
-    const Candidate& candidate = *ranked[rank].second;
-    if (is_last() || candidate.token == kEos) {
-      if (rank < beam) finish(extended(candidate));
-    } else if (next.size() < beam) {
-      next.push_back(extended(candidate));
-    }
+  Chosen chosen;
+  for (size_t lane = 0; lane < pools_.size(); ++lane) {
+    std::vector<Live> of_lane = go_on(candidates, lane, chosen);
+    std::ranges::move(of_lane, std::back_inserter(next));
   }
-  if (ranked.empty())
-    for (const Live& from : live()) finish(from);
-  if (!next.empty() && pool_.size() == beam && next.front().log_probability / divisor <= pool_.back().score)
-    next.clear();
   go_on_with(std::move(next));
 }
 
 std::vector<Hypothesis> BeamSearch::take() {
-  if (std::cmp_greater(pool_.size(), options().nbest)) pool_.resize(options().nbest);
-  return std::move(pool_);
+  std::vector<Hypothesis> best;
+  std::set<std::vector<int32_t>> seen;  // several lanes may have found the same
+  for (std::vector<Finished>& pool : pools_)
+    for (Finished& one : pool)
+      if (pools_.size() == 1 || seen.insert(one.hypothesis.tokens).second)
+        best.push_back(std::move(one.hypothesis));
+  std::ranges::stable_sort(best, std::greater(), &Hypothesis::score);
+  if (std::cmp_greater(best.size(), options().nbest)) best.resize(options().nbest);
+  return best;
 }
 
 }  // namespace chorus::inline decode

@@ -39,6 +39,7 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
                                               .nbest = options.nbest,
                                               .length_penalty = options.length_penalty,
                                               .min_length = options.min_length,
+                                              .diversity = options.diversity,
                                               .no_repeat_ngram = options.no_repeat_ngram},
                                    .sampling = sampling_of(options.sample),
                                    .mbr = mbr_of(options.mbr),

@@ -125,6 +125,9 @@ refuse "--candidates requires --mbr" --candidates 4
 refuse "--mbr comet: choose chrf, bleu" --mbr comet
 refuse "--candidates: '1' is not a whole number from 2" --mbr chrf --candidates 1
 refuse "with a --beam of 5 there are not so many" --mbr chrf
+refuse "--beam-groups requires --diversity" --beam-groups 2
+refuse "--diversity excludes --sample" --sample --diversity 1
+refuse "a beam of 4 cannot be cut into 3 groups" --beam 4 --diversity 1 --beam-groups 3
 refuse "5000 tokens" --min-length 5000
 
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
@@ -149,6 +152,9 @@ translate --beam 4 --nbest 4 --length-penalty 1 < source | awk -F ' [|][|][|] ' 
 cmp -s best first || fail "--scores and the first of --nbest differ"
 
 # Samples are those of their line, seed and number, whatever the batch is; of almost no temperature, the best.
+different() { awk -F ' [|][|][|] ' '{ split($2, w, " "); if (!seen[$1, w[1]]++) n++ } END { print n }'; }
+[ "$(translate --beam 4 --nbest 4 --diversity 3 < source | different)" -gt "$(translate --beam 4 --nbest 4 < source | different)" ] ||
+  fail "--diversity makes n-best lists no different"
 translate --sample --nbest 3 --epsilon 0.001 < source > samples
 [ "$(wc -l < samples)" -eq 120 ] || fail "3 samples of 40 lines are $(wc -l < samples)"
 translate --sample --nbest 3 --epsilon 0.001 --batch-tokens 1 --seed 1 < source | cmp - samples || fail "samples depend on the batch"

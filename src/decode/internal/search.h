@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -33,6 +34,8 @@ class Search {
     std::vector<float> log_probabilities;  // of each; 0: it was forced
     double log_probability = 0;            // their sum
     size_t parent = 0;                     // which hypothesis of the step before it goes on from
+    size_t lane = 0;                       // of those that a sentence has several of: group of a beam, sample
+    double penalty = 0;                    // what the search takes off the sum (DecodeOptions::diversity)
   };
 
   /// `input` and `options` must outlive it.
@@ -68,7 +71,9 @@ class Search {
   [[nodiscard]] Live extended(const Candidate& candidate) const;
   /// What is returned of a hypothesis that goes on no more.
   [[nodiscard]] Hypothesis finished(Live hypothesis) const;
-  void go_on_with(std::vector<Live> live) { live_ = std::move(live); }
+  void go_on_with(std::vector<Live> live);
+  /// Whether the i-th hypothesis belongs to the lane: before the first choice there is one for all lanes.
+  [[nodiscard]] bool is_of(size_t lane, size_t i) const { return !parted_ || live_[i].lane == lane; }
 
  private:
   void add_repeating(size_t i, int32_t start, std::vector<int32_t>& tokens) const;
@@ -78,22 +83,43 @@ class Search {
   const DecodeOptions* options_;
   int64_t limit_;
   std::vector<Live> live_ = {{}};
+  bool parted_ = false;  // into lanes
 };
 
 /// Of NextTokens: the best tokens of each hypothesis, those that may be chosen.
 std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hypotheses);
 
-/// See decode/beam.h for the rules.
+/// How many groups a beam is cut into.
+inline int64_t groups_of(const DecodeOptions& options) {
+  if (options.diversity == 0) return 1;
+  return options.groups == 0 ? options.beam : options.groups;
+}
+
+/// See decode/beam.h for the rules. A lane is a group.
 class BeamSearch final : public Search {
  public:
-  using Search::Search;
+  BeamSearch(size_t number, const DecodeInput& input, const DecodeOptions& options, int64_t max_positions);
   void choose(const NextTokens& next) override;
   [[nodiscard]] std::vector<Hypothesis> take() override;
 
  private:
-  void finish(Live hypothesis);
+  using Chosen = std::map<int32_t, int64_t>;  // tokens that lanes before have gone on with, and how many
+  struct Ranked {
+    Candidate candidate;
+    double sum = 0, penalty = 0;
+  };
+  struct Finished {
+    double score = 0;  // less the penalty
+    Hypothesis hypothesis;
+  };
 
-  std::vector<Hypothesis> pool_;  // best first, at most `beam`
+  [[nodiscard]] std::vector<Ranked> ranked(std::span<const Candidate> candidates, size_t lane,
+                                           const Chosen& chosen) const;
+  std::vector<Live> go_on(std::span<const Candidate> candidates, size_t lane, Chosen& chosen);
+  void finish(Live hypothesis, size_t lane);
+
+  size_t width_;                              // of a lane
+  std::vector<std::vector<Finished>> pools_;  // of each lane; best first, at most `width_`
 };
 
 }  // namespace chorus::inline decode
