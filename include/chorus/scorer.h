@@ -10,8 +10,9 @@
 namespace chorus::inline face {
 
 struct PairProbability {
-  double log_probability = 0;  // natural logarithm, summed over the target's tokens
-  int64_t tokens = 0;          // the tag, the pieces and the end
+  double log_probability = 0;                  // natural logarithm, summed over the target's tokens
+  int64_t tokens = 0;                          // the tag, the pieces and the end
+  std::vector<double> log_probabilities = {};  // of each piece, and of the end
 };
 
 /// Threads may share one.

@@ -40,9 +40,18 @@ struct TranslateOptions {
   bool sentences = false;     // translate every sentence of a text by itself
 };
 
+/// A token of a text. Its log-probability is NaN where it was given.
+struct ScoredToken {
+  std::string piece;  // as the vocabulary writes it: "▁the", "</s>"
+  double log_probability = 0;
+};
+
 struct Scored {
   std::string text;
   double score = 0;  // sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100
+  double log_probability = 0;  // the sum over the tokens
+  bool ended = true;           // false: cut at the longest length
+  std::vector<ScoredToken> tokens;
 };
 
 /// Threads may share one: what it gives does not depend on what others ask at the same time.

@@ -25,6 +25,7 @@ struct ScoreArguments {
   ModelArguments model;
   std::string source, target, files;
   double length_penalty = 0;
+  bool json = false;
   int64_t batch_tokens = ScoreOptions().batch_tokens;
 };
 
@@ -60,6 +61,7 @@ void score(const ScoreArguments& a) {
                    {.from = a.model.from,
                     .to = a.model.to,
                     .length_penalty = a.length_penalty,
+                    .json = a.json,
                     .batch_tokens = a.batch_tokens,
                     .write = [](std::string_view text) { fmt::print("{}", text); },
                     .progress =
@@ -93,6 +95,7 @@ void add_score(CLI::App& app) {
       ->check(between(-100.0, 100.0))
       ->capture_default_str()
       ->type_name("PENALTY");
+  command->add_flag("--json", a.json, "write a JSON object per line, with the log-probability of each token");
   command->add_option("--batch-tokens", a.batch_tokens, "largest batch: rows x longest side, in tokens")
       ->check(between(1, 1 << 24))
       ->capture_default_str()

@@ -32,7 +32,7 @@ struct TranslateArguments {
   Sampling sampling;
   std::string mbr;
   int64_t candidates = MbrOptions().candidates;
-  bool scores = false;
+  bool scores = false, json = false;
   bool progress = false;
 };
 
@@ -106,7 +106,9 @@ void translate(const TranslateArguments& a) {
 
   StreamOptions stream = {.prefix = a.prefix,
                           .prefixes = prefixes ? &*prefixes : nullptr,
-                          .scores = a.scores,
+                          .form = a.json     ? LineForm::json
+                                  : a.scores ? LineForm::scores
+                                             : LineForm::text,
                           .write = [](std::string_view text) { fmt::print("{}", text); },
                           .group = &group};
   std::optional<Progress> progress;
@@ -222,7 +224,12 @@ void add_translate(CLI::App& app) {
          "{stop,skip,blank,replace}");
   option("--max-source", a.max_source, "longest line, in tokens (0: as many as the model has positions)", "N")
       ->check(between(0, 1 << 20));
-  command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");
+  CLI::Option* scores = command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");
+  command
+      ->add_flag(
+          "--json", a.json,
+          "write a JSON object per line: translations, their scores, and the log-probability of each token")
+      ->excludes(scores);
   command->add_flag("--progress", a.progress, "report progress even without a terminal");
   command->callback([arguments] { translate(*arguments); });
 }

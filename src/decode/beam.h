@@ -65,7 +65,7 @@ struct DecodeInput {
 
 struct Hypothesis {
   std::vector<int32_t> tokens;           // what follows the tag: prefix and pieces, without </s>
-  std::vector<float> log_probabilities;  // of each token (0: it was forced), and, where it ended, of </s>
+  std::vector<float> log_probabilities;  // of each token (NaN: it was forced), and, where it ended, of </s>
   double score = 0;                      // see above
   double log_probability = 0;            // the sum
   bool ended = false;  // by </s>; false: cut at the longest length, or nothing was left to choose

@@ -15,6 +15,7 @@
 #include "data/batch.h"
 #include "data/batches.h"
 
+#include "decode/internal/json.h"
 #include "decode/internal/lines.h"
 #include "decode/internal/prepare.h"
 
@@ -51,12 +52,17 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
     for (size_t row = 0; row < rows; ++row) batch.push_back(pairs[order[begin + row]]);
     const at::Tensor nll =
         model.evaluate(model.to_batch(make_batch(batch)), {.per_token = true, .dropless = true})
-            .token_nll.to(at::kCPU, at::kDouble)
-            .sum(1);
+            .token_nll.to(at::kCPU, at::kFloat)
+            .contiguous();
     for (size_t row = 0; row < rows; ++row) {
-      const int64_t around = batch[row].target_tag == kNoTag ? 1 : kTagAndEnd;
-      scores[order[begin + row]] = {-nll.const_data_ptr<double>()[row],
-                                    static_cast<int64_t>(batch[row].target.size()) + around};
+      const bool tagged = batch[row].target_tag != kNoTag;
+      const auto* const of_row = nll.const_data_ptr<float>() + static_cast<int64_t>(row) * nll.size(1);
+      PairScore& score = scores[order[begin + row]];
+      score.tokens = static_cast<int64_t>(batch[row].target.size()) + (tagged ? kTagAndEnd : 1);
+      for (int64_t i = tagged ? 1 : 0; i < score.tokens; ++i) {
+        score.log_probabilities.push_back(-of_row[i]);
+        score.log_probability -= of_row[i];
+      }
     }
     begin += rows;
   }
@@ -92,7 +98,12 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
       throw UserError("{} has {}, fewer than {}: line i of one is the translation of line i of the other",
                       shorter.path().string(), counted(shorter.number(), "line"), longer.path().string());
     }
-    if (more) window.push_back(pack(std::array{encode(*source), encode(*target)}));
+    if (more) {
+      const auto text = [&](const LineReader& reader) {
+        return std::string(options.json ? reader.text() : "");
+      };
+      window.push_back(pack(std::array{encode(*source), encode(*target), text(*source), text(*target)}));
+    }
     return more;
   };
   const auto read_window = [&] {
@@ -108,18 +119,29 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
     return window;
   };
   const auto score = [&](std::span<const std::string> packed) {
+    std::vector<std::vector<std::string>> sides;
     std::vector<SentencePair> pairs;
     for (const std::string& pair : packed) {
-      const std::vector<std::string> sides = unpack(pair);
-      pairs.push_back({.source = as_ids(sides[0]),
-                       .target = as_ids(sides[1]),
+      sides.push_back(unpack(pair));
+      pairs.push_back({.source = as_ids(sides.back()[0]),
+                       .target = as_ids(sides.back()[1]),
                        .source_tag = source_tag,
                        .target_tag = target_tag});
     }
+    const std::vector<PairScore> scores = score_pairs(model, pairs, options.batch_tokens);
     std::vector<std::string> texts;
-    for (const PairScore& s : score_pairs(model, pairs, options.batch_tokens))
-      texts.push_back(
-          fmt::format("{:.6f}\n", s.log_probability / std::pow(s.tokens, options.length_penalty)));
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const PairScore& s = scores[i];
+      if (options.json) {
+        std::vector<std::string> pieces;
+        for (const int32_t token : pairs[i].target) pieces.push_back(vocabulary.name_of(token));
+        pieces.push_back(vocabulary.name_of(kEos));
+        texts.push_back(json_line(sides[i][2], sides[i][3], s, options.length_penalty, pieces));
+      } else {
+        texts.push_back(
+            fmt::format("{:.6f}\n", s.log_probability / std::pow(s.tokens, options.length_penalty)));
+      }
+    }
     return texts;
   };
   int64_t done = 0;

@@ -18,8 +18,9 @@
 namespace chorus::inline decode {
 
 struct PairScore {
-  double log_probability = 0;  // sum over the pieces and </s>, in nats: the target's tag is given
-  int64_t tokens = 0;          // tag (if any), pieces and </s>, as beam search counts them
+  double log_probability = 0;            // sum over the pieces and </s>, in nats: the target's tag is given
+  int64_t tokens = 0;                    // tag (if any), pieces and </s>, as beam search counts them
+  std::vector<float> log_probabilities;  // of each piece, and of </s>
 };
 
 /// One score per pair, in order. `batch_tokens` bounds rows x longest side of a batch; a pair is never cut,
@@ -32,6 +33,8 @@ struct ScoreOptions {
   std::string from, to;  // languages; both empty for a vocabulary without tags
   // What is written is log p / tokens^length_penalty; with beam search's penalty that is its score.
   double length_penalty = 0;
+  bool json =
+      false;  // write one object per pair, with the log-probability of each token: see docs/decoding.md
   int64_t batch_tokens = 8192;
   int64_t window = 4096;                        // pairs held at a time, for each rank
   std::function<void(std::string_view)> write;  // one line per pair, in order

@@ -24,7 +24,7 @@ Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& opt
 void Search::force() {
   for (size_t i = 0; i < live_.size(); ++i) {
     live_[i].tokens.push_back(input_->forced[live_[i].tokens.size()]);
-    live_[i].log_probabilities.push_back(0);
+    live_[i].log_probabilities.push_back(std::nanf(""));
     live_[i].parent = i;
   }
 }

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "decode/translator.h"
 
+#include "decode/internal/json.h"
 #include "decode/internal/lines.h"
 
 namespace chorus::inline decode {
@@ -84,15 +85,18 @@ class Input {
 };
 
 /// What is written for line `index`.
-std::string written(int64_t index, const std::vector<Translation>& best, bool nbest, bool scores) {
+std::string written(int64_t index, const SourceLine& source, const TranslatedLine& line, LineForm form,
+                    bool nbest) {
+  if (form == LineForm::json) return json_line(index, source, line);
+  static const std::vector<Translation> kBlank = {{}};
   std::string text;
-  for (const auto& [translation, score] : best) {
+  for (const Translation& translation : line.best.empty() ? kBlank : line.best) {
     if (nbest)
-      text += fmt::format("{} ||| {} ||| {:.6f}\n", index, translation, score);
-    else if (scores)
-      text += fmt::format("{}\t{:.6f}\n", translation, score);
+      text += fmt::format("{} ||| {} ||| {:.6f}\n", index, translation.text, translation.score);
+    else if (form == LineForm::scores)
+      text += fmt::format("{}\t{:.6f}\n", translation.text, translation.score);
     else
-      text += translation + "\n";
+      text += translation.text + "\n";
   }
   return text;
 }
@@ -122,9 +126,8 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
     std::vector<std::string> made;
     for (size_t i = 0; i < lines.size(); ++i) {
       const TranslatedLine& line = translated[i];
-      static const std::vector<Translation> kBlank = {{}};
-      const bool blank = line.best.empty() && on_error != OnError::skip;
-      made.push_back(pack(std::array{written(index(i), blank ? kBlank : line.best, nbest, options.scores),
+      const bool skipped = line.best.empty() && on_error == OnError::skip;
+      made.push_back(pack(std::array{skipped ? "" : written(index(i), lines[i], line, options.form, nbest),
                                      line.fault, line.looped ? lines[i].where : ""}));
     }
     return made;

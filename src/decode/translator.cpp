@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <set>
 
@@ -45,6 +46,9 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, const
     text += before.empty() && wide && !ends_wide(text) ? " " : before;
     text += part[rank].text;
     line[rank].score += part[rank].score;
+    line[rank].log_probability += part[rank].log_probability;
+    line[rank].ended = line[rank].ended && part[rank].ended;
+    std::ranges::move(part[rank].pieces, std::back_inserter(line[rank].pieces));
   }
 }
 
@@ -96,8 +100,7 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     bool wide = false;
     for (const LinePart& part : prepared[i].parts) {
       std::vector<Translation> translations;
-      for (const Hypothesis& hypothesis : results[next])
-        translations.push_back({text_of(hypothesis), hypothesis.score});
+      for (const Hypothesis& hypothesis : results[next]) translations.push_back(made_of(hypothesis));
       append(line.best, std::move(translations), part.before, wide);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;
@@ -106,6 +109,18 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     for (Translation& translation : line.best) translation.text += prepared[i].after;
   }
   return translated;
+}
+
+Translation LineTranslator::made_of(const Hypothesis& hypothesis) const {
+  Translation made = {.text = text_of(hypothesis),
+                      .score = hypothesis.score,
+                      .log_probability = hypothesis.log_probability,
+                      .ended = hypothesis.ended};
+  for (size_t i = 0; i < hypothesis.log_probabilities.size(); ++i) {
+    const int32_t token = i < hypothesis.tokens.size() ? hypothesis.tokens[i] : kEos;
+    made.pieces.push_back({vocabulary_.name_of(token), hypothesis.log_probabilities[i]});
+  }
+  return made;
 }
 
 std::string LineTranslator::text_of(const Hypothesis& hypothesis) const {

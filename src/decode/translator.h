@@ -65,11 +65,20 @@ struct SourceLine {
   std::string fault;         // why there is no text; "": there is
 };
 
+/// A token of a translation.
+struct ScoredPiece {
+  std::string piece;          // as the vocabulary writes it: "▁the", "</s>"
+  float log_probability = 0;  // NaN: it was given (the prefix)
+};
+
 struct Translation {
   std::string text;  // one line: a line end the model produces is a space
   // DecodeOptions' score, or, with MBR, what it is worth on average, 0 to 100; of a line that was cut in
   // parts, the sum over them.
   double score = 0;
+  double log_probability = 0;       // the sum over the tokens, those given left out
+  bool ended = true;                // by </s>, in every part; false: cut at the longest length
+  std::vector<ScoredPiece> pieces;  // of all parts, with the </s> of each that ended
 };
 
 struct TranslatedLine {
@@ -97,6 +106,7 @@ class LineTranslator {
 
  private:
   [[nodiscard]] std::string text_of(const Hypothesis& hypothesis) const;
+  [[nodiscard]] Translation made_of(const Hypothesis& hypothesis) const;
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
                                               const DecodeOptions& options) const;
   void keep_worthiest(std::vector<Hypothesis>& candidates) const;
@@ -108,10 +118,17 @@ class LineTranslator {
   TranslatorOptions options_;
 };
 
+/// How translate_stream() writes a line.
+enum class LineForm {
+  text,    // TRANSLATION; or, with nbest > 1, lines "INDEX ||| TRANSLATION ||| SCORE", as Moses and Marian do
+  scores,  // TRANSLATION<TAB>SCORE; with nbest > 1 as `text`
+  json,    // one object, however many translations there are: see docs/decoding.md
+};
+
 struct StreamOptions {
   std::string prefix;              // of every translation; or
   LineReader* prefixes = nullptr;  // one per line
-  bool scores = false;             // "TRANSLATION<TAB>SCORE"
+  LineForm form = LineForm::text;
   // Lines held at a time, per rank; a window is translated sorted by length, and written in order.
   int64_t window = 1024;
   std::function<void(std::string_view)> write;  // output, complete lines
@@ -127,9 +144,8 @@ struct StreamReport {
 };
 
 /// Translates all lines. A window ends where no further line has come yet: the lines that have come are then
-/// translated and written. With nbest > 1 each line gives lines "INDEX ||| TRANSLATION ||| SCORE", INDEX from
-/// 0, as Moses and Marian write them; a line that is skipped leaves its INDEX out. UserError naming file and
-/// line, after all before it is written: OnError::stop, damage to the input, or not as many prefixes as
+/// translated and written. INDEX is the number of the line, from 0, which a line that is skipped leaves out.
+/// UserError naming file and line, after all before it is written: OnError::stop, damage to the input, or not as many prefixes as
 /// lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
 StreamReport translate_stream(const LineTranslator& translator, LineReader* source,
                               const StreamOptions& options);

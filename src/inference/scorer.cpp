@@ -34,7 +34,9 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
   }
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))
-    scores.push_back({score.log_probability, score.tokens});
+    scores.push_back({.log_probability = score.log_probability,
+                      .tokens = score.tokens,
+                      .log_probabilities = {score.log_probabilities.begin(), score.log_probabilities.end()}});
   return scores;
 }
 

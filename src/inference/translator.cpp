@@ -58,7 +58,12 @@ std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string
   for (const TranslatedLine& line : state_->lines.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);
     std::vector<Scored>& of_line = best.emplace_back();
-    for (const Translation& translation : line.best) of_line.push_back({translation.text, translation.score});
+    for (const Translation& translation : line.best) {
+      Scored& scored = of_line.emplace_back(
+          Scored{translation.text, translation.score, translation.log_probability, translation.ended, {}});
+      for (const auto& [piece, log_probability] : translation.pieces)
+        scored.tokens.push_back({piece, log_probability});
+    }
   }
   return best;
 }

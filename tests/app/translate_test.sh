@@ -128,6 +128,7 @@ refuse "with a --beam of 5 there are not so many" --mbr chrf
 refuse "--beam-groups requires --diversity" --beam-groups 2
 refuse "--diversity excludes --sample" --sample --diversity 1
 refuse "a beam of 4 cannot be cut into 3 groups" --beam 4 --diversity 1 --beam-groups 3
+refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
 
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
@@ -150,6 +151,25 @@ done
 translate --scores --beam 4 --length-penalty 1 < source > best
 translate --beam 4 --nbest 4 --length-penalty 1 < source | awk -F ' [|][|][|] ' '!seen[$1]++ { print $2 "\t" $3 }' > first
 cmp -s best first || fail "--scores and the first of --nbest differ"
+
+# The same as JSON, and the log-probabilities of tokens.
+translate --beam 4 --nbest 2 < source > nbest
+translate --beam 4 --nbest 2 --json < source > nbest.json
+"$chorus" score --model run --threads 1 --from xx --to yy --files "train.{lang}" --json | head -40 > score.json
+"$chorus" score --model run --threads 1 --from xx --to yy --files "train.{lang}" | head -40 > score
+python3 - << 'END' || fail "--json"
+import json
+nbest = [line.rstrip("\n").split(" ||| ") for line in open("nbest")]
+lines = [json.loads(line) for line in open("nbest.json")]
+assert [line["source"] for line in lines] == open("source").read().splitlines()
+for i, (index, text, score) in enumerate(nbest):
+    made = lines[int(index)]["translations"][i % 2]
+    assert made["text"] == text and abs(made["score"] - float(score)) < 2e-6, (made, score)
+    assert abs(sum(token["log_probability"] for token in made["tokens"]) - made["log_probability"]) < 1e-4, made
+for score, line in zip(open("score"), open("score.json"), strict=True):
+    pair = json.loads(line)
+    assert abs(pair["score"] - float(score)) < 2e-6 and pair["tokens"][-1]["piece"] == "</s>", (score, pair)
+END
 
 # Samples are those of their line, seed and number, whatever the batch is; of almost no temperature, the best.
 different() { awk -F ' [|][|][|] ' '{ split($2, w, " "); if (!seen[$1, w[1]]++) n++ } END { print n }'; }

@@ -89,7 +89,7 @@ TEST(TranslateStream, WritesNBestListsInOrder) {
 TEST(TranslateStream, WritesScores) {
   const std::string plain = translated("some words\n\n", small_options());
   const std::vector<std::string> out =
-      lines_of(translated("some words\n\n", small_options(), {.scores = true}));
+      lines_of(translated("some words\n\n", small_options(), {.form = LineForm::scores}));
   EXPECT_EQ(out[0].substr(0, out[0].find('\t')) + "\n\n", plain);
   EXPECT_LT(std::stod(out[0].substr(out[0].find('\t') + 1)), 0);
   EXPECT_EQ(out[1], "\t0.000000");

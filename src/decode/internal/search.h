@@ -31,8 +31,8 @@ class Search {
   };
   struct Live {
     std::vector<int32_t> tokens;           // after what the decoder starts with
-    std::vector<float> log_probabilities;  // of each; 0: it was forced
-    double log_probability = 0;            // their sum
+    std::vector<float> log_probabilities;  // of each; NaN: it was forced
+    double log_probability = 0;            // their sum, without what was forced
     size_t parent = 0;                     // which hypothesis of the step before it goes on from
     size_t lane = 0;                       // of those that a sentence has several of: group of a beam, sample
     double penalty = 0;                    // what the search takes off the sum (DecodeOptions::diversity)
