@@ -60,6 +60,10 @@ class Translator {
   /// `from` and `to` are languages of the model, or both empty where it has none. UserError on others.
   Translator(const Model& model, const std::string& from, const std::string& to,
              const TranslateOptions& options = {});
+  /// An ensemble: at each step the models' probabilities are averaged. UserError where they do not have one
+  /// vocabulary.
+  Translator(const std::vector<Model>& models, const std::string& from, const std::string& to,
+             const TranslateOptions& options = {});
 
   /// One line of UTF-8 becomes one line. Longer text than the model has positions for is cut at ends of
   /// sentences. UserError where a text is not UTF-8.

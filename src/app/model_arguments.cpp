@@ -31,15 +31,38 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
       ->type_name("N");
 }
 
-void add_model_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("--model", a.folder, "model folder, run, or checkpoint of a run")
-      ->required()
-      ->type_name("DIR");
+namespace {
+
+constexpr const char* kModelHelp = "model folder, run, or checkpoint of a run";
+
+void add_language_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--from", a.from, "language of the source, if the model has languages")
       ->type_name("LANG");
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   add_compute_arguments(command, a);
   add_quiet_option(command);
+}
+
+}  // namespace
+
+void add_model_arguments(CLI::App& command, ModelArguments& a) {
+  command.add_option("--model", a.folder, kModelHelp)->required()->type_name("DIR");
+  add_language_arguments(command, a);
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& a, std::vector<std::string>& others) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--model",
+          [&a, &others](const std::vector<std::string>& folders) {
+            a.folder = folders.front();
+            others.assign(folders.begin() + 1, folders.end());
+          },
+          fmt::format("{}; given several times, the models translate together (an ensemble)", kModelHelp))
+      ->required()
+      ->allow_extra_args(false)
+      ->type_name("DIR");
+  add_language_arguments(command, a);
 }
 
 void warn_untrained(const ModelConfig& model, std::span<const std::string> directions) {
@@ -70,12 +93,11 @@ Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   return options;
 }
 
-LoadedModel open_model(const ModelArguments& a, Group& group) {
-  const Transformer::Options options = compute_options(a, group);
-  const ModelPlace place = find_model(a.folder);
-  ModelDescription description = describe_model(place.description);
+namespace {
+
+void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
   for (const auto& [option, language] : {std::pair{"--from", a.from}, {"--to", a.to}}) {
-    const std::vector<std::string>& known = description.vocabulary.languages();
+    const std::vector<std::string>& known = vocabulary.languages();
     if (known.empty() && !language.empty()) {
       throw UserError(
           "{} {}: this model has no languages; leave it out, and say in the text what is to be done "
@@ -85,13 +107,40 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
     if (!known.empty() && language.empty())
       throw UserError("{} is missing: this model knows {}", option, join(known, ", "));
     try {
-      static_cast<void>(description.vocabulary.tag(language));
+      static_cast<void>(vocabulary.tag(language));
     } catch (const UserError& error) {
       throw UserError("{}: {}", option, error.what());
     }
   }
-  warn_untrained(description.config, std::vector{fmt::format("{}-{}", a.from, a.to)});
-  return load_model(place.weights, std::move(description), options);
+}
+
+}  // namespace
+
+LoadedModel open_model(const ModelArguments& a, Group& group) {
+  return std::move(open_models(a, {}, group).front());
+}
+
+std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const std::string> others,
+                                     Group& group) {
+  const Transformer::Options options = compute_options(a, group);
+  std::vector<std::string> folders = {a.folder};
+  folders.insert(folders.end(), others.begin(), others.end());
+  std::vector<ModelPlace> places;
+  std::vector<ModelDescription> descriptions;
+  for (const std::string& folder : folders) {
+    places.push_back(find_model(folder));
+    descriptions.push_back(describe_model(places.back().description));
+    const ModelDescription& description = descriptions.back();
+    if (description.vocabulary.hash() != descriptions.front().vocabulary.hash())
+      throw UserError("--model {}: its vocabulary is not that of {}, and an ensemble has one", folder,
+                      a.folder);
+    check_languages(a, description.vocabulary);
+    warn_untrained(description.config, std::vector{fmt::format("{}-{}", a.from, a.to)});
+  }
+  std::vector<LoadedModel> loaded;
+  for (size_t i = 0; i < places.size(); ++i)
+    loaded.push_back(load_model(places[i].weights, std::move(descriptions[i]), options));
+  return loaded;
 }
 
 }  // namespace chorus::inline app

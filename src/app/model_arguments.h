@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -31,6 +32,8 @@ struct ModelArguments : ComputeArguments {
 
 /// Adds --model, --from, --to, --quiet and those above. `arguments` must live as long as the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+/// The same, but --model may be given more than once: what comes after the first goes to `others`.
+void add_model_arguments(CLI::App& command, ModelArguments& arguments, std::vector<std::string>& others);
 
 /// A warning about those of the directions ("en-de") that the model is known not to have been trained in.
 void warn_untrained(const ModelConfig& model, std::span<const std::string> directions);
@@ -38,5 +41,9 @@ void warn_untrained(const ModelConfig& model, std::span<const std::string> direc
 /// Loads the model as asked for, whole on every rank. UserError on a language it does not know, before the
 /// weights are read. Warns as warn_untrained().
 LoadedModel open_model(const ModelArguments& arguments, Group& group);
+/// Loads it and the other folders' models, all of one vocabulary. UserError, before weights are read, also on
+/// one that has another.
+std::vector<LoadedModel> open_models(const ModelArguments& arguments, std::span<const std::string> others,
+                                     Group& group);
 
 }  // namespace chorus::inline app

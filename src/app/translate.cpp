@@ -23,6 +23,7 @@ namespace {
 
 struct TranslateArguments {
   ModelArguments model;
+  std::vector<std::string> other_models;
   DecodeOptions decode;
   std::string prefix, prefix_file;
   std::string long_lines = "split", on_error = "stop";
@@ -101,8 +102,10 @@ void translate(const TranslateArguments& a) {
   if (a.prefix_file == "-") throw UserError("--prefix-file - : standard input is what is translated");
   std::optional<LineReader> prefixes;
   if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
-  const LoadedModel loaded = open_model(a.model, group);
-  const LineTranslator translator(*loaded.model, loaded.vocabulary, options);
+  const std::vector<LoadedModel> loaded = open_models(a.model, a.other_models, group);
+  std::vector<Transformer*> models;
+  for (const LoadedModel& one : loaded) models.push_back(one.model.get());
+  const LineTranslator translator(models, loaded.front().vocabulary, options);
 
   StreamOptions stream = {.prefix = a.prefix,
                           .prefixes = prefixes ? &*prefixes : nullptr,
@@ -132,7 +135,7 @@ void add_translate(CLI::App& app) {
   TranslateArguments& a = *arguments;
   CLI::App* command =
       app.add_subcommand("translate", "translate lines from standard input to standard output");
-  add_model_arguments(*command, a.model);
+  add_model_arguments(*command, a.model, a.other_models);
   const auto option = [&](const char* name, auto& value, const char* help, const char* type) {
     return command->add_option(name, value, help)->capture_default_str()->type_name(type);
   };

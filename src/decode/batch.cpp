@@ -174,7 +174,7 @@ void check(const StepDecoder& model, std::span<const DecodeInput> inputs, const 
   if (!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty))
     throw UserError("a repetition penalty of {}: it must be a number above 0 (1: none)",
                     o.repetition_penalty);
-  const int64_t positions = model.config().max_positions;
+  const int64_t positions = model.max_positions();
   if (o.min_length < 0 || o.min_length > positions)
     throw UserError("a shortest translation of {} tokens is outside 0 to the model's {} positions",
                     o.min_length, positions);

@@ -37,7 +37,7 @@ std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
                            .greedy = options.beam == 1,
                            .make = [&](size_t number, const DecodeInput& input) {
                              return std::make_unique<BeamSearch>(number, input, options,
-                                                                 model.config().max_positions);
+                                                                 model.max_positions());
                            }};
   return search_all(model, inputs, options, kind, progress);
 }

@@ -147,7 +147,7 @@ std::vector<std::vector<Hypothesis>> sample(const StepDecoder& model, std::span<
                            .greedy = true,
                            .make = [&](size_t number, const DecodeInput& input) {
                              return std::make_unique<SampleSearch>(number, input, options, sampling,
-                                                                   model.config().max_positions);
+                                                                   model.max_positions());
                            }};
   return search_all(model, inputs, options, kind, progress);
 }

@@ -54,11 +54,12 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, const
 
 }  // namespace
 
-LineTranslator::LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
-    : model_(make_step_decoder(model)), vocabulary_(vocabulary), options_(std::move(options)) {
+LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocabulary& vocabulary,
+                               TranslatorOptions options)
+    : model_(make_step_decoder(models)), vocabulary_(vocabulary), options_(std::move(options)) {
   static_cast<void>(vocabulary.tag(options_.from));
   static_cast<void>(vocabulary.tag(options_.to));
-  const int64_t positions = model.config().max_positions;
+  const int64_t positions = model_->max_positions();
   if (options_.max_source == 0) options_.max_source = positions;
   if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
     throw UserError("a longest source of {} is outside {} to the model's {} positions",
@@ -69,12 +70,12 @@ LineTranslator::LineTranslator(Transformer& model, const Vocabulary& vocabulary,
   if (options_.mbr && options_.decode.nbest > options_.mbr->candidates)
     throw UserError("n-best of {} is more than the {}", options_.decode.nbest,
                     counted(options_.mbr->candidates, "candidate"));
-  options_.decode.never = never_chosen(vocabulary, model.config().vocabulary);
+  options_.decode.never = never_chosen(vocabulary, model_->config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
 
 std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines) const {
-  const Preparation prepare(vocabulary_, options_, model_->config().max_positions);
+  const Preparation prepare(vocabulary_, options_, model_->max_positions());
   std::vector<TranslatedLine> translated(lines.size());
   std::vector<PreparedLine> prepared(lines.size());
   std::vector<DecodeInput> inputs;

@@ -93,9 +93,12 @@ struct TranslatedLine {
 /// Threads may share one.
 class LineTranslator {
  public:
-  /// `model` must outlive it. UserError when the vocabulary has no such languages, or max_source is out of
-  /// range.
-  LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options);
+  /// The models, of which several are an ensemble (model/step_decoder.h), must outlive it. UserError when the
+  /// vocabulary has no such languages, or options are out of range.
+  LineTranslator(std::span<Transformer* const> models, const Vocabulary& vocabulary,
+                 TranslatorOptions options);
+  LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
+      : LineTranslator(std::vector{&model}, vocabulary, std::move(options)) {}
 
   /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
   /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With

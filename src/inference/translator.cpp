@@ -27,12 +27,24 @@ std::optional<MbrOptions> mbr_of(const std::optional<MbrChoice>& choice) {
 }  // namespace
 
 struct Translator::State {
-  Model model;  // which `lines` refers to
+  std::vector<Model> models;  // which `lines` refers to
   LineTranslator lines;
 };
 
 Translator::Translator(const Model& model, const std::string& from, const std::string& to,
+                       const TranslateOptions& options)
+    : Translator(std::vector{model}, from, to, options) {}
+
+Translator::Translator(const std::vector<Model>& models, const std::string& from, const std::string& to,
                        const TranslateOptions& options) {
+  if (models.empty()) throw UserError("there is no model to translate with");
+  const Vocabulary& vocabulary = models.front().loaded().vocabulary;
+  std::vector<Transformer*> transformers;
+  for (const Model& model : models) {
+    if (model.loaded().vocabulary.hash() != vocabulary.hash())
+      throw UserError("an ensemble has one vocabulary, and these models have several");
+    transformers.push_back(model.loaded().transformer.get());
+  }
   const TranslatorOptions lines = {.from = from,
                                    .to = to,
                                    .decode = {.beam = options.beam,
@@ -44,9 +56,7 @@ Translator::Translator(const Model& model, const std::string& from, const std::s
                                    .sampling = sampling_of(options.sample),
                                    .mbr = mbr_of(options.mbr),
                                    .sentences = options.sentences};
-  Model::Loaded& loaded = model.loaded();
-  state_ = std::make_shared<const State>(
-      State{model, LineTranslator(*loaded.transformer, loaded.vocabulary, lines)});
+  state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
 }
 
 std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts) const {

@@ -1,6 +1,7 @@
 #include "model/step_decoder.h"
 
 #include "model/internal/block_decoder.h"
+#include "model/internal/ensemble_decoder.h"
 #include "model/internal/row_decoder.h"
 
 namespace chorus::inline model {
@@ -8,6 +9,11 @@ namespace chorus::inline model {
 std::unique_ptr<const StepDecoder> make_step_decoder(Transformer& model) {
   if (RowDecoder::suits(model)) return std::make_unique<RowDecoder>(model);
   return std::make_unique<BlockDecoder>(model);
+}
+
+std::unique_ptr<const StepDecoder> make_step_decoder(std::span<Transformer* const> models) {
+  if (models.size() == 1) return make_step_decoder(*models.front());
+  return std::make_unique<EnsembleDecoder>(models);
 }
 
 }  // namespace chorus::inline model

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -37,6 +38,8 @@ class StepDecoder {
   StepDecoder& operator=(const StepDecoder&) = delete;
 
   [[nodiscard]] const ModelConfig& config() const { return model_.config(); }
+  /// Of a source, and of a translation with all that the decoder reads.
+  [[nodiscard]] virtual int64_t max_positions() const { return config().max_positions; }
   [[nodiscard]] at::Device device() const { return model_.options().device; }
   /// Token ids [rows, length], padded with kPad.
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
@@ -58,5 +61,10 @@ class StepDecoder {
 /// The fastest that computes what the model is: on the host, rows in fp32 (kernels/decoding.h) where the
 /// architecture is NLLB-MoE's or M2M100's; else the blocks of model/layers.h.
 std::unique_ptr<const StepDecoder> make_step_decoder(Transformer& model);
+
+/// Of one model, or of an ensemble: its logits are the logarithm of the mean of the models' probabilities, as
+/// Marian and fairseq have it. They have one vocabulary, which the caller knows, are on one device, and must
+/// outlive it. UserError where they cannot decode together.
+std::unique_ptr<const StepDecoder> make_step_decoder(std::span<Transformer* const> models);
 
 }  // namespace chorus::inline model

@@ -28,7 +28,7 @@ mkdir folder
 : > text.toml
 offers "train translate" chorus tr
 offers "--version" chorus --v
-offers "--beam" chorus translate --be
+offers "--beam --beam-groups" chorus translate --be
 offers "" chorus translate --beam 5
 offers "bf16" chorus translate --precision b
 offers "gettext report" chorus corpus ""

@@ -53,6 +53,10 @@ END
 "$chorus" train run.toml --out run -q || fail "training to 0 updates"
 [ -e run/checkpoints/step-00000000 ] && [ ! -s run/metrics.jsonl ] || fail "0 updates left $(ls run run/checkpoints)"
 
+cp -r run/checkpoints/step-00000000 young
+"$chorus" train run.toml --set vocabulary.size=280 --out other -q || fail "training another model to 0 updates"
+refuse "--model other: its vocabulary is not that of run" --model other
+
 # Text nobody would translate, by a model that knows nothing: as many lines out, none longer than allowed.
 {
   printf '\n  \t \n'
@@ -151,6 +155,12 @@ done
 translate --scores --beam 4 --length-penalty 1 < source > best
 translate --beam 4 --nbest 4 --length-penalty 1 < source | awk -F ' [|][|][|] ' '!seen[$1]++ { print $2 "\t" $3 }' > first
 cmp -s best first || fail "--scores and the first of --nbest differ"
+
+# An ensemble of a model with itself is the model; with another one it is not.
+translate --beam 4 < source > alone
+translate --beam 4 --model run < source | cmp - alone || fail "an ensemble of a model with itself is not the model"
+translate --beam 4 --scores < source > alone
+translate --beam 4 --scores --model young < source | cmp -s - alone && fail "an ensemble of two scores as the first"
 
 # The same as JSON, and the log-probabilities of tokens.
 translate --beam 4 --nbest 2 < source > nbest
