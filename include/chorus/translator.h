@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "chorus/model.h"
@@ -38,6 +39,9 @@ struct TranslateOptions {
   int min_length = 0;         // tokens at least, tag and end counted
   int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
   bool sentences = false;     // translate every sentence of a text by itself
+  // Where a text has the first phrase of a pair, its translation contains the second.
+  std::vector<std::pair<std::string, std::string>> terms = {};
+  std::string keep = {};  // regular expression (ICU's): what it matches is in the translation as it is
 };
 
 /// A token of a text. Its log-probability is NaN where it was given.

@@ -32,6 +32,7 @@ struct TranslateArguments {
   bool sample = false;
   Sampling sampling;
   std::string mbr;
+  std::string terms, keep;
   int64_t candidates = MbrOptions().candidates;
   bool scores = false, json = false;
   bool progress = false;
@@ -91,7 +92,9 @@ void translate(const TranslateArguments& a) {
                                .long_lines = choice("--long", kLongLines, a.long_lines),
                                .on_error = choice("--on-error", kOnError, a.on_error),
                                .sentences = a.sentences,
+                               .keep = a.keep,
                                .guard = a.guard};
+  if (!a.terms.empty()) options.terms = read_terms(a.terms);
   if (!a.mbr.empty())
     options.mbr = MbrOptions{.utility = choice("--mbr", kUtilities, a.mbr), .candidates = a.candidates};
   if (options.mbr && !a.sample && a.candidates > a.decode.beam)
@@ -213,6 +216,21 @@ void add_translate(CLI::App& app) {
   option("--batch-tokens", a.decode.batch_tokens,
          "largest batch: beam x (source + longest translation), in tokens", "N")
       ->check(between(1, 1 << 30));
+  command
+      ->add_option(
+          "--terms", a.terms,
+          "file of SOURCE<TAB>TARGET: where a line has the source phrase, its translation has the target")
+      ->type_name("FILE")
+      ->excludes(sample)
+      ->excludes(diversity);
+  command
+      ->add_option(
+          "--keep", a.keep,
+          "regular expression: what it matches in a line (placeholders, addresses) is in the translation as "
+          "it is")
+      ->type_name("REGEX")
+      ->excludes(sample)
+      ->excludes(diversity);
   command->add_option("--prefix", a.prefix, "text that every translation begins with")->type_name("TEXT");
   command->add_option("--prefix-file", a.prefix_file, "file with one such beginning per line of input")
       ->type_name("FILE");

@@ -1,11 +1,13 @@
 #include "decode/beam.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
 #include "base/text.h"
 
 #include "decode/internal/batch.h"
+#include "decode/internal/constrained.h"
 
 namespace chorus::inline decode {
 
@@ -32,13 +34,20 @@ std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
     throw UserError("{}: without a diversity all find the same", counted(options.groups, "group"));
   const int64_t groups = groups_of(options), group = options.beam / groups;
   // A group's choice is among its 2 best per hypothesis, and as many more as others may have taken away.
-  const SearchKind kind = {.width = options.beam,
-                           .best = 2 * group + (options.beam - group),
-                           .greedy = options.beam == 1,
-                           .make = [&](size_t number, const DecodeInput& input) {
-                             return std::make_unique<BeamSearch>(number, input, options,
-                                                                 model.max_positions());
-                           }};
+  const bool constrained =
+      std::ranges::any_of(inputs, [](const DecodeInput& input) { return !input.phrases.empty(); });
+  if (constrained && options.diversity > 0)
+    throw UserError("a diverse beam cannot also see to phrases that translations must contain");
+  const SearchKind kind = {
+      .width = options.beam,
+      .best = 2 * group + (options.beam - group),
+      .logits = constrained,
+      .greedy = options.beam == 1,
+      .make = [&](size_t number, const DecodeInput& input) -> std::unique_ptr<Search> {
+        if (!input.phrases.empty())
+          return std::make_unique<ConstrainedSearch>(number, input, options, model.max_positions());
+        return std::make_unique<BeamSearch>(number, input, options, model.max_positions());
+      }};
   return search_all(model, inputs, options, kind, progress);
 }
 

@@ -16,6 +16,10 @@
 // the groups before that has gone on with the same token at this step. What all have found is then ranked by
 // the scores above, without these penalties; what several have found is there once.
 //
+// A sentence with phrases that its translation must contain is searched with dynamic beam allocation
+// (1804.06609; internal/constrained.h); it is done when its pool has `beam` hypotheses, which contain them,
+// and no other such one would enter it.
+//
 // A repetition penalty p is transformers' too: for every token that the decoder has read (its start, tag and
 // prefix included) log p is multiplied by p before the choice, and in the score. With a beam of 1 that is
 // done to the logits instead, where negative; others are divided by p.
@@ -57,8 +61,10 @@ struct DecodeOptions {
 };
 
 struct DecodeInput {
-  std::vector<int32_t> source;     // tag, pieces, </s>
-  std::vector<int32_t> forced;     // the target's tag, and what the translation must begin with
+  std::vector<int32_t> source;  // tag, pieces, </s>
+  std::vector<int32_t> forced;  // the target's tag, and what the translation must begin with
+  // What the translation must contain, in any order and apart from each other; none empty.
+  std::vector<std::vector<int32_t>> phrases = {};
   bool tagged = true;              // false: `forced` begins with no tag
   RandomKey random = RandomKey();  // what samples (decode/sampling.h) are drawn by
 };

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text.h"
 
 #include "decode/internal/lines.h"
+#include "decode/internal/search.h"
 
 namespace chorus::inline decode {
 
@@ -13,9 +15,11 @@ bool says_nothing(const Vocabulary& vocabulary, std::span<const int32_t> pieces)
                              [&](int32_t id) { return id == kUnk || vocabulary.name_of(id) == "\u2581"; });
 }
 
-Preparation::Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options, int64_t positions)
+Preparation::Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options,
+                         const RequiredText& required, int64_t positions)
     : vocabulary_(vocabulary),
       options_(options),
+      required_(required),
       positions_(positions),
       source_tag_(vocabulary.tag(options.from)),
       target_tag_(vocabulary.tag(options.to)) {
@@ -82,11 +86,24 @@ void Preparation::add(const TextPart& part, const SourceLine& from, PreparedLine
   if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
+  require(part, from.where, next.input);
   if (options_.sampling) {
     next.input.random = RandomKey(options_.sampling->seed)
                             .derive("sample")
                             .derive(static_cast<uint64_t>(from.number))
                             .derive(line.parts.size());
+  }
+}
+
+void Preparation::require(const TextPart& part, const std::string& where, DecodeInput& input) const {
+  const int64_t most = longest_translation(input, options_.decode, positions_);
+  int64_t tokens = std::ssize(input.forced) + 1;
+  for (RequiredText::Phrase& phrase : required_.find(vocabulary_, part.text, where)) {
+    tokens += std::ssize(phrase.pieces);
+    if (tokens > most)
+      throw UserError("{}: the translation must contain {}, and with it has {}, more than the {} allowed",
+                      where, phrase.what, counted(tokens, "token"), most);
+    input.phrases.push_back(std::move(phrase.pieces));
   }
 }
 

@@ -71,10 +71,7 @@ class SampleSearch final : public Search {
         const double share =
             static_cast<double>(input().random.derive(sample).bits(next_length()) >> 11) * 0x1p-53;
         const int32_t token = token_at(tokens, share);
-        // Log-probabilities are logits less a constant, which the best token's tells.
-        const int64_t best = static_cast<int64_t>(i) * next.best;
-        const double total = double{logits[next.tokens[best]]} - double{next.log_probabilities[best]};
-        Live extended_one = extended({i, token, double{logits[token]} - total});
+        Live extended_one = extended({i, token, next.log_probability(i, token)});
         extended_one.lane = sample;
         if (is_last() || token == kEos) {
           samples_[sample] = finished(std::move(extended_one));

@@ -11,15 +11,19 @@
 
 namespace chorus::inline decode {
 
-Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& options, int64_t max_positions)
-    : number_(number), input_(&input), options_(&options) {
+int64_t longest_translation(const DecodeInput& input, const DecodeOptions& options, int64_t max_positions) {
   const double longest = options.max_length_factor * static_cast<double>(input.source.size()) +
                          static_cast<double>(options.max_length_offset);
-  // There is always room to choose one token.
   const auto least = static_cast<double>(input.forced.size() + 1);
-  limit_ = static_cast<int64_t>(
+  return static_cast<int64_t>(
       std::min(std::max(std::floor(longest), least), static_cast<double>(max_positions)));
 }
+
+Search::Search(size_t number, const DecodeInput& input, const DecodeOptions& options, int64_t max_positions)
+    : number_(number),
+      input_(&input),
+      options_(&options),
+      limit_(longest_translation(input, options, max_positions)) {}
 
 void Search::force() {
   for (size_t i = 0; i < live_.size(); ++i) {

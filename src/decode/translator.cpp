@@ -70,12 +70,15 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   if (options_.mbr && options_.decode.nbest > options_.mbr->candidates)
     throw UserError("n-best of {} is more than the {}", options_.decode.nbest,
                     counted(options_.mbr->candidates, "candidate"));
+  if (options_.sampling && !(options_.terms.empty() && options_.keep.empty()))
+    throw UserError("samples are drawn as they come: terms and text to keep need a beam");
+  required_ = std::make_shared<const RequiredText>(vocabulary, options_.terms, options_.keep);
   options_.decode.never = never_chosen(vocabulary, model_->config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
 }
 
 std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines) const {
-  const Preparation prepare(vocabulary_, options_, model_->max_positions());
+  const Preparation prepare(vocabulary_, options_, *required_, model_->max_positions());
   std::vector<TranslatedLine> translated(lines.size());
   std::vector<PreparedLine> prepared(lines.size());
   std::vector<DecodeInput> inputs;

@@ -15,6 +15,7 @@
 #include "decode/beam.h"
 #include "decode/findings.h"
 #include "decode/sampling.h"
+#include "decode/terms.h"
 
 namespace chorus::inline decode {
 
@@ -53,7 +54,9 @@ struct TranslatorOptions {
   LongLines long_lines = LongLines::split;
   OnError on_error = OnError::stop;
   bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
-  bool guard = false;      // decode again, with no_repeat_ngram, what ends in a loop
+  std::vector<Term> terms = {};  // phrases and what their translations contain
+  std::string keep = {};         // regular expression (ICU's): what it matches is in the translation as it is
+  bool guard = false;            // decode again, with no_repeat_ngram, what ends in a loop
 };
 
 struct SourceLine {
@@ -90,6 +93,8 @@ struct TranslatedLine {
   bool looped = false;
 };
 
+class RequiredText;  // internal/required.h
+
 /// Threads may share one.
 class LineTranslator {
  public:
@@ -119,6 +124,7 @@ class LineTranslator {
   std::unique_ptr<const StepDecoder> model_;
   Vocabulary vocabulary_;
   TranslatorOptions options_;
+  std::shared_ptr<const RequiredText> required_;
 };
 
 /// How translate_stream() writes a line.

@@ -24,6 +24,13 @@ std::optional<MbrOptions> mbr_of(const std::optional<MbrChoice>& choice) {
                     .candidates = choice->candidates};
 }
 
+std::vector<Term> terms_of(const TranslateOptions& options) {
+  std::vector<Term> terms;
+  for (size_t i = 0; i < options.terms.size(); ++i)
+    terms.push_back({options.terms[i].first, options.terms[i].second, fmt::format("term {}", i + 1)});
+  return terms;
+}
+
 }  // namespace
 
 struct Translator::State {
@@ -45,17 +52,19 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
       throw UserError("an ensemble has one vocabulary, and these models have several");
     transformers.push_back(model.loaded().transformer.get());
   }
-  const TranslatorOptions lines = {.from = from,
-                                   .to = to,
-                                   .decode = {.beam = options.beam,
-                                              .nbest = options.nbest,
-                                              .length_penalty = options.length_penalty,
-                                              .min_length = options.min_length,
-                                              .diversity = options.diversity,
-                                              .no_repeat_ngram = options.no_repeat_ngram},
-                                   .sampling = sampling_of(options.sample),
-                                   .mbr = mbr_of(options.mbr),
-                                   .sentences = options.sentences};
+  TranslatorOptions lines = {.from = from,
+                             .to = to,
+                             .decode = {.beam = options.beam,
+                                        .nbest = options.nbest,
+                                        .length_penalty = options.length_penalty,
+                                        .min_length = options.min_length,
+                                        .diversity = options.diversity,
+                                        .no_repeat_ngram = options.no_repeat_ngram},
+                             .sampling = sampling_of(options.sample),
+                             .mbr = mbr_of(options.mbr),
+                             .sentences = options.sentences};
+  lines.keep = options.keep;
+  lines.terms = terms_of(options);
   state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
 }
 

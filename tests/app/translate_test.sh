@@ -132,6 +132,12 @@ refuse "with a --beam of 5 there are not so many" --mbr chrf
 refuse "--beam-groups requires --diversity" --beam-groups 2
 refuse "--diversity excludes --sample" --sample --diversity 1
 refuse "a beam of 4 cannot be cut into 3 groups" --beam 4 --diversity 1 --beam-groups 3
+printf 'alpha\tbeta\nno tab\n' > terms.tsv
+refuse "terms.tsv:2: a term is SOURCE<TAB>TARGET" --terms terms.tsv
+refuse "no regular expression: U_REGEX_MISMATCHED_PAREN" --keep "("
+refuse "--sample excludes --terms" --terms terms.tsv --sample
+printf 'alpha\tbeta gamma delta epsilon zeta eta theta iota kappa\n' > terms.tsv
+refuse "stdin:1: the translation must contain" --terms terms.tsv --max-length-factor 0 --max-length 4
 refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
 
@@ -161,6 +167,19 @@ translate --beam 4 < source > alone
 translate --beam 4 --model run < source | cmp - alone || fail "an ensemble of a model with itself is not the model"
 translate --beam 4 --scores < source > alone
 translate --beam 4 --scores --model young < source | cmp -s - alone && fail "an ensemble of two scores as the first"
+
+# Terms, and text that is kept, are in the translations.
+printf 'alpha\tomega psi\nbeta gamma\tgamma beta\n' > terms.tsv
+sed 's/ \(b[a-z]*\)/ {\1} http:\/\/x.y\/?q=1/' source > marked
+for beam in 1 4; do
+  translate --beam $beam --terms terms.tsv < source | paste source - > both
+  grep alpha both | grep -qv "omega psi" && fail "a term is not there: $(grep alpha both | grep -v "omega psi")"
+  grep -v alpha both | grep -q omega && fail "a term is there without a reason"
+  translate --beam $beam --keep '\{[a-z]+\}|http://\S+' < marked > kept
+  for what in '{[a-z]*}' 'http://x.y/?q=1'; do
+    [ "$(grep -o "$what" marked)" = "$(grep -o "$what" kept)" ] || fail "not kept: $what: $(paste marked kept | head -3)"
+  done
+done
 
 # The same as JSON, and the log-probabilities of tokens.
 translate --beam 4 --nbest 2 < source > nbest

@@ -9,6 +9,7 @@
 
 #include "decode/translator.h"
 
+#include "decode/internal/required.h"
 #include "decode/internal/split.h"
 
 namespace chorus::inline decode {
@@ -32,7 +33,8 @@ bool says_nothing(const Vocabulary& vocabulary, std::span<const int32_t> pieces)
 class Preparation {
  public:
   /// All must outlive it. `options` are a Translator's, `positions` the model's.
-  Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options, int64_t positions);
+  Preparation(const Vocabulary& vocabulary, const TranslatorOptions& options, const RequiredText& required,
+              int64_t positions);
 
   /// UserError on a line that cannot be translated.
   [[nodiscard]] PreparedLine operator()(const SourceLine& line) const;
@@ -41,10 +43,12 @@ class Preparation {
   [[nodiscard]] std::string checked(const std::string& text, const std::string& where,
                                     std::string& fault) const;
   void add(const TextPart& part, const SourceLine& from, PreparedLine& line) const;
+  void require(const TextPart& part, const std::string& where, DecodeInput& input) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 
   const Vocabulary& vocabulary_;
   const TranslatorOptions& options_;
+  const RequiredText& required_;
   int64_t positions_;
   int32_t source_tag_, target_tag_;
   std::optional<SentenceSplitter> sentences_;

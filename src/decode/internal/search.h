@@ -19,7 +19,19 @@ struct NextTokens {
   const float* log_probabilities = nullptr;  // [hypotheses, best]
   int64_t vocabulary = 0;
   const float* logits = nullptr;  // [hypotheses, vocabulary]; null: not asked for
+
+  /// Of any token, where there are logits: these less a constant, which the best token tells.
+  [[nodiscard]] double log_probability(size_t hypothesis, int32_t token) const {
+    const auto i = static_cast<int64_t>(hypothesis);
+    const double total =
+        double{logits[i * vocabulary + tokens[i * best]]} - double{log_probabilities[i * best]};
+    return double{logits[i * vocabulary + token]} - total;
+  }
 };
+
+/// Most tokens of a translation, </s> counted: as options and positions allow, but always one after those
+/// that are forced.
+int64_t longest_translation(const DecodeInput& input, const DecodeOptions& options, int64_t max_positions);
 
 class Search {
  public:
