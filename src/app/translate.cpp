@@ -34,7 +34,8 @@ struct TranslateArguments {
   std::string mbr;
   std::string terms, keep;
   int64_t candidates = MbrOptions().candidates;
-  bool scores = false, json = false;
+  bool scores = false, json = false, align = false;
+  AlignmentOptions alignment;
   bool progress = false;
 };
 
@@ -94,6 +95,9 @@ void translate(const TranslateArguments& a) {
                                .sentences = a.sentences,
                                .keep = a.keep,
                                .guard = a.guard};
+  if (a.align) options.alignment = a.alignment;
+  if (a.align && !a.json && a.decode.nbest > 1)
+    throw UserError("--alignments with --nbest {}: add --json", a.decode.nbest);
   if (!a.terms.empty()) options.terms = read_terms(a.terms);
   if (!a.mbr.empty())
     options.mbr = MbrOptions{.utility = choice("--mbr", kUtilities, a.mbr), .candidates = a.candidates};
@@ -251,6 +255,19 @@ void add_translate(CLI::App& app) {
           "--json", a.json,
           "write a JSON object per line: translations, their scores, and the log-probability of each token")
       ->excludes(scores);
+  CLI::Option* align =
+      command
+          ->add_flag(
+              "--alignments", a.align,
+              "write TRANSLATION ||| 0-0 1-2 ...: the source word of each word, by the model's attention")
+          ->excludes(scores);
+  option("--alignment-layer", a.alignment.layer,
+         "of --alignments: decoder layer whose attention it is, from 0 (-1: the last but one)", "N")
+      ->check(between(-1, 1000))
+      ->needs(align);
+  option("--alignment-head", a.alignment.head, "of --alignments: its head, from 0 (-1: the mean of all)", "N")
+      ->check(between(-1, 1000))
+      ->needs(align);
   command->add_flag("--progress", a.progress, "report progress even without a terminal");
   command->callback([arguments] { translate(*arguments); });
 }

@@ -27,7 +27,7 @@ std::string on_a_line(const Json& json) {
 
 }  // namespace
 
-std::string json_line(int64_t index, const SourceLine& source, const TranslatedLine& line) {
+std::string json_line(int64_t index, const SourceLine& source, const TranslatedLine& line, bool aligned) {
   Json json = {{"index", index}, {"source", source.text}, {"translations", Json::array()}};
   for (const Translation& translation : line.best) {
     Json pieces = Json::array();
@@ -38,6 +38,7 @@ std::string json_line(int64_t index, const SourceLine& source, const TranslatedL
                                     {"log_probability", rounded(translation.log_probability)},
                                     {"ended", translation.ended},
                                     {"tokens", std::move(pieces)}});
+    if (aligned) json["translations"].back()["alignment"] = translation.links;
   }
   if (line.looped) json["looped"] = true;
   if (!line.fault.empty()) json["fault"] = line.fault;

@@ -51,6 +51,17 @@ bool is_blank(std::string_view text) {
   return true;
 }
 
+int64_t first_word(std::string_view before) {
+  int64_t words = 0;
+  bool in_word = false;
+  for (size_t at = 0; at < before.size();) {
+    const bool space = is_file_space(next_code_point(before, at));
+    if (!space && !in_word) ++words;
+    in_word = !space;
+  }
+  return in_word ? words - 1 : words;
+}
+
 bool ends_in_loop(std::span<const int32_t> tokens) {
   constexpr size_t kTimes = 3, kLeast = 6;
   for (size_t period = 1; kTimes * period <= tokens.size(); ++period) {

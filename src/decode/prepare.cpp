@@ -38,7 +38,7 @@ PreparedLine Preparation::operator()(const SourceLine& line) const {
     parts.front().before = {text.data(), first.data()};
     made.after = {last.data() + last.size(), text.data() + text.size()};
   }
-  for (const TextPart& part : parts) add(part, line, made);
+  for (const TextPart& part : parts) add(part, text, line, made);
   if (made.parts.empty()) {
     made.after.clear();
   } else {
@@ -57,19 +57,20 @@ std::string Preparation::checked(const std::string& text, const std::string& whe
   return as_utf8(text);
 }
 
-void Preparation::add(const TextPart& part, const SourceLine& from, PreparedLine& line) const {
+void Preparation::add(const TextPart& part, std::string_view text, const SourceLine& from,
+                      PreparedLine& line) const {
   const int64_t most = options_.max_source - kTagAndEnd;
   if (is_blank(part.text)) return;
   std::vector<int32_t> pieces = vocabulary_.encode(part.text);
   if (says_nothing(vocabulary_, pieces)) return;
   const bool fits = std::cmp_less_equal(pieces.size(), most);
   if (!fits && options_.long_lines == LongLines::split) {
-    std::vector<TextPart> shorter = split_text(part.text, [&](std::string_view text) {
-      return std::cmp_less_equal(vocabulary_.encode(text).size(), most);
+    std::vector<TextPart> shorter = split_text(part.text, [&](std::string_view shorter_text) {
+      return std::cmp_less_equal(vocabulary_.encode(shorter_text).size(), most);
     });
     if (shorter.size() > 1) {
       shorter.front().before = part.before;
-      for (const TextPart& one : shorter) add(one, from, line);
+      for (const TextPart& one : shorter) add(one, text, from, line);
       return;
     }
   }
@@ -81,6 +82,7 @@ void Preparation::add(const TextPart& part, const SourceLine& from, PreparedLine
   LinePart& next = line.parts.emplace_back();
   next.before = part.before;
   next.wide = ends_wide(part.text);
+  next.first_word = first_word({text.data(), part.text.data()});
   next.input.tagged = target_tag_ != kNoTag;
   if (next.input.tagged) next.input.forced.push_back(target_tag_);
   if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);

@@ -1,11 +1,9 @@
 #include "decode/scorer.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <exception>
-#include <numeric>
 
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
@@ -17,15 +15,12 @@
 
 #include "decode/internal/json.h"
 #include "decode/internal/lines.h"
+#include "decode/internal/pairs.h"
 #include "decode/internal/prepare.h"
 
 namespace chorus::inline decode {
 
 namespace {
-
-int64_t longest_side(const SentencePair& pair) {
-  return static_cast<int64_t>(std::max(pair.source.size(), pair.target.size())) + kTagAndEnd;
-}
 
 std::string as_text(std::span<const int32_t> ids) {
   return {reinterpret_cast<const char*>(ids.data()), ids.size_bytes()};
@@ -41,31 +36,24 @@ std::vector<int32_t> as_ids(std::string_view text) {
 
 std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentencePair> pairs,
                                    int64_t batch_tokens) {
-  std::vector<size_t> order(pairs.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater(), [&](size_t i) { return longest_side(pairs[i]); });
   std::vector<PairScore> scores(pairs.size());
-  for (size_t begin = 0; begin < order.size();) {
-    const auto rows =
-        std::clamp<size_t>(batch_tokens / longest_side(pairs[order[begin]]), 1, order.size() - begin);
-    std::vector<SentencePair> batch;
-    for (size_t row = 0; row < rows; ++row) batch.push_back(pairs[order[begin + row]]);
-    const at::Tensor nll =
-        model.evaluate(model.to_batch(make_batch(batch)), {.per_token = true, .dropless = true})
-            .token_nll.to(at::kCPU, at::kFloat)
-            .contiguous();
-    for (size_t row = 0; row < rows; ++row) {
-      const bool tagged = batch[row].target_tag != kNoTag;
-      const auto* const of_row = nll.const_data_ptr<float>() + static_cast<int64_t>(row) * nll.size(1);
-      PairScore& score = scores[order[begin + row]];
-      score.tokens = static_cast<int64_t>(batch[row].target.size()) + (tagged ? kTagAndEnd : 1);
-      for (int64_t i = tagged ? 1 : 0; i < score.tokens; ++i) {
-        score.log_probabilities.push_back(-of_row[i]);
-        score.log_probability -= of_row[i];
-      }
-    }
-    begin += rows;
-  }
+  for_each_batch(
+      pairs, batch_tokens, [&](std::span<const size_t> which, std::span<const SentencePair> batch) {
+        const at::Tensor nll =
+            model.evaluate(model.to_batch(make_batch(batch)), {.per_token = true, .dropless = true})
+                .token_nll.to(at::kCPU, at::kFloat)
+                .contiguous();
+        for (size_t row = 0; row < batch.size(); ++row) {
+          const bool tagged = batch[row].target_tag != kNoTag;
+          const auto* const of_row = nll.const_data_ptr<float>() + static_cast<int64_t>(row) * nll.size(1);
+          PairScore& score = scores[which[row]];
+          score.tokens = static_cast<int64_t>(batch[row].target.size()) + (tagged ? kTagAndEnd : 1);
+          for (int64_t i = tagged ? 1 : 0; i < score.tokens; ++i) {
+            score.log_probabilities.push_back(-of_row[i]);
+            score.log_probability -= of_row[i];
+          }
+        }
+      });
   return scores;
 }
 

@@ -84,19 +84,27 @@ class Input {
   std::exception_ptr broken_;
 };
 
+/// " 0-0 1-2"
+std::string pairs_of(std::span<const WordLink> links) {
+  std::string text;
+  for (const auto& [source, target] : links) text += fmt::format(" {}-{}", source, target);
+  return text;
+}
+
 /// What is written for line `index`.
 std::string written(int64_t index, const SourceLine& source, const TranslatedLine& line, LineForm form,
-                    bool nbest) {
-  if (form == LineForm::json) return json_line(index, source, line);
+                    const TranslatorOptions& options) {
+  const bool aligned = options.alignment.has_value();
+  if (form == LineForm::json) return json_line(index, source, line, aligned);
   static const std::vector<Translation> kBlank = {{}};
   std::string text;
   for (const Translation& translation : line.best.empty() ? kBlank : line.best) {
-    if (nbest)
+    if (options.decode.nbest > 1)
       text += fmt::format("{} ||| {} ||| {:.6f}\n", index, translation.text, translation.score);
     else if (form == LineForm::scores)
       text += fmt::format("{}\t{:.6f}\n", translation.text, translation.score);
     else
-      text += translation.text + "\n";
+      text += translation.text + (aligned ? " |||" + pairs_of(translation.links) : "") + "\n";
   }
   return text;
 }
@@ -108,7 +116,6 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
   Group alone;
   Group& group = options.group ? *options.group : alone;
   const int64_t ranks = group.size();
-  const bool nbest = translator.options().decode.nbest > 1;
   const OnError on_error = translator.options().on_error;
   std::optional<Input> input;
   if (source) input.emplace(*source, options);
@@ -127,8 +134,9 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
     for (size_t i = 0; i < lines.size(); ++i) {
       const TranslatedLine& line = translated[i];
       const bool skipped = line.best.empty() && on_error == OnError::skip;
-      made.push_back(pack(std::array{skipped ? "" : written(index(i), lines[i], line, options.form, nbest),
-                                     line.fault, line.looped ? lines[i].where : ""}));
+      made.push_back(pack(
+          std::array{skipped ? "" : written(index(i), lines[i], line, options.form, translator.options()),
+                     line.fault, line.looped ? lines[i].where : ""}));
     }
     return made;
   };

@@ -44,6 +44,9 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, const
   for (size_t rank = 0; rank < line.size(); ++rank) {
     std::string& text = line[rank].text;
     text += before.empty() && wide && !ends_wide(text) ? " " : before;
+    const int64_t word = first_word(text);
+    for (const auto& [source, target] : part[rank].links)
+      line[rank].links.emplace_back(source, word + target);
     text += part[rank].text;
     line[rank].score += part[rank].score;
     line[rank].log_probability += part[rank].log_probability;
@@ -56,7 +59,10 @@ void append(std::vector<Translation>& line, std::vector<Translation> part, const
 
 LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocabulary& vocabulary,
                                TranslatorOptions options)
-    : model_(make_step_decoder(models)), vocabulary_(vocabulary), options_(std::move(options)) {
+    : first_(models.front()),
+      model_(make_step_decoder(models)),
+      vocabulary_(vocabulary),
+      options_(std::move(options)) {
   static_cast<void>(vocabulary.tag(options_.from));
   static_cast<void>(vocabulary.tag(options_.to));
   const int64_t positions = model_->max_positions();
@@ -72,6 +78,7 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
                     counted(options_.mbr->candidates, "candidate"));
   if (options_.sampling && !(options_.terms.empty() && options_.keep.empty()))
     throw UserError("samples are drawn as they come: terms and text to keep need a beam");
+  if (options_.alignment) check_alignment(first_->config(), *options_.alignment);
   required_ = std::make_shared<const RequiredText>(vocabulary, options_.terms, options_.keep);
   options_.decode.never = never_chosen(vocabulary, model_->config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
@@ -98,13 +105,19 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
   auto results = decode(inputs, options_.decode);
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
+  const auto links = align(inputs, results);
   size_t next = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
     TranslatedLine& line = translated[i];
     bool wide = false;
     for (const LinePart& part : prepared[i].parts) {
       std::vector<Translation> translations;
-      for (const Hypothesis& hypothesis : results[next]) translations.push_back(made_of(hypothesis));
+      for (size_t rank = 0; rank < results[next].size(); ++rank) {
+        translations.push_back(made_of(results[next][rank]));
+        if (!options_.alignment) continue;
+        for (const auto& [source, target] : links[next][rank])
+          translations.back().links.emplace_back(part.first_word + source, target);
+      }
       append(line.best, std::move(translations), part.before, wide);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;
@@ -125,6 +138,34 @@ Translation LineTranslator::made_of(const Hypothesis& hypothesis) const {
     made.pieces.push_back({vocabulary_.name_of(token), hypothesis.log_probabilities[i]});
   }
   return made;
+}
+
+std::vector<std::vector<std::vector<WordLink>>> LineTranslator::align(
+    std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const {
+  if (!options_.alignment) return {};
+  const int32_t from = vocabulary_.tag(options_.from), to = vocabulary_.tag(options_.to);
+  // One that was cut at the model's positions leaves no room for the </s> that a pair has.
+  const auto most = static_cast<size_t>(first_->config().max_positions - kTagAndEnd);
+  std::vector<SentencePair> pairs;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const std::vector<int32_t>& source = inputs[i].source;
+    for (const Hypothesis& hypothesis : results[i]) {
+      pairs.push_back({.source = {source.begin() + (from == kNoTag ? 0 : 1), source.end() - 1},
+                       .target = {hypothesis.tokens.begin(),
+                                  hypothesis.tokens.begin() + std::min(most, hypothesis.tokens.size())},
+                       .source_tag = from,
+                       .target_tag = to});
+    }
+  }
+  std::vector<std::vector<WordLink>> flat =
+      align_pairs(*first_, vocabulary_, pairs, *options_.alignment, options_.decode.batch_tokens);
+  std::vector<std::vector<std::vector<WordLink>>> links;
+  size_t next = 0;
+  for (const std::vector<Hypothesis>& hypotheses : results) {
+    links.emplace_back();
+    for (size_t rank = 0; rank < hypotheses.size(); ++rank) links.back().push_back(std::move(flat[next++]));
+  }
+  return links;
 }
 
 std::string LineTranslator::text_of(const Hypothesis& hypothesis) const {

@@ -12,6 +12,7 @@
 
 #include "comm/group.h"
 #include "data/line_reader.h"
+#include "decode/alignment.h"
 #include "decode/beam.h"
 #include "decode/findings.h"
 #include "decode/sampling.h"
@@ -56,7 +57,8 @@ struct TranslatorOptions {
   bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
   std::vector<Term> terms = {};  // phrases and what their translations contain
   std::string keep = {};         // regular expression (ICU's): what it matches is in the translation as it is
-  bool guard = false;            // decode again, with no_repeat_ngram, what ends in a loop
+  std::optional<AlignmentOptions> alignment = {};  // of an ensemble the first model's
+  bool guard = false;                              // decode again, with no_repeat_ngram, what ends in a loop
 };
 
 struct SourceLine {
@@ -82,6 +84,7 @@ struct Translation {
   double log_probability = 0;       // the sum over the tokens, those given left out
   bool ended = true;                // by </s>, in every part; false: cut at the longest length
   std::vector<ScoredPiece> pieces;  // of all parts, with the </s> of each that ended
+  std::vector<WordLink> links;      // with TranslatorOptions::alignment
 };
 
 struct TranslatedLine {
@@ -117,10 +120,14 @@ class LineTranslator {
   [[nodiscard]] Translation made_of(const Hypothesis& hypothesis) const;
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
                                               const DecodeOptions& options) const;
+  /// Of each hypothesis of each input.
+  [[nodiscard]] std::vector<std::vector<std::vector<WordLink>>> align(
+      std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const;
   void keep_worthiest(std::vector<Hypothesis>& candidates) const;
   void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
                     std::vector<std::vector<Hypothesis>>& results) const;
 
+  Transformer* first_;  // of the models
   std::unique_ptr<const StepDecoder> model_;
   Vocabulary vocabulary_;
   TranslatorOptions options_;
@@ -129,7 +136,9 @@ class LineTranslator {
 
 /// How translate_stream() writes a line.
 enum class LineForm {
-  text,    // TRANSLATION; or, with nbest > 1, lines "INDEX ||| TRANSLATION ||| SCORE", as Moses and Marian do
+  // TRANSLATION, with alignments "TRANSLATION ||| 0-0 1-2 ..." (pairs of words, source first, as Pharaoh has
+  // them); or, with nbest > 1, lines "INDEX ||| TRANSLATION ||| SCORE", as Moses and Marian do
+  text,
   scores,  // TRANSLATION<TAB>SCORE; with nbest > 1 as `text`
   json,    // one object, however many translations there are: see docs/decoding.md
 };

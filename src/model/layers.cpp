@@ -1,5 +1,6 @@
 #include "model/layers.h"
 
+#include <cmath>
 #include <functional>
 #include <limits>
 
@@ -7,6 +8,8 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
 
 #include "data/batch.h"
 #include "model/executor.h"
@@ -98,6 +101,12 @@ struct Layer {
   [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
                                            const at::Tensor& values, const at::Tensor& mask) const {
     const auto query = split_heads(norm_project(index.cross_norm, index.cross_q, x), 1, heads());
+    if (pass.cross_attention && pass.cross_attention->block == index.block) {
+      const double scale =
+          w.config.scale_attention ? 1 / std::sqrt(static_cast<double>(query[0].size(-1))) : 1;
+      const at::Tensor scores = at::matmul(query[0], keys.transpose(-2, -1)).to(at::kFloat) * scale;
+      pass.cross_attention->weights = at::softmax(mask.defined() ? scores + mask : scores, -1);
+    }
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
     return residual(x, project(index.cross_out, context, true), "cross");
   }

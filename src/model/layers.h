@@ -30,6 +30,12 @@ struct Side {
   at::Tensor groups;          // int32 [B L] on the CPU: the language of each token; undefined: not counted
 };
 
+/// With which weights the tokens of one decoder layer look at the source.
+struct CrossAttention {
+  size_t block = 0;    // LayerIndex::block of the layer
+  at::Tensor weights;  // fp32 [B, heads, T, S], which the pass writes
+};
+
 /// What a block needs to know of the pass it is part of.
 struct Pass {
   bool training = false;
@@ -45,6 +51,7 @@ struct Pass {
   // One per sparse layer, encoder first; null: nothing is counted.
   std::vector<MoeStatistics>* statistics = nullptr;
   std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
+  CrossAttention* cross_attention = nullptr;       // null: it is not kept
 };
 
 /// The ranks over which dense weights are cut; null: they are whole.

@@ -196,7 +196,8 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
   const Pass pass = over_ranks({.dropless = options.dropless,
                                 .group_count = options.group_count,
                                 .statistics = options.statistics,
-                                .routings = options.routings});
+                                .routings = options.routings,
+                                .cross_attention = options.cross_attention});
   const Value memory = run_encoder(executor, stacks(), batch.source, pass);
   const Value hidden = run_decoder(executor, stacks(), memory, batch.source, batch.target, pass);
   const LinearCrossEntropy head =

@@ -138,6 +138,9 @@ refuse "no regular expression: U_REGEX_MISMATCHED_PAREN" --keep "("
 refuse "--sample excludes --terms" --terms terms.tsv --sample
 printf 'alpha\tbeta gamma delta epsilon zeta eta theta iota kappa\n' > terms.tsv
 refuse "stdin:1: the translation must contain" --terms terms.tsv --max-length-factor 0 --max-length 4
+refuse "--alignment-layer requires --alignments" --alignment-layer 0
+refuse "by decoder layer 1: the model has 1 layer" --alignments --alignment-layer 1
+refuse "--alignments with --nbest 2: add --json" --alignments --nbest 2
 refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
 
@@ -180,6 +183,14 @@ for beam in 1 4; do
     [ "$(grep -o "$what" marked)" = "$(grep -o "$what" kept)" ] || fail "not kept: $what: $(paste marked kept | head -3)"
   done
 done
+
+# Alignments: a link for each word; translations stay as they are.
+translate --beam 4 --alignments < source > aligned
+awk -F ' [|][|][|] ' '{ n = split($1, words, " "); m = split($2, links, " "); if (n != m) bad++
+  for (i = 1; i <= m; i++) { split(links[i], ends, "-"); if (ends[2] != i - 1 || ends[1] < 0 || ends[1] > 2) bad++ } }
+  END { exit bad > 0 || NR != 40 }' aligned || fail "--alignments wrote $(head -3 aligned)"
+sed 's/ |||.*//' aligned > unaligned
+translate --beam 4 < source | cmp - unaligned || fail "--alignments changes translations"
 
 # The same as JSON, and the log-probabilities of tokens.
 translate --beam 4 --nbest 2 < source > nbest

@@ -29,6 +29,9 @@ std::string as_utf8(std::string_view text);
 /// letter, and those that stand for something that is not there (U+FFFC, U+FFFD).
 bool is_blank(std::string_view text);
 
+/// Which word, from 0, text behind this begins with or goes on with. White space is between words.
+int64_t first_word(std::string_view before);
+
 /// Whether the tokens end as a loop does: with the same ones three times or more, six tokens at least.
 bool ends_in_loop(std::span<const int32_t> tokens);
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "decode/translator.h"
@@ -17,8 +18,9 @@ namespace chorus::inline decode {
 /// A piece of a line that is translated by itself.
 struct LinePart {
   DecodeInput input;
-  std::string before;  // what stands between its translation and that of the part before
-  bool wide = false;   // its text ends as ends_wide() says
+  std::string before;      // what stands between its translation and that of the part before
+  int64_t first_word = 0;  // of the line's words, its first
+  bool wide = false;       // its text ends as ends_wide() says
 };
 
 struct PreparedLine {
@@ -42,7 +44,8 @@ class Preparation {
  private:
   [[nodiscard]] std::string checked(const std::string& text, const std::string& where,
                                     std::string& fault) const;
-  void add(const TextPart& part, const SourceLine& from, PreparedLine& line) const;
+  /// `part` is of `text`, which is that of the line `from`.
+  void add(const TextPart& part, std::string_view text, const SourceLine& from, PreparedLine& line) const;
   void require(const TextPart& part, const std::string& where, DecodeInput& input) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 
