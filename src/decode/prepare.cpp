@@ -44,6 +44,7 @@ PreparedLine Preparation::operator()(const SourceLine& line) const {
   } else {
     force(prefix, line.prefix_where, made.parts.front().input);
   }
+  for (const LinePart& part : made.parts) check_room(part, line.where);
   return made;
 }
 
@@ -88,7 +89,7 @@ void Preparation::add(const TextPart& part, std::string_view text, const SourceL
   if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
-  require(part, from.where, next.input);
+  require(part, from.where, next);
   if (options_.sampling) {
     next.input.random = RandomKey(options_.sampling->seed)
                             .derive("sample")
@@ -97,16 +98,20 @@ void Preparation::add(const TextPart& part, std::string_view text, const SourceL
   }
 }
 
-void Preparation::require(const TextPart& part, const std::string& where, DecodeInput& input) const {
-  const int64_t most = longest_translation(input, options_.decode, positions_);
-  int64_t tokens = std::ssize(input.forced) + 1;
+void Preparation::require(const TextPart& part, const std::string& where, LinePart& made) const {
   for (RequiredText::Phrase& phrase : required_.find(vocabulary_, part.text, where)) {
-    tokens += std::ssize(phrase.pieces);
-    if (tokens > most)
-      throw UserError("{}: the translation must contain {}, and with it has {}, more than the {} allowed",
-                      where, phrase.what, counted(tokens, "token"), most);
-    input.phrases.push_back(std::move(phrase.pieces));
+    made.required += (made.required.empty() ? "" : ", ") + phrase.what;
+    made.input.phrases.push_back(std::move(phrase.pieces));
   }
+}
+
+void Preparation::check_room(const LinePart& part, const std::string& where) const {
+  int64_t tokens = std::ssize(part.input.forced) + 1;
+  for (const std::vector<int32_t>& phrase : part.input.phrases) tokens += std::ssize(phrase);
+  const int64_t most = longest_translation(part.input, options_.decode, positions_);
+  if (!part.input.phrases.empty() && tokens > most)
+    throw UserError("{}: the translation must contain {}, and with it has {}, more than the {} allowed",
+                    where, part.required, counted(tokens, "token"), most);
 }
 
 void Preparation::force(const std::string& prefix, const std::string& where, DecodeInput& input) const {

@@ -104,6 +104,12 @@ TEST(Translator, ContainsTermsAndKeptText) {
       std::string::npos)
       << refused[0].fault;
   EXPECT_FALSE(refused[2].best.empty());
+  options.decode.max_length_offset = 12;
+  const SourceLine prefixed = {.text = "abc", .prefix = "more and more words of it", .where = "in:1"};
+  const auto longer = LineTranslator(small_model(), small_vocabulary(), options).translate({&prefixed, 1});
+  EXPECT_NE(longer[0].fault.find("in:1: the translation must contain \"xyz\" (t:2), and with it has "),
+            std::string::npos)
+      << "the prefix counts: " << longer[0].fault;
   options.sampling = Sampling();
   EXPECT_EQ(message_of<UserError>([&] { LineTranslator(small_model(), small_vocabulary(), options); }),
             "samples are drawn as they come: terms and text to keep need a beam");

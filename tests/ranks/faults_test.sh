@@ -122,6 +122,9 @@ translate="$chorus translate --model run --from xx --to yy --threads 1 --beam 2 
 { head -30 train.xx; echo; tail -3 train.xx; } > source
 $translate < source > alone || fail "translating alone"
 "$mpirun" -n 3 $translate < source > together || fail "translating on three ranks"
+drawn="$chorus translate --model run --from xx --to yy --threads 1 --sample --nbest 2 --max-length-factor 1 --json"
+$drawn < source > drawn_alone 2> /dev/null || fail "sampling alone"
+"$mpirun" -n 3 $drawn < source 2> /dev/null | cmp - drawn_alone || fail "samples on three ranks are not those of one"
 cmp alone together || failed=1
 { cat source; printf 'bro\377ken\n'; } > broken
 refuse 2 "rank 0: /dev/stdin:35: byte 4 (0xff) is not UTF-8" "$mpirun" -n 3 $translate < broken

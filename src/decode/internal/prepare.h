@@ -18,6 +18,7 @@ namespace chorus::inline decode {
 /// A piece of a line that is translated by itself.
 struct LinePart {
   DecodeInput input;
+  std::string required;    // what its phrases are, for messages
   std::string before;      // what stands between its translation and that of the part before
   int64_t first_word = 0;  // of the line's words, its first
   bool wide = false;       // its text ends as ends_wide() says
@@ -46,7 +47,8 @@ class Preparation {
                                     std::string& fault) const;
   /// `part` is of `text`, which is that of the line `from`.
   void add(const TextPart& part, std::string_view text, const SourceLine& from, PreparedLine& line) const;
-  void require(const TextPart& part, const std::string& where, DecodeInput& input) const;
+  void require(const TextPart& part, const std::string& where, LinePart& made) const;
+  void check_room(const LinePart& part, const std::string& where) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 
   const Vocabulary& vocabulary_;
