@@ -113,9 +113,11 @@ std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampl
                                  .sub(best)
                                  .div_(sampling.temperature)
                                  .exp_();
+  const auto* const values = weights.const_data_ptr<float>();
   std::vector<Weighted> tokens;
-  for (int64_t i = 0; i < weights.numel(); ++i) {
-    const float weight = weights.const_data_ptr<float>()[i];
+  tokens.reserve(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const float weight = values[i];
     if (std::isnan(weight))
       throw Error("the model's output is not a number: its weights are damaged or not finite");
     if (weight > 0) tokens.push_back({static_cast<int32_t>(i), weight});
