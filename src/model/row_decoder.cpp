@@ -1,5 +1,6 @@
 #include "model/internal/row_decoder.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/core/grad_mode.h>
@@ -64,19 +65,51 @@ std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t 
   return rows;
 }
 
-/// Keys and values stay where they were computed: which of them a hypothesis looks at is a list of row
-/// numbers, so that to reorder hypotheses is to copy lists.
+/// Slots for the keys and values of tokens: those that no hypothesis looks at any more are given again, so that memory is
+/// touched for what lives.
+class TokenSlots {
+ public:
+  explicit TokenSlots(int64_t room) : room_(room) {}
+  /// Error when there are not so many.
+  std::vector<int32_t> take(int64_t count) {
+    std::vector<int32_t> slots;
+    for (; std::ssize(slots) < count && !free_.empty(); free_.pop_back()) slots.push_back(free_.back());
+    if (used_ + count - std::ssize(slots) > room_)
+      throw Error("decoding went past the {} tokens there is room for", room_);
+    while (std::ssize(slots) < count) slots.push_back(static_cast<int32_t>(used_++));
+    return slots;
+  }
+  /// Only those in `lists` live.
+  void keep(const std::vector<std::vector<int32_t>>& lists) {
+    std::vector<bool> lives(used_);
+    for (const std::vector<int32_t>& list : lists)
+      for (const int32_t slot : list) lives[slot] = true;
+    free_.clear();
+    for (int64_t slot = used_; slot-- > 0;)
+      if (!lives[slot]) free_.push_back(static_cast<int32_t>(slot));
+  }
+
+ private:
+  int64_t room_, used_ = 0;    // of `used_` slots the first ones, free ones included
+  std::vector<int32_t> free_;  // the lowest last
+};
+
+/// Keys and values stay where they were computed: which of them a hypothesis looks at is a list of slots, so that to
+/// reorder hypotheses is to copy lists.
 class RowDecoding final : public Decoding {
  public:
   /// `room`: tokens, of all hypotheses and steps together.
   RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room)
-      : weights_(model.weights()), catalogue_(model.catalogue()), positions_(model.positions()) {
+      : weights_(model.weights()),
+        catalogue_(model.catalogue()),
+        positions_(model.positions()),
+        slots_(room) {
     const LayersByRow rows = {weights_};
     const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
     const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
     for (const LayerIndex& layer : catalogue_.decoder)
       layers_.push_back(
-          {.self = at::empty({room, 3 * width}, at::kFloat), .memory = rows.linear(layer.cross_kv, flat)});
+          {.self = at::empty({room, 2 * width}, at::kFloat), .memory = rows.linear(layer.cross_kv, flat)});
     tokens_.resize(sentences);
     sources_ = unpadded_rows(mask, sentences, length);
   }
@@ -86,21 +119,23 @@ class RowDecoding final : public Decoding {
     const Weights& w = weights_;
     const LayersByRow model = {w};
     const int64_t rows = ids.size(0), width = w.config.d_model, heads = w.config.attention_heads;
-    if (const int64_t room = layers_.front().self.size(0);
-        used_ + rows > room || position_ >= w.config.max_positions)
-      throw Error("decoding went past the {} tokens there is room for",
-                  std::min(room, w.config.max_positions));
-    for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(static_cast<int32_t>(used_ + row));
+    if (position_ >= w.config.max_positions)
+      throw Error("decoding went past the model's {} positions", w.config.max_positions);
+    const std::vector<int32_t> slots = slots_.take(rows);
+    for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(slots[row]);
     at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].matrix(),
                               std::sqrt(static_cast<double>(width)), positions_.narrow(0, position_++, 1));
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
-      const at::Tensor now = self.narrow(0, used_, rows);
-      linear_product(now, model.norm(layer.self_norm, x), w[layer.self_qkv.weight].matrix(),
-                     {.bias = w[layer.self_qkv.bias].value});
-      at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, width, width),
-                                       self.narrow(1, 2 * width, width), tokens_, heads);
+      const at::Tensor now =
+          model.linear(layer.self_qkv, model.norm(layer.self_norm, x));  // query, key, value
+      for (int64_t row = 0; row < rows; ++row) {
+        std::copy_n(now.const_data_ptr<float>() + row * 3 * width + width, 2 * width,
+                    self.mutable_data_ptr<float>() + slots[row] * 2 * width);
+      }
+      at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, 0, width),
+                                       self.narrow(1, width, width), tokens_, heads);
       x = model.linear(layer.self_out, context, x);
       const at::Tensor query = model.linear(layer.cross_q, model.norm(layer.cross_norm, x));
       context =
@@ -108,7 +143,6 @@ class RowDecoding final : public Decoding {
       x = model.linear(layer.cross_out, context, x);
       x = model.feed_forward(layer, x);
     }
-    used_ += rows;
     if (!logits_.defined() || logits_.size(0) < rows)
       logits_ = at::empty({rows, w.config.vocabulary}, at::kFloat);
     at::Tensor logits = logits_.narrow(0, 0, rows);
@@ -124,12 +158,13 @@ class RowDecoding final : public Decoding {
       lists = std::move(picked);
     };
     pick(tokens_, rows);
+    slots_.keep(tokens_);
     if (sentences.defined()) pick(sources_, sentences);
   }
 
  private:
   struct Layer {
-    at::Tensor self;    // [room, 3 d] query, key and value of each token fed, in the order of feeding
+    at::Tensor self;    // [room, 2 d] key and value of the token in each slot
     at::Tensor memory;  // [sentences S, 2 d] key and value of the encoder's output
   };
   Weights weights_;
@@ -138,9 +173,9 @@ class RowDecoding final : public Decoding {
   std::vector<Layer> layers_;
   // [rows, V] of the last step; kept, since memory costs more when it is touched for the first time.
   at::Tensor logits_;
-  int64_t used_ = 0;                           // rows of `self`
   int64_t position_ = 0;                       // tokens consumed
-  std::vector<std::vector<int32_t>> tokens_;   // of each hypothesis: the rows of its tokens in `self`
+  TokenSlots slots_;                           // of `self`
+  std::vector<std::vector<int32_t>> tokens_;   // of each hypothesis: the slots of its tokens
   std::vector<std::vector<int32_t>> sources_;  // of each sentence: the rows of its tokens in `memory`
 };
 
