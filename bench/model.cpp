@@ -56,10 +56,9 @@ void quantize_initial(Transformer& model) {
     std::vector<at::Tensor> slices;
     for (size_t i = 0; i < spec.stored.size(); ++i)
       slices.push_back(quantize(slice(spec, parameter.value, i), spec.quantization));
-    parameter.value = spec.sliced ? at::stack(slices) : slices[0];
-    parameter.quantization = spec.quantization;
-    parameter.rows = spec.stored_shape()[0];
-    parameter.depth = spec.stored_shape()[1];
+    const std::vector<int64_t> shape = spec.stored_shape();
+    parameter.set_quantized(spec.sliced ? at::stack(slices) : slices[0], spec.quantization, shape[0],
+                            shape[1]);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "app/commands.h"
 #include "base/text.h"
 #include "formats/folder.h"
+#include "formats/folder_files.h"
 #include "formats/quantize.h"
 #include "layout/cost.h"
 
@@ -67,7 +68,7 @@ nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
 /// Of each type: how many there are, their bytes, and the errors of quantized ones.
 void print_types(const std::vector<TensorReport>& tensors) {
   struct Sum {
-    int64_t count = 0;
+    int64_t count = 0, known = 0;
     uint64_t bytes = 0;
     double errors = 0;
     const TensorReport* worst = nullptr;
@@ -78,6 +79,7 @@ void print_types(const std::vector<TensorReport>& tensors) {
     ++sum.count;
     sum.bytes += t.bytes;
     sum.errors += t.error.value_or(0);
+    sum.known += t.error ? 1 : 0;
     if (t.error && (!sum.worst || *t.error > *sum.worst->error)) sum.worst = &t;
   }
   fmt::print("\nweights on disk\n");
@@ -85,7 +87,7 @@ void print_types(const std::vector<TensorReport>& tensors) {
     fmt::print("  {:<5}{:>12}  {}", type, human_bytes(sum.bytes), counted(sum.count, "tensor"));
     if (sum.worst)
       fmt::print(", off by {:.2f} % in the mean, by {:.2f} % at most: {}",
-                 100 * sum.errors / static_cast<double>(sum.count), 100 * *sum.worst->error, sum.worst->name);
+                 100 * sum.errors / static_cast<double>(sum.known), 100 * *sum.worst->error, sum.worst->name);
     fmt::print("\n");
   }
 }
@@ -171,6 +173,7 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
              model.config.tied_output ? "(shared)" : "(own)", "", "", count(cost.output_flops));
   fmt::print("\nFLOPs for a source and a target token, in sentences of {}: forward {}, training {}\n",
              counted(cost.length, "token"), count(cost.forward_flops()), count(cost.training_flops()));
+  if (model.config.quantization.any()) return;  // what they take is what they are on disk
   fmt::print("\nmemory, without activations    fp32        bf16\n");
   const ModelMemory fp32 = memory_of(p, false), bf16 = memory_of(p, true);
   fmt::print("  inference            {:>12}{:>12}\n", human_bytes(fp32.inference),
@@ -182,13 +185,16 @@ void inspect(const InspectArguments& a) {
   const ModelPlace place = find_model(a.folder);
   const ModelDescription model = describe_model(place.description);
   const ModelCost cost = cost_of(model.config, a.length);
-  const std::vector<TensorReport> tensors = tensors_of(place.weights, model.config);
+  const bool has_weights = std::filesystem::exists(place.weights / kWeightsFile) ||
+                           std::filesystem::exists(place.weights / kIndexFile);
+  const std::vector<TensorReport> tensors =
+      has_weights ? tensors_of(place.weights, model.config) : std::vector<TensorReport>();
   if (a.json) {
-    fmt::print("{}\n", to_json(model, cost, tensors).dump(2));
+    fmt::print("{}\n", to_json(model, cost, a.tensors ? tensors : std::vector<TensorReport>()).dump(2));
     return;
   }
   print_text(model, cost);
-  print_types(tensors);
+  if (!tensors.empty()) print_types(tensors);
   if (a.tensors) print_tensors(tensors);
 }
 

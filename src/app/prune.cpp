@@ -25,7 +25,6 @@ namespace {
 
 struct PruneArguments {
   std::string folder, out, by = "utilization", method = "drop";
-  std::vector<std::string> data;  // an older name of --files and --tsv
   TextArguments text;
   ComputeArguments compute;
   PruneOptions options;
@@ -72,8 +71,6 @@ std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& direct
 void prune(PruneArguments& a) {
   a.options.by = choice(kPruneBy, a.by);
   a.options.method = choice(kPruneMethods, a.method);
-  for (const std::string& path : a.data)
-    (path.find(kLanguageSlot) == std::string::npos ? a.text.tsv : a.text.files).push_back(path);
   const bool has_text = !a.text.files.empty() || !a.text.tsv.empty();
   if (!has_text && a.options.by != PruneBy::random)
     throw UserError("--by {} needs text: name it with --files or --tsv", a.by);
@@ -122,8 +119,7 @@ void add_prune(CLI::App& app) {
   command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
   add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);
-  command->add_option("--data", a.data, "older name: --files if {lang} is in it, else --tsv")
-      ->type_name("FILE");
+  add_data_argument(*command, a.text, "older name: --files if {lang} is in it, else --tsv");
   add_direction_arguments(*command, a.text);
   add_compute_arguments(*command, a.compute);
   command->add_flag("--json", a.json, "print JSON");

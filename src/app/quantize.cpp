@@ -26,9 +26,7 @@ namespace {
 struct QuantizeArguments {
   std::filesystem::path model, out;
   QuantizationConfig types = {.experts = Quantization::int4, .dense = Quantization::int8};
-  std::vector<std::string> data;
   TextArguments text;
-  ComputeArguments compute;
   bool json = false;
 };
 
@@ -54,9 +52,10 @@ uint64_t bytes_of_file(const std::filesystem::path& folder) {
   return bytes;
 }
 
-LoadedModel load(const std::filesystem::path& folder, const ComputeArguments& compute) {
+/// In fp32, as quantized weights are computed with.
+LoadedModel load(const std::filesystem::path& folder) {
   Group alone;
-  return load_model(folder, compute_options(compute, alone));
+  return load_model(folder, compute_options({}, alone));
 }
 
 /// What a model makes of the text, direction by direction.
@@ -107,18 +106,17 @@ void print_table(const nlohmann::json& rows) {
 
 void quantize(QuantizeArguments& a) {
   if (!a.types.any()) throw UserError("--experts none --dense none: nothing is left to quantize");
-  for (const std::string& path : a.data)
-    (path.find(kLanguageSlot) == std::string::npos ? a.text.tsv : a.text.files).push_back(path);
   const bool has_text = !a.text.files.empty() || !a.text.tsv.empty();
-  if (!has_text && (!a.text.directions.empty() || a.text.sentences > 0 || a.json))
-    throw UserError("--directions, --sentences and --json are about --data, which names no text");
+  if (!has_text &&
+      (!a.text.directions.empty() || !a.text.languages.empty() || a.text.sentences > 0 || a.json))
+    throw UserError("--directions, --languages, --sentences and --json are about text: name it with --data");
   check_absent(a.out);
+  check_not_quantized(describe_model(find_model(a.model).description).config, a.model);
   Quality before, after;
   Calibration calibration;
   std::vector<DirectionText> texts;
   if (has_text) {
-    const LoadedModel loaded = load(a.model, a.compute);
-    check_is_trainable(loaded.model->config(), a.model);
+    const LoadedModel loaded = load(a.model);
     texts = read_directions(sources_of(a.text), a.text.sentences, loaded.vocabulary.languages());
     Progress progress({.task = "measuring", .unit = "pair"});
     calibration =
@@ -128,7 +126,7 @@ void quantize(QuantizeArguments& a) {
   }
   quantize_model(a.model, a.types, a.out, has_text ? calibration.importance() : ColumnImportance());
   if (has_text) {
-    const LoadedModel loaded = load(a.out, a.compute);
+    const LoadedModel loaded = load(a.out);
     after = {.losses = losses_of(*loaded.model, loaded.vocabulary, texts, {}),
              .scores = scores_of(loaded, a, texts)};
     const nlohmann::json rows = report(before, after);
@@ -154,13 +152,11 @@ void add_quantize(CLI::App& app) {
   add_type(*command, "--experts", "type of the experts' weights", a.types.experts);
   add_type(*command, "--dense", "type of the other weights, but for the router's, norms and biases",
            a.types.dense);
-  command
-      ->add_option("--data", a.data,
-                   "text that scales are chosen for, and that tells what has changed: FILE.{lang}, or TSV")
-      ->type_name("FILE");
+  add_data_argument(*command, a.text,
+                    "text that scales are chosen for and that tells what has changed: --files if {lang} is "
+                    "in it, else --tsv");
   add_text_arguments(*command, a.text);
   add_direction_arguments(*command, a.text);
-  add_compute_arguments(*command, a.compute);
   command->add_flag("--json", a.json, "print JSON");
   add_quiet_option(*command);
   command->callback([arguments] { quantize(*arguments); });

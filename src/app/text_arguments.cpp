@@ -24,6 +24,19 @@ void add_text_arguments(CLI::App& command, TextArguments& a) {
       ->type_name("LIST");
 }
 
+void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--data",
+          [&arguments](const std::vector<std::string>& paths) {
+            for (const std::string& path : paths)
+              (path.find(kLanguageSlot) == std::string::npos ? arguments.tsv : arguments.files)
+                  .push_back(path);
+          },
+          help)
+      ->type_name("FILE");
+}
+
 void add_direction_arguments(CLI::App& command, TextArguments& a) {
   command.add_option("--directions", a.directions, "directions to use: en-de,en-*,*-en (default: all)")
       ->delimiter(',')

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kFormatVersion = 1;
 constexpr int64_t kQuantizationVersion = 1;
 
-// Under the name that transformers gives it, so that it refuses to load what it cannot read.
+// The name under which transformers has such things.
 constexpr const char* kQuantizationKey = "quantization_config";
 
 nlohmann::json quantization_json(const QuantizationConfig& q) {
@@ -28,10 +28,10 @@ QuantizationConfig read_quantization(const nlohmann::json& json) {
   const JsonReader r{json};
   if (const auto method = r.get<std::string>("quant_method", ""); method != "chorus")
     throw not_computed(fmt::format("{}: weights quantized by {}", kQuantizationKey, in_quotes(method)));
-  if (r.count("version", 1, kLarge) != kQuantizationVersion ||
-      r.count("group_size", 1, kLarge) != kQuantizedGroup)
+  const int64_t version = r.count("version", 1, kLarge), group = r.count("group_size", 1, kLarge);
+  if (version != kQuantizationVersion || group != kQuantizedGroup)
     throw UserError("config.json: {}: quantized by a later version of chorus (version {}, groups of {})",
-                    kQuantizationKey, json["version"].dump(), json["group_size"].dump());
+                    kQuantizationKey, version, group);
   const auto type = [&](const char* key) {
     return value_of(kQuantizations, fmt::format("{}.{}", kQuantizationKey, key),
                     r.get<std::string>(key, "none"));

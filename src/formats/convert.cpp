@@ -112,6 +112,7 @@ void write_imported(const Imported& model, const Weights& weights, const fs::pat
   const StoredTensors stored = find_all(weights, theirs);
   check_values(stored, theirs, model.folder.string());
   const Catalogue native = make_catalogue(floating), made = make_catalogue(model.config);
+  check_quantization(model.config, made);
   AtomicFolder whole(out, check_is_replaceable);
   std::vector<Transfer> list = transfers(stored, fates(native, false), native, 1);
   QuantizationErrors errors;

@@ -122,6 +122,12 @@ void check_is_trainable(const ModelConfig& config, const fs::path& folder) {
         folder.string());
 }
 
+void check_not_quantized(const ModelConfig& config, const fs::path& folder) {
+  if (config.quantization.any())
+    throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
+                    folder.string());
+}
+
 void write_json(const fs::path& path, const nlohmann::json& json) {
   write_file_atomically(path, json.dump(2) + "\n");
 }
@@ -227,9 +233,8 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
       fill(specs[p], parameter.value, slices);
     }
     if (specs[p].quantization == Quantization::none) continue;
-    parameter.quantization = specs[p].quantization;
-    parameter.rows = specs[p].stored_shape()[0];
-    parameter.depth = specs[p].stored_shape()[1];
+    const std::vector<int64_t> shape = specs[p].stored_shape();
+    parameter.set_quantized(parameter.value, specs[p].quantization, shape[0], shape[1]);
   }
   return loaded;
 }

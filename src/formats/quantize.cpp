@@ -1,5 +1,6 @@
 #include "formats/quantize.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -42,6 +43,13 @@ at::Tensor rows_of(const Transfer& transfer, const ParameterSpec& spec, int64_t 
 
 }  // namespace
 
+void check_quantization(const ModelConfig& config, const Catalogue& catalogue) {
+  const auto is_quantized = [](const ParameterSpec& spec) { return spec.quantization != Quantization::none; };
+  if (config.quantization.any() && std::ranges::none_of(catalogue.parameters, is_quantized))
+    throw UserError(
+        "no weight of the model would be quantized: it has none of those that a type is given for");
+}
+
 std::vector<Transfer> quantized(std::vector<Transfer> transfers, const Catalogue& from, const Catalogue& to,
                                 QuantizationErrors& errors, const ColumnImportance& importance) {
   size_t next = 0;
@@ -82,13 +90,16 @@ QuantizationErrors read_quantization_errors(const fs::path& folder) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return {};
   const nlohmann::json json = read_json(path);
+  if (json.is_object() && json.value("format", nlohmann::json()) != kErrorsVersion)
+    throw UserError("{}: written by a later version of chorus, or damaged; delete it to do without",
+                    path.string());
   const auto found = json.is_object() ? json.find("relative_errors") : json.end();
   if (found == json.end() || !found->is_object())
     throw UserError("{}: damaged: it has no errors; delete it to do without", path.string());
   QuantizationErrors errors;
   for (const auto& [name, error] : found->items()) {
     const std::optional<double> value = exactly<double>(error);
-    if (!value)
+    if (!value || !(*value >= 0))
       throw UserError("{}: damaged: the error of {}; delete it to do without", path.string(),
                       in_quotes(name));
     errors[name] = *value;

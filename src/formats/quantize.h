@@ -21,6 +21,9 @@ using QuantizationErrors = std::map<std::string, double>;
 /// How much each column of a weight counts when scales are chosen, as quantize() takes it; undefined: all alike.
 using ColumnImportance = std::function<at::Tensor(size_t parameter, size_t slice)>;
 
+/// UserError when `config` names types for weights, and none of the model's gets one.
+void check_quantization(const ModelConfig& config, const Catalogue& catalogue);
+
 /// All stored tensors of a model in floating types, as catalogue `from` has them, become those of `to`, which differs in
 /// what is quantized. Memory holds no more than the tensor whose turn it is. `errors` is filled as they are written, and
 /// must live as long as what is returned; so must the catalogues.

@@ -1,5 +1,7 @@
 #include "kernels/parameter.h"
 
+#include <utility>
+
 #include <ATen/core/Tensor.h>
 
 #include "kernels/gemm.h"
@@ -18,6 +20,13 @@ void Parameter::accumulate(const at::Tensor& contribution) {
 void Parameter::accumulate_product(const at::Tensor& a, const at::Tensor& b) {
   add_product(gradient.view({a.size(1), b.size(1)}), a, b, !has_gradient);
   has_gradient = true;
+}
+
+void Parameter::set_quantized(at::Tensor blocks, Quantization type, int64_t row_count, int64_t columns) {
+  value = std::move(blocks);
+  quantization = type;
+  rows = row_count;
+  depth = columns;
 }
 
 void Parameter::observe(const at::Tensor& input, int64_t slice) const {

@@ -23,6 +23,8 @@ struct Parameter {
   // multiplied with the weight, column by column. Of a stack of experts each slice has its own.
   at::Tensor input_squares;
 
+  /// Makes it a quantized weight: blocks as `value` above.
+  void set_quantized(at::Tensor blocks, Quantization type, int64_t row_count, int64_t columns);
   /// Adds those of input [n, depth] to input_squares[slice], if that is defined.
   void observe(const at::Tensor& input, int64_t slice = 0) const;
   /// The weight as products read it; a stack's slices one below the other (quantized ones of whole blocks of rows).

@@ -20,8 +20,8 @@ struct LinearCut {
   bool by_inputs = false;
 };
 
-/// input [..., in] -> [..., out]: input weight^T + bias. weight.value may have more than two dimensions ([3,
-/// out, in] for the fused query, key and value): it is used as [rows, in].
+/// input [..., in] -> [..., out]: input weight^T + bias, by weight.matrix(). Only to compute, not to train, where it is
+/// quantized.
 at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias, LinearCut cut = {});
 
 /// The parameters of a norm.

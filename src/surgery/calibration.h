@@ -22,8 +22,8 @@ struct Calibration {
   [[nodiscard]] ColumnImportance importance() const;
 };
 
-/// Runs the pairs through the model, on the host, teacher-forced and without dropping. Pairs beyond the model's positions
-/// are left out. UserError on a language that the model does not know. `progress`, which may be empty, is told of the pairs
+/// Runs the pairs through the model, on the host, teacher-forced and without dropping. Padding counts
+/// outside experts. Pairs beyond the model's positions are left out. UserError on a language that the model does not know. `progress`, which may be empty, is told of the pairs
 /// that are done.
 Calibration calibrate(Transformer& model, const Vocabulary& vocabulary, std::span<const DirectionText> texts,
                       const std::function<void(int64_t pairs)>& progress);

@@ -50,12 +50,16 @@ at::Tensor reorder_units(const ParameterSpec& spec, const at::Tensor& stored, co
 class Composer {
  public:
   Composer(std::span<const Source> sources, const Recipe& recipe)
-      : sources_(sources), recipe_(recipe), made_(catalogue_of(recipe, sources[0].config.quantization)) {}
+      : sources_(sources), recipe_(recipe), made_(catalogue_of(recipe, sources[0].config.quantization)) {
+    for (const Source& source : sources)
+      errors_.push_back(read_quantization_errors(source.weights->files().front().path().parent_path()));
+  }
 
   /// Of the new model, quantized as the sources are.
   [[nodiscard]] const Catalogue& catalogue() const { return made_; }
-  /// The stored tensors of the new model. They refer to sources, recipe and this.
-  [[nodiscard]] std::vector<Transfer> transfers() const {
+  /// The stored tensors of the new model. They refer to sources, recipe and this. What is known of quantized ones goes into
+  /// `errors`.
+  [[nodiscard]] std::vector<Transfer> transfers(QuantizationErrors& errors) const {
     constexpr size_t kNone = std::numeric_limits<size_t>::max();
     std::vector<size_t> layer_of(made_.parameters.size(), kNone), router_of = layer_of;
     const std::vector<SparseLayer> layers = sparse_layers(made_);
@@ -75,8 +79,12 @@ class Composer {
         continue;
       }
       for (size_t i = 0; i < spec.stored.size(); ++i) {
-        list.push_back(layer_of[p] == kNone ? blend(spec, i, from, dense(i))
-                                            : blend(spec, i, from, recipe_.experts[layer_of[p]][i]));
+        const NewExpert expert = layer_of[p] == kNone ? dense(i) : recipe_.experts[layer_of[p]][i];
+        list.push_back(blend(spec, i, from, expert));
+        const Ingredient& first = expert.of.front();
+        const QuantizationErrors& known = errors_[first.source];
+        const auto error = known.find(sources_[first.source].catalogue.parameters[from].stored[first.expert]);
+        if (error != known.end()) errors[spec.stored[i]] = error->second;
       }
       ++from;
     }
@@ -168,6 +176,7 @@ class Composer {
   std::span<const Source> sources_;
   const Recipe& recipe_;
   Catalogue made_;
+  std::vector<QuantizationErrors> errors_;  // of each source
 };
 
 }  // namespace
@@ -221,15 +230,14 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   check(recipe.config);
   check_absent(out);
   const Composer composer(sources, recipe);
-  std::vector<Transfer> transfers = composer.transfers();
+  QuantizationErrors errors;
+  std::vector<Transfer> transfers = composer.transfers(errors);
   ModelConfig config = recipe.config;
   const QuantizationConfig before = sources[0].config.quantization;
   const Catalogue made = make_catalogue(config);
-  QuantizationErrors errors;
+  check_quantization(config, made);
   if (config.quantization != before) {
-    if (before.any())
-      throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
-                      sources[0].folder.string());
+    check_not_quantized(sources[0].config, sources[0].folder);
     transfers = quantized(std::move(transfers), composer.catalogue(), made, errors, recipe.importance);
   }
   AtomicFolder whole(out, check_absent);

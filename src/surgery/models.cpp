@@ -7,6 +7,7 @@
 #include "architecture/format.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "formats/folder.h"
 
 #include "surgery/internal/compose.h"
 
@@ -128,9 +129,7 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
 ModelConfig quantize_model(const fs::path& model, const QuantizationConfig& types, const fs::path& out,
                            const ColumnImportance& importance) {
   const Source source = open_source(model);
-  if (source.config.quantization.any())
-    throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
-                    model.string());
+  check_not_quantized(source.config, model);
   Recipe recipe = {.config = source.config};
   recipe.config.quantization = types;
   recipe.importance = importance;

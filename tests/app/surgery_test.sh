@@ -61,10 +61,13 @@ run import theirs --quantize int8 --out imported8
 translates imported8
 run score --model imported8 --from xx --to yy --source train.xx --target train.yy > scores
 refuse "are quantized already" quantize int4 --out more
+refuse "are quantized already" quantize int4 --data "train.{lang}" --out more
+refuse "no weight of the model" quantize run --dense none --out more
+"$chorus" inspect half4 | grep -q "off by" || fail "pruned tensors have lost what is known of them"
 refuse "are quantized" export int4 --format nllb-moe --out more
 refuse "are quantized" average int4 int4 --out more
 refuse "nothing is left" quantize four --experts none --dense none --out more
-refuse "names no text" quantize four --sentences 10 --out more
+refuse "name it with --data" quantize four --sentences 10 --out more
 refuse "are quantized" train run.toml --out again --set train.init=int4
 
 refuse "is there already" prune large --keep 0.5 --by random --out direction

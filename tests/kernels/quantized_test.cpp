@@ -166,7 +166,7 @@ TEST_P(Quantized, RefusesWhatIsNotFiniteAndWhatHasNotItsShape) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Quantized,
-                         testing::Combine(testing::Values(Isa::plain, Isa::avx512_vnni),
+                         testing::Combine(testing::Values(Isa::plain, Isa::avx512, Isa::avx512_vnni),
                                           testing::Values(Quantization::int8, Quantization::int4)));
 
 TEST(Quantize, Int8IsWithinHalfAStep) {

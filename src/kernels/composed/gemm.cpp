@@ -1,6 +1,7 @@
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
+#include "base/error.h"
 #include "kernels/device.h"
 
 #include "kernels/internal/backend.h"
@@ -19,6 +20,8 @@ bool has_wide_sums(const at::Tensor& operand, const at::Tensor& out) {
 
 void Backend::linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                              const LinearOptions& o) const {
+  if (weight.quantization != Quantization::none)
+    throw Error("quantized weights are multiplied on the host alone");
   at::Tensor target = out;
   const at::Tensor w = weight.values.t(), x = input.to(w.scalar_type());
   const at::Tensor bias = o.bias.defined() ? o.bias.to(w.scalar_type()).view(-1) : at::Tensor();

@@ -51,7 +51,7 @@ float from_bf16(const uint8_t* at) {
 }
 
 /// The elements of one group of a row.
-struct Group {
+struct GroupValues {
   using V = Floats<64>;
   static constexpr int64_t kParts = kQuantizedGroup * sizeof(float) / sizeof(V);
   V parts[kParts];
@@ -60,18 +60,18 @@ struct Group {
 /// What they become.
 struct QuantizedGroup {
   float scale = 0;  // as bf16 has it
-  Group values = {};
+  GroupValues values = {};
 };
 
 /// How q is rounded: to the nearest integer within these.
 struct QuantizedRange {
   float low, high;
 
-  CHORUS_INLINE void round(const Group::V& x, float inverse, Group::V& q) const {
+  CHORUS_INLINE void round(const GroupValues::V& x, float inverse, GroupValues::V& q) const {
     constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to the nearest integer
     q = x * inverse + kRound - kRound;
-    q = q < low ? low - Group::V{} : q;
-    q = q > high ? high - Group::V{} : q;
+    q = q < low ? low - GroupValues::V{} : q;
+    q = q > high ? high - GroupValues::V{} : q;
   }
 };
 
@@ -80,18 +80,18 @@ struct ScaledError {
 };
 
 /// The best scale for the values that `trial` leads to, and its error.
-CHORUS_INLINE inline ScaledError refine(const Group& x, const Group& importance, float trial,
+CHORUS_INLINE inline ScaledError refine(const GroupValues& x, const GroupValues& importance, float trial,
                                         const QuantizedRange& range) {
-  using V = Group::V;
-  V q[Group::kParts], xq = {}, qq = {}, errors = {};
-  for (int64_t i = 0; i < Group::kParts; ++i) {
+  using V = GroupValues::V;
+  V q[GroupValues::kParts], xq = {}, qq = {}, errors = {};
+  for (int64_t i = 0; i < GroupValues::kParts; ++i) {
     range.round(x.parts[i], 1 / trial, q[i]);
     xq += importance.parts[i] * x.parts[i] * q[i];
     qq += importance.parts[i] * q[i] * q[i];
   }
   const float length = sum_of(qq);
   ScaledError result = {.scale = widen(narrow<c10::BFloat16>(length > 0 ? sum_of(xq) / length : trial))};
-  for (int64_t i = 0; i < Group::kParts; ++i) {
+  for (int64_t i = 0; i < GroupValues::kParts; ++i) {
     const V off = x.parts[i] - result.scale * q[i];
     errors += importance.parts[i] * off * off;
   }
@@ -101,8 +101,8 @@ CHORUS_INLINE inline ScaledError refine(const Group& x, const Group& importance,
 
 /// Of scales from the one that just reaches the largest element down, the one with the least error; in int4 also with
 /// the largest element at -8.
-CHORUS_INLINE inline QuantizedGroup quantize_group(const Group& x, const Group& importance, float largest,
-                                                   Quantization type) {
+CHORUS_INLINE inline QuantizedGroup best_quantization(const GroupValues& x, const GroupValues& importance,
+                                                      float largest, Quantization type) {
   const bool int4 = type == Quantization::int4;
   const QuantizedRange range = {.low = int4 ? -8.0F : -127.0F, .high = int4 ? 7.0F : 127.0F};
   const int steps = int4 ? 8 : 1;
@@ -115,7 +115,7 @@ CHORUS_INLINE inline QuantizedGroup quantize_group(const Group& x, const Group& 
     }
   }
   QuantizedGroup group = {.scale = best.scale};
-  for (int64_t i = 0; i < Group::kParts; ++i)
+  for (int64_t i = 0; i < GroupValues::kParts; ++i)
     range.round(x.parts[i], best.scale == 0 ? 0 : 1 / best.scale, group.values.parts[i]);
   return group;
 }
@@ -162,14 +162,14 @@ at::Tensor quantize(const at::Tensor& weight, Quantization type, const at::Tenso
         }
         QuantizedGroup group;
         if (std::abs(largest) > kLeast) {
-          Group values, importances;
+          GroupValues values, importances;
           const int exponent = std::ilogb(largest);
           const float unit = std::ldexp(1.0F, -exponent);  // otherwise squares of errors might be no numbers
           for (float& value : x) value *= unit;
           std::memcpy(&values, x, sizeof x);
           std::memcpy(&importances, counted, sizeof counted);
           run_kernel(
-              [&]() CHORUS_INLINE { group = quantize_group(values, importances, largest * unit, type); });
+              [&]() CHORUS_INLINE { group = best_quantization(values, importances, largest * unit, type); });
           group.scale = std::ldexp(group.scale, exponent);
         }
         const auto scale = narrow<c10::BFloat16>(group.scale);

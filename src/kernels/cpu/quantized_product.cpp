@@ -28,8 +28,8 @@ struct QuantizedInput {
 
 /// values = a group's x, quantized.
 template <class In, class Value>
-CHORUS_INLINE inline void quantize_group(const In* x, int64_t count, int32_t zero, Value* values,
-                                         float& scale, int32_t& offset) {
+CHORUS_INLINE inline void quantize_input_group(const In* x, int64_t count, int32_t zero, Value* values,
+                                               float& scale, int32_t& offset) {
   using V = Floats<64>;
   using Ints __attribute__((vector_size(64))) = int32_t;
   constexpr int64_t kLanes = sizeof(V) / sizeof(float), kParts = kQuantizedGroup / kLanes;
@@ -69,9 +69,9 @@ CHORUS_INLINE inline void quantize_group(const In* x, int64_t count, int32_t zer
     std::memcpy(values + part * kLanes, &narrow, sizeof narrow);
   }
   std::memcpy(lanes, &sums, sizeof lanes);
-  int32_t sum = 0;
-  for (const int32_t part : lanes) sum += part;
-  offset = -zero * sum;
+  uint32_t sum = 0;  // of what is not finite it is nothing in particular
+  for (const int32_t part : lanes) sum += static_cast<uint32_t>(part);
+  offset = static_cast<int32_t>(0U - static_cast<uint32_t>(zero) * sum);
 }
 
 template <class In, class Value>
@@ -87,8 +87,8 @@ void quantize_rows(const In* input, int64_t stride, int64_t rows, int64_t depth,
       for (int64_t row = begin; row < end; ++row) {
         for (int64_t g = 0; g < groups; ++g) {
           const int64_t first = g * kQuantizedGroup, at = row * groups + g;
-          quantize_group(input + row * stride + first, std::min(kQuantizedGroup, depth - first), zero,
-                         to.values.data() + at * kQuantizedGroup, to.scales[at], to.offsets[at]);
+          quantize_input_group(input + row * stride + first, std::min(kQuantizedGroup, depth - first), zero,
+                               to.values.data() + at * kQuantizedGroup, to.scales[at], to.offsets[at]);
         }
       }
     });
