@@ -28,7 +28,7 @@ class Scorer {
 
  private:
   Model model_;
-  int32_t from_tag_, to_tag_;
+  std::string from_, to_;
 };
 
 }  // namespace chorus::inline face

@@ -61,7 +61,8 @@ struct Scored {
 /// Threads may share one: what it gives does not depend on what others ask at the same time.
 class Translator {
  public:
-  /// `from` and `to` are languages of the model, or both empty where it has none. UserError on others.
+  /// `from` and `to` are languages of the model, or both empty where it has none; `from` may be empty where the model is
+  /// not told it (SMaLL-100). UserError on others.
   Translator(const Model& model, const std::string& from, const std::string& to,
              const TranslateOptions& options = {});
   /// An ensemble: at each step the models' probabilities are averaged. UserError where they do not have one

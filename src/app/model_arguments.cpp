@@ -36,7 +36,8 @@ namespace {
 constexpr const char* kModelHelp = "model folder, run, or checkpoint of a run";
 
 void add_language_arguments(CLI::App& command, ModelArguments& a) {
-  command.add_option("--from", a.from, "language of the source, if the model has languages")
+  command
+      .add_option("--from", a.from, "language of the source, if the model has languages and is told this one")
       ->type_name("LANG");
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   add_compute_arguments(command, a);
@@ -104,6 +105,8 @@ void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
           "with it, as the model was trained",
           option, language);
     }
+    if (language.empty() && option == std::string_view("--from") && !vocabulary.needs_source_language())
+      continue;
     if (!known.empty() && language.empty())
       throw UserError("{} is missing: this model knows {}", option, join(known, ", "));
     try {

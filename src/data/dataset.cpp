@@ -294,10 +294,12 @@ SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
   const Direction& direction = directions_[parts_[part].direction];
+  const std::vector<std::string>& languages = vocabulary_.languages();
+  const PairTags tags = vocabulary_.pair_tags(languages[direction.source], languages[direction.target]);
   SentencePair pair = {.source = store.read(row, static_cast<int64_t>(columns.source)),
                        .target = {},
-                       .source_tag = vocabulary_.tag(direction.source),
-                       .target_tag = vocabulary_.tag(direction.target),
+                       .source_tag = tags.source,
+                       .target_tag = tags.target,
                        .direction = parts_[part].direction};
   if (columns.task == 0) {
     pair.target = store.read(row, static_cast<int64_t>(columns.target));

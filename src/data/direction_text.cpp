@@ -68,11 +68,12 @@ std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& 
   constexpr size_t kRows = 64;
   std::vector<MicroBatch> batches;
   std::vector<SentencePair> rows;
+  const PairTags tags = vocabulary.pair_tags(text.from, text.to);
   for (size_t i = 0; i < text.sources.size(); ++i) {
     SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
                          .target = vocabulary.encode(text.references[i]),
-                         .source_tag = vocabulary.tag(text.from),
-                         .target_tag = vocabulary.tag(text.to)};
+                         .source_tag = tags.source,
+                         .target_tag = tags.target};
     if (std::cmp_less_equal(std::max(pair.source.size(), pair.target.size()) + kTagAndEnd, longest))
       rows.push_back(std::move(pair));
     if (rows.size() == kRows || (i + 1 == text.sources.size() && !rows.empty())) {

@@ -194,6 +194,16 @@ int32_t Vocabulary::tag(int32_t language) const {
   return state_->tags.at(language);
 }
 
+PairTags Vocabulary::pair_tags(std::string_view from, std::string_view to) const {
+  if (!state_->layout.target_tag_on_source) return {.source = tag(from), .target = tag(to)};
+  if (!from.empty()) static_cast<void>(tag(from));
+  return {.source = tag(to)};
+}
+
+bool Vocabulary::needs_source_language() const {
+  return !state_->languages.empty() && !state_->layout.target_tag_on_source;
+}
+
 bool Vocabulary::is_tag(int32_t id) const {
   return (id >= state_->pieces_end && state_->words.with_id(id) == nullptr) || state_->spelling.contains(id);
 }

@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/batch.h"
 #include "data/config.h"
 
 namespace chorus::inline data {
@@ -53,6 +54,13 @@ struct VocabularyLayout {
   std::vector<LanguageTag> tags;    // of languages and symbols that are not pieces
   int32_t extra_ids = 0;            // of T5
   std::vector<AddedWord> words;     // as transformers' add_tokens() makes them; T5 has none
+  // SMaLL-100: the source begins with the target's tag, and the target with none.
+  bool target_tag_on_source = false;
+};
+
+/// The tags that a pair's source and target begin with, or kNoTag.
+struct PairTags {
+  int32_t source = kNoTag, target = kNoTag;
 };
 
 class Vocabulary {
@@ -89,6 +97,11 @@ class Vocabulary {
   [[nodiscard]] int32_t language(std::string_view name) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;
+  /// What stands on a pair's sides. UserError as above; where the target's tag stands on the source, that of the source
+  /// is not needed, and `from` may be empty.
+  [[nodiscard]] PairTags pair_tags(std::string_view from, std::string_view to) const;
+  /// Whether `from` must be named.
+  [[nodiscard]] bool needs_source_language() const;
   /// Whether it is that of a language or a symbol.
   [[nodiscard]] bool is_tag(int32_t id) const;
   /// <mask> and the tags of tasks, as far as they are there, and their ids.

@@ -156,6 +156,7 @@ void Vocabulary::State::add_tags() {
     add_tag(tag.language, tag.id);
     hash = hash_bytes(hash_text(hash) + tag.language + (follows ? "" : fmt::format("={}", tag.id)));
   }
+  if (layout.target_tag_on_source) hash = hash_bytes(hash_text(hash) + " target_tag_on_source");
 }
 
 }  // namespace chorus::inline data

@@ -21,8 +21,7 @@ Preparation::Preparation(const Vocabulary& vocabulary, const TranslatorOptions& 
       options_(options),
       required_(required),
       positions_(positions),
-      source_tag_(vocabulary.tag(options.from)),
-      target_tag_(vocabulary.tag(options.to)) {
+      tags_(vocabulary.pair_tags(options.from, options.to)) {
   if (options.sentences) sentences_.emplace(options.from);
 }
 
@@ -84,9 +83,9 @@ void Preparation::add(const TextPart& part, std::string_view text, const SourceL
   next.before = part.before;
   next.wide = ends_wide(part.text);
   next.first_word = first_word({text.data(), part.text.data()});
-  next.input.tagged = target_tag_ != kNoTag;
-  if (next.input.tagged) next.input.forced.push_back(target_tag_);
-  if (source_tag_ != kNoTag) next.input.source.push_back(source_tag_);
+  next.input.tagged = tags_.target != kNoTag;
+  if (next.input.tagged) next.input.forced.push_back(tags_.target);
+  if (tags_.source != kNoTag) next.input.source.push_back(tags_.source);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
   require(part, from.where, next);

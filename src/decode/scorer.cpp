@@ -62,7 +62,7 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
   Group alone;
   Group& group = options.group ? *options.group : alone;
   const int64_t longest = options.window * group.size();
-  const int32_t source_tag = vocabulary.tag(options.from), target_tag = vocabulary.tag(options.to);
+  const PairTags tags = vocabulary.pair_tags(options.from, options.to);
   Findings empty;
   const auto encode = [&](const LineReader& reader) {
     std::string fault = fault_of(reader);
@@ -113,8 +113,8 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
       sides.push_back(unpack(pair));
       pairs.push_back({.source = as_ids(sides.back()[0]),
                        .target = as_ids(sides.back()[1]),
-                       .source_tag = source_tag,
-                       .target_tag = target_tag});
+                       .source_tag = tags.source,
+                       .target_tag = tags.target});
     }
     const std::vector<PairScore> scores = score_pairs(model, pairs, options.batch_tokens);
     std::vector<std::string> texts;

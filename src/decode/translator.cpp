@@ -63,8 +63,7 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
       model_(make_step_decoder(models)),
       vocabulary_(vocabulary),
       options_(std::move(options)) {
-  static_cast<void>(vocabulary.tag(options_.from));
-  static_cast<void>(vocabulary.tag(options_.to));
+  static_cast<void>(vocabulary.pair_tags(options_.from, options_.to));
   const int64_t positions = model_->max_positions();
   if (options_.max_source == 0) options_.max_source = positions;
   if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
@@ -143,18 +142,18 @@ Translation LineTranslator::made_of(const Hypothesis& hypothesis) const {
 std::vector<std::vector<std::vector<WordLink>>> LineTranslator::align(
     std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const {
   if (!options_.alignment) return {};
-  const int32_t from = vocabulary_.tag(options_.from), to = vocabulary_.tag(options_.to);
+  const PairTags tags = vocabulary_.pair_tags(options_.from, options_.to);
   // One that was cut at the model's positions leaves no room for the </s> that a pair has.
   const auto most = static_cast<size_t>(first_->config().max_positions - kTagAndEnd);
   std::vector<SentencePair> pairs;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::vector<int32_t>& source = inputs[i].source;
     for (const Hypothesis& hypothesis : results[i]) {
-      pairs.push_back({.source = {source.begin() + (from == kNoTag ? 0 : 1), source.end() - 1},
+      pairs.push_back({.source = {source.begin() + (tags.source == kNoTag ? 0 : 1), source.end() - 1},
                        .target = {hypothesis.tokens.begin(),
                                   hypothesis.tokens.begin() + std::min(most, hypothesis.tokens.size())},
-                       .source_tag = from,
-                       .target_tag = to});
+                       .source_tag = tags.source,
+                       .target_tag = tags.target});
     }
   }
   std::vector<std::vector<WordLink>> flat =

@@ -100,6 +100,7 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
   for (size_t i = 0; i < words.size(); ++i)
     layout.words.push_back({words[i], word_ids[i], std::ranges::find(special, words[i]) != special.end()});
   if (fs::exists(folder / kPiecesFile)) layout.pieces = read_pieces(folder / kPiecesFile);
+  layout.target_tag_on_source = read("target_tag_on_source", false);
   const bool t5 = architecture_of(json).t5_ids;
   const fs::path path = folder / vocabulary_file(t5);
   Vocabulary vocabulary = Vocabulary::load(path, layout);
@@ -285,6 +286,7 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
     own["added_word_ids"].push_back(word.id);
     if (word.special) own["special_words"].push_back(word.text);
   }
+  if (vocabulary.layout().target_tag_on_source) own["target_tag_on_source"] = true;
   if (vocabulary.is_t5()) own["extra_ids"] = vocabulary.layout().extra_ids;
   own["vocabulary"] = hash_text(vocabulary.hash());
   config["torch_dtype"] = torch_name(dtype);

@@ -24,6 +24,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int32_t kT5ExtraIds = 100;  // unless the tokenizer says otherwise
+// M2M100's, but for the target's tag on the source; a file beside the weights has its code.
+constexpr const char* kSmall100 = "SMALL100Tokenizer";
 
 // The languages of M2M100Tokenizer, by its option language_codes. Their tags follow the pieces in this order;
 // no file need list them.
@@ -213,7 +215,8 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
   }
   if (const fs::path t5 = folder / vocabulary_file(true); fs::exists(t5)) return read_t5(t5, config);
   const fs::path model = folder / vocabulary_file(false);
-  VocabularyLayout layout;
+  VocabularyLayout layout = {
+      .target_tag_on_source = config.is_object() && config.value("tokenizer_class", nlohmann::json()) == kSmall100};
   const bool m2m100 = fs::exists(folder / kPiecesFile);
   if (m2m100) layout.pieces = read_pieces(folder / kPiecesFile);
   Vocabulary pieces = Vocabulary::load(model, layout);
@@ -271,7 +274,10 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
     decoder[std::to_string(word.id)] = added(word.text, word.special);
     if (word.special) tokens.push_back(word.text);
   }
-  nlohmann::json config = {{"tokenizer_class", m2m100 ? "M2M100Tokenizer" : "NllbTokenizer"},
+  const char* const name = vocabulary.layout().target_tag_on_source ? kSmall100
+                           : m2m100                                 ? "M2M100Tokenizer"
+                                                                    : "NllbTokenizer";
+  nlohmann::json config = {{"tokenizer_class", name},
                            {"model_max_length", max_positions},
                            {"clean_up_tokenization_spaces", false},
                            {"tgt_lang", nullptr}};

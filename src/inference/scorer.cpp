@@ -15,9 +15,9 @@ constexpr int64_t kBatchTokens = 8192;
 }  // namespace
 
 Scorer::Scorer(const Model& model, const std::string& from, const std::string& to)
-    : model_(model),
-      from_tag_(model.loaded().vocabulary.tag(from)),
-      to_tag_(model.loaded().vocabulary.tag(to)) {}
+    : model_(model), from_(from), to_(to) {
+  static_cast<void>(model.loaded().vocabulary.pair_tags(from, to));
+}
 
 std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sources,
                                            const std::vector<std::string>& targets) const {
@@ -25,12 +25,13 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
     throw UserError("{} and {}: text i of one is the translation of text i of the other",
                     counted(sources.size(), "source"), counted(targets.size(), "target"));
   const Vocabulary& vocabulary = model_.loaded().vocabulary;
+  const PairTags tags = vocabulary.pair_tags(from_, to_);
   std::vector<SentencePair> pairs;
   for (size_t i = 0; i < sources.size(); ++i) {
     pairs.push_back({.source = vocabulary.encode(sources[i]),
                      .target = vocabulary.encode(targets[i]),
-                     .source_tag = from_tag_,
-                     .target_tag = to_tag_});
+                     .source_tag = tags.source,
+                     .target_tag = tags.target});
   }
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))

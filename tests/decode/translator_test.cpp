@@ -155,6 +155,31 @@ TEST(ScoreStream, NamesWhatItRefuses) {
             std::string::npos);
 }
 
+TEST(Translator, PutsTheTargetsTagOnTheSourceWhereTheVocabularySaysSo) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "pieces.model", small_vocabulary().sentencepiece());
+  const Vocabulary vocabulary = Vocabulary::load(folder / "pieces.model", {.target_tag_on_source = true});
+  ModelConfig config = tiny_config();
+  config.vocabulary = vocabulary.size();
+  Transformer model(config, {});
+  initialise(model, 3);
+  const TranslatorOptions options = {
+      .to = "de", .decode = {.beam = 2, .nbest = 2, .max_length_factor = 0, .max_length_offset = 8}};
+  const std::string text = sentences("en", 1)[0];
+  DecodeInput input = {.source = vocabulary.encode(text), .forced = {}, .tagged = false};
+  input.source.insert(input.source.begin(), vocabulary.tag("de"));
+  input.source.push_back(kEos);
+  const std::vector<Hypothesis> expected =
+      beam_search(*make_step_decoder(model), {&input, 1}, options.decode)[0];
+  const SourceLine line = {.text = text};
+  const auto translated = LineTranslator(model, vocabulary, options).translate({&line, 1});
+  ASSERT_EQ(translated[0].best.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(translated[0].best[i].text, vocabulary.decode(expected[i].tokens));
+    EXPECT_EQ(translated[0].best[i].score, expected[i].score);
+  }
+}
+
 TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
   const TemporaryFolder folder;
   write_file_atomically(folder / "spiece.model", t5_model());

@@ -87,6 +87,21 @@ TEST(ImportedTokenizer, TakesTheTagsFromWhicheverFileHasThem) {
   EXPECT_EQ(tags(), expected) << "tokenizer.json";
 }
 
+TEST(ImportedTokenizer, Small100PutsTheTargetsTagOnTheSource) {
+  const Exported exported(dense_config(), {.format = Format::m2m100});
+  EXPECT_FALSE(describe_model(exported.path).vocabulary.layout().target_tag_on_source);
+  edit_json(exported.out / "tokenizer_config.json", [](auto& json) {
+    EXPECT_NE(json["tokenizer_class"], "SMALL100Tokenizer");
+    json["tokenizer_class"] = "SMALL100Tokenizer";
+  });
+  import_model(exported.out, exported.back);
+  const Vocabulary vocabulary = describe_model(exported.back).vocabulary;
+  EXPECT_TRUE(vocabulary.layout().target_tag_on_source);
+  EXPECT_EQ(vocabulary.tag("eng_Latn"), exported.vocabulary.tag("eng_Latn"));
+  export_model(exported.back, {.format = Format::m2m100}, exported.folder / "again");
+  EXPECT_EQ(read_tokenizer(exported.folder / "again", vocabulary.size()).hash(), vocabulary.hash());
+}
+
 TEST(ImportedTokenizer, AddedWordsAreWords) {
   const Exported exported;
   add_rows(exported, 8);

@@ -298,6 +298,37 @@ def compare_model(checks, chorus, folder, name, model, tokenizer, tags, format, 
     return ours, data, numbers, translations
 
 
+def compare_small100(checks, chorus, folder, tokenizer, rows):
+    """SMaLL-100: M2M100 whose source begins with the tag of the target, and whose decoder is given none."""
+    import torch
+
+    name, folder = "SMaLL-100", folder / "SMaLL-100"
+    theirs, ours = folder / "theirs", folder / "ours"
+    model = make_model("m2m100", rows, 9, encoder_layers=4, decoder_layers=1)
+    model.save_pretrained(theirs)
+    tokenizer.save_pretrained(theirs)
+    config = json.loads((theirs / "tokenizer_config.json").read_text())
+    (theirs / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "SMALL100Tokenizer"}))
+    chorus.run("import", theirs, "--out", ours)
+    lines = list(training_lines(random.Random(12), 40))
+    ids = [[tokenizer.get_lang_id("de"), *tokenizer.encode(line, add_special_tokens=False), 2] for line in lines]
+    source = padded(ids)
+    never = [0, 1, 3, *range(len(tokenizer.encoder), rows)]  # translate writes text
+    for beam in (1, 4):
+        with torch.no_grad():
+            output = model.generate(input_ids=source, attention_mask=source.ne(1).long(), num_beams=beam, do_sample=False,
+                                    suppress_tokens=never, max_length=MOST + 1)  # fmt: skip
+        text = "".join(line + "\n" for line in lines).encode()
+        made = chorus.run("translate", "--model", ours, "--to", "de", "--beam", beam, "--max-length", MOST, "--max-length-factor", 0,
+                          "--json", input=text).decode().split("\n")[:-1]  # fmt: skip
+        for line, row, mine in zip(lines, output.tolist(), made, strict=True):
+            their = tokenizer.convert_ids_to_tokens([id for id in row[1:] if id != 1])
+            mine = [piece["piece"] for piece in json.loads(mine)["translations"][0]["tokens"]]
+            checks(f"{name}: beam {beam} of {line!r}", mine == their, f"{mine} {their}")
+    refused = chorus.refusal("translate", "--model", ours, "--from", "en")
+    checks(f"{name}: --to is asked for", "--to is missing" in refused, refused)
+
+
 def main():
     args, chorus = start(__doc__)
 
@@ -341,6 +372,7 @@ def main():
         compare_numbers(checks, "one expert as M2M100", model, data, numbers)
         compare_decoding(checks, "one expert as M2M100", model, data, translations)
 
+        compare_small100(checks, chorus, folder, m2m100, m2m100_rows)
         compare_tokenizer(checks, chorus, "NLLB's tokenizer", nllb, folder / "4-experts-everywhere/ours")
         compare_tokenizer(checks, chorus, "M2M100's tokenizer", m2m100, folder / "M2M100/ours")
     seconds = time.monotonic() - started

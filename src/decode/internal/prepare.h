@@ -55,7 +55,7 @@ class Preparation {
   const TranslatorOptions& options_;
   const RequiredText& required_;
   int64_t positions_;
-  int32_t source_tag_, target_tag_;
+  PairTags tags_;
   std::optional<SentenceSplitter> sentences_;
 };
 
