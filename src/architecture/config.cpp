@@ -8,8 +8,10 @@
 
 namespace chorus::inline architecture {
 
-const std::vector<std::pair<std::string, Activation>> kActivations = {
-    {"relu", Activation::relu}, {"gelu", Activation::gelu}, {"swiglu", Activation::swiglu}};
+const std::vector<std::pair<std::string, Activation>> kActivations = {{"relu", Activation::relu},
+                                                                      {"gelu", Activation::gelu},
+                                                                      {"swiglu", Activation::swiglu},
+                                                                      {"geglu", Activation::geglu}};
 
 const std::vector<std::pair<std::string, Quantization>> kQuantizations = {
     {"none", Quantization::none}, {"int8", Quantization::int8}, {"int4", Quantization::int4}};

@@ -9,7 +9,7 @@
 namespace chorus::inline architecture {
 
 const std::vector<const Architecture*>& architectures() {
-  static const std::vector<const Architecture*> all = {&kNllbMoe, &kM2m100, &kSwitch};
+  static const std::vector<const Architecture*> all = {&kNllbMoe, &kM2m100, &kT5, &kSwitch};
   return all;
 }
 
@@ -31,8 +31,9 @@ const Architecture& architecture_of(const nlohmann::json& config) {
 }
 
 const Architecture& native_architecture(const ModelConfig& config) {
-  return **std::ranges::find_if(
-      architectures(), [&](const Architecture* a) { return a->native && a->positions == config.positions; });
+  return **std::ranges::find_if(architectures(), [&](const Architecture* a) {
+    return a->native && a->positions == config.positions && !(a->dense && config.moe.experts > 0);
+  });
 }
 
 void replace_in(std::string& name,

@@ -18,7 +18,7 @@ namespace chorus::inline architecture {
 
 struct JsonReader;
 
-enum class Format { nllb_moe, m2m100, switch_transformers };
+enum class Format { nllb_moe, m2m100, switch_transformers, t5 };
 
 struct Architecture {
   Format format = Format::nllb_moe;
@@ -27,8 +27,9 @@ struct Architecture {
   Positions positions = Positions::sinusoidal;
   // Chorus's own models with such positions have this layout, with a "chorus" in config.json.
   bool native = false;
-  bool dense = false;   // a model with one expert becomes a dense one
-  bool t5_ids = false;  // T5's vocabulary, in spiece.model: its ids are ours less one
+  bool dense = false;        // a model with one expert becomes a dense one
+  bool t5_ids = false;       // T5's vocabulary, in spiece.model: its ids are ours less one; or MADLAD's
+  bool gates_apart = false;  // gate and value of a gated feed-forward layer are two tensors
 
   /// What a tensor of a catalogue, "model.decoder.layers.0.cross_attention.q_proj.weight", is called.
   std::string (*stored_name)(std::string name) = nullptr;
@@ -45,15 +46,22 @@ struct Architecture {
   void (*read_own)(const JsonReader& own, ModelConfig& config) = nullptr;
 };
 
-extern const Architecture kNllbMoe, kM2m100, kSwitch;
+extern const Architecture kNllbMoe, kM2m100, kT5, kSwitch;
 
 /// All there are.
 const std::vector<const Architecture*>& architectures();
 const Architecture& architecture_of(Format format);
 /// The one with this model_type of config.json. UserError when there is none.
 const Architecture& architecture_of(const nlohmann::json& config);
-/// Whose layout a native folder has: Switch's for models with relative positions, else NLLB-MoE's.
+/// Whose layout a native folder has: that of Switch or, without experts, of T5 for models with relative positions, else
+/// NLLB-MoE's.
 const Architecture& native_architecture(const ModelConfig& config);
+
+/// MADLAD's <unk>, in whose place we have a newline (data/vocabulary.h); ours is 3.
+inline constexpr int64_t kMadladUnk = 0;
+/// Whether a model has <unk> there, so that these two rows of its embedding and output layer change places on the way to
+/// a native folder.
+bool has_madlad_unk(const nlohmann::json& config);
 
 /// Replaces the first of each pair by the second, where it occurs in `name`.
 void replace_in(std::string& name,

@@ -96,7 +96,9 @@ void read_m2m100_family(const JsonReader& r, ModelConfig& c) {
 
 std::vector<std::string> m2m100_family_reasons(const ModelConfig& c) {
   std::vector<std::string> reasons;
-  if (c.activation == Activation::swiglu) reasons.emplace_back("model.activation = swiglu, which it lacks");
+  if (is_gated(c.activation))
+    reasons.push_back(
+        fmt::format("model.activation = {}, which it lacks", name_of(kActivations, c.activation)));
   if (!c.expert_counts().empty() && c.moe.evaluation_capacity_factor > 0) {
     reasons.push_back(
         fmt::format("moe.evaluation_capacity_factor = {}, where that format's evaluation drops nothing",

@@ -129,7 +129,7 @@ MicroBatch make_batch(std::span<const SentencePair> pairs) {
     return static_cast<int64_t>(pieces.size()) + (tag == kNoTag ? 1 : kTagAndEnd);
   };
   for (const auto& pair : pairs) {
-    const int64_t source = length(pair.source, pair.source_tag);
+    const int64_t source = length(pair.source, pair.source_tag) + (pair.before_source_tag == kNoTag ? 0 : 1);
     batch.source_length = std::max(batch.source_length, source);
     batch.target_length = std::max(batch.target_length, length(pair.target, pair.target_tag));
     batch.source_tokens += source;
@@ -142,7 +142,8 @@ MicroBatch make_batch(std::span<const SentencePair> pairs) {
   for (int64_t row = 0; row < batch.rows; ++row) {
     const auto& pair = pairs[row];
     int32_t* source = &batch.source[row * batch.source_length];
-    if (pair.source_tag != kNoTag) *source++ = pair.source_tag;
+    for (const int32_t tag : {pair.before_source_tag, pair.source_tag})
+      if (tag != kNoTag) *source++ = tag;
     *std::copy(pair.source.begin(), pair.source.end(), source) = kEos;
     int32_t* input = &batch.target_input[row * batch.target_length];
     *input++ = kEos;

@@ -29,7 +29,7 @@ bool count_row(PartReport& report, const std::array<CellStatus, 2>& status, int6
     ++report.misshapen;
   } else if (is(CellStatus::invalid_utf8)) {
     ++report.invalid_utf8;
-  } else if (is(CellStatus::over_long) || (!is(CellStatus::empty) && longest + kTagAndEnd > max_length)) {
+  } else if (is(CellStatus::over_long) || (!is(CellStatus::empty) && longest > max_length)) {
     ++report.too_long;
   } else if (is(CellStatus::empty)) {
     ++report.empty;
@@ -234,15 +234,15 @@ RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartRepo
   RowSet rows;
   for (int64_t row = 0; row < store.rows(); ++row) {
     const int64_t s = store.length(row, source), t = store.length(row, target),
-                  longest = std::max(s + columns.extra(), t);
+                  longest = std::max(s + columns.extra(), t) + vocabulary_.tags_and_end();
     const bool usable =
         count_row(report, {store.status(row, source), store.status(row, target)}, longest, max_length);
     rows.append(usable);
     if (!usable) continue;
     report.source_tokens += s + 1;
     report.target_tokens += t + 1;
-    part.length_sum += longest + kTagAndEnd;
-    part.longest = std::max(part.longest, longest + kTagAndEnd);
+    part.length_sum += longest;
+    part.longest = std::max(part.longest, longest);
   }
   return rows;
 }
@@ -285,8 +285,9 @@ DataSet::Lengths DataSet::lengths(int64_t part, int64_t example) const {
   const Columns& columns = columns_.at(part);
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
-  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + kTagAndEnd + columns.extra(),
-          .target = store.length(row, static_cast<int64_t>(columns.target)) + kTagAndEnd};
+  const int64_t around = vocabulary_.tags_and_end();
+  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + around + columns.extra(),
+          .target = store.length(row, static_cast<int64_t>(columns.target)) + around};
 }
 
 SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const {
@@ -300,6 +301,7 @@ SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const
                        .target = {},
                        .source_tag = tags.source,
                        .target_tag = tags.target,
+                       .before_source_tag = tags.before_source,
                        .direction = parts_[part].direction};
   if (columns.task == 0) {
     pair.target = store.read(row, static_cast<int64_t>(columns.target));

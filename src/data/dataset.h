@@ -29,6 +29,7 @@ struct SentencePair {
   // noise.
   std::vector<int32_t> source, target;
   int32_t source_tag = 0, target_tag = 0;  // or kNoTag
+  int32_t before_source_tag = kNoTag;      // PairTags::before_source
   int32_t direction = 0;                   // index into DataSet::directions()
 };
 

@@ -73,8 +73,10 @@ std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& 
     SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
                          .target = vocabulary.encode(text.references[i]),
                          .source_tag = tags.source,
-                         .target_tag = tags.target};
-    if (std::cmp_less_equal(std::max(pair.source.size(), pair.target.size()) + kTagAndEnd, longest))
+                         .target_tag = tags.target,
+                         .before_source_tag = tags.before_source};
+    if (std::cmp_less_equal(std::max(pair.source.size(), pair.target.size()) + vocabulary.tags_and_end(),
+                            longest))
       rows.push_back(std::move(pair));
     if (rows.size() == kRows || (i + 1 == text.sources.size() && !rows.empty())) {
       batches.push_back(make_batch(rows));

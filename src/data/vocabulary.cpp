@@ -87,7 +87,10 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
     const SentencePieceModel parsed = parse_sentencepiece_model(state->model);
     const std::vector<SentencePieceModel::Piece>& pieces = parsed.pieces;
     state->is_t5 = begins_with(pieces, {"<pad>", "</s>", "<unk>"});
-    if (!state->is_t5 && !begins_with(pieces, {"<unk>", "<s>", "</s>"}))
+    const bool is_plain = begins_with(pieces, {"<unk>", "<s>", "</s>"});
+    state->is_madlad = is_plain && layout.pieces.empty() && pieces.size() > 4 && pieces[3].text == "\n" &&
+                       pieces[4].text.starts_with(kMadladTag);
+    if (!state->is_t5 && !is_plain)
       throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
     if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
       throw Error("it is to have {}; T5's models may have up to {}, others none",
@@ -157,7 +160,7 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
       append(word != nullptr ? word->text : fmt::format("{}{}>", kExtraId, state_->pieces_end - 1 - id));
     } else if (listed.empty()) {
       const auto& processor = state_->processor;
-      pieces.push_back(processor.IdToPiece(id == kUnk ? processor.unk_id() : id - kPieceOffset));
+      pieces.push_back(processor.IdToPiece(id == kUnk ? processor.unk_id() : id - state_->piece_offset()));
     } else {
       pieces.push_back(listed[id]);
     }
@@ -168,6 +171,10 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
 
 bool Vocabulary::is_t5() const {
   return state_->is_t5;
+}
+
+bool Vocabulary::is_madlad() const {
+  return state_->is_madlad;
 }
 
 const std::vector<std::string>& Vocabulary::languages() const {
@@ -195,13 +202,17 @@ int32_t Vocabulary::tag(int32_t language) const {
 }
 
 PairTags Vocabulary::pair_tags(std::string_view from, std::string_view to) const {
-  if (!state_->layout.target_tag_on_source) return {.source = tag(from), .target = tag(to)};
+  if (!state_->target_tag_on_source()) return {.source = tag(from), .target = tag(to)};
   if (!from.empty()) static_cast<void>(tag(from));
-  return {.source = tag(to)};
+  return {.before_source = state_->before_tag, .source = tag(to)};
+}
+
+int64_t Vocabulary::tags_and_end() const {
+  return kTagAndEnd + (state_->before_tag == kNoTag ? 0 : 1);
 }
 
 bool Vocabulary::needs_source_language() const {
-  return !state_->languages.empty() && !state_->layout.target_tag_on_source;
+  return !state_->languages.empty() && !state_->target_tag_on_source();
 }
 
 bool Vocabulary::is_tag(int32_t id) const {

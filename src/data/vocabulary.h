@@ -12,6 +12,9 @@
 // T5's SentencePiece models begin with <pad>, </s> and <unk>; there too, SentencePiece's id i is our i + 1.
 // They have no languages. Their extra ids follow the pieces, counted downwards, and are spelt in text:
 // "<extra_id_0>" is the last of them.
+//
+// MADLAD's begins with <unk>, <s>, </s>, a newline and the tags of languages, "<2de>". SentencePiece's id i >= 4 is ours,
+// and the newline, which no line of text holds, is our bos. The target's tag stands on the source.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +63,7 @@ struct VocabularyLayout {
 
 /// The tags that a pair's source and target begin with, or kNoTag.
 struct PairTags {
+  int32_t before_source = kNoTag;  // what stands before the source's: MADLAD's SentencePiece puts a "▁" there
   int32_t source = kNoTag, target = kNoTag;
 };
 
@@ -76,6 +80,8 @@ class Vocabulary {
 
   /// Whether its SentencePiece model has T5's special ids.
   [[nodiscard]] bool is_t5() const;
+  /// Whether it begins as MADLAD's.
+  [[nodiscard]] bool is_madlad() const;
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;
@@ -100,6 +106,8 @@ class Vocabulary {
   /// What stands on a pair's sides. UserError as above; where the target's tag stands on the source, that of the source
   /// is not needed, and `from` may be empty.
   [[nodiscard]] PairTags pair_tags(std::string_view from, std::string_view to) const;
+  /// What a side of a pair holds at most besides its pieces: what pair_tags() says, and </s>.
+  [[nodiscard]] int64_t tags_and_end() const;
   /// Whether `from` must be named.
   [[nodiscard]] bool needs_source_language() const;
   /// Whether it is that of a language or a symbol.

@@ -13,8 +13,13 @@
 namespace chorus::inline data {
 namespace {
 
-// "de" of "__de__", the tags of vocabularies that chorus trains.
-std::optional<std::string> language_of_symbol(std::string_view symbol) {
+// "de" of "__de__", the tags of vocabularies that chorus trains, and of MADLAD's "<2de>".
+std::optional<std::string> language_of_symbol(std::string_view symbol, bool madlad) {
+  if (madlad)
+    return symbol.starts_with(kMadladTag) && symbol.ends_with('>')
+               ? std::optional(
+                     std::string(symbol.substr(kMadladTag.size(), symbol.size() - kMadladTag.size() - 1)))
+               : std::nullopt;
   if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
   return std::string(symbol.substr(2, symbol.size() - 4));
 }
@@ -47,8 +52,9 @@ void Vocabulary::State::number_pieces(const std::vector<SentencePieceModel::Piec
   ids.assign(pieces.size(), kUnk);
   hash = hash_bytes(std::string_view(model));
   if (layout.pieces.empty()) {
-    for (size_t i = 3; i < pieces.size(); ++i) ids[i] = static_cast<int32_t>(i) + kPieceOffset;
-    pieces_end = static_cast<int32_t>(pieces.size()) + kPieceOffset + layout.extra_ids;
+    for (size_t i = 3; i < pieces.size(); ++i) ids[i] = static_cast<int32_t>(i) + piece_offset();
+    if (is_madlad) ids[3] = kBos;
+    pieces_end = static_cast<int32_t>(pieces.size()) + piece_offset() + layout.extra_ids;
     if (layout.extra_ids > 0)
       hash = hash_bytes(fmt::format("{} extra_ids={}", hash_text(hash), layout.extra_ids));
     return;
@@ -78,26 +84,36 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
   std::fill(is_text.end() - layout.extra_ids, is_text.end(), true);
   for (size_t i = 3; i < pieces.size(); ++i) {
     const Type type = pieces[i].type;
-    if (ids[i] != kUnk) {
+    if (ids[i] >= kFirstPiece) {
       starts_word[ids[i]] = pieces[i].text.starts_with(kWordStart);
       is_text[ids[i]] = type == Type::normal || type == Type::user_defined || type == Type::byte;
     }
     if (type == Type::byte) {  // "<0x0A>": the library has checked it
       byte_ids[std::stoul(std::string(pieces[i].text.substr(3, 2)), nullptr, 16)] = ids[i];
-    } else if (type == Type::user_defined && ids[i] != kUnk) {
+    } else if ((type == Type::user_defined || is_madlad) && ids[i] >= kFirstPiece) {
       const std::string text(pieces[i].text);
-      const auto language = language_of_symbol(text);
+      const auto language = language_of_symbol(text, is_madlad);
       if (!is_symbol_name(text) && !(language && is_language_name(*language))) continue;
       add_tag(language.value_or(text), ids[i]);
       spelling[ids[i]] = text;
       is_text[ids[i]] = false;
+      if (is_madlad) find_before_tag(text, static_cast<int32_t>(i));
     }
   }
 }
 
+void Vocabulary::State::find_before_tag(const std::string& tag, int32_t id) {
+  std::vector<int32_t> cut;
+  const bool is_cut = processor.Encode(tag, &cut).ok() && !cut.empty() && cut.back() == id && cut.size() <= 2;
+  const int32_t before = is_cut && cut.size() == 2 ? ids[cut.front()] : kNoTag;
+  if (!is_cut || (languages.size() > 1 && before != before_tag))
+    throw Error("the tag {} is not cut from a text as the others are", in_quotes(tag));
+  before_tag = before;
+}
+
 std::string Vocabulary::State::piece(int32_t id) const {
   if (!layout.pieces.empty()) return layout.pieces[id];
-  return id < kFirstPiece ? std::string(kSpecial[id]) : processor.IdToPiece(id - kPieceOffset);
+  return id < kFirstPiece ? std::string(kSpecial[id]) : processor.IdToPiece(id - piece_offset());
 }
 
 void Vocabulary::State::add_words() {

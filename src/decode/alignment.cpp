@@ -71,7 +71,9 @@ std::vector<std::vector<WordLink>> align_pairs(Transformer& model, const Vocabul
         for (size_t row = 0; row < batch.size(); ++row) {
           const SentencePair& pair = batch[row];
           // The tag of the target is what the first position would predict.
-          const int64_t first = pair.target_tag == kNoTag ? 0 : 1, from = pair.source_tag == kNoTag ? 0 : 1;
+          const int64_t first = pair.target_tag == kNoTag ? 0 : 1;
+          const int64_t from =
+              (pair.before_source_tag == kNoTag ? 0 : 1) + (pair.source_tag == kNoTag ? 0 : 1);
           const auto* const of_row = weights.const_data_ptr<float>() +
                                      (static_cast<int64_t>(row) * weights.size(1) + first) * weights.size(2) +
                                      from;

@@ -59,7 +59,7 @@ std::string Preparation::checked(const std::string& text, const std::string& whe
 
 void Preparation::add(const TextPart& part, std::string_view text, const SourceLine& from,
                       PreparedLine& line) const {
-  const int64_t most = options_.max_source - kTagAndEnd;
+  const int64_t around = vocabulary_.tags_and_end(), most = options_.max_source - around;
   if (is_blank(part.text)) return;
   std::vector<int32_t> pieces = vocabulary_.encode(part.text);
   if (says_nothing(vocabulary_, pieces)) return;
@@ -76,7 +76,7 @@ void Preparation::add(const TextPart& part, std::string_view text, const SourceL
   }
   if (!fits) {
     throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", from.where,
-                    std::ssize(pieces) + kTagAndEnd, options_.max_source,
+                    std::ssize(pieces) + around, options_.max_source,
                     options_.long_lines == LongLines::refuse ? "; --long split cuts such lines" : "");
   }
   LinePart& next = line.parts.emplace_back();
@@ -85,7 +85,8 @@ void Preparation::add(const TextPart& part, std::string_view text, const SourceL
   next.first_word = first_word({text.data(), part.text.data()});
   next.input.tagged = tags_.target != kNoTag;
   if (next.input.tagged) next.input.forced.push_back(tags_.target);
-  if (tags_.source != kNoTag) next.input.source.push_back(tags_.source);
+  for (const int32_t tag : {tags_.before_source, tags_.source})
+    if (tag != kNoTag) next.input.source.push_back(tag);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
   require(part, from.where, next);

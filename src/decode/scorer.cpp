@@ -69,9 +69,10 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
     if (fault.empty()) fault = utf8_fault(reader.text(), place(reader));
     if (!fault.empty()) throw UserError("{}", fault);
     std::vector<int32_t> ids = vocabulary.encode(reader.text());
-    if (const int64_t most = model.config().max_positions; std::cmp_greater(ids.size() + kTagAndEnd, most))
+    const int64_t tokens = std::ssize(ids) + vocabulary.tags_and_end(), most = model.config().max_positions;
+    if (tokens > most)
       throw UserError("{}: {} tokens with tag and </s>, more than the model's {} positions", place(reader),
-                      ids.size() + kTagAndEnd, most);
+                      tokens, most);
     if (is_blank(reader.text()) || says_nothing(vocabulary, ids)) empty.add(place(reader));
     return as_text(ids);
   };
@@ -114,7 +115,8 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
       pairs.push_back({.source = as_ids(sides.back()[0]),
                        .target = as_ids(sides.back()[1]),
                        .source_tag = tags.source,
-                       .target_tag = tags.target});
+                       .target_tag = tags.target,
+                       .before_source_tag = tags.before_source});
     }
     const std::vector<PairScore> scores = score_pairs(model, pairs, options.batch_tokens);
     std::vector<std::string> texts;

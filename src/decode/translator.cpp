@@ -66,9 +66,9 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   static_cast<void>(vocabulary.pair_tags(options_.from, options_.to));
   const int64_t positions = model_->max_positions();
   if (options_.max_source == 0) options_.max_source = positions;
-  if (options_.max_source <= kTagAndEnd || options_.max_source > positions)
+  if (options_.max_source <= vocabulary.tags_and_end() || options_.max_source > positions)
     throw UserError("a longest source of {} is outside {} to the model's {} positions",
-                    counted(options_.max_source, "token"), kTagAndEnd + 1, positions);
+                    counted(options_.max_source, "token"), vocabulary.tags_and_end() + 1, positions);
   if (options_.mbr && options_.mbr->candidates < 2)
     throw UserError("MBR chooses between candidates: {} is none to choose from",
                     counted(options_.mbr->candidates, "candidate"));
@@ -143,17 +143,19 @@ std::vector<std::vector<std::vector<WordLink>>> LineTranslator::align(
     std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const {
   if (!options_.alignment) return {};
   const PairTags tags = vocabulary_.pair_tags(options_.from, options_.to);
+  const int before = (tags.before_source == kNoTag ? 0 : 1) + (tags.source == kNoTag ? 0 : 1);
   // One that was cut at the model's positions leaves no room for the </s> that a pair has.
   const auto most = static_cast<size_t>(first_->config().max_positions - kTagAndEnd);
   std::vector<SentencePair> pairs;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const std::vector<int32_t>& source = inputs[i].source;
     for (const Hypothesis& hypothesis : results[i]) {
-      pairs.push_back({.source = {source.begin() + (tags.source == kNoTag ? 0 : 1), source.end() - 1},
+      pairs.push_back({.source = {source.begin() + before, source.end() - 1},
                        .target = {hypothesis.tokens.begin(),
                                   hypothesis.tokens.begin() + std::min(most, hypothesis.tokens.size())},
                        .source_tag = tags.source,
-                       .target_tag = tags.target});
+                       .target_tag = tags.target,
+                       .before_source_tag = tags.before_source});
     }
   }
   std::vector<std::vector<WordLink>> flat =

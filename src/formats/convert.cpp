@@ -1,5 +1,7 @@
 #include "formats/convert.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -17,11 +19,13 @@ namespace fs = std::filesystem;
 namespace {
 
 /// What becomes of each parameter in a catalogue of another format.
-enum class Fate : uint8_t { renamed, scaled, left_out };
+enum class Fate : uint8_t { renamed, scaled, left_out, reordered };
 
-/// A single expert is a dense layer: its router says nothing, and its output is scaled by a constant.
-std::vector<Fate> fates(const Catalogue& native, bool becomes_dense) {
+/// A single expert is a dense layer: its router says nothing, and its output is scaled by a constant. `madlad_unk`: two rows
+/// change places (architecture/format.h).
+std::vector<Fate> fates(const Catalogue& native, bool becomes_dense, bool madlad_unk) {
   std::vector<Fate> fate(native.parameters.size(), Fate::renamed);
+  if (madlad_unk) fate[native.embedding] = fate[native.output] = Fate::reordered;
   for (const auto* layers : {&native.encoder, &native.decoder}) {
     for (const LayerIndex& layer : *layers) {
       if (!becomes_dense || !layer.ffn.sparse) continue;
@@ -43,7 +47,14 @@ std::vector<Transfer> transfers(const StoredTensors& stored, const std::vector<F
     const ParameterSpec& spec = to.parameters[next++];
     for (size_t i = 0; i < stored[p].size(); ++i) {
       list.push_back({{spec.stored[i], stored[p][i].dtype, spec.stored_shape()}, stored[p][i]});
-      if (fate[p] == Fate::scaled) {
+      if (fate[p] == Fate::reordered) {
+        list.back().make = [from = stored[p][i]](int64_t) {
+          at::Tensor order = at::arange(from.shape[0], at::kLong);
+          order[kMadladUnk] = static_cast<int64_t>(kUnk);
+          order[kUnk] = kMadladUnk;
+          return as_tensor(from).index_select(0, order);
+        };
+      } else if (fate[p] == Fate::scaled) {
         list.back().make = [from = stored[p][i], factor](int64_t) {
           return as_tensor(from).to(at::kDouble).mul(factor);
         };
@@ -101,6 +112,7 @@ struct Imported {
   Format format;
   ModelConfig config;
   Vocabulary vocabulary;
+  bool madlad_unk = false;
 };
 
 template <class Weights>
@@ -114,7 +126,7 @@ void write_imported(const Imported& model, const Weights& weights, const fs::pat
   const Catalogue native = make_catalogue(floating), made = make_catalogue(model.config);
   check_quantization(model.config, made);
   AtomicFolder whole(out, check_is_replaceable);
-  std::vector<Transfer> list = transfers(stored, fates(native, false), native, 1);
+  std::vector<Transfer> list = transfers(stored, fates(native, false, model.madlad_unk), native, 1);
   QuantizationErrors errors;
   if (model.config.quantization.any()) list = quantized(std::move(list), native, made, errors);
   write_tensors(whole.temporary() / kWeightsFile, list);
@@ -139,7 +151,8 @@ void import_model(const fs::path& folder, const fs::path& out, const Quantizatio
                     folder.string());
   config.quantization = types;
   const Imported model = {folder, architecture_of(json).format, config,
-                          read_tokenizer(folder, config.vocabulary)};
+                          read_tokenizer(folder, config.vocabulary), has_madlad_unk(json)};
+  check_kind(config, model.vocabulary, folder);
   check_rows(config, model.vocabulary, folder);
   const bool is_safe = fs::exists(folder / kWeightsFile) || fs::exists(folder / kIndexFile);
   if (!is_safe && TorchFolder::is_there(folder)) {
@@ -161,11 +174,12 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   ModelConfig exported = model.config;
   const bool becomes_dense = architecture_of(options.format).dense;
   if (becomes_dense) exported.moe.experts = 0;
+  if (model.vocabulary.is_madlad()) json["decoder_start_token_id"] = kMadladUnk;
   json["torch_dtype"] = torch_name(stored[native.embedding][0].dtype);
 
   std::vector<Transfer> list =
-      transfers(stored, fates(native, becomes_dense), make_catalogue(exported, options.format),
-                1 - model.config.moe.expert_output_dropout);
+      transfers(stored, fates(native, becomes_dense, model.vocabulary.is_madlad()),
+                make_catalogue(exported, options.format), 1 - model.config.moe.expert_output_dropout);
   // With an output layer of its own, transformers takes the embeddings of encoder and decoder for other
   // tensors than the one they share, and makes them at random where they are missing.
   if (!model.config.tied_output) {

@@ -27,6 +27,10 @@ constexpr std::array<std::string_view, 11> kModelFiles = {
     kWeightsFile,   kIndexFile,       kConfigFile,    kGenerationFile, kPiecesFile,      kPiecesModel,
     kT5PiecesModel, kTokenizerConfig, kSpecialTokens, kManifestFile,   kQuantizationFile};
 
+bool has_t5_vocabulary(const ModelConfig& config) {
+  return native_architecture(config).t5_ids && config.decoder_start != kUnk;
+}
+
 void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
   const at::NoGradGuard plain;
   for (size_t i = 0; i < slices.size(); ++i) {
@@ -73,8 +77,8 @@ void load(const File& file, const Catalogue& catalogue, std::span<const TensorSe
       fill(catalogue.parameters[p], sets[s].tensor(p), stored[s][p]);
 }
 
-/// The vocabulary of a native folder, whose configuration is `json`.
-Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
+/// The vocabulary of a native folder, whose configuration is `json`, read as `config`.
+Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json, const ModelConfig& config) {
   const nlohmann::json own = json.value("chorus", nlohmann::json::object());
   const auto read = [&]<class T>(const char* key, T fallback) {
     const auto it = own.find(key);
@@ -101,15 +105,12 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json) {
     layout.words.push_back({words[i], word_ids[i], std::ranges::find(special, words[i]) != special.end()});
   if (fs::exists(folder / kPiecesFile)) layout.pieces = read_pieces(folder / kPiecesFile);
   layout.target_tag_on_source = read("target_tag_on_source", false);
-  const bool t5 = architecture_of(json).t5_ids;
-  const fs::path path = folder / vocabulary_file(t5);
+  const fs::path path = folder / vocabulary_file(has_t5_vocabulary(config));
   Vocabulary vocabulary = Vocabulary::load(path, layout);
   if (!hash.empty() && hash != hash_text(vocabulary.hash()))
     throw UserError("{} is not the vocabulary that this model was trained with (its hash is {}, not {})",
                     path.string(), hash_text(vocabulary.hash()), in_quotes(hash));
-  if (vocabulary.is_t5() != t5)
-    throw UserError("{}: its special tokens are{} T5's, which does not go with a model of this type",
-                    path.string(), t5 ? " not" : "");
+  check_kind(config, vocabulary, folder);
   return vocabulary;
 }
 
@@ -142,6 +143,16 @@ nlohmann::json generation_config(const nlohmann::json& config) {
   for (const char* key : {"bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"})
     if (config.contains(key)) json[key] = config[key];
   return json;
+}
+
+void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
+  const bool madlad = config.decoder_start == kUnk, t5 = has_t5_vocabulary(config);
+  if (vocabulary.is_t5() != t5 || vocabulary.is_madlad() != madlad)
+    throw UserError("{}: the special tokens of its SentencePiece model are not {}, which config.json says",
+                    folder.string(),
+                    t5       ? "T5's, <pad> </s> <unk>"
+                    : madlad ? "MADLAD's, <unk> <s> </s>, a newline and <2xx>"
+                             : "those of NLLB and M2M100, <unk> <s> </s>");
 }
 
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
@@ -192,7 +203,7 @@ ModelDescription describe_model(const fs::path& folder) {
   } catch (const UserError& error) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
-  Vocabulary vocabulary = load_vocabulary(folder, json);
+  Vocabulary vocabulary = load_vocabulary(folder, json, config);
   for (const char* file : {vocabulary_file(vocabulary.is_t5()), kPiecesFile}) check_manifest(folder, file);
   check_rows(config, vocabulary, folder);
   return {config, std::move(vocabulary)};

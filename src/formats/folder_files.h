@@ -42,6 +42,9 @@ bool is_model_file(std::string_view name);
 /// model's file: nothing else is ours to replace. It names the first file that is not.
 void check_is_replaceable(const std::filesystem::path& folder);
 
+/// UserError when the vocabulary of `folder` is of another kind than the model's: T5's, MADLAD's or neither.
+void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
+
 /// UserError when the vocabulary of `folder` has more ids than the embedding has rows.
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
 

@@ -161,7 +161,27 @@ bool is_symbol(const std::string& token) {
   return token == kMask || (token.starts_with("<task:") && token.ends_with('>'));
 }
 
+/// Of a MADLAD, whose tokenizer is T5's with other special tokens: none may have been added.
+void refuse_added_tokens(const fs::path& folder, const nlohmann::json& config, const Vocabulary& vocabulary) {
+  const auto refuse = [&](const char* file, const std::string& token) {
+    throw UserError("{}: the added token {} is none of MADLAD's, and no other can be read",
+                    (folder / file).string(), in_quotes(token));
+  };
+  if (const auto decoder = config.is_object() ? config.find("added_tokens_decoder") : config.end();
+      decoder != config.end() && decoder->is_object())
+    for (const auto& [id, token] : decoder->items())
+      if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != id.npos ||
+          std::stoi(id) >= vocabulary.pieces_end())
+        refuse(kTokenizerConfig, id);
+  if (const nlohmann::json added = read_if_there(folder / kAddedTokens); added.is_object())
+    for (const auto& [token, id] : added.items()) refuse(kAddedTokens, token);
+}
+
 Vocabulary read_t5(const fs::path& model, const nlohmann::json& config) {
+  if (const Vocabulary plain = Vocabulary::load(model); plain.is_madlad()) {
+    refuse_added_tokens(model.parent_path(), config, plain);
+    return plain;
+  }
   VocabularyLayout layout = {.extra_ids = kT5ExtraIds};
   if (const auto it = config.is_object() ? config.find("extra_ids") : config.end(); it != config.end()) {
     const int32_t count = exactly<int32_t>(*it).value_or(-1);
@@ -187,9 +207,11 @@ Vocabulary read_t5(const fs::path& model, const nlohmann::json& config) {
   return vocabulary;
 }
 
+/// T5's and MADLAD's.
 void write_t5(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
   const int32_t extra_ids = vocabulary.layout().extra_ids;
-  nlohmann::json special = {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}};
+  nlohmann::json special = {
+      {"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", vocabulary.is_madlad() ? "<s>" : "<pad>"}};
   special["additional_special_tokens"] = nlohmann::json::array();
   for (int32_t i = 0; i < extra_ids; ++i)
     special["additional_special_tokens"].push_back(fmt::format("<extra_id_{}>", i));
@@ -215,12 +237,13 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
   }
   if (const fs::path t5 = folder / vocabulary_file(true); fs::exists(t5)) return read_t5(t5, config);
   const fs::path model = folder / vocabulary_file(false);
-  VocabularyLayout layout = {
-      .target_tag_on_source = config.is_object() && config.value("tokenizer_class", nlohmann::json()) == kSmall100};
+  VocabularyLayout layout = {.target_tag_on_source =
+                                 config.is_object() &&
+                                 config.value("tokenizer_class", nlohmann::json()) == kSmall100};
   const bool m2m100 = fs::exists(folder / kPiecesFile);
   if (m2m100) layout.pieces = read_pieces(folder / kPiecesFile);
   Vocabulary pieces = Vocabulary::load(model, layout);
-  if (pieces.is_t5()) return pieces;
+  if (pieces.is_t5() || pieces.is_madlad()) return pieces;
   const TokenizerClass about = {.first = {"<s>", "<pad>", "</s>", "<unk>"},
                                 .pieces_end = pieces.pieces_end(),
                                 .piece_id = piece_ids(pieces, kUnk + 1, 0),
@@ -245,7 +268,7 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
 }
 
 void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
-  if (vocabulary.is_t5()) {
+  if (vocabulary.is_t5() || vocabulary.is_madlad()) {
     write_t5(folder, vocabulary, max_positions);
     return;
   }

@@ -31,7 +31,8 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
     pairs.push_back({.source = vocabulary.encode(sources[i]),
                      .target = vocabulary.encode(targets[i]),
                      .source_tag = tags.source,
-                     .target_tag = tags.target});
+                     .target_tag = tags.target,
+                     .before_source_tag = tags.before_source});
   }
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))

@@ -5,12 +5,18 @@
 
 namespace chorus::inline kernels {
 
-enum class Activation { relu, gelu, swiglu };
+/// geglu's gelu is the approximation by tanh, as T5 1.1 has it.
+enum class Activation { relu, gelu, swiglu, geglu };
 
-/// Width of the first linear layer for a hidden width f: swiglu needs the gate and the value, [n, 2f] -> [n,
-/// f].
+/// Whether it multiplies a value by what it makes of a gate (2002.05202).
+constexpr bool is_gated(Activation activation) {
+  return activation == Activation::swiglu || activation == Activation::geglu;
+}
+
+/// Width of the first linear layer for a hidden width f: a gated one needs the gate and the value, [n, 2f] ->
+/// [n, f].
 inline int64_t activation_inputs(Activation activation, int64_t hidden) {
-  return activation == Activation::swiglu ? 2 * hidden : hidden;
+  return is_gated(activation) ? 2 * hidden : hidden;
 }
 
 /// input: [n, activation_inputs(f)] -> [n, f]. relu works in place on `input`: what backward needs is its

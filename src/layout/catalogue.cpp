@@ -33,7 +33,8 @@ struct Cut {
 /// Adds parameters in the order in which the model uses them.
 struct Builder {
   const ModelConfig& config;
-  Catalogue catalogue;
+  bool gates_apart;  // Architecture
+  Catalogue catalogue = {};
   size_t block = 0;
   std::vector<int64_t> expert_counts = config.expert_counts();
   size_t sparse_number = 0;  // of the next MoE layer
@@ -146,7 +147,10 @@ struct Builder {
       index.fc2 = experts(name, "fc2", d, f, by_inputs);
       ++sparse_number;
     } else {
-      index.fc1 = linear(name + ".fc1", inputs, d, by_outputs);
+      const bool apart = gates_apart && is_gated(config.activation);
+      index.fc1 = apart ? stack(name + ".fc1", {name + ".fc1_0", name + ".fc1_1"}, f, d, Initializer::xavier,
+                                Role::dense, {})
+                        : linear(name + ".fc1", inputs, d, by_outputs);
       index.fc2 = linear(name + ".fc2", d, f, by_inputs);
     }
     return index;
@@ -208,7 +212,8 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
     throw UserError("{} MoE layers of up to {} experts: the head of a file of weights can name {} in all",
                     counts.size(), config.moe.experts, kMostExperts);
   }
-  Builder builder{config, {}};
+  const Architecture& architecture = architecture_of(format);
+  Builder builder{config, architecture.gates_apart};
   builder.catalogue.embedding = builder.add({.name = "shared.weight",
                                              .shape = {config.vocabulary, config.d_model},
                                              .stored = {"model.shared.weight"},
@@ -236,10 +241,9 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
                                             .cut = 0,
                                             .decay = true});
   }
-  const Architecture& architecture = architecture_of(format);
   for (ParameterSpec& spec : builder.catalogue.parameters)
     for (std::string& name : spec.stored) name = architecture.stored_name(std::move(name));
-  if (architecture.t5_ids)
+  if (architecture.t5_ids && config.decoder_start != kUnk)
     for (const size_t p : {builder.catalogue.embedding, builder.catalogue.output})
       builder.catalogue.parameters[p].row_shift = 1;
   for (ParameterSpec& spec : builder.catalogue.parameters) {

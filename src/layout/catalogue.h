@@ -100,7 +100,8 @@ struct Catalogue {
   [[nodiscard]] int64_t sparse_layers() const;
 };
 
-/// The format decides ParameterSpec::stored and row_shift alone.
+/// The format decides ParameterSpec::stored and row_shift, and whether the first weight of a gated feed-forward layer is
+/// [2 f, d] or [2, f, d], gate and value; nothing else.
 Catalogue make_catalogue(const ModelConfig& config, Format format);
 /// In the format of native folders.
 Catalogue make_catalogue(const ModelConfig& config);

@@ -30,7 +30,7 @@ LayerFootprint::LayerFootprint(const StepShape& job, int rank, Ledger& device)
   const ModelConfig& m = job.model;
   const Mesh& mesh = job.mesh;
   const auto here = [](int64_t n, int index, int parts) { return part_of(n, index, parts).count; };
-  const int64_t gated = m.activation == Activation::swiglu ? 2 : 1;
+  const int64_t gated = is_gated(m.activation) ? 2 : 1;
   d_ = m.d_model;
   heads_ = m.attention_heads / mesh.tp;
   attention_width_ = heads_ * m.head_width();
@@ -173,7 +173,7 @@ Block LayerFootprint::cross_attention(const Block& x, const SideShape& side, con
 
 /// Of kernels/activation.cpp: what lives until the gradient by an activation's input is there, besides it.
 Block LayerFootprint::activation_backward(int64_t elements) const {
-  return block(kWorking, job_.model.activation == Activation::swiglu ? 4 * elements : 0);
+  return block(kWorking, is_gated(job_.model.activation) ? 4 * elements : 0);
 }
 
 Block LayerFootprint::dense(const Block& x, int64_t tokens, Branch* branch) const {

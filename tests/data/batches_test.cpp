@@ -85,6 +85,16 @@ TEST(MakeBatch, LeavesOutTagsThatAreNotThere) {
   EXPECT_EQ(batch.target_tokens, 6);
 }
 
+TEST(MakeBatch, PutsWhatStandsBeforeTheTagOnTheSource) {
+  const std::vector<SentencePair> pairs{
+      {.source = {10}, .target = {20}, .source_tag = 5, .target_tag = kNoTag, .before_source_tag = 9},
+      {.source = {11, 12, 13}, .target = {21}, .source_tag = kNoTag, .target_tag = kNoTag}};
+  const MicroBatch batch = make_batch(pairs);
+  EXPECT_EQ(batch.source, (Row{9, 5, 10, kEos, 11, 12, 13, kEos}));
+  EXPECT_EQ(batch.target_input, (Row{kEos, 20, kEos, 21}));
+  EXPECT_EQ(batch.source_tokens, 8);
+}
+
 TEST(BatchStream, AnEpochAtTemperatureOneHoldsEveryPairOnce) {
   BatchCorpus corpus;
   corpus.add("en", "de", 333);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "data/batch.h"
 #include "data/corpus.h"
+#include "data/t5_model.h"
 #include "data/vocabulary.h"
 #include "io/files.h"
 #include "temporary_folder.h"
@@ -29,6 +30,34 @@ TEST(Vocabulary, ThePlaceOfTheTagsIsItsOwnRule) {
   EXPECT_THROW((void)source.pair_tags("xx", "de"), UserError);
   EXPECT_THROW((void)source.pair_tags("en", ""), UserError);
   EXPECT_NE(source.hash(), both.hash());
+}
+
+TEST(VocabularyOfMadlad, KeepsSentencePiecesIdsAndPutsTheTargetsTagOnTheSource) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "spiece.model", madlad_model());
+  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model");
+  using Ids = std::vector<int32_t>;
+  EXPECT_TRUE(vocabulary.is_madlad());
+  EXPECT_FALSE(vocabulary.is_t5());
+  EXPECT_FALSE(small_vocabulary().is_madlad());
+  EXPECT_EQ(vocabulary.size(), kMadladPieces);
+  EXPECT_EQ(vocabulary.languages(), (std::vector<std::string>{"de", "en", "zh_Latn"}));
+  EXPECT_EQ(vocabulary.tag("en"), 5);
+  EXPECT_EQ(vocabulary.name_of(5), "<2en>");
+  EXPECT_TRUE(vocabulary.is_tag(5));
+  EXPECT_EQ(vocabulary.encode("ab the"), (Ids{7, 8, 9, 34}));
+  EXPECT_EQ(vocabulary.decode(Ids{kBos, kPad, 5, 7, 8, 9, 34, kEos}), "ab the");
+  EXPECT_FALSE(vocabulary.is_text(kBos)) << "the newline";
+  for (const int32_t id : vocabulary.encode("a <2en> b"))
+    EXPECT_NE(id, 5) << "what is spelt in the text is text";
+  const PairTags tags = vocabulary.pair_tags("", "de");
+  EXPECT_EQ(tags.before_source, 7) << "SentencePiece cuts <2de> the in 7 4 34";
+  EXPECT_EQ(tags.source, 4);
+  EXPECT_EQ(tags.target, kNoTag);
+  EXPECT_FALSE(vocabulary.needs_source_language());
+  EXPECT_EQ(vocabulary.tags_and_end(), 3);
+  EXPECT_EQ(small_vocabulary().tags_and_end(), 2);
+  EXPECT_THROW((void)vocabulary.pair_tags("", "fr"), UserError);
 }
 
 }  // namespace

@@ -145,7 +145,8 @@ TEST_P(Operations, ExpertsBothWays) {
   const int64_t rows = here.token.numel();
   const at::Tensor keys = at::randint(1 << 30, {tokens}, at::kLong), weight = at::rand({tokens, k});
   for (const auto& [width, inner] : {std::pair<int64_t, int64_t>{24, 16}, {6, 5}}) {
-    for (const Activation activation : {Activation::relu, Activation::gelu, Activation::swiglu}) {
+    for (const Activation activation :
+         {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu}) {
       for (const bool plain : {true, false}) {  // without biases and dropout
         const auto make = [&](at::IntArrayRef sizes) { return random(sizes) * 0.3; };
         const int64_t outer = activation_inputs(activation, inner);

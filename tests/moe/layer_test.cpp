@@ -367,7 +367,7 @@ TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
       for (const auto selection : {kPosition, kProbability, kRandom})
         for (const auto gates :
              {GateNormalization::none, GateNormalization::before_drop, GateNormalization::after_drop})
-          for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu})
+          for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu})
             for (const bool padding : {false, true}) {
               if (combination++ % every != 0) continue;
               SCOPED_TRACE(testing::Message() << "top " << top_k << " capacity " << capacity << " selection "
@@ -382,7 +382,7 @@ TEST(MoeLayer, GradientsEqualFiniteDifferencesInEveryCombination) {
 TEST(MoeLayer, GradientsEqualFiniteDifferencesAtOddSizes) {
   at::set_num_threads(1);
   const auto after = GateNormalization::after_drop;
-  for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu})
+  for (const auto kind : {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu})
     for (const auto& [rows, experts, top_k, padding] : {std::tuple{0, 4, 2, false},
                                                         {1, 1, 1, false},
                                                         {1, 7, 1, false},

@@ -120,7 +120,8 @@ TEST(Gradient, Embedding) {
 
 TEST(Gradient, ActivationAndDropout) {
   for (const auto& leading : kLeading) {
-    for (const Activation kind : {Activation::relu, Activation::gelu, Activation::swiglu}) {
+    for (const Activation kind :
+         {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu}) {
       const at::Tensor x = leaf(shape(leading, 6));
       expect_gradients([&] { return activation(kind, x * 1); }, {x}, {});
     }

@@ -19,10 +19,9 @@
 
 namespace chorus::inline data {
 
-inline constexpr int32_t kPieceOffset = 1;  // from SentencePiece's ids to ours, beyond the special ones
 inline constexpr int32_t kFirstPiece = kUnk + 1;
 inline constexpr int32_t kLargestId = 1 << 24;
-inline constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:";
+inline constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:", kMadladTag = "<2";
 inline constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
 
 /// Whether it stands for <mask> or a task: no language's name begins so.
@@ -33,7 +32,7 @@ struct Vocabulary::State {
   VocabularyLayout layout;
   sentencepiece::SentencePieceProcessor processor;
   std::vector<int32_t> ids;  // of each piece of the model
-  bool is_t5 = false;
+  bool is_t5 = false, is_madlad = false;
   int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
   std::vector<std::string> languages;
   std::vector<int32_t> tags;                            // of each language
@@ -42,16 +41,22 @@ struct Vocabulary::State {
   std::vector<bool> is_text, starts_word;   // of each piece's id
   std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
   std::unordered_map<std::string, int32_t> language_index;
+  int32_t before_tag = kNoTag;  // PairTags::before_source
   AddedWords words;
   int32_t end = 0;  // of all ids
   uint64_t hash = 0;
 
+  /// From SentencePiece's ids to ours, beyond the special ones.
+  [[nodiscard]] int32_t piece_offset() const { return is_madlad ? 0 : 1; }
+  [[nodiscard]] bool target_tag_on_source() const { return is_madlad || layout.target_tag_on_source; }
   void add_language(const std::string& name, int32_t id);
   /// A language's or a symbol's.
   void add_tag(const std::string& name, int32_t id);
   /// Which id each piece of the model has.
   void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces);
   void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces);
+  /// Of the tag that is the piece `id` of the SentencePiece model: how it is cut where a text begins with it.
+  void find_before_tag(const std::string& tag, int32_t id);
   /// What an id below pieces_end stands for.
   [[nodiscard]] std::string piece(int32_t id) const;
   /// After the tags.

@@ -58,7 +58,7 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
 /// `grad` what it is with the weights.
 at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, const at::Tensor& kept,
                               const at::Tensor& grad, const at::Tensor& weight, const ExpertGradients& by) {
-  at::Tensor by_inner = x.activation == Activation::swiglu ? at::empty_like(kept) : by_hidden;
+  at::Tensor by_inner = is_gated(x.activation) ? at::empty_like(kept) : by_hidden;
   with_type(kept, [&]<class T>(T) {
     const Launch on("activate backward", kept.device());
     on.teams(kept.size(0),

@@ -139,6 +139,16 @@ CHORUS_DEVICE inline float normal_below(float x) {  // the share of the normal d
   return 0.5F * (1 + std::erf(x * 0.70710678F));
 }
 
+/// How far a gate is open, of which it lets x times as much through: sigmoid(u), u = x for swiglu and for geglu
+/// 2 sqrt(2 / pi) (x + 0.044715 x^3), which is gelu's approximation by tanh.
+CHORUS_DEVICE inline float openness(Activation activation, float x) {
+  return sigmoid(activation == Activation::swiglu ? x : 1.59576912F * (x + 0.044715F * x * x * x));
+}
+/// The derivative of u by x.
+CHORUS_DEVICE inline float openness_rate(Activation activation, float x) {
+  return activation == Activation::swiglu ? 1 : 1.59576912F * (1 + 0.134145F * x * x);
+}
+
 /// Piece: a sorted row. Adds the bias of its expert, and makes of it what the second product takes.
 template <class T>
 struct ActivateRow {
@@ -153,7 +163,7 @@ struct ActivateRow {
   CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
     const int64_t e = expert_of(of.ends, of.experts, row);
     if (e == of.experts) return;
-    const int64_t width = activation == Activation::swiglu ? 2 * inner : inner;
+    const int64_t width = is_gated(activation) ? 2 * inner : inner;
     const auto biased = [&](int64_t i) {
       const float x = widen(kept[row * width + i]);
       const T sum = narrow<T>(bias ? x + widen(bias[e * width + i]) : x);
@@ -163,7 +173,7 @@ struct ActivateRow {
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
       float y = biased(i);
       if (activation == Activation::gelu) y *= normal_below(y);
-      if (activation == Activation::swiglu) y = y * sigmoid(y) * biased(inner + i);
+      if (is_gated(activation)) y = y * openness(activation, y) * biased(inner + i);
       out[row * inner + i] = narrow<T>(y * factor);
     });
   }
@@ -180,14 +190,14 @@ struct ActivateRowBackward {
   const T* bias;        // [E, d] of the second product; null: none
   const float* weight;  // [M]
   T* by_output;         // [M, d] becomes weight times itself
-  T* by_inner;          // [M, f']; may be by_hidden but for swiglu
+  T* by_inner;          // [M, f']; may be by_hidden unless it is gated
   float* by_weight;     // [M]
 
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
     const int64_t e = expert_of(of.ends, of.experts, row);
     if (e == of.experts) return;
-    const int64_t outer = activation == Activation::swiglu ? 2 * inner : inner;
+    const int64_t outer = is_gated(activation) ? 2 * inner : inner;
     float dot = 0;
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
       const float g = widen(by_hidden[row * inner + i]) * factor, x = widen(kept[row * outer + i]);
@@ -196,10 +206,10 @@ struct ActivateRowBackward {
       if (activation == Activation::gelu) {
         y = x * normal_below(x);
         slope = normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x);
-      } else if (activation == Activation::swiglu) {
-        const float s = sigmoid(x), value = widen(kept[row * outer + inner + i]);
+      } else if (is_gated(activation)) {
+        const float s = openness(activation, x), value = widen(kept[row * outer + inner + i]);
         y = x * s * value;
-        slope = value * s * (1 + x * (1 - s));
+        slope = value * s * (1 + x * (1 - s) * openness_rate(activation, x));
         to[inner] = narrow<T>(weight[row] * g * x * s);
       }
       dot += g * y;
