@@ -54,7 +54,8 @@ CHORUS_INLINE inline void quantize_input_group(const In* x, int64_t count, int32
   scale = zeros ? 0 : std::bit_cast<float>(most) / 127;
   const float inverse = zeros ? 0 : 127 / std::bit_cast<float>(most);
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  Ints sums = {};
+  using Words __attribute__((vector_size(64))) = uint32_t;
+  Words sums = {};  // of what is not finite they are nothing in particular
   CHORUS_UNROLL
   for (int64_t part = 0; part < kParts; ++part) {
     V scaled;
@@ -63,14 +64,14 @@ CHORUS_INLINE inline void quantize_input_group(const In* x, int64_t count, int32
     Ints q;
     std::memcpy(&q, &scaled, sizeof q);
     q -= std::bit_cast<int32_t>(kRound);
-    sums += q;
+    sums += reinterpret_cast<const Words&>(q);
     using Narrow __attribute__((vector_size(kLanes * sizeof(Value)))) = Value;
     const Narrow narrow = __builtin_convertvector(q, Narrow);
     std::memcpy(values + part * kLanes, &narrow, sizeof narrow);
   }
-  std::memcpy(lanes, &sums, sizeof lanes);
-  uint32_t sum = 0;  // of what is not finite it is nothing in particular
-  for (const int32_t part : lanes) sum += static_cast<uint32_t>(part);
+  uint32_t parts[kLanes], sum = 0;
+  std::memcpy(parts, &sums, sizeof parts);
+  for (const uint32_t part : parts) sum += part;
   offset = static_cast<int32_t>(0U - static_cast<uint32_t>(zero) * sum);
 }
 
