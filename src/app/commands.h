@@ -6,12 +6,15 @@
 #include <optional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "base/text.h"
+#include "io/json.h"
 #include "train/config.h"
 
 namespace chorus::inline app {
@@ -75,6 +78,22 @@ CLI::Validator between(Number low, Number high) {
     return fmt::format("'{}' is not a {} from {} to {}", one_line(text), kKind, low, high);
   };
   return {check, fmt::format("{} to {}", low, high)};
+}
+
+/// Of the named choices of an option, whose text CLI::IsMember(names_of()) has checked.
+template <class Enum>
+Enum choice(const std::vector<std::pair<std::string, Enum>>& names, const std::string& text) {
+  for (const auto& [name, value] : names)
+    if (name == text) return value;
+  throw Error("an unknown choice {}", in_quotes(text));
+}
+
+template <class Enum>
+std::vector<std::string> names_of(const std::vector<std::pair<std::string, Enum>>& choices) {
+  std::vector<std::string> names;
+  names.reserve(choices.size());
+  for (const auto& [name, unused] : choices) names.push_back(name);
+  return names;
 }
 
 /// Adds --quantize, for commands that make a model: the types of its weights.

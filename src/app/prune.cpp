@@ -31,21 +31,6 @@ struct PruneArguments {
   bool json = false;
 };
 
-template <class Enum>
-Enum choice(const std::vector<std::pair<std::string, Enum>>& names, const std::string& text) {
-  for (const auto& [name, value] : names)
-    if (name == text) return value;
-  throw Error("an unknown choice {}", in_quotes(text));
-}
-
-template <class Enum>
-std::vector<std::string> names_of(const std::vector<std::pair<std::string, Enum>>& choices) {
-  std::vector<std::string> names;
-  names.reserve(choices.size());
-  for (const auto& [name, unused] : choices) names.push_back(name);
-  return names;
-}
-
 std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& directions) {
   Group alone;
   const ModelPlace place = find_model(a.folder);

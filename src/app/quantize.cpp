@@ -31,25 +31,11 @@ struct QuantizeArguments {
 };
 
 void add_type(CLI::App& command, const char* name, const char* help, Quantization& type) {
-  std::vector<std::string> names;
-  for (const auto& [text, unused] : kQuantizations) names.push_back(text);
   command
       .add_option_function<std::string>(
-          name,
-          [&type](const std::string& text) {
-            for (const auto& [known, value] : kQuantizations)
-              if (known == text) type = value;
-          },
-          help)
-      ->check(CLI::IsMember(names))
+          name, [&type](const std::string& text) { type = choice(kQuantizations, text); }, help)
+      ->check(CLI::IsMember(names_of(kQuantizations)))
       ->default_str(name_of(type));
-}
-
-uint64_t bytes_of_file(const std::filesystem::path& folder) {
-  uint64_t bytes = 0;
-  const SafetensorsFolder weights(folder);
-  for (const SafetensorsFile& file : weights.files()) bytes += std::filesystem::file_size(file.path());
-  return bytes;
 }
 
 /// In fp32, as quantized weights are computed with.
@@ -132,8 +118,8 @@ void quantize(QuantizeArguments& a) {
     const nlohmann::json rows = report(before, after);
     a.json ? fmt::print("{}\n", rows.dump(2)) : print_table(rows);
   }
-  log_info("wrote {}: {} of weights, {} before", a.out.string(), human_bytes(bytes_of_file(a.out)),
-           human_bytes(bytes_of_file(find_model(a.model).weights)));
+  log_info("wrote {}: {} of weights, {} before", a.out.string(), human_bytes(bytes_of_weights(a.out)),
+           human_bytes(bytes_of_weights(find_model(a.model).weights)));
 }
 
 }  // namespace

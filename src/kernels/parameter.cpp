@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include <ATen/core/Tensor.h>
-
 #include "kernels/gemm.h"
 
 namespace chorus::inline kernels {

@@ -56,6 +56,14 @@ void check_absent(const fs::path& out) {
     throw UserError("--out {}: it is there already; choose another place", out.string());
 }
 
+int64_t bytes_of_weights(const fs::path& folder) {
+  int64_t bytes = 0;
+  const SafetensorsFolder weights(folder);
+  for (const SafetensorsFile& file : weights.files())
+    bytes += static_cast<int64_t>(fs::file_size(file.path()));
+  return bytes;
+}
+
 ModelConfig merged_config(std::span<const NamedModel> models) {
   std::vector<int64_t> united = expert_counts(models.front());
   for (const NamedModel& model : models.subspan(1)) {

@@ -20,6 +20,9 @@ namespace chorus::inline surgery {
 /// before them calls it first.
 void check_absent(const std::filesystem::path& out);
 
+/// Bytes of the files of a model folder's weights.
+int64_t bytes_of_weights(const std::filesystem::path& folder);
+
 /// A model as messages call it.
 struct NamedModel {
   std::string name;

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "surgery/models.h"
 
 #include "surgery/internal/align.h"
 #include "surgery/internal/compose.h"
@@ -76,14 +77,6 @@ std::vector<NewExpert> new_experts(const Source& source, const SparseLayer& laye
     std::erase_if(expert.of, [](const Ingredient& part) { return part.weight == 0; });
   }
   return experts;
-}
-
-int64_t bytes_of_weights(const fs::path& folder) {
-  int64_t bytes = 0;
-  const SafetensorsFolder weights(folder);
-  for (const SafetensorsFile& file : weights.files())
-    bytes += static_cast<int64_t>(fs::file_size(file.path()));
-  return bytes;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
 
+#include "data/t5_model.h"
 #include "formats/saved_model.h"
 #include "surgery/models.h"
 
@@ -42,6 +43,22 @@ inline std::vector<size_t> parameters_called(const Catalogue& catalogue, const s
 
 inline bool has_experts(const ParameterSpec& spec) {
   return spec.role == Role::expert || has(spec.name, ".router.");
+}
+
+/// A Switch model in folder/NAME, with T5's vocabulary.
+inline std::unique_ptr<Transformer> save_switch_model(const fs::path& folder, const std::string& name,
+                                                      uint64_t seed) {
+  write_file_atomically(folder / "spiece.model", t5_model());
+  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model", {.extra_ids = 3});
+  ModelConfig config = switch_config();
+  config.vocabulary = vocabulary.size() + 2;
+  auto model = std::make_unique<Transformer>(config, Transformer::Options{});
+  initialise(*model, seed);
+  save_model(folder / name, {.config = config,
+                             .catalogue = model->catalogue(),
+                             .weights = [&](size_t i) { return model->parameters()[i].value; },
+                             .vocabulary = vocabulary});
+  return model;
 }
 
 inline std::string weights_of(const fs::path& folder) {

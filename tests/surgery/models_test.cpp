@@ -4,7 +4,6 @@
 
 #include <ATen/ops/stack.h>
 
-#include "data/t5_model.h"
 #include "surgery/fixtures.h"
 
 namespace chorus {
@@ -101,19 +100,11 @@ TEST(Merge, KeepsTypes) {
 
 TEST(Merge, WorksOnSwitchModels) {
   const TemporaryFolder folder;
-  write_file_atomically(folder / "spiece.model", t5_model());
-  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model", {.extra_ids = 3});
-  ModelConfig config = switch_config();
-  config.vocabulary = vocabulary.size() + 2;
   std::vector<fs::path> two;
   for (const uint64_t seed : {7, 8}) {
-    Transformer model(config, {});
-    initialise(model, seed);
-    save_model(two.emplace_back(folder / fmt::format("model-{}", seed)),
-               {.config = config,
-                .catalogue = model.catalogue(),
-                .weights = [&](size_t i) { return model.parameters()[i].value; },
-                .vocabulary = vocabulary});
+    const std::string name = fmt::format("model-{}", seed);
+    save_switch_model(folder.path(), name, seed);
+    two.push_back(folder / name);
   }
   merge_models(two, DenseWeights::average, folder / "out");
   expect_made_of(folder / "out", two, [](const ParameterSpec& spec, const auto& values) {

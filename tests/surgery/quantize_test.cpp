@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "data/t5_model.h"
 #include "formats/convert.h"
 #include "formats/folder_files.h"
 #include "io/json.h"
@@ -317,20 +316,11 @@ TEST(Quantize, ScalesThatAreNotFiniteAreNoticed) {
 
 TEST(Quantize, T5sRowsGoInOurOrder) {
   const TemporaryFolder folder;
-  write_file_atomically(folder / "spiece.model", t5_model());
-  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model", {.extra_ids = 3});
-  ModelConfig config = switch_config();
-  config.vocabulary = vocabulary.size() + 2;
-  Transformer model(config, {});
-  initialise(model, 7);
-  save_model(folder / "model", {.config = config,
-                                .catalogue = model.catalogue(),
-                                .weights = [&](size_t i) { return model.parameters()[i].value; },
-                                .vocabulary = vocabulary});
+  const std::unique_ptr<Transformer> model = save_switch_model(folder.path(), "model", 7);
   quantize_model(folder / "model", kTypes, folder / "out");
   const LoadedModel loaded = load_model(folder / "out", {});
   const size_t embedding = loaded.model->catalogue().embedding;
-  const at::Tensor was = model.parameters()[embedding].value,
+  const at::Tensor was = model->parameters()[embedding].value,
                    is = dequantize(loaded.model->parameters()[embedding].matrix());
   EXPECT_LT(((is - was).norm() / was.norm()).item<double>(), 0.01);
   const at::Tensor ours = losses(*loaded.model), theirs = losses(*as_floating(*loaded.model));

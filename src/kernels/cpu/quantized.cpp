@@ -45,9 +45,9 @@ struct QuantizedLayout {
 constexpr float kLeast = 0x1p-100F;  // what is smaller is taken for zero: its inverse would be no number
 
 float from_bf16(const uint8_t* at) {
-  uint16_t bits;
-  std::memcpy(&bits, at, sizeof bits);
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  c10::BFloat16 value;
+  std::memcpy(&value, at, sizeof value);
+  return widen(value);
 }
 
 /// The elements of one group of a row.
@@ -110,6 +110,7 @@ CHORUS_INLINE inline QuantizedGroup best_quantization(const GroupValues& x, cons
   for (int step = 0; step < steps; ++step) {
     const float share = 1 - 0.03F * static_cast<float>(step);
     for (const float end : {range.high, range.low}) {
+      if (!int4 && end == range.low) continue;  // the same numbers, all negative
       const ScaledError refined = refine(x, importance, largest / end * share, range);
       if (refined.error < best.error) best = refined;
     }
@@ -147,7 +148,7 @@ at::Tensor quantize(const at::Tensor& weight, Quantization type, const at::Tenso
   const auto* const from = w.const_data_ptr<float>();
   const auto* const counts = importance.defined() ? importance.const_data_ptr<float>() : nullptr;
   auto* const to = blocks.mutable_data_ptr<uint8_t>();
-  const int zero = type == Quantization::int4 ? 8 : 128;
+  const int zero = quantized_zero(type);
   at::parallel_for(0, blocks.size(0), 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin * kQuantizedRows; row < end * kQuantizedRows; ++row) {
       uint8_t* const block = to + row / kQuantizedRows * layout.bytes();
@@ -189,7 +190,7 @@ at::Tensor quantize(const at::Tensor& weight, Quantization type, const at::Tenso
 at::Tensor select_rows(const Matrix& weight, const at::Tensor& ids) {
   if (weight.quantization == Quantization::none) return weight.values.index_select(0, ids).to(at::kFloat);
   const QuantizedLayout layout = {weight.quantization, weight.depth};
-  const int zero = weight.quantization == Quantization::int4 ? 8 : 128,
+  const int zero = quantized_zero(weight.quantization),
             mask = weight.quantization == Quantization::int4 ? 15 : 255;
   at::Tensor out = at::empty({ids.numel(), weight.depth}, at::kFloat);
   const at::Tensor rows = ids.contiguous();

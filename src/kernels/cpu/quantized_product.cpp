@@ -251,11 +251,11 @@ void run_mode(const In* input, int64_t input_stride, int64_t n, const Matrix& w,
                                      .bytes = w.values.size(1),
                                      .scale_bytes = quantized_scale_bytes(w.depth),
                                      .group_bytes = quantized_group_bytes(w.quantization)};
-  const int32_t zero = w.quantization == Quantization::int8 ? 128 : 8;
   constexpr int64_t kVectors = WeightBlocks<Mode>::kVectors;
   for (int64_t first = 0; first < n; first += kMostInput) {
     const int64_t count = std::min(kMostInput, n - first);
-    quantize_rows(input + first * input_stride, input_stride, count, w.depth, zero, rows);
+    quantize_rows(input + first * input_stride, input_stride, count, w.depth, quantized_zero(w.quantization),
+                  rows);
     Epilogue part = epilogue;
     if (part.residual) part.residual += first * part.residual_stride;
     const int64_t blocks = w.values.size(0), work = kQuantizedRows * w.depth * count;

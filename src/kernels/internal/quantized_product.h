@@ -16,6 +16,10 @@ constexpr int64_t quantized_groups(int64_t depth) {
 constexpr int64_t quantized_group_bytes(Quantization type) {
   return kQuantizedRows * kQuantizedGroup / (type == Quantization::int4 ? 2 : 1);
 }
+/// What is added to q, so that it is not negative.
+constexpr int32_t quantized_zero(Quantization type) {
+  return type == Quantization::int4 ? 8 : 128;
+}
 /// Of a block's scales.
 constexpr int64_t quantized_scale_bytes(int64_t depth) {
   return (quantized_groups(depth) + 1) / 2 * 64;

@@ -16,7 +16,6 @@
 namespace chorus::inline kernels {
 
 inline constexpr int64_t kFewInputs = 4;       // rows
-inline constexpr int64_t kAhead = 2048;        // bytes that memory is asked for beforehand, for them
 inline constexpr int64_t kQuantizedLine = 64;  // bytes: four columns of a block in int8, eight in int4
 
 /// A group of some rows of input.
