@@ -1,6 +1,7 @@
 // T5 (1910.10683), its version 1.1, and MADLAD-400 (2309.04662): dense, relative positions. transformers:
 // T5ForConditionalGeneration.
 #include "architecture/format.h"
+#include "base/text.h"
 #include "data/batch.h"
 
 #include "architecture/internal/t5_family.h"
@@ -121,12 +122,12 @@ void read_t5_family(const JsonReader& r, ModelConfig& c) {
   const auto* const ids = std::ranges::find_if(kSpecialIds, [&](const SpecialIds& known) {
     return known.pad == pad && known.eos == eos && known.start == start;
   });
-  if (ids == std::end(kSpecialIds))
+  if (ids == std::end(kSpecialIds)) {
     throw UserError(
         "config.json: pad_token_id, eos_token_id and decoder_start_token_id are {}, {} and {}; this version "
-        "reads models "
-        "where they are 0, 1 and 0 (T5) or 1, 2 and 0 (MADLAD)",
+        "reads models where they are 0, 1 and 0 (T5) or 1, 2 and 0 (MADLAD)",
         pad, eos, start);
+  }
   c.decoder_start = ids->decoder_start;
   c.vocabulary = r.count("vocab_size", 5, int64_t{1} << 31);
   c.d_model = r.count("d_model", 1, 65536);

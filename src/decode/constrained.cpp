@@ -112,8 +112,8 @@ void ConstrainedSearch::choose(const NextTokens& tokens) {
     if (is_last() || whole[rank].candidate.token == kEos) finish(extended(whole[rank].candidate));
   std::erase_if(whole, [](const Ranked& one) { return one.candidate.token == kEos; });
 
-  std::vector<size_t> counts;
-  for (const std::vector<Ranked>& bank : all) counts.push_back(bank.size());
+  std::vector<size_t> counts(all.size());
+  std::ranges::transform(all, counts.begin(), &std::vector<Ranked>::size);
   const double divisor = std::pow(next_length(), options().length_penalty);
   // What has not met all its phrases goes on only while there is room for such as have.
   const bool full =

@@ -26,8 +26,8 @@ double sum_of(std::span<const Weighted> tokens) {
 
 void keep_most_probable(std::vector<Weighted>& tokens, int64_t k) {
   if (std::cmp_less_equal(tokens.size(), k)) return;
-  std::vector<double> weights;
-  for (const Weighted& token : tokens) weights.push_back(token.weight);
+  std::vector<double> weights(tokens.size());
+  std::ranges::transform(tokens, weights.begin(), &Weighted::weight);
   std::ranges::nth_element(weights, weights.begin() + k - 1, std::greater());
   std::erase_if(tokens, [&](const Weighted& token) { return token.weight < weights[k - 1]; });
 }

@@ -147,12 +147,12 @@ nlohmann::json generation_config(const nlohmann::json& config) {
 
 void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
   const bool madlad = config.decoder_start == kUnk, t5 = has_t5_vocabulary(config);
-  if (vocabulary.is_t5() != t5 || vocabulary.is_madlad() != madlad)
-    throw UserError("{}: the special tokens of its SentencePiece model are not {}, which config.json says",
-                    folder.string(),
-                    t5       ? "T5's, <pad> </s> <unk>"
-                    : madlad ? "MADLAD's, <unk> <s> </s>, a newline and <2xx>"
-                             : "those of NLLB and M2M100, <unk> <s> </s>");
+  if (vocabulary.is_t5() == t5 && vocabulary.is_madlad() == madlad) return;
+  throw UserError("{}: the special tokens of its SentencePiece model are not {}, which config.json says",
+                  folder.string(),
+                  t5       ? "T5's, <pad> </s> <unk>"
+                  : madlad ? "MADLAD's, <unk> <s> </s>, a newline and <2xx>"
+                           : "those of NLLB and M2M100, <unk> <s> </s>");
 }
 
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
