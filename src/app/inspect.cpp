@@ -94,10 +94,11 @@ void print_types(const std::vector<TensorReport>& tensors) {
 
 void print_tensors(const std::vector<TensorReport>& tensors) {
   fmt::print("\n{:<60}{:>6}{:>16}{:>12}{:>10}\n", "tensor", "type", "shape", "bytes", "off by");
-  for (const TensorReport& t : tensors)
+  for (const TensorReport& t : tensors) {
     fmt::print("{:<60}{:>6}{:>16}{:>12}{:>10}\n", t.name, t.type,
                fmt::format("{}", fmt::join(t.shape, " x ")), human_bytes(t.bytes),
                t.error ? fmt::format("{:.2f} %", 100 * *t.error) : "");
+  }
 }
 
 nlohmann::json to_json(const ParameterCount& p) {

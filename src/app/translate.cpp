@@ -111,6 +111,7 @@ void translate(const TranslateArguments& a) {
   if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
   const std::vector<LoadedModel> loaded = open_models(a.model, a.other_models, group);
   std::vector<Transformer*> models;
+  models.reserve(loaded.size());
   for (const LoadedModel& one : loaded) models.push_back(one.model.get());
   const LineTranslator translator(models, loaded.front().vocabulary, options);
 

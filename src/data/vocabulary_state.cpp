@@ -15,11 +15,12 @@ namespace {
 
 // "de" of "__de__", the tags of vocabularies that chorus trains, and of MADLAD's "<2de>".
 std::optional<std::string> language_of_symbol(std::string_view symbol, bool madlad) {
-  if (madlad)
+  if (madlad) {
     return symbol.starts_with(kMadladTag) && symbol.ends_with('>')
                ? std::optional(
                      std::string(symbol.substr(kMadladTag.size(), symbol.size() - kMadladTag.size() - 1)))
                : std::nullopt;
+  }
   if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
   return std::string(symbol.substr(2, symbol.size() - 4));
 }

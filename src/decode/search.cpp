@@ -168,10 +168,11 @@ void BeamSearch::choose(const NextTokens& tokens) {
 std::vector<Hypothesis> BeamSearch::take() {
   std::vector<Hypothesis> best;
   std::set<std::vector<int32_t>> seen;  // several lanes may have found the same
-  for (std::vector<Finished>& pool : pools_)
+  for (std::vector<Finished>& pool : pools_) {
     for (Finished& one : pool)
       if (pools_.size() == 1 || seen.insert(one.hypothesis.tokens).second)
         best.push_back(std::move(one.hypothesis));
+  }
   std::ranges::stable_sort(best, std::greater(), &Hypothesis::score);
   if (std::cmp_greater(best.size(), options().nbest)) best.resize(options().nbest);
   return best;

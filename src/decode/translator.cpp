@@ -186,6 +186,7 @@ std::vector<std::vector<Hypothesis>> LineTranslator::decode(std::span<const Deco
 
 void LineTranslator::keep_worthiest(std::vector<Hypothesis>& candidates) const {
   std::vector<std::string> texts;
+  texts.reserve(candidates.size());
   for (const Hypothesis& candidate : candidates) texts.push_back(text_of(candidate));
   const std::vector<double> worth =
       options_.mbr->utility == Utility::chrf ? expected_chrf(texts) : expected_bleu(texts);

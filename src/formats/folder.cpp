@@ -117,11 +117,12 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json, c
 }  // namespace
 
 void check_is_trainable(const ModelConfig& config, const fs::path& folder) {
-  if (config.quantization.any())
+  if (config.quantization.any()) {
     throw UserError(
         "{}: its weights are quantized, and training needs them as they were: begin with the model that it "
         "was made from",
         folder.string());
+  }
 }
 
 void check_not_quantized(const ModelConfig& config, const fs::path& folder) {

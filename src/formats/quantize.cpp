@@ -67,8 +67,7 @@ std::vector<Transfer> quantized(std::vector<Transfer> transfers, const Catalogue
                        pieces = transfer.pieces, sums = std::make_shared<SquareSums>()](int64_t piece) {
         const int64_t first = piece * at_once, count = std::min(at_once, rows - first);
         const at::Tensor weight = rows_of(source, before, first, count).to(at::kFloat);
-        const at::Tensor blocks =
-            quantize(weight, spec.quantization, importance ? importance(p, i) : at::Tensor());
+        at::Tensor blocks = quantize(weight, spec.quantization, importance ? importance(p, i) : at::Tensor());
         const at::Tensor back = dequantize({blocks, spec.quantization, count, weight.size(1)});
         sums->error += (back - weight).square().sum(at::kDouble).item<double>();
         sums->weight += weight.square().sum(at::kDouble).item<double>();

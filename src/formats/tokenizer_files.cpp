@@ -168,17 +168,19 @@ void refuse_added_tokens(const fs::path& folder, const nlohmann::json& config, c
                     (folder / file).string(), in_quotes(token));
   };
   if (const auto decoder = config.is_object() ? config.find("added_tokens_decoder") : config.end();
-      decoder != config.end() && decoder->is_object())
-    for (const auto& [id, token] : decoder->items())
+      decoder != config.end() && decoder->is_object()) {
+    for (const auto& [id, token] : decoder->items()) {
       if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != id.npos ||
           std::stoi(id) >= vocabulary.pieces_end())
         refuse(kTokenizerConfig, id);
+    }
+  }
   if (const nlohmann::json added = read_if_there(folder / kAddedTokens); added.is_object())
     for (const auto& [token, id] : added.items()) refuse(kAddedTokens, token);
 }
 
 Vocabulary read_t5(const fs::path& model, const nlohmann::json& config) {
-  if (const Vocabulary plain = Vocabulary::load(model); plain.is_madlad()) {
+  if (Vocabulary plain = Vocabulary::load(model); plain.is_madlad()) {
     refuse_added_tokens(model.parent_path(), config, plain);
     return plain;
   }

@@ -35,10 +35,11 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
                      .before_source_tag = tags.before_source});
   }
   std::vector<PairProbability> scores;
-  for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens))
+  for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens)) {
     scores.push_back({.log_probability = score.log_probability,
                       .tokens = score.tokens,
                       .log_probabilities = {score.log_probabilities.begin(), score.log_probabilities.end()}});
+  }
   return scores;
 }
 

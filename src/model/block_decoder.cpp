@@ -52,7 +52,7 @@ class BlockDecoding final : public Decoding {
     ++position_;
     x = final_norm(w, catalogue.decoder_norm, x, output_scale(w.config));
     const Matrix output = w[catalogue.output].matrix();
-    const at::Tensor logits = at::empty({x.size(0), output.rows}, x.options().dtype(at::kFloat));
+    at::Tensor logits = at::empty({x.size(0), output.rows}, x.options().dtype(at::kFloat));
     linear_product(logits, x.squeeze(1), output);
     return logits;
   }

@@ -41,11 +41,12 @@ class EnsembleDecoding final : public Decoding {
 EnsembleDecoder::EnsembleDecoder(std::span<Transformer* const> models) : StepDecoder(*models.front()) {
   for (Transformer* const model : models) {
     if (model->config().vocabulary != config().vocabulary ||
-        model->config().decoder_start != config().decoder_start)
+        model->config().decoder_start != config().decoder_start) {
       throw UserError(
           "models of an ensemble have one vocabulary: {} and {} rows of embedding, first tokens {} and {}",
           config().vocabulary, model->config().vocabulary, config().decoder_start,
           model->config().decoder_start);
+    }
     members_.push_back(make_step_decoder(*model));
   }
 }

@@ -121,11 +121,12 @@ class Composer {
                           expert.noise == 0 && transfer.from.dtype == dtype &&
                           transfer.from.shape == transfer.tensor.shape;
     if (as_it_is) return transfer;
-    if (spec.quantization != Quantization::none || dtype == DType::u8)
+    if (spec.quantization != Quantization::none || dtype == DType::u8) {
       throw UserError(
           "{}: its weights are quantized, and cannot be made into others: take the model that it was made "
           "from, and quantize what becomes of it",
           sources_[first.source].folder.string());
+    }
     const bool by_element = expert.noise == 0 && std::ranges::all_of(expert.of, [](const Ingredient& p) {
                               return p.units.empty();
                             });

@@ -160,10 +160,11 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
   if (options.least == 0) options.least = source.config.moe.top_k;
   const std::vector<int64_t> counts = source.config.expert_counts();
   if (counts.empty()) throw UserError("{} is a dense model: it has no experts", model.string());
-  if (source.config.quantization.any() && options.method == PruneMethod::merge)
+  if (source.config.quantization.any() && options.method == PruneMethod::merge) {
     throw UserError(
         "{}: its weights are quantized, and cannot be merged: prune the model that it was made from",
         model.string());
+  }
   const std::vector<std::vector<double>> scores = expert_scores(counts, usage, options);
   const std::vector<std::vector<int64_t>> kept = choose_experts(scores, options);
   const std::vector<SparseLayer> layers = sparse_layers(source.catalogue);
