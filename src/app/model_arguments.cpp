@@ -1,7 +1,9 @@
 #include "app/model_arguments.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
+#include <limits>
 #include <span>
 
 #include <fmt/format.h>
@@ -10,6 +12,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "memory/config.h"
+#include "memory/usage.h"
 #include "mpi/world.h"
 
 namespace chorus::inline app {
@@ -40,6 +44,12 @@ void add_language_arguments(CLI::App& command, ModelArguments& a) {
       .add_option("--from", a.from, "language of the source, if the model has languages and is told this one")
       ->type_name("LANG");
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
+  command
+      .add_option("--memory", a.memory,
+                  "most memory for the weights, as in 8GB: experts beyond it stay in the model's file, and "
+                  "are read when "
+                  "they are needed; auto: what the machine has free")
+      ->type_name("{SIZE,auto}");
   add_compute_arguments(command, a);
   add_quiet_option(command);
 }
@@ -117,6 +127,33 @@ void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
   }
 }
 
+/// Bytes.
+uint64_t memory_for_weights(const std::string& argument) {
+  if (argument.empty()) return std::numeric_limits<uint64_t>::max();
+  if (argument == "auto") {
+    constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
+    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()));
+  }
+  return static_cast<uint64_t>(parse_bytes(argument, "--memory"));
+}
+
+/// How much of the model is in memory, and what the rest costs.
+void tell_cost(ExpertStore& experts, const Catalogue& catalogue) {
+  int64_t encoder = 0;
+  for (const LayerIndex& layer : catalogue.encoder)
+    if (layer.ffn.sparse) encoder += std::ssize(catalogue.parameters[layer.ffn.fc1.weight].stored);
+  const int64_t absent = std::max<int64_t>(experts.experts() - experts.slots(), 0);
+  const double rate = experts.measure_rate();
+  const double seconds = static_cast<double>(experts.slot_bytes()) / rate;
+  log_info(
+      "{} of {} experts fit in memory, of {} each; the others are read when they are needed, at {}/s: {:.0f} "
+      "ms "
+      "each, and at most {:.1f} s for all that a batch needs in the encoder",
+      experts.experts() - absent, experts.experts(), human_bytes(experts.slot_bytes()),
+      human_bytes(static_cast<uint64_t>(rate)), 1e3 * seconds,
+      seconds * static_cast<double>(std::min(absent, encoder)));
+}
+
 }  // namespace
 
 LoadedModel open_model(const ModelArguments& a, Group& group) {
@@ -126,6 +163,8 @@ LoadedModel open_model(const ModelArguments& a, Group& group) {
 std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const std::string> others,
                                      Group& group) {
   const Transformer::Options options = compute_options(a, group);
+  if (!a.memory.empty() && !others.empty()) throw UserError("--memory is for one --model");
+  const uint64_t memory = memory_for_weights(a.memory);
   std::vector<std::string> folders = {a.folder};
   folders.insert(folders.end(), others.begin(), others.end());
   std::vector<ModelPlace> places;
@@ -141,9 +180,22 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
     warn_untrained(description.config, std::vector{fmt::format("{}-{}", a.from, a.to)});
   }
   std::vector<LoadedModel> loaded;
+  loaded.reserve(places.size());
   for (size_t i = 0; i < places.size(); ++i)
-    loaded.push_back(load_model(places[i].weights, std::move(descriptions[i]), options));
+    loaded.push_back(load_model(places[i].weights, std::move(descriptions[i]), options, memory));
+  if (ExpertStore* const experts = loaded.front().experts.get())
+    tell_cost(*experts, loaded.front().model->catalogue());
   return loaded;
+}
+
+void tell_traffic(const LoadedModel& loaded) {
+  if (!loaded.experts) return;
+  const ExpertTraffic traffic = loaded.experts->traffic();
+  log_info(
+      "experts: {} uses, {:.1f} % of them without reading; {} read, for which computing waited {:.1f} s",
+      traffic.uses,
+      100.0 * static_cast<double>(traffic.hits) / static_cast<double>(std::max<int64_t>(traffic.uses, 1)),
+      human_bytes(traffic.bytes), traffic.waited);
 }
 
 }  // namespace chorus::inline app

@@ -28,9 +28,10 @@ Transformer::Options compute_options(const ComputeArguments& arguments, Group& g
 struct ModelArguments : ComputeArguments {
   std::string folder;
   std::string from, to;
+  std::string memory;  // "8GB", "auto"; empty: no limit
 };
 
-/// Adds --model, --from, --to, --quiet and those above. `arguments` must live as long as the command.
+/// Adds --model, --from, --to, --memory, --quiet and those above. `arguments` must live as long as the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 /// The same, but --model may be given more than once: what comes after the first goes to `others`.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments, std::vector<std::string>& others);
@@ -45,5 +46,8 @@ LoadedModel open_model(const ModelArguments& arguments, Group& group);
 /// one that has another.
 std::vector<LoadedModel> open_models(const ModelArguments& arguments, std::span<const std::string> others,
                                      Group& group);
+
+/// At the end: how much was read of experts that are not all in memory, if there are such.
+void tell_traffic(const LoadedModel& loaded);
 
 }  // namespace chorus::inline app

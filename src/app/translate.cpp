@@ -133,6 +133,7 @@ void translate(const TranslateArguments& a) {
   if (group.rank() == 0) source.emplace("/dev/stdin", size_t{1} << 20);
   const StreamReport report = translate_stream(translator, source ? &*source : nullptr, stream);
   progress.reset();
+  tell_traffic(loaded.front());
   warn(report, options);
 }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "formats/expert_files.h"
 #include "formats/folder_files.h"
 #include "formats/stored_tensors.h"
 #include "io/files.h"
@@ -216,14 +217,21 @@ LoadedModel load_model(const fs::path& dir, const Transformer::Options& options)
 }
 
 LoadedModel load_model(const fs::path& folder, ModelDescription description,
-                       const Transformer::Options& options) {
+                       const Transformer::Options& options, uint64_t memory) {
   const auto weights = std::make_shared<const SafetensorsFolder>(folder);
   check_tensor_count(description.config, weights->names().size(), folder);
   // Checked before memory is allocated for a model of which only a configuration is known.
-  const std::string no_prefix;
-  const StoredTensors stored =
-      std::move(find_tensors(*weights, make_catalogue(description.config), {&no_prefix, 1}).front());
+  const Catalogue catalogue = make_catalogue(description.config);
   const bool may_stay = is_host(options.device) && !options.gradients;
+  uint64_t bytes = 0;
+  for (const std::string& name : weights->names()) bytes += weights->get(name).bytes.size();
+  const bool bounded = bytes > memory;
+  if (bounded && !may_stay)
+    throw UserError("the experts of a model on {} are all there", options.device.str());
+  const std::string no_prefix;
+  const StoredTensors stored = std::move(find_tensors(*weights, catalogue, {&no_prefix, 1},
+                                                      bounded ? experts_in_file(catalogue) : TensorFilter())
+                                             .front());
   Transformer::Options made = options;
   made.empty = may_stay;
   const bool quantized = description.config.quantization.any();
@@ -233,6 +241,7 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
                         std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;
   for (size_t p = 0; p < specs.size(); ++p) {
+    if (bounded && may_stay_in_file(specs[p])) continue;
     const std::vector<TensorView>& slices = stored[p];
     Parameter& parameter = loaded.model->parameters()[p];
     if (!may_stay) {
@@ -248,6 +257,10 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
     if (specs[p].quantization == Quantization::none) continue;
     const std::vector<int64_t> shape = specs[p].stored_shape();
     parameter.set_quantized(parameter.value, specs[p].quantization, shape[0], shape[1]);
+  }
+  if (bounded) {
+    loaded.experts = store_experts(*loaded.model, *weights, stored, memory);
+    loaded.model->borrow_experts(loaded.experts.get());
   }
   return loaded;
 }

@@ -12,6 +12,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -22,6 +23,7 @@
 #include "data/vocabulary.h"
 #include "formats/place.h"
 #include "io/safetensors.h"
+#include "model/expert_store.h"
 #include "model/transformer.h"
 
 namespace chorus::inline formats {
@@ -55,6 +57,7 @@ void load_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
 struct LoadedModel {
   std::unique_ptr<Transformer> model;
   Vocabulary vocabulary;
+  std::unique_ptr<ExpertStore> experts = {};  // who has the experts in keeping; null: they are all in memory
 };
 
 /// Configuration and vocabulary of a model folder. UserError naming the file, and when the vocabulary is not
@@ -75,9 +78,12 @@ void check_not_quantized(const ModelConfig& config, const std::filesystem::path&
 /// open. The file may then be replaced, as save_model does, but not overwritten in place. Quantized weights stay so on the
 /// host, where what goes between them is fp32, and are those of the compute type elsewhere.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
-/// The same for a folder of weights that were described already.
+/// The same for a folder of weights that were described already. Where the weights are more than `memory` bytes, the experts
+/// lie in the file, and come when they are needed (model/expert_store.h), each compared with its checksum then: UserError
+/// where that is too little, or a device cannot.
 LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,
-                       const Transformer::Options& options);
+                       const Transformer::Options& options,
+                       uint64_t memory = std::numeric_limits<uint64_t>::max());
 
 struct ModelToSave {
   const ModelConfig& config;

@@ -62,8 +62,8 @@ Matrix as_matrix(const ParameterSpec& spec, const TensorView& view) {
 template <class File>
 class Resolver {
  public:
-  Resolver(const File& file, std::string where, const Catalogue& catalogue)
-      : file_(file), where_(std::move(where)), catalogue_(catalogue), names_(file.names()) {}
+  Resolver(const File& file, std::string where, const Catalogue& catalogue, const TensorFilter& unread)
+      : file_(file), where_(std::move(where)), catalogue_(catalogue), names_(file.names()), unread_(unread) {}
 
   /// [parameter][slice] for one set.
   StoredTensors resolve(const std::string& prefix) {
@@ -126,7 +126,7 @@ class Resolver {
     if (quantized ? view.dtype != DType::u8 : view.dtype == DType::u8 || !scalar_type(view.dtype))
       throw UserError("{}: tensor {} is of type {}, not of {}", where_, in_quotes(name), name_of(view.dtype),
                       quantized ? "U8, as a quantized one" : "a floating type");
-    if (quantized && !has_finite_scales(as_matrix(spec, view)))
+    if (quantized && !(unread_ && unread_(name)) && !has_finite_scales(as_matrix(spec, view)))
       throw UserError("{}: tensor {} has scales that are not finite: damaged", where_, in_quotes(name));
   }
 
@@ -134,13 +134,14 @@ class Resolver {
   std::string where_;
   const Catalogue& catalogue_;
   std::vector<std::string> names_;
+  const TensorFilter& unread_;
   std::set<std::string, std::less<>> used_;
 };
 
 template <class File>
 std::vector<StoredTensors> find(const File& file, std::string where, const Catalogue& catalogue,
-                                std::span<const std::string> prefixes) {
-  Resolver<File> resolver(file, std::move(where), catalogue);
+                                std::span<const std::string> prefixes, const TensorFilter& unread = {}) {
+  Resolver<File> resolver(file, std::move(where), catalogue, unread);
   std::vector<StoredTensors> stored;
   for (const std::string& prefix : prefixes) stored.push_back(resolver.resolve(prefix));
   resolver.refuse_left_over();
@@ -229,12 +230,12 @@ std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, 
 }
 
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
-                                        std::span<const std::string> prefixes) {
+                                        std::span<const std::string> prefixes, const TensorFilter& unread) {
   check_manifest(folder);
-  static_cast<void>(folder.verify());
+  static_cast<void>(folder.verify(unread));
   const fs::path& first = folder.files().front().path();
   const fs::path& where = folder.files().size() == 1 ? first : first.parent_path();
-  return find(folder, where.string(), catalogue, prefixes);
+  return find(folder, where.string(), catalogue, prefixes, unread);
 }
 
 std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,

@@ -45,8 +45,10 @@ std::vector<StoredTensors> find_tensors(const SafetensorsFile& file, const Catal
                                         std::span<const std::string> prefixes);
 std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, const Catalogue& catalogue,
                                                    std::span<const std::string> prefixes);
+/// What lies in tensors that are to be left `unread` is not looked at.
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
-                                        std::span<const std::string> prefixes);
+                                        std::span<const std::string> prefixes,
+                                        const TensorFilter& unread = {});
 std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
 

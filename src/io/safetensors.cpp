@@ -1,6 +1,7 @@
 #include "io/safetensors.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -78,18 +79,27 @@ void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) 
   parallel_for(static_cast<int>(count), std::ssize(order), [&](int64_t at) { visit(order[at]); });
 }
 
-bool SafetensorsFile::verify() const {
+std::string_view SafetensorsFile::checksums() const {
   const auto checksums = header_.metadata.find(std::string(kChecksums));
-  if (checksums == header_.metadata.end()) return false;
+  if (checksums == header_.metadata.end()) return {};
   const std::string_view digits = checksums->second;
-  if (digits.size() != kDigits * (header_.tensors.size() + 1) ||
-      digits.substr(0, kDigits) != hash_text(hash())) {
-    throw UserError("{}: damaged: the header does not agree with its checksum; restore the file from a copy",
-                    path_.string());
-  }
+  if (digits.size() != kDigits * (header_.tensors.size() + 1)) fail_by_header();
+  return digits;
+}
+
+void SafetensorsFile::fail_by_header() const {
+  throw UserError("{}: damaged: the header does not agree with its checksum; restore the file from a copy",
+                  path_.string());
+}
+
+bool SafetensorsFile::verify(const TensorFilter& unread) const {
+  const std::string_view digits = checksums();
+  if (digits.empty()) return false;
+  if (digits.substr(0, kDigits) != hash_text(hash())) fail_by_header();
   std::vector<char> damaged(header_.tensors.size());
   for_each_tensor([&](size_t i) {
     const Tensor& tensor = header_.tensors[i];
+    if (unread && unread(tensor.name)) return;
     const uint64_t hash = hash_bytes(file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin));
     damaged[i] = digits.substr(kDigits * (i + 1), kDigits) != hash_text(hash);
   });
@@ -98,6 +108,20 @@ bool SafetensorsFile::verify() const {
                     path_.string(), in_quotes(header_.tensors[first - damaged.begin()].name));
   }
   return true;
+}
+
+std::optional<SafetensorsFile::Place> SafetensorsFile::place_of(const TensorView& tensor) const {
+  const std::byte* const begin = file_.bytes().data();
+  if (tensor.bytes.data() < begin || tensor.bytes.data() >= begin + file_.bytes().size()) return std::nullopt;
+  Place place = {.offset = static_cast<uint64_t>(tensor.bytes.data() - begin)};
+  const auto found = std::ranges::lower_bound(header_.tensors, place.offset, {}, &Tensor::begin);
+  if (const std::string_view digits = checksums(); !digits.empty()) {
+    const auto number = static_cast<size_t>(found - header_.tensors.begin());
+    const char* const hash = digits.data() + kDigits * (number + 1);
+    place.checksum = 0;  // where there are no digits
+    std::from_chars(hash, hash + kDigits, *place.checksum, 16);
+  }
+  return place;
 }
 
 uint64_t SafetensorsFile::hash() const {
@@ -140,10 +164,16 @@ TensorView SafetensorsFolder::get(std::string_view name) const {
   return files_[found->second].get(name);
 }
 
-bool SafetensorsFolder::verify() const {
+bool SafetensorsFolder::verify(const TensorFilter& unread) const {
   bool all = true;
-  for (const SafetensorsFile& file : files_) all = file.verify() && all;
+  for (const SafetensorsFile& file : files_) all = file.verify(unread) && all;
   return all;
+}
+
+SafetensorsFolder::Place SafetensorsFolder::place_of(const TensorView& tensor) const {
+  for (size_t i = 0; i < files_.size(); ++i)
+    if (const auto place = files_[i].place_of(tensor)) return {*place, i};
+  throw Error("{}: a tensor that is in none of its files", folder_.string());
 }
 
 // ---- writing

@@ -66,6 +66,9 @@ struct SafetensorsHeader {
 /// by 100 MB.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& path);
 
+/// Which tensors, by name; empty: none.
+using TensorFilter = std::function<bool(std::string_view name)>;
+
 class SafetensorsFile {
  public:
   /// Maps the file and checks its header. UserError as read_file and parse_safetensors.
@@ -77,15 +80,25 @@ class SafetensorsFile {
   [[nodiscard]] TensorView get(std::string_view name) const;
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
-  /// Reads all bytes, large files on all cores, and compares them with the checksums: UserError naming the
-  /// file and the damaged tensor. False when the file carries none, so that nothing is known; a file of
-  /// SafetensorsWriter without them is a damaged one.
-  [[nodiscard]] bool verify() const;
+  /// Reads all bytes but those of tensors that are to be left `unread`, large files on all cores, and compares them with
+  /// the checksums: UserError naming the file and the damaged tensor. False when the file carries none, so that nothing is
+  /// known; a file of SafetensorsWriter without them is a damaged one.
+  [[nodiscard]] bool verify(const TensorFilter& unread = {}) const;
+  struct Place {
+    uint64_t offset = 0;  // bytes
+    std::optional<uint64_t> checksum;
+  };
+  /// Of a tensor that get() returned; none: it is not of this file. The checksum means something once verify() has looked at
+  /// the header.
+  [[nodiscard]] std::optional<Place> place_of(const TensorView& tensor) const;
   /// XXH3-64 of the header. With checksums it stands for the whole contents.
   [[nodiscard]] uint64_t hash() const;
 
  private:
   void for_each_tensor(const std::function<void(size_t index)>& visit) const;
+  /// Of the header and each tensor, 16 digits each; empty where it carries none. UserError where they are too few or many.
+  [[nodiscard]] std::string_view checksums() const;
+  [[noreturn]] void fail_by_header() const;
 
   std::filesystem::path path_;
   MappedFile file_;
@@ -104,7 +117,12 @@ class SafetensorsFolder {
   [[nodiscard]] TensorView get(std::string_view name) const;
   [[nodiscard]] const std::vector<SafetensorsFile>& files() const { return files_; }
   /// SafetensorsFile::verify of every file; true when all carry checksums.
-  [[nodiscard]] bool verify() const;
+  [[nodiscard]] bool verify(const TensorFilter& unread = {}) const;
+  struct Place : SafetensorsFile::Place {
+    size_t file = 0;  // of files()
+  };
+  /// Of a tensor that get() returned.
+  [[nodiscard]] Place place_of(const TensorView& tensor) const;
 
  private:
   std::filesystem::path folder_;

@@ -27,6 +27,11 @@ void Parameter::set_quantized(at::Tensor blocks, Quantization type, int64_t row_
   depth = columns;
 }
 
+void Parameter::set_pieces(size_t count, Quantization type, int64_t row_count, int64_t columns) {
+  set_quantized({}, type, row_count, columns);
+  pieces.resize(count);
+}
+
 void Parameter::observe(const at::Tensor& input, int64_t slice) const {
   if (input_squares.defined()) input_squares[slice].add_(input.square().sum(0, false, at::kDouble));
 }
@@ -38,8 +43,9 @@ Matrix Parameter::matrix() const {
 }
 
 Matrix Parameter::matrix(int64_t i) const {
-  if (quantization == Quantization::none) return value[i];
-  return {value[i], quantization, rows, depth};
+  const at::Tensor slice = pieces.empty() ? value[i] : pieces[i];
+  if (quantization == Quantization::none) return slice;
+  return {slice, quantization, rows, depth};
 }
 
 bool Parameter::begin_slices() {

@@ -8,6 +8,10 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -19,7 +23,7 @@
 
 #include "base/error.h"
 #include "kernels/device.h"
-#include "memory/scratch_file.h"
+#include "memory/block_file.h"
 
 namespace chorus::inline memory {
 
@@ -217,7 +221,7 @@ std::vector<at::Tensor> allocate_on_host(std::span<const int64_t> elements, at::
 }
 
 int64_t bytes_in_blocks(int64_t width, at::ScalarType type) {
-  constexpr auto kBlock = static_cast<int64_t>(ScratchFile::kBlock);
+  constexpr auto kBlock = static_cast<int64_t>(BlockFile::kBlock);
   return (width * static_cast<int64_t>(c10::elementSize(type)) + kBlock - 1) / kBlock * kBlock;
 }
 
@@ -243,6 +247,28 @@ int64_t machine_memory() {
     rlimit limit{};
     if (::getrlimit(resource, &limit) == 0 && std::cmp_less(limit.rlim_cur, bytes))
       bytes = static_cast<int64_t>(limit.rlim_cur);
+  }
+  return bytes;
+}
+
+int64_t free_memory() {
+  /// The number behind a word of a file like /proc/meminfo.
+  const auto number = [](const char* file, std::string_view word) -> std::optional<int64_t> {
+    std::ifstream lines(file);
+    std::string name;
+    for (int64_t value = 0; lines >> name >> value; lines.ignore(80, '\n'))
+      if (name == word) return value;
+    return std::nullopt;
+  };
+  int64_t bytes = number("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
+  const std::string v1 = "/sys/fs/cgroup/memory/memory.", v2 = "/sys/fs/cgroup/memory.";
+  for (const auto& [limit_file, used_file, stat_file, cache] :
+       {std::tuple(v2 + "max", v2 + "current", v2 + "stat", "inactive_file"),
+        std::tuple(v1 + "limit_in_bytes", v1 + "usage_in_bytes", v1 + "stat", "total_inactive_file")}) {
+    int64_t limit = 0, used = 0;
+    if (!(std::ifstream(limit_file) >> limit) || !(std::ifstream(used_file) >> used)) continue;
+    used -= number(stat_file.c_str(), cache).value_or(0);  // what the kernel gives back when asked
+    bytes = std::min(bytes, std::max<int64_t>(limit - used, 0));
   }
   return bytes;
 }

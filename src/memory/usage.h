@@ -53,6 +53,9 @@ MemoryUse host_memory();
 /// The most that processes of this machine may have: memory and swap, the container's limit, ulimit's.
 int64_t machine_memory();
 
+/// What this process may take of it beside what is taken now; swap does not count.
+int64_t free_memory();
+
 /// Forgets the peaks so far: from here on they count from what is held now.
 void restart_peaks();
 

@@ -119,6 +119,14 @@ struct Layer {
   }
 
   [[nodiscard]] std::function<bool(const std::vector<int64_t>&, bool)> before_experts() const {
+    if (w.experts) {  // for as long as the call has this function
+      return [source = w.experts, block = index.block, loan = std::shared_ptr<BorrowedExperts>()](
+                 const std::vector<int64_t>& rows, bool) mutable {
+        loan = source->borrow(block, rows);
+        for (const int64_t expert : loan->order()) loan->wait(expert);
+        return false;
+      };
+    }
     if (!pass.watcher) return nullptr;
     return [watcher = pass.watcher, block = index.block](const std::vector<int64_t>& rows, bool backward) {
       return watcher->before_experts(block, rows, backward);

@@ -14,6 +14,7 @@
 #include "base/random.h"
 #include "kernels/parameter.h"
 #include "layout/catalogue.h"
+#include "moe/expert_source.h"
 #include "moe/layer.h"
 #include "nn/functions.h"
 #include "parallel/mesh.h"
@@ -63,6 +64,7 @@ inline Group* cut_over(const Pass& pass) {
 struct Weights {
   const ModelConfig& config;
   std::vector<Parameter>& parameters;
+  ExpertSource* experts = nullptr;  // whom the experts' weights are borrowed from; null: all are there
   Parameter& operator[](size_t index) const { return parameters[index]; }
   [[nodiscard]] Parameter* find(size_t index) const {
     return index == kNoParameter ? nullptr : &parameters[index];

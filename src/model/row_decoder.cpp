@@ -44,7 +44,7 @@ struct LayersByRow {
                        .fc1_bias = &w[ffn.fc1.bias],
                        .fc2_weight = &w[ffn.fc2.weight],
                        .fc2_bias = &w[ffn.fc2.bias]},
-                      w.config.moe, w.config.activation);
+                      w.config.moe, w.config.activation, w.experts, layer.block);
     }
     const bool relu = w.config.activation == Activation::relu;
     const at::Tensor inner = linear(ffn.fc1, input, {}, relu);

@@ -63,6 +63,10 @@ class Transformer {
   /// Sets the watcher, which is told from now on which blocks run; null: none.
   void watch(BlockWatcher* watcher) { watcher_ = watcher; }
 
+  /// Passes without gradients borrow the experts' weights from `source`, which has them in its keeping; null: all are
+  /// there.
+  void borrow_experts(ExpertSource* source) { experts_ = source; }
+
   /// Copies `value` (any floating type, the spec's shape) into parameter `index`, or the part of it that is
   /// held here, converting as needed.
   void set(size_t index, const at::Tensor& value);
@@ -98,7 +102,7 @@ class Transformer {
   LossSums evaluate(const Batch& batch, const EvaluateOptions& options);
 
   /// The weights, and what the passes add to the embeddings (undefined where positions are relative).
-  [[nodiscard]] Weights weights() { return {config_, parameters_}; }
+  [[nodiscard]] Weights weights() { return {config_, parameters_, experts_}; }
   [[nodiscard]] const at::Tensor& positions() const { return positions_; }
   /// Both with the catalogue, as encoder and decoder run (internal/stacks.h).
   [[nodiscard]] Stacks stacks();
@@ -116,6 +120,7 @@ class Transformer {
   std::vector<Parameter> parameters_;
   std::vector<Bucket> buckets_;
   BlockWatcher* watcher_ = nullptr;
+  ExpertSource* experts_ = nullptr;
   at::Tensor positions_;  // [max_positions, d_model], compute type
 };
 

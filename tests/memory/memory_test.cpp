@@ -10,7 +10,7 @@
 #include "memory/usage.h"
 #include "temporary_folder.h"
 
-#include "memory/internal/scratch_calls.h"
+#include "memory/internal/disk_calls.h"
 
 namespace chorus {
 namespace {
@@ -110,8 +110,8 @@ TEST(Arrays, NoticeADiskThatGivesBackOtherBytes) {
 
 TEST(Arrays, AWriteThatFailsIsToldOnce) {
   const TemporaryFolder folder;
-  const ScratchCalls real;
-  scratch_calls().write = [](int, const void*, size_t, off_t) -> ssize_t {
+  const DiskCalls real;
+  disk_calls().write = [](int, const void*, size_t, off_t) -> ssize_t {
     errno = EIO;
     return -1;
   };
@@ -126,7 +126,7 @@ TEST(Arrays, AWriteThatFailsIsToldOnce) {
     arrays.finish();
     arrays.store(0, arrays.blank(0).fill_(1));
   }  // which nobody has waited for
-  scratch_calls() = real;
+  disk_calls() = real;
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, ArraysTest, testing::Values(Tier::device, Tier::host, Tier::nvme));

@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "temporary_folder.h"
 
-#include "memory/internal/scratch_calls.h"
+#include "memory/internal/disk_calls.h"
 
 namespace chorus {
 namespace {
@@ -69,13 +69,13 @@ INSTANTIATE_TEST_SUITE_P(Engines, ScratchFileTest,
 
 // ---- faults, at each call that it makes of the system
 
-constexpr ScratchCalls kReal;
+constexpr DiskCalls kReal;
 
-/// Calls that fail are put into scratch_calls(); `faults` of each kind are left, `calls` counts all.
+/// Calls that fail are put into disk_calls(); `faults` of each kind are left, `calls` counts all.
 class ScratchFileFaults : public testing::Test {
  protected:
   ScratchFileFaults() { faults = calls = 0; }
-  ~ScratchFileFaults() override { scratch_calls() = kReal; }
+  ~ScratchFileFaults() override { disk_calls() = kReal; }
 
   static bool fails() {
     ++calls;
@@ -110,7 +110,7 @@ TEST_F(ScratchFileFaults, WhatTheKernelDoesNotTakeIsDoneByOrdinaryCalls) {
   for (const int error : {0, -EINTR, -EAGAIN, -EBUSY, -EBADR}) {
     static int result;
     result = error;
-    scratch_calls().submit = [](io_uring* ring) { return fails() ? result : kReal.submit(ring); };
+    disk_calls().submit = [](io_uring* ring) { return fails() ? result : kReal.submit(ring); };
     // One that fails; more than the ring holds, in the first half; all but the last few.
     for (const int count : {1, 70, error == -EINTR ? 70 : 195}) {
       faults = count;
@@ -125,7 +125,7 @@ TEST_F(ScratchFileFaults, WaitsAgainWhereTheKernelCannotWait) {
   for (const int error : {-EINTR, -EAGAIN, -ENOMEM, -EBADF}) {
     static int result;
     result = error;
-    scratch_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
+    disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
       return wait && fails() ? result : kReal.next(ring, event, wait);
     };
     faults = 5;
@@ -136,7 +136,7 @@ TEST_F(ScratchFileFaults, WaitsAgainWhereTheKernelCannotWait) {
 
 TEST_F(ScratchFileFaults, ARequestThatFailsIsToldOnceAndTheOthersAreWhole) {
   if (!ScratchFile(folder_.path()).uses_io_uring()) GTEST_SKIP() << "no io_uring here";
-  scratch_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
+  disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
     const int result = kReal.next(ring, event, wait);
     if (result == 0 && (*event)->user_data == 3 && fails()) (*event)->res = -EIO;
     return result;
@@ -166,7 +166,7 @@ TEST_F(ScratchFileFaults, ARequestThatFailsIsToldOnceAndTheOthersAreWhole) {
 
 TEST_F(ScratchFileFaults, WhatIsReadOrWrittenInPartGoesOn) {
   if (ScratchFile(folder_.path()).uses_io_uring()) {
-    scratch_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
+    disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
       const int result = kReal.next(ring, event, wait);
       if (result == 0 && (*event)->res == 2 * kBlock && fails())
         (*event)->res = faults % 3 == 0 ? -EINTR : faults % 3 == 1 ? -EAGAIN : static_cast<int>(kBlock);
@@ -175,14 +175,14 @@ TEST_F(ScratchFileFaults, WhatIsReadOrWrittenInPartGoesOn) {
     faults = 30;
     expect_whole();
     EXPECT_EQ(faults, 0);
-    scratch_calls() = kReal;
+    disk_calls() = kReal;
   }
-  scratch_calls().read = [](int fd, void* data, size_t bytes, off_t offset) -> ssize_t {
+  disk_calls().read = [](int fd, void* data, size_t bytes, off_t offset) -> ssize_t {
     if (!fails()) return kReal.read(fd, data, bytes, offset);
     errno = EINTR;
     return faults % 2 == 0 ? -1 : kReal.read(fd, data, kBlock, offset);
   };
-  scratch_calls().write = [](int fd, const void* data, size_t bytes, off_t offset) -> ssize_t {
+  disk_calls().write = [](int fd, const void* data, size_t bytes, off_t offset) -> ssize_t {
     if (!fails()) return kReal.write(fd, data, bytes, offset);
     errno = EAGAIN;
     return faults % 2 == 0 ? -1 : kReal.write(fd, data, kBlock, offset);
@@ -196,26 +196,26 @@ TEST_F(ScratchFileFaults, TheThreadTellsWhatFails) {
   ScratchFile file(folder_.path(), ScratchFile::Engine::thread);
   file.reserve(kBlock);
   Block block(kBlock);
-  scratch_calls().write = [](int, const void*, size_t, off_t) -> ssize_t {
+  disk_calls().write = [](int, const void*, size_t, off_t) -> ssize_t {
     errno = EIO;
     return -1;
   };
-  scratch_calls().read = [](int, void*, size_t, off_t) -> ssize_t { return 0; };
+  disk_calls().read = [](int, void*, size_t, off_t) -> ssize_t { return 0; };
   for (const auto request :
        {file.write(0, block.data.get(), kBlock), file.read(0, block.data.get(), kBlock)}) {
     EXPECT_NE(message_of<Error>([&] { file.wait(request); }).find("Input/output error"), std::string::npos);
     EXPECT_THROW(file.wait(request), Error);
   }
-  scratch_calls() = kReal;
+  disk_calls() = kReal;
   file.wait(file.write(0, block.data.get(), kBlock));
 }
 
 TEST_F(ScratchFileFaults, WithoutIoUringNamelessFilesOrSpace) {
-  scratch_calls().begin = [](unsigned, io_uring*, unsigned) { return -ENOSYS; };
+  disk_calls().begin = [](unsigned, io_uring*, unsigned) { return -ENOSYS; };
   EXPECT_FALSE(ScratchFile(folder_.path()).uses_io_uring());
   expect_whole();
-  scratch_calls() = kReal;
-  scratch_calls().open = [](const char*, int, mode_t) {
+  disk_calls() = kReal;
+  disk_calls().open = [](const char*, int, mode_t) {
     errno = faults;
     return -1;
   };
@@ -225,8 +225,8 @@ TEST_F(ScratchFileFaults, WithoutIoUringNamelessFilesOrSpace) {
   faults = EMFILE;
   EXPECT_NE(message_of<UserError>([&] { const ScratchFile file(folder_.path()); }).find("memory.folder"),
             std::string::npos);
-  scratch_calls() = kReal;
-  scratch_calls().allocate = [](int, off_t, off_t) { return ENOSPC; };
+  disk_calls() = kReal;
+  disk_calls().allocate = [](int, off_t, off_t) { return ENOSPC; };
   ScratchFile file(folder_.path());
   EXPECT_NE(message_of<UserError>([&] { file.reserve(1); }).find("cannot set 0.0 GB aside"),
             std::string::npos);
@@ -237,7 +237,7 @@ TEST_F(ScratchFileFaults, NobodyIsKeptFromTheFileByOneWhoWaits) {
   if (!ScratchFile(folder_.path()).uses_io_uring()) GTEST_SKIP() << "no io_uring here";
   static std::atomic<bool> waiting, go_on;
   waiting = go_on = false;
-  scratch_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
+  disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
     for (waiting = waiting || wait; wait && !go_on;) std::this_thread::yield();  // a slow disk
     return kReal.next(ring, event, wait);
   };

@@ -148,7 +148,7 @@ void accumulate_part(Parameter& weight, Parameter* bias, int64_t e, int64_t part
 
 ExpertRun HostBackend::run_experts(const Experts& x, const at::Tensor& input) const {
   const MoeWeights& w = x.weights;
-  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->matrix(0).rows}, input.options()),
+  ExpertRun run = {.kept = at::empty({input.size(0), w.fc1_weight->slice_rows()}, input.options()),
                    .output = at::empty_like(input)};
   const bool relu = x.activation == Activation::relu;
   const std::vector<Block> blocks = blocks_of(rows_of_experts(x.order));

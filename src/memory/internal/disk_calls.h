@@ -1,4 +1,4 @@
-// The calls of the system that a ScratchFile makes, for tests to put failing ones in their place.
+// The calls of the system that block and scratch files make, for tests to put failing ones in their place.
 #pragma once
 
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 
 namespace chorus::inline memory {
 
-struct ScratchCalls {
+struct DiskCalls {
   int (*open)(const char* path, int flags, mode_t mode) = [](const char* path, int flags, mode_t mode) {
     return ::open(path, flags, mode);
   };
@@ -23,7 +23,7 @@ struct ScratchCalls {
   };
 };
 
-/// Those that all scratch files make.
-ScratchCalls& scratch_calls();
+/// Those that all of them make.
+DiskCalls& disk_calls();
 
 }  // namespace chorus::inline memory
