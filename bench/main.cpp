@@ -50,6 +50,8 @@ const std::map<std::string, Prepare*> kWorks = {
     {"bare_exchange", bare_exchange},
     {"experts", experts},
     {"moving", moving},
+    {"write_random_model", write_random_model},
+    {"larger_than_memory", larger_than_memory},
 };
 
 /// A line of /proc/self/status, in bytes.

@@ -25,6 +25,7 @@ Prepare training_step, optimizer_phase, translation, write_weights, write_model;
 Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
     torch_product;                                             // kernels.cpp
 Prepare operation;                                             // operations.cpp
+Prepare write_random_model, larger_than_memory;                // larger.cpp
 Prepare build_store, sentencepiece;                            // text.cpp
 Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 

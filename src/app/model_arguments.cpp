@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/expert_files.h"
 #include "memory/config.h"
 #include "memory/usage.h"
 #include "mpi/world.h"
@@ -50,6 +51,11 @@ void add_language_arguments(CLI::App& command, ModelArguments& a) {
                   "are read when "
                   "they are needed; auto: what the machine has free")
       ->type_name("{SIZE,auto}");
+  command
+      .add_option(
+          "--expert-use", a.expert_use,
+          "of --memory: which experts to read first and keep, as `chorus assess --json` has counted them")
+      ->type_name("FILE");
   add_compute_arguments(command, a);
   add_quiet_option(command);
 }
@@ -164,6 +170,8 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
                                      Group& group) {
   const Transformer::Options options = compute_options(a, group);
   if (!a.memory.empty() && !others.empty()) throw UserError("--memory is for one --model");
+  if (a.memory.empty() && !a.expert_use.empty())
+    throw UserError("--expert-use is of --memory, which is missing");
   const uint64_t memory = memory_for_weights(a.memory);
   std::vector<std::string> folders = {a.folder};
   folders.insert(folders.end(), others.begin(), others.end());
@@ -185,6 +193,8 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
     loaded.push_back(load_model(places[i].weights, std::move(descriptions[i]), options, memory));
   if (ExpertStore* const experts = loaded.front().experts.get())
     tell_cost(*experts, loaded.front().model->catalogue());
+  if (ExpertStore* const experts = loaded.front().experts.get(); experts && !a.expert_use.empty())
+    experts->warm(read_expert_use(a.expert_use, loaded.front().model->catalogue(), a.from, a.to));
   return loaded;
 }
 

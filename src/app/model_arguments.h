@@ -28,7 +28,8 @@ Transformer::Options compute_options(const ComputeArguments& arguments, Group& g
 struct ModelArguments : ComputeArguments {
   std::string folder;
   std::string from, to;
-  std::string memory;  // "8GB", "auto"; empty: no limit
+  std::string memory;      // "8GB", "auto"; empty: no limit
+  std::string expert_use;  // what `assess --json` wrote; empty: not known
 };
 
 /// Adds --model, --from, --to, --memory, --quiet and those above. `arguments` must live as long as the command.

@@ -1,8 +1,10 @@
 #include "formats/expert_files.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,9 +13,12 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/json.h"
+#include "layout/shapes.h"
 
 namespace chorus::inline formats {
 namespace {
@@ -102,6 +107,48 @@ std::unique_ptr<ExpertStore> store_experts(Transformer& model, const Safetensors
   }
   return std::make_unique<ExpertStore>(model, std::move(files),
                                        static_cast<int64_t>((memory - others) / slot));
+}
+
+std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::path& path,
+                                                      const Catalogue& catalogue, const std::string& from,
+                                                      const std::string& to) {
+  const nlohmann::json json = read_json(path);
+  const auto refuse = [&](const std::string& why) {
+    throw UserError("{}: {}: it must be what `chorus assess --json` wrote of this model", path.string(), why);
+  };
+  const auto part = [&](const nlohmann::json& object, const char* key) {
+    const auto found = object.is_object() ? object.find(key) : object.end();
+    if (!object.is_object() || found == object.end()) refuse(fmt::format("it has no {}", in_quotes(key)));
+    return *found;
+  };
+  const auto languages = exactly<std::vector<std::string>>(part(json, "languages"));
+  if (!languages) refuse("its languages are no names");
+  const nlohmann::json load = part(json, "load");
+  const std::vector<SparseLayer> layers = sparse_layers(catalogue);
+  if (!load.is_array() || load.size() != layers.size())
+    refuse(fmt::format("it is not of {}", counted(layers.size(), "MoE layer")));
+  std::map<size_t, std::vector<double>> shares;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const ParameterSpec& weight = catalogue.parameters[layers[l].ffn.fc1.weight];
+    const std::string& language = weight.block < catalogue.decoder.front().block ? from : to;
+    const auto known = std::ranges::find(*languages, language);
+    if (!language.empty() && known == languages->end())
+      refuse(fmt::format("it does not know {}", in_quotes(language)));
+    const nlohmann::json rows = language.empty() ? part(load[l], "assigned") : part(load[l], "by_language");
+    const nlohmann::json& row = language.empty() ? rows : [&]() -> const nlohmann::json& {
+      const auto number = static_cast<size_t>(known - languages->begin());
+      if (!rows.is_array() || rows.size() <= number) refuse("its languages are not those of its counts");
+      return rows[number];
+    }();
+    const auto counts = exactly<std::vector<int64_t>>(row);
+    if (!counts || counts->size() != weight.stored.size() ||
+        std::ranges::any_of(*counts, [](int64_t count) { return count < 0; }))
+      refuse(fmt::format("{} has no counts of {}", layers[l].name, counted(weight.stored.size(), "expert")));
+    const double sum = std::accumulate(counts->begin(), counts->end(), 0.0);
+    std::vector<double>& of_block = shares[weight.block];
+    for (const int64_t count : *counts) of_block.push_back(sum > 0 ? static_cast<double>(count) / sum : 0);
+  }
+  return shares;
 }
 
 }  // namespace chorus::inline formats

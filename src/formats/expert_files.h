@@ -2,7 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "formats/stored_tensors.h"
 #include "io/safetensors.h"
@@ -19,5 +23,12 @@ TensorFilter experts_in_file(const Catalogue& catalogue);
 /// UserError where that is not enough for one layer, or where they are of another type than the model computes with.
 std::unique_ptr<ExpertStore> store_experts(Transformer& model, const SafetensorsFolder& folder,
                                            const StoredTensors& stored, uint64_t memory);
+
+/// What `chorus assess --json` wrote of a model: by ParameterSpec::block, the share of choices that each expert gets,
+/// of source tokens in language `from` and target tokens in `to` ("": of all). UserError on a file that is none, or is
+/// of another model.
+std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::path& path,
+                                                      const Catalogue& catalogue, const std::string& from,
+                                                      const std::string& to);
 
 }  // namespace chorus::inline formats

@@ -18,8 +18,6 @@ struct Parameter {
   // In the compute type; requires_grad when training, so that autograd records the functions using it. Or quantized,
   // which is only read: uint8 [blocks, bytes], of a stack [slices, blocks, bytes].
   at::Tensor value;
-  // Of a stack whose slices lie here and there, in place of `value`: each slice, undefined while it is not in memory.
-  std::vector<at::Tensor> pieces;
   at::Tensor gradient;        // fp32 (fp64 for fp64 values), same shape; undefined when not training
   bool has_gradient = false;  // false: nothing of this step has been written into `gradient` yet
   Quantization quantization = Quantization::none;
@@ -27,6 +25,8 @@ struct Parameter {
   // fp64 [slices, depth], or [1, depth]: where it is defined, passes forward on the host add the squares of what is
   // multiplied with the weight, column by column. Of a stack of experts each slice has its own.
   at::Tensor input_squares;
+  // Of a stack whose slices lie here and there, in place of `value`: each slice, undefined while it is not in memory.
+  std::vector<at::Tensor> pieces;
 
   /// Makes it a quantized weight: blocks as `value` above.
   void set_quantized(at::Tensor blocks, Quantization type, int64_t row_count, int64_t columns);

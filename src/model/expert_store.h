@@ -46,6 +46,8 @@ struct ExpertTraffic {
   double waited = 0;   // seconds that computing waited for reading
 };
 
+struct ExpertSlots;  // internal/expert_slots.h
+
 /// Threads may share one.
 class ExpertStore final : public ExpertSource {
  public:
@@ -60,9 +62,9 @@ class ExpertStore final : public ExpertSource {
   ~ExpertStore() override;
 
   std::unique_ptr<BorrowedExperts> borrow(size_t block, const std::vector<int64_t>& rows) override;
-  /// How often the experts of a block are chosen: any measure, larger for more. Those chosen most begin to come, as many as
-  /// there is room for.
-  void warm(const std::map<size_t, std::vector<double>>& uses);
+  /// The share of choices that each expert gets, by block: those that will be used most begin to come, as many as there
+  /// is room for, and stay until others are used more.
+  void warm(const std::map<size_t, std::vector<double>>& shares);
 
   /// Bytes per second, as the reading of some experts shows; they stay.
   [[nodiscard]] double measure_rate();
@@ -74,8 +76,7 @@ class ExpertStore final : public ExpertSource {
 
  private:
   class Loan;
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<ExpertSlots> slots_;
 };
 
 }  // namespace chorus::inline model

@@ -1,0 +1,98 @@
+// The memory of an ExpertStore: its slots, what is in them and on its way, and which is emptied for another.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <exception>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "model/expert_store.h"
+
+namespace chorus::inline model {
+
+/// The whole blocks of a file that a part lies in.
+struct PartBlocks {
+  explicit PartBlocks(const StoredPart& part)
+      : first(part.offset / BlockFile::kBlock * BlockFile::kBlock), before(part.offset - first) {
+    bytes = (before + part.bytes + BlockFile::kBlock - 1) / BlockFile::kBlock * BlockFile::kBlock;
+  }
+  uint64_t first, before, bytes = 0;
+};
+
+struct ExpertLayer;
+
+struct StoredExpert {
+  ExpertLayer* layer = nullptr;
+  int64_t number = 0;  // in its layer
+  const std::vector<StoredPart>* parts = nullptr;
+  std::byte* slot = nullptr;                // null: it is in its file alone
+  std::vector<BlockFile::Request> reading;  // of each part; none: it is there
+  bool awaited = false;                     // a thread waits for them
+  bool early = false;                       // it was read ahead, and not used since
+  int64_t loans = 0;
+  double uses = 0, rows = 0;  // fading
+  int64_t last = 0;           // use, counted
+};
+
+struct ExpertLayer {
+  std::vector<StoredExpert> experts;
+  ExpertLayer* next = nullptr;  // in the encoder: the one that runs next
+  double rows = 0;              // fading, of all its experts
+};
+
+/// Whoever calls holds the mutex; nobody holds it while a disk is waited for.
+struct ExpertSlots {
+  ExpertSlots(Transformer& transformer, ExpertFiles where, int64_t count);
+  ~ExpertSlots();
+  ExpertSlots(const ExpertSlots&) = delete;
+  ExpertSlots& operator=(const ExpertSlots&) = delete;
+
+  /// Begins to read an expert that is on loan, in the place of another where no slot is empty.
+  void fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
+  /// Until it is there. UserError where what has come is not what was written, Error where it cannot be read.
+  void finish_reading(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
+  /// The experts of the next layer that so many rows will probably need are to be read before, the most probable ones first.
+  void look_ahead(const ExpertLayer& layer, double rows);
+  /// As much of it as there is room for.
+  void read_ahead();
+  void fade();
+
+  Transformer& model;
+  ExpertFiles files;
+  uint64_t slot_bytes = 0;
+  int64_t slots = 0;
+
+  std::mutex mutex;
+  std::condition_variable changed;       // an expert has come, or was given back
+  std::map<size_t, ExpertLayer> layers;  // by block
+  std::deque<StoredExpert*> next;        // to be read before they are needed, by the layer that runs next
+  std::deque<StoredExpert*> warm;        // by any, while there are empty slots
+  int64_t on_loan = 0;                   // experts
+  int64_t loans = 0, clock = 0;          // made; of uses
+  ExpertTraffic traffic;
+
+ private:
+  /// What went wrong; null: nothing.
+  [[nodiscard]] std::exception_ptr wait_for_disk(const StoredExpert& expert) const;
+  void check(const StoredExpert& expert) const;
+  /// From now on the model has it.
+  void publish(const StoredExpert& expert);
+  void drop(StoredExpert& expert);
+  /// Of those that are there, or still come, and that nobody has on loan, the one that is worth least, those read ahead
+  /// being worth more than any other; null: there is none.
+  [[nodiscard]] StoredExpert* least_worth(bool there) const;
+  /// In an empty slot.
+  void begin_reading(StoredExpert& expert);
+
+  std::unique_ptr<std::byte, decltype(&std::free)> memory_ = {nullptr, &std::free};
+  std::vector<StoredExpert*> filled_;  // those that have a slot
+  std::vector<std::byte*> empty_;      // slots
+};
+
+}  // namespace chorus::inline model
