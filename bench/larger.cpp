@@ -1,6 +1,9 @@
 // Models larger than memory: one of random weights that routes as languages do, and what translating with it takes.
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <vector>
@@ -9,6 +12,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <fcntl.h>
 
 #include "formats/folder.h"
 #include "formats/stored_tensors.h"
@@ -131,6 +135,28 @@ double seconds_since(std::chrono::steady_clock::time_point begun) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
 }
 
+/// Bytes per second of reading a file past the page cache, as much of it as 1 GB, into memory that was touched before.
+double disk_rate(const std::filesystem::path& path) {
+  constexpr int64_t kPiece = int64_t{8} << 20, kAtOnce = 16;
+  const int64_t pieces =
+      std::min<int64_t>(static_cast<int64_t>(std::filesystem::file_size(path)) / kPiece, 128);
+  const std::unique_ptr<char, decltype(&std::free)> memory(
+      static_cast<char*>(std::aligned_alloc(BlockFile::kBlock, kPiece * kAtOnce)), &std::free);
+  std::memset(memory.get(), 1, kPiece * kAtOnce);
+  BlockFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC), {path.string(), "stop"});
+  std::deque<BlockFile::Request> reading;
+  const auto begun = std::chrono::steady_clock::now();
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    if (std::ssize(reading) == kAtOnce) {
+      file.wait(reading.front());
+      reading.pop_front();
+    }
+    reading.push_back(file.read(piece * kPiece, memory.get() + piece % kAtOnce * kPiece, kPiece));
+  }
+  for (const BlockFile::Request request : reading) file.wait(request);
+  return static_cast<double>(pieces * kPiece) / seconds_since(begun);
+}
+
 /// Tokens of a language, frequent ones more often: log-uniform by rank.
 class Text {
  public:
@@ -182,7 +208,7 @@ Work larger_than_memory(const Json& options) {
     work.facts["slots"] = experts->slots();
     work.facts["experts"] = experts->experts();
     work.facts["expert_bytes"] = experts->slot_bytes();
-    work.facts["rate"] = experts->measure_rate();
+    work.facts["rate"] = disk_rate(path / "model.safetensors");
   }
   const auto decoder = make_step_decoder(*loaded->model);
   const int64_t sentences = options["sentences"], source = options["source"], target = options["target"],

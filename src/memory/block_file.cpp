@@ -132,6 +132,9 @@ struct BlockFile::State {
     t.write ? io_uring_prep_write(entry, fd, t.data, bytes, t.offset)
             : io_uring_prep_read(entry, fd, t.data, bytes, t.offset);
     entry->user_data = request;
+    // By a thread of the kernel's: pinning memory, and clearing what is touched for the first time, takes as long as computing
+    // what the bytes are for, and is not to be in its way.
+    io_uring_sqe_set_flags(entry, IOSQE_ASYNC);
     submit();
     if (io_uring_sq_ready(&ring) == 0) return true;
     io_uring_prep_nop(entry);  // it stays in the ring, and goes with the next
