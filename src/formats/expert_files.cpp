@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -134,19 +135,17 @@ std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::pat
     const auto known = std::ranges::find(*languages, language);
     if (!language.empty() && known == languages->end())
       refuse(fmt::format("it does not know {}", in_quotes(language)));
-    const nlohmann::json rows = language.empty() ? part(load[l], "assigned") : part(load[l], "by_language");
-    const nlohmann::json& row = language.empty() ? rows : [&]() -> const nlohmann::json& {
-      const auto number = static_cast<size_t>(known - languages->begin());
-      if (!rows.is_array() || rows.size() <= number) refuse("its languages are not those of its counts");
-      return rows[number];
-    }();
-    const auto counts = exactly<std::vector<int64_t>>(row);
-    if (!counts || counts->size() != weight.stored.size() ||
-        std::ranges::any_of(*counts, [](int64_t count) { return count < 0; }))
-      refuse(fmt::format("{} has no counts of {}", layers[l].name, counted(weight.stored.size(), "expert")));
-    const double sum = std::accumulate(counts->begin(), counts->end(), 0.0);
+    const size_t experts = weight.stored.size();
+    const auto all =
+        exactly<std::vector<int64_t>>(part(load[l], language.empty() ? "assigned" : "by_language"));
+    if (!all || all->size() != experts * (language.empty() ? 1 : languages->size()) ||
+        std::ranges::any_of(*all, [](int64_t count) { return count < 0; }))
+      refuse(fmt::format("{} has no counts of {}", layers[l].name, counted(experts, "expert")));
+    const size_t number = language.empty() ? 0 : static_cast<size_t>(known - languages->begin());
+    const std::span<const int64_t> counts = std::span(*all).subspan(number * experts, experts);
+    const double sum = std::accumulate(counts.begin(), counts.end(), 0.0);
     std::vector<double>& of_block = shares[weight.block];
-    for (const int64_t count : *counts) of_block.push_back(sum > 0 ? static_cast<double>(count) / sum : 0);
+    for (const int64_t count : counts) of_block.push_back(sum > 0 ? static_cast<double>(count) / sum : 0);
   }
   return shares;
 }

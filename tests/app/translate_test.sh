@@ -143,6 +143,27 @@ refuse "by decoder layer 1: the model has 1 layer" --alignments --alignment-laye
 refuse "--alignments with --nbest 2: add --json" --alignments --nbest 2
 refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
+refuse "--memory = \"much\" is no size" --memory much
+refuse "--memory is for one --model" --memory 1GB --model run
+refuse "--expert-use is of --memory" --expert-use use.json
+
+# Experts that stay in the file: the same translations and scores.
+"$chorus" train run.toml --set model.encoder_layers=3 --set model.ffn_dim=512 --out deep -q || fail "training a deep model to 0 updates"
+deep() { "$chorus" translate --model deep --threads 1 --from xx --to yy --max-length 9 "$@" < train.xx; }
+deep > whole || fail "translating with all experts in memory"
+deep --memory 1TB > out 2> err && cmp -s out whole && ! grep -q "experts fit" err || fail "--memory 1TB: $(cat err)"
+deep --memory 100kB > out 2> err && fail "--memory 100kB is enough"
+grep -q "a memory of 97.7 KiB is too small for .*model.safetensors: it takes .* at least" err || fail "--memory 100kB: $(cat err)"
+deep --memory 1MB > out 2> err || fail "--memory 1MB: $(cat err)"
+cmp -s out whole || fail "translations differ with experts in the file"
+grep -q "of 12 experts fit in memory" err && grep -q "% of them without reading" err || fail "what --memory costs: $(cat err)"
+"$chorus" assess --model deep --files "train.{lang}" --languages xx,yy --directions xx-yy --sentences 5 --json -q > use.json || fail "assess --json"
+deep --memory 1MB --expert-use use.json > out 2> err && cmp -s out whole || fail "--expert-use: $(cat err)"
+deep --memory 1MB --expert-use run.toml > out 2> err && fail "--expert-use of a run file"
+grep -q "not valid JSON" err || fail "--expert-use of a run file: $(cat err)"
+"$chorus" score --model deep --from xx --to yy --source train.xx --target train.yy -q > whole || fail "score"
+"$chorus" score --model deep --from xx --to yy --source train.xx --target train.yy --memory 1MB -q > out && cmp -s out whole ||
+  fail "scores differ with experts in the file"
 
 "$chorus" train run.toml --set train.duration=200u --out run -q || fail "training"
 head -40 train.xx > source
