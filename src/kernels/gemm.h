@@ -21,8 +21,8 @@ struct LinearOptions {
 };
 
 /// out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or more
-/// dimensions, used as [m, k]), or quantized (kernels/quantized.h: fp32 or bf16 input, on the host); out: [n, m],
-/// contiguous, of input's type, or fp32. With an input of fp32 and a weight of bf16, bf16 arithmetic rounds the input
+/// dimensions, used as [m, k]), or quantized (kernels/quantized.h: fp32 or bf16 input, on the host); out: [n, m], with unit
+/// stride along m, of input's type, or fp32. With an input of fp32 and a weight of bf16, bf16 arithmetic rounds the input
 /// first. Elsewhere than on the host and CUDA sums of bf16 are rounded before they are widened to an `out` in fp32.
 /// Records nothing for autograd.
 void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,

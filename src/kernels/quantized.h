@@ -57,6 +57,9 @@ at::Tensor quantize(const at::Tensor& weight, Quantization type, const at::Tenso
 
 /// The rows of a weight with these numbers (int64 [n], unchecked), in fp32 [n, depth].
 at::Tensor select_rows(const Matrix& weight, const at::Tensor& ids);
+/// The same as a weight of its own [n, depth], of weight's type: a product with it has the bits of these columns of the
+/// whole weight's.
+Matrix take_rows(const Matrix& weight, const at::Tensor& ids);
 /// All of them.
 at::Tensor dequantize(const Matrix& weight);
 

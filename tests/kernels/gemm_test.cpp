@@ -184,6 +184,27 @@ TEST_P(Product, OfWideRowsAndAWeight) {
   }
 }
 
+TEST_P(Product, OfALinearLayerIntoColumns) {
+  for (const int64_t rows : {1, 9, 50}) {
+    const auto input = at::randn({rows, 300}, wide()), weight = at::randn({70, 300}).to(type());
+    const at::Tensor wider = at::full({rows, 101}, 7, wide()), columns = wider.narrow(1, 30, 70);
+    linear_product(columns, input, weight);
+    EXPECT_TRUE(at::equal(columns, linear_product(input, weight)));
+    EXPECT_TRUE(wider.narrow(1, 0, 30).eq(7).all().item<bool>() &&
+                wider.select(1, 100).eq(7).all().item<bool>());
+  }
+}
+
+TEST_P(Product, OfRowsOfAWeightHasTheBitsOfTheWhole) {
+  if (type() == at::kDouble) GTEST_SKIP() << "libtorch's product";
+  const auto weight = at::randn({70, 300}).to(type()), ids = at::tensor({69, 3, 3, 0, 41}, at::kLong);
+  for (const int64_t rows : {1, 9}) {
+    const auto input = at::randn({rows, 300}, wide());
+    EXPECT_TRUE(at::equal(linear_product(input, take_rows(weight, ids)),
+                          linear_product(input, weight).index_select(1, ids)));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Product,
                          testing::Combine(testing::Values(Isa::plain, Isa::avx512, Isa::avx512_bf16),
                                           testing::Values(at::kBFloat16, at::kFloat, at::kDouble)));

@@ -147,6 +147,20 @@ TEST_P(Quantized, SelectsRows) {
   EXPECT_TRUE(at::equal(select_rows(weight, ids), all.index_select(0, ids)));
 }
 
+TEST_P(Quantized, TakenRowsGiveTheBitsOfTheWhole) {
+  const Matrix weight = quantized(at::randn({37, 90}), type());
+  const at::Tensor x = at::randn({5, 90}), all = linear_product(x, weight);
+  for (const at::Tensor& ids : {at::tensor({36}, at::kLong), at::tensor({36, 0, 16, 16, 5}, at::kLong),
+                                at::arange(36, -1, -1, at::kLong), at::empty({0}, at::kLong)}) {
+    const Matrix some = take_rows(weight, ids);
+    EXPECT_EQ(some.quantization, type());
+    EXPECT_TRUE(at::equal(dequantize(some), select_rows(weight, ids)));
+    if (ids.numel() > 0) {
+      EXPECT_TRUE(at::equal(linear_product(x, some), all.index_select(1, ids)));
+    }
+  }
+}
+
 TEST_P(Quantized, StacksAreOneWeight) {
   const at::Tensor a = at::randn({32, 90}), b = at::randn({32, 90}), x = at::randn({3, 90});
   const Matrix both = {at::cat({quantize(a, type()), quantize(b, type())}), type(), 64, 90};

@@ -30,14 +30,14 @@ void by_right(const at::Tensor& out, const Strided<Left>& left, const at::Tensor
                                  .depth = right.size(1),
                                  .left = left,
                                  .right = rows_of<Right>(right)},
-                                out.mutable_data_ptr<Out>(), out.size(1), epilogue);
+                                out.mutable_data_ptr<Out>(), out.stride(0), epilogue);
 }
 
 void by_quantized(const at::Tensor& out, const at::Tensor& x, const Matrix& weight,
                   const Epilogue& epilogue) {
   const auto run = [&]<class In, class Out>() {
     quantized_product(x.const_data_ptr<In>(), x.stride(0), x.size(0), weight, out.mutable_data_ptr<Out>(),
-                      out.size(1), epilogue);
+                      out.stride(0), epilogue);
   };
   if (x.scalar_type() == at::kFloat) {
     run.operator()<float, float>();

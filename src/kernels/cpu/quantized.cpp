@@ -213,6 +213,33 @@ at::Tensor select_rows(const Matrix& weight, const at::Tensor& ids) {
   return out;
 }
 
+Matrix take_rows(const Matrix& weight, const at::Tensor& ids) {
+  if (weight.quantization == Quantization::none)
+    return weight.values.index_select(0, ids.to(weight.values.device()));
+  const QuantizedLayout layout = {weight.quantization, weight.depth};
+  const int64_t count = ids.numel(), bytes = layout.bytes(), scales = quantized_scale_bytes(weight.depth),
+                groups = quantized_groups(weight.depth);
+  const at::Tensor rows = ids.contiguous(),
+                   blocks = at::zeros({(count + kQuantizedRows - 1) / kQuantizedRows, bytes}, at::kByte);
+  const auto* const number = rows.const_data_ptr<int64_t>();
+  const auto* const from = weight.values.const_data_ptr<uint8_t>();
+  auto* const to = blocks.mutable_data_ptr<uint8_t>();
+  at::parallel_for(0, blocks.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin * kQuantizedRows; i < std::min(count, end * kQuantizedRows); ++i) {
+      const int64_t row = number[i];
+      const uint8_t* const old_block = from + row / kQuantizedRows * bytes;
+      uint8_t* const block = to + i / kQuantizedRows * bytes;
+      for (int64_t g = 0; g < groups; ++g)
+        std::memcpy(block + QuantizedLayout::scale(i, g), old_block + QuantizedLayout::scale(row, g), 2);
+      constexpr int64_t kTogether = 4;  // bytes of a row in a line
+      for (int64_t line = scales; line < bytes; line += kQuantizedRows * kTogether)
+        std::memcpy(block + line + i % kQuantizedRows * kTogether,
+                    old_block + line + row % kQuantizedRows * kTogether, kTogether);
+    }
+  });
+  return {blocks, weight.quantization, count, weight.depth};
+}
+
 at::Tensor dequantize(const Matrix& weight) {
   return select_rows(weight, at::arange(weight.rows, at::kLong));
 }
