@@ -16,9 +16,9 @@ namespace chorus::inline kernels {
 /// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
 at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale, const at::Tensor& position);
 
-/// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: fp32 [slots, d], all
-/// with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
-/// neighbouring queries.
+/// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: both fp32 or bf16, [slots, d];
+/// all with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
+/// neighbouring queries. Arithmetic is fp32.
 /// -> fp32 [n, d].
 at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                        const std::vector<std::vector<int32_t>>& seen, int64_t heads);

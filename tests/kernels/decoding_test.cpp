@@ -29,10 +29,18 @@ TEST_P(Decoding, EmbedsAsALookup) {
 }
 
 TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
-  for (const int64_t width : {1, 5, 8, 20, 64, 72}) {
+  for (const auto& [width, type] : {std::pair(1, at::kFloat),
+                                    {5, at::kFloat},
+                                    {8, at::kFloat},
+                                    {20, at::kFloat},
+                                    {64, at::kFloat},
+                                    {72, at::kFloat},
+                                    {5, at::kBFloat16},
+                                    {20, at::kBFloat16},
+                                    {64, at::kBFloat16}}) {
     for (const int64_t group : {1, 3}) {
       const int64_t heads = 3, d = heads * width;
-      const auto store = at::randn({50, 2 * d}), query = at::randn({4 * group, d});
+      const auto store = at::randn({50, 2 * d}).to(type), query = at::randn({4 * group, d});
       const auto keys = store.narrow(1, 0, d), values = store.narrow(1, d, d);
       const std::vector<std::vector<int32_t>> seen = {{49}, {0, 7, 3}, {3, 7, 0, 7}, {}};
       auto slots = seen;

@@ -34,7 +34,8 @@ at::Tensor as_float(const at::Tensor& x) {
   return x.to(at::kFloat).contiguous();
 }
 
-CHORUS_INLINE inline float dot(const float* a, const float* b, int64_t n) {
+template <class T>
+CHORUS_INLINE inline float dot(const float* a, const T* b, int64_t n) {
   Eight sum[2] = {}, x, y;
   int64_t i = 0;
   for (; i + 2 * kEight <= n; i += 2 * kEight) {
@@ -46,17 +47,17 @@ CHORUS_INLINE inline float dot(const float* a, const float* b, int64_t n) {
     }
   }
   float total = sum_of(sum[0] + sum[1]);
-  for (; i < n; ++i) total += a[i] * b[i];
+  for (; i < n; ++i) total += a[i] * widen(b[i]);
   return total;
 }
 
 /// out = sum_j weight[j] row j of `values`, kParts vectors of it.
-template <int64_t kParts>
-CHORUS_INLINE inline void weighted_sum(const float* values, int64_t stride, const int32_t* slots,
+template <int64_t kParts, class T>
+CHORUS_INLINE inline void weighted_sum(const T* values, int64_t stride, const int32_t* slots,
                                        const float* weight, int64_t count, float* out) {
   Eight sum[kParts] = {}, x;
   for (int64_t j = 0; j < count; ++j) {
-    const float* const from = values + slots[j] * stride;
+    const T* const from = values + slots[j] * stride;
     CHORUS_UNROLL
     for (int64_t part = 0; part < kParts; ++part) {
       load(from + part * kEight, x);
@@ -76,13 +77,15 @@ CHORUS_INLINE inline void softmax(float* weight, int64_t n) {
   for (int64_t j = 0; j < n; ++j) weight[j] /= sum;
 }
 
+template <class T>
 struct Attended {
-  const float *keys, *values;
+  const T *keys, *values;
   int64_t key_stride, value_stride, width;  // width: of a head
 };
 
 /// One head of one query; `weight` has room for one number per slot.
-CHORUS_INLINE inline void attend(const Attended& a, const float* query, int64_t head,
+template <class T>
+CHORUS_INLINE inline void attend(const Attended<T>& a, const float* query, int64_t head,
                                  const std::vector<int32_t>& slots, float* weight, float* out) {
   const int64_t first = head * a.width;
   const auto count = static_cast<int64_t>(slots.size());
@@ -91,14 +94,14 @@ CHORUS_INLINE inline void attend(const Attended& a, const float* query, int64_t 
     weight[j] = scale * dot(query + first, a.keys + slots[j] * a.key_stride + first, a.width);
   softmax(weight, count);
   int64_t i = 0;
-  const float* const values = a.values + first;
+  const T* const values = a.values + first;
   for (; i + 4 * kEight <= a.width; i += 4 * kEight)
     weighted_sum<4>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
   for (; i + kEight <= a.width; i += kEight)
     weighted_sum<1>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
   for (; i < a.width; ++i) {
     float sum = 0;
-    for (int64_t j = 0; j < count; ++j) sum += weight[j] * values[slots[j] * a.value_stride + i];
+    for (int64_t j = 0; j < count; ++j) sum += weight[j] * widen(values[slots[j] * a.value_stride + i]);
     out[first + i] = sum;
   }
 }
@@ -198,25 +201,28 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
                        const std::vector<std::vector<int32_t>>& seen, int64_t heads) {
   const int64_t n = query.size(0), width = query.size(1);
   at::Tensor out = at::empty({n, width}, query.options());
-  const Attended a = {.keys = keys.const_data_ptr<float>(),
-                      .values = values.const_data_ptr<float>(),
-                      .key_stride = keys.stride(0),
-                      .value_stride = values.stride(0),
-                      .width = width / heads};
   const auto* const q = query.const_data_ptr<float>();
   const int64_t query_stride = query.stride(0), group = n / std::ssize(seen);
   auto* const to = out.mutable_data_ptr<float>();
-  at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
-    std::vector<float> weight;
-    for (int64_t row = begin; row < end; ++row) {
-      const std::vector<int32_t>& slots = seen[row / group];
-      weight.resize(slots.size());
-      run_fused([&]() CHORUS_INLINE {
-        for (int64_t head = 0; head < heads; ++head)
-          attend(a, q + row * query_stride, head, slots, weight.data(), to + row * width);
-      });
-    }
-  });
+  const auto run = [&]<class T>() {
+    const Attended<T> a = {.keys = keys.const_data_ptr<T>(),
+                           .values = values.const_data_ptr<T>(),
+                           .key_stride = keys.stride(0),
+                           .value_stride = values.stride(0),
+                           .width = width / heads};
+    at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
+      std::vector<float> weight;
+      for (int64_t row = begin; row < end; ++row) {
+        const std::vector<int32_t>& slots = seen[row / group];
+        weight.resize(slots.size());
+        run_fused([&]() CHORUS_INLINE {
+          for (int64_t head = 0; head < heads; ++head)
+            attend(a, q + row * query_stride, head, slots, weight.data(), to + row * width);
+        });
+      }
+    });
+  };
+  keys.scalar_type() == at::kBFloat16 ? run.operator()<c10::BFloat16>() : run.operator()<float>();
   return out;
 }
 

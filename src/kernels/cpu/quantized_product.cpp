@@ -140,16 +140,6 @@ struct TileOperands {
   }
 };
 
-/// The scales of a vector's rows, in bf16 at `at`.
-template <class Mode>
-CHORUS_INLINE inline void load_scales(const uint8_t* at, Floats<sizeof(typename Mode::Ints)>& scales) {
-  using Ints = typename Mode::Ints;
-  uint16_t bits __attribute__((vector_size(sizeof(Ints) / 2)));
-  std::memcpy(&bits, at, sizeof bits);
-  const Ints wide = __builtin_convertvector(bits, Ints) << 16;
-  std::memcpy(&scales, &wide, sizeof wide);
-}
-
 /// sums [kRows][kVectors * lanes] by the vectors from `vector` on, the last of which is `last`.
 template <class Mode, int64_t kRows, int64_t kVectors>
 CHORUS_INLINE inline void multiply_quantized(const TileOperands<Mode>& tile, int64_t vector, int64_t last,
@@ -175,7 +165,7 @@ CHORUS_INLINE inline void multiply_quantized(const TileOperands<Mode>& tile, int
     CHORUS_UNROLL
     for (int64_t v = 0; v < kVectors; ++v) {
       V by;
-      load_scales<Mode>(scale[v] + g * kQuantizedRows * 2, by);
+      load(reinterpret_cast<const c10::BFloat16*>(scale[v]) + g * kQuantizedRows, by);
       if constexpr (kRows <= kFewInputs) __builtin_prefetch(scale[v] + g * kQuantizedRows * 2 + ahead, 0, 2);
       CHORUS_UNROLL
       for (int64_t r = 0; r < kRows; ++r)

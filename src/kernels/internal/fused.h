@@ -33,6 +33,14 @@ template <class V>
 CHORUS_INLINE inline void load(const float* from, V& to) {
   std::memcpy(&to, from, sizeof to);
 }
+template <class V>
+CHORUS_INLINE inline void load(const c10::BFloat16* from, V& to) {
+  uint16_t bits __attribute__((vector_size(sizeof(V) / 2)));
+  using Words __attribute__((vector_size(sizeof(V)))) = uint32_t;
+  std::memcpy(&bits, from, sizeof bits);
+  const Words wide = __builtin_convertvector(bits, Words) << 16;
+  std::memcpy(&to, &wide, sizeof to);
+}
 /// The first `count` floats, the others 0.
 template <class V>
 CHORUS_INLINE inline void load_some(const float* from, int64_t count, V& to) {
