@@ -10,7 +10,8 @@
 namespace chorus::inline face {
 
 struct ModelOptions {
-  std::string precision = "fp32";  // of the arithmetic; or "bf16"
+  // Of the arithmetic; or "bf16". Of a model with quantized weights only that of the keys and values that translating keeps.
+  std::string precision = "fp32";
 };
 
 /// A handle: copies share the weights, which are never changed. Threads may share one.

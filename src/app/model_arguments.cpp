@@ -25,7 +25,11 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
                   "where to compute: cpu, cuda, auto (the accelerator that is there, or else the CPU)")
       ->capture_default_str()
       ->type_name("NAME");
-  command.add_option("--precision", a.precision, "number format of the arithmetic")
+  command
+      .add_option("--precision", a.precision,
+                  "number format of the arithmetic; with quantized weights only of the keys and values that "
+                  "translating "
+                  "keeps")
       ->capture_default_str()
       ->type_name("{fp32,bf16}");
   command

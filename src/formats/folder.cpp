@@ -234,9 +234,11 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
                                              .front());
   Transformer::Options made = options;
   made.empty = may_stay;
-  const bool quantized = description.config.quantization.any();
+  if (description.config.quantization.any() && may_stay) {
+    if (options.compute == at::kBFloat16) made.caches = at::kBFloat16;
+    made.compute = at::kFloat;  // rows of fp32 go into and come out of its products
+  }
   if (options.gradients) check_is_trainable(description.config, folder);
-  if (quantized && may_stay) made.compute = at::kFloat;  // rows of fp32 go into and come out of its products
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
                         std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;

@@ -76,7 +76,7 @@ void check_not_quantized(const ModelConfig& config, const std::filesystem::path&
 /// on the CPU, weights that the file holds in the compute type, slices one after the other as save_model
 /// writes them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it
 /// open. The file may then be replaced, as save_model does, but not overwritten in place. Quantized weights stay so on the
-/// host, where what goes between them is fp32, and are those of the compute type elsewhere.
+/// host, where what goes between them is fp32 and the compute type is that of caches alone, and are of the compute type elsewhere.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
 /// The same for a folder of weights that were described already. Where the weights are more than `memory` bytes, the experts
 /// lie in the file, and come when they are needed (model/expert_store.h), each compared with its checksum then: UserError

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/activation.h"
+#include "kernels/bfloat16.h"
 #include "kernels/decoding.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
@@ -107,9 +108,10 @@ class RowDecoding final : public Decoding {
     const LayersByRow rows = {weights_};
     const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
     const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
+    const at::ScalarType type = model.options().caches.value_or(model.options().compute);
     for (const LayerIndex& layer : catalogue_.decoder)
       layers_.push_back(
-          {.self = at::empty({room, 2 * width}, at::kFloat), .memory = rows.linear(layer.cross_kv, flat)});
+          {.self = at::empty({room, 2 * width}, type), .memory = rows.linear(layer.cross_kv, flat).to(type)});
     tokens_.resize(sentences);
     sources_ = unpadded_rows(mask, sentences, length);
   }
@@ -130,10 +132,7 @@ class RowDecoding final : public Decoding {
       const auto& [self, memory] = layers_[i];
       const at::Tensor now =
           model.linear(layer.self_qkv, model.norm(layer.self_norm, x));  // query, key, value
-      for (int64_t row = 0; row < rows; ++row) {
-        std::copy_n(now.const_data_ptr<float>() + row * 3 * width + width, 2 * width,
-                    self.mutable_data_ptr<float>() + slots[row] * 2 * width);
-      }
+      keep(now.narrow(1, width, 2 * width), self, slots);
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, 0, width),
                                        self.narrow(1, width, width), tokens_, heads);
       x = model.linear(layer.self_out, context, x);
@@ -163,10 +162,25 @@ class RowDecoding final : public Decoding {
   }
 
  private:
+  // In fp32 or bf16.
   struct Layer {
     at::Tensor self;    // [room, 2 d] key and value of the token in each slot
     at::Tensor memory;  // [sentences S, 2 d] key and value of the encoder's output
   };
+
+  /// Puts the rows (fp32) of a step into their slots.
+  static void keep(const at::Tensor& rows, const at::Tensor& cache, const std::vector<int32_t>& slots) {
+    const int64_t width = rows.size(1);
+    const auto copy = [&]<class T>() {
+      auto* const to = cache.mutable_data_ptr<T>();
+      for (size_t row = 0; row < slots.size(); ++row) {
+        const auto* const from = rows.const_data_ptr<float>() + static_cast<int64_t>(row) * rows.stride(0);
+        for (int64_t i = 0; i < width; ++i) to[slots[row] * width + i] = narrow<T>(from[i]);
+      }
+    };
+    cache.scalar_type() == at::kBFloat16 ? copy.operator()<c10::BFloat16>() : copy.operator()<float>();
+  }
+
   Weights weights_;
   const Catalogue& catalogue_;
   at::Tensor positions_;

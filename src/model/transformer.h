@@ -2,6 +2,7 @@
 // token by token: model/step_decoder.h.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -41,7 +42,9 @@ class Transformer {
   struct Options {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
-    bool gradients = false;               // allocate gradient buffers and record for backward
+    // Of the keys and values that a decoding by rows keeps (model/step_decoder.h): kFloat or kBFloat16; none: as compute.
+    std::optional<at::ScalarType> caches = {};
+    bool gradients = false;  // allocate gradient buffers and record for backward
     // Weights have no memory yet: with gradients, an Optimizer gives it to the buckets that stay; without,
     // only on the CPU.
     bool empty = false;

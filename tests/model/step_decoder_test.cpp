@@ -118,6 +118,21 @@ TEST(InferenceByRows, ALogitDoesNotDependOnTheRestOfTheBatch) {
         at::allclose(logits(single_row(batch, row), ids.narrow(0, row, 1))[0], together[row], 1e-5, 1e-6));
 }
 
+TEST(InferenceByRows, KeepsKeysAndValuesInBf16WhereAsked) {
+  const auto logits = [](const Transformer::Options& options) {
+    Transformer model(tiny_config(), options);
+    initialise(model, 5);
+    const Side side = model.to_batch(tiny_batch(4, 9, 4, 23)).source;
+    const auto decoder = make_step_decoder(model);
+    const auto state = decoder->start(decoder->encode(side), side.attention_mask, 3);
+    for (const int32_t id : std::vector<int32_t>{kEos, 6}) state->step(at::full({4}, id, at::kLong));
+    return state->step(at::full({4}, 7, at::kLong)).clone();
+  };
+  const at::Tensor wide = logits({}), narrow = logits({.caches = at::kBFloat16});
+  EXPECT_FALSE(at::equal(wide, narrow));
+  EXPECT_TRUE(at::allclose(wide, narrow, 1e-2, 1e-2)) << (wide - narrow).abs().max();
+}
+
 TEST(InferenceByRows, StopsWhereThereIsNoRoom) {
   Transformer model(tiny_config(), {.device = suite_device()});
   initialise(model, 5);

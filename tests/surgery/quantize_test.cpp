@@ -132,6 +132,15 @@ TEST(Quantize, DecodesAsItEvaluates) {
   }
 }
 
+TEST(Quantize, InBf16OnlyWhatIsKeptWhileDecodingIs) {
+  ToQuantize models;
+  quantize_model(models.path, kTypes, models.out);
+  EXPECT_FALSE(load_model(models.out, {}).model->options().caches);
+  const LoadedModel loaded = load_model(models.out, {.compute = at::kBFloat16});
+  EXPECT_EQ(loaded.model->options().caches, at::kBFloat16);
+  EXPECT_EQ(loaded.model->options().compute, at::kFloat);
+}
+
 TEST(Quantize, StacksThatAreNotOfWholeBlocksStayAsTheyAre) {
   ModelConfig config = wide_config();
   config.d_model = 24;
