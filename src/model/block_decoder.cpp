@@ -7,10 +7,10 @@
 #include <ATen/ops/index_select.h>
 
 #include "base/error.h"
-#include "kernels/gemm.h"
 #include "nn/attention.h"
 #include "nn/functions.h"
 
+#include "model/internal/output.h"
 #include "model/internal/stacks.h"
 
 namespace chorus::inline model {
@@ -19,8 +19,12 @@ namespace {
 
 class BlockDecoding final : public Decoding {
  public:
-  BlockDecoding(const Stacks& stacks, const at::Tensor& memory, at::Tensor memory_mask, int64_t max_tokens)
-      : stacks_(stacks), memory_mask_(std::move(memory_mask)), room_(max_tokens) {
+  BlockDecoding(const Stacks& stacks, const at::Tensor& memory, at::Tensor memory_mask, int64_t max_tokens,
+                std::vector<Candidates> candidates)
+      : stacks_(stacks),
+        memory_mask_(std::move(memory_mask)),
+        room_(max_tokens),
+        output_(stacks.weights[stacks.catalogue.output].matrix(), std::move(candidates)) {
     const Weights& w = stacks_.weights;
     const int64_t heads = w.config.attention_heads;
     for (const LayerIndex& layer : stacks_.catalogue.decoder) {
@@ -51,10 +55,7 @@ class BlockDecoding final : public Decoding {
     }
     ++position_;
     x = final_norm(w, catalogue.decoder_norm, x, output_scale(w.config));
-    const Matrix output = w[catalogue.output].matrix();
-    at::Tensor logits = at::empty({x.size(0), output.rows}, x.options().dtype(at::kFloat));
-    linear_product(logits, x.squeeze(1), output);
-    return logits;
+    return output_(x.squeeze(1));
   }
 
   void reorder(const at::Tensor& rows, const at::Tensor& sentences) override {
@@ -69,6 +70,7 @@ class BlockDecoding final : public Decoding {
       pick_sentences(cache.cross_value);
     }
     pick_sentences(memory_mask_);
+    if (sentences.defined()) output_.pick(sentences);
   }
 
  private:
@@ -89,6 +91,7 @@ class BlockDecoding final : public Decoding {
   int64_t room_ = 0;        // tokens
   int64_t position_ = 0;    // tokens consumed
   at::Tensor spare_;        // where the next cache to be reordered goes
+  OutputLayer output_;
 };
 
 }  // namespace
@@ -100,9 +103,11 @@ at::Tensor BlockDecoder::encode(const Side& source) const {
 }
 
 std::unique_ptr<Decoding> BlockDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                              int64_t max_tokens, int64_t /*hypotheses*/) const {
+                                              int64_t max_tokens, int64_t /*hypotheses*/,
+                                              std::vector<Candidates> candidates) const {
   const at::NoGradGuard plain;
-  return std::make_unique<BlockDecoding>(model_.stacks(), memory, memory_mask, max_tokens);
+  return std::make_unique<BlockDecoding>(model_.stacks(), memory, memory_mask, max_tokens,
+                                         std::move(candidates));
 }
 
 }  // namespace chorus::inline model

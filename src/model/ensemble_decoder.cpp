@@ -69,16 +69,26 @@ at::Tensor EnsembleDecoder::encode(const Side& source) const {
 }
 
 std::unique_ptr<Decoding> EnsembleDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                                 int64_t max_tokens, int64_t hypotheses) const {
+                                                 int64_t max_tokens, int64_t hypotheses,
+                                                 std::vector<Candidates> candidates) const {
   std::vector<std::unique_ptr<Decoding>> decodings;
   int64_t begin = 0;
-  for (const auto& member : members_) {
-    const int64_t width = member->config().d_model;
-    decodings.push_back(
-        member->start(memory.narrow(2, begin, width).contiguous(), memory_mask, max_tokens, hypotheses));
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const int64_t width = members_[i]->config().d_model;
+    std::vector<Candidates> of_member = candidates;
+    for (Candidates& one : of_member) one.shared = one.shared->members[i];
+    decodings.push_back(members_[i]->start(memory.narrow(2, begin, width).contiguous(), memory_mask,
+                                           max_tokens, hypotheses, std::move(of_member)));
     begin += width;
   }
   return std::make_unique<EnsembleDecoding>(std::move(decodings));
+}
+
+std::shared_ptr<const SharedTokens> EnsembleDecoder::take_tokens(std::vector<int32_t> tokens) const {
+  SharedTokens shared;
+  for (const auto& member : members_) shared.members.push_back(member->take_tokens(tokens));
+  shared.tokens = std::move(tokens);
+  return std::make_shared<const SharedTokens>(std::move(shared));
 }
 
 }  // namespace chorus::inline model

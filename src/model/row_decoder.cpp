@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -15,6 +16,8 @@
 #include "kernels/norm.h"
 #include "moe/inference.h"
 #include "nn/attention.h"
+
+#include "model/internal/output.h"
 
 namespace chorus::inline model {
 
@@ -100,11 +103,13 @@ class TokenSlots {
 class RowDecoding final : public Decoding {
  public:
   /// `room`: tokens, of all hypotheses and steps together.
-  RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room)
+  RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room,
+              std::vector<Candidates> candidates)
       : weights_(model.weights()),
         catalogue_(model.catalogue()),
         positions_(model.positions()),
-        slots_(room) {
+        slots_(room),
+        output_(weights_[catalogue_.output].matrix(), std::move(candidates)) {
     const LayersByRow rows = {weights_};
     const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
     const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
@@ -142,11 +147,7 @@ class RowDecoding final : public Decoding {
       x = model.linear(layer.cross_out, context, x);
       x = model.feed_forward(layer, x);
     }
-    if (!logits_.defined() || logits_.size(0) < rows)
-      logits_ = at::empty({rows, w.config.vocabulary}, at::kFloat);
-    at::Tensor logits = logits_.narrow(0, 0, rows);
-    linear_product(logits, model.norm(catalogue_.decoder_norm, x), w[catalogue_.embedding].matrix());
-    return logits;
+    return output_(model.norm(catalogue_.decoder_norm, x));
   }
 
   void reorder(const at::Tensor& rows, const at::Tensor& sentences) override {
@@ -158,7 +159,9 @@ class RowDecoding final : public Decoding {
     };
     pick(tokens_, rows);
     slots_.keep(tokens_);
-    if (sentences.defined()) pick(sources_, sentences);
+    if (!sentences.defined()) return;
+    pick(sources_, sentences);
+    output_.pick(sentences);
   }
 
  private:
@@ -185,12 +188,11 @@ class RowDecoding final : public Decoding {
   const Catalogue& catalogue_;
   at::Tensor positions_;
   std::vector<Layer> layers_;
-  // [rows, V] of the last step; kept, since memory costs more when it is touched for the first time.
-  at::Tensor logits_;
   int64_t position_ = 0;                       // tokens consumed
   TokenSlots slots_;                           // of `self`
   std::vector<std::vector<int32_t>> tokens_;   // of each hypothesis: the slots of its tokens
   std::vector<std::vector<int32_t>> sources_;  // of each sentence: the rows of its tokens in `memory`
+  OutputLayer output_;
 };
 
 }  // namespace
@@ -226,9 +228,11 @@ at::Tensor RowDecoder::encode(const Side& source) const {
 }
 
 std::unique_ptr<Decoding> RowDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                            int64_t max_tokens, int64_t hypotheses) const {
+                                            int64_t max_tokens, int64_t hypotheses,
+                                            std::vector<Candidates> candidates) const {
   const at::NoGradGuard plain;
-  return std::make_unique<RowDecoding>(model_, memory, memory_mask, memory.size(0) * hypotheses * max_tokens);
+  return std::make_unique<RowDecoding>(model_, memory, memory_mask, memory.size(0) * hypotheses * max_tokens,
+                                       std::move(candidates));
 }
 
 }  // namespace chorus::inline model

@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/candidates.h"
 #include "model/transformer.h"
 
 namespace chorus::inline model {
@@ -20,7 +21,8 @@ class Decoding {
  public:
   virtual ~Decoding() = default;
   /// Feeds one token per row (ids int64 [rows], on the decoder's device) and returns the next token's logits,
-  /// fp32 [rows, V], which the next step may overwrite. Error where there is no room for another token.
+  /// fp32 [rows, V], which the next step may overwrite; with candidates [rows, columns], those of the row's sentence
+  /// (Candidates), and -inf in columns beyond. Error where there is no room for another token.
   virtual at::Tensor step(const at::Tensor& ids) = 0;
   /// Afterwards row i is what row rows[i] was (int64 [new rows]), as hypotheses go on, and likewise the
   /// sentences by `sentences` (int64 [new sentences]; undefined: all stay), as sentences are done. Each new
@@ -49,10 +51,14 @@ class StepDecoder {
   /// Encoder output [B, S, d].
   [[nodiscard]] virtual at::Tensor encode(const Side& source) const = 0;
   /// Ready for up to `max_tokens` steps from the encoder's output, with one hypothesis per sentence, and
-  /// later at most `hypotheses`. memory_mask: Side::attention_mask of the source.
+  /// later at most `hypotheses`. memory_mask: Side::attention_mask of the source. candidates: of each sentence, with
+  /// tokens shared that this decoder's take_tokens() returned; none: all tokens for all.
   [[nodiscard]] virtual std::unique_ptr<Decoding> start(const at::Tensor& memory,
                                                         const at::Tensor& memory_mask, int64_t max_tokens,
-                                                        int64_t hypotheses = 1) const = 0;
+                                                        int64_t hypotheses = 1,
+                                                        std::vector<Candidates> candidates = {}) const = 0;
+  /// For start(): tokens below V, in ascending order, each once.
+  [[nodiscard]] virtual std::shared_ptr<const SharedTokens> take_tokens(std::vector<int32_t> tokens) const;
 
  protected:
   Transformer& model_;

@@ -27,8 +27,8 @@ class MarkovDecoder final : public StepDecoder {
     }
   }
   [[nodiscard]] at::Tensor encode(const Side&) const override { return at::empty({1, 1, 1}); }
-  [[nodiscard]] std::unique_ptr<Decoding> start(const at::Tensor&, const at::Tensor&, int64_t,
-                                                int64_t) const override {
+  [[nodiscard]] std::unique_ptr<Decoding> start(const at::Tensor&, const at::Tensor&, int64_t, int64_t,
+                                                std::vector<Candidates>) const override {
     return std::make_unique<MarkovDecoding>(logits_);
   }
 

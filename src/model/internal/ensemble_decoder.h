@@ -18,7 +18,9 @@ class EnsembleDecoder final : public StepDecoder {
   /// The outputs of all, side by side: [B, S, sum of d].
   [[nodiscard]] at::Tensor encode(const Side& source) const override;
   [[nodiscard]] std::unique_ptr<Decoding> start(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                                int64_t max_tokens, int64_t hypotheses) const override;
+                                                int64_t max_tokens, int64_t hypotheses,
+                                                std::vector<Candidates> candidates) const override;
+  [[nodiscard]] std::shared_ptr<const SharedTokens> take_tokens(std::vector<int32_t> tokens) const override;
 
  private:
   std::vector<std::unique_ptr<const StepDecoder>> members_;

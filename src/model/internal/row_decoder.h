@@ -15,7 +15,8 @@ class RowDecoder final : public StepDecoder {
   /// fp32, for a bf16 model too.
   [[nodiscard]] at::Tensor encode(const Side& source) const override;
   [[nodiscard]] std::unique_ptr<Decoding> start(const at::Tensor& memory, const at::Tensor& memory_mask,
-                                                int64_t max_tokens, int64_t hypotheses) const override;
+                                                int64_t max_tokens, int64_t hypotheses,
+                                                std::vector<Candidates> candidates) const override;
 };
 
 }  // namespace chorus::inline model
