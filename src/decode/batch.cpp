@@ -33,7 +33,7 @@ class BatchDecoder {
     int64_t room = 0;
     for (const auto& search : searches_) room = std::max(room, search->limit());
     const std::unique_ptr<Decoding> decoding =
-        model_.start(model_.encode(source), source.attention_mask, room, kind_.width);
+        model_.start(model_.encode(source), source.attention_mask, room, kind_.width, candidates());
     int64_t width = 1;
     std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
     while (!searches_.empty()) {
@@ -60,6 +60,15 @@ class BatchDecoder {
     return model_.make_side(ids, std::ssize(searches_), static_cast<int64_t>(length));
   }
 
+  /// Of each sentence, or none.
+  [[nodiscard]] std::vector<Candidates> candidates() const {
+    std::vector<Candidates> all;
+    if (is_restricted())
+      for (const auto& search : searches_) all.push_back(search->input().candidates);
+    return all;
+  }
+  [[nodiscard]] bool is_restricted() const { return searches_.front()->input().candidates.shared != nullptr; }
+
   /// One token more for every hypothesis.
   void extend(const at::Tensor& logits, int64_t width) {
     row_count_ = static_cast<size_t>(logits.size(0));
@@ -69,7 +78,9 @@ class BatchDecoder {
     BestTokens best;
     at::Tensor all;
     if (choosing) {
-      best = best_tokens(logits, options_.never, banned(width), k, penalty(width));
+      static const std::vector<int32_t> kNone;
+      best = best_tokens(logits, is_restricted() ? kNone : options_.never, banned(width), k, penalty(width));
+      if (is_restricted()) to_tokens(best.tokens, width);
       if (kind_.logits) all = logits.to(at::kCPU).contiguous();
     }
     for (size_t b = 0; b < searches_.size(); ++b) {
@@ -82,8 +93,18 @@ class BatchDecoder {
           {.best = k,
            .tokens = best.tokens.const_data_ptr<int64_t>() + row * k,
            .log_probabilities = best.log_probabilities.const_data_ptr<float>() + row * k,
-           .vocabulary = logits.size(1),
-           .logits = kind_.logits ? all.const_data_ptr<float>() + row * all.size(1) : nullptr});
+           .columns = logits.size(1),
+           .logits = kind_.logits ? all.const_data_ptr<float>() + row * all.size(1) : nullptr,
+           .candidates = &searches_[b]->input().candidates});
+    }
+  }
+
+  /// What stood for columns [rows, k] stands for tokens.
+  void to_tokens(const at::Tensor& best, int64_t width) const {
+    auto* const tokens = best.mutable_data_ptr<int64_t>();
+    for (int64_t i = 0; i < best.numel(); ++i) {
+      const Candidates& candidates = searches_[i / (width * best.size(1))]->input().candidates;
+      tokens[i] = tokens[i] < candidates.size() ? candidates.token(tokens[i]) : kPad;
     }
   }
 
@@ -106,7 +127,7 @@ class BatchDecoder {
     return {of_each(width, read), options_.repetition_penalty, kind_.greedy};
   }
 
-  /// The tokens, each once, that `list` has for each hypothesis that goes on.
+  /// The columns of the tokens, each once, that `list` has for each hypothesis that goes on.
   RowTokens of_each(int64_t width,
                     const std::function<std::vector<int32_t>(const Search&, size_t)>& list) const {
     RowTokens pairs;
@@ -115,7 +136,9 @@ class BatchDecoder {
         std::vector<int32_t> tokens = list(*searches_[b], i);
         std::ranges::sort(tokens);
         tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-        pairs.tokens.insert(pairs.tokens.end(), tokens.begin(), tokens.end());
+        for (const int32_t token : tokens)
+          if (const auto column = searches_[b]->input().candidates.column(token))
+            pairs.tokens.push_back(*column);
         pairs.rows.resize(pairs.tokens.size(), static_cast<int64_t>(b) * width + static_cast<int64_t>(i));
       }
     }
@@ -182,6 +205,8 @@ void check(const StepDecoder& model, std::span<const DecodeInput> inputs, const 
     if (std::cmp_greater(input.source.size(), positions))
       throw UserError("a source of {} tokens is longer than the {} the model has positions for",
                       input.source.size(), positions);
+    if (!input.candidates.shared != !inputs.front().candidates.shared)
+      throw Error("of the sentences of a search all have candidates, or none has");
     if (input.tagged && input.forced.empty())
       throw Error("a translation begins with the tag of its language");
     if (std::cmp_greater_equal(input.forced.size(), positions))

@@ -67,6 +67,9 @@ struct DecodeInput {
   std::vector<std::vector<int32_t>> phrases = {};
   bool tagged = true;              // false: `forced` begins with no tag
   RandomKey random = RandomKey();  // what samples (decode/sampling.h) are drawn by
+  // The tokens that may be chosen, and over which probabilities sum to 1: as StepDecoder::start() takes them, and none of
+  // DecodeOptions::never, which is not looked at then. Either all inputs of a call have some, or none has.
+  Candidates candidates = {};
 };
 
 struct Hypothesis {

@@ -60,8 +60,8 @@ class SampleSearch final : public Search {
   void choose(const NextTokens& next) override {
     std::vector<Live> going;
     for (size_t i = 0; i < live().size(); ++i) {
-      const std::span logits(next.logits + static_cast<int64_t>(i) * next.vocabulary,
-                             static_cast<size_t>(next.vocabulary));
+      const std::span logits(next.logits + static_cast<int64_t>(i) * next.columns,
+                             static_cast<size_t>(next.columns));
       const std::vector<Weighted> tokens = possible_tokens(logits, sampling_);
       const auto one = [&](size_t sample) {
         if (tokens.empty()) {
@@ -70,7 +70,7 @@ class SampleSearch final : public Search {
         }
         const double share =
             static_cast<double>(input().random.derive(sample).bits(next_length()) >> 11) * 0x1p-53;
-        const int32_t token = token_at(tokens, share);
+        const int32_t token = next.candidates->token(token_at(tokens, share));
         Live extended_one = extended({i, token, next.log_probability(i, token)});
         extended_one.lane = sample;
         if (is_last() || token == kEos) {

@@ -81,6 +81,12 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   required_ = std::make_shared<const RequiredText>(vocabulary, options_.terms, options_.keep);
   options_.decode.never = never_chosen(vocabulary, model_->config().vocabulary);
   if (options_.allow_unk) std::erase(options_.decode.never, kUnk);
+  if (options_.shortlist.empty()) return;
+  std::vector<int32_t> tokens = {kEos};
+  if (options_.allow_unk) tokens.push_back(kUnk);
+  tokens.insert(tokens.end(), options_.shortlist.begin(), options_.shortlist.end());
+  std::ranges::sort(tokens);
+  shortlist_ = model_->take_tokens(std::move(tokens));
 }
 
 std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines) const {
@@ -98,7 +104,10 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     }
     translated[i].fault = prepared[i].fault;
     if (prepared[i].parts.empty()) translated[i].best = {{}};
-    for (LinePart& part : prepared[i].parts) inputs.push_back(std::move(part.input));
+    for (LinePart& part : prepared[i].parts) {
+      part.input.candidates = candidates_of(part.input);
+      inputs.push_back(std::move(part.input));
+    }
   }
 
   auto results = decode(inputs, options_.decode);
@@ -125,6 +134,21 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     for (Translation& translation : line.best) translation.text += prepared[i].after;
   }
   return translated;
+}
+
+/// A list knows a language, and not what a line wants copied.
+Candidates LineTranslator::candidates_of(const DecodeInput& input) const {
+  Candidates candidates = {.shared = shortlist_, .own = {}};
+  if (!shortlist_) return candidates;
+  std::vector<int32_t> own = input.source;
+  own.insert(own.end(), input.forced.begin(), input.forced.end());
+  for (const std::vector<int32_t>& phrase : input.phrases)
+    own.insert(own.end(), phrase.begin(), phrase.end());
+  std::erase_if(own, [&](int32_t token) { return !vocabulary_.is_text(token) || candidates.column(token); });
+  std::ranges::sort(own);
+  own.erase(std::unique(own.begin(), own.end()), own.end());
+  candidates.own = std::move(own);
+  return candidates;
 }
 
 Translation LineTranslator::made_of(const Hypothesis& hypothesis) const {

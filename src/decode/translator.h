@@ -57,6 +57,9 @@ struct TranslatorOptions {
   bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
   std::vector<Term> terms = {};  // phrases and what their translations contain
   std::string keep = {};         // regular expression (ICU's): what it matches is in the translation as it is
+  // The tokens of text, each once and in ascending order, that translations may have (read_shortlist()): these, and for each
+  // line the pieces of its own text, prefix and phrases. Empty: all.
+  std::vector<int32_t> shortlist = {};
   std::optional<AlignmentOptions> alignment = {};  // of an ensemble the first model's
   bool guard = false;                              // decode again, with no_repeat_ngram, what ends in a loop
 };
@@ -116,6 +119,7 @@ class LineTranslator {
   [[nodiscard]] const TranslatorOptions& options() const { return options_; }
 
  private:
+  [[nodiscard]] Candidates candidates_of(const DecodeInput& input) const;
   [[nodiscard]] std::string text_of(const Hypothesis& hypothesis) const;
   [[nodiscard]] Translation made_of(const Hypothesis& hypothesis) const;
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
@@ -132,6 +136,7 @@ class LineTranslator {
   Vocabulary vocabulary_;
   TranslatorOptions options_;
   std::shared_ptr<const RequiredText> required_;
+  std::shared_ptr<const SharedTokens> shortlist_;  // null: all tokens
 };
 
 /// How translate_stream() writes a line.

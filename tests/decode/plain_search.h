@@ -19,13 +19,16 @@ namespace chorus {
 /// log p of every next token, computed from nothing but the tokens so far: no cache, no batch.
 class PlainModel {
  public:
-  PlainModel(Transformer& model, const DecodeInput& input) : model_(make_step_decoder(model)) {
+  PlainModel(Transformer& model, const DecodeInput& input)
+      : model_(make_step_decoder(model)), candidates_(input.candidates) {
     memory_ = model_->encode(model_->make_side(input.source, 1, std::ssize(input.source)));
   }
   std::vector<double> operator()(const std::vector<int32_t>& tokens) {
     const auto decoding = model_->start(memory_, {}, std::ssize(tokens) + 1);
     at::Tensor logits = step(*decoding, kEos);
     for (const int32_t token : tokens) logits = step(*decoding, token);
+    for (int32_t token = 0; token < logits.size(1); ++token)
+      if (!candidates_.column(token)) logits[0][token].fill_(-INFINITY);
     total_ = at::logsumexp(logits, -1).item<double>();
     const at::Tensor log_p = at::log_softmax(logits, -1);
     return {log_p.const_data_ptr<float>(), log_p.const_data_ptr<float>() + log_p.numel()};
@@ -38,6 +41,7 @@ class PlainModel {
     return decoding.step(at::full({1}, token, memory_.options().dtype(at::kLong))).cpu();
   }
   std::unique_ptr<const StepDecoder> model_;
+  Candidates candidates_;
   at::Tensor memory_;
   double total_ = 0;
 };

@@ -14,7 +14,7 @@ struct Weighted {
   double weight = 0;  // above 0; proportional to the probability
 };
 
-/// The tokens that may be drawn, given the logits of all (-inf: never). Error where one is NaN or +inf.
+/// The tokens (columns) that may be drawn, given the logits of all (-inf: never). Error where one is NaN or +inf.
 std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampling& sampling);
 
 /// The token at `share` (in [0, 1)) of the sum of weights; `tokens` are not empty.

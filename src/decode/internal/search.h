@@ -2,8 +2,10 @@
 // here; each kind says in choose() which tokens come next.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,18 +16,22 @@ namespace chorus::inline decode {
 /// What the model says of the next token of a sentence's hypotheses, on the host. Tokens that must not be
 /// chosen are at -inf.
 struct NextTokens {
-  int64_t best = 0;                          // tokens per hypothesis in the two lists that follow
-  const int64_t* tokens = nullptr;           // [hypotheses, best], best first
+  int64_t best = 0;                 // tokens per hypothesis in the two lists that follow
+  const int64_t* tokens = nullptr;  // [hypotheses, best], best first; kPad where there are not so many
   const float* log_probabilities = nullptr;  // [hypotheses, best]
-  int64_t vocabulary = 0;
-  const float* logits = nullptr;  // [hypotheses, vocabulary]; null: not asked for
+  int64_t columns = 0;
+  const float* logits = nullptr;  // [hypotheses, columns], those of `candidates` first; null: not asked for
+  const Candidates* candidates = nullptr;  // of the sentence
 
   /// Of any token, where there are logits: these less a constant, which the best token tells.
   [[nodiscard]] double log_probability(size_t hypothesis, int32_t token) const {
     const auto i = static_cast<int64_t>(hypothesis);
-    const double total =
-        double{logits[i * vocabulary + tokens[i * best]]} - double{log_probabilities[i * best]};
-    return double{logits[i * vocabulary + token]} - total;
+    const auto logit = [&](int32_t of) {
+      const std::optional<int64_t> column = candidates->column(of);
+      return column ? double{logits[i * columns + *column]} : -HUGE_VAL;
+    };
+    return logit(token) -
+           (logit(static_cast<int32_t>(tokens[i * best])) - double{log_probabilities[i * best]});
   }
 };
 
