@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,8 @@ struct TranslateOptions {
   // Where a text has the first phrase of a pair, its translation contains the second.
   std::vector<std::pair<std::string, std::string>> terms = {};
   std::string keep = {};  // regular expression (ICU's): what it matches is in the translation as it is
+  // File of `chorus shortlist`: translations are made of the pieces of the target language alone, which is faster.
+  std::filesystem::path shortlist = {};
 };
 
 /// A token of a text. Its log-probability is NaN where it was given.

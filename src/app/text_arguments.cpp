@@ -24,10 +24,10 @@ void add_text_arguments(CLI::App& command, TextArguments& a) {
       ->type_name("LIST");
 }
 
-void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help) {
+void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help, const char* name) {
   command
       .add_option_function<std::vector<std::string>>(
-          "--data",
+          name,
           [&arguments](const std::vector<std::string>& paths) {
             for (const std::string& path : paths)
               (path.find(kLanguageSlot) == std::string::npos ? arguments.tsv : arguments.files)

@@ -18,8 +18,9 @@ struct TextArguments {
 
 /// Adds --files, --tsv and --languages. `arguments` must live as long as the command.
 void add_text_arguments(CLI::App& command, TextArguments& arguments);
-/// Adds --data, for what --files or --tsv name: a file is one of --files if {lang} is in it.
-void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help);
+/// Adds --data, or an option of another name, for what --files or --tsv name: a file is one of --files if {lang} is in it.
+void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help,
+                       const char* name = "--data");
 /// Adds --directions and --sentences.
 void add_direction_arguments(CLI::App& command, TextArguments& arguments);
 

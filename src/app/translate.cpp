@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "data/shortlist.h"
 #include "decode/translator.h"
 #include "mpi/world.h"
 
@@ -32,7 +33,7 @@ struct TranslateArguments {
   bool sample = false;
   Sampling sampling;
   std::string mbr;
-  std::string terms, keep;
+  std::string terms, keep, shortlist;
   int64_t candidates = MbrOptions().candidates;
   bool scores = false, json = false, align = false;
   AlignmentOptions alignment;
@@ -113,6 +114,8 @@ void translate(const TranslateArguments& a) {
   std::vector<Transformer*> models;
   models.reserve(loaded.size());
   for (const LoadedModel& one : loaded) models.push_back(one.model.get());
+  if (!a.shortlist.empty())
+    options.shortlist = read_shortlist(a.shortlist, loaded.front().vocabulary, a.model.to);
   const LineTranslator translator(models, loaded.front().vocabulary, options);
 
   StreamOptions stream = {.prefix = a.prefix,
@@ -237,6 +240,12 @@ void add_translate(CLI::App& app) {
       ->type_name("REGEX")
       ->excludes(sample)
       ->excludes(diversity);
+  command
+      ->add_option(
+          "--shortlist", a.shortlist,
+          "file of `chorus shortlist`: translate with the pieces of the target language alone, which is "
+          "faster")
+      ->type_name("FILE");
   command->add_option("--prefix", a.prefix, "text that every translation begins with")->type_name("TEXT");
   command->add_option("--prefix-file", a.prefix_file, "file with one such beginning per line of input")
       ->type_name("FILE");

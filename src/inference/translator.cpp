@@ -1,6 +1,7 @@
 #include "chorus/translator.h"
 
 #include "base/error.h"
+#include "data/shortlist.h"
 #include "decode/translator.h"
 
 #include "inference/internal/loaded.h"
@@ -65,6 +66,7 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
                              .sentences = options.sentences};
   lines.keep = options.keep;
   lines.terms = terms_of(options);
+  if (!options.shortlist.empty()) lines.shortlist = read_shortlist(options.shortlist, vocabulary, to);
   state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
 }
 

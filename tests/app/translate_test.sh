@@ -213,6 +213,32 @@ awk -F ' [|][|][|] ' '{ n = split($1, words, " "); m = split($2, links, " "); if
 sed 's/ |||.*//' aligned > unaligned
 translate --beam 4 < source | cmp - unaligned || fail "--alignments changes translations"
 
+# Shortlists: of all pieces that occur, translations stay as they are; of few, terms are written all the same, and batches do not matter.
+"$chorus" shortlist run --out list > table 2> err || fail "shortlist: $(cat err)"
+awk '$1 == "xx" || $1 == "yy" { if ($3 > 300 && $4 == "100.00" && $6 == "-") n++ } END { exit n != 2 }' table || fail "the table of a shortlist: $(cat table)"
+translate --beam 4 < source > plain
+translate --beam 4 --shortlist list < source | cmp - plain || fail "a shortlist of all pieces changes translations"
+"$chorus" shortlist run --files "train.{lang}" --held-out "train.{lang}" --top 1 --out short --json > table 2> err || fail "shortlist --top: $(cat err)"
+python3 - << 'END' || fail "shortlist --json: $(cat table)"
+import json
+rows = json.load(open("table"))
+assert [row["language"] for row in rows] == ["xx", "yy"]
+assert all(row["held_out"] == row["text"] and 0 < row["text"]["covered"] <= row["text"]["tokens"] and row["pieces"] < 290 for row in rows)
+END
+printf 'alpha\tomega sigma\n' > terms.tsv
+translate --beam 4 --shortlist short --terms terms.tsv < source > listed || fail "--shortlist with --terms"
+translate --beam 4 --shortlist short --terms terms.tsv --batch-tokens 1 < source | cmp - listed || fail "with a shortlist lines depend on the batch"
+[ "$(grep -c alpha source)" -eq "$(grep -c "omega sigma" listed)" ] || fail "terms with a shortlist: $(head -3 listed)"
+"$chorus" shortlist run --out list > out 2> err
+[ $? -eq 2 ] && grep -q "list exists; give --force" err || fail "shortlist wrote over a file: $(cat err)"
+"$chorus" shortlist other --out other.list > out || fail "shortlist of another model"
+refuse "other.list: these lists were made for another vocabulary" --shortlist other.list
+"$chorus" shortlist run --files "train.{lang}" --languages xx --out xx.list > out || fail "shortlist of one language"
+refuse "xx.list: there is no list for 'yy', only for xx" --shortlist xx.list
+head -c 1000 list > cut.list
+refuse "cut.list" --shortlist cut.list
+refuse "is no shortlist" --shortlist run/checkpoints/step-00000200/model.safetensors
+
 # The same as JSON, and the log-probabilities of tokens.
 translate --beam 4 --nbest 2 < source > nbest
 translate --beam 4 --nbest 2 --json < source > nbest.json
