@@ -184,27 +184,35 @@ Work optimizer_phase(const Json& options) {
 
 constexpr int32_t kTag = 5;  // of the target language, forced on every side
 
-/// model, dtype (also "int8", "int4"), data: a file of source, int64 [B, S], </s> at the end; beam, length: of each translation,
-/// its tag included.
+/// model, dtype (also "int8", "int4"), caches ("bf16"; else fp32), data: a file of source, int64
+/// [B, S], </s> at the end; beam, length: of each translation, its tag included; shortlist: tokens that are candidates (0: all).
 Work translation(const Json& options) {
   ModelConfig config = config_of(options);
   config.quantization = quantization_of(options);
   const bool quantized = config.quantization.any();
-  auto model = std::make_shared<Transformer>(
-      config, Transformer::Options{.compute = type_of(options), .empty = quantized});
+  Transformer::Options made = {.compute = type_of(options), .empty = quantized};
+  if (options.value("caches", "") == "bf16") made.caches = at::kBFloat16;
+  auto model = std::make_shared<Transformer>(config, made);
   quantized ? quantize_initial(*model) : initialise(*model);
   const at::Tensor source = Tensors(options["data"].get<std::string>()).get("source");
   auto inputs = std::make_shared<std::vector<DecodeInput>>();
   for (int64_t row = 0; row < source.size(0); ++row)
     inputs->push_back({.source = ids_of(source[row]), .forced = {kTag}});
+  const std::shared_ptr<const StepDecoder> decoder = make_step_decoder(*model);
+  if (const int64_t listed = options.value("shortlist", 0); listed > 0) {
+    constexpr int64_t kSpecial = 4;
+    std::vector<int32_t> tokens;
+    for (int64_t i = 0; i < listed; ++i)
+      tokens.push_back(static_cast<int32_t>(kSpecial + i * (config.vocabulary - kSpecial) / listed));
+    const auto shared = decoder->take_tokens(tokens);
+    for (DecodeInput& input : *inputs) input.candidates.shared = shared;
+  }
   const DecodeOptions decoding = {.beam = options["beam"],
                                   .max_length_factor = 0,
                                   .max_length_offset = options["length"],
                                   .batch_tokens = int64_t{1} << 40,
                                   .never = {kEos}};
-  const auto run = [model, inputs, decoding] {
-    return beam_search(*make_step_decoder(*model), *inputs, decoding);
-  };
+  const auto run = [model, decoder, inputs, decoding] { return beam_search(*decoder, *inputs, decoding); };
   Work work = {.run = [run] { run(); }};
   Json tokens = Json::array();
   for (const auto& hypotheses : run()) {

@@ -109,6 +109,32 @@ def translations(models):
                            needs_bf16=dtype == "bf16" and "transformers" in sides, **same)
 
 
+def shortlists(models):
+    """8,000 pieces against all."""
+    for vocabulary in (32000, 256000):
+        for dtype in ("fp32", "int8"):
+            for batch in (32, 1):
+                options = {"beam": 4, "length": 32, "model": {"experts": 0, "vocabulary": vocabulary}}
+                yield Cell(f"shortlist/{dtype}/{vocabulary}/batch{batch}",
+                           "Translation, 32 tokens in and 32 out, with a shortlist of 8,000 pieces against all pieces",
+                           f"dense, {dtype}, vocabulary {vocabulary:,}, beam 4, batch {batch}",
+                           {"chorus": Side("chorus", models.case("translation", 0, dtype, shortlist=8000, **options)),
+                            "all pieces": Side("chorus", models.case("translation", 0, dtype, **options))},
+                           [Ratio("time", "chorus", "all pieces")], prepare=models.prepare(0, batch, 32), check=lambda sides: {})
+
+
+def caches(models):
+    """All else is the same."""
+    for kind in ("time", "peak"):
+        for length in (64, 256):
+            options = {"beam": 4, "length": length}
+            yield Cell(f"caches-{kind}/int8/{length}", "Translation of long sentences with keys and values in bf16 against fp32",
+                       f"dense, int8, {length} tokens in and out, beam 4, batch 32",
+                       {"chorus": Side("chorus", models.case("translation", 0, "int8", caches="bf16", **options)),
+                        "fp32": Side("chorus", models.case("translation", 0, "int8", **options))},
+                       [Ratio(kind, "chorus", "fp32")], kind=kind, prepare=models.prepare(0, 32, length), check=lambda sides: {})
+
+
 # ---- kernels -------------------------------------------------------------------------------------------------------------
 
 def dispatch(_):
@@ -298,6 +324,6 @@ def growth(models):
 def all_cells(out, program):
     layer_cell.folder = out / "data"
     models = Models(out / "data", program)
-    sections = (training_steps, translations, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products, operations)
+    sections = (training_steps, translations, shortlists, caches, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products, operations)
     return [*against_transformers(), *against_bare(), *against_deepspeed(), *ranks_deepspeed(), *ranks_exchange(), *ranks_moving(),
             *(cell for section in sections for cell in section(models))]
