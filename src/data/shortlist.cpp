@@ -134,6 +134,7 @@ ShortlistCoverage coverage(const Vocabulary& vocabulary, std::span<const int32_t
 void write_shortlists(const std::filesystem::path& file, const Vocabulary& vocabulary,
                       const std::map<std::string, std::vector<int32_t>>& lists) {
   std::vector<TensorSpec> tensors;
+  tensors.reserve(lists.size());
   for (const auto& [language, list] : lists) tensors.push_back({language, DType::i32, {std::ssize(list)}});
   SafetensorsWriter writer(file, tensors, {{kVocabularyHash, hash_text(vocabulary.hash())}});
   for (const auto& [language, list] : lists) writer.write(language, std::as_bytes(std::span(list)));

@@ -44,7 +44,7 @@ at::Tensor OutputLayer::operator()(const at::Tensor& rows) {
   const int64_t count = rows.size(0);
   if (!logits_.defined() || logits_.size(0) < count)
     logits_ = at::empty({count, columns_}, rows.options().dtype(at::kFloat));
-  const at::Tensor logits = logits_.narrow(0, 0, count);
+  at::Tensor logits = logits_.narrow(0, 0, count);
   if (candidates_.empty()) {
     linear_product(logits, rows, output_);
   } else {

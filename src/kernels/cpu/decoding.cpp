@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -34,37 +35,70 @@ at::Tensor as_float(const at::Tensor& x) {
   return x.to(at::kFloat).contiguous();
 }
 
+constexpr int64_t kPair = 2 * kEight;
+
+/// 16 neighbouring elements: of fp32 in their order; of bf16 first those at even places, then those at odd ones, which
+/// a shift and a mask make fp32.
+CHORUS_INLINE inline void load_pair(const float* from, Eight (&to)[2]) {
+  std::memcpy(&to, from, sizeof to);
+}
+CHORUS_INLINE inline void load_pair(const c10::BFloat16* from, Eight (&to)[2]) {
+  using Words __attribute__((vector_size(sizeof(Eight)))) = uint32_t;
+  Words words;
+  std::memcpy(&words, from, sizeof words);
+  const Words parts[2] = {words << 16, words & 0xFFFF0000U};
+  std::memcpy(&to, &parts, sizeof parts);
+}
+/// As load_pair() loaded them: into their places.
+template <class T>
+CHORUS_INLINE inline void store_pair(const Eight (&from)[2], float* to) {
+  float lanes[kPair];
+  std::memcpy(&lanes, &from, sizeof lanes);
+  for (int64_t i = 0; i < kPair; ++i) to[i] = lanes[std::is_same_v<T, float> ? i : i % 2 * kEight + i / 2];
+}
+/// x, with whole pairs in the order of load_pair(). `room`: n floats.
+template <class T>
+CHORUS_INLINE inline const float* in_pairs(const float* x, int64_t n, float* room) {
+  if constexpr (std::is_same_v<T, float>) return x;
+  int64_t first = 0;
+  for (; first + kPair <= n; first += kPair)
+    for (int64_t i = 0; i < kPair; ++i) room[first + i % 2 * kEight + i / 2] = x[first + i];
+  std::copy(x + first, x + n, room + first);
+  return room;
+}
+
+/// a: in_pairs().
 template <class T>
 CHORUS_INLINE inline float dot(const float* a, const T* b, int64_t n) {
-  Eight sum[2] = {}, x, y;
+  Eight sum[2] = {}, x[2], y[2];
   int64_t i = 0;
-  for (; i + 2 * kEight <= n; i += 2 * kEight) {
-    CHORUS_UNROLL
-    for (int64_t half = 0; half < 2; ++half) {
-      load(a + i + half * kEight, x);
-      load(b + i + half * kEight, y);
-      sum[half] += x * y;
-    }
+  for (; i + kPair <= n; i += kPair) {
+    load_pair(a + i, x);
+    load_pair(b + i, y);
+    sum[0] += x[0] * y[0];
+    sum[1] += x[1] * y[1];
   }
   float total = sum_of(sum[0] + sum[1]);
   for (; i < n; ++i) total += a[i] * widen(b[i]);
   return total;
 }
 
-/// out = sum_j weight[j] row j of `values`, kParts vectors of it.
-template <int64_t kParts, class T>
+/// out = sum_j weight[j] row j of `values`, kPairs pairs of it.
+template <int64_t kPairs, class T>
 CHORUS_INLINE inline void weighted_sum(const T* values, int64_t stride, const int32_t* slots,
                                        const float* weight, int64_t count, float* out) {
-  Eight sum[kParts] = {}, x;
+  Eight sum[kPairs][2] = {}, x[2];
   for (int64_t j = 0; j < count; ++j) {
     const T* const from = values + slots[j] * stride;
     CHORUS_UNROLL
-    for (int64_t part = 0; part < kParts; ++part) {
-      load(from + part * kEight, x);
-      sum[part] += x * weight[j];
+    for (int64_t pair = 0; pair < kPairs; ++pair) {
+      load_pair(from + pair * kPair, x);
+      sum[pair][0] += x[0] * weight[j];
+      sum[pair][1] += x[1] * weight[j];
     }
   }
-  std::memcpy(out, &sum, sizeof sum);
+  CHORUS_UNROLL
+  for (int64_t pair = 0; pair < kPairs; ++pair) store_pair<T>(sum[pair], out + pair * kPair);
 }
 
 /// weight = softmax(weight), n of them.
@@ -83,21 +117,22 @@ struct Attended {
   int64_t key_stride, value_stride, width;  // width: of a head
 };
 
-/// One head of one query; `weight` has room for one number per slot.
+/// One head of one query; `weight` has room for one number per slot, `room` for the query.
 template <class T>
 CHORUS_INLINE inline void attend(const Attended<T>& a, const float* query, int64_t head,
-                                 const std::vector<int32_t>& slots, float* weight, float* out) {
+                                 const std::vector<int32_t>& slots, float* weight, float* room, float* out) {
   const int64_t first = head * a.width;
+  const float* const q = in_pairs<T>(query + first, a.width, room);
   const auto count = static_cast<int64_t>(slots.size());
   const float scale = 1 / std::sqrt(static_cast<float>(a.width));
   for (int64_t j = 0; j < count; ++j)
-    weight[j] = scale * dot(query + first, a.keys + slots[j] * a.key_stride + first, a.width);
+    weight[j] = scale * dot(q, a.keys + slots[j] * a.key_stride + first, a.width);
   softmax(weight, count);
   int64_t i = 0;
   const T* const values = a.values + first;
-  for (; i + 4 * kEight <= a.width; i += 4 * kEight)
-    weighted_sum<4>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
-  for (; i + kEight <= a.width; i += kEight)
+  for (; i + 2 * kPair <= a.width; i += 2 * kPair)
+    weighted_sum<2>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
+  for (; i + kPair <= a.width; i += kPair)
     weighted_sum<1>(values + i, a.value_stride, slots.data(), weight, count, out + first + i);
   for (; i < a.width; ++i) {
     float sum = 0;
@@ -211,13 +246,13 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
                            .value_stride = values.stride(0),
                            .width = width / heads};
     at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
-      std::vector<float> weight;
+      std::vector<float> weight, room(a.width);
       for (int64_t row = begin; row < end; ++row) {
         const std::vector<int32_t>& slots = seen[row / group];
         weight.resize(slots.size());
         run_fused([&]() CHORUS_INLINE {
           for (int64_t head = 0; head < heads; ++head)
-            attend(a, q + row * query_stride, head, slots, weight.data(), to + row * width);
+            attend(a, q + row * query_stride, head, slots, weight.data(), room.data(), to + row * width);
         });
       }
     });
