@@ -50,17 +50,6 @@ const std::vector<std::pair<std::string, OnError>> kOnError = {{"stop", OnError:
 const std::vector<std::pair<std::string, Utility>> kUtilities = {{"chrf", Utility::chrf},
                                                                  {"bleu", Utility::bleu}};
 
-template <class Enum>
-Enum choice(const char* option, const std::vector<std::pair<std::string, Enum>>& choices,
-            const std::string& name) {
-  std::vector<std::string> names;
-  for (const auto& [known, value] : choices) {
-    if (known == name) return value;
-    names.push_back(known);
-  }
-  throw UserError("{} {}: choose {}{}", option, name, join(names, ", "), did_you_mean(name, names));
-}
-
 /// What the person who started this should look at.
 void warn(const StreamReport& report, const TranslatorOptions& options) {
   if (report.faults.count > 0) {
@@ -91,8 +80,8 @@ void translate(const TranslateArguments& a) {
                                .sampling = a.sample ? std::optional(a.sampling) : std::nullopt,
                                .allow_unk = a.allow_unk,
                                .max_source = a.max_source,
-                               .long_lines = choice("--long", kLongLines, a.long_lines),
-                               .on_error = choice("--on-error", kOnError, a.on_error),
+                               .long_lines = choice(kLongLines, a.long_lines),
+                               .on_error = choice(kOnError, a.on_error),
                                .sentences = a.sentences,
                                .keep = a.keep,
                                .guard = a.guard};
@@ -101,7 +90,7 @@ void translate(const TranslateArguments& a) {
     throw UserError("--alignments with --nbest {}: add --json", a.decode.nbest);
   if (!a.terms.empty()) options.terms = read_terms(a.terms);
   if (!a.mbr.empty())
-    options.mbr = MbrOptions{.utility = choice("--mbr", kUtilities, a.mbr), .candidates = a.candidates};
+    options.mbr = MbrOptions{.utility = choice(kUtilities, a.mbr), .candidates = a.candidates};
   if (options.mbr && !a.sample && a.candidates > a.decode.beam)
     throw UserError("--candidates {}: with a --beam of {} there are not so many; --sample draws any number",
                     a.candidates, a.decode.beam);
@@ -197,7 +186,7 @@ void add_translate(CLI::App& app) {
           ->add_option("--mbr", a.mbr,
                        "of several candidates write the one most like the others, by chrF or BLEU, which is "
                        "then the SCORE (minimum Bayes risk)")
-          ->type_name("{chrf,bleu}");
+          ->check(CLI::IsMember(names_of(kUtilities)));
   option("--candidates", a.candidates, "of --mbr: samples or hypotheses that it chooses from", "N")
       ->check(between(2, 1024))
       ->needs(mbr);
@@ -252,12 +241,13 @@ void add_translate(CLI::App& app) {
   command->add_flag("--sentences", a.sentences,
                     "translate each sentence of a line separately, and keep the space between them");
   option("--long", a.long_lines,
-         "lines that are too long: split translates them in parts, refuse does what --on-error says",
-         "{split,refuse}");
+         "lines that are too long: split translates them in parts, refuse does what --on-error says", "TEXT")
+      ->check(CLI::IsMember(names_of(kLongLines)));
   option("--on-error", a.on_error,
          "lines that are not UTF-8 or too long: stop there, skip them, blank (write an empty line), or "
          "replace (read U+FFFD for wrong bytes)",
-         "{stop,skip,blank,replace}");
+         "TEXT")
+      ->check(CLI::IsMember(names_of(kOnError)));
   option("--max-source", a.max_source, "longest line, in tokens (0: as many as the model has positions)", "N")
       ->check(between(0, 1 << 20));
   CLI::Option* scores = command->add_flag("--scores", a.scores, "write TRANSLATION<TAB>SCORE");

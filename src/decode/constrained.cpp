@@ -66,6 +66,13 @@ ConstrainedSearch::ConstrainedSearch(size_t number, const DecodeInput& input, co
     states_[0] = phrases_.after(states_[0], input.forced[i]);
 }
 
+std::vector<int32_t> ConstrainedSearch::banned(size_t i, int32_t start) const {
+  std::vector<int32_t> tokens = Search::banned(i, start);
+  const std::vector<int32_t> wanted = phrases_.next(states_[i]);
+  std::erase_if(tokens, [&](int32_t token) { return std::ranges::find(wanted, token) != wanted.end(); });
+  return tokens;
+}
+
 std::vector<std::vector<ConstrainedSearch::Ranked>> ConstrainedSearch::banks(const NextTokens& next) const {
   std::vector<Candidate> candidates = best_candidates(next, live().size());
   for (size_t i = 0; i < live().size(); ++i) {
@@ -129,7 +136,7 @@ void ConstrainedSearch::choose(const NextTokens& tokens) {
       }
     }
   }
-  // Where other rules (no_repeat_ngram) forbid a phrase: what there is.
+  // Where nothing may come next: what there is.
   if (next.empty() && pool_.empty())
     for (const Live& from : live()) finish(from);
   states_ = std::move(states);

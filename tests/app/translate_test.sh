@@ -83,7 +83,7 @@ for case in "stop 1 2" "skip 2 0" "blank 3 0" "replace 3 0"; do
     fail "--on-error $1: exit code $got, $(wc -l < out) lines; it said: $(cat err)"
 done
 refuse "prefixes:1: byte 4 (0xff) is not UTF-8" --prefix-file prefixes
-refuse "--on-error ignore: choose stop, skip, blank, replace" --on-error ignore
+refuse "not in {stop,skip,blank,replace}" --on-error ignore
 mkfifo pipe
 translate --beam 1 -q < pipe > out &
 process=$!
@@ -120,13 +120,13 @@ refuse "--repetition-penalty: '0' is not a number from" --repetition-penalty 0
 echo "alpha beta" | translate --beam 1 --allow-unk > out || fail "--allow-unk"
 refuse "--no-repeat-ngram: '-1' is not a whole number from" --no-repeat-ngram -1
 refuse "n-best of 4" --nbest 4 --beam 3
-refuse "--long crop: choose split, refuse" --long crop
+refuse "not in {split,refuse}" --long crop
 
 refuse "--beam excludes --sample" --sample --beam 2
 refuse "--temperature requires --sample" --temperature 2
 refuse "--top-p: '0' is not a number from" --sample --top-p 0
 refuse "--candidates requires --mbr" --candidates 4
-refuse "--mbr comet: choose chrf, bleu" --mbr comet
+refuse "not in {chrf,bleu}" --mbr comet
 refuse "--candidates: '1' is not a whole number from 2" --mbr chrf --candidates 1
 refuse "with a --beam of 5 there are not so many" --mbr chrf
 refuse "--beam-groups requires --diversity" --beam-groups 2

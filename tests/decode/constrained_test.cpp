@@ -1,6 +1,7 @@
 #include "decode/internal/constrained.h"
 
 #include <algorithm>
+#include <map>
 
 #include <gtest/gtest.h>
 
@@ -137,11 +138,35 @@ TEST(ConstrainedSearch, CountsThePrefix) {
   for (size_t rank = 0; rank < met.size(); ++rank) EXPECT_EQ(met[rank].tokens, plain[rank].tokens);
 }
 
+TEST(ConstrainedSearch, PhrasesMayRepeatWhatNothingElseMay) {
+  const auto model = opinionated_model(tiny_config(), 4, suite_device());
+  const auto steps = make_step_decoder(*model);
+  const DecodeInput plain = random_inputs(1, 9, 23)[0];
+  const std::vector<std::vector<Tokens>> phrases = {{{12, 12, 12}}, {{12, 13}, {12, 13}}};
+  for (const int64_t n : {1, 2}) {
+    for (const auto& wanted : phrases) {
+      DecodeInput input = plain;
+      input.phrases = wanted;
+      const auto found = beam_search(*steps, {&input, 1},
+                                     {.beam = 3, .nbest = 3, .max_length_offset = 8, .no_repeat_ngram = n});
+      ASSERT_FALSE(found[0].empty());
+      for (const Hypothesis& one : found[0]) {
+        EXPECT_TRUE(contains(one.tokens, wanted.front()));
+        EXPECT_GE(std::ranges::count(one.tokens, 12), std::ssize(wanted) == 2 ? 2 : 3);
+        if (n > 1) continue;
+        std::map<int32_t, int> counts;
+        for (const int32_t token : one.tokens) ++counts[token];
+        for (const auto& [token, count] : counts) EXPECT_TRUE(count == 1 || token == 12 || token == 13);
+      }
+    }
+  }
+}
+
 TEST(ConstrainedSearch, EndsWhereAPhraseIsForbidden) {
   const auto model = opinionated_model(tiny_config(), 4, suite_device());
   DecodeInput input = random_inputs(1, 9, 23)[0];
-  input.phrases = {{12, 12, 12}};
-  const auto found = beam_search(*make_step_decoder(*model), {&input, 1}, {.beam = 3, .no_repeat_ngram = 1});
+  input.phrases = {{12, 13}};
+  const auto found = beam_search(*make_step_decoder(*model), {&input, 1}, {.beam = 3, .never = {12}});
   EXPECT_FALSE(found[0].empty());
   EXPECT_EQ(message_of<UserError>([&] {
               beam_search(*make_step_decoder(*model), {&input, 1}, {.diversity = 1});

@@ -50,6 +50,8 @@ class ConstrainedSearch final : public Search {
   ConstrainedSearch(size_t number, const DecodeInput& input, const DecodeOptions& options,
                     int64_t max_positions);
   void choose(const NextTokens& next) override;
+  /// But what a phrase needs next, though it repeat something.
+  [[nodiscard]] std::vector<int32_t> banned(size_t i, int32_t start) const override;
   [[nodiscard]] std::vector<Hypothesis> take() override;
 
  private:

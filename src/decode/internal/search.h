@@ -72,7 +72,7 @@ class Search {
   virtual void choose(const NextTokens& next) = 0;
   /// What the i-th hypothesis, after the `start` that the decoder read first, must not go on with: tokens that
   /// would repeat options.no_repeat_ngram others, and </s> while it is shorter than options.min_length.
-  [[nodiscard]] std::vector<int32_t> banned(size_t i, int32_t start) const;
+  [[nodiscard]] virtual std::vector<int32_t> banned(size_t i, int32_t start) const;
 
   /// Hypotheses that go on; at least one unless done().
   [[nodiscard]] const std::vector<Live>& live() const { return live_; }
