@@ -123,6 +123,10 @@ nlohmann::json to_json(const ModelDescription& model, const ModelCost& cost,
   }
   return {{"config", to_json(model.config)},
           {"languages", model.vocabulary.languages()},
+          {"vocabulary",
+           {{"kind", model.vocabulary.is_bpe() ? "bpe" : "unigram"},
+            {"normalization", model.vocabulary.normalization()},
+            {"symbols", model.vocabulary.symbols_in_text()}}},
           {"tensors", to_json(tensors)},
           {"parameters", to_json(cost.parameters)},
           {"layers", layers},
@@ -156,6 +160,10 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
   fmt::print("model      {}\n", architecture_text(model.config));
   if (const auto& languages = model.vocabulary.languages(); !languages.empty())
     fmt::print("languages  {}: {}\n", languages.size(), join(languages, " "));
+  fmt::print("vocabulary {}, normalization {}\n", model.vocabulary.is_bpe() ? "BPE" : "unigram",
+             model.vocabulary.normalization().empty() ? "without a name" : model.vocabulary.normalization());
+  if (const std::vector<std::string> symbols = model.vocabulary.symbols_in_text(); !symbols.empty())
+    fmt::print("symbols    {}: {}\n", symbols.size(), one_line(join(symbols, " ")));
   fmt::print("\nparameters {:>8}  of which {} serve one token\n", count(p.total()), count(p.active()));
   for (const auto& [name, elements] : {std::pair{"embedding", p.embedding},
                                        {"dense", p.dense},

@@ -60,11 +60,17 @@ void print_facts(const Vocabulary& vocabulary, const VocabOptions& options) {
     fmt::print("{}\n", nlohmann::json{{"size", vocabulary.size()},
                                       {"languages", vocabulary.languages()},
                                       {"tags", tags},
+                                      {"symbols", vocabulary.symbols_in_text()},
+                                      {"normalization", vocabulary.normalization()},
                                       {"hash", hash_text(vocabulary.hash())}}
                            .dump());
   } else {
     fmt::print("{} rows, {}: {}\n", vocabulary.size(), counted(vocabulary.languages().size(), "language"),
                join(vocabulary.languages(), ", "));
+    if (const auto symbols = vocabulary.symbols_in_text(); !symbols.empty())
+      fmt::print("{}: {}\n", counted(symbols.size(), "symbol"), one_line(join(symbols, " ")));
+    fmt::print("normalization: {}\n",
+               vocabulary.normalization().empty() ? "without a name" : vocabulary.normalization());
   }
 }
 
@@ -140,6 +146,11 @@ void add_vocab(CLI::App& app) {
                    "how SentencePiece normalises text first")
       ->check(CLI::IsMember(std::vector<std::string>(kNormalizations.begin(), kNormalizations.end())))
       ->capture_default_str();
+  command
+      ->add_option("--symbol", options->config.symbols,
+                   "what is one piece wherever it stands in text, such as \"<bt>\" or \"{name}\"")
+      ->allow_extra_args(false)
+      ->type_name("TEXT");
   command->add_option("--sentences", options->config.sentences, "most lines to train on, over all languages")
       ->check(between(kVocabularySentences.least, kVocabularySentences.most))
       ->capture_default_str()

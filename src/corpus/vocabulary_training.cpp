@@ -169,6 +169,13 @@ Misfit misfit(const std::string& message) {
   throw Error("SentencePiece could not train a vocabulary: {}", message);
 }
 
+/// As one of SentencePiece's comma-separated symbols.
+std::string csv_cell(std::string_view symbol) {
+  std::string text = "\"";
+  for (const char ch : symbol) text += ch == '"' ? "\"\"" : std::string(1, ch);
+  return text + '"';
+}
+
 /// SentencePiece's own words on a size that does not fit, or nothing and the model.
 std::string train_model(std::vector<std::string> lines, int64_t size, const VocabularyConfig& config,
                         const std::string& symbols, std::string& model) {
@@ -200,6 +207,7 @@ void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfi
     throw UserError("vocabulary.size = {} is below {}, which tags, bytes and special tokens take",
                     config.size, kSmallestVocabulary);
   }
+  check_symbols(config.symbols, "vocabulary.symbols");
   const std::vector<SourceConfig> sources = find_sources(given, "train", {.least = 1});
   check(sources);
   const auto report = [&](const std::string& line) {
@@ -210,9 +218,11 @@ void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfi
     for (const auto& language : source.languages) tags.insert(language);
   }
   for (const auto& language : training.more_languages) tags.insert(language);
-  std::string symbols;
-  for (const auto& language : tags) symbols += fmt::format("{}__{}__", symbols.empty() ? "" : ",", language);
-  for (const auto& symbol : training.symbols) symbols += fmt::format(",{}", symbol);
+  std::vector<std::string> symbols;
+  symbols.reserve(tags.size() + training.symbols.size() + config.symbols.size());
+  for (const auto& language : tags) symbols.push_back(fmt::format("__{}__", language));
+  symbols.insert(symbols.end(), training.symbols.begin(), training.symbols.end());
+  for (const auto& symbol : config.symbols) symbols.push_back(csv_cell(symbol));
 
   report("sampling text of " + counted(tags.size(), "language"));
   Sample sample = sample_lines(sources, config, training);
@@ -223,7 +233,7 @@ void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfi
     report(fmt::format("training a vocabulary of {}{} on {}", size,
                        chosen ? " (vocabulary.size = 0: by the amount of text)" : "",
                        counted(sample.lines.size(), "line")));
-    return train_model(std::move(sample.lines), size, config, symbols, model);
+    return train_model(std::move(sample.lines), size, config, join(symbols, ","), model);
   };
   std::string message = attempt();
   if (const Misfit wrong = misfit(message); chosen && wrong.most + wrong.least > 0) {

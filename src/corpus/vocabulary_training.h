@@ -16,7 +16,7 @@ namespace chorus::inline corpus {
 struct VocabularyTraining {
   uint64_t seed = 1;
   std::vector<std::string> more_languages;                // get a tag though no source has them
-  std::vector<std::string> symbols;                       // as Vocabulary::symbol
+  std::vector<std::string> symbols;                       // as Vocabulary::symbol, besides config.symbols
   std::function<void(const std::string& line)> progress;  // what is being done
 };
 

@@ -9,8 +9,12 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "config/options.h"
 #include "data/languages.h"
+#include "io/json.h"
+
+#include "data/internal/vocabulary_state.h"
 
 namespace chorus::inline data {
 namespace {
@@ -165,6 +169,11 @@ void describe(Schema& s, VocabularyConfig& c) {
          .min = kVocabularyTemperatures.least,
          .max = kVocabularyTemperatures.most});
   s.add(
+      "symbols", c.symbols,
+      {.help =
+           "placeholders and tags in the text, [\"<bt>\", \"{name}\"]: one piece wherever they stand, never "
+           "normalised or cut; a vocabulary that is there and lacks one gets it beyond its pieces"});
+  s.add(
       "add", c.add,
       {.help = "languages to add, each with a new tag: [\"hsb=cs\", \"dsb\"]; with train.init the tag of hsb "
                "begins as a copy of that of cs, that of dsb as the mean of all tags"});
@@ -251,6 +260,30 @@ void check_denoising(const DataConfig& config) {
       if (task.files.empty() && known && !spoken.contains(language))
         throw UserError("{}: no data.train has the language '{}': give `files` of it", where, language);
     }
+  }
+}
+
+void check_symbols(const std::vector<std::string>& symbols, std::string_view where) {
+  constexpr size_t kMostBytes = 64;
+  std::set<std::string_view> seen;
+  for (const std::string& symbol : symbols) {
+    const auto refuse = [&](const char* why) {
+      throw UserError("{}: {} can be no symbol: {}", where, in_quotes(symbol), why);
+    };
+    if (symbol.empty() || symbol.size() > kMostBytes) refuse("it has 1 to 64 bytes");
+    if (!is_valid_utf8(symbol)) refuse("it is not UTF-8");
+    if (symbol.find(kWordStart) != symbol.npos) refuse("pieces have \u2581 in the place of a space");
+    for (size_t i = 0; i < symbol.size();) {
+      const char32_t c = next_code_point(symbol, i);
+      if (is_file_space(c) || c < 0x20 || c == 0x7F) refuse("it holds a space or a control character");
+    }
+    if (std::ranges::find(kSpecial, symbol) != kSpecial.end()) refuse("it is a special token");
+    if (is_symbol_name(symbol)) refuse("it is a task's or the mask of denoising");
+    if (symbol.size() == 6 && symbol.starts_with("<0x") && symbol.ends_with('>'))
+      refuse("it is a byte's piece");
+    if (symbol.size() > 4 && symbol.starts_with("__") && symbol.ends_with("__"))
+      refuse("it is the tag of a language");
+    if (!seen.insert(symbol).second) refuse("it is there twice");
   }
 }
 

@@ -84,6 +84,7 @@ struct VocabularyConfig {
   std::string normalization = "nmt_nfkc";  // one of kNormalizations
   int64_t sentences = 1000000;             // at most so many, over all languages, are looked at
   double temperature = 5;                  // language l gives sentences in proportion to n_l^(1/T)
+  std::vector<std::string> symbols;        // one id each wherever they stand in text: "<bt>", "{name}"
   std::vector<std::string> add;  // languages that get a tag beyond the pieces, see AddedLanguage: "hsb",
                                  // "hsb=cs" (with train.init its row begins as that of cs)
 };
@@ -109,6 +110,10 @@ void check_source(const SourceConfig& source, std::string_view where, size_t lea
 /// The same for the denoising tasks of a run, whose names must differ, and which take their languages from
 /// data.train where they name no files.
 void check_denoising(const DataConfig& config);
+
+/// UserError beginning with `where` unless these can be symbols of a vocabulary: distinct, UTF-8 without white space
+/// or control characters, and neither a special token nor what stands for a language or a task.
+void check_symbols(const std::vector<std::string>& symbols, std::string_view where);
 
 /// vocabulary.add. UserError on what is not "LANGUAGE" or "LANGUAGE=KNOWN".
 struct AddedLanguage {

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/utf8.h"
+#include "data/config.h"
 #include "data/sentencepiece.h"
 #include "io/file_guard.h"
 #include "io/json.h"
@@ -138,7 +139,7 @@ void check_charsmap(std::string_view blob) {
 }
 
 // The trainer's options that the library reads when it uses a model: all but its lists.
-std::string checked_trainer_spec(std::string_view message) {
+std::string checked_trainer_spec(std::string_view message, SentencePieceModel& model) {
   constexpr uint32_t kModelType = 3, kUnknownSurface = 44;
   constexpr std::array<uint32_t, 4> kLists = {1, 5, 30, 31};  // inputs, languages, symbols
   constexpr size_t kMaxText = 256;
@@ -147,6 +148,7 @@ std::string checked_trainer_spec(std::string_view message) {
     if (option.tag_and_type() == tag_and_type(kModelType, pbf_wire_type::varint)) {
       const uint64_t type = protozero::pbf_reader(option).get_uint64();
       if (type != 1 && type != 2) throw Error("it is neither a unigram nor a BPE model");
+      model.is_bpe = type == 2;
     }
     if (std::ranges::find(kLists, option.tag()) != kLists.end()) return;
     const bool text = option.wire_type() == pbf_wire_type::length_delimited;
@@ -158,11 +160,15 @@ std::string checked_trainer_spec(std::string_view message) {
   return essence;
 }
 
-std::string checked_normalizer_spec(std::string_view message) {
-  constexpr uint32_t kCharsmap = 2, kRules = 6;
+std::string checked_normalizer_spec(std::string_view message, std::string& name) {
+  constexpr uint32_t kName = 1, kCharsmap = 2, kRules = 6;
   std::string essence;
   for_each_field(message, [&](protozero::pbf_reader option, std::string_view whole) {
     if (option.tag() < kRules) essence += whole;
+    if (option.tag_and_type() == tag_and_type(kName, pbf_wire_type::length_delimited)) {
+      const std::string_view given = protozero::pbf_reader(option).get_view();
+      if (is_language_name(given)) name = given;
+    }
     if (option.tag_and_type() == tag_and_type(kCharsmap, pbf_wire_type::length_delimited))
       check_charsmap(option.get_view());
   });
@@ -186,9 +192,11 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes) {
         model.pieces.push_back(parse_piece(message));
         essence.add_message(kPiece, message);
       } else if (number == kTrainer) {
-        essence.add_message(kTrainer, checked_trainer_spec(message));
+        essence.add_message(kTrainer, checked_trainer_spec(message, model));
       } else if (number == kNormalizer || number == kDenormalizer) {
-        essence.add_message(number, checked_normalizer_spec(message));
+        std::string name;
+        essence.add_message(number, checked_normalizer_spec(message, name));
+        if (number == kNormalizer) model.normalization = name;
       }
     });
   } catch (const protozero::exception&) {

@@ -22,6 +22,8 @@ struct SentencePieceModel {
     Type type = Type::normal;
   };
   std::vector<Piece> pieces;
+  bool is_bpe = false;        // else unigram
+  std::string normalization;  // its name, of letters and digits; else empty
   std::string essence;  // the model without what the library needs not see: samples, lists of the trainer's
 };
 

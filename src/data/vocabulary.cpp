@@ -75,6 +75,27 @@ Vocabulary Vocabulary::with_tags(std::span<const std::string> names) const {
   return parse(state_->model, layout, "the vocabulary");
 }
 
+Vocabulary Vocabulary::with_symbols(std::span<const std::string> symbols) const {
+  const std::vector<std::string> known = symbols_in_text();
+  VocabularyLayout layout = state_->layout;
+  auto next = static_cast<int32_t>(size());
+  for (const std::string& symbol : symbols) {
+    if (std::ranges::find(known, symbol) != known.end()) continue;
+    if (is_t5() || is_madlad()) throw UserError("a vocabulary of T5 or MADLAD can get no symbols");
+    int32_t id = kFirstPiece;  // of the piece of that text, if there is one
+    while (id < state_->pieces_end && state_->piece(id) != symbol) ++id;
+    layout.words.push_back({.text = symbol, .id = id < state_->pieces_end ? id : next++});
+  }
+  if (layout.words.size() == state_->layout.words.size()) return *this;
+  return parse(state_->model, layout, "the vocabulary");
+}
+
+std::vector<std::string> Vocabulary::symbols_in_text() const {
+  std::vector<std::string> symbols = state_->own_symbols;
+  for (const AddedWord& word : state_->layout.words) symbols.push_back(word.text);
+  return symbols;
+}
+
 Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, const std::string& where) {
   auto state = std::make_shared<State>();
   state->model = std::move(model);
@@ -86,6 +107,8 @@ Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, 
   try {
     const SentencePieceModel parsed = parse_sentencepiece_model(state->model);
     const std::vector<SentencePieceModel::Piece>& pieces = parsed.pieces;
+    state->is_bpe = parsed.is_bpe;
+    state->normalization = parsed.normalization;
     state->is_t5 = begins_with(pieces, {"<pad>", "</s>", "<unk>"});
     const bool is_plain = begins_with(pieces, {"<unk>", "<s>", "</s>"});
     state->is_madlad = is_plain && layout.pieces.empty() && pieces.size() > 4 && pieces[3].text == "\n" &&
@@ -175,6 +198,14 @@ bool Vocabulary::is_t5() const {
 
 bool Vocabulary::is_madlad() const {
   return state_->is_madlad;
+}
+
+bool Vocabulary::is_bpe() const {
+  return state_->is_bpe;
+}
+
+const std::string& Vocabulary::normalization() const {
+  return state_->normalization;
 }
 
 const std::vector<std::string>& Vocabulary::languages() const {

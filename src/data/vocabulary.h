@@ -78,10 +78,20 @@ class Vocabulary {
   /// if it is T5's.
   [[nodiscard]] Vocabulary with_tags(std::span<const std::string> names) const;
 
+  /// The same that finds each of these symbols whole in text: as an added word, behind all other ids, unless it is a
+  /// symbol of its SentencePiece model or an added word. UserError if it is T5's or MADLAD's.
+  [[nodiscard]] Vocabulary with_symbols(std::span<const std::string> symbols) const;
+  /// The symbols in text: user-defined ones of the SentencePiece model but tags, and added words.
+  [[nodiscard]] std::vector<std::string> symbols_in_text() const;
+
   /// Whether its SentencePiece model has T5's special ids.
   [[nodiscard]] bool is_t5() const;
   /// Whether it begins as MADLAD's.
   [[nodiscard]] bool is_madlad() const;
+  /// Whether its SentencePiece model is BPE's, not a unigram model.
+  [[nodiscard]] bool is_bpe() const;
+  /// SentencePiece's name of its normalization ("nmt_nfkc"); empty: it has none.
+  [[nodiscard]] const std::string& normalization() const;
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;

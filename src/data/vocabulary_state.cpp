@@ -94,7 +94,10 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
     } else if ((type == Type::user_defined || is_madlad) && ids[i] >= kFirstPiece) {
       const std::string text(pieces[i].text);
       const auto language = language_of_symbol(text, is_madlad);
-      if (!is_symbol_name(text) && !(language && is_language_name(*language))) continue;
+      if (!is_symbol_name(text) && !(language && is_language_name(*language))) {
+        if (type == Type::user_defined) own_symbols.push_back(text);
+        continue;
+      }
       add_tag(language.value_or(text), ids[i]);
       spelling[ids[i]] = text;
       is_text[ids[i]] = false;

@@ -133,6 +133,7 @@ void check(const RunConfig& c) {
     }
   }
   check_denoising(c.data);
+  check_symbols(c.vocabulary.symbols, "vocabulary.symbols");
   check_curriculum(c.data);
   static_cast<void>(frozen_parameters(shapes_of(c.model), c.train.freeze));
   if (c.data.max_length > c.model.max_positions) {

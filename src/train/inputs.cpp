@@ -119,7 +119,9 @@ Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   std::vector<std::string> added;
   for (const AddedLanguage& language : added_languages(config.vocabulary)) added.push_back(language.name);
   for (std::string& symbol : symbols_of(config)) added.push_back(std::move(symbol));
-  if (config.vocabulary.model.empty() && of.initial) return of.initial->with_tags(added);
+  const std::vector<std::string>& symbols = config.vocabulary.symbols;
+  if (config.vocabulary.model.empty() && of.initial)
+    return of.initial->with_tags(added).with_symbols(symbols);
   const fs::path path =
       config.vocabulary.model.empty() ? of.run / kVocabulary : fs::path(config.vocabulary.model);
   if (!config.vocabulary.model.empty()) {
@@ -129,7 +131,7 @@ Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   }
   Vocabulary vocabulary = Vocabulary::load(path);
   log_info("vocabulary: {} rows, {}", vocabulary.size(), path.string());
-  return vocabulary.with_tags(added);
+  return vocabulary.with_tags(added).with_symbols(symbols);
 }
 
 /// UserError unless the vocabulary is the run's and has all languages of its text.

@@ -26,7 +26,8 @@ train="--input en=$folder/en --input de=$folder/de --out $folder/model"
 
 "$chorus" vocab -q $train --size 294 2> "$folder/err" || fail "training failed: $(cat "$folder/err")"
 [ -s "$folder/err" ] && fail "quiet training said: $(cat "$folder/err")"
-[ "$("$chorus" vocab --model "$folder/model")" = "294 rows, 2 languages: de, en" ] || fail "wrong summary"
+[ "$("$chorus" vocab --model "$folder/model")" = "294 rows, 2 languages: de, en
+normalization: nmt_nfkc" ] || fail "wrong summary"
 text="die Katze __en__ sat"
 back=$(echo "$text" | "$chorus" vocab --model "$folder/model" --encode | "$chorus" vocab --model "$folder/model" --decode)
 [ "$back" = "$text" ] || fail "'$text' came back as '$back'"
@@ -43,6 +44,9 @@ for model in model identity; do
 done
 printf 'x2 a b fi\n' | cmp -s - "$folder/model.text" || fail "nmt_nfkc gave $(cat "$folder/model.text")"
 printf 'x² \342\200\213a\302\240b ﬁ\n' | cmp -s - "$folder/identity.text" || fail "identity gave $(cat "$folder/identity.text")"
+"$chorus" vocab -q --files "$folder/text.{lang}" --out "$folder/symbols" --size 296 --symbol "<bt>" --symbol '{a,"b"}' || fail "symbols"
+"$chorus" vocab --model "$folder/symbols" | grep -qxF '2 symbols: <bt> {a,"b"}' || fail "symbols: $("$chorus" vocab --model "$folder/symbols")"
+[ "$(echo '<bt>{a,"b"}' | "$chorus" vocab --model "$folder/symbols" --encode | wc -w)" -eq 3 ] || fail "a symbol was cut"
 "$chorus" corpus report --files "$folder/text.{lang}" > "$folder/report" && grep -q "^rows 9, usable 9" "$folder/report" &&
   grep -q "^de: $folder/text.de" "$folder/report" || fail "corpus report: $(cat "$folder/report")"
 "$chorus" corpus report --files "en=$folder/en,de=$folder/de" | grep -q "^rows 9, usable 9" || fail "corpus report LANGUAGE=FILE"
@@ -53,6 +57,7 @@ refuse "set it to" -q $train --force --size 262
 refuse "give a language and a file" -q --input en --out "$folder/new"
 refuse "no name for a language" -q --input "e n=$folder/en" --out "$folder/new"
 refuse "$folder/missing" -q --input "en=$folder/missing" --out "$folder/new"
+refuse "is a special token" -q --input "en=$folder/en" --out "$folder/new" --symbol "</s>"
 refuse "name the file to write" -q --input "en=$folder/en"
 refuse 'give --files "train.{lang}"'
 refuse "is not a usable SentencePiece model" --model "$folder/en"

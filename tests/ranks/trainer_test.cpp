@@ -219,6 +219,7 @@ TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
   tuned.model = model_of(tuned.train.init);
   tuned.vocabulary.model.clear();
   tuned.vocabulary.add = {"zz=xx", "ww"};
+  tuned.vocabulary.symbols = {"<bt>"};
   const Outcome tuned_one = alone(tuned, "tuned");
   tuned.parallel = meshes.back();
   tuned.parallel.timeout = 20;

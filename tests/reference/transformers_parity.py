@@ -31,6 +31,7 @@ from parity import TIE, TOLERANCE, Checks, load_quietly, same_tensors, start, tr
 
 SENTENCES, MOST = 200, 24  # translations of at most MOST tokens, tag and </s> included
 NLLB_LANGUAGES = ["eng_Latn", "deu_Latn", "zho_Hans", "fra_Latn"]
+SYMBOLS = ["<ph>", "{name}", "x²"]  # user-defined ones of NLLB's SentencePiece model; the last one is not normalised
 
 
 # ---- vocabularies
@@ -39,7 +40,8 @@ NLLB_LANGUAGES = ["eng_Latn", "deu_Latn", "zho_Hans", "fra_Latn"]
 def nllb_tokenizer(folder, **options):
     from transformers import NllbTokenizer
 
-    model = train_sentencepiece(folder, "nllb", character_coverage=0.99, **options)
+    symbols = ",".join(SYMBOLS)
+    model = train_sentencepiece(folder, "nllb", character_coverage=0.99, user_defined_symbols=symbols, **options)
     return NllbTokenizer(str(model), src_lang="eng_Latn", additional_special_tokens=NLLB_LANGUAGES)
 
 
@@ -62,6 +64,7 @@ def compare_tokenizer(checks, chorus, name, tokenizer, folder):
     from sacrebleu_parity import nasty_lines
 
     lines = [*training_lines(random.Random(9), 300), *nasty_lines(random.Random(4), 700)]
+    lines += [line.replace(" ", f" {symbol}", 2) for line in lines[:100] for symbol in SYMBOLS]
     special = [token for token in tokenizer.all_special_tokens if token.strip()]
     lines = [line.replace("\n", " ") for line in lines if not any(token in line for token in special)]
     text = "".join(line + "\n" for line in lines).encode()

@@ -74,12 +74,13 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   tuned.train.init = (folder_.path() / "nothing").string();
   EXPECT_THROW(train_run(tuned, {.folder = folder_.path() / "lost"}), UserError);
 
-  // A language and a task more: old rows stay, new ones begin as a tag or as a mean.
+  // A language, a task and a symbol more: old rows stay, new ones begin as a tag or as a mean.
   std::filesystem::copy(folder_.path() / "train.yy", folder_.path() / "train.zz");
   tuned.train.init = base.string();
   tuned.data.train[0].languages = {"xx", "zz"};
   tuned.data.denoise = {{}};
   tuned.vocabulary.add = {"zz=yy", "ww"};
+  tuned.vocabulary.symbols = {"<bt>"};
   const std::filesystem::path more = folder_.path() / "more";
   train_run(tuned, {.folder = more});
   const auto rows = [](const std::filesystem::path& run) {
@@ -90,7 +91,7 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
     return all;
   };
   const auto before = rows(base), after = rows(more);
-  ASSERT_EQ(after.size(), before.size() + 4);
+  ASSERT_EQ(after.size(), before.size() + 5);
   EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
   const Vocabulary vocabulary = Vocabulary::load(config.vocabulary.model);
   const auto &xx = before[static_cast<size_t>(vocabulary.tag("xx"))],
@@ -99,9 +100,14 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   for (size_t i = 0; i < 16; ++i) {
     EXPECT_FLOAT_EQ(after[before.size() + 1][i], (xx[i] + yy[i]) / 2);
     EXPECT_FLOAT_EQ(after[before.size() + 3][i], (xx[i] + yy[i]) / 2);
+    double sum = 0;
+    for (const std::vector<float>& row : before) sum += row[i];
+    EXPECT_NEAR(after[before.size() + 4][i], sum / static_cast<double>(before.size()), 1e-6);
   }
   tuned.train.duration.count = 2;
   EXPECT_EQ(train_run(tuned, {.folder = more}), Ending::done);
+  EXPECT_EQ(describe_model(find_model(more).description).vocabulary.symbols_in_text(),
+            tuned.vocabulary.symbols);
 }
 
 TEST_F(TrainerTest, NoUpdatesWriteTheInitialModelAndCanGoOn) {

@@ -32,12 +32,14 @@ struct Vocabulary::State {
   VocabularyLayout layout;
   sentencepiece::SentencePieceProcessor processor;
   std::vector<int32_t> ids;  // of each piece of the model
-  bool is_t5 = false, is_madlad = false;
+  bool is_t5 = false, is_madlad = false, is_bpe = false;
+  std::string normalization;
   int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
   std::vector<std::string> languages;
   std::vector<int32_t> tags;                            // of each language
   std::map<std::string, int32_t, std::less<>> symbols;  // <mask> and the tags of tasks
   std::map<int32_t, std::string> spelling;  // of the tags and symbols that are pieces, found in text so
+  std::vector<std::string> own_symbols;     // the user-defined pieces that are neither
   std::vector<bool> is_text, starts_word;   // of each piece's id
   std::array<int32_t, 256> byte_ids{};      // kUnk in a model without byte pieces
   std::unordered_map<std::string, int32_t> language_index;

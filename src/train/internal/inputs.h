@@ -13,7 +13,8 @@
 namespace chorus::inline train {
 
 struct Data {
-  Vocabulary vocabulary;                  // with the tags of vocabulary.add and of the denoising tasks
+  Vocabulary
+      vocabulary;  // with vocabulary.symbols, the tags of vocabulary.add and those of the denoising tasks
   std::unique_ptr<DataSet> train, valid;  // valid: null without text for it
 };
 
