@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/parallel_for.h"
 #include "data/curriculum.h"
 
 namespace chorus::inline data {
@@ -17,15 +18,15 @@ namespace {
 
 struct Example {
   int64_t part = 0, index = 0;
-  int64_t draw = 0;                // what its noise is keyed by: its place in the epoch
+  int64_t draw = 0;                // what its noise and pieces are keyed by: its place in the epoch
   int64_t source = 0, target = 0;  // S and T
   [[nodiscard]] int64_t length() const { return std::max(source, target); }
 };
 
 using Range = std::pair<size_t, size_t>;  // [begin, end) of sorted examples: one micro-batch
 
-Example find_example(const DataSet& data, int64_t part, int64_t index, int64_t draw) {
-  const auto lengths = data.lengths(part, index);
+Example find_example(const DataSet& data, int64_t part, int64_t index, int64_t draw, RandomKey noise) {
+  const auto lengths = data.lengths(part, index, noise.derive(draw));
   return {.part = part, .index = index, .draw = draw, .source = lengths.source, .target = lengths.target};
 }
 
@@ -231,11 +232,13 @@ struct BatchStream::State {
     const DataPosition wanted = {.epoch = at.epoch, .pool = at.pool, .update = order.update};
     if (pool.of == wanted) return;
     pool.of = {.epoch = -1};  // should reading fail, nothing half-made stays
-    pool.examples.clear();
-    for (int64_t i = pool_begin(order, at.pool); i < pool_begin(order, at.pool + 1); ++i) {
-      const Draw draw = order.mixing.draw(at.epoch, i);
-      pool.examples.push_back(find_example(data, draw.part, draw.example, i));
-    }
+    const int64_t begin = pool_begin(order, at.pool), end = pool_begin(order, at.pool + 1);
+    const RandomKey noise = noise_of(at.epoch);
+    pool.examples.resize(end - begin);
+    parallel_for(data.is_sampled() ? options.threads : 1, end - begin, [&](int64_t i) {
+      const Draw draw = order.mixing.draw(at.epoch, begin + i);
+      pool.examples[i] = find_example(data, draw.part, draw.example, begin + i, noise);
+    });
     sort_by_length(pool.examples);
     std::vector<Range> ranges = cut(pool.examples, options.batch_tokens);
     split_to_multiple(ranges, static_cast<size_t>(options.micro_batches));
@@ -343,17 +346,17 @@ std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t directio
   const int64_t all = data.examples(direction), wanted = options.sentences == 0 ? all : options.sentences;
   const RandomKey choice =
       RandomKey().derive("sentences of an evaluation").derive(data.directions()[direction].name);
+  const RandomKey noise = RandomKey().derive("noise of an evaluation");
   int64_t number = 0;  // of an example of the direction
   std::vector<Example> examples;
   for (size_t part = 0; part < data.parts().size(); ++part) {
     if (data.parts()[part].direction != direction) continue;
     for (int64_t i = 0; i < data.parts()[part].examples; ++i, ++number) {
       if (wanted >= all || static_cast<int64_t>(permute(choice, number, all)) < wanted)
-        examples.push_back(find_example(data, static_cast<int64_t>(part), i, i));
+        examples.push_back(find_example(data, static_cast<int64_t>(part), i, i, noise));
     }
   }
   sort_by_length(examples);
-  const RandomKey noise = RandomKey().derive("noise of an evaluation");
   std::vector<MicroBatch> batches;
   for (const auto& [begin, end] : cut(examples, options.batch_tokens)) {
     batches.push_back(read_batch(data, std::span(examples).subspan(begin, end - begin), noise));

@@ -7,7 +7,8 @@
 // pool (a whole tiny epoch) has fewer sentences than that.
 //
 // A curriculum cuts the run into phases. At the update where one begins the epoch ends, however much of it is
-// left, and the next one is drawn by the new weights. Noise of denoising tasks is drawn anew for every draw.
+// left, and the next one is drawn by the new weights. Noise of denoising tasks and sampled pieces are drawn anew for
+// every draw. Sampled lengths are known before a pool is sorted and cut, so no budget is exceeded.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +35,7 @@ struct BatchOptions {
   int64_t micro_batches = 1;
   int64_t pool_batches = 64;
   std::vector<CurriculumConfig> curriculum;
+  int threads = 1;  // that sample the pieces of a pool
 };
 
 /// The endless stream of global batches. The next one is prepared in the background.

@@ -131,6 +131,14 @@ void describe(Schema& s, DataConfig& c) {
   s.add(
       "pool_batches", c.pool_batches,
       {.help = "sentences are sorted by length within pools of this many updates", .min = 1, .max = 1 << 16});
+  const char* const sampling =
+      "of training is cut into other pieces each time it is drawn, as SentencePiece samples them: with a "
+      "unigram vocabulary alpha (0.2 to 0.5; the less, the more they vary), with BPE the probability of "
+      "leaving out a merge (0.1); 0: always the same pieces";
+  s.add("source_sampling", c.source_sampling,
+        {.help = fmt::format("the source {}", sampling), .min = 0, .max = 1});
+  s.add("target_sampling", c.target_sampling,
+        {.help = fmt::format("the target {}", sampling), .min = 0, .max = 1});
   s.list("train", c.train, &describe_source, {.help = "a source of training text"});
   s.list("valid", c.valid, &describe_source, {.help = "a source of validation text"});
   s.list("denoise", c.denoise, &describe_denoising,

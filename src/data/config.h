@@ -63,6 +63,8 @@ struct DataConfig {
   int64_t micro_batches = 1;    // of one global batch (one update)
   int64_t max_length = 256;     // tokens of one side, tag and </s> included; longer pairs are left out
   int64_t pool_batches = 64;    // global batches' worth of sentences sorted by length together
+  // With what alpha of PieceSampler the pieces of a side are drawn anew each time; 0: always the same.
+  double source_sampling = 0, target_sampling = 0;
 };
 
 /// SentencePiece's names of what it makes of text before it cuts it into pieces.

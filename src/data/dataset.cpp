@@ -120,7 +120,11 @@ std::string DataReport::json() const {
 }
 
 DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabulary, const Options& options)
-    : vocabulary_(vocabulary) {
+    : vocabulary_(vocabulary),
+      max_length_(options.max_length),
+      source_sampling_(options.source_sampling),
+      target_sampling_(options.target_sampling) {
+  if (source_sampling_ > 0 || target_sampling_ > 0) sampler_.emplace(vocabulary);
   std::vector<SourceConfig> all;
   for (size_t i = 0; i < sources.size(); ++i) {
     const std::string label = source_label(sources[i], options.list, i);
@@ -223,6 +227,7 @@ void DataSet::add_part(const Part& part, const Columns& columns, const PartRepor
   }
   parts_.push_back(part);
   parts_.back().examples = report.examples;
+  if (sampler_) parts_.back().longest = max_length_;
   columns_.push_back(columns);
   report_.parts.push_back(report);
 }
@@ -276,43 +281,54 @@ uint64_t DataSet::hash() const {
         fmt::format("\n{} {} {} {} {}", directions_[parts_[i].direction].name, parts_[i].weight,
                     parts_[i].examples, parts_[i].length_sum, hash_text(stores_[columns_[i].store].hash()));
   }
+  if (sampler_) text += fmt::format("\n{} {}", source_sampling_, target_sampling_);
   for (const auto& [noise, tag] : denoising_)
     text += fmt::format("\n{} {} {} {} {}", tag, noise.mask, noise.span, noise.drop, noise.shuffle);
   return hash_bytes(std::string_view(text));
 }
 
-DataSet::Lengths DataSet::lengths(int64_t part, int64_t example) const {
+std::vector<int32_t> DataSet::pieces(const Columns& columns, int64_t row, bool of_source,
+                                     RandomKey key) const {
+  const size_t column = of_source ? columns.source : columns.target;
+  std::vector<int32_t> stored = stores_[columns.store].read(row, static_cast<int64_t>(column));
+  const double alpha = of_source ? source_sampling_ : target_sampling_;
+  if (alpha == 0) return stored;
+  std::vector<int32_t> sampled = sampler_->sample(
+      stored, alpha, key.derive(of_source ? "pieces of the source" : "pieces of the target"));
+  const int64_t length = std::ssize(sampled) + vocabulary_.tags_and_end() + (of_source ? columns.extra() : 0);
+  return length <= max_length_ ? sampled : stored;
+}
+
+DataSet::Lengths DataSet::lengths(int64_t part, int64_t example, RandomKey key) const {
   const Columns& columns = columns_.at(part);
   const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
   const int64_t around = vocabulary_.tags_and_end();
-  return {.source = store.length(row, static_cast<int64_t>(columns.source)) + around + columns.extra(),
-          .target = store.length(row, static_cast<int64_t>(columns.target)) + around};
+  const int64_t source = source_sampling_ > 0 ? std::ssize(pieces(columns, row, true, key))
+                                              : store.length(row, static_cast<int64_t>(columns.source));
+  const int64_t target = target_sampling_ > 0 ? std::ssize(pieces(columns, row, false, key))
+                                              : store.length(row, static_cast<int64_t>(columns.target));
+  return {.source = source + around + columns.extra(), .target = target + around};
 }
 
-SentencePair DataSet::read(int64_t part, int64_t example, RandomKey noise) const {
+SentencePair DataSet::read(int64_t part, int64_t example, RandomKey key) const {
   const Columns& columns = columns_.at(part);
-  const TokenStore& store = stores_[columns.store];
   const int64_t row = rows_[columns.rows].select(example);
   const Direction& direction = directions_[parts_[part].direction];
   const std::vector<std::string>& languages = vocabulary_.languages();
   const PairTags tags = vocabulary_.pair_tags(languages[direction.source], languages[direction.target]);
-  SentencePair pair = {.source = store.read(row, static_cast<int64_t>(columns.source)),
-                       .target = {},
+  SentencePair pair = {.source = pieces(columns, row, true, key),
+                       .target = pieces(columns, row, false, key),
                        .source_tag = tags.source,
                        .target_tag = tags.target,
                        .before_source_tag = tags.before_source,
                        .direction = parts_[part].direction};
-  if (columns.task == 0) {
-    pair.target = store.read(row, static_cast<int64_t>(columns.target));
-    return pair;
-  }
-  pair.target = std::move(pair.source);
+  if (columns.task == 0) return pair;
   const Denoising& task = denoising_[columns.task - 1];
   std::vector<bool> starts_word;
-  starts_word.reserve(pair.target.size());
-  for (const int32_t id : pair.target) starts_word.push_back(vocabulary_.starts_word(id));
-  pair.source = add_noise(pair.target, starts_word, task.noise, *vocabulary_.symbol(kMask), noise);
+  starts_word.reserve(pair.source.size());
+  for (const int32_t id : pair.source) starts_word.push_back(vocabulary_.starts_word(id));
+  pair.source = add_noise(pair.source, starts_word, task.noise, *vocabulary_.symbol(kMask), key);
   pair.source.insert(pair.source.begin(), task.tag);
   return pair;
 }

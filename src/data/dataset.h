@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include "base/random.h"
 #include "data/config.h"
+#include "data/piece_sampler.h"
 #include "data/token_store.h"
 #include "data/vocabulary.h"
 
@@ -72,6 +74,8 @@ class DataSet {
     int64_t max_length = 256;     // DataConfig::max_length
     std::string list = "train";   // names the sources in messages: data.train[0]
     std::vector<DenoiseConfig> denoise;
+    // DataConfig's: with what alpha the pieces of a side are sampled each time it is read; 0: not.
+    double source_sampling = 0, target_sampling = 0;
     StoreOptions build;
   };
   /// Opens (and builds) the stores. UserError naming the source: unknown language, no usable pair in a
@@ -97,16 +101,19 @@ class DataSet {
     double weight = 1;  // the source's
     int64_t examples = 0;
     int64_t length_sum = 0;  // of max(S, T), with tag and </s>, over examples
-    int64_t longest = 0;     // the largest max(S, T)
+    int64_t longest = 0;     // the largest max(S, T); where pieces are sampled, the largest it may be
   };
   [[nodiscard]] const std::vector<Part>& parts() const { return parts_; }
   struct Lengths {
     int64_t source = 0, target = 0;  // S and T of data/batch.h: pieces, tag and </s>
   };
-  /// Of a denoising task the source is no longer than they say.
-  [[nodiscard]] Lengths lengths(int64_t part, int64_t example) const;
-  /// `noise` decides what the noise of a denoising task does.
-  [[nodiscard]] SentencePair read(int64_t part, int64_t example, RandomKey noise) const;
+  /// Whether pieces are sampled: lengths() and read() then take their time.
+  [[nodiscard]] bool is_sampled() const { return sampler_.has_value(); }
+  /// Of what read() gives for the same key. Of a denoising task the source is no longer than they say.
+  [[nodiscard]] Lengths lengths(int64_t part, int64_t example, RandomKey key) const;
+  /// `key` decides into which pieces it is cut, where they are sampled, and what the noise of a denoising task does. A
+  /// side that would be longer than max_length that way stays as it is stored.
+  [[nodiscard]] SentencePair read(int64_t part, int64_t example, RandomKey key) const;
 
  private:
   struct Columns {
@@ -123,11 +130,16 @@ class DataSet {
                   const Options& options);
   void add_task(const DenoiseConfig& task, std::span<const SourceConfig> sources, const Options& options);
   void add_part(const Part& part, const Columns& columns, const PartReport& report);
+  [[nodiscard]] std::vector<int32_t> pieces(const Columns& columns, int64_t row, bool of_source,
+                                            RandomKey key) const;
   RowSet usable_rows(const Columns& columns, int64_t max_length, PartReport& report, Part& part) const;
   int32_t direction_index(const Direction& direction);
   [[nodiscard]] int32_t language(const std::string& name, const std::string& label) const;
 
   Vocabulary vocabulary_;
+  int64_t max_length_;
+  double source_sampling_, target_sampling_;
+  std::optional<PieceSampler> sampler_;
   std::vector<std::string> tasks_ = {std::string(kTranslation)};
   std::vector<Denoising> denoising_;  // of each task but the first
   std::vector<TokenStore> stores_;    // of the sources, then those of the tasks' own files

@@ -174,6 +174,9 @@ std::unique_ptr<DataSet> open_data(const RunConfig& config, const fs::path& run,
   options.denoise = config.data.denoise;
   if (list == "valid") {
     for (DenoiseConfig& task : options.denoise) task.files.clear();
+  } else {
+    options.source_sampling = config.data.source_sampling;
+    options.target_sampling = config.data.target_sampling;
   }
   options.build.log = [](const std::string& line) { log_info("{}", line); };
   auto data = std::make_unique<DataSet>(sources, vocabulary, options);

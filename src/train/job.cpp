@@ -88,7 +88,8 @@ BatchOptions batch_options(const RunConfig& config) {
           .batch_tokens = config.data.batch_tokens,
           .micro_batches = config.data.micro_batches,
           .pool_batches = config.data.pool_batches,
-          .curriculum = config.data.curriculum};
+          .curriculum = config.data.curriculum,
+          .threads = config.threads > 0 ? static_cast<int>(config.threads) : at::get_num_threads()};
 }
 
 void set_largest(Job& job, std::span<const PaddedShape> batches) {

@@ -59,7 +59,7 @@ TEST(DataSet, PairsRowsThatHaveBothSides) {
   EXPECT_EQ(pair.target, small_vocabulary().encode("vier"));
   EXPECT_EQ(pair.source_tag, small_vocabulary().tag("en"));
   EXPECT_EQ(pair.target_tag, small_vocabulary().tag("de"));
-  EXPECT_EQ(data.lengths(0, 1).source, static_cast<int64_t>(pair.source.size()) + 2);
+  EXPECT_EQ(data.lengths(0, 1, RandomKey()).source, static_cast<int64_t>(pair.source.size()) + 2);
   // The other way round: the same rows, sides and counts exchanged.
   ASSERT_EQ(data.directions()[2].name, "de-en");
   EXPECT_EQ(data.read(2, 1, RandomKey()).source, pair.target);
@@ -158,7 +158,7 @@ TEST(DataSet, TasksDenoiseEachSideOrTextOfTheirOwn) {
             (std::vector<int32_t>{*vocabulary.symbol("<task:denoise>"), *vocabulary.symbol(kMask)}));
   EXPECT_EQ(pair.source_tag, vocabulary.tag("de"));
   EXPECT_EQ(pair.target_tag, vocabulary.tag("de"));
-  EXPECT_EQ(data.lengths(2, 1).source, data.lengths(2, 1).target + 1);
+  EXPECT_EQ(data.lengths(2, 1, RandomKey()).source, data.lengths(2, 1, RandomKey()).target + 1);
   EXPECT_EQ(data.read(3, 0, RandomKey(1)).source, data.read(3, 0, RandomKey(1)).source);
   EXPECT_NE(data.read(3, 0, RandomKey(1)).source, data.read(3, 0, RandomKey(2)).source);
 

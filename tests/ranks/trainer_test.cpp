@@ -201,6 +201,7 @@ TEST_F(RanksTest, TasksFrozenPartsAndInitialModelsAreThoseOfOneProcess) {
   c.vocabulary.size = 287;
   c.data.denoise = {{.noise = {.mask = 0.5, .span = 1}}};
   c.data.curriculum = {{.update = 4, .weights = {"denoise=3"}}};
+  c.data.source_sampling = c.data.target_sampling = 0.3;
   c.train.freeze = {"router", "decoder.*"};
   const Outcome one = alone(c, "one");
   const int world = ranks().size();

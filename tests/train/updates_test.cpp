@@ -39,6 +39,7 @@ TEST_F(Training, TasksAndCurriculaResumeToTheBit) {
   config.data.denoise = {{.noise = {.mask = 0.5, .span = 1}},
                          {.name = "order", .weight = 0, .noise = {.mask = 0, .drop = 0, .shuffle = 2}}};
   config.data.curriculum = {{.update = 6, .weights = {"order=2", "denoise=0"}}};
+  config.data.source_sampling = config.data.target_sampling = 0.3;
   config.train.log_every = 1;
   const std::filesystem::path whole = folder_.path() / "whole", parts = folder_.path() / "parts";
   train_run(config, {.folder = whole});
