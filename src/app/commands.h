@@ -27,6 +27,7 @@ struct ExitCode {
 // Each adds one subcommand, whose callback runs it; main.cpp lists them under what they are for. Errors leave
 // by exception; main() prints them and picks the exit code. An option that takes several values and may come
 // before a positional argument needs `->allow_extra_args(false)`, or it swallows that argument.
+void add_align(CLI::App& app);
 void add_assess(CLI::App& app);
 void add_average(CLI::App& app);
 void add_bench(CLI::App& app);

@@ -164,6 +164,9 @@ void print_text(const ModelDescription& model, const ModelCost& cost) {
              model.vocabulary.normalization().empty() ? "without a name" : model.vocabulary.normalization());
   if (const std::vector<std::string> symbols = model.vocabulary.symbols_in_text(); !symbols.empty())
     fmt::print("symbols    {}: {}\n", symbols.size(), one_line(join(symbols, " ")));
+  if (const ModelConfig& c = model.config; c.alignment_layer >= 0)
+    fmt::print("alignments decoder layer {}, {}\n", c.alignment_layer,
+               c.alignment_head < 0 ? "the mean of its heads" : fmt::format("head {}", c.alignment_head));
   fmt::print("\nparameters {:>8}  of which {} serve one token\n", count(p.total()), count(p.active()));
   for (const auto& [name, elements] : {std::pair{"embedding", p.embedding},
                                        {"dense", p.dense},

@@ -262,11 +262,15 @@ void add_translate(CLI::App& app) {
               "--alignments", a.align,
               "write TRANSLATION ||| 0-0 1-2 ...: the source word of each word, by the model's attention")
           ->excludes(scores);
-  option("--alignment-layer", a.alignment.layer,
-         "of --alignments: decoder layer whose attention it is, from 0 (-1: the last but one)", "N")
+  option(
+      "--alignment-layer", a.alignment.layer,
+      "of --alignments: decoder layer whose attention it is, from 0 (-1: the one that `chorus align` chose, "
+      "else the last but one)",
+      "N")
       ->check(between(-1, 1000))
       ->needs(align);
-  option("--alignment-head", a.alignment.head, "of --alignments: its head, from 0 (-1: the mean of all)", "N")
+  option("--alignment-head", a.alignment.head,
+         "of --alignments: its head, from 0 (-1: as chosen with the layer, else the mean of all)", "N")
       ->check(between(-1, 1000))
       ->needs(align);
   command->add_flag("--progress", a.progress, "report progress even without a terminal");

@@ -83,6 +83,12 @@ void check(const ModelConfig& c) {
   if (c.moe.experts > 0 && c.moe.top_k > c.moe.experts) {
     throw UserError("moe.top_k = {} is more than moe.experts = {}", c.moe.top_k, c.moe.experts);
   }
+  if (c.alignment_layer < -1 || c.alignment_layer >= c.decoder_layers || c.alignment_head < -1 ||
+      c.alignment_head >= c.attention_heads) {
+    throw UserError("alignments by head {} of decoder layer {}: the model has {} and {}, from 0",
+                    c.alignment_head, c.alignment_layer, counted(c.attention_heads, "head"),
+                    counted(c.decoder_layers, "layer"));
+  }
   if (c.layer_experts.empty()) return;
   ModelConfig uniform = c;
   uniform.layer_experts.clear();

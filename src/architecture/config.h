@@ -78,6 +78,9 @@ struct ModelConfig {
   QuantizationConfig quantization;
   // What it was trained to translate: "en-de". Empty: not known.
   std::vector<std::string> directions;
+  // Which decoder layer's cross-attention tells which words belong together, and which of its heads (-1: the mean of all);
+  // layer -1: nobody has chosen (decode/alignment_choice.h).
+  int64_t alignment_layer = -1, alignment_head = -1;
 
   [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
   /// Of queries, keys and values of all heads together.

@@ -80,6 +80,7 @@ nlohmann::json to_json(const ModelConfig& c) {
   own["training"] = training_json(c, native.training_options);
   if (!c.layer_experts.empty()) own["layer_experts"] = c.layer_experts;
   if (!c.directions.empty()) own["directions"] = c.directions;
+  if (c.alignment_layer >= 0) own["alignment"] = {{"layer", c.alignment_layer}, {"head", c.alignment_head}};
   if (c.quantization.any()) json[kQuantizationKey] = quantization_json(c.quantization);
   return json;
 }
@@ -100,6 +101,12 @@ ModelConfig model_config_from_json(const nlohmann::json& json) {
     }
     c.layer_experts = o.get("layer_experts", c.layer_experts);
     c.directions = o.get("directions", c.directions);
+    if (o.has("alignment")) {
+      const nlohmann::json& alignment = (*own)["alignment"];
+      if (!alignment.is_object()) throw UserError("config.json: chorus.alignment is no object");
+      c.alignment_layer = JsonReader{alignment}.count("layer", 0, kLarge);
+      c.alignment_head = JsonReader{alignment}.count("head", -1, kLarge);
+    }
     read_training(*own, c, architecture.training_options);
     architecture.read_own(o, c);
   }

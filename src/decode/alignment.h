@@ -13,9 +13,10 @@
 namespace chorus::inline decode {
 
 struct AlignmentOptions {
-  // Decoder layer, from 0; -1: the last but one, whose mean over the heads aligns best (1909.02074).
+  // Decoder layer, from 0; -1: ModelConfig::alignment_layer, or where nobody has chosen one the last but one, whose mean
+  // over the heads aligns best (1909.02074).
   int64_t layer = -1;
-  int64_t head = -1;  // -1: the mean over all
+  int64_t head = -1;  // -1: ModelConfig's where the layer is, or else the mean over all
 };
 
 /// Source word and target word, from 0, as white space cuts them.

@@ -101,11 +101,12 @@ struct Layer {
   [[nodiscard]] at::Tensor cross_attention(const at::Tensor& x, const at::Tensor& keys,
                                            const at::Tensor& values, const at::Tensor& mask) const {
     const auto query = split_heads(norm_project(index.cross_norm, index.cross_q, x), 1, heads());
-    if (pass.cross_attention && pass.cross_attention->block == index.block) {
+    for (CrossAttention& kept : pass.cross_attention) {
+      if (kept.block != index.block) continue;
       const double scale =
           w.config.scale_attention ? 1 / std::sqrt(static_cast<double>(query[0].size(-1))) : 1;
       const at::Tensor scores = at::matmul(query[0], keys.transpose(-2, -1)).to(at::kFloat) * scale;
-      pass.cross_attention->weights = at::softmax(mask.defined() ? scores + mask : scores, -1);
+      kept.weights = at::softmax(mask.defined() ? scores + mask : scores, -1);
     }
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
     return residual(x, project(index.cross_out, context, true), "cross");

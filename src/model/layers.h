@@ -7,6 +7,7 @@
 //   x = x + drop(feed_forward(norm(x)))                 dense, or an MoE layer
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -52,7 +53,7 @@ struct Pass {
   // One per sparse layer, encoder first; null: nothing is counted.
   std::vector<MoeStatistics>* statistics = nullptr;
   std::vector<RoutingRecord>* routings = nullptr;  // likewise: what each layer decided
-  CrossAttention* cross_attention = nullptr;       // null: it is not kept
+  std::span<CrossAttention> cross_attention = {};  // of the layers in which it is kept
 };
 
 /// The ranks over which dense weights are cut; null: they are whole.

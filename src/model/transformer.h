@@ -99,7 +99,7 @@ class Transformer {
     int64_t group_count = 0;                           // languages
     bool per_token = false;                            // return LossSums::token_nll
     bool dropless = false;                             // whatever moe.evaluation_capacity_factor says
-    CrossAttention* cross_attention = nullptr;         // of its layer; null: it is not kept
+    std::span<CrossAttention> cross_attention = {};    // of the layers in which it is kept
   };
   /// Teacher-forced loss without gradients or dropout.
   LossSums evaluate(const Batch& batch, const EvaluateOptions& options);

@@ -239,6 +239,36 @@ head -c 1000 list > cut.list
 refuse "cut.list" --shortlist cut.list
 refuse "is no shortlist" --shortlist run/checkpoints/step-00000200/model.safetensors
 
+# chorus align: the head that is nearest to what is known, which the model then keeps.
+sed 's/.*/0-2 1-1 2-0/' train.yy > gold
+align() { "$chorus" align run --data "train.{lang}" --directions xx-yy --threads 1 "$@"; }
+align --gold gold --dry-run --json -q > scores.json || fail "align --json"
+cp run/model/config.json before.json
+align --gold gold -q > table || fail "align"
+[ "$(grep -c '[*]' table)" -eq 1 ] && [ "$(wc -l < table)" -eq 2 ] || fail "align wrote $(cat table)"
+python3 - << 'END' || fail "align keeps another than the best"
+import json
+scores = json.load(open("scores.json"))
+best = min(scores["scores"], key=lambda one: one["error"])
+kept = json.load(open("run/model/config.json"))["chorus"]["alignment"]
+assert "alignment" not in json.load(open("before.json"))["chorus"], "--dry-run wrote"
+assert scores["best"] == best and len(scores["scores"]) == 3 and best["error"] < 0.3, scores
+assert kept == {"layer": best["layer"], "head": best["head"]}, kept
+open("head", "w").write(str(best["head"]))
+END
+"$chorus" inspect run | grep -q "^alignments decoder layer 0" || fail "inspect does not show what align chose"
+translate --beam 4 --alignments < source > aligned
+translate --beam 4 --alignments --alignment-layer 0 --alignment-head "$(cat head)" < source | cmp - aligned || fail "--alignments takes another head"
+# By the words of the text alone. Words stand for one another here, and each order is as frequent as any.
+align --json --dry-run -q > by_text.json || fail "align without --gold"
+python3 -c 'import json; s = json.load(open("by_text.json"))["best"]; assert s == json.load(open("scores.json"))["best"] or s["error"] < 0.5, s' ||
+  fail "align without --gold chose another"
+head -2 gold > short
+for arguments in "--gold short" "--gold gold --sentences 5" "--gold train.xx"; do
+  align $arguments -q > out 2> err
+  [ $? -eq 2 ] && [ "$(wc -l < err)" -eq 1 ] || fail "align $arguments: $(cat err)"
+done
+
 # The same as JSON, and the log-probabilities of tokens.
 translate --beam 4 --nbest 2 < source > nbest
 translate --beam 4 --nbest 2 --json < source > nbest.json

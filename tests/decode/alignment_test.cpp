@@ -27,7 +27,7 @@ SentencePair pair_of(const std::string& source, const std::string& target) {
 Links plain_links(const SentencePair& pair, int64_t layer, int64_t head) {
   CrossAttention attention = {.block = small_model().catalogue().decoder[layer].block};
   small_model().evaluate(small_model().to_batch(make_batch({&pair, 1})),
-                         {.dropless = true, .cross_attention = &attention});
+                         {.dropless = true, .cross_attention = {&attention, 1}});
   const auto word = [&](const std::vector<int32_t>& pieces, size_t at) {
     int64_t words = 0;
     for (size_t i = 1; i <= at; ++i) words += small_vocabulary().name_of(pieces[i]).starts_with("▁") ? 1 : 0;

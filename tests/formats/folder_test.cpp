@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "corpus/vocabulary_training.h"
+#include "formats/alignment_choice.h"
 #include "formats/saved_model.h"
 
 namespace chorus {
@@ -28,6 +29,31 @@ TEST(ModelFolder, KeepsLanguagesAddedToTheVocabulary) {
   const LoadedModel loaded = load_model(saved.path, {});
   EXPECT_EQ(loaded.vocabulary.languages(), saved.vocabulary.languages());
   EXPECT_EQ(loaded.vocabulary.tag("cs"), saved.vocabulary.tag("cs"));
+}
+
+TEST(ModelFolder, RemembersWhichHeadAligns) {
+  const Saved saved;
+  const std::string weights = read_file(saved.path / "model.safetensors");
+  keep_alignment(saved.path, 1, -1);
+  keep_alignment(saved.path, 0, 2);
+  const LoadedModel loaded = load_model(saved.path, {});
+  EXPECT_EQ(loaded.model->config().alignment_layer, 0);
+  EXPECT_EQ(loaded.model->config().alignment_head, 2);
+  expect_same_weights(*saved.model, *loaded.model);
+  EXPECT_EQ(read_file(saved.path / "model.safetensors"), weights);
+  // What it is saved as again keeps it.
+  EXPECT_EQ(model_config_from_json(to_json(loaded.model->config())).alignment_head, 2);
+  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(saved.path, 9, 0); }), "decoder layer 9"));
+  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(saved.path, 0, 9); }), "head 9"));
+  nlohmann::json json = to_json(loaded.model->config());
+  for (const char* wrong :
+       {"[]", "{}", R"({"layer": 0})", R"({"layer": -1, "head": 0})", R"({"layer": 0, "head": 9})"}) {
+    json["chorus"]["alignment"] = nlohmann::json::parse(wrong);
+    EXPECT_THROW(static_cast<void>(model_config_from_json(json)), UserError) << wrong;
+  }
+  std::ofstream(saved.path / "optimizer.safetensors") << "x";
+  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(saved.path, 1, 0); }), "optimizer.safetensors"));
+  EXPECT_EQ(describe_model(saved.path).config.alignment_layer, 0);
 }
 
 TEST(ModelFolder, IsFoundInARun) {

@@ -39,7 +39,7 @@ TEST(CrossAttention, IsThatOfThePlainFormula) {
       {.source = {12}, .target = {13, 14, 15, 16}, .source_tag = 4, .target_tag = 5}};
   const Batch batch = model.to_batch(make_batch(pairs));
   CrossAttention attention = {.block = layer.block};
-  model.evaluate(batch, {.dropless = true, .cross_attention = &attention});
+  model.evaluate(batch, {.dropless = true, .cross_attention = {&attention, 1}});
 
   const at::NoGradGuard plain;
   const at::Tensor memory = make_step_decoder(model)->encode(batch.source);
