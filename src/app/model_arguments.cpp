@@ -27,9 +27,8 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& a) {
       ->type_name("NAME");
   command
       .add_option("--precision", a.precision,
-                  "number format of the arithmetic; with quantized weights only of the keys and values that "
-                  "translating "
-                  "keeps")
+                  "number format of the arithmetic; of a quantized model only of the keys and values that "
+                  "translating keeps")
       ->capture_default_str()
       ->type_name("{fp32,bf16}");
   command
