@@ -208,6 +208,10 @@ const std::string& Vocabulary::normalization() const {
   return state_->normalization;
 }
 
+const std::vector<std::string>& Vocabulary::unusable_tags() const {
+  return state_->unusable_tags;
+}
+
 const std::vector<std::string>& Vocabulary::languages() const {
   return state_->languages;
 }

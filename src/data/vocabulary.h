@@ -92,6 +92,9 @@ class Vocabulary {
   [[nodiscard]] bool is_bpe() const;
   /// SentencePiece's name of its normalization ("nmt_nfkc"); empty: it has none.
   [[nodiscard]] const std::string& normalization() const;
+  /// Of MADLAD's: what looks like the tag of a language, but SentencePiece does not cut from a text as the others; so they
+  /// are none.
+  [[nodiscard]] const std::vector<std::string>& unusable_tags() const;
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;

@@ -83,6 +83,7 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
   starts_word.resize(pieces_end);
   is_text.resize(pieces_end);
   std::fill(is_text.end() - layout.extra_ids, is_text.end(), true);
+  if (is_madlad) find_before_tag(pieces);
   for (size_t i = 3; i < pieces.size(); ++i) {
     const Type type = pieces[i].type;
     if (ids[i] >= kFirstPiece) {
@@ -98,21 +99,33 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
         if (type == Type::user_defined) own_symbols.push_back(text);
         continue;
       }
+      if (is_madlad && before_tag_of(text, static_cast<int32_t>(i)) != before_tag) {
+        unusable_tags.push_back(text);
+        continue;
+      }
       add_tag(language.value_or(text), ids[i]);
       spelling[ids[i]] = text;
       is_text[ids[i]] = false;
-      if (is_madlad) find_before_tag(text, static_cast<int32_t>(i));
     }
   }
 }
 
-void Vocabulary::State::find_before_tag(const std::string& tag, int32_t id) {
+void Vocabulary::State::find_before_tag(const std::vector<SentencePieceModel::Piece>& pieces) {
+  std::map<int32_t, int64_t> counts;
+  for (size_t i = 3; i < pieces.size(); ++i) {
+    const std::string text(pieces[i].text);
+    if (!language_of_symbol(text, true)) continue;
+    if (const auto before = before_tag_of(text, static_cast<int32_t>(i))) ++counts[*before];
+  }
+  const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
+  if (!counts.empty()) before_tag = std::ranges::max_element(counts, less)->first;
+}
+
+std::optional<int32_t> Vocabulary::State::before_tag_of(const std::string& tag, int32_t id) const {
   std::vector<int32_t> cut;
-  const bool is_cut = processor.Encode(tag, &cut).ok() && !cut.empty() && cut.back() == id && cut.size() <= 2;
-  const int32_t before = is_cut && cut.size() == 2 ? ids[cut.front()] : kNoTag;
-  if (!is_cut || (languages.size() > 1 && before != before_tag))
-    throw Error("the tag {} is not cut from a text as the others are", in_quotes(tag));
-  before_tag = before;
+  if (!processor.Encode(tag, &cut).ok() || cut.empty() || cut.back() != id || cut.size() > 2)
+    return std::nullopt;
+  return cut.size() == 2 ? ids[cut.front()] : kNoTag;
 }
 
 std::string Vocabulary::State::piece(int32_t id) const {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "data/batch.h"
 #include "data/config.h"
@@ -182,6 +183,9 @@ void refuse_added_tokens(const fs::path& folder, const nlohmann::json& config, c
 Vocabulary read_t5(const fs::path& model, const nlohmann::json& config) {
   if (Vocabulary plain = Vocabulary::load(model); plain.is_madlad()) {
     refuse_added_tokens(model.parent_path(), config, plain);
+    if (const std::vector<std::string>& tags = plain.unusable_tags(); !tags.empty())
+      log_warning("{}: no languages of the model, since they are not cut from a text as the other tags: {}",
+                  model.string(), join(tags, ", "));
     return plain;
   }
   VocabularyLayout layout = {.extra_ids = kT5ExtraIds};

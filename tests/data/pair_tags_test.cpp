@@ -60,5 +60,22 @@ TEST(VocabularyOfMadlad, KeepsSentencePiecesIdsAndPutsTheTargetsTagOnTheSource) 
   EXPECT_THROW((void)vocabulary.pair_tags("", "fr"), UserError);
 }
 
+TEST(VocabularyOfMadlad, ATagThatIsCutUnlikeTheOthersIsNoLanguage) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "spiece.model", model_beginning_with({{"<unk>", 2},
+                                                                       {"<s>", 3},
+                                                                       {"</s>", 3},
+                                                                       {"\n", 1},
+                                                                       {"<2xx>", 1},
+                                                                       {"▁<2xx>", 1},
+                                                                       {"<2de>", 1},
+                                                                       {"<2en>", 1}}));
+  const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model");
+  EXPECT_EQ(vocabulary.languages(), (std::vector<std::string>{"de", "en"}));
+  EXPECT_EQ(vocabulary.unusable_tags(), std::vector<std::string>{"<2xx>"});
+  EXPECT_EQ(vocabulary.pair_tags("", "en").source, 7);
+  EXPECT_EQ(vocabulary.name_of(vocabulary.pair_tags("", "en").before_source), "▁");
+}
+
 }  // namespace
 }  // namespace chorus

@@ -34,6 +34,7 @@ struct Vocabulary::State {
   std::vector<int32_t> ids;  // of each piece of the model
   bool is_t5 = false, is_madlad = false, is_bpe = false;
   std::string normalization;
+  std::vector<std::string> unusable_tags;
   int32_t pieces_end = 0;  // ids below it are special tokens, pieces and extra ids, from it on added tags
   std::vector<std::string> languages;
   std::vector<int32_t> tags;                            // of each language
@@ -57,8 +58,11 @@ struct Vocabulary::State {
   /// Which id each piece of the model has.
   void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces);
   void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces);
-  /// Of the tag that is the piece `id` of the SentencePiece model: how it is cut where a text begins with it.
-  void find_before_tag(const std::string& tag, int32_t id);
+  /// Of MADLAD's: what stands before most tags.
+  void find_before_tag(const std::vector<SentencePieceModel::Piece>& pieces);
+  /// What stands before the tag that is the piece `id` of the SentencePiece model where a text begins with it; kNoTag:
+  /// nothing. None where SentencePiece cuts the tag otherwise.
+  [[nodiscard]] std::optional<int32_t> before_tag_of(const std::string& tag, int32_t id) const;
   /// What an id below pieces_end stands for.
   [[nodiscard]] std::string piece(int32_t id) const;
   /// After the tags.
