@@ -42,7 +42,7 @@ void add_import(CLI::App& app) {
   const auto a = std::make_shared<ConvertArguments>();
   CLI::App* command = add(app, "import",
                           "turn a model folder of transformers into one of chorus (NLLB-MoE, M2M100, "
-                          "SMaLL-100, Switch, T5, MADLAD-400)",
+                          "SMaLL-100, OPUS-MT, Switch, T5, MADLAD-400)",
                           "folder with config.json, safetensors and tokenizer", *a);
   add_quantize_option(*command, a->types);
   command->callback([a] {
@@ -57,7 +57,7 @@ void add_export(CLI::App& app) {
                           "model folder, run, or checkpoint of a run", *a);
   command->add_option("--format", a->format, "the format, as transformers calls it")
       ->required()
-      ->type_name("{nllb-moe,m2m100,switch,t5}");
+      ->type_name("{nllb-moe,m2m100,marian,switch,t5}");
   command->add_option("--shard-size", a->shard_gigabytes, "split a larger model into files of this size")
       ->check(between(1e-6, 1e6))
       ->capture_default_str()

@@ -124,7 +124,9 @@ void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
           "with it, as the model was trained",
           option, language);
     }
-    if (language.empty() && option == std::string_view("--from") && !vocabulary.needs_source_language())
+    const bool is_from = option == std::string_view("--from");
+    if (language.empty() &&
+        !(is_from ? vocabulary.needs_source_language() : vocabulary.needs_target_language()))
       continue;
     if (!known.empty() && language.empty())
       throw UserError("{} is missing: this model knows {}", option, join(known, ", "));

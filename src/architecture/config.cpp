@@ -10,6 +10,7 @@ namespace chorus::inline architecture {
 
 const std::vector<std::pair<std::string, Activation>> kActivations = {{"relu", Activation::relu},
                                                                       {"gelu", Activation::gelu},
+                                                                      {"silu", Activation::silu},
                                                                       {"swiglu", Activation::swiglu},
                                                                       {"geglu", Activation::geglu}};
 
@@ -71,7 +72,7 @@ void check(const ModelConfig& c) {
     throw UserError("model.d_model = {} is not a multiple of model.attention_heads = {}", c.d_model,
                     c.attention_heads);
   }
-  if (c.positions == Positions::sinusoidal && c.d_model % 2 != 0)
+  if (c.positions != Positions::relative && c.d_model % 2 != 0)
     throw UserError("model.d_model = {} must be even (sinusoidal positions)", c.d_model);
   if (c.positions == Positions::relative &&
       (c.relative_buckets < 4 || c.relative_max_distance <= c.relative_buckets / 2)) {
@@ -80,6 +81,8 @@ void check(const ModelConfig& c) {
         "more than half of them",
         counted(c.relative_buckets, "bucket"), c.relative_max_distance);
   }
+  if (c.moe.experts > 0 && c.positions == Positions::marian)
+    throw UserError("models of Marian's kind are dense: moe.experts = {} is none for them", c.moe.experts);
   if (c.moe.experts > 0 && c.moe.top_k > c.moe.experts) {
     throw UserError("moe.top_k = {} is more than moe.experts = {}", c.moe.top_k, c.moe.experts);
   }

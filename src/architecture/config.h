@@ -1,8 +1,8 @@
-// The architecture: a pre-norm encoder-decoder Transformer, a superset of NLLB-MoE, M2M100 and Switch (T5).
+// The architecture: an encoder-decoder Transformer, a superset of NLLB-MoE, M2M100, Switch (T5) and Marian.
 //
 // Encoder and decoder share an embedding; one of every n blocks of a stack has an MoE layer in place of its
 // feed-forward layer (moe.encoder_every, moe.decoder_every). Run files make models as NLLB-MoE and M2M100
-// have them; what follows `max_positions` below differs in Switch models, which are imported.
+// have them; what follows `max_positions` below differs in Switch, T5 and Marian models, which are imported.
 #pragma once
 
 #include <string>
@@ -42,6 +42,7 @@ enum class Norm {
 enum class Positions {
   sinusoidal,  // added to the embeddings
   relative,    // T5: a bias of the self-attention by distance, one table per stack, shared by its blocks
+  marian,      // added to the embeddings; other frequencies (model/layers.h)
 };
 
 struct ModelConfig {
@@ -61,6 +62,9 @@ struct ModelConfig {
   int64_t max_positions = 1024;   // longest sequence
   Norm norm = Norm::layer;
   double norm_epsilon = 1e-5;
+  // Each norm follows the sum of a sub-layer's input and output, and none ends a stack (1706.03762); else it stands before
+  // the sub-layer, and one ends each stack.
+  bool post_norm = false;
   bool biases = true;  // of the linear layers, experts included
   Positions positions = Positions::sinusoidal;
   int64_t relative_buckets = 32;  // RelativePositions, for relative positions
@@ -70,6 +74,7 @@ struct ModelConfig {
   bool scale_embedding = true;        // embeddings times sqrt(d_model)
   bool tied_output = true;            // the output layer's weight is the embedding
   bool scale_output = false;          // the output layer's input times 1 / sqrt(d_model)
+  bool output_bias = false;           // of the output layer
   SpecialToken decoder_start = kEos;  // what the decoder reads first; a token like any other, kPad too
   MoeConfig moe;
   // Experts of each MoE layer, encoder first, where pruning left different numbers; moe.experts is then the

@@ -42,7 +42,7 @@ QuantizationConfig read_quantization(const nlohmann::json& json) {
 nlohmann::json training_json(ModelConfig config, const std::vector<std::string>& names) {
   Schema schema;
   describe(schema, config);
-  nlohmann::json json;
+  nlohmann::json json = nlohmann::json::object();
   for (const auto& [name, value] : schema.values())
     if (std::ranges::find(names, name) != names.end()) json[name] = nlohmann::json::parse(value);
   return json;

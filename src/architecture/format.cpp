@@ -9,7 +9,7 @@
 namespace chorus::inline architecture {
 
 const std::vector<const Architecture*>& architectures() {
-  static const std::vector<const Architecture*> all = {&kNllbMoe, &kM2m100, &kT5, &kSwitch};
+  static const std::vector<const Architecture*> all = {&kNllbMoe, &kM2m100, &kMarian, &kT5, &kSwitch};
   return all;
 }
 

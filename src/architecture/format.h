@@ -18,7 +18,14 @@ namespace chorus::inline architecture {
 
 struct JsonReader;
 
-enum class Format { nllb_moe, m2m100, switch_transformers, t5 };
+enum class Format { nllb_moe, m2m100, switch_transformers, t5, marian };
+
+/// How a class numbers its tokens.
+enum class TokenIds {
+  fairseq,  // as we do (data/batch.h)
+  t5,       // 0 pad, 1 </s>, 2 <unk>, in spiece.model: ours less one; or MADLAD's
+  marian,   // 0 </s>, 1 <unk>, padding last: ours less two
+};
 
 struct Architecture {
   Format format = Format::nllb_moe;
@@ -27,8 +34,8 @@ struct Architecture {
   Positions positions = Positions::sinusoidal;
   // Chorus's own models with such positions have this layout, with a "chorus" in config.json.
   bool native = false;
-  bool dense = false;        // a model with one expert becomes a dense one
-  bool t5_ids = false;       // T5's vocabulary, in spiece.model: its ids are ours less one; or MADLAD's
+  bool dense = false;  // a model with one expert becomes a dense one
+  TokenIds ids = TokenIds::fairseq;
   bool gates_apart = false;  // gate and value of a gated feed-forward layer are two tensors
 
   /// What a tensor of a catalogue, "model.decoder.layers.0.cross_attention.q_proj.weight", is called.
@@ -46,15 +53,15 @@ struct Architecture {
   void (*read_own)(const JsonReader& own, ModelConfig& config) = nullptr;
 };
 
-extern const Architecture kNllbMoe, kM2m100, kT5, kSwitch;
+extern const Architecture kNllbMoe, kM2m100, kMarian, kT5, kSwitch;
 
 /// All there are.
 const std::vector<const Architecture*>& architectures();
 const Architecture& architecture_of(Format format);
 /// The one with this model_type of config.json. UserError when there is none.
 const Architecture& architecture_of(const nlohmann::json& config);
-/// Whose layout a native folder has: that of Switch or, without experts, of T5 for models with relative positions, else
-/// NLLB-MoE's.
+/// Whose layout a native folder has: that of Switch or, without experts, of T5 for models with relative positions, Marian's
+/// for models with its positions, else NLLB-MoE's.
 const Architecture& native_architecture(const ModelConfig& config);
 
 /// MADLAD's <unk>, in whose place we have a newline (data/vocabulary.h); ours is 3.

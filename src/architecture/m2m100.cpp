@@ -21,13 +21,6 @@ void check_shared(const JsonReader& r) {
     throw UserError("config.json: scale_embedding is false; this version scales embeddings by sqrt(d_model)");
 }
 
-std::string m2m100_name(std::string name) {
-  replace_in(
-      name,
-      {{".cross_attention", ".encoder_attn"}, {".ff_layer_norm", ".final_layer_norm"}, {".ffn.fc", ".fc"}});
-  return name;
-}
-
 nlohmann::json m2m100_json(const ModelConfig& config) {
   nlohmann::json json = m2m100_family_json(config);
   json.update({{"architectures", {"M2M100ForConditionalGeneration"}}, {"model_type", "m2m_100"}});
@@ -42,6 +35,13 @@ std::vector<std::string> m2m100_reasons(const ModelConfig& c) {
 }
 
 }  // namespace
+
+std::string m2m100_family_name(std::string name) {
+  replace_in(
+      name,
+      {{".cross_attention", ".encoder_attn"}, {".ff_layer_norm", ".final_layer_norm"}, {".ffn.fc", ".fc"}});
+  return name;
+}
 
 nlohmann::json m2m100_family_json(const ModelConfig& c) {
   return {
@@ -74,6 +74,12 @@ nlohmann::json m2m100_family_json(const ModelConfig& c) {
 
 void read_m2m100_family(const JsonReader& r, ModelConfig& c) {
   check_shared(r);
+  read_m2m100_family_shape(r, c);
+  c.activation =
+      value_of(kActivations, "activation_function", r.get<std::string>("activation_function", "relu"));
+}
+
+void read_m2m100_family_shape(const JsonReader& r, ModelConfig& c) {
   c.vocabulary = r.count("vocab_size", 5, int64_t{1} << 31);
   c.d_model = r.count("d_model", 2, 65536);
   c.encoder_layers = r.count("encoder_layers", 1, 1024);
@@ -85,8 +91,6 @@ void read_m2m100_family(const JsonReader& r, ModelConfig& c) {
     throw UserError(
         "config.json: encoder and decoder differ in heads or ffn_dim, which this version does not support");
   }
-  c.activation =
-      value_of(kActivations, "activation_function", r.get<std::string>("activation_function", "relu"));
   c.dropout = r.fraction("dropout", 0.1);
   c.attention_dropout = r.fraction("attention_dropout", 0.1);
   c.activation_dropout = r.fraction("activation_dropout", 0.0);
@@ -112,7 +116,7 @@ const Architecture kM2m100 = {.format = Format::m2m100,
                               .model_types = {"m2m_100"},
                               .positions = Positions::sinusoidal,
                               .dense = true,
-                              .stored_name = m2m100_name,
+                              .stored_name = m2m100_family_name,
                               .to_json = m2m100_json,
                               .read = read_m2m100_family,
                               .reasons_against = m2m100_reasons};

@@ -18,6 +18,7 @@ struct FeedForward {
 };
 constexpr FeedForward kFeedForwards[] = {{Activation::relu, "relu", "relu"},
                                          {Activation::gelu, "gelu", "gelu"},
+                                         {Activation::silu, "silu", "silu"},
                                          {Activation::swiglu, "gated-silu", "silu"},
                                          {Activation::geglu, "gated-gelu", "gelu_new"}};
 
@@ -61,7 +62,7 @@ const Architecture kT5 = {
     .positions = Positions::relative,
     .native = true,
     .dense = true,
-    .t5_ids = true,
+    .ids = TokenIds::t5,
     .gates_apart = true,
     .stored_name = [](std::string name) { return t5_family_name(std::move(name), "DenseReluDense"); },
     .to_json = t5_json,

@@ -53,6 +53,16 @@ std::string left_out(const PartReport& part) {
   return join(reasons, ", ");
 }
 
+/// f(), whose UserError gets a label.
+template <class F>
+auto labelled(const std::string& label, const F& f) {
+  try {
+    return f();
+  } catch (const UserError& error) {
+    throw UserError("{}: {}", label, error.what());
+  }
+}
+
 }  // namespace
 
 void RowSet::append(bool member) {
@@ -140,11 +150,7 @@ DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabu
 }
 
 int32_t DataSet::language(const std::string& name, const std::string& label) const {
-  try {
-    return vocabulary_.language(name);
-  } catch (const UserError& error) {
-    throw UserError("{}: {}", label, error.what());
-  }
+  return labelled(label, [&] { return vocabulary_.language(name); });
 }
 
 void DataSet::add_source(const SourceConfig& source, const std::string& label, const std::string& name,
@@ -156,6 +162,7 @@ void DataSet::add_source(const SourceConfig& source, const std::string& label, c
   stores_.push_back(TokenStore::open(source, label, vocabulary_, options.store, options.build));
   std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
   for (const auto& [from, to] : pairs) {
+    labelled(label, [&] { return vocabulary_.pair_tags(source.languages[from], source.languages[to]); });
     PartReport report{.source = label, .direction = source.languages[from] + "-" + source.languages[to]};
     Part part{.name = name,
               .direction = direction_index(

@@ -71,7 +71,7 @@ std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& 
   const PairTags tags = vocabulary.pair_tags(text.from, text.to);
   for (size_t i = 0; i < text.sources.size(); ++i) {
     SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
-                         .target = vocabulary.encode(text.references[i]),
+                         .target = vocabulary.target().encode(text.references[i]),
                          .source_tag = tags.source,
                          .target_tag = tags.target,
                          .before_source_tag = tags.before_source};

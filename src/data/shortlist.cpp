@@ -27,13 +27,14 @@ constexpr std::string_view kWordMark = "\u2581";
 /// Rows that are cut into pieces together: the text of each language.
 using TextBlock = std::vector<std::vector<std::string>>;
 
-void count_block(const TextBlock& block, const Vocabulary& vocabulary,
+/// `vocabularies`: of each language.
+void count_block(const TextBlock& block, std::span<const Vocabulary> vocabularies,
                  std::vector<std::vector<int64_t>*>& counts, std::mutex& mutex) {
   std::vector<int32_t> pieces;
   for (size_t language = 0; language < block.size(); ++language) {
     pieces.clear();
     for (const std::string& text : block[language]) {
-      std::vector<int32_t> of_line = vocabulary.encode(text);
+      std::vector<int32_t> of_line = vocabularies[language].encode(text);
       pieces.insert(pieces.end(), of_line.begin(), of_line.end());
     }
     const std::scoped_lock lock(mutex);
@@ -81,7 +82,9 @@ PieceCounts count_pieces(std::span<const SourceConfig> sources, const Vocabulary
   int64_t rows = 0;
   for (const SourceConfig& source : sources) {
     std::vector<std::vector<int64_t>*> counts;
+    std::vector<Vocabulary> vocabularies;
     for (const std::string& language : source.languages) {
+      vocabularies.push_back(vocabulary.written_in(language));
       std::vector<int64_t>& of_language = counted[vocabulary.languages()[vocabulary.language(language)]];
       of_language.resize(vocabulary.size());
       counts.push_back(&of_language);
@@ -97,7 +100,7 @@ PieceCounts count_pieces(std::span<const SourceConfig> sources, const Vocabulary
       }
       std::mutex mutex;
       parallel_for(threads, std::ssize(blocks),
-                   [&](int64_t i) { count_block(blocks[i], vocabulary, counts, mutex); });
+                   [&](int64_t i) { count_block(blocks[i], vocabularies, counts, mutex); });
       if (progress) progress(rows + reader.row());
     }
     rows += reader.row();

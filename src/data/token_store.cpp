@@ -9,9 +9,11 @@
 #include <future>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -96,7 +98,8 @@ void append_ids(std::string& bytes, const std::vector<int32_t>& ids) {
   }
 }
 
-std::string encode_block(const RawBlock& raw, const Vocabulary& vocabulary, size_t id_bytes) {
+/// `columns`: the vocabulary of each.
+std::string encode_block(const RawBlock& raw, std::span<const Vocabulary> columns, size_t id_bytes) {
   const size_t cells = raw.ends.size(), header = ids_offset(cells);
   std::string bytes(header, '\0');
   bytes.reserve(header + raw.text.size() * id_bytes / 2);
@@ -106,7 +109,8 @@ std::string encode_block(const RawBlock& raw, const Vocabulary& vocabulary, size
     CellStatus status = raw.status[cell];
     ids.clear();
     if (status == CellStatus::ok) {
-      vocabulary.encode(std::string_view(raw.text).substr(begin, raw.ends[cell] - begin), ids);
+      columns[cell % columns.size()].encode(std::string_view(raw.text).substr(begin, raw.ends[cell] - begin),
+                                            ids);
       if (ids.empty()) status = CellStatus::empty;
       if (static_cast<int64_t>(ids.size()) > kMaxPieces) {
         status = CellStatus::over_long;
@@ -272,6 +276,9 @@ void TokenStore::build(const TextSource& source, const fs::path& path, const Sto
   header.columns = static_cast<uint32_t>(source.languages.size());
   header.block_rows = kBlockRows;
 
+  std::vector<Vocabulary> columns;
+  columns.reserve(source.languages.size());
+  for (const std::string& language : source.languages) columns.push_back(vocabulary.written_in(language));
   AtomicFile file(path);
   file.write(&header, sizeof header);
   uint64_t end = sizeof header;
@@ -282,7 +289,7 @@ void TokenStore::build(const TextSource& source, const fs::path& path, const Sto
     std::vector<std::string> blocks(raw.size());
     auto tokenised = std::async(std::launch::async, [&] {
       parallel_for(threads, static_cast<int64_t>(raw.size()),
-                   [&](int64_t i) { blocks[i] = encode_block(raw[i], vocabulary, header.id_bytes); });
+                   [&](int64_t i) { blocks[i] = encode_block(raw[i], columns, header.id_bytes); });
     });
     auto following = read();  // should it throw, `tokenised` waits for its threads
     tokenised.get();

@@ -71,7 +71,8 @@ Vocabulary Vocabulary::with_tags(std::span<const std::string> names) const {
     layout.tags.push_back({.language = name, .id = first ? state_->end : LanguageTag::kNext});
   }
   if (layout.tags.size() == state_->layout.tags.size()) return *this;
-  if (is_t5()) throw UserError("a vocabulary of T5 can get no tags");
+  if (is_t5() || is_marian())
+    throw UserError("a vocabulary of {} can get no tags", is_t5() ? "T5" : "OPUS-MT");
   return parse(state_->model, layout, "the vocabulary");
 }
 
@@ -81,7 +82,8 @@ Vocabulary Vocabulary::with_symbols(std::span<const std::string> symbols) const 
   auto next = static_cast<int32_t>(size());
   for (const std::string& symbol : symbols) {
     if (std::ranges::find(known, symbol) != known.end()) continue;
-    if (is_t5() || is_madlad()) throw UserError("a vocabulary of T5 or MADLAD can get no symbols");
+    if (is_t5() || is_madlad() || is_marian())
+      throw UserError("a vocabulary of T5, MADLAD or OPUS-MT can get no symbols");
     int32_t id = kFirstPiece;  // of the piece of that text, if there is one
     while (id < state_->pieces_end && state_->piece(id) != symbol) ++id;
     layout.words.push_back({.text = symbol, .id = id < state_->pieces_end ? id : next++});
@@ -96,39 +98,43 @@ std::vector<std::string> Vocabulary::symbols_in_text() const {
   return symbols;
 }
 
-Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, const std::string& where) {
+std::shared_ptr<Vocabulary::State> Vocabulary::make_state(std::string model, const VocabularyLayout& layout) {
   auto state = std::make_shared<State>();
   state->model = std::move(model);
   state->layout = layout;
-  const auto refuse = [&](const std::string& why) {
-    return UserError("{} is not a usable SentencePiece model: {}", where, why);
+  if (state->model.size() > kMaxSentencePieceBytes) throw Error("it is too large");
+  const SentencePieceModel parsed = parse_sentencepiece_model(state->model);
+  const std::vector<SentencePieceModel::Piece>& pieces = parsed.pieces;
+  state->is_bpe = parsed.is_bpe;
+  state->normalization = parsed.normalization;
+  const bool is_plain = begins_with(pieces, {"<unk>", "<s>", "</s>"});
+  state->is_t5 = !state->is_marian() && begins_with(pieces, {"<pad>", "</s>", "<unk>"});
+  state->is_madlad = is_plain && layout.pieces.empty() && pieces.size() > 4 && pieces[3].text == "\n" &&
+                     pieces[4].text.starts_with(kMadladTag);
+  if (!state->is_t5 && !is_plain && !state->is_marian())
+    throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
+  if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
+    throw Error("it is to have {}; T5's models may have up to {}, others none",
+                counted(layout.extra_ids, "extra id"), kMostExtraIds);
+  chorus::load(parsed, state->processor);
+  state->number_pieces(pieces);
+  state->find_symbols(pieces);
+  state->add_tags();
+  state->add_words();
+  return state;
+}
+
+Vocabulary Vocabulary::parse(std::string model, const VocabularyLayout& layout, const std::string& where) {
+  const auto made = [&](std::string bytes, const std::string& of) {
+    try {
+      return make_state(std::move(bytes), layout);
+    } catch (const Error& error) {
+      throw UserError("{} is not a usable SentencePiece model: {}", of, error.what());
+    }
   };
-  if (state->model.size() > kMaxSentencePieceBytes) throw refuse("it is too large");
-  try {
-    const SentencePieceModel parsed = parse_sentencepiece_model(state->model);
-    const std::vector<SentencePieceModel::Piece>& pieces = parsed.pieces;
-    state->is_bpe = parsed.is_bpe;
-    state->normalization = parsed.normalization;
-    state->is_t5 = begins_with(pieces, {"<pad>", "</s>", "<unk>"});
-    const bool is_plain = begins_with(pieces, {"<unk>", "<s>", "</s>"});
-    state->is_madlad = is_plain && layout.pieces.empty() && pieces.size() > 4 && pieces[3].text == "\n" &&
-                       pieces[4].text.starts_with(kMadladTag);
-    if (!state->is_t5 && !is_plain)
-      throw Error("its first pieces are neither <unk>, <s> and </s> nor T5's <pad>, </s> and <unk>");
-    if (layout.extra_ids < 0 || layout.extra_ids > (state->is_t5 ? kMostExtraIds : 0))
-      throw Error("it is to have {}; T5's models may have up to {}, others none",
-                  counted(layout.extra_ids, "extra id"), kMostExtraIds);
-    chorus::load(parsed, state->processor);
-    state->number_pieces(pieces);
-    state->find_symbols(pieces);
-    state->add_tags();
-    state->add_words();
-  } catch (const Error& error) {
-    throw refuse(error.what());
-  }
-  Vocabulary vocabulary;
-  vocabulary.state_ = std::move(state);
-  return vocabulary;
+  const std::shared_ptr<State> state = made(std::move(model), where);
+  if (state->is_marian()) state->target = made(layout.target_model, "that of targets beside " + where);
+  return Vocabulary(state);
 }
 
 int64_t Vocabulary::size() const {
@@ -176,7 +182,8 @@ std::string Vocabulary::decode(std::span<const int32_t> ids) const {
   for (const int32_t id : ids) {
     if (id < 0 || id >= size()) throw UserError("token id {} is outside the vocabulary of {}", id, size());
     const AddedWord* const word = state_->words.with_id(id);
-    if (id == kBos || id == kPad || id == kEos || is_tag(id) || (word != nullptr && word->special)) continue;
+    if (!state_->is_piece(id) && id != kUnk) continue;
+    if (is_tag(id) || (word != nullptr && word->special)) continue;
     if (word != nullptr || id >= first_extra) {
       append(state_->decode(pieces));
       pieces.clear();
@@ -208,6 +215,18 @@ const std::string& Vocabulary::normalization() const {
   return state_->normalization;
 }
 
+bool Vocabulary::is_marian() const {
+  return state_->is_marian();
+}
+
+Vocabulary Vocabulary::target() const {
+  return state_->target ? Vocabulary(state_->target) : *this;
+}
+
+Vocabulary Vocabulary::written_in(std::string_view language) const {
+  return language == state_->layout.source_language ? *this : target();
+}
+
 const std::vector<std::string>& Vocabulary::unusable_tags() const {
   return state_->unusable_tags;
 }
@@ -237,6 +256,7 @@ int32_t Vocabulary::tag(int32_t language) const {
 }
 
 PairTags Vocabulary::pair_tags(std::string_view from, std::string_view to) const {
+  if (is_marian()) return {.source = state_->marian_tag(*this, from, to)};
   if (!state_->target_tag_on_source()) return {.source = tag(from), .target = tag(to)};
   if (!from.empty()) static_cast<void>(tag(from));
   return {.before_source = state_->before_tag, .source = tag(to)};
@@ -248,6 +268,10 @@ int64_t Vocabulary::tags_and_end() const {
 
 bool Vocabulary::needs_source_language() const {
   return !state_->languages.empty() && !state_->target_tag_on_source();
+}
+
+bool Vocabulary::needs_target_language() const {
+  return std::ranges::any_of(state_->tags, [](int32_t id) { return id != kNoTag; });
 }
 
 bool Vocabulary::is_tag(int32_t id) const {

@@ -15,6 +15,10 @@
 //
 // MADLAD's begins with <unk>, <s>, </s>, a newline and the tags of languages, "<2de>". SentencePiece's id i >= 4 is ours,
 // and the newline, which no line of text holds, is our bos. The target's tag stands on the source.
+//
+// OPUS-MT's (Marian's) have a SentencePiece model for each side and one list of pieces for both, which begins with any
+// piece in the place of bos. The tags of targets are the pieces ">>deu<<", on the source; where there are none, source and
+// target are one language each, without a tag.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +29,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/batch.h"
@@ -59,6 +64,9 @@ struct VocabularyLayout {
   std::vector<AddedWord> words;     // as transformers' add_tokens() makes them; T5 has none
   // SMaLL-100: the source begins with the target's tag, and the target with none.
   bool target_tag_on_source = false;
+  // OPUS-MT: the SentencePiece model of targets, and what is known of the languages; "": not known.
+  std::string target_model;
+  std::string source_language, target_language;
 };
 
 /// The tags that a pair's source and target begin with, or kNoTag.
@@ -70,16 +78,16 @@ struct PairTags {
 class Vocabulary {
  public:
   /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
-  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's, or the layout does not fit it: pieces
-  /// that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag, an
+  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's (OPUS-MT's may be any), or the layout does not fit
+  /// it: pieces that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag, an
   /// added word with another's id.
   static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
   /// The same with a tag, after all others, for each of these languages and symbols that has none. UserError
-  /// if it is T5's.
+  /// if it is T5's or OPUS-MT's.
   [[nodiscard]] Vocabulary with_tags(std::span<const std::string> names) const;
 
   /// The same that finds each of these symbols whole in text: as an added word, behind all other ids, unless it is a
-  /// symbol of its SentencePiece model or an added word. UserError if it is T5's or MADLAD's.
+  /// symbol of its SentencePiece model or an added word. UserError if it is T5's, MADLAD's or OPUS-MT's.
   [[nodiscard]] Vocabulary with_symbols(std::span<const std::string> symbols) const;
   /// The symbols in text: user-defined ones of the SentencePiece model but tags, and added words.
   [[nodiscard]] std::vector<std::string> symbols_in_text() const;
@@ -92,6 +100,12 @@ class Vocabulary {
   [[nodiscard]] bool is_bpe() const;
   /// SentencePiece's name of its normalization ("nmt_nfkc"); empty: it has none.
   [[nodiscard]] const std::string& normalization() const;
+  /// Whether each side has a SentencePiece model of its own.
+  [[nodiscard]] bool is_marian() const;
+  /// The vocabulary as targets, and as texts of a language, are written: encode() is that of its SentencePiece model. All
+  /// else is the same; but for OPUS-MT's, so is this.
+  [[nodiscard]] Vocabulary target() const;
+  [[nodiscard]] Vocabulary written_in(std::string_view language) const;
   /// Of MADLAD's: what looks like the tag of a language, but SentencePiece does not cut from a text as the others; so they
   /// are none.
   [[nodiscard]] const std::vector<std::string>& unusable_tags() const;
@@ -109,20 +123,22 @@ class Vocabulary {
   /// words are left out, unk reads " ⁇ ". UserError on an id outside [0, size()).
   [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
 
-  /// The languages that have a tag, in the order of their ids.
+  /// The languages that have a tag, in the order of their ids; before them OPUS-MT's that have none.
   [[nodiscard]] const std::vector<std::string>& languages() const;
   /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
   /// knows ... A vocabulary without languages has one tag, kNoTag, of the empty name.
   [[nodiscard]] int32_t language(std::string_view name) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;
-  /// What stands on a pair's sides. UserError as above; where the target's tag stands on the source, that of the source
-  /// is not needed, and `from` may be empty.
+  /// What stands on a pair's sides. UserError as above, and where the model does not translate from the one or to the other;
+  /// where the target's tag stands on the source, that of the source is not needed, and `from` may be empty; so may `to`,
+  /// where there are no tags.
   [[nodiscard]] PairTags pair_tags(std::string_view from, std::string_view to) const;
   /// What a side of a pair holds at most besides its pieces: what pair_tags() says, and </s>.
   [[nodiscard]] int64_t tags_and_end() const;
-  /// Whether `from` must be named.
+  /// Whether `from` must be named, and `to`.
   [[nodiscard]] bool needs_source_language() const;
+  [[nodiscard]] bool needs_target_language() const;
   /// Whether it is that of a language or a symbol.
   [[nodiscard]] bool is_tag(int32_t id) const;
   /// <mask> and the tags of tasks, as far as they are there, and their ids.
@@ -149,6 +165,8 @@ class Vocabulary {
 
  private:
   struct State;
+  explicit Vocabulary(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  static std::shared_ptr<State> make_state(std::string model, const VocabularyLayout& layout);
   static Vocabulary parse(std::string model, const VocabularyLayout& layout, const std::string& where);
   std::shared_ptr<const State> state_;  // immutable: copies share it
 };

@@ -6,6 +6,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "data/languages.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -23,6 +24,15 @@ std::optional<std::string> language_of_symbol(std::string_view symbol, bool madl
   }
   if (symbol.size() < 5 || !symbol.starts_with("__") || !symbol.ends_with("__")) return std::nullopt;
   return std::string(symbol.substr(2, symbol.size() - 4));
+}
+
+/// "fra" of ">>fra<<".
+std::optional<std::string> language_of_marian_tag(std::string_view piece) {
+  constexpr std::string_view kBegin = ">>", kEnd = "<<";
+  if (!piece.starts_with(kBegin) || !piece.ends_with(kEnd) || piece.size() < kBegin.size() + kEnd.size())
+    return std::nullopt;
+  std::string name(piece.substr(kBegin.size(), piece.size() - kBegin.size() - kEnd.size()));
+  return is_language_name(name) ? std::optional(std::move(name)) : std::nullopt;
 }
 
 }  // namespace
@@ -60,20 +70,22 @@ void Vocabulary::State::number_pieces(const std::vector<SentencePieceModel::Piec
       hash = hash_bytes(fmt::format("{} extra_ids={}", hash_text(hash), layout.extra_ids));
     return;
   }
+  const int any = is_marian() ? 1 : 0;  // has a piece in the place of the first
   if (layout.pieces.size() < kSpecial.size() ||
-      !std::equal(kSpecial.begin(), kSpecial.end(), layout.pieces.begin()))
+      !std::equal(kSpecial.begin() + any, kSpecial.end(), layout.pieces.begin() + any))
     throw Error("the list of its pieces does not begin with {}", fmt::join(kSpecial, " "));
   Hasher hasher;
   hasher.update(std::as_bytes(std::span(model)));
-  std::unordered_map<std::string_view, int32_t> id_of;
   for (const std::string& piece : layout.pieces) {
     if (!id_of.emplace(piece, static_cast<int32_t>(id_of.size())).second)
       throw Error("the list of its pieces names {} twice", in_quotes(piece));
     hasher.update(std::as_bytes(std::span(piece.c_str(), piece.size() + 1)));
   }
   hash = hasher.digest();
-  for (size_t i = 3; i < pieces.size(); ++i)
+  for (size_t i = is_marian() ? 0 : 3; i < pieces.size(); ++i)
     if (const auto found = id_of.find(pieces[i].text); found != id_of.end()) ids[i] = found->second;
+  for (int32_t& id : ids)
+    if (is_marian() && !is_piece(id)) id = kUnk;
   pieces_end = static_cast<int32_t>(layout.pieces.size());
 }
 
@@ -83,6 +95,10 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
   starts_word.resize(pieces_end);
   is_text.resize(pieces_end);
   std::fill(is_text.end() - layout.extra_ids, is_text.end(), true);
+  if (is_marian()) {
+    find_marian_symbols();
+    return;
+  }
   if (is_madlad) find_before_tag(pieces);
   for (size_t i = 3; i < pieces.size(); ++i) {
     const Type type = pieces[i].type;
@@ -110,6 +126,25 @@ void Vocabulary::State::find_symbols(const std::vector<SentencePieceModel::Piece
   }
 }
 
+void Vocabulary::State::find_marian_symbols() {
+  for (const std::string* name : {&layout.source_language, &layout.target_language})
+    if (!name->empty() && !language_index.contains(*name)) add_language(*name, kNoTag);
+  for (int32_t id = 0; id < pieces_end; ++id) {
+    if (!is_piece(id)) continue;
+    const std::string& text = layout.pieces[id];
+    starts_word[id] = text.starts_with(kWordStart);
+    const std::optional<std::string> name = language_of_marian_tag(text);
+    is_text[id] = !name;
+    if (!name) continue;
+    spelling[id] = text;
+    if (const auto there = language_index.find(*name); there == language_index.end()) {
+      add_language(*name, id);
+    } else {
+      tags[there->second] = id;
+    }
+  }
+}
+
 void Vocabulary::State::find_before_tag(const std::vector<SentencePieceModel::Piece>& pieces) {
   std::map<int32_t, int64_t> counts;
   for (size_t i = 3; i < pieces.size(); ++i) {
@@ -126,6 +161,19 @@ std::optional<int32_t> Vocabulary::State::before_tag_of(const std::string& tag, 
   if (!processor.Encode(tag, &cut).ok() || cut.empty() || cut.back() != id || cut.size() > 2)
     return std::nullopt;
   return cut.size() == 2 ? ids[cut.front()] : kNoTag;
+}
+
+int32_t Vocabulary::State::marian_tag(const Vocabulary& own, std::string_view from,
+                                      std::string_view to) const {
+  if (!from.empty() && from != layout.source_language) {
+    static_cast<void>(own.language(from));
+    throw UserError("this model translates from {}, not from '{}'", layout.source_language, from);
+  }
+  if (to.empty() && !own.needs_target_language()) return kNoTag;
+  const int32_t tag = own.tag(to);
+  if (tag == kNoTag && to != layout.target_language)
+    throw UserError("this model does not translate to '{}', its source", to);
+  return tag;
 }
 
 std::string Vocabulary::State::piece(int32_t id) const {
@@ -153,8 +201,12 @@ void Vocabulary::State::encode(std::string_view text, std::vector<int32_t>& out)
   const auto status = processor.Encode(text, &out);
   if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
   bool has_symbol = false;
+  if (is_marian() && std::ranges::find(out, processor.unk_id()) != out.end()) {
+    look_up_pieces(text, out);
+  } else {
+    for (int32_t& id : out) id = ids[id];
+  }
   for (int32_t& id : out) {
-    id = ids[id];
     has_symbol = has_symbol || spelling.contains(id);
   }
   if (!has_symbol) return;
@@ -170,11 +222,27 @@ void Vocabulary::State::encode(std::string_view text, std::vector<int32_t>& out)
   out = std::move(spelt);
 }
 
+/// The list of pieces may have what this side's SentencePiece model does not know.
+void Vocabulary::State::look_up_pieces(std::string_view text, std::vector<int32_t>& out) const {
+  std::vector<std::string> pieces;
+  const auto status = processor.Encode(text, &pieces);
+  if (!status.ok()) throw Error("SentencePiece could not encode a sentence: {}", status.ToString());
+  out.clear();
+  for (const std::string& piece : pieces) {
+    const auto found = id_of.find(piece);
+    out.push_back(found != id_of.end() && is_piece(found->second) ? found->second : kUnk);
+  }
+}
+
 std::string Vocabulary::State::decode(const std::vector<std::string>& pieces) const {
   std::string text;
-  const auto status = processor.Decode(pieces, &text);
+  const auto status = (target ? target->processor : processor).Decode(pieces, &text);
   if (!status.ok()) throw Error("SentencePiece could not decode: {}", status.ToString());
-  return text;
+  if (!target) return text;
+  // Pieces that the targets' model does not know come out as they are.
+  for (size_t at = text.find(kWordStart); at != text.npos; at = text.find(kWordStart, at))
+    text.replace(at, kWordStart.size(), " ");
+  return std::string(trim_space(text));
 }
 
 void Vocabulary::State::add_tags() {
@@ -188,6 +256,11 @@ void Vocabulary::State::add_tags() {
     next = tag.id + 1;
     add_tag(tag.language, tag.id);
     hash = hash_bytes(hash_text(hash) + tag.language + (follows ? "" : fmt::format("={}", tag.id)));
+  }
+  if (is_marian()) {
+    hash = hash_bytes(fmt::format("{} {} {}>{}", hash_text(hash),
+                                  hash_text(hash_bytes(std::string_view(layout.target_model))),
+                                  layout.source_language, layout.target_language));
   }
   if (layout.target_tag_on_source) hash = hash_bytes(hash_text(hash) + " target_tag_on_source");
 }

@@ -115,7 +115,7 @@ void Preparation::check_room(const LinePart& part, const std::string& where) con
 }
 
 void Preparation::force(const std::string& prefix, const std::string& where, DecodeInput& input) const {
-  const std::vector<int32_t> pieces = vocabulary_.encode(prefix);
+  const std::vector<int32_t> pieces = vocabulary_.target().encode(prefix);
   input.forced.insert(input.forced.end(), pieces.begin(), pieces.end());
   if (std::cmp_greater_equal(input.forced.size(), positions_)) {
     throw UserError("{}: a prefix of {} tokens leaves no room in the {} positions of the model", where,

@@ -21,7 +21,7 @@ namespace {
 
 /// The pieces of text that decodes to itself; none: there are no such.
 std::vector<int32_t> exact_pieces(const Vocabulary& vocabulary, std::string_view text) {
-  std::vector<int32_t> pieces = vocabulary.encode(text);
+  std::vector<int32_t> pieces = vocabulary.target().encode(text);
   if (std::ranges::find(pieces, kUnk) != pieces.end() || vocabulary.decode(pieces) != text) return {};
   return pieces;
 }

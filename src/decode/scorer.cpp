@@ -64,11 +64,11 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
   const int64_t longest = options.window * group.size();
   const PairTags tags = vocabulary.pair_tags(options.from, options.to);
   Findings empty;
-  const auto encode = [&](const LineReader& reader) {
+  const auto encode = [&](const LineReader& reader, const Vocabulary& of_side) {
     std::string fault = fault_of(reader);
     if (fault.empty()) fault = utf8_fault(reader.text(), place(reader));
     if (!fault.empty()) throw UserError("{}", fault);
-    std::vector<int32_t> ids = vocabulary.encode(reader.text());
+    std::vector<int32_t> ids = of_side.encode(reader.text());
     const int64_t tokens = std::ssize(ids) + vocabulary.tags_and_end(), most = model.config().max_positions;
     if (tokens > most)
       throw UserError("{}: {} tokens with tag and </s>, more than the model's {} positions", place(reader),
@@ -91,7 +91,8 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
       const auto text = [&](const LineReader& reader) {
         return std::string(options.json ? reader.text() : "");
       };
-      window.push_back(pack(std::array{encode(*source), encode(*target), text(*source), text(*target)}));
+      window.push_back(pack(std::array{encode(*source, vocabulary), encode(*target, vocabulary.target()),
+                                       text(*source), text(*target)}));
     }
     return more;
   };

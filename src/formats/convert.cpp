@@ -150,8 +150,9 @@ void import_model(const fs::path& folder, const fs::path& out, const Quantizatio
     throw UserError("{}: its weights are quantized already: it is a model of chorus as it is",
                     folder.string());
   config.quantization = types;
-  const Imported model = {folder, architecture_of(json).format, config,
-                          read_tokenizer(folder, config.vocabulary), has_madlad_unk(json)};
+  const Architecture& architecture = architecture_of(json);
+  const Imported model = {folder, architecture.format, config,
+                          read_tokenizer(folder, config.vocabulary, architecture.ids), has_madlad_unk(json)};
   check_kind(config, model.vocabulary, folder);
   check_rows(config, model.vocabulary, folder);
   const bool is_safe = fs::exists(folder / kWeightsFile) || fs::exists(folder / kIndexFile);
@@ -183,9 +184,9 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   // With an output layer of its own, transformers takes the embeddings of encoder and decoder for other
   // tensors than the one they share, and makes them at random where they are missing.
   if (!model.config.tied_output) {
-    for (const char* name : {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}) {
+    for (const char* name : {"model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}) {
       Transfer copy = list[native.embedding];
-      copy.tensor.name = name;
+      copy.tensor.name = architecture_of(options.format).stored_name(name);
       list.push_back(copy);
     }
   }

@@ -18,18 +18,26 @@
 #include "kernels/device.h"
 
 #include "formats/internal/manifest.h"
+#include "formats/internal/marian_tokenizer.h"
 #include "formats/internal/tokenizer_files.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<std::string_view, 11> kModelFiles = {
-    kWeightsFile,   kIndexFile,       kConfigFile,    kGenerationFile, kPiecesFile,      kPiecesModel,
-    kT5PiecesModel, kTokenizerConfig, kSpecialTokens, kManifestFile,   kQuantizationFile};
+constexpr std::array<std::string_view, 13> kModelFiles = {
+    kWeightsFile,      kIndexFile,         kConfigFile,       kGenerationFile, kPiecesFile,
+    kPiecesModel,      kT5PiecesModel,     kTokenizerConfig,  kSpecialTokens,  kManifestFile,
+    kQuantizationFile, kSourcePiecesModel, kTargetPiecesModel};
+constexpr std::array<const char*, 5> kVocabularyFiles = {kPiecesFile, kPiecesModel, kT5PiecesModel,
+                                                         kSourcePiecesModel, kTargetPiecesModel};
 
-bool has_t5_vocabulary(const ModelConfig& config) {
-  return native_architecture(config).t5_ids && config.decoder_start != kUnk;
+/// MADLAD's has our ids.
+TokenIds ids_of(const ModelConfig& config) {
+  return config.decoder_start == kUnk ? TokenIds::fairseq : native_architecture(config).ids;
+}
+TokenIds ids_of(const Vocabulary& vocabulary) {
+  return vocabulary.is_t5() ? TokenIds::t5 : vocabulary.is_marian() ? TokenIds::marian : TokenIds::fairseq;
 }
 
 void fill(const ParameterSpec& spec, const at::Tensor& whole, const std::vector<TensorView>& slices) {
@@ -104,9 +112,16 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json, c
                     folder.string());
   for (size_t i = 0; i < words.size(); ++i)
     layout.words.push_back({words[i], word_ids[i], std::ranges::find(special, words[i]) != special.end()});
-  if (fs::exists(folder / kPiecesFile)) layout.pieces = read_pieces(folder / kPiecesFile);
+  const bool is_marian = ids_of(config) == TokenIds::marian;
+  if (is_marian) {
+    layout = read_marian_layout(folder);
+    layout.source_language = read("source_language", std::string());
+    layout.target_language = read("target_language", std::string());
+  } else if (fs::exists(folder / kPiecesFile)) {
+    layout.pieces = read_pieces(folder / kPiecesFile);
+  }
   layout.target_tag_on_source = read("target_tag_on_source", false);
-  const fs::path path = folder / vocabulary_file(has_t5_vocabulary(config));
+  const fs::path path = folder / vocabulary_file(ids_of(config));
   Vocabulary vocabulary = Vocabulary::load(path, layout);
   if (!hash.empty() && hash != hash_text(vocabulary.hash()))
     throw UserError("{} is not the vocabulary that this model was trained with (its hash is {}, not {})",
@@ -136,20 +151,25 @@ void write_json(const fs::path& path, const nlohmann::json& json) {
   write_file_atomically(path, json.dump(2) + "\n");
 }
 
-const char* vocabulary_file(bool t5) {
-  return t5 ? kT5PiecesModel : kPiecesModel;
+const char* vocabulary_file(TokenIds ids) {
+  return ids == TokenIds::t5 ? kT5PiecesModel : ids == TokenIds::marian ? kSourcePiecesModel : kPiecesModel;
+}
+
+std::span<const char* const> vocabulary_files() {
+  return kVocabularyFiles;
 }
 
 nlohmann::json generation_config(const nlohmann::json& config) {
   nlohmann::json json = {{"_from_model_config", true}, {"max_length", 200}};
-  for (const char* key : {"bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"})
+  for (const char* key : {"bad_words_ids", "bos_token_id", "decoder_start_token_id", "eos_token_id",
+                          "forced_eos_token_id", "pad_token_id"})
     if (config.contains(key)) json[key] = config[key];
   return json;
 }
 
 void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
-  const bool madlad = config.decoder_start == kUnk, t5 = has_t5_vocabulary(config);
-  if (vocabulary.is_t5() == t5 && vocabulary.is_madlad() == madlad) return;
+  const bool madlad = config.decoder_start == kUnk, t5 = ids_of(config) == TokenIds::t5;
+  if (ids_of(config) == ids_of(vocabulary) && vocabulary.is_madlad() == madlad) return;
   throw UserError("{}: the special tokens of its SentencePiece model are not {}, which config.json says",
                   folder.string(),
                   t5       ? "T5's, <pad> </s> <unk>"
@@ -160,9 +180,12 @@ void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const f
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const fs::path& folder) {
   if (vocabulary.size() > config.vocabulary) {
     throw UserError("{} has {} pieces, more than the {} rows of the model's embedding",
-                    (folder / vocabulary_file(vocabulary.is_t5())).string(), vocabulary.size(),
+                    (folder / vocabulary_file(ids_of(vocabulary))).string(), vocabulary.size(),
                     config.vocabulary);
   }
+  if (vocabulary.is_marian() && vocabulary.size() < config.vocabulary)
+    throw UserError("{} has {} tokens, fewer than the {} rows of the model's embedding",
+                    (folder / kPiecesFile).string(), vocabulary.size(), config.vocabulary);
 }
 
 uint64_t save_tensors(const fs::path& path, const Catalogue& catalogue, std::span<const TensorSet> sets,
@@ -206,7 +229,7 @@ ModelDescription describe_model(const fs::path& folder) {
     throw UserError("{}: {}", folder.string(), error.what());
   }
   Vocabulary vocabulary = load_vocabulary(folder, json, config);
-  for (const char* file : {vocabulary_file(vocabulary.is_t5()), kPiecesFile}) check_manifest(folder, file);
+  for (const char* file : kVocabularyFiles) check_manifest(folder, file);
   check_rows(config, vocabulary, folder);
   return {config, std::move(vocabulary)};
 }
@@ -314,13 +337,21 @@ void write_description(const fs::path& folder, const ModelConfig& model, DType d
     if (word.special) own["special_words"].push_back(word.text);
   }
   if (vocabulary.layout().target_tag_on_source) own["target_tag_on_source"] = true;
+  if (vocabulary.is_marian()) {
+    own["source_language"] = vocabulary.layout().source_language;
+    own["target_language"] = vocabulary.layout().target_language;
+  }
   if (vocabulary.is_t5()) own["extra_ids"] = vocabulary.layout().extra_ids;
   own["vocabulary"] = hash_text(vocabulary.hash());
   config["torch_dtype"] = torch_name(dtype);
   write_json(folder / kConfigFile, config);
   write_json(folder / kGenerationFile, generation_config(config));
-  write_file_atomically(folder / vocabulary_file(vocabulary.is_t5()), vocabulary.sentencepiece());
-  if (!vocabulary.layout().pieces.empty()) write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
+  write_file_atomically(folder / vocabulary_file(ids_of(vocabulary)), vocabulary.sentencepiece());
+  if (vocabulary.is_marian()) {
+    write_marian_layout(folder, vocabulary.layout());
+  } else if (!vocabulary.layout().pieces.empty()) {
+    write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
+  }
   write_manifest(folder);
 }
 

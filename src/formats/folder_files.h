@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "architecture/config.h"
+#include "architecture/format.h"
 #include "data/vocabulary.h"
 #include "io/safetensors.h"
 
@@ -19,6 +21,8 @@ constexpr const char* kGenerationFile = "generation_config.json";
 constexpr const char* kPiecesFile = "vocab.json";
 constexpr const char* kPiecesModel = "sentencepiece.bpe.model";
 constexpr const char* kT5PiecesModel = "spiece.model";
+constexpr const char* kSourcePiecesModel = "source.spm";  // Marian's
+constexpr const char* kTargetPiecesModel = "target.spm";
 constexpr const char* kManifestFile = "chorus.json";
 constexpr const char* kQuantizationFile = "quantization.json";  // formats/quantize.h
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
@@ -28,8 +32,10 @@ constexpr const char* kAddedTokens = "added_tokens.json";
 
 void write_json(const std::filesystem::path& path, const nlohmann::json& json);
 
-/// The name of the SentencePiece model.
-const char* vocabulary_file(bool t5);
+/// The name of the SentencePiece model; of Marian's two, the source's.
+const char* vocabulary_file(TokenIds ids);
+/// All such names, the target's and kPiecesFile.
+std::span<const char* const> vocabulary_files();
 
 /// generation_config.json for transformers' generate(), with the ids of config.json.
 nlohmann::json generation_config(const nlohmann::json& config);
@@ -45,7 +51,7 @@ void check_is_replaceable(const std::filesystem::path& folder);
 /// UserError when the vocabulary of `folder` is of another kind than the model's: T5's, MADLAD's or neither.
 void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
 
-/// UserError when the vocabulary of `folder` has more ids than the embedding has rows.
+/// UserError when the vocabulary of `folder` has more ids than the embedding has rows, or Marian's another number.
 void check_rows(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);
 
 /// All of a native folder but the weights, whose type is `dtype` and which lie there.

@@ -1,6 +1,9 @@
 #include "formats/internal/manifest.h"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -52,7 +55,9 @@ void compare(const fs::path& folder, const std::string& file, uint64_t hash, con
 
 void write_manifest(const fs::path& folder) {
   nlohmann::json files;
-  for (const char* file : {kConfigFile, kPiecesFile, vocabulary_file(true), vocabulary_file(false)})
+  std::vector<const char*> noted = {kConfigFile};
+  std::ranges::copy(vocabulary_files(), std::back_inserter(noted));
+  for (const char* file : noted)
     if (fs::exists(folder / file)) files[file] = hash_text(hash_file(folder / file));
   const SafetensorsFolder weights(folder);
   for (const SafetensorsFile& file : weights.files())

@@ -17,7 +17,8 @@ template <class F>
 void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
   const std::vector<int64_t> shape = spec.stored_shape();
   const int64_t size = c10::multiply_integers(shape);
-  const int64_t shift = shape.empty() || shape[0] == 0 ? 0 : spec.row_shift * (size / shape[0]);
+  const int64_t rows = spec.row_shift == 0 ? 0 : shape[spec.cut];
+  const int64_t shift = rows == 0 ? 0 : spec.row_shift * (size / rows);
   part.local.for_runs(
       part.first, part.first + part.data.numel(), [&](int64_t whole, int64_t held, int64_t n) {
         for (int64_t done = 0; done < n;) {

@@ -50,7 +50,8 @@ bool ties_to_embedding(std::string_view name) {
 
 bool is_sinusoidal_table(std::string_view name) {
   name = without_body(name);
-  return name == "encoder.embed_positions.weights" || name == "decoder.embed_positions.weights";
+  return name.starts_with("encoder.embed_positions.weight") ||
+         name.starts_with("decoder.embed_positions.weight");
 }
 
 Matrix as_matrix(const ParameterSpec& spec, const TensorView& view) {
@@ -178,11 +179,11 @@ at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored) {
     const std::vector<int64_t> shape = spec.stored_shape();
     return dequantize({stored, spec.quantization, shape[0], shape[1]});
   }
-  return spec.row_shift == 0 ? stored : at::roll(stored, spec.row_shift, 0);
+  return spec.row_shift == 0 ? stored : at::roll(stored, spec.row_shift, spec.cut);
 }
 
 at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part) {
-  return spec.row_shift == 0 ? part : at::roll(part, -spec.row_shift, 0);
+  return spec.row_shift == 0 ? part : at::roll(part, -spec.row_shift, spec.cut);
 }
 
 std::span<const std::byte> bytes_of(const at::Tensor& tensor) {

@@ -19,6 +19,7 @@
 #include "io/json.h"
 
 #include "formats/internal/added_tokens.h"
+#include "formats/internal/marian_tokenizer.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
@@ -229,20 +230,21 @@ void write_t5(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_
   config.update(special);
   write_json(folder / kTokenizerConfig, config);
   write_json(folder / kSpecialTokens, special);
-  write_file_atomically(folder / vocabulary_file(true), vocabulary.sentencepiece());
+  write_file_atomically(folder / kT5PiecesModel, vocabulary.sentencepiece());
 }
 
 }  // namespace
 
-Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
+Vocabulary read_tokenizer(const fs::path& folder, int64_t rows, TokenIds ids) {
+  if (ids == TokenIds::marian) return read_marian_tokenizer(folder);
   const nlohmann::json config = read_if_there(folder / kTokenizerConfig);
   if (config.is_object() && config.value("legacy_behaviour", nlohmann::json()) == true) {
     throw UserError(
         "{}: legacy_behaviour is true, the source's tag after its text, which this version does not do",
         (folder / kTokenizerConfig).string());
   }
-  if (const fs::path t5 = folder / vocabulary_file(true); fs::exists(t5)) return read_t5(t5, config);
-  const fs::path model = folder / vocabulary_file(false);
+  if (const fs::path t5 = folder / kT5PiecesModel; fs::exists(t5)) return read_t5(t5, config);
+  const fs::path model = folder / kPiecesModel;
   VocabularyLayout layout = {.target_tag_on_source =
                                  config.is_object() &&
                                  config.value("tokenizer_class", nlohmann::json()) == kSmall100};
@@ -274,6 +276,10 @@ Vocabulary read_tokenizer(const fs::path& folder, int64_t rows) {
 }
 
 void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64_t max_positions) {
+  if (vocabulary.is_marian()) {
+    write_marian_tokenizer(folder, vocabulary, max_positions);
+    return;
+  }
   if (vocabulary.is_t5() || vocabulary.is_madlad()) {
     write_t5(folder, vocabulary, max_positions);
     return;
@@ -328,7 +334,7 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
   config["added_tokens_decoder"] = decoder;
   write_json(folder / kTokenizerConfig, config);
   write_json(folder / kSpecialTokens, special);
-  write_file_atomically(folder / vocabulary_file(false), vocabulary.sentencepiece());
+  write_file_atomically(folder / kPiecesModel, vocabulary.sentencepiece());
 }
 
 }  // namespace chorus::inline formats

@@ -29,7 +29,7 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
   std::vector<SentencePair> pairs;
   for (size_t i = 0; i < sources.size(); ++i) {
     pairs.push_back({.source = vocabulary.encode(sources[i]),
-                     .target = vocabulary.encode(targets[i]),
+                     .target = vocabulary.target().encode(targets[i]),
                      .source_tag = tags.source,
                      .target_tag = tags.target,
                      .before_source_tag = tags.before_source});

@@ -28,6 +28,8 @@ at::Tensor activate(Activation activation, const at::Tensor& input) {
       return input.relu_();
     case Activation::gelu:
       return at::gelu(input);
+    case Activation::silu:
+      return at::silu(input);
     case Activation::swiglu:
     case Activation::geglu: {
       const int64_t half = input.size(-1) / 2;
@@ -43,6 +45,8 @@ at::Tensor activate_backward(Activation activation, const at::Tensor& grad_outpu
       return at::threshold_backward(grad_output, kept, 0);
     case Activation::gelu:
       return at::gelu_backward(grad_output, kept);
+    case Activation::silu:
+      return at::silu_backward(grad_output, kept);
     case Activation::swiglu:
     case Activation::geglu: {
       const int64_t half = kept.size(-1) / 2;

@@ -6,7 +6,7 @@
 namespace chorus::inline kernels {
 
 /// geglu's gelu is the approximation by tanh, as T5 1.1 has it.
-enum class Activation { relu, gelu, swiglu, geglu };
+enum class Activation { relu, gelu, silu, swiglu, geglu };
 
 /// Whether it multiplies a value by what it makes of a gate (2002.05202).
 constexpr bool is_gated(Activation activation) {

@@ -123,7 +123,7 @@ struct Builder {
   }
 
   size_t positions(const std::string& stack) {
-    if (config.positions == Positions::sinusoidal) return kNoParameter;
+    if (config.positions != Positions::relative) return kNoParameter;
     return add({.name = stack + ".relative_attention_bias.weight",
                 .shape = {config.relative_buckets, config.attention_heads},
                 .stored = {"model." + stack + ".relative_attention_bias.weight"},
@@ -225,13 +225,13 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
     const bool sparse = config.is_sparse(i, config.moe.encoder_every);
     builder.catalogue.encoder.push_back(builder.layer(fmt::format("encoder.layers.{}", i), false, sparse));
   }
-  builder.catalogue.encoder_norm = builder.norm("encoder.layer_norm");
+  if (!config.post_norm) builder.catalogue.encoder_norm = builder.norm("encoder.layer_norm");
   builder.catalogue.decoder_positions = builder.positions("decoder");
   for (int64_t i = 0; i < config.decoder_layers; ++i) {
     const bool sparse = config.is_sparse(i, config.moe.decoder_every);
     builder.catalogue.decoder.push_back(builder.layer(fmt::format("decoder.layers.{}", i), true, sparse));
   }
-  builder.catalogue.decoder_norm = builder.norm("decoder.layer_norm");
+  if (!config.post_norm) builder.catalogue.decoder_norm = builder.norm("decoder.layer_norm");
   builder.catalogue.output = builder.catalogue.embedding;
   if (!config.tied_output) {
     builder.catalogue.output = builder.add({.name = "lm_head.weight",
@@ -241,11 +241,18 @@ Catalogue make_catalogue(const ModelConfig& config, Format format) {
                                             .cut = 0,
                                             .decay = true});
   }
+  if (config.output_bias) {
+    builder.catalogue.output_bias = builder.add(
+        {.name = "output.bias", .shape = {1, config.vocabulary}, .stored = {"final_logits_bias"}, .cut = 1});
+  }
   for (ParameterSpec& spec : builder.catalogue.parameters)
     for (std::string& name : spec.stored) name = architecture.stored_name(std::move(name));
-  if (architecture.t5_ids && config.decoder_start != kUnk)
-    for (const size_t p : {builder.catalogue.embedding, builder.catalogue.output})
-      builder.catalogue.parameters[p].row_shift = 1;
+  const int64_t shift = architecture.ids == TokenIds::marian                               ? 2
+                        : architecture.ids == TokenIds::t5 && config.decoder_start != kUnk ? 1
+                                                                                           : 0;
+  for (const size_t p :
+       {builder.catalogue.embedding, builder.catalogue.output, builder.catalogue.output_bias})
+    if (p != kNoParameter) builder.catalogue.parameters[p].row_shift = shift;
   for (ParameterSpec& spec : builder.catalogue.parameters) {
     if (!can_be_quantized(spec)) continue;
     spec.quantization = spec.role == Role::expert ? config.quantization.experts : config.quantization.dense;

@@ -39,7 +39,8 @@ struct ParameterSpec {
   std::vector<std::string> stored;
   bool sliced = false;
   // Stored row r is row (r + row_shift) mod rows: T5's ids, 0 pad, 1 eos, 2 unk, are ours less one, and its
-  // last row is our bos, which nothing uses.
+  // last row is our bos, which nothing uses; Marian's are ours less two. Rows are those along `cut`: of the
+  // output's bias [1, V] its entries.
   int64_t row_shift = 0;
   // The model's block that uses it, in the order of their use: 0 for what several share (embedding, final
   // norms, output layer, tables of positions), then the encoder's layers, then the decoder's.
@@ -69,7 +70,7 @@ struct LinearIndex {
   size_t weight = 0, bias = kNoParameter;
 };
 struct NormIndex {
-  size_t weight = 0, bias = kNoParameter;
+  size_t weight = kNoParameter, bias = kNoParameter;
 };
 struct FeedForwardIndex {
   bool sparse = false;
@@ -90,11 +91,12 @@ struct LayerIndex {
 struct Catalogue {
   std::vector<ParameterSpec> parameters;
   size_t embedding = 0;
-  size_t output = 0;  // the output layer's weight: the embedding when tied
+  size_t output = 0;                  // the output layer's weight: the embedding when tied
+  size_t output_bias = kNoParameter;  // [1, V]
   // [buckets, heads], the bias of the self-attention by distance; kNoParameter without relative positions
   size_t encoder_positions = kNoParameter, decoder_positions = kNoParameter;
   std::vector<LayerIndex> encoder, decoder;
-  NormIndex encoder_norm, decoder_norm;
+  NormIndex encoder_norm, decoder_norm;  // the ends of the stacks; kNoParameter with ModelConfig::post_norm
 
   [[nodiscard]] int64_t elements(Role role) const;
   [[nodiscard]] int64_t sparse_layers() const;

@@ -94,8 +94,9 @@ ModelCost cost_of(const ModelConfig& config, int64_t length) {
   for (size_t i = 0; i < catalogue.decoder.size(); ++i)
     cost.layers.push_back(counter.layer(fmt::format("decoder.layers.{}", i), catalogue.decoder[i], true));
   const int64_t embedding = catalogue.parameters[catalogue.embedding].elements();
-  cost.parameters = counter.dense({}, {catalogue.encoder_norm, catalogue.decoder_norm},
-                                  {catalogue.encoder_positions, catalogue.decoder_positions});
+  cost.parameters =
+      counter.dense({}, {catalogue.encoder_norm, catalogue.decoder_norm},
+                    {catalogue.encoder_positions, catalogue.decoder_positions, catalogue.output_bias});
   cost.parameters.embedding = config.tied_output ? embedding : 2 * embedding;
   cost.output_flops = 2 * static_cast<double>(embedding);
   cost.target_flops = cost.output_flops;

@@ -24,7 +24,8 @@ class BlockDecoding final : public Decoding {
       : stacks_(stacks),
         memory_mask_(std::move(memory_mask)),
         room_(max_tokens),
-        output_(stacks.weights[stacks.catalogue.output].matrix(), std::move(candidates)) {
+        output_(stacks.weights[stacks.catalogue.output].matrix(),
+                stacks.weights.value(stacks.catalogue.output_bias), std::move(candidates)) {
     const Weights& w = stacks_.weights;
     const int64_t heads = w.config.attention_heads;
     for (const LayerIndex& layer : stacks_.catalogue.decoder) {

@@ -16,7 +16,7 @@ class StepFootprint::Run {
         source_{job.batch.rows, job.batch.source_length, job.batch.source_padding},
         target_{job.batch.rows, job.batch.target_length, job.batch.target_padding},
         positions_(device, Purpose::buffers,
-                   job.model.positions == Positions::sinusoidal
+                   job.model.positions != Positions::relative
                        ? job.model.max_positions * job.model.d_model *
                              static_cast<int64_t>(c10::elementSize(job.compute))
                        : 0) {}
@@ -76,6 +76,7 @@ class StepFootprint::Run {
   }
 
   Block end(const Block& x, const SideShape& side) {
+    if (job_.model.post_norm) return x;
     Record record = {.side = &side, .input = x};
     record.output = layers_.final_norm(x, side, job_.recompute ? nullptr : &record.embedding_or_norm);
     return keep(std::move(record));

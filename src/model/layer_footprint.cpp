@@ -77,6 +77,7 @@ Block LayerFootprint::norm(const Block& x, int64_t tokens, Branch* branch) const
 
 /// Keeps its input; the norm's output is computed again.
 Block LayerFootprint::norm_linear(const Block& x, int64_t tokens, int64_t width, Branch* branch) const {
+  if (job_.model.post_norm) return linear(x, tokens, d_, width, branch);
   const Block statistics = wide(branch ? kKept : kWorking, 2 * tokens);
   const Block normed = hidden(tokens, kWorking);
   Block output = block(branch ? kKept : kWorking, tokens * width);
@@ -101,7 +102,8 @@ Block LayerFootprint::drop(double p, const Block& x, int64_t elements, Branch* b
 
 Block LayerFootprint::residual(const Block& output, int64_t tokens, Branch* branch) const {
   const Block dropped = drop(job_.model.dropout, output, tokens * d_, branch);
-  return hidden(tokens, branch ? kKept : kWorking);
+  const Block sum = hidden(tokens, branch ? kKept : kWorking);
+  return job_.model.post_norm ? norm(sum, tokens, branch) : sum;
 }
 
 /// On the host scores are never there as a whole, unless attention dropout or relative positions want them. Without
@@ -245,7 +247,7 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
   const bool exchanges = e.sent > 0;
   const int64_t at_once = e.crowded ? 1 : e.chunks;  // chunks that are there together, of what is kept
   const int64_t chunk_tokens = tokens / e.chunks;
-  const Block normed = norm(x, tokens, branch);
+  const Block normed = m.post_norm ? x : norm(x, tokens, branch);
   const int64_t scores = tokens * m.expert_counts()[number];
   const Block probabilities = wide(branch ? kKept : kWorking, scores);
   const Block logits = wide(kWorking, scores);
@@ -329,7 +331,7 @@ Block LayerFootprint::embedding(const SideShape& side, Branch* branch) const {
   });
   Block x = hidden(tokens, kWorking);
   const Block sum = sum_over_tp(tokens * d_);
-  if (job_.model.positions == Positions::sinusoidal) x = hidden(tokens, kWorking);
+  if (job_.model.positions != Positions::relative) x = hidden(tokens, kWorking);
   return job_.model.dropout > 0 ? hidden(tokens, purpose) : x;
 }
 
@@ -350,6 +352,7 @@ Block LayerFootprint::loss(const SideShape& side) const {
   // What libtorch's products of bf16 give before it becomes fp32, or is added to the weight's gradient.
   const bool apart = job_.accelerator && element_bytes_ == 2;
   { const Block narrow = block(kWorking, apart ? chunk * vocabulary_ : 0); }
+  { const Block by_bias = wide(kWorking, job_.model.output_bias ? vocabulary_ : 0); }
   { const Block by_weight = wide(kWorking, apart ? vocabulary_ * d_ : 0); }
   const Block by_input = hidden(chunk, kWorking);
   return by_hidden;

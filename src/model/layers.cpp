@@ -40,8 +40,10 @@ struct Layer {
                   {.over = cut_over(pass), .by_inputs = cut_by_inputs});
   }
 
+  /// The first linear layer of a sub-layer.
   [[nodiscard]] at::Tensor norm_project(const NormIndex& norm_index, const LinearIndex& linear_index,
                                         const at::Tensor& x) const {
+    if (w.config.post_norm) return project(linear_index, x, false);
     return norm_linear(x, norm_of(w, norm_index), w[linear_index.weight], w.find(linear_index.bias),
                        cut_over(pass));
   }
@@ -74,8 +76,11 @@ struct Layer {
     return x + experts(none, {}, 1, nullptr).sum();  // the sum of no rows: zero
   }
 
-  [[nodiscard]] at::Tensor residual(const at::Tensor& x, const at::Tensor& output, const char* name) const {
-    return x + dropout(output, pass.training ? w.config.dropout : 0, key.derive(name));
+  /// The end of a sub-layer, of which `norm_index` is the norm.
+  [[nodiscard]] at::Tensor residual(const NormIndex& norm_index, const at::Tensor& x,
+                                    const at::Tensor& output, const char* name) const {
+    const at::Tensor sum = x + dropout(output, pass.training ? w.config.dropout : 0, key.derive(name));
+    return w.config.post_norm ? norm(sum, norm_of(w, norm_index)) : sum;
   }
 
   [[nodiscard]] AttentionOptions attention_options(const at::Tensor& mask, bool causal,
@@ -91,7 +96,7 @@ struct Layer {
   [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const at::Tensor& mask, bool causal) const {
     const auto qkv = split_heads(norm_project(index.self_norm, index.self_qkv, x), 3, heads());
     const at::Tensor context = attention(qkv[0], qkv[1], qkv[2], attention_options(mask, causal, "self"));
-    return residual(x, project(index.self_out, context, true), "self");
+    return residual(index.self_norm, x, project(index.self_out, context, true), "self");
   }
 
   [[nodiscard]] std::vector<at::Tensor> memory_key_value(const at::Tensor& memory) const {
@@ -109,7 +114,7 @@ struct Layer {
       kept.weights = at::softmax(mask.defined() ? scores + mask : scores, -1);
     }
     const at::Tensor context = attention(query[0], keys, values, attention_options(mask, false, "cross"));
-    return residual(x, project(index.cross_out, context, true), "cross");
+    return residual(index.cross_norm, x, project(index.cross_out, context, true), "cross");
   }
 
   [[nodiscard]] at::Tensor dense(const at::Tensor& x) const {
@@ -163,7 +168,7 @@ struct Layer {
   }
 
   [[nodiscard]] at::Tensor sparse(const at::Tensor& x, const Side& side, int64_t sentence_length) const {
-    const at::Tensor input = norm(x, norm_of(w, index.ffn_norm));
+    const at::Tensor input = w.config.post_norm ? x : norm(x, norm_of(w, index.ffn_norm));
     MoeStatistics* const statistics = pass.statistics ? &(*pass.statistics)[index.ffn.number] : nullptr;
     return experts(input.reshape({-1, x.size(-1)}), side, sentence_length, statistics).view(x.sizes());
   }
@@ -171,14 +176,21 @@ struct Layer {
   [[nodiscard]] at::Tensor feed_forward(const at::Tensor& x, const Side& side,
                                         int64_t sentence_length) const {
     if (index.ffn.sparse && pass.pass_over_experts) return x;
-    return residual(x, index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x), "feed forward");
+    return residual(index.ffn_norm, x, index.ffn.sparse ? sparse(x, side, sentence_length) : dense(x),
+                    "feed forward");
   }
 };
 
 }  // namespace
 
-at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model) {
+at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model, Positions kind) {
   const int64_t half = d_model / 2;
+  if (kind == Positions::marian) {
+    const double scale = -std::log(10000.0) * 2 / static_cast<double>(d_model);
+    const at::Tensor frequency = (at::arange(half, at::kDouble) * scale).exp();
+    const at::Tensor angle = at::arange(positions, at::kDouble).unsqueeze(1) * frequency.unsqueeze(0);
+    return at::cat({angle.sin(), angle.cos()}, 1).to(at::kFloat);
+  }
   const double step = std::log(10000.0) / static_cast<double>(std::max<int64_t>(half - 1, 1));
   const at::Tensor frequency = (at::arange(half, at::kFloat) * -step).exp();
   constexpr int64_t kOffset = 2;  // fairseq numbers the first token padding_idx + 1
@@ -197,9 +209,10 @@ VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass) {
 at::Tensor embed(const Weights& w, size_t embedding_index, const at::Tensor& ids, const at::Tensor& positions,
                  int64_t first, const Pass& pass) {
   const double scale = w.config.scale_embedding ? std::sqrt(static_cast<double>(w.config.d_model)) : 1;
-  // Where the decoder starts with it, padding has an embedding of its own; at its other places the gradient
-  // is 0.
-  const int64_t padding = w.config.decoder_start == kPad ? -1 : kPad;
+  // Where T5's decoder starts with it, padding has an embedding of its own; at its other places the gradient
+  // is 0. Marian's starts with one that stays as it is.
+  const bool trained = w.config.decoder_start == kPad && w.config.positions != Positions::marian;
+  const int64_t padding = trained ? -1 : kPad;
   at::Tensor x = embedding(ids, w[embedding_index], scale, padding, vocabulary_cut(w, pass));
   if (positions.defined()) x = x + positions.narrow(0, first, ids.size(1));
   return dropout(x, pass.training ? w.config.dropout : 0, pass.key.derive("embedding"));
@@ -222,7 +235,7 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
 }
 
 at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale) {
-  const at::Tensor y = norm(x, norm_of(w, index));
+  const at::Tensor y = index.weight == kNoParameter ? x : norm(x, norm_of(w, index));
   return scale == 1 ? y : y * scale;
 }
 
@@ -255,7 +268,7 @@ at::Tensor decoder_layer_step(const Weights& w, const LayerIndex& index, const S
   const at::Tensor context =
       attention(qkv[0], cache.self_key.narrow(2, 0, position + 1),
                 cache.self_value.narrow(2, 0, position + 1), layer.attention_options(bias, false, "self"));
-  at::Tensor y = x + layer.project(index.self_out, context, true);
+  at::Tensor y = layer.residual(index.self_norm, x, layer.project(index.self_out, context, true), "self");
   // The hypotheses of a sentence look at its memory as if they were one text's positions.
   y = layer.cross_attention(y.view({cache.cross_key.size(0), -1, x.size(2)}), cache.cross_key,
                             cache.cross_value, memory_mask);

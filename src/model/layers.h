@@ -5,6 +5,8 @@
 //   x = x + drop(self_attention(norm(x)))
 //   x = x + drop(cross_attention(norm(x), memory))      decoder only
 //   x = x + drop(feed_forward(norm(x)))                 dense, or an MoE layer
+//
+// or, with ModelConfig::post_norm, x = norm(x + drop(self_attention(x))) and so on.
 #pragma once
 
 #include <span>
@@ -70,11 +72,15 @@ struct Weights {
   [[nodiscard]] Parameter* find(size_t index) const {
     return index == kNoParameter ? nullptr : &parameters[index];
   }
+  /// The value; undefined where there is no such parameter.
+  [[nodiscard]] at::Tensor value(size_t index) const {
+    return index == kNoParameter ? at::Tensor() : parameters[index].value;
+  }
 };
 
-/// sin | cos halves of positions 0 .. positions - 1, as M2M100 makes them; row p serves the p-th token at
-/// index p + 2. [positions, d_model] fp32
-at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model);
+/// sin | cos halves of positions 0 .. positions - 1, as M2M100 makes them, where row p serves the p-th token at index
+/// p + 2, or as Marian does. [positions, d_model] fp32
+at::Tensor sinusoidal_positions(int64_t positions, int64_t d_model, Positions kind = Positions::sinusoidal);
 
 /// Which part of the vocabulary's weight this rank holds.
 VocabularyCut vocabulary_cut(const Weights& w, const Pass& pass);
@@ -91,8 +97,8 @@ at::Tensor embed(const Weights& w, size_t embedding, const at::Tensor& ids, cons
 at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t queries, bool causal,
                          const at::Tensor& mask);
 
-/// The norm at the end of a stack, times `scale`.
-at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale = 1);
+/// The norm at the end of a stack, if it has one, times `scale`.
+at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale);
 
 /// x [B, S, d] -> [B, S, d]. `bias`: position_bias() with source.attention_mask; undefined without relative
 /// positions, as below.

@@ -30,14 +30,22 @@ std::shared_ptr<const SharedTokens> take_rows_of(const Matrix& output, std::vect
   return std::make_shared<const SharedTokens>(SharedTokens{std::move(tokens), std::move(rows), {}});
 }
 
-OutputLayer::OutputLayer(Matrix output, std::vector<Candidates> candidates)
-    : output_(std::move(output)), candidates_(std::move(candidates)) {
+OutputLayer::OutputLayer(Matrix output, at::Tensor bias, std::vector<Candidates> candidates)
+    : output_(std::move(output)), candidates_(std::move(candidates)), bias_(std::move(bias)) {
   if (candidates_.empty()) columns_ = output_.rows;
   own_.reserve(candidates_.size());
   for (const Candidates& one : candidates_) {
     columns_ = std::max(columns_, one.size());
-    own_.push_back(rows_of(output_, one.own));
+    own_.push_back({rows_of(output_, one.own), bias_of(one)});
   }
+}
+
+at::Tensor OutputLayer::bias_of(const Candidates& candidates) const {
+  if (!bias_.defined()) return {};
+  std::vector<int64_t> tokens;
+  tokens.reserve(candidates.size());
+  for (int64_t column = 0; column < candidates.size(); ++column) tokens.push_back(candidates.token(column));
+  return bias_.view(-1).index_select(0, index_of(tokens, bias_.device())).to(at::kFloat);
 }
 
 at::Tensor OutputLayer::operator()(const at::Tensor& rows) {
@@ -46,7 +54,7 @@ at::Tensor OutputLayer::operator()(const at::Tensor& rows) {
     logits_ = at::empty({count, columns_}, rows.options().dtype(at::kFloat));
   at::Tensor logits = logits_.narrow(0, 0, count);
   if (candidates_.empty()) {
-    linear_product(logits, rows, output_);
+    linear_product(logits, rows, output_, {.bias = bias_});
   } else {
     of_shared(rows, logits);
     of_own(rows, logits);
@@ -84,10 +92,12 @@ void OutputLayer::of_own(const at::Tensor& rows, const at::Tensor& logits) const
   const int64_t sentences = std::ssize(candidates_), width = rows.size(0) / sentences;
   const auto some = [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const int64_t size = candidates_[b].size(), count = own_[b].rows;
+      const int64_t size = candidates_[b].size(), count = own_[b].rows.rows;
       const at::Tensor of_sentence = logits.narrow(0, b * width, width);
       if (count > 0)
-        linear_product(of_sentence.narrow(1, size - count, count), rows.narrow(0, b * width, width), own_[b]);
+        linear_product(of_sentence.narrow(1, size - count, count), rows.narrow(0, b * width, width),
+                       own_[b].rows);
+      if (own_[b].bias.defined()) of_sentence.narrow(1, 0, size).add_(own_[b].bias);
       if (size < columns_)
         of_sentence.narrow(1, size, columns_ - size).fill_(-std::numeric_limits<float>::infinity());
     }
@@ -99,7 +109,7 @@ void OutputLayer::pick(const at::Tensor& sentences) {
   if (candidates_.empty()) return;
   const at::Tensor index = sentences.cpu();
   std::vector<Candidates> candidates;
-  std::vector<Matrix> own;
+  std::vector<Own> own;
   for (int64_t i = 0; i < index.numel(); ++i) {
     const int64_t from = index.const_data_ptr<int64_t>()[i];
     candidates.push_back(candidates_[from]);

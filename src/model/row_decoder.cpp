@@ -28,10 +28,18 @@ struct LayersByRow {
   const Weights& w;
 
   [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
+    if (index.weight == kNoParameter) return x;
     return norm_rows(x, {.weight = w[index.weight].value.to(at::kFloat),
                          .bias = w[index.bias].value.to(at::kFloat),
                          .epsilon = w.config.norm_epsilon})
         .output;
+  }
+  /// What a sub-layer reads, and what becomes of its sum with that.
+  [[nodiscard]] at::Tensor before(const NormIndex& index, const at::Tensor& x) const {
+    return w.config.post_norm ? x : norm(index, x);
+  }
+  [[nodiscard]] at::Tensor after(const NormIndex& index, const at::Tensor& sum) const {
+    return w.config.post_norm ? norm(index, sum) : sum;
   }
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {
@@ -39,22 +47,26 @@ struct LayersByRow {
                           {.bias = w[index.bias].value, .relu = relu, .residual = residual});
   }
   [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
-    const at::Tensor input = norm(layer.ffn_norm, x);
+    const at::Tensor input = before(layer.ffn_norm, x);
     const FeedForwardIndex& ffn = layer.ffn;
     if (ffn.sparse) {
-      return moe_rows(input, x,
-                      {.router = &w[ffn.router],
-                       .fc1_weight = &w[ffn.fc1.weight],
-                       .fc1_bias = &w[ffn.fc1.bias],
-                       .fc2_weight = &w[ffn.fc2.weight],
-                       .fc2_bias = &w[ffn.fc2.bias]},
-                      w.config.moe, w.config.activation, w.experts, layer.block);
+      return after(layer.ffn_norm, moe_rows(input, x,
+                                            {.router = &w[ffn.router],
+                                             .fc1_weight = &w[ffn.fc1.weight],
+                                             .fc1_bias = &w[ffn.fc1.bias],
+                                             .fc2_weight = &w[ffn.fc2.weight],
+                                             .fc2_bias = &w[ffn.fc2.bias]},
+                                            w.config.moe, w.config.activation, w.experts, layer.block));
     }
     const bool relu = w.config.activation == Activation::relu;
     const at::Tensor inner = linear(ffn.fc1, input, {}, relu);
-    return linear(ffn.fc2, relu ? inner : activate(w.config.activation, inner), x);
+    return after(layer.ffn_norm, linear(ffn.fc2, relu ? inner : activate(w.config.activation, inner), x));
   }
 };
+
+double embedding_scale(const ModelConfig& config) {
+  return config.scale_embedding ? std::sqrt(static_cast<double>(config.d_model)) : 1;
+}
 
 /// The rows of each sentence of length `length` that are not padding.
 std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t sentences, int64_t length) {
@@ -109,7 +121,8 @@ class RowDecoding final : public Decoding {
         catalogue_(model.catalogue()),
         positions_(model.positions()),
         slots_(room),
-        output_(weights_[catalogue_.output].matrix(), std::move(candidates)) {
+        output_(weights_[catalogue_.output].matrix(), weights_.value(catalogue_.output_bias),
+                std::move(candidates)) {
     const LayersByRow rows = {weights_};
     const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
     const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
@@ -130,21 +143,21 @@ class RowDecoding final : public Decoding {
       throw Error("decoding went past the model's {} positions", w.config.max_positions);
     const std::vector<int32_t> slots = slots_.take(rows);
     for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(slots[row]);
-    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].matrix(),
-                              std::sqrt(static_cast<double>(width)), positions_.narrow(0, position_++, 1));
+    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].matrix(), embedding_scale(w.config),
+                              positions_.narrow(0, position_++, 1));
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
       const at::Tensor now =
-          model.linear(layer.self_qkv, model.norm(layer.self_norm, x));  // query, key, value
+          model.linear(layer.self_qkv, model.before(layer.self_norm, x));  // query, key, value
       keep(now.narrow(1, width, 2 * width), self, slots);
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, 0, width),
                                        self.narrow(1, width, width), tokens_, heads);
-      x = model.linear(layer.self_out, context, x);
-      const at::Tensor query = model.linear(layer.cross_q, model.norm(layer.cross_norm, x));
+      x = model.after(layer.self_norm, model.linear(layer.self_out, context, x));
+      const at::Tensor query = model.linear(layer.cross_q, model.before(layer.cross_norm, x));
       context =
           attend_rows(query, memory.narrow(1, 0, width), memory.narrow(1, width, width), sources_, heads);
-      x = model.linear(layer.cross_out, context, x);
+      x = model.after(layer.cross_norm, model.linear(layer.cross_out, context, x));
       x = model.feed_forward(layer, x);
     }
     return output_(model.norm(catalogue_.decoder_norm, x));
@@ -201,9 +214,8 @@ bool RowDecoder::suits(const Transformer& model) {
   const Transformer::Options& options = model.options();
   const ModelConfig& c = model.config();
   return is_host(options.device) && (options.compute == at::kFloat || options.compute == at::kBFloat16) &&
-         c.norm == Norm::layer && c.biases && c.positions == Positions::sinusoidal && c.head_dim == 0 &&
-         c.scale_attention && c.scale_embedding && c.tied_output && !c.scale_output &&
-         c.moe.sentence_capacity == 0;
+         c.norm == Norm::layer && c.biases && c.positions != Positions::relative && c.head_dim == 0 &&
+         c.scale_attention && !c.scale_output && c.moe.sentence_capacity == 0;
 }
 
 at::Tensor RowDecoder::encode(const Side& source) const {
@@ -212,16 +224,15 @@ at::Tensor RowDecoder::encode(const Side& source) const {
   const Catalogue& catalogue = model_.catalogue();
   const LayersByRow model = {w};
   const int64_t sentences = source.ids.size(0), length = source.ids.size(1), width = w.config.d_model;
-  const double scale = std::sqrt(static_cast<double>(width));
-  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].matrix(), scale,
-                            model_.positions().narrow(0, 0, length));
+  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].matrix(),
+                            embedding_scale(w.config), model_.positions().narrow(0, 0, length));
   const AttentionOptions options = {
       .mask = source.attention_mask.defined() ? source.attention_mask.to(at::kFloat) : at::Tensor()};
   for (const LayerIndex& layer : catalogue.encoder) {
-    const at::Tensor qkv = model.linear(layer.self_qkv, model.norm(layer.self_norm, x));
+    const at::Tensor qkv = model.linear(layer.self_qkv, model.before(layer.self_norm, x));
     const auto parts = split_heads(qkv.view({sentences, length, 3 * width}), 3, w.config.attention_heads);
     const at::Tensor context = attention(parts[0], parts[1], parts[2], options).contiguous();
-    x = model.linear(layer.self_out, context.view({-1, width}), x);
+    x = model.after(layer.self_norm, model.linear(layer.self_out, context.view({-1, width}), x));
     x = model.feed_forward(layer, x);
   }
   return model.norm(catalogue.encoder_norm, x).view({sentences, length, width});

@@ -34,6 +34,13 @@ std::vector<Value> run_position_bias(Executor& executor, const Weights& w, size_
   return {executor.run(0, [=](auto, bool) { return position_bias(w, table, 0, length, causal, mask); }, {})};
 }
 
+/// The end of a stack.
+Value run_end(Executor& executor, const Stacks& stacks, const NormIndex& norm, const Value& x, double scale) {
+  if (norm.weight == kNoParameter && scale == 1) return x;
+  return executor.run(0, [=, &norm](auto in, bool) { return final_norm(stacks.weights, norm, in[0], scale); },
+                      {x});
+}
+
 }  // namespace
 
 double output_scale(const ModelConfig& config) {
@@ -57,9 +64,7 @@ Value run_encoder(Executor& executor, const Stacks& stacks, const Side& source, 
         },
         std::move(inputs));
   }
-  return executor.run(
-      0, [=](auto in, bool) { return final_norm(stacks.weights, stacks.catalogue.encoder_norm, in[0]); },
-      {x});
+  return run_end(executor, stacks, catalogue.encoder_norm, x, 1);
 }
 
 Value run_decoder(Executor& executor, const Stacks& stacks, const Value& memory, const Side& source,
@@ -83,12 +88,7 @@ Value run_decoder(Executor& executor, const Stacks& stacks, const Value& memory,
         },
         std::move(inputs));
   }
-  return executor.run(0,
-                      [=](auto in, bool) {
-                        return final_norm(stacks.weights, stacks.catalogue.decoder_norm, in[0],
-                                          output_scale(stacks.weights.config));
-                      },
-                      {x});
+  return run_end(executor, stacks, catalogue.decoder_norm, x, output_scale(stacks.weights.config));
 }
 
 }  // namespace chorus::inline model

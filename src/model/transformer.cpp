@@ -80,9 +80,9 @@ Transformer::Transformer(const ModelConfig& config, Options options)
                                        on_device.dtype(value_type(spec, options_.compute)));
     }
   }
-  if (config_.positions == Positions::sinusoidal)
-    positions_ =
-        sinusoidal_positions(config_.max_positions, config_.d_model).to(options_.device, options_.compute);
+  if (config_.positions != Positions::relative)
+    positions_ = sinusoidal_positions(config_.max_positions, config_.d_model, config_.positions)
+                     .to(options_.device, options_.compute);
 }
 
 void Transformer::set(size_t index, const at::Tensor& value) {
@@ -184,6 +184,7 @@ LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOpt
                                                   .label_smoothing = options.label_smoothing,
                                                   .gradient_scale = options.gradient_scale,
                                                   .gradient = true,
+                                                  .bias = weights().find(catalogue_.output_bias),
                                                   .cut = vocabulary_cut(weights(), pass)});
   executor.backward(hidden, head.grad_hidden.view(hidden.data.sizes()));
   executor.finish();
@@ -200,9 +201,11 @@ LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& option
                                 .cross_attention = options.cross_attention});
   const Value memory = run_encoder(executor, stacks(), batch.source, pass);
   const Value hidden = run_decoder(executor, stacks(), memory, batch.source, batch.target, pass);
-  const LinearCrossEntropy head =
-      linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}), parameters_[catalogue_.output],
-                           batch.labels, {.ignore = kPad, .cut = vocabulary_cut(weights(), pass)});
+  const LinearCrossEntropy head = linear_cross_entropy(hidden.data.reshape({-1, config_.d_model}),
+                                                       parameters_[catalogue_.output], batch.labels,
+                                                       {.ignore = kPad,
+                                                        .bias = weights().find(catalogue_.output_bias),
+                                                        .cut = vocabulary_cut(weights(), pass)});
   executor.finish();
   return sums_of(head, batch, options.per_token, pass.statistics);
 }

@@ -91,7 +91,8 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
     const at::Tensor index = row_index.narrow(0, first, count);
     const at::Tensor input = rows == all ? hidden.narrow(0, first, count) : gather_rows(hidden, index);
     const at::Tensor logits = logits_buffer.narrow(0, 0, count);
-    linear_product(logits, input, matrix);
+    linear_product(logits, input, matrix,
+                   {.bias = options.bias ? options.bias->value.view(-1) : at::Tensor()});
     weight.observe(input);
     const at::Tensor grad = options.gradient ? grad_buffer.narrow(0, 0, count) : at::Tensor();
     const CrossEntropyOptions of_rows = {.label_smoothing = options.label_smoothing,
@@ -104,6 +105,10 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
       continue;
     }
     weight.accumulate_product(grad, input);
+    if (options.bias) {
+      const at::Tensor& by_bias = options.bias->gradient;
+      options.bias->accumulate(grad.sum(0, false, by_bias.scalar_type()).view(by_bias.sizes()));
+    }
     if (rows == all) {
       plain_product(result.grad_hidden.narrow(0, first, count), grad, weight.value);
     } else {

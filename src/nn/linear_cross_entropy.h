@@ -17,7 +17,8 @@ struct LinearCrossEntropyOptions {
   int64_t ignore = 1;          // label of rows where nothing is predicted (kPad)
   double label_smoothing = 0;  // epsilon
   double gradient_scale = 1;   // gradients are of gradient_scale * loss
-  bool gradient = false;       // training: add the weight's gradient, return that by hidden
+  bool gradient = false;       // training: add the gradients of weight and bias, return that by hidden
+  Parameter* bias = nullptr;   // [V], or of as many elements; null: none
   VocabularyCut cut;           // the weight holds a part of the vocabulary; all its ranks have the same rows
 };
 

@@ -245,7 +245,7 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
   for (const Source& source : sources)
     config.directions = united_directions(config.directions, source.config.directions);
-  const size_t never_quantized = sources[0].catalogue.encoder_norm.weight;
+  const size_t never_quantized = sources[0].catalogue.encoder.front().self_norm.weight;
   write_description(whole.temporary(), config, sources[0].tensors[never_quantized][0].dtype,
                     sources[0].vocabulary);
   whole.commit();

@@ -117,8 +117,8 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   const Source source = open_source(dense);
   if (!source.config.expert_counts().empty())
     throw UserError("{} has experts already: `chorus grow` adds more", dense.string());
-  if (native_architecture(source.config).t5_ids)
-    throw UserError("{} is of T5's kind, of which dense models cannot be upcycled", dense.string());
+  if (const Architecture& native = native_architecture(source.config); native.dense)
+    throw UserError("{} is a model of {}'s kind, which cannot be upcycled", dense.string(), native.name);
   Recipe recipe = {.config = source.config, .key = RandomKey(options.seed).derive("upcycle")};
   MoeConfig& moe = recipe.config.moe;
   moe = {.experts = options.experts,

@@ -122,6 +122,9 @@ Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   const std::vector<std::string>& symbols = config.vocabulary.symbols;
   if (config.vocabulary.model.empty() && of.initial)
     return of.initial->with_tags(added).with_symbols(symbols);
+  if (of.initial && of.initial->is_marian())
+    throw UserError("vocabulary.model = {}: the model of train.init, {}, keeps its own: leave it out",
+                    config.vocabulary.model, config.train.init);
   const fs::path path =
       config.vocabulary.model.empty() ? of.run / kVocabulary : fs::path(config.vocabulary.model);
   if (!config.vocabulary.model.empty()) {

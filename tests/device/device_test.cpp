@@ -146,7 +146,7 @@ TEST_P(Operations, ExpertsBothWays) {
   const at::Tensor keys = at::randint(1 << 30, {tokens}, at::kLong), weight = at::rand({tokens, k});
   for (const auto& [width, inner] : {std::pair<int64_t, int64_t>{24, 16}, {6, 5}}) {
     for (const Activation activation :
-         {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu}) {
+         {Activation::relu, Activation::gelu, Activation::silu, Activation::swiglu, Activation::geglu}) {
       for (const bool plain : {true, false}) {  // without biases and dropout
         const auto make = [&](at::IntArrayRef sizes) { return random(sizes) * 0.3; };
         const int64_t outer = activation_inputs(activation, inner);
@@ -324,7 +324,7 @@ std::vector<ModelConfig> models() {
   nllb.activation = Activation::swiglu;
   dense.moe.experts = 0;
   dense.activation = Activation::gelu;
-  return {nllb, switching, dense};
+  return {nllb, switching, dense, marian_config()};
 }
 
 void expect_same_translations(Transformer& moved, Transformer& here) {

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
@@ -81,6 +82,13 @@ TEST(Candidates, OfOtherArchitectures) {
   config.norm = Norm::rms;
   config.biases = false;
   expect_columns_of_all(*make_step_decoder(*model_of(config, at::kFloat)));
+}
+
+TEST(Candidates, OfAnOutputWithABias) {
+  const auto model = model_of(marian_config(), at::kFloat);
+  at::Tensor& bias = model->parameters()[model->catalogue().output_bias].value;
+  bias.copy_(at::linspace(-1, 2, bias.numel()).view(bias.sizes()));
+  expect_columns_of_all(*make_step_decoder(*model));
 }
 
 TEST(Candidates, OfQuantizedWeights) {

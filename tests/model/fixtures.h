@@ -52,6 +52,25 @@ inline ModelConfig switch_config() {
                   .sentence_capacity = 2}};
 }
 
+/// As OPUS-MT's models are.
+inline ModelConfig marian_config() {
+  return {.vocabulary = 23,
+          .d_model = 12,
+          .encoder_layers = 2,
+          .decoder_layers = 3,
+          .attention_heads = 3,
+          .ffn_dim = 10,
+          .activation = Activation::silu,
+          .dropout = 0.1,
+          .attention_dropout = 0.1,
+          .activation_dropout = 0.1,
+          .max_positions = 32,
+          .post_norm = true,
+          .positions = Positions::marian,
+          .output_bias = true,
+          .decoder_start = kPad};
+}
+
 inline void initialise(Transformer& model, uint64_t seed) {
   for (size_t i = 0; i < model.parameters().size(); ++i) {
     model.set(i, initial_value(model.catalogue().parameters[i], RandomKey(seed)));

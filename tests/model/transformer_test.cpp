@@ -55,6 +55,10 @@ std::vector<ModelConfig> various_configs() {
     config.moe.expert_output_dropout = top_k == 1 ? 0.2 : 0;
     configs.push_back(config);
   }
+  configs.push_back(configs[3]);
+  configs.back().post_norm = true;
+  configs.push_back(marian_config());
+  configs.back().decoder_start = kEos;  // no gradient goes to the embedding of padding, with which it starts
   return configs;
 }
 

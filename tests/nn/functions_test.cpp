@@ -134,12 +134,14 @@ TEST_F(Functions, EmbeddingLeavesPaddingOutOfTheGradient) {
 }
 
 TEST_F(Functions, ActivationsMatchTheirDefinitions) {
-  for (const Activation kind : {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu}) {
+  for (const Activation kind :
+       {Activation::relu, Activation::gelu, Activation::silu, Activation::swiglu, Activation::geglu}) {
     const at::Tensor x = at::randn({5, 6}, fp64()).requires_grad_(true);
     expect_equal([&] { return activation(kind, x * 1); },
                  [&] {
                    if (kind == Activation::relu) return at::relu(x);
                    if (kind == Activation::gelu) return at::gelu(x);
+                   if (kind == Activation::silu) return x * at::sigmoid(x);
                    const at::Tensor gate = x.narrow(1, 0, 3), value = x.narrow(1, 3, 3);
                    if (kind == Activation::swiglu) return at::silu(gate) * value;
                    const at::Tensor inner = std::sqrt(2 / M_PI) * (gate + 0.044715 * gate.pow(3));

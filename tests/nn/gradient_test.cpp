@@ -121,7 +121,7 @@ TEST(Gradient, Embedding) {
 TEST(Gradient, ActivationAndDropout) {
   for (const auto& leading : kLeading) {
     for (const Activation kind :
-         {Activation::relu, Activation::gelu, Activation::swiglu, Activation::geglu}) {
+         {Activation::relu, Activation::gelu, Activation::silu, Activation::swiglu, Activation::geglu}) {
       const at::Tensor x = leaf(shape(leading, 6));
       expect_gradients([&] { return activation(kind, x * 1); }, {x}, {});
     }
@@ -192,15 +192,19 @@ TEST(Gradient, LinearCrossEntropy) {
        {std::tuple{0, 5, 3}, {1, 2, 1}, {1, 7, 5}, {37, 65, 9}, {5, 130, 4}}) {
     for (const double smoothing : {0.0, 0.1, 0.9}) {
       for (const double ignored : {0.0, 0.4, 1.0}) {
-        const LinearCrossEntropyOptions options = {
-            .ignore = kIgnore, .label_smoothing = smoothing, .gradient_scale = 0.25, .gradient = true};
-        Parameter weight = parameter({vocabulary, width});
+        Parameter weight = parameter({vocabulary, width}), bias = parameter({1, vocabulary});
+        const LinearCrossEntropyOptions options = {.ignore = kIgnore,
+                                                   .label_smoothing = smoothing,
+                                                   .gradient_scale = 0.25,
+                                                   .gradient = true,
+                                                   .bias = rows % 2 == 0 ? nullptr : &bias};
         const at::Tensor hidden = at::randn({rows, width}, there(at::kDouble));
         at::Tensor labels = at::randint(vocabulary, {rows}, at::kLong);
         labels.masked_fill_(labels.eq(kIgnore), 0).masked_fill_(at::rand({rows}) < ignored, kIgnore);
         const LinearCrossEntropy head = linear_cross_entropy(hidden, weight, labels, options);
         std::vector<Slope> slopes = {{"hidden", hidden, head.grad_hidden}};
         if (head.tokens > 0) slopes.push_back({"weight", weight.value, weight.gradient.clone()});
+        if (head.tokens > 0 && options.bias) slopes.push_back({"bias", bias.value, bias.gradient.clone()});
         expect_slopes(
             [&] { return 0.25 * linear_cross_entropy(hidden, weight, labels, options).sums().loss; }, slopes);
       }

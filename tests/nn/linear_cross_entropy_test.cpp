@@ -50,13 +50,15 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   const auto labels_there = there(labels), predicted = labels_there.ne(kIgnore);
 
   Parameter weight = parameter_of(value);
+  Parameter bias = parameter_of(at::randn({1, c.vocabulary}, there(at::kFloat)).to(type));
   const LinearCrossEntropyOptions options = {
-      .ignore = kIgnore, .label_smoothing = 0.1, .gradient_scale = 0.125, .gradient = true};
+      .ignore = kIgnore, .label_smoothing = 0.1, .gradient_scale = 0.125, .gradient = true, .bias = &bias};
   const LinearCrossEntropy ours = linear_cross_entropy(hidden, weight, labels, options);
   const LinearCrossEntropy::Sums sums = ours.sums(c.rows);
 
   const auto h = hidden.to(at::kDouble).requires_grad_(), w = value.to(at::kDouble).requires_grad_();
-  const auto logits = h.mm(w.t());
+  const auto b = bias.value.detach().to(at::kDouble).requires_grad_();
+  const auto logits = h.mm(w.t()) + b;
   const auto loss = at::cross_entropy_loss(logits, labels_there, {}, at::Reduction::Sum, kIgnore, 0.1);
   const auto nll = at::cross_entropy_loss(logits, labels_there, {}, at::Reduction::None, kIgnore).detach();
   (loss * 0.125).backward();
@@ -66,8 +68,8 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   EXPECT_EQ(ours.tokens, predicted.sum().item<int64_t>());
   EXPECT_EQ(sums.correct, (logits.argmax(1).eq(labels_there) & predicted).sum().item<int64_t>());
   EXPECT_EQ(ours.grad_hidden.scalar_type(), type);
-  const auto error = [](const at::Tensor& a, const at::Tensor& b) {
-    return ((a.to(at::kDouble) - b).norm() / (b.norm() + 1e-30)).item<double>();
+  const auto error = [](const at::Tensor& x, const at::Tensor& y) {
+    return ((x.to(at::kDouble) - y).norm() / (y.norm() + 1e-30)).item<double>();
   };
   const double of_token = std::max(exact, 1e-5);
   EXPECT_TRUE(at::allclose(sums.token_nll.to(at::kDouble), nll.cpu(), of_token, of_token));
@@ -76,6 +78,7 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   if (ours.tokens > 0) {
     EXPECT_TRUE(weight.has_gradient);
     EXPECT_LT(error(weight.gradient, w.grad()), tolerance);
+    EXPECT_LT(error(bias.gradient, b.grad()), tolerance);
     linear_cross_entropy(hidden, weight, labels, options);
     EXPECT_LT(error(weight.gradient, w.grad() * 2), tolerance) << "the second contribution adds";
   } else {

@@ -273,6 +273,16 @@ TEST_F(RanksTest, RelativePositionsAreCutByHeads) {
   expect_equal(one, together(c, "many"));
 }
 
+TEST_F(RanksTest, TheOutputsBiasIsCutByTheVocabularyAndNormsMayFollow) {
+  if (ranks().size() % 2 != 0) GTEST_SKIP() << "with an even number of ranks";
+  RunConfig c = config();
+  c.model.post_norm = c.model.output_bias = true;
+  c.model.activation = Activation::silu;
+  const Outcome one = alone(c, "one");
+  c.parallel = {.etp = 2, .tp = 2, .zero = 1};
+  expect_equal(one, together(c, "many"));
+}
+
 TEST_F(RanksTest, Bf16TrainsAlikeInEveryForm) {
   RunConfig c = config();
   c.precision = Precision::bf16;

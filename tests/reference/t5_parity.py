@@ -28,6 +28,8 @@ TAGS = ["ace", "de", "en", "zh_Latn"]
 class Numbering:
     """Of T5's ids, or MADLAD's."""
 
+    never = ()  # what is not chosen, by our ids
+
     def __init__(self, madlad):
         self.pad, self.eos, self.start = (1, 2, 0) if madlad else (0, 1, 0)
         self.madlad = madlad
@@ -110,7 +112,7 @@ def make_input(path, rows, numbering):
 
     # In whose targets </s> stands for what the model starts with.
     mine = [{"source": ours(b["source"]), "target": [[2, *row[1:]] for row in ours(b["target"])]} for b in batches]
-    decode = {"source": ours(source), "forced": [[] for _ in source], "never": [], "most": MOST, "beams": [1, 4]}
+    decode = {"source": ours(source), "forced": [[] for _ in source], "never": list(numbering.never), "most": MOST, "beams": [1, 4]}
     path.write_text(json.dumps({"batches": mine, "decode": decode, "gradients": True}))
     return batches, source
 
@@ -146,12 +148,18 @@ def compare_gradients(checks, name, model, numbering, batch, ours, b, worst):
 
     source, mask, target, labels, real = batch
     model.zero_grad()
+    for buffer in model.buffers():
+        buffer.grad = None
     logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
     labels = labels.masked_fill(~real, -100)
     torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").backward()
-    for key, weight in model.named_parameters():
+    for key, weight in [*model.named_parameters(), *model.named_buffers()]:
+        if not weight.requires_grad:
+            continue
         mine, theirs = ours[f"{b}.gradient.{key}"], weight.grad
-        if key in ("shared.weight", "lm_head.weight"):
+        if key == "final_logits_bias":
+            theirs = numbering.rows_as_ours(theirs, 1)
+        if key.removeprefix("model.") in ("shared.weight", "lm_head.weight"):
             theirs = numbering.rows_as_ours(theirs, 0)
             if numbering.madlad:  # of padding alone
                 mine, theirs = (torch.cat([g[:1], g[2:]]) for g in (mine, theirs))
@@ -187,9 +195,10 @@ def score_of(model, numbering, source, tokens):
 
 def compare_decoding(checks, name, model, numbering, sources, ours):
     counts = []
+    never = [numbering.theirs(id, model.config.vocab_size) for id in numbering.never] or None
     for beam in (1, 4):
         ended = ties = 0
-        for i, their in enumerate(generated(model, numbering, sources, beam)):
+        for i, their in enumerate(generated(model, numbering, sources, beam, never)):
             ended += numbering.eos in their
             mine = [numbering.theirs(id, model.config.vocab_size) for id in ours[str(beam)][i]["tokens"]]
             mine += [numbering.eos] if len(mine) < MOST else []

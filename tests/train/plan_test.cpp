@@ -50,6 +50,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"top2", [](Job& j) { j.model.moe.top_k = 2, j.model.moe.capacity_factor = 2; }},
         Case{"gelu", [](Job& j) { j.model.activation = Activation::gelu; }},
         Case{"swiglu", [](Job& j) { j.model.activation = Activation::swiglu, j.model.biases = false; }},
+        Case{"post_norm", [](Job& j) { j.model.post_norm = j.model.output_bias = true; }},
+        Case{"post_norm_dense",
+             [](Job& j) {
+               j.model.post_norm = j.model.output_bias = true, j.model.moe.experts = 0;
+               j.model.positions = Positions::marian, j.model.activation = Activation::silu;
+             }},
         Case{"no_dropout", [](Job& j) { j.model.dropout = 0, j.model.moe.jitter = 0; }},
         Case{"attention_dropout", [](Job& j) { j.model.attention_dropout = 0.1; }},
         Case{"activation_dropout", [](Job& j) { j.model.activation_dropout = 0.1; }},

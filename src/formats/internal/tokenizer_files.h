@@ -1,5 +1,6 @@
 // The files in which transformers keeps a tokenizer: NllbTokenizer's, M2M100Tokenizer's, which has a
-// vocab.json, and T5Tokenizer's, whose pieces are in spiece.model. They may come from anywhere.
+// vocab.json, and T5Tokenizer's, whose pieces are in spiece.model; MarianTokenizer's: marian_tokenizer.h. They may come
+// from anywhere.
 //
 //   sentencepiece.bpe.model     the pieces
 //   vocab.json                  M2M100: {piece: id}
@@ -14,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "architecture/format.h"
 #include "data/vocabulary.h"
 
 namespace chorus::inline formats {
@@ -23,10 +25,11 @@ namespace chorus::inline formats {
 std::vector<std::string> read_pieces(const std::filesystem::path& path);
 void write_pieces(const std::filesystem::path& path, const std::vector<std::string>& pieces);
 
-/// The vocabulary of a folder that transformers' tokenizer wrote, with each language's tag and each added
+/// The vocabulary of a folder that transformers' tokenizer wrote for a class with these ids, with each language's tag and each added
 /// word where that tokenizer has it, but <mask> only where the embedding of so many rows has one. UserError
 /// naming the file; also when no file names a language, and on what is not reproduced here.
-Vocabulary read_tokenizer(const std::filesystem::path& folder, int64_t rows);
+Vocabulary read_tokenizer(const std::filesystem::path& folder, int64_t rows,
+                          TokenIds ids = TokenIds::fairseq);
 
 /// The files from which transformers' tokenizers give the same ids. `max_positions`: the longest input.
 void write_tokenizer(const std::filesystem::path& folder, const Vocabulary& vocabulary,

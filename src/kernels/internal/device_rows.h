@@ -173,6 +173,7 @@ struct ActivateRow {
     of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
       float y = biased(i);
       if (activation == Activation::gelu) y *= normal_below(y);
+      if (activation == Activation::silu) y *= sigmoid(y);
       if (is_gated(activation)) y = y * openness(activation, y) * biased(inner + i);
       out[row * inner + i] = narrow<T>(y * factor);
     });
@@ -206,6 +207,10 @@ struct ActivateRowBackward {
       if (activation == Activation::gelu) {
         y = x * normal_below(x);
         slope = normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x);
+      } else if (activation == Activation::silu) {
+        const float s = sigmoid(x);
+        y = x * s;
+        slope = s * (1 + x * (1 - s));
       } else if (is_gated(activation)) {
         const float s = openness(activation, x), value = widen(kept[row * outer + inner + i]);
         y = x * s * value;

@@ -17,8 +17,8 @@ std::shared_ptr<const SharedTokens> take_rows_of(const Matrix& output, std::vect
 
 class OutputLayer {
  public:
-  /// output: [V, d]. `candidates` as StepDecoder::start() takes them.
-  OutputLayer(Matrix output, std::vector<Candidates> candidates);
+  /// output: [V, d]; bias: of V elements, undefined: none. `candidates` as StepDecoder::start() takes them.
+  OutputLayer(Matrix output, at::Tensor bias, std::vector<Candidates> candidates);
 
   /// Logits as Decoding::step() returns them, which the next call may overwrite, of rows [n, d], those of a sentence together.
   at::Tensor operator()(const at::Tensor& rows);
@@ -27,11 +27,17 @@ class OutputLayer {
 
  private:
   void of_shared(const at::Tensor& rows, const at::Tensor& logits) const;
+  [[nodiscard]] at::Tensor bias_of(const Candidates& candidates) const;
   void of_own(const at::Tensor& rows, const at::Tensor& logits) const;
 
   Matrix output_;
   std::vector<Candidates> candidates_;  // of each sentence; none: all tokens
-  std::vector<Matrix> own_;             // of each sentence: rows of its own tokens
+  at::Tensor bias_;
+  struct Own {
+    Matrix rows;      // of its own tokens
+    at::Tensor bias;  // of all its tokens, fp32; undefined: none
+  };
+  std::vector<Own> own_;  // of each sentence
   int64_t columns_ = 0;
   // [rows, columns] of the last step; kept, since memory costs more when it is touched for the first time.
   at::Tensor logits_;
