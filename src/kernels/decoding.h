@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -16,12 +17,21 @@ namespace chorus::inline kernels {
 /// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
 at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale, const at::Tensor& position);
 
-/// softmax(q k^T / sqrt(d_head)) v of single queries. query: fp32 [n, d]; keys, values: both fp32 or bf16, [slots, d];
+/// Of attend_rows().
+struct RowScores {
+  std::optional<double> scale;  // of the scores; unset: 1 / sqrt(d_head)
+  at::Tensor
+      bias;  // fp32 [heads, L], contiguous: entry j is added to the score of a list's j-th slot; lists of up to L
+             // slots. Undefined: none
+};
+
+/// softmax(scale q k^T + bias) v of single queries. query: fp32 [n, d]; keys, values: both fp32 or bf16, [slots, d];
 /// all with unit stride along d; `seen` has one list of slots, none empty, for each group of n / seen.size()
 /// neighbouring queries. Arithmetic is fp32.
 /// -> fp32 [n, d].
 at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-                       const std::vector<std::vector<int32_t>>& seen, int64_t heads);
+                       const std::vector<std::vector<int32_t>>& seen, int64_t heads,
+                       const RowScores& options = {});
 
 /// The best continuations of each row.
 struct BestTokens {

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "base/error.h"
 #include "kernels/activation.h"
@@ -18,6 +20,7 @@
 #include "nn/attention.h"
 
 #include "model/internal/output.h"
+#include "model/internal/stacks.h"
 
 namespace chorus::inline model {
 
@@ -29,8 +32,9 @@ struct LayersByRow {
 
   [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
     if (index.weight == kNoParameter) return x;
+    const at::Tensor bias = w.value(index.bias);
     return norm_rows(x, {.weight = w[index.weight].value.to(at::kFloat),
-                         .bias = w[index.bias].value.to(at::kFloat),
+                         .bias = bias.defined() ? bias.to(at::kFloat) : bias,
                          .epsilon = w.config.norm_epsilon})
         .output;
   }
@@ -44,7 +48,7 @@ struct LayersByRow {
   [[nodiscard]] at::Tensor linear(const LinearIndex& index, const at::Tensor& x,
                                   const at::Tensor& residual = {}, bool relu = false) const {
     return linear_product(x, w[index.weight].matrix(),
-                          {.bias = w[index.bias].value, .relu = relu, .residual = residual});
+                          {.bias = w.value(index.bias), .relu = relu, .residual = residual});
   }
   [[nodiscard]] at::Tensor feed_forward(const LayerIndex& layer, const at::Tensor& x) const {
     const at::Tensor input = before(layer.ffn_norm, x);
@@ -64,8 +68,18 @@ struct LayersByRow {
   }
 };
 
-double embedding_scale(const ModelConfig& config) {
-  return config.scale_embedding ? std::sqrt(static_cast<double>(config.d_model)) : 1;
+/// [n, d], the ids those of positions first .. first + count - 1, again and again.
+at::Tensor embed_tokens(Transformer& model, const at::Tensor& ids, int64_t first, int64_t count) {
+  const ModelConfig& c = model.config();
+  const at::Tensor positions = model.positions().defined()
+                                   ? model.positions().narrow(0, first, count)
+                                   : at::zeros({1, c.d_model}, at::kFloat);  // they are relative
+  return embed_rows(ids.contiguous().view(-1), model.weights()[model.catalogue().embedding].matrix(),
+                    c.scale_embedding ? std::sqrt(static_cast<double>(c.d_model)) : 1, positions);
+}
+
+std::optional<double> attention_scale(const ModelConfig& config) {
+  return config.scale_attention ? std::nullopt : std::optional(1.0);
 }
 
 /// The rows of each sentence of length `length` that are not padding.
@@ -117,15 +131,16 @@ class RowDecoding final : public Decoding {
   /// `room`: tokens, of all hypotheses and steps together.
   RowDecoding(Transformer& model, const at::Tensor& memory, const at::Tensor& mask, int64_t room,
               std::vector<Candidates> candidates)
-      : weights_(model.weights()),
+      : model_(model),
+        weights_(model.weights()),
         catalogue_(model.catalogue()),
-        positions_(model.positions()),
         slots_(room),
         output_(weights_[catalogue_.output].matrix(), weights_.value(catalogue_.output_bias),
                 std::move(candidates)) {
     const LayersByRow rows = {weights_};
-    const int64_t sentences = memory.size(0), length = memory.size(1), width = memory.size(2);
-    const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, width});
+    const int64_t sentences = memory.size(0), length = memory.size(1),
+                  width = weights_.config.attention_width();
+    const at::Tensor flat = memory.to(at::kFloat).contiguous().view({-1, memory.size(2)});
     const at::ScalarType type = model.options().caches.value_or(model.options().compute);
     for (const LayerIndex& layer : catalogue_.decoder)
       layers_.push_back(
@@ -138,13 +153,19 @@ class RowDecoding final : public Decoding {
     const at::NoGradGuard plain;
     const Weights& w = weights_;
     const LayersByRow model = {w};
-    const int64_t rows = ids.size(0), width = w.config.d_model, heads = w.config.attention_heads;
+    const int64_t rows = ids.size(0), width = w.config.attention_width(), heads = w.config.attention_heads;
     if (position_ >= w.config.max_positions)
       throw Error("decoding went past the model's {} positions", w.config.max_positions);
     const std::vector<int32_t> slots = slots_.take(rows);
     for (int64_t row = 0; row < rows; ++row) tokens_[row].push_back(slots[row]);
-    at::Tensor x = embed_rows(ids.contiguous(), w[catalogue_.embedding].matrix(), embedding_scale(w.config),
-                              positions_.narrow(0, position_++, 1));
+    at::Tensor x = embed_tokens(model_, ids, position_, 1);
+    const RowScores by_source = {.scale = attention_scale(w.config)};
+    RowScores by_tokens = by_source;
+    if (catalogue_.decoder_positions != kNoParameter) {
+      const at::Tensor bias = position_bias(w, catalogue_.decoder_positions, position_, 1, true, {});
+      by_tokens.bias = bias.to(at::kFloat).view({heads, position_ + 1}).contiguous();
+    }
+    ++position_;
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
@@ -152,15 +173,16 @@ class RowDecoding final : public Decoding {
           model.linear(layer.self_qkv, model.before(layer.self_norm, x));  // query, key, value
       keep(now.narrow(1, width, 2 * width), self, slots);
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, 0, width),
-                                       self.narrow(1, width, width), tokens_, heads);
+                                       self.narrow(1, width, width), tokens_, heads, by_tokens);
       x = model.after(layer.self_norm, model.linear(layer.self_out, context, x));
       const at::Tensor query = model.linear(layer.cross_q, model.before(layer.cross_norm, x));
-      context =
-          attend_rows(query, memory.narrow(1, 0, width), memory.narrow(1, width, width), sources_, heads);
+      context = attend_rows(query, memory.narrow(1, 0, width), memory.narrow(1, width, width), sources_,
+                            heads, by_source);
       x = model.after(layer.cross_norm, model.linear(layer.cross_out, context, x));
       x = model.feed_forward(layer, x);
     }
-    return output_(model.norm(catalogue_.decoder_norm, x));
+    x = model.norm(catalogue_.decoder_norm, x);
+    return output_(w.config.scale_output ? x.mul_(output_scale(w.config)) : x);
   }
 
   void reorder(const at::Tensor& rows, const at::Tensor& sentences) override {
@@ -197,9 +219,9 @@ class RowDecoding final : public Decoding {
     cache.scalar_type() == at::kBFloat16 ? copy.operator()<c10::BFloat16>() : copy.operator()<float>();
   }
 
+  Transformer& model_;
   Weights weights_;
   const Catalogue& catalogue_;
-  at::Tensor positions_;
   std::vector<Layer> layers_;
   int64_t position_ = 0;                       // tokens consumed
   TokenSlots slots_;                           // of `self`
@@ -214,8 +236,7 @@ bool RowDecoder::suits(const Transformer& model) {
   const Transformer::Options& options = model.options();
   const ModelConfig& c = model.config();
   return is_host(options.device) && (options.compute == at::kFloat || options.compute == at::kBFloat16) &&
-         c.norm == Norm::layer && c.biases && c.positions != Positions::relative && c.head_dim == 0 &&
-         c.scale_attention && !c.scale_output && c.moe.sentence_capacity == 0;
+         (c.moe.experts == 0 || (c.biases && c.moe.sentence_capacity == 0));
 }
 
 at::Tensor RowDecoder::encode(const Side& source) const {
@@ -223,11 +244,14 @@ at::Tensor RowDecoder::encode(const Side& source) const {
   const Weights w = model_.weights();
   const Catalogue& catalogue = model_.catalogue();
   const LayersByRow model = {w};
-  const int64_t sentences = source.ids.size(0), length = source.ids.size(1), width = w.config.d_model;
-  at::Tensor x = embed_rows(source.ids.contiguous().view(-1), w[catalogue.embedding].matrix(),
-                            embedding_scale(w.config), model_.positions().narrow(0, 0, length));
-  const AttentionOptions options = {
-      .mask = source.attention_mask.defined() ? source.attention_mask.to(at::kFloat) : at::Tensor()};
+  const int64_t sentences = source.ids.size(0), length = source.ids.size(1),
+                width = w.config.attention_width();
+  at::Tensor x = embed_tokens(model_, source.ids, 0, length);
+  at::Tensor mask = source.attention_mask;
+  if (catalogue.encoder_positions != kNoParameter)
+    mask = position_bias(w, catalogue.encoder_positions, 0, length, false, mask);
+  const AttentionOptions options = {.mask = mask.defined() ? mask.to(at::kFloat) : mask,
+                                    .scale = attention_scale(w.config)};
   for (const LayerIndex& layer : catalogue.encoder) {
     const at::Tensor qkv = model.linear(layer.self_qkv, model.before(layer.self_norm, x));
     const auto parts = split_heads(qkv.view({sentences, length, 3 * width}), 3, w.config.attention_heads);
@@ -235,7 +259,7 @@ at::Tensor RowDecoder::encode(const Side& source) const {
     x = model.after(layer.self_norm, model.linear(layer.self_out, context.view({-1, width}), x));
     x = model.feed_forward(layer, x);
   }
-  return model.norm(catalogue.encoder_norm, x).view({sentences, length, width});
+  return model.norm(catalogue.encoder_norm, x).view({sentences, length, -1});
 }
 
 std::unique_ptr<Decoding> RowDecoder::start(const at::Tensor& memory, const at::Tensor& memory_mask,

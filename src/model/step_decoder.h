@@ -65,7 +65,7 @@ class StepDecoder {
 };
 
 /// The fastest that computes what the model is: on the host, rows in fp32 (kernels/decoding.h) where the
-/// architecture is NLLB-MoE's, M2M100's or Marian's; else the blocks of model/layers.h.
+/// architecture is not Switch's; else the blocks of model/layers.h.
 std::unique_ptr<const StepDecoder> make_step_decoder(Transformer& model);
 
 /// Of one model, or of an ensemble: its logits are the logarithm of the mean of the models' probabilities, as

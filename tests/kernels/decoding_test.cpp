@@ -45,14 +45,18 @@ TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
       const std::vector<std::vector<int32_t>> seen = {{49}, {0, 7, 3}, {3, 7, 0, 7}, {}};
       auto slots = seen;
       for (int32_t i = 0; i < 40; ++i) slots[3].push_back(i * 7 % 50);
-      const auto actual = attend_rows(query, keys, values, slots, heads);
+      const RowScores options =
+          group == 1 ? RowScores() : RowScores{.scale = 0.7, .bias = at::randn({heads, 43})};
+      const auto actual = attend_rows(query, keys, values, slots, heads, options);
       for (int64_t row = 0; row < 4 * group; ++row) {
         const auto& of_row = slots[row / group];
         const auto index = at::tensor(std::vector<int64_t>(of_row.begin(), of_row.end()));
         const auto k = keys.index_select(0, index).view({-1, heads, width}).transpose(0, 1).to(at::kDouble);
         const auto v = values.index_select(0, index).view({-1, heads, width}).transpose(0, 1).to(at::kDouble);
-        const auto q = query[row].view({heads, 1, width}).to(at::kDouble) / std::sqrt(width);
-        const auto expected = at::matmul(at::softmax(at::matmul(q, k.transpose(1, 2)), -1), v).view(-1);
+        const auto q = query[row].view({heads, 1, width}).to(at::kDouble);
+        auto scores = at::matmul(q, k.transpose(1, 2)) * options.scale.value_or(1 / std::sqrt(width));
+        if (options.bias.defined()) scores = scores + options.bias.narrow(1, 0, index.numel()).unsqueeze(1);
+        const auto expected = at::matmul(at::softmax(scores, -1), v).view(-1);
         EXPECT_TRUE(at::allclose(actual[row].to(at::kDouble), expected, 1e-4, 1e-5)) << width << " " << row;
       }
     }

@@ -78,10 +78,7 @@ TEST(Candidates, OfEachSentence) {
 }
 
 TEST(Candidates, OfOtherArchitectures) {
-  ModelConfig config = tiny_config();
-  config.norm = Norm::rms;
-  config.biases = false;
-  expect_columns_of_all(*make_step_decoder(*model_of(config, at::kFloat)));
+  expect_columns_of_all(*make_step_decoder(*model_of(switch_config(), at::kFloat)));  // by blocks
 }
 
 TEST(Candidates, OfAnOutputWithABias) {

@@ -115,6 +115,9 @@ template <class T>
 struct Attended {
   const T *keys, *values;
   int64_t key_stride, value_stride, width;  // width: of a head
+  float scale;
+  const float* bias;  // [heads, bias_stride]; null: none
+  int64_t bias_stride;
 };
 
 /// One head of one query; `weight` has room for one number per slot, `room` for the query.
@@ -124,9 +127,9 @@ CHORUS_INLINE inline void attend(const Attended<T>& a, const float* query, int64
   const int64_t first = head * a.width;
   const float* const q = in_pairs<T>(query + first, a.width, room);
   const auto count = static_cast<int64_t>(slots.size());
-  const float scale = 1 / std::sqrt(static_cast<float>(a.width));
   for (int64_t j = 0; j < count; ++j)
-    weight[j] = scale * dot(q, a.keys + slots[j] * a.key_stride + first, a.width);
+    weight[j] = a.scale * dot(q, a.keys + slots[j] * a.key_stride + first, a.width);
+  for (int64_t j = 0; a.bias && j < count; ++j) weight[j] += a.bias[head * a.bias_stride + j];
   softmax(weight, count);
   int64_t i = 0;
   const T* const values = a.values + first;
@@ -233,7 +236,8 @@ at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale,
 }
 
 at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
-                       const std::vector<std::vector<int32_t>>& seen, int64_t heads) {
+                       const std::vector<std::vector<int32_t>>& seen, int64_t heads,
+                       const RowScores& options) {
   const int64_t n = query.size(0), width = query.size(1);
   at::Tensor out = at::empty({n, width}, query.options());
   const auto* const q = query.const_data_ptr<float>();
@@ -244,7 +248,11 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
                            .values = values.const_data_ptr<T>(),
                            .key_stride = keys.stride(0),
                            .value_stride = values.stride(0),
-                           .width = width / heads};
+                           .width = width / heads,
+                           .scale = options.scale ? static_cast<float>(*options.scale)
+                                                  : 1 / std::sqrt(static_cast<float>(width / heads)),
+                           .bias = options.bias.defined() ? options.bias.const_data_ptr<float>() : nullptr,
+                           .bias_stride = options.bias.defined() ? options.bias.size(1) : 0};
     at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
       std::vector<float> weight, room(a.width);
       for (int64_t row = begin; row < end; ++row) {

@@ -9,7 +9,7 @@ namespace chorus::inline model {
 class RowDecoder final : public StepDecoder {
  public:
   using StepDecoder::StepDecoder;
-  /// Whether it computes what this model is: M2M100's, NLLB-MoE's and Marian's architecture, not T5's.
+  /// Whether it computes what this model is: any but experts of Switch's kind, and the model is on the host in fp32 or bf16.
   static bool suits(const Transformer& model);
 
   /// fp32, for a bf16 model too.
