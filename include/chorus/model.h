@@ -12,13 +12,17 @@ namespace chorus::inline face {
 struct ModelOptions {
   // Of the arithmetic; or "bf16". Of a model with quantized weights only that of the keys and values that translating keeps.
   std::string precision = "fp32";
+  // Bytes that the weights may take; experts beyond them stay in the model's file, and are read when they are needed. 0: no
+  // limit.
+  uint64_t memory = 0;
 };
 
 /// A handle: copies share the weights, which are never changed. Threads may share one.
 class Model {
  public:
   /// A model folder, a run (its best model so far) or a checkpoint of a run. Weights of the precision asked
-  /// for stay in the mapped file. UserError naming the file that is missing or damaged.
+  /// for stay in the mapped file. UserError naming the file that is missing or damaged, and where `memory` is less
+  /// than the model takes at least.
   explicit Model(const std::filesystem::path& folder, const ModelOptions& options = {});
 
   /// As the model calls them: "en", "deu_Latn". Empty where it has none.

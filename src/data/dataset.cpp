@@ -134,7 +134,13 @@ DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabu
       max_length_(options.max_length),
       source_sampling_(options.source_sampling),
       target_sampling_(options.target_sampling) {
-  if (source_sampling_ > 0 || target_sampling_ > 0) sampler_.emplace(vocabulary);
+  if (source_sampling_ > 0 || target_sampling_ > 0) {
+    if (vocabulary.is_marian())
+      throw UserError(
+          "data.source_sampling and data.target_sampling: OPUS-MT's vocabularies are two, and none is "
+          "sampled");
+    sampler_.emplace(vocabulary);
+  }
   std::vector<SourceConfig> all;
   for (size_t i = 0; i < sources.size(); ++i) {
     const std::string label = source_label(sources[i], options.list, i);

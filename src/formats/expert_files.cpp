@@ -46,6 +46,27 @@ ExpertFiles find_experts(const Catalogue& catalogue, const SafetensorsFolder& fo
   return files;
 }
 
+/// UserError where they cannot be used as they lie there.
+void check_experts(const ParameterSpec& spec, const std::vector<TensorView>& stored, at::ScalarType compute,
+                   const std::string& where) {
+  const at::ScalarType type = spec.quantization == Quantization::none ? compute : at::kByte;
+  for (const TensorView& view : stored) {
+    if (scalar_type(view.dtype) != type) {
+      throw UserError(
+          "{}: with a bounded memory experts are used as the file has them, in {}, and the model computes "
+          "with "
+          "{}: take that precision, or quantize the model",
+          where, torch_name(view.dtype), at::toString(type));
+    }
+    if (reinterpret_cast<uintptr_t>(view.bytes.data()) % size_of(view.dtype) != 0) {
+      throw UserError(
+          "{}: its experts are not aligned, which a bounded memory needs: quantize the model, or import it "
+          "again",
+          where);
+    }
+  }
+}
+
 }  // namespace
 
 bool may_stay_in_file(const ParameterSpec& spec) {
@@ -67,38 +88,27 @@ std::unique_ptr<ExpertStore> store_experts(Transformer& model, const Safetensors
   uint64_t others = 0;
   for (size_t p = 0; p < catalogue.parameters.size(); ++p) {
     const ParameterSpec& spec = catalogue.parameters[p];
-    if (!may_stay_in_file(spec)) {
+    if (may_stay_in_file(spec)) {
+      check_experts(spec, stored[p], model.options().compute, name);
+    } else {
       others += model.parameters()[p].value.nbytes();
-      continue;
-    }
-    const at::ScalarType type = spec.quantization == Quantization::none ? model.options().compute : at::kByte;
-    for (const TensorView& view : stored[p]) {
-      if (scalar_type(view.dtype) != type)
-        throw UserError(
-            "{}: its experts are {}, and the model computes with {}: with a bounded memory they are used as "
-            "the file "
-            "has them; quantize the model, or take that precision",
-            name, torch_name(view.dtype), at::toString(type));
-      if (reinterpret_cast<uintptr_t>(view.bytes.data()) % size_of(view.dtype) != 0)
-        throw UserError(
-            "{}: its experts are not aligned, which a bounded memory needs: write it anew with "
-            "`chorus import` or `chorus quantize`",
-            name);
     }
   }
-  if (files.blocks.empty())
+  if (files.blocks.empty()) {
     throw UserError(
         "a memory of {} is too small for {}: it takes {}, and has no experts that could stay in the file",
         human_bytes(memory), name, human_bytes(others));
+  }
   const uint64_t slot = ExpertStore::slot_bytes(files);
   const int64_t layer = ExpertStore::least_slots(files);
   const uint64_t least = others + static_cast<uint64_t>(layer) * slot;
-  if (memory < least)
+  if (memory < least) {
     throw UserError(
         "a memory of {} is too small for {}: it takes {} at least, {} outside its experts and {} for the {} "
         "of a layer",
         human_bytes(memory), name, human_bytes(least), human_bytes(others), human_bytes(least - others),
         counted(layer, "expert"));
+  }
   for (const SafetensorsFile& file : folder.files()) {
     const int fd = ::open(file.path().c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0)

@@ -1,5 +1,7 @@
 #include "chorus/model.h"
 
+#include <limits>
+
 #include <ATen/Parallel.h>
 
 #include "base/cores.h"
@@ -12,9 +14,12 @@ namespace chorus::inline face {
 Model::Model(const std::filesystem::path& folder, const ModelOptions& options) {
   if (options.precision != "fp32" && options.precision != "bf16")
     throw UserError("a precision of '{}': choose fp32 or bf16", options.precision);
-  LoadedModel loaded =
-      load_model(folder, {.compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat});
-  loaded_ = std::make_shared<Loaded>(Loaded{std::move(loaded.model), std::move(loaded.vocabulary)});
+  const ModelPlace place = find_model(folder);
+  LoadedModel loaded = load_model(place.weights, describe_model(place.description),
+                                  {.compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat},
+                                  options.memory > 0 ? options.memory : std::numeric_limits<uint64_t>::max());
+  loaded_ = std::make_shared<Loaded>(
+      Loaded{std::move(loaded.model), std::move(loaded.vocabulary), std::move(loaded.experts)});
 }
 
 std::vector<std::string> Model::languages() const {

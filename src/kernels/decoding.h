@@ -20,9 +20,9 @@ at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale,
 /// Of attend_rows().
 struct RowScores {
   std::optional<double> scale;  // of the scores; unset: 1 / sqrt(d_head)
-  at::Tensor
-      bias;  // fp32 [heads, L], contiguous: entry j is added to the score of a list's j-th slot; lists of up to L
-             // slots. Undefined: none
+  // fp32 [heads, L], contiguous: entry j is added to the score of a list's j-th slot; lists of up to L slots.
+  // Undefined: none.
+  at::Tensor bias;
 };
 
 /// softmax(scale q k^T + bias) v of single queries. query: fp32 [n, d]; keys, values: both fp32 or bf16, [slots, d];

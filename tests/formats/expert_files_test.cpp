@@ -164,8 +164,8 @@ TEST(ExpertFiles, RefuseTooLittleMemory) {
   dense.moe.experts = 0;
   const Bounded without(dense);
   EXPECT_TRUE(has(message_of<UserError>([&] { without.load(1000); }), "no experts that could stay"));
-  EXPECT_TRUE(
-      has(message_of<UserError>([&] { saved.with_slots(6, at::kBFloat16); }), "its experts are float32"));
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.with_slots(6, at::kBFloat16); }),
+                  "as the file has them, in float32"));
 }
 
 TEST(ExpertFiles, SayWhichExpertIsDamaged) {

@@ -38,6 +38,11 @@ class Inference : public testing::TestWithParam<std::tuple<at::ScalarType, Activ
   Inference() {
     if (std::get<3>(GetParam()) == Kind::t5) limit_isa(Isa::avx512);
   }
+  void SetUp() override {
+    const bool bf16 = std::get<0>(GetParam()) == at::kBFloat16;
+    if (!suite_device().is_cpu() && bf16 && std::get<3>(GetParam()) != Kind::m2m100)
+      GTEST_SKIP() << "there blocks are compared with blocks, and rounding alone would decide";
+  }
   ~Inference() override { limit_isa(Isa::avx512_bf16); }
   [[nodiscard]] static ModelConfig config() {
     const Kind kind = std::get<3>(GetParam());

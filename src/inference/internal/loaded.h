@@ -9,6 +9,7 @@ namespace chorus::inline face {
 struct Model::Loaded {
   std::unique_ptr<Transformer> transformer;
   Vocabulary vocabulary;
+  std::unique_ptr<ExpertStore> experts;  // where they are not all in memory
 };
 
 }  // namespace chorus::inline face
