@@ -63,7 +63,7 @@ nlohmann::json as_json(const ShortlistCoverage& of) {
   return {{"tokens", of.tokens}, {"covered", of.covered}};
 }
 
-void print_table(const nlohmann::json& rows) {
+void print_lists(const nlohmann::json& rows) {
   fmt::print("{:<16}{:>8}{:>14}{:>11}{:>14}{:>11}\n", "language", "pieces", "text tokens", "covered",
              "held out", "covered");
   for (const nlohmann::json& row : rows) {
@@ -105,7 +105,7 @@ void shortlist(const ShortlistArguments& a) {
   if (a.json)
     fmt::print("{}\n", rows.dump());
   else
-    print_table(rows);
+    print_lists(rows);
   log_info("wrote {}", a.out.string());
 }
 
