@@ -1,11 +1,15 @@
 // Models larger than memory: one of random weights that routes as languages do, and what translating with it takes.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <functional>
+#include <limits>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
@@ -143,7 +147,9 @@ double disk_rate(const std::filesystem::path& path) {
   const std::unique_ptr<char, decltype(&std::free)> memory(
       static_cast<char*>(std::aligned_alloc(BlockFile::kBlock, kPiece * kAtOnce)), &std::free);
   std::memset(memory.get(), 1, kPiece * kAtOnce);
-  BlockFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC), {path.string(), "stop"});
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw std::runtime_error("cannot read " + path.string());
+  BlockFile file(fd, {path.string(), "stop"});
   std::deque<BlockFile::Request> reading;
   const auto begun = std::chrono::steady_clock::now();
   for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -173,6 +179,81 @@ class Text {
   uint64_t next_ = 0;
 };
 
+/// A model, and what translating batches of text with it takes.
+class Measurement {
+ public:
+  explicit Measurement(const Json& options)
+      : options_(options), model_(load(options)), text_(model_.model->config(), options["languages"]) {
+    decoder_ = make_step_decoder(*model_.model);
+  }
+  [[nodiscard]] const ExpertStore* experts() const { return model_.experts.get(); }
+
+  /// Of each phase: seconds, and what became of the experts.
+  Json batch() {
+    const int64_t sentences = options_["sentences"], length = options_["source"];
+    std::vector<int32_t> ids;
+    for (int64_t b = 0; b < sentences; ++b)
+      for (int64_t i = 0; i < length; ++i) ids.push_back(text_.token(language("from", b)));
+    const Side side = decoder_->make_side(ids, sentences, length);
+    Json facts;
+    at::Tensor encoded;
+    facts["encoder"] = timed([&] { encoded = decoder_->encode(side); });
+    double check = 0;  // the same whatever the memory
+    facts["decoder"] = timed([&] { check = decode(encoded, side); });
+    facts["check"] = check;
+    return facts;
+  }
+
+ private:
+  static LoadedModel load(const Json& options) {
+    const std::filesystem::path path = options["path"].get<std::string>();
+    const uint64_t memory = options["memory"];
+    return load_model(path, describe_model(path), {},
+                      memory > 0 ? memory : std::numeric_limits<uint64_t>::max());
+  }
+  [[nodiscard]] int64_t language(const char* side, int64_t sentence) const {
+    return (options_[side].get<int64_t>() + (options_["mixed"] ? sentence : 0)) %
+           options_["languages"].get<int64_t>();
+  }
+  Json timed(const std::function<void()>& phase) const {
+    const ExpertTraffic before = experts() ? experts()->traffic() : ExpertTraffic();
+    const auto begun = std::chrono::steady_clock::now();
+    phase();
+    Json facts = {{"seconds", seconds_since(begun)}};
+    if (!experts()) return facts;
+    const ExpertTraffic now = experts()->traffic();
+    facts["uses"] = now.uses - before.uses;
+    facts["hits"] = now.hits - before.hits;
+    facts["reads"] = now.reads - before.reads;
+    facts["bytes"] = now.bytes - before.bytes;
+    facts["waited"] = now.waited - before.waited;
+    return facts;
+  }
+  double decode(const at::Tensor& encoded, const Side& side) {
+    const int64_t sentences = encoded.size(0), beam = options_["beam"], target = options_["target"];
+    const auto decoding = decoder_->start(encoded, side.attention_mask, target, beam);
+    double check = 0;
+    for (int64_t step = 0; step < target; ++step) {
+      const int64_t rows = step == 0 ? sentences : sentences * beam;
+      const at::Tensor tokens = at::empty({rows}, at::kLong),
+                       parents = at::empty({sentences * beam}, at::kLong);
+      for (int64_t row = 0; row < rows; ++row)
+        tokens.mutable_data_ptr<int64_t>()[row] = text_.token(language("to", row * sentences / rows));
+      check += decoding->step(tokens)[0].max().item<double>();
+      if (step > 0 || beam == 1) continue;
+      for (int64_t row = 0; row < sentences * beam; ++row)
+        parents.mutable_data_ptr<int64_t>()[row] = row / beam;
+      decoding->reorder(parents, {});
+    }
+    return check;
+  }
+
+  Json options_;
+  LoadedModel model_;
+  Text text_;
+  std::unique_ptr<const StepDecoder> decoder_;
+};
+
 }  // namespace
 
 /// model: vocabulary, d_model, layers (of each stack), heads, ffn, experts, every; languages; vocabulary: a SentencePiece model; path: the
@@ -196,68 +277,19 @@ Work write_random_model(const Json& options) {
 /// target are given, not chosen: random weights would choose one and the same.
 Work larger_than_memory(const Json& options) {
   const at::NoGradGuard plain;
-  const std::filesystem::path path = options["path"].get<std::string>();
-  const uint64_t memory = options["memory"];
+  Work work = {.run = [] {}};
   const auto begun = std::chrono::steady_clock::now();
-  const auto loaded = std::make_shared<LoadedModel>(
-      load_model(path, describe_model(path), {}, memory > 0 ? memory : std::numeric_limits<uint64_t>::max()));
-  Work work = {.run = [loaded] {}};
+  Measurement measurement(options);
   work.facts["load_seconds"] = seconds_since(begun);
-  ExpertStore* const experts = loaded->experts.get();
-  if (experts) {
+  if (const ExpertStore* const experts = measurement.experts()) {
     work.facts["slots"] = experts->slots();
     work.facts["experts"] = experts->experts();
     work.facts["expert_bytes"] = experts->slot_bytes();
-    work.facts["rate"] = disk_rate(path / "model.safetensors");
+    work.facts["rate"] =
+        disk_rate(std::filesystem::path(options["path"].get<std::string>()) / "model.safetensors");
   }
-  const auto decoder = make_step_decoder(*loaded->model);
-  const int64_t sentences = options["sentences"], source = options["source"], target = options["target"],
-                beam = options["beam"], languages = options["languages"];
-  Text text(decoder->config(), languages);
   work.facts["batches"] = Json::array();
-  for (int64_t batch = 0; batch < options["batches"]; ++batch) {
-    const auto language = [&](const char* side, int64_t sentence) {
-      return (options[side].get<int64_t>() + (options["mixed"] ? sentence : 0)) % languages;
-    };
-    std::vector<int32_t> ids;
-    for (int64_t b = 0; b < sentences; ++b)
-      for (int64_t i = 0; i < source; ++i) ids.push_back(text.token(language("from", b)));
-    Json facts;
-    ExpertTraffic before = experts ? experts->traffic() : ExpertTraffic();
-    const auto note = [&](const char* phase, double seconds) {
-      facts[phase]["seconds"] = seconds;
-      if (!experts) return;
-      const ExpertTraffic now = experts->traffic();
-      facts[phase]["uses"] = now.uses - before.uses;
-      facts[phase]["hits"] = now.hits - before.hits;
-      facts[phase]["reads"] = now.reads - before.reads;
-      facts[phase]["bytes"] = now.bytes - before.bytes;
-      facts[phase]["waited"] = now.waited - before.waited;
-      before = now;
-    };
-    auto phase_begun = std::chrono::steady_clock::now();
-    const Side side = decoder->make_side(ids, sentences, source);
-    const at::Tensor encoded = decoder->encode(side);
-    note("encoder", seconds_since(phase_begun));
-    phase_begun = std::chrono::steady_clock::now();
-    const auto decoding = decoder->start(encoded, side.attention_mask, target, beam);
-    double check = 0;
-    for (int64_t step = 0; step < target; ++step) {
-      const int64_t rows = step == 0 ? sentences : sentences * beam;
-      const at::Tensor tokens = at::empty({rows}, at::kLong);
-      for (int64_t row = 0; row < rows; ++row)
-        tokens.mutable_data_ptr<int64_t>()[row] = text.token(language("to", row * sentences / rows));
-      check += decoding->step(tokens)[0].max().item<double>();
-      if (step > 0 || beam == 1) continue;
-      const at::Tensor rows_of_beam = at::empty({sentences * beam}, at::kLong);
-      for (int64_t row = 0; row < sentences * beam; ++row)
-        rows_of_beam.mutable_data_ptr<int64_t>()[row] = row / beam;
-      decoding->reorder(rows_of_beam, {});
-    }
-    note("decoder", seconds_since(phase_begun));
-    facts["check"] = check;  // the same whatever the memory
-    work.facts["batches"].push_back(facts);
-  }
+  for (int64_t i = 0; i < options["batches"]; ++i) work.facts["batches"].push_back(measurement.batch());
   return work;
 }
 

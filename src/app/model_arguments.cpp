@@ -50,9 +50,8 @@ void add_language_arguments(CLI::App& command, ModelArguments& a) {
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   command
       .add_option("--memory", a.memory,
-                  "most memory for the weights, as in 8GB: experts beyond it stay in the model's file, and "
-                  "are read when "
-                  "they are needed; auto: what the machine has free")
+                  "most memory for the weights, of each process, as in 8GB: experts beyond it stay in the "
+                  "model's file, and are read when they are needed; auto: what the machine has free")
       ->type_name("{SIZE,auto}");
   command
       .add_option(
@@ -138,12 +137,12 @@ void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
   }
 }
 
-/// Bytes.
-uint64_t memory_for_weights(const std::string& argument) {
+/// Bytes, of this rank.
+uint64_t memory_for_weights(const std::string& argument, const Group& group) {
   if (argument.empty()) return std::numeric_limits<uint64_t>::max();
   if (argument == "auto") {
     constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
-    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()));
+    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()) / group.ranks_here());
   }
   return static_cast<uint64_t>(parse_bytes(argument, "--memory"));
 }
@@ -157,9 +156,8 @@ void tell_cost(ExpertStore& experts, const Catalogue& catalogue) {
   const double rate = experts.measure_rate();
   const double seconds = static_cast<double>(experts.slot_bytes()) / rate;
   log_info(
-      "{} of {} experts fit in memory, of {} each; the others are read when they are needed, at {}/s: {:.0f} "
-      "ms "
-      "each, and at most {:.1f} s for all that a batch needs in the encoder",
+      "{} of {} experts fit in memory, of {} each; the others are read when they are needed, at {}/s: "
+      "{:.0f} ms each, and at most {:.1f} s for all that a batch needs in the encoder",
       experts.experts() - absent, experts.experts(), human_bytes(experts.slot_bytes()),
       human_bytes(static_cast<uint64_t>(rate)), 1e3 * seconds,
       seconds * static_cast<double>(std::min(absent, encoder)));
@@ -177,7 +175,7 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
   if (!a.memory.empty() && !others.empty()) throw UserError("--memory is for one --model");
   if (a.memory.empty() && !a.expert_use.empty())
     throw UserError("--expert-use is of --memory, which is missing");
-  const uint64_t memory = memory_for_weights(a.memory);
+  const uint64_t memory = memory_for_weights(a.memory, group);
   std::vector<std::string> folders = {a.folder};
   folders.insert(folders.end(), others.begin(), others.end());
   std::vector<ModelPlace> places;
@@ -198,8 +196,10 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
     loaded.push_back(load_model(places[i].weights, std::move(descriptions[i]), options, memory));
   if (ExpertStore* const experts = loaded.front().experts.get())
     tell_cost(*experts, loaded.front().model->catalogue());
-  if (ExpertStore* const experts = loaded.front().experts.get(); experts && !a.expert_use.empty())
-    experts->warm(read_expert_use(a.expert_use, loaded.front().model->catalogue(), a.from, a.to));
+  if (!a.expert_use.empty()) {
+    const auto use = read_expert_use(a.expert_use, loaded.front().model->catalogue(), a.from, a.to);
+    if (loaded.front().experts) loaded.front().experts->warm(use);
+  }
   return loaded;
 }
 
@@ -207,7 +207,8 @@ void tell_traffic(const LoadedModel& loaded) {
   if (!loaded.experts) return;
   const ExpertTraffic traffic = loaded.experts->traffic();
   log_info(
-      "experts: {} uses, {:.1f} % of them without reading; {} read, for which computing waited {:.1f} s",
+      "experts: {} uses, {:.1f} % of them there or on their way; {} read, for which computing waited {:.1f} "
+      "s",
       traffic.uses,
       100.0 * static_cast<double>(traffic.hits) / static_cast<double>(std::max<int64_t>(traffic.uses, 1)),
       human_bytes(traffic.bytes), traffic.waited);

@@ -70,6 +70,7 @@ void score(const ScoreArguments& a) {
                           if (progress) progress->update(pairs);
                         },
                     .group = &group});
+  tell_traffic(loaded);
   if (empty.count > 0)
     log_warning("nothing to translate in {}, whose scores say nothing: {}", counted(empty.count, "line"),
                 empty.text());

@@ -60,6 +60,15 @@ ValueInMemory value_in_memory(const ParameterSpec& spec, at::ScalarType type) {
   return {shape, at::kByte};
 }
 
+uint64_t bytes_in_memory(const Catalogue& catalogue, at::ScalarType compute) {
+  uint64_t bytes = 0;
+  for (const ParameterSpec& spec : catalogue.parameters) {
+    const ValueInMemory value = value_in_memory(spec, value_type(spec, compute));
+    bytes += static_cast<uint64_t>(c10::multiply_integers(value.shape)) * c10::elementSize(value.type);
+  }
+  return bytes;
+}
+
 /// The same where it lies in its file, which it keeps open; undefined when it does not lie there as one tensor of that
 /// type.
 at::Tensor in_file(const std::shared_ptr<const SafetensorsFolder>& file, const ParameterSpec& spec,
@@ -246,21 +255,20 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
   // Checked before memory is allocated for a model of which only a configuration is known.
   const Catalogue catalogue = make_catalogue(description.config);
   const bool may_stay = is_host(options.device) && !options.gradients;
-  uint64_t bytes = 0;
-  for (const std::string& name : weights->names()) bytes += weights->get(name).bytes.size();
-  const bool bounded = bytes > memory;
-  if (bounded && !may_stay)
-    throw UserError("the experts of a model on {} are all there", options.device.str());
-  const std::string no_prefix;
-  const StoredTensors stored = std::move(find_tensors(*weights, catalogue, {&no_prefix, 1},
-                                                      bounded ? experts_in_file(catalogue) : TensorFilter())
-                                             .front());
   Transformer::Options made = options;
   made.empty = may_stay;
   if (description.config.quantization.any() && may_stay) {
     if (options.compute == at::kBFloat16) made.caches = at::kBFloat16;
     made.compute = at::kFloat;  // rows of fp32 go into and come out of its products
   }
+  const bool bounded = bytes_in_memory(catalogue, made.compute) > memory;
+  if (bounded && !may_stay)
+    throw UserError("{}: a bounded memory is for the CPU: on {} all experts are there", folder.string(),
+                    options.device.str());
+  const std::string no_prefix;
+  const StoredTensors stored = std::move(find_tensors(*weights, catalogue, {&no_prefix, 1},
+                                                      bounded ? experts_in_file(catalogue) : TensorFilter())
+                                             .front());
   if (options.gradients) check_is_trainable(description.config, folder);
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
                         std::move(description.vocabulary)};

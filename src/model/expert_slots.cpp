@@ -107,6 +107,7 @@ void ExpertSlots::begin_reading(StoredExpert& expert) {
   std::byte* slot = empty_.back();
   empty_.pop_back();
   expert.slot = slot;
+  expert.failed = nullptr;
   filled_.push_back(&expert);
   ++traffic.reads;
   for (const StoredPart& part : *expert.parts) {
@@ -136,22 +137,22 @@ void ExpertSlots::drop(StoredExpert& expert) {
 
 void ExpertSlots::finish_reading(std::unique_lock<std::mutex>& lock, StoredExpert& expert) {
   while (expert.awaited) changed.wait(lock);
-  if (!expert.slot) throw Error("an expert could not be read");  // another thread was told why
+  if (!expert.slot) std::rethrow_exception(expert.failed);
   if (expert.reading.empty()) return;
   expert.awaited = true;
   lock.unlock();
-  std::exception_ptr failed = wait_for_disk(expert);
+  expert.failed = wait_for_disk(expert);
   try {
-    if (!failed) check(expert);
+    if (!expert.failed) check(expert);
   } catch (const Error&) {
-    failed = std::current_exception();
+    expert.failed = std::current_exception();
   }
   lock.lock();
   expert.awaited = false;
   expert.reading.clear();
-  failed ? drop(expert) : publish(expert);
+  expert.failed ? drop(expert) : publish(expert);
   changed.notify_all();
-  if (failed) std::rethrow_exception(failed);
+  if (expert.failed) std::rethrow_exception(expert.failed);
 }
 
 StoredExpert* ExpertSlots::least_worth(bool there) const {
@@ -168,7 +169,7 @@ StoredExpert* ExpertSlots::least_worth(bool there) const {
 }
 
 void ExpertSlots::fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert) {
-  while (empty_.empty()) {
+  while (!expert.slot && empty_.empty()) {  // another thread may begin to read it, meanwhile
     if (StoredExpert* const least = least_worth(true)) {
       drop(*least);
     } else if (StoredExpert* const coming = least_worth(false)) {
@@ -180,7 +181,7 @@ void ExpertSlots::fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert
       changed.wait(lock);
     }
   }
-  if (!expert.slot) begin_reading(expert);  // another thread may have, meanwhile
+  if (!expert.slot) begin_reading(expert);
 }
 
 void ExpertSlots::look_ahead(const ExpertLayer& layer, double rows) {
@@ -197,23 +198,23 @@ void ExpertSlots::look_ahead(const ExpertLayer& layer, double rows) {
 
 void ExpertSlots::read_ahead() {
   int64_t coming = std::ranges::count_if(filled_, [](const StoredExpert* e) { return !e->reading.empty(); });
-  const auto begin = [&](std::deque<StoredExpert*>& queue) {
-    StoredExpert* const expert = queue.front();
-    queue.pop_front();
-    if (expert->slot) return;
-    begin_reading(*expert);
-    expert->early = true;
-    ++coming;
-  };
-  while (!next.empty() && coming < kAheadAtOnce) {
+  for (; !next.empty() && coming < kAheadAtOnce; next.pop_front()) {
+    StoredExpert& expert = *next.front();
+    if (expert.slot) continue;
     if (empty_.empty()) {
       StoredExpert* const least = least_worth(true);
-      if (!least || least->early || least->uses > next.front()->uses + 1) return;
+      if (!least || least->early || least->uses > expert.uses + 1) return;
       drop(*least);
     }
-    begin(next);
+    begin_reading(expert);
+    expert.early = true;
+    ++coming;
   }
-  while (!warm.empty() && !empty_.empty() && coming < kAheadAtOnce) begin(warm);
+  for (; !favourites.empty() && !empty_.empty() && coming < kAheadAtOnce; favourites.pop_front()) {
+    if (favourites.front()->slot) continue;
+    begin_reading(*favourites.front());
+    ++coming;
+  }
 }
 
 void ExpertSlots::fade() {

@@ -34,15 +34,16 @@ class ExpertStore::Loan final : public BorrowedExperts {
     const int64_t wanted = std::ranges::count_if(rows, [](int64_t count) { return count > 0; });
     s.changed.wait(lock, [&] { return s.on_loan == 0 || s.on_loan + wanted <= s.slots; });
     std::vector<StoredExpert*> here, coming, missing;
-    for (StoredExpert& expert : layer_.experts)
+    for (StoredExpert& expert : layer_.experts) {
+      expert.early = false;  // for this run
       if (rows[expert.number] > 0)
         (!expert.slot ? missing : expert.reading.empty() ? here : coming).push_back(&expert);
+    }
     for (const std::vector<StoredExpert*>* const group : {&here, &coming, &missing}) {
       for (StoredExpert* const expert : *group) {
         order_.push_back(expert->number);
         has_[expert->number] = true;
         if (expert->loans++ == 0) ++s.on_loan;
-        expert->early = false;
         expert->uses += 1;
         expert->last = ++s.clock;
         expert->rows += static_cast<double>(rows[expert->number]);
@@ -124,10 +125,10 @@ void ExpertStore::warm(const std::map<size_t, std::vector<double>>& shares) {
       expert.uses = (steps ? kTokens : 1) * (1 - unused);
       expert.rows = kSentences * kTokens * share;
       layer.rows += expert.rows;
-      s.warm.push_back(&expert);
+      s.favourites.push_back(&expert);
     }
   }
-  std::ranges::stable_sort(s.warm, std::greater(), &StoredExpert::uses);
+  std::ranges::stable_sort(s.favourites, std::greater(), &StoredExpert::uses);
   s.read_ahead();
 }
 
@@ -137,11 +138,12 @@ double ExpertStore::measure_rate() {
   std::vector<int64_t> rows(layer.experts.size());
   std::fill_n(rows.begin(), std::min(kSample, rows.size()), 1);
   const auto began = std::chrono::steady_clock::now();
-  const ExpertTraffic before = traffic();
   const auto loan = borrow(block, rows);
   for (const int64_t e : loan->order()) loan->wait(e);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  return static_cast<double>(traffic().bytes - before.bytes) / seconds;
+  const std::lock_guard lock(slots_->mutex);
+  slots_->traffic = {};
+  return static_cast<double>(loan->order().size() * slots_->slot_bytes) / seconds;
 }
 
 uint64_t ExpertStore::slot_bytes() const {

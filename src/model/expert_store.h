@@ -37,10 +37,10 @@ struct ExpertFiles {
   std::map<size_t, std::vector<std::vector<StoredPart>>> blocks;  // by ParameterSpec::block: [expert][part]
 };
 
-/// Since the model was loaded.
+/// Since the model was loaded, or since measure_rate().
 struct ExpertTraffic {
   int64_t uses = 0;    // of an expert by a layer that ran
-  int64_t hits = 0;    // of them, those for which nothing had to be read
+  int64_t hits = 0;    // of them, those that were there, or on their way
   int64_t reads = 0;   // of an expert
   uint64_t bytes = 0;  // read
   double waited = 0;   // seconds that computing waited for reading

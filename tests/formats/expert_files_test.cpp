@@ -103,6 +103,10 @@ TEST(ExpertFiles, ComputeTheSameBitsWhateverIsInMemory) {
 TEST(ExpertFiles, AreAllInMemoryWhereThatIsLargeEnough) {
   const Bounded saved;
   EXPECT_EQ(saved.load(saved.bytes()).experts, nullptr);
+  EXPECT_EQ(saved.load(saved.bytes() * 2 / 3, at::kBFloat16).experts,
+            nullptr);  // by what they take there, not in the file
+  saved.save(saved.path, DType::bf16);
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.load(saved.bytes() * 3 / 2); }), "in bfloat16"));
 }
 
 TEST(ExpertFiles, AreReadOncePerBatchOfTheEncoder) {
@@ -129,12 +133,34 @@ TEST(ExpertFiles, StayOnceTheyAreThere) {
 
 TEST(ExpertFiles, ComeBeforeTheyAreNeededWhereAStatisticSaysSo) {
   const Bounded saved;
-  const LoadedModel bounded = saved.with_slots(12);
-  const size_t block = bounded.model->catalogue().decoder[0].block;
-  bounded.experts->warm({{block, {0, 5, 0, 3, 1, 0}}});
-  std::vector<int64_t> rows = {0, 1, 0, 1, 1, 0};
-  static_cast<void>(bounded.experts->borrow(block, rows));
-  EXPECT_EQ(bounded.experts->traffic().hits, 3);
+  const LoadedModel bounded = saved.with_slots(6);
+  const Catalogue& catalogue = bounded.model->catalogue();
+  const size_t first = catalogue.decoder[0].block, second = catalogue.decoder[1].block;
+  // Of 7 with a share the 6 with the largest ones come.
+  bounded.experts->warm({{first, {0.1, 0.3, 0, 0.5, 0.1, 0}}, {second, {0.02, 0.48, 0, 0, 0, 0.5}}});
+  EXPECT_EQ(bounded.experts->traffic().reads, 6);
+  const auto hits = [&](size_t block, const std::vector<int64_t>& rows) {
+    const int64_t before = bounded.experts->traffic().hits;
+    const auto loan = bounded.experts->borrow(block, rows);
+    for (const int64_t e : loan->order()) loan->wait(e);
+    return bounded.experts->traffic().hits - before;
+  };
+  EXPECT_EQ(hits(first, {1, 1, 0, 1, 1, 0}), 4);
+  EXPECT_EQ(hits(second, {0, 1, 0, 0, 0, 1}), 2);
+}
+
+TEST(ExpertFiles, AStatisticThatIsWrongIsForgotten) {
+  const Bounded saved;
+  const LoadedModel bounded = saved.with_slots(6);
+  const size_t block = bounded.model->catalogue().decoder[0].block,
+               other = bounded.model->catalogue().decoder[1].block;
+  bounded.experts->warm({{other, {0.2, 0.2, 0.2, 0.2, 0.1, 0.1}}});
+  const std::vector<int64_t> rows = {1, 1, 1, 0, 0, 0};
+  for (int step = 0; step < 2000; ++step) {
+    const auto loan = bounded.experts->borrow(block, rows);
+    for (const int64_t e : loan->order()) loan->wait(e);
+  }
+  EXPECT_EQ(bounded.experts->traffic().reads, 6 + 3);
 }
 
 TEST(ExpertFiles, AreUsedByThreadsTogether) {
@@ -164,7 +190,7 @@ TEST(ExpertFiles, RefuseTooLittleMemory) {
   dense.moe.experts = 0;
   const Bounded without(dense);
   EXPECT_TRUE(has(message_of<UserError>([&] { without.load(1000); }), "no experts that could stay"));
-  EXPECT_TRUE(has(message_of<UserError>([&] { saved.with_slots(6, at::kBFloat16); }),
+  EXPECT_TRUE(has(message_of<UserError>([&] { saved.load(saved.bytes() / 3, at::kBFloat16); }),
                   "as the file has them, in float32"));
 }
 

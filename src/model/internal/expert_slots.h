@@ -34,7 +34,8 @@ struct StoredExpert {
   std::byte* slot = nullptr;                // null: it is in its file alone
   std::vector<BlockFile::Request> reading;  // of each part; none: it is there
   bool awaited = false;                     // a thread waits for them
-  bool early = false;                       // it was read ahead, and not used since
+  std::exception_ptr failed;                // why it could not be read, since it was tried last
+  bool early = false;                       // it was read for the next run of its layer
   int64_t loans = 0;
   double uses = 0, rows = 0;  // fading
   int64_t last = 0;           // use, counted
@@ -72,7 +73,7 @@ struct ExpertSlots {
   std::condition_variable changed;       // an expert has come, or was given back
   std::map<size_t, ExpertLayer> layers;  // by block
   std::deque<StoredExpert*> next;        // to be read before they are needed, by the layer that runs next
-  std::deque<StoredExpert*> warm;        // by any, while there are empty slots
+  std::deque<StoredExpert*> favourites;  // to be read while there are empty slots
   int64_t on_loan = 0;                   // experts
   int64_t loans = 0, clock = 0;          // made; of uses
   ExpertTraffic traffic;
