@@ -36,12 +36,13 @@ struct AlignArguments {
 /// All pairs that the model has positions for.
 std::vector<SentencePair> pairs_of(const std::vector<DirectionText>& texts, const Vocabulary& vocabulary,
                                    int64_t most) {
+  const Vocabulary written = vocabulary.target();
   std::vector<SentencePair> pairs;
   for (const DirectionText& text : texts) {
     const PairTags tags = vocabulary.pair_tags(text.from, text.to);
     for (size_t i = 0; i < text.sources.size(); ++i) {
       SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
-                           .target = vocabulary.encode(text.references[i]),
+                           .target = written.encode(text.references[i]),
                            .source_tag = tags.source,
                            .target_tag = tags.target,
                            .before_source_tag = tags.before_source};
