@@ -30,10 +30,12 @@ PieceSampler::PieceSampler(const Vocabulary& vocabulary)
   std::unordered_map<std::string_view, float> scores;
   for (const SentencePieceModel::Piece& piece : model.pieces)
     if (piece.type == SentencePieceModel::Type::normal) scores.emplace(piece.text, piece.score);
+  const std::vector<AddedWord>& words = vocabulary.layout().words;  // of these, some may be plain pieces
   for (int32_t id = kUnk + 1; id < vocabulary.pieces_end(); ++id) {
     std::string text = vocabulary.name_of(id);
     const auto score = scores.find(text);
-    if (score != scores.end() && vocabulary.is_text(id))
+    if (score != scores.end() && vocabulary.is_text(id) &&
+        std::ranges::find(words, id, &AddedWord::id) == words.end())
       pieces_.push_back({.text = std::move(text), .id = id, .score = score->second});
   }
   std::ranges::sort(pieces_, {}, &Piece::text);

@@ -19,10 +19,10 @@ namespace {
 
 using Cut = std::vector<int32_t>;
 
-/// A vocabulary of 200 pieces, bytes among them, with the symbol <x> and the tag of en.
+/// A vocabulary of 450 pieces, bytes among them, with the symbol <x> and the tag of en.
 struct Trained {
   TemporaryFolder folder;
-  Vocabulary vocabulary = train("unigram");
+  Vocabulary vocabulary;
   sentencepiece::SentencePieceProcessor processor;
 
   explicit Trained(const std::string& type) : vocabulary(train(type)) {
@@ -166,6 +166,30 @@ TEST(PieceSampler, KeepsTheTextAndWhatIsNoPlainPiece) {
     }
     EXPECT_GT(others, 20);
     EXPECT_TRUE(sampler.sample({}, 0.2, RandomKey()).empty());
+  }
+}
+
+TEST(PieceSampler, KeepsASymbolThatIsAPlainPiece) {
+  for (const char* type : {"unigram", "bpe"}) {
+    const Trained trained(type);
+    int32_t id = kUnk + 1;  // of a piece that can be cut: of ASCII letters, and no word's first
+    const auto can_be_cut = [&](const std::string& name) {
+      return name.size() > 1 && std::ranges::all_of(name, [](char ch) { return ch >= 'a' && ch <= 'z'; });
+    };
+    while (id < trained.vocabulary.pieces_end() && !can_be_cut(trained.vocabulary.name_of(id))) ++id;
+    ASSERT_LT(id, trained.vocabulary.pieces_end());
+    const std::string symbol = trained.vocabulary.name_of(id);
+    const Vocabulary vocabulary = trained.vocabulary.with_symbols(std::vector{symbol});
+    ASSERT_EQ(vocabulary.size(), trained.vocabulary.size()) << "a piece already";
+    const Cut best = vocabulary.encode("abc " + symbol + " abc");
+    ASSERT_EQ(std::ranges::count(best, id), 1);
+    const PieceSampler sampler(vocabulary), of_plain(trained.vocabulary);
+    int cut = 0;
+    for (uint64_t i = 0; i < 100; ++i) {
+      EXPECT_EQ(std::ranges::count(sampler.sample(best, 0.5, RandomKey(i)), id), 1);
+      cut += std::ranges::count(of_plain.sample(best, 0.5, RandomKey(i)), id) == 0 ? 1 : 0;
+    }
+    EXPECT_GT(cut, 20) << "the test tells nothing";
   }
 }
 
