@@ -94,6 +94,8 @@ std::vector<GoldLinks> read_gold(const std::filesystem::path& path, const Vocabu
         "{} has {}, and the text {} that can be used: they belong line to line, so leave out the others",
         path.string(), counted(gold.size(), "line"), counted(pairs.size(), "pair"));
   }
+  if (std::ranges::all_of(gold, &std::vector<WordLink>::empty, &GoldLinks::possible))
+    throw UserError("{} has no link in any line: write them as 0-0 (sure) or 1?2 (possible)", path.string());
   return gold;
 }
 

@@ -21,7 +21,7 @@ struct GoldLinks {
 GoldLinks parse_links(std::string_view line);
 
 /// A line for each pair. UserError naming file and line, also on a link to a word that is not there and where the number
-/// of lines is another.
+/// of lines is another, or no line has a link.
 std::vector<GoldLinks> read_gold(const std::filesystem::path& path, const Vocabulary& vocabulary,
                                  std::span<const SentencePair> pairs);
 

@@ -148,6 +148,8 @@ TEST(GoldLinks, AreReadAsPharaohWritesThem) {
   EXPECT_NE(refusal("0-0\nx\n").find("gold, line 2: 'x' is no link"), std::string::npos);
   for (const char* text : {"", "0-0\n", "0-0\n\n0-0\n"})
     EXPECT_NE(refusal(text).find("the text 2 pairs"), std::string::npos) << text;
+  EXPECT_NE(refusal("\n \n").find("gold has no link in any line"), std::string::npos);
+  EXPECT_EQ(read("\n0?0\n")[1].possible, (Links{{0, 0}}));
 }
 
 }  // namespace
