@@ -37,7 +37,9 @@ struct ShortlistText {
 
 /// As named, or that of the run.
 ShortlistText text_of(const ShortlistArguments& a) {
-  std::vector<SourceConfig> counted = sources_of(a.text), held_out = sources_of(a.held_out);
+  TextArguments other = a.held_out;
+  other.languages = a.text.languages;
+  std::vector<SourceConfig> counted = sources_of(a.text), held_out = sources_of(other);
   if (counted.empty()) {
     const std::filesystem::path run_file = a.model / "run.toml";
     if (!std::filesystem::exists(run_file))
@@ -126,8 +128,8 @@ void add_shortlist(CLI::App& app) {
       "it, else --tsv (default: a run's training text)");
   add_text_arguments(*command, a.text);
   add_data_argument(*command, a.held_out,
-                    "other text, of which the table says what share the lists cover (default: a run's "
-                    "validation text)",
+                    "other text, also of --languages, of which the table says what share the lists cover "
+                    "(default: a run's validation text)",
                     "--held-out");
   const auto number = [&](const char* name, int64_t& value, const char* help) {
     command->add_option(name, value, help)

@@ -226,6 +226,9 @@ rows = json.load(open("table"))
 assert [row["language"] for row in rows] == ["xx", "yy"]
 assert all(row["held_out"] == row["text"] and 0 < row["text"]["covered"] <= row["text"]["tokens"] and row["pieces"] < 290 for row in rows)
 END
+paste train.xx train.yy > train.tsv
+"$chorus" shortlist run --data train.tsv --languages xx,yy --held-out train.tsv --top 1 --out tsv.list --json > by_tsv 2> err || fail "shortlist of TSV files: $(cat err)"
+cmp by_tsv table && cmp tsv.list short || fail "the shortlist of a TSV file is another"
 printf 'alpha\tomega sigma\n' > terms.tsv
 translate --beam 4 --shortlist short --terms terms.tsv < source > listed || fail "--shortlist with --terms"
 translate --beam 4 --shortlist short --terms terms.tsv --batch-tokens 1 < source | cmp - listed || fail "with a shortlist lines depend on the batch"
