@@ -189,9 +189,11 @@ struct BatchStream::State {
     for (const auto& part : d.parts()) {
       if (part.longest > o.batch_tokens) {
         throw UserError(
-            "data.batch_tokens = {} has no room for the longest sentence, of {} tokens: raise it, or lower "
-            "data.max_length",
-            o.batch_tokens, part.longest);
+            "data.batch_tokens = {} has no room for {}, of {} tokens: raise it, or lower data.max_length",
+            o.batch_tokens,
+            d.is_sampled() ? "a sentence as long as data.max_length, which sampled pieces may be"
+                           : "the longest sentence",
+            part.longest);
       }
     }
     const std::vector<Phase> phases = plan_phases(o.curriculum, d.parts());

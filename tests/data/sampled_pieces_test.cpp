@@ -72,6 +72,21 @@ TEST(SampledPieces, AreOfTheSidesThatAreToHaveThem) {
   EXPECT_EQ(std::ranges::unique(hashes).size(), 0U);
 }
 
+TEST(SampledPieces, MayBeAsLongAsSentencesMay) {
+  SampledCorpus corpus(5);
+  corpus.options.max_length = 100;
+  const BatchOptions options = {.batch_tokens = 99};
+  EXPECT_NO_THROW(BatchStream(corpus.open(), options));
+  corpus.options.source_sampling = 0.1;
+  EXPECT_NE(message_of<UserError>([&] {
+              const DataSet data = corpus.open();
+              BatchStream(data, options);
+            })
+                .find("99 has no room for a sentence as long as data.max_length, which sampled pieces may "
+                      "be, of 100"),
+            std::string::npos);
+}
+
 TEST(SampledPieces, KeepToTheBudgetAndAreAFunctionOfThePosition) {
   SampledCorpus corpus(600);
   corpus.options.max_length = 64;
