@@ -42,9 +42,11 @@ TEST(SearchAmongCandidates, FindsWhatAPlainOneFinds) {
       options.no_repeat_ngram = 2;
       options.repetition_penalty = repetition_penalty;
       const auto results = beam_search(*decoder, inputs, options);
+      ASSERT_EQ(results.size(), inputs.size());
       for (size_t i = 0; i < inputs.size(); ++i) {
         const auto limit = static_cast<int64_t>(inputs[i].source.size()) + 3;
         const std::vector<PlainResult> expected = plain_search(*plain, inputs[i], options, limit);
+        ASSERT_EQ(results[i].size(), expected.size());
         for (size_t rank = 0; rank < results[i].size(); ++rank) {
           EXPECT_EQ(whole(inputs[i], results[i][rank]), expected[rank].tokens) << i << " rank " << rank;
           EXPECT_NEAR(results[i][rank].score, expected[rank].score, 1e-4);
@@ -59,6 +61,7 @@ void expect_same(const std::vector<std::vector<Hypothesis>>& a, const std::vecto
   ASSERT_EQ(a.size(), b.size());
   for (size_t i = 0; i < a.size(); ++i) {
     ASSERT_EQ(a[i].size(), b[i].size());
+    ASSERT_FALSE(a[i].empty());
     for (size_t rank = 0; rank < a[i].size(); ++rank) {
       EXPECT_EQ(a[i][rank].tokens, b[i][rank].tokens) << i << " rank " << rank;
       EXPECT_NEAR(a[i][rank].score, b[i][rank].score, tolerance);
@@ -101,8 +104,12 @@ TEST(SearchAmongCandidates, DrawsWhatIsDrawnWhereAllOthersAreForbidden) {
   const auto expected = sample(*decoder, inputs, forbidding, {});
   for (DecodeInput& input : inputs) input.candidates.shared = shared;
   const auto actual = sample(*decoder, inputs, options_of(6), {});
-  for (size_t i = 0; i < inputs.size(); ++i)
+  ASSERT_EQ(actual.size(), inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    ASSERT_EQ(actual[i].size(), 6U);
+    ASSERT_EQ(expected[i].size(), 6U);
     for (size_t k = 0; k < actual[i].size(); ++k) EXPECT_EQ(actual[i][k].tokens, expected[i][k].tokens) << i;
+  }
 }
 
 TEST(SearchAmongCandidates, HasThePhrases) {
@@ -115,7 +122,9 @@ TEST(SearchAmongCandidates, HasThePhrases) {
   }
   for (const int64_t beam : {1, 4}) {
     const auto results = beam_search(*decoder, inputs, options_of(beam));
+    ASSERT_EQ(results.size(), inputs.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
+      ASSERT_FALSE(results[i].empty());
       for (const Hypothesis& one : results[i]) {
         for (const Tokens& phrase : inputs[i].phrases)
           EXPECT_FALSE(std::ranges::search(one.tokens, phrase).empty()) << i;
