@@ -1,5 +1,6 @@
 #include "model/internal/output.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -110,6 +111,8 @@ void OutputLayer::pick(const at::Tensor& sentences) {
   const at::Tensor index = sentences.cpu();
   std::vector<Candidates> candidates;
   std::vector<Own> own;
+  candidates.reserve(index.numel());
+  own.reserve(index.numel());
   for (int64_t i = 0; i < index.numel(); ++i) {
     const int64_t from = index.const_data_ptr<int64_t>()[i];
     candidates.push_back(candidates_[from]);
