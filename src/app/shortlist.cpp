@@ -125,7 +125,7 @@ void add_shortlist(CLI::App& app) {
   add_data_argument(
       *command, a.text,
       "text whose pieces are counted, of every language that is to have a list: --files if {lang} is in "
-      "it, else --tsv (default: a run's training text)");
+      "it, else --tsv (default: a run's training text, without data.denoise's)");
   add_text_arguments(*command, a.text);
   add_data_argument(*command, a.held_out,
                     "other text, also of --languages, of which the table says what share the lists cover "
