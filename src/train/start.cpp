@@ -1,10 +1,14 @@
 #include "train/internal/start.h"
 
+#include <filesystem>
+
 #include <nlohmann/json.hpp>
 
 #include "architecture/exports.h"
+#include "architecture/format.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/folder_files.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "mpi/world.h"
@@ -49,6 +53,18 @@ ModelConfig model_for(const RunConfig& config, const Data& data) {
   return model;
 }
 
+/// What `chorus align` chose for the run's model stays, whatever becomes of its weights.
+void take_alignment(ModelConfig& model, const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / kConfigFile)) return;
+  try {
+    const ModelConfig kept = model_config_from_json(read_json(folder / kConfigFile));
+    model.alignment_layer = kept.alignment_layer;
+    model.alignment_head = kept.alignment_head;
+  } catch (const UserError& error) {  // it will be written anew
+    log_warning("{}: {}; what chorus align chose is lost", folder.string(), error.what());
+  }
+}
+
 }  // namespace
 
 Start prepare(const RunConfig& config, const RunOptions& options, const ModelDescription* initial,
@@ -81,6 +97,7 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   }
 
   start.model = model_for(config, *start.data);
+  if (start.checkpoint) take_alignment(start.model, options.folder / "model");
   start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
   start.memory =
       settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder, group);

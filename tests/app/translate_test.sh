@@ -308,4 +308,14 @@ translate --sample --epsilon 0.02 --mbr bleu --candidates 16 < source | cut -f 1
 translate --beam 4 < source > best
 "$chorus" evaluate --hypothesis mbr --reference best --metric chrf | awk '{ exit $3 < 50 }' || fail "--mbr is far from the best"
 translate --beam 2 --min-length 20 < source | awk 'length($0) < 25 { exit 1 }' || fail "--min-length 20 left short translations"
+
+# A run that goes on keeps what align chose.
+cp run/model/config.json before.json
+"$chorus" train run.toml --set train.duration=201u --out run -q || fail "going on"
+python3 - << 'END' || fail "a run that goes on forgets what align chose"
+import json
+kept = [json.load(open(name))["chorus"]["alignment"]
+        for name in ["before.json", "run/model/config.json", "run/checkpoints/step-00000201/config.json"]]
+assert kept[0] == kept[1] == kept[2], kept
+END
 exit $failed
