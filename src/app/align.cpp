@@ -1,6 +1,7 @@
 // chorus align: chooses the layer and head by which a model aligns words.
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,26 +34,6 @@ struct AlignArguments {
   bool json = false, dry_run = false;
 };
 
-/// All pairs that the model has positions for.
-std::vector<SentencePair> pairs_of(const std::vector<DirectionText>& texts, const Vocabulary& vocabulary,
-                                   int64_t most) {
-  const Vocabulary written = vocabulary.target();
-  std::vector<SentencePair> pairs;
-  for (const DirectionText& text : texts) {
-    const PairTags tags = vocabulary.pair_tags(text.from, text.to);
-    for (size_t i = 0; i < text.sources.size(); ++i) {
-      SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
-                           .target = written.encode(text.references[i]),
-                           .source_tag = tags.source,
-                           .target_tag = tags.target,
-                           .before_source_tag = tags.before_source};
-      const int64_t longest = std::max(std::ssize(pair.source), std::ssize(pair.target));
-      if (longest + vocabulary.tags_and_end() <= most) pairs.push_back(std::move(pair));
-    }
-  }
-  return pairs;
-}
-
 void print_table(const std::vector<AlignmentScore>& scores, const AlignmentScore& best) {
   const int64_t columns = std::ranges::count(scores, scores.front().layer, &AlignmentScore::layer);
   fmt::print("{:>5}{:>8}", "layer", "mean");
@@ -84,8 +65,10 @@ void align(const AlignArguments& a) {
   if (!a.gold.empty() && texts.size() > 1)
     throw UserError("--gold is of one direction, and the text has {}: choose one with --directions",
                     texts.size());
-  const std::vector<SentencePair> pairs =
-      pairs_of(texts, description.vocabulary, description.config.max_positions);
+  std::vector<SentencePair> pairs;  // that the model has positions for
+  for (const DirectionText& text : texts)
+    std::ranges::move(encoded_pairs(text, description.vocabulary, description.config.max_positions),
+                      std::back_inserter(pairs));
   const std::vector<GoldLinks> gold = a.gold.empty() ? links_by_counts(description.vocabulary, pairs)
                                                      : read_gold(a.gold, description.vocabulary, pairs);
   Group alone;

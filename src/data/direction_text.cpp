@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "data/batches.h"
-#include "data/dataset.h"
 #include "data/parallel_text.h"
 #include "data/sources.h"
 
@@ -64,25 +63,31 @@ std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources
   return directions;
 }
 
-std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest) {
-  constexpr size_t kRows = 64;
-  std::vector<MicroBatch> batches;
-  std::vector<SentencePair> rows;
+std::vector<SentencePair> encoded_pairs(const DirectionText& text, const Vocabulary& vocabulary,
+                                        int64_t longest) {
   const PairTags tags = vocabulary.pair_tags(text.from, text.to);
+  const Vocabulary target = vocabulary.target();
+  std::vector<SentencePair> pairs;
   for (size_t i = 0; i < text.sources.size(); ++i) {
     SentencePair pair = {.source = vocabulary.encode(text.sources[i]),
-                         .target = vocabulary.target().encode(text.references[i]),
+                         .target = target.encode(text.references[i]),
                          .source_tag = tags.source,
                          .target_tag = tags.target,
                          .before_source_tag = tags.before_source};
     if (std::cmp_less_equal(std::max(pair.source.size(), pair.target.size()) + vocabulary.tags_and_end(),
                             longest))
-      rows.push_back(std::move(pair));
-    if (rows.size() == kRows || (i + 1 == text.sources.size() && !rows.empty())) {
-      batches.push_back(make_batch(rows));
-      rows.clear();
-    }
+      pairs.push_back(std::move(pair));
   }
+  return pairs;
+}
+
+std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest) {
+  constexpr size_t kRows = 64;
+  const std::vector<SentencePair> pairs = encoded_pairs(text, vocabulary, longest);
+  std::vector<MicroBatch> batches;
+  batches.reserve(pairs.size() / kRows + 1);
+  for (size_t begin = 0; begin < pairs.size(); begin += kRows)
+    batches.push_back(make_batch(std::span(pairs).subspan(begin, std::min(kRows, pairs.size() - begin))));
   return batches;
 }
 

@@ -8,6 +8,7 @@
 
 #include "data/batch.h"
 #include "data/config.h"
+#include "data/dataset.h"
 #include "data/vocabulary.h"
 
 namespace chorus::inline data {
@@ -25,8 +26,11 @@ struct DirectionText {
 std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources, int64_t limit,
                                            std::span<const std::string> among = {});
 
-/// The pairs in order, in micro-batches of a bounded number of rows. Pairs with a side of more than `longest`
-/// tokens, tag and </s> included, are left out. UserError on a language without a tag.
+/// The pairs in order, as a model reads and writes them. Those with a side of more than `longest` tokens, tag and </s>
+/// included, are left out. UserError on a language without a tag.
+std::vector<SentencePair> encoded_pairs(const DirectionText& text, const Vocabulary& vocabulary,
+                                        int64_t longest);
+/// The same in micro-batches of a bounded number of rows.
 std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest);
 
 }  // namespace chorus::inline data

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/corpus.h"
+#include "data/t5_model.h"
 #include "data/text_folder.h"
 
 namespace chorus {
@@ -77,6 +78,25 @@ TEST(DirectionText, LeavesOutPairsThatAreTooLong) {
   EXPECT_EQ(rows(30), expected);
   EXPECT_GT(expected, 0);
   EXPECT_EQ(rows(2), 0);
+}
+
+TEST(DirectionText, IsCutByTheModelOfItsSide) {
+  const TextFolder folder;
+  const auto model = folder.file("source.spm", model_beginning_with({{"<unk>", 2}, {"<s>", 3}, {"</s>", 3}}));
+  VocabularyLayout layout = {
+      .pieces = {"▁", "<pad>", "</s>", "<unk>", "▁wald", ">>deu<<"},
+      .target_model = model_beginning_with({{"<unk>", 2}, {"<s>", 3}, {"</s>", 3}, {"▁wald", 1}}),
+      .source_language = "eng"};
+  for (char letter = 'a'; letter <= 'z'; ++letter) layout.pieces.emplace_back(1, letter);
+  const Vocabulary vocabulary = Vocabulary::load(model, layout);
+  const DirectionText text = {
+      .name = "eng-deu", .from = "eng", .to = "deu", .sources = {"wald"}, .references = {"wald"}};
+  const std::vector<SentencePair> pairs = encoded_pairs(text, vocabulary, 100);
+  ASSERT_EQ(pairs.size(), 1U);
+  EXPECT_EQ(pairs[0].source.size(), 5U) << "a space and letters";
+  ASSERT_EQ(pairs[0].target.size(), 1U);
+  EXPECT_EQ(vocabulary.name_of(pairs[0].target[0]), "▁wald");
+  EXPECT_EQ(pairs[0].source_tag, vocabulary.tag("deu"));
 }
 
 }  // namespace
