@@ -135,10 +135,11 @@ DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabu
       source_sampling_(options.source_sampling),
       target_sampling_(options.target_sampling) {
   if (source_sampling_ > 0 || target_sampling_ > 0) {
-    if (vocabulary.is_marian())
+    if (vocabulary.is_marian()) {
       throw UserError(
           "data.source_sampling and data.target_sampling: OPUS-MT's vocabularies are two, and none is "
           "sampled");
+    }
     sampler_.emplace(vocabulary);
   }
   std::vector<SourceConfig> all;
@@ -168,8 +169,9 @@ void DataSet::add_source(const SourceConfig& source, const std::string& label, c
   stores_.push_back(TokenStore::open(source, label, vocabulary_, options.store, options.build));
   std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
   for (const auto& [from, to] : pairs) {
-    labelled(label, [&] { return vocabulary_.pair_tags(source.languages[from], source.languages[to]); });
-    PartReport report{.source = label, .direction = source.languages[from] + "-" + source.languages[to]};
+    const std::string &of = source.languages[from], &into = source.languages[to];
+    labelled(label, [&] { return vocabulary_.pair_tags(of, into); });
+    PartReport report{.source = label, .direction = of + "-" + into};
     Part part{.name = name,
               .direction = direction_index(
                   {.source = languages[from], .target = languages[to], .name = report.direction}),

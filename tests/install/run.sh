@@ -64,5 +64,5 @@ awk -v ours="$(cut -d' ' -f1 ours)" -v theirs="$(cat theirs)" 'BEGIN { d = ours 
 grep -q ' 100$' ours || fail "BLEU of a text with itself: $(cat ours)"
 
 for program in translate score; do
-  if ldd build/$program | grep -E 'libmpi|liburing|sentencepiece_train'; then fail "$program links what only training needs"; fi
+  if ldd build/$program | grep -E 'libmpi|sentencepiece_train'; then fail "$program links what only training needs"; fi
 done
