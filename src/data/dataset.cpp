@@ -171,7 +171,7 @@ void DataSet::add_source(const SourceConfig& source, const std::string& label, c
   for (const auto& [from, to] : pairs) {
     const std::string &of = source.languages[from], &into = source.languages[to];
     labelled(label, [&] { return vocabulary_.pair_tags(of, into); });
-    PartReport report{.source = label, .direction = of + "-" + into};
+    PartReport report{.source = label, .direction = fmt::format("{}-{}", of, into)};
     Part part{.name = name,
               .direction = direction_index(
                   {.source = languages[from], .target = languages[to], .name = report.direction}),
