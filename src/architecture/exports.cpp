@@ -9,11 +9,12 @@ namespace chorus::inline architecture {
 
 std::vector<std::string> reasons_against(const ModelConfig& c, Format format) {
   const Architecture& architecture = architecture_of(format);
-  if (architecture.positions != c.positions)
+  if (architecture.positions != c.positions) {
     return {fmt::format("it has no {} positions", c.positions == Positions::relative ? "relative"
                                                   : c.positions == Positions::marian
                                                       ? "Marian's"
                                                       : "M2M100's sinusoidal")};
+  }
   std::vector<std::string> reasons = architecture.reasons_against(c);
   if (c.quantization.any())
     reasons.insert(reasons.begin(), "its weights are quantized: export the model that it was made from");

@@ -30,12 +30,13 @@ constexpr std::array<const char*, 3> kNames = {"</s>", "<unk>", "<pad>"};
 /// What the files say of a language. UserError where it is no name.
 std::string language_in(const nlohmann::json& config, const char* key, const fs::path& folder) {
   const auto it = config.is_object() ? config.find(key) : config.end();
-  if (it == config.end() || it->is_null() || *it == "") return "";
-  std::string name = exactly<std::string>(*it).value_or("");
-  if (!is_language_name(name))
+  if (it == config.end() || it->is_null()) return "";
+  const std::optional<std::string> name = exactly<std::string>(*it);
+  if (!name || !(name->empty() || is_language_name(*name))) {
     throw UserError("{}: {} is {}, no name for a language", (folder / kTokenizerConfig).string(), key,
                     in_quotes(it->dump()));
-  return name;
+  }
+  return *name;
 }
 
 /// Tokens besides the special ones and tags would cut the text before SentencePiece does.
@@ -51,10 +52,11 @@ void refuse_other_tokens(const fs::path& folder, const Vocabulary& vocabulary) {
   for (const AddedToken& token : read_added_tokens(folder, about)) {
     const int32_t ours = (token.id + kShift) % rows;
     const bool known = token.id < rows && (ours == kPad || vocabulary.is_tag(ours));
-    if (!known)
+    if (!known) {
       throw UserError(
           "{}: the added token {} with the id {} is none of MarianTokenizer's, and no other can be read",
           folder.string(), in_quotes(token.content), token.id);
+    }
   }
 }
 
@@ -68,7 +70,7 @@ VocabularyLayout read_marian_layout(const fs::path& folder) {
       pieces.back() != kNames[2])
     throw UserError("{}: this version reads vocabularies that begin with </s> <unk> and end with <pad>",
                     path.string());
-  std::ranges::rotate(pieces, pieces.end() - kShift);
+  std::rotate(pieces.begin(), pieces.end() - kShift, pieces.end());
   layout.target_model = read_sentencepiece(folder / kTargetPiecesModel);
   if (layout.target_model.empty()) throw UserError("{} is empty", (folder / kTargetPiecesModel).string());
   return layout;
@@ -76,7 +78,7 @@ VocabularyLayout read_marian_layout(const fs::path& folder) {
 
 void write_marian_layout(const fs::path& folder, const VocabularyLayout& layout) {
   std::vector<std::string> pieces = layout.pieces;
-  std::ranges::rotate(pieces, pieces.begin() + kShift);
+  std::rotate(pieces.begin(), pieces.begin() + kShift, pieces.end());
   write_pieces(folder / kPiecesFile, pieces);
   write_file_atomically(folder / kTargetPiecesModel, layout.target_model);
 }

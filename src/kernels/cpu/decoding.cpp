@@ -243,14 +243,15 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
   const auto* const q = query.const_data_ptr<float>();
   const int64_t query_stride = query.stride(0), group = n / std::ssize(seen);
   auto* const to = out.mutable_data_ptr<float>();
+  const int64_t head_width = width / heads;
+  const float usual_scale = 1 / std::sqrt(static_cast<float>(head_width));
   const auto run = [&]<class T>() {
     const Attended<T> a = {.keys = keys.const_data_ptr<T>(),
                            .values = values.const_data_ptr<T>(),
                            .key_stride = keys.stride(0),
                            .value_stride = values.stride(0),
-                           .width = width / heads,
-                           .scale = options.scale ? static_cast<float>(*options.scale)
-                                                  : 1 / std::sqrt(static_cast<float>(width / heads)),
+                           .width = head_width,
+                           .scale = options.scale ? static_cast<float>(*options.scale) : usual_scale,
                            .bias = options.bias.defined() ? options.bias.const_data_ptr<float>() : nullptr,
                            .bias_stride = options.bias.defined() ? options.bias.size(1) : 0};
     at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
