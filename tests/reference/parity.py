@@ -1,12 +1,15 @@
 """What the comparisons with Hugging Face transformers share: the Python that has it, the program, counting, text."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import random
 import subprocess
 import sys
+import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -47,6 +50,27 @@ def start(description):
     if not args.inside:
         run_inside(args.venv.absolute())
     return args, Chorus(args.chorus.absolute(), probe.absolute())
+
+
+@contextlib.contextmanager
+def comparing(description):
+    """Arguments, checks and a folder for what is compared; then how many were equal, and the script's end."""
+    args, chorus = start(description)
+
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    started = time.monotonic()
+    checks = Checks()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        yield checks, chorus, folder
+    seconds = time.monotonic() - started
+    print(f"transformers {transformers.__version__}: {checks.equal} comparisons equal, {checks.different} different; {seconds:.0f} s")
+    sys.exit(1 if checks.different or not checks.equal else 0)
 
 
 class Chorus:

@@ -12,10 +12,6 @@ compared through the programs.
 
 import json
 import random
-import sys
-import tempfile
-import time
-from pathlib import Path
 
 import parity
 import switch_parity
@@ -264,18 +260,7 @@ def compare_model(checks, chorus, folder, name, model, tokenizer, numbering, sha
 
 
 def main():
-    args, chorus = parity.start(__doc__)
-
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    transformers.logging.disable_progress_bar()
-    started = time.monotonic()
-    checks = parity.Checks()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.keep or Path(temporary)
-        folder.mkdir(exist_ok=True)
+    with parity.comparing(__doc__) as (checks, chorus, folder):
         plain, t5 = Numbering(madlad=False), switch_parity.t5_tokenizer(folder)
         madlad, tokenizer = Numbering(madlad=True), madlad_tokenizer(folder)
 
@@ -290,9 +275,6 @@ def main():
         compare("T5 with a gate of silu", 4, plain, feed_forward_proj="gated-silu", num_layers=3)
         compare("MADLAD", 5, madlad, feed_forward_proj="gated-gelu", tie_word_embeddings=False, d_kv=16, num_heads=2,
                 relative_attention_num_buckets=32, relative_attention_max_distance=128)  # fmt: skip
-    seconds = time.monotonic() - started
-    print(f"transformers {transformers.__version__}: {checks.equal} comparisons equal, {checks.different} different; {seconds:.0f} s")
-    sys.exit(1 if checks.different or not checks.equal else 0)
 
 
 if __name__ == "__main__":
