@@ -1,6 +1,7 @@
 // A model of random weights for the small vocabulary, and lines.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,15 @@ inline Transformer& small_model() {
     return opinionated_model(config, 2);
   }();
   return *made;
+}
+
+/// To which the unknown token is the most probable one everywhere.
+inline std::unique_ptr<Transformer> unsure_model() {
+  auto model = opinionated_model(small_model().config(), 2);
+  const Catalogue& catalogue = model->catalogue();
+  const at::Tensor unknown = model->parameters()[catalogue.embedding].value[kUnk];
+  model->set(catalogue.decoder_norm.bias, unknown / unknown.norm() * 5);
+  return model;
 }
 
 inline TranslatorOptions small_options(int64_t nbest = 1) {

@@ -36,14 +36,8 @@ struct SavedMarian {
     const Vocabulary vocabulary = Vocabulary::load(
         folder / "source.spm", {.pieces = pieces, .target_model = plain_model(), .source_language = "eng"});
     config.vocabulary = vocabulary.size();
-    model = std::make_unique<Transformer>(config, Transformer::Options{});
-    at::manual_seed(3);
-    for (size_t i = 0; i < model->parameters().size(); ++i)
-      model->set(i, at::randn(model->catalogue().parameters[i].shape));
-    save_model(path, {.config = config,
-                      .catalogue = model->catalogue(),
-                      .weights = [this](size_t i) { return model->parameters()[i].value; },
-                      .vocabulary = vocabulary});
+    model = random_model(config);
+    save_weights(path, *model, vocabulary);
     export_model(path, {.format = Format::marian}, theirs);
   }
   /// Of an import after `change`, which leaves one line and nothing else.

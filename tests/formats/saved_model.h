@@ -7,6 +7,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -55,6 +56,24 @@ inline void edit_json(const fs::path& path, const std::function<void(nlohmann::j
   write_file_atomically(path, json.dump());
 }
 
+/// Of weights that are no initial ones: none is 0, or 1.
+inline std::unique_ptr<Transformer> random_model(const ModelConfig& config) {
+  auto model = std::make_unique<Transformer>(config, Transformer::Options{});
+  at::manual_seed(3);
+  for (size_t i = 0; i < model->parameters().size(); ++i)
+    model->set(i, at::randn(model->catalogue().parameters[i].shape));
+  return model;
+}
+
+inline void save_weights(const fs::path& folder, Transformer& model, const Vocabulary& vocabulary,
+                         DType dtype = DType::f32) {
+  save_model(folder, {.config = model.config(),
+                      .catalogue = model.catalogue(),
+                      .weights = [&model](size_t i) { return model.parameters()[i].value; },
+                      .dtype = dtype,
+                      .vocabulary = vocabulary});
+}
+
 /// A saved model: its folder, and what it was made of.
 struct Saved {
   TemporaryFolder folder;
@@ -85,11 +104,7 @@ struct Saved {
     return Vocabulary::load(pieces, layout);
   }
   void save(const fs::path& where, DType dtype = DType::f32) const {
-    save_model(where, {.config = model->config(),
-                       .catalogue = model->catalogue(),
-                       .weights = [this](size_t i) { return model->parameters()[i].value; },
-                       .dtype = dtype,
-                       .vocabulary = vocabulary});
+    save_weights(where, *model, vocabulary, dtype);
   }
   void rewrite(const std::function<void(Tensors&)>& change) const { chorus::rewrite(path, change); }
   void edit_config(const std::function<void(nlohmann::json&)>& change) const {

@@ -86,14 +86,8 @@ struct SavedT5 {
     write_file_atomically(folder / "spiece.model", madlad ? madlad_model() : t5_model());
     const Vocabulary vocabulary = Vocabulary::load(folder / "spiece.model", {.extra_ids = madlad ? 0 : 3});
     config.vocabulary = vocabulary.size();
-    model = std::make_unique<Transformer>(config, Transformer::Options{});
-    at::manual_seed(3);
-    for (size_t i = 0; i < model->parameters().size(); ++i)
-      model->set(i, at::randn(model->catalogue().parameters[i].shape));
-    save_model(path, {.config = config,
-                      .catalogue = model->catalogue(),
-                      .weights = [this](size_t i) { return model->parameters()[i].value; },
-                      .vocabulary = vocabulary});
+    model = random_model(config);
+    save_weights(path, *model, vocabulary);
     export_model(path, {.format = Format::t5}, theirs);
   }
   std::string refusal() const {
