@@ -1,6 +1,7 @@
 // T5 (1910.10683), its version 1.1, and MADLAD-400 (2309.04662): dense, relative positions. transformers:
 // T5ForConditionalGeneration.
 #include "architecture/format.h"
+#include "base/error.h"
 #include "base/text.h"
 #include "data/batch.h"
 
@@ -92,7 +93,9 @@ bool has_madlad_unk(const nlohmann::json& config) {
 }
 
 nlohmann::json t5_family_json(const ModelConfig& c) {
-  const SpecialIds& ids = *std::ranges::find(kSpecialIds, c.decoder_start, &SpecialIds::decoder_start);
+  const auto* const ids = std::ranges::find(kSpecialIds, c.decoder_start, &SpecialIds::decoder_start);
+  if (ids == std::end(kSpecialIds))
+    throw Error("a decoder of T5's kind begins with <pad> or <unk>, not with token {}", +c.decoder_start);
   return {
       {"is_encoder_decoder", true},
       {"vocab_size", c.vocabulary},
@@ -107,9 +110,9 @@ nlohmann::json t5_family_json(const ModelConfig& c) {
       {"dropout_rate", c.dropout},
       {"layer_norm_epsilon", c.norm_epsilon},
       {"tie_word_embeddings", c.tied_output},
-      {"pad_token_id", ids.pad},
-      {"eos_token_id", ids.eos},
-      {"decoder_start_token_id", ids.start},
+      {"pad_token_id", ids->pad},
+      {"eos_token_id", ids->eos},
+      {"decoder_start_token_id", ids->start},
       {"torch_dtype", "float32"},
   };
 }

@@ -159,7 +159,7 @@ std::vector<int32_t> read_shortlist(const std::filesystem::path& path, const Voc
                     join(file.names(), ", "));
   const TensorView tensor = file.get(name);
   std::vector<int32_t> list(tensor.bytes.size() / sizeof(int32_t));
-  if (tensor.dtype == DType::i32)
+  if (tensor.dtype == DType::i32 && !list.empty())
     std::memcpy(list.data(), tensor.bytes.data(), list.size() * sizeof(int32_t));
   const bool whole = tensor.dtype == DType::i32 && !list.empty() &&
                      std::ranges::all_of(list, [&](int32_t id) { return vocabulary.is_text(id); }) &&

@@ -52,6 +52,7 @@ TEST(T5Folder, ConfigurationGoesThroughJsonAndBack) {
       EXPECT_EQ(model_config_from_json(json).decoder_start, start);
     }
   }
+  EXPECT_THROW(to_json(t5_config(kEos)), Error) << "its decoder begins with another token";
   EXPECT_THROW(to_json(t5_config(), Format::switch_transformers), UserError) << "it has no experts";
   EXPECT_THROW(to_json(switch_config(), Format::t5), UserError) << "it has";
 }

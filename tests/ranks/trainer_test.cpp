@@ -265,6 +265,7 @@ TEST_F(RanksTest, RelativePositionsAreCutByHeads) {
   if (ranks().size() % 2 != 0) GTEST_SKIP() << "with an even number of ranks";
   RunConfig c = config();
   c.model.positions = Positions::relative;
+  c.model.decoder_start = kPad;
   c.model.norm = Norm::rms;
   c.model.biases = false;
   c.model.activation = Activation::swiglu;

@@ -86,6 +86,7 @@ TEST_F(TiersTest, ActivationsWaitElsewhere) {
   config.train.log_every = 1;
   for (const Positions positions : {Positions::sinusoidal, Positions::relative}) {
     config.model.positions = positions;
+    config.model.decoder_start = positions == Positions::relative ? kPad : kEos;
     const std::string type = positions == Positions::relative ? "relative" : "sinusoidal";
     const auto expected = train_with(config, type);
     for (const Tier tier : {kHost, kNvme}) {
