@@ -39,6 +39,8 @@ if(NOT TARGET Torch::Torch)
   add_library(Torch::Torch INTERFACE IMPORTED)
   # After the system's own headers: the wheel carries a copy of fmt, newer than the library we link.
   target_compile_options(Torch::Torch INTERFACE "SHELL:-idirafter ${_torch}/include" "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
+  # libtorch is compiled with it; without, classes of its headers (at::RecordFunction) have another layout.
+  target_compile_definitions(Torch::Torch INTERFACE $<$<NOT:$<CONFIG:Release>>:NDEBUG>)
   # One OpenMP runtime in the process: the wheel's own.
   target_compile_options(Torch::Torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
   target_link_directories(Torch::Torch INTERFACE "${_torch}/lib")
