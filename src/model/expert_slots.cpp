@@ -1,8 +1,6 @@
 #include "model/internal/expert_slots.h"
 
 #include <algorithm>
-#include <cmath>
-#include <functional>
 #include <new>
 #include <span>
 #include <tuple>
@@ -22,7 +20,6 @@ namespace {
 
 constexpr size_t kHugePage = size_t{1} << 21;
 constexpr double kFading = 0.8;        // what a use counts for later
-constexpr double kProbable = 0.5;      // what is at least as probable is read ahead
 constexpr int64_t kAheadAtOnce = 128;  // experts
 
 /// fn(part, its bytes in the expert's slot)
@@ -45,13 +42,6 @@ ExpertSlots::ExpertSlots(Transformer& transformer, ExpertFiles where, int64_t co
   if (!memory_) throw Error("there is no memory for {} of experts", human_bytes(bytes));
   static_cast<void>(::madvise(memory_.get(), bytes, MADV_HUGEPAGE));  // which only makes it faster
   for (int64_t i = slots; i-- > 0;) empty_.push_back(memory_.get() + i * slot_bytes);
-  ExpertLayer* previous = nullptr;
-  for (const LayerIndex& index : model.catalogue().encoder) {
-    if (!index.ffn.sparse) continue;
-    ExpertLayer& layer = layers[index.block];
-    if (previous) previous->next = &layer;
-    previous = &layer;
-  }
   for (const auto& [block, experts] : files.blocks) {
     ExpertLayer& layer = layers[block];
     layer.experts.resize(experts.size());
@@ -184,18 +174,6 @@ void ExpertSlots::fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert
   if (!expert.slot) begin_reading(expert);
 }
 
-void ExpertSlots::look_ahead(const ExpertLayer& layer, double rows) {
-  next.clear();
-  if (!layer.next) return;
-  const double all = layer.next->rows + static_cast<double>(layer.next->experts.size());
-  std::vector<StoredExpert*> probable;
-  for (StoredExpert& expert : layer.next->experts)
-    if (!expert.slot && 1 - std::pow(1 - (expert.rows + 1) / all, rows) >= kProbable)
-      probable.push_back(&expert);
-  std::ranges::stable_sort(probable, std::greater(), &StoredExpert::rows);
-  next.assign(probable.begin(), probable.end());
-}
-
 void ExpertSlots::read_ahead() {
   int64_t coming = std::ranges::count_if(filled_, [](const StoredExpert* e) { return !e->reading.empty(); });
   for (; !next.empty() && coming < kAheadAtOnce; next.pop_front()) {
@@ -219,11 +197,7 @@ void ExpertSlots::read_ahead() {
 
 void ExpertSlots::fade() {
   for (auto& [block, layer] : layers) {
-    layer.rows *= kFading;
-    for (StoredExpert& expert : layer.experts) {
-      expert.uses *= kFading;
-      expert.rows *= kFading;
-    }
+    for (StoredExpert& expert : layer.experts) expert.uses *= kFading;
   }
 }
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <functional>
 #include <mutex>
-#include <numeric>
 #include <utility>
 
 #include "model/internal/expert_slots.h"
@@ -46,15 +45,13 @@ class ExpertStore::Loan final : public BorrowedExperts {
         if (expert->loans++ == 0) ++s.on_loan;
         expert->uses += 1;
         expert->last = ++s.clock;
-        expert->rows += static_cast<double>(rows[expert->number]);
-        layer_.rows += static_cast<double>(rows[expert->number]);
       }
     }
     s.traffic.uses += wanted;
     s.traffic.hits += wanted - std::ssize(missing);
     for (StoredExpert* const expert : missing) s.fetch(lock, *expert);
     if (++s.loans % (kFadingLoans * std::ssize(s.layers)) == 0) s.fade();
-    s.look_ahead(layer_, static_cast<double>(std::accumulate(rows.begin(), rows.end(), int64_t{0})));
+    s.next.clear();
     s.read_ahead();
   }
 
@@ -111,6 +108,16 @@ std::unique_ptr<BorrowedExperts> ExpertStore::borrow(size_t block, const std::ve
   return loan;
 }
 
+void ExpertStore::expect(size_t block, const std::vector<int64_t>& rows) {
+  ExpertSlots& s = *slots_;
+  const std::lock_guard lock(s.mutex);
+  s.next.clear();
+  for (StoredExpert& expert : s.layers.at(block).experts)
+    if (rows[expert.number] > 0 && !expert.slot) s.next.push_back(&expert);
+  std::ranges::stable_sort(s.next, std::greater(), [&](const StoredExpert* e) { return rows[e->number]; });
+  s.read_ahead();
+}
+
 void ExpertStore::warm(const std::map<size_t, std::vector<double>>& shares) {
   constexpr double kSentences = 4, kTokens = 30;  // of a batch, of a sentence; a smaller guess than most
   ExpertSlots& s = *slots_;
@@ -123,8 +130,6 @@ void ExpertStore::warm(const std::map<size_t, std::vector<double>>& shares) {
       if (share == 0) continue;
       const double unused = std::pow(1 - share, steps ? kSentences : kSentences * kTokens);
       expert.uses = (steps ? kTokens : 1) * (1 - unused);
-      expert.rows = kSentences * kTokens * share;
-      layer.rows += expert.rows;
       s.favourites.push_back(&expert);
     }
   }

@@ -1,8 +1,9 @@
 // A model larger than memory: its experts lie in its file, and come into slots of memory when tokens choose them.
 //
 // A slot holds one expert of any layer. Reading goes past the page cache (memory/block_file.h) and on beside computing:
-// a layer computes with what is there while the rest comes, and experts that the next layer of the encoder will
-// probably need are read ahead. What is computed is what it would be with all in memory, to the bit.
+// a layer computes with what is there while the rest comes, and experts that the next MoE layer will probably need are
+// read ahead: those that its router would choose if it read the tokens as they are now. What is computed is what it would
+// be with all in memory, to the bit.
 //
 // Which expert makes room: the one used least often of late, of several the one used last. So the decoder's, which are
 // used at every step, stay, and of the encoder's, which are used once per batch in the order of the layers, as many stay
@@ -62,6 +63,7 @@ class ExpertStore final : public ExpertSource {
   ~ExpertStore() override;
 
   std::unique_ptr<BorrowedExperts> borrow(size_t block, const std::vector<int64_t>& rows) override;
+  void expect(size_t block, const std::vector<int64_t>& rows) override;
   /// The share of choices that each expert gets, by block: those that will be used most begin to come, as many as there
   /// is room for, and stay until others are used more.
   void warm(const std::map<size_t, std::vector<double>>& shares);

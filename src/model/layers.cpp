@@ -1,5 +1,6 @@
 #include "model/layers.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -12,6 +13,9 @@
 #include <ATen/ops/softmax.h>
 
 #include "data/batch.h"
+#include "kernels/gemm.h"
+#include "kernels/norm.h"
+#include "kernels/routing.h"
 #include "model/executor.h"
 #include "moe/layer.h"
 #include "nn/attention.h"
@@ -232,6 +236,26 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
     bias = bias + lowest.triu(first + 1);
   }
   return mask.defined() ? bias + mask : bias;
+}
+
+void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t i, const at::Tensor& x,
+                    const ActiveRows& active) {
+  if (!w.experts || (i > 0 && !layers[i - 1].ffn.sparse)) return;
+  const std::span<const LayerIndex> later = layers.subspan(i);
+  const auto next = std::ranges::find_if(later, [](const LayerIndex& layer) { return layer.ffn.sparse; });
+  if (next == later.end()) return;
+  at::Tensor input = x.to(at::kFloat).view({-1, x.size(-1)});
+  if (!w.config.post_norm) {
+    const at::Tensor bias = w.value(next->ffn_norm.bias);
+    input = norm_rows(input, {.weight = w[next->ffn_norm.weight].value.to(at::kFloat),
+                              .bias = bias.defined() ? bias.to(at::kFloat) : bias,
+                              .epsilon = w.config.norm_epsilon})
+                .output;
+  }
+  const at::Tensor logits = linear_product(input, w[next->ffn.router].matrix());
+  const at::Tensor chosen = route(logits, active, {.top_k = w.config.moe.top_k}, RandomKey()).assigned;
+  const auto* const rows = chosen.const_data_ptr<int64_t>();
+  w.experts->expect(next->block, {rows, rows + chosen.numel()});
 }
 
 at::Tensor final_norm(const Weights& w, const NormIndex& index, const at::Tensor& x, double scale) {

@@ -169,6 +169,7 @@ class RowDecoding final : public Decoding {
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
+      expect_experts(w, catalogue_.decoder, i, x);
       const at::Tensor now =
           model.linear(layer.self_qkv, model.before(layer.self_norm, x));  // query, key, value
       keep(now.narrow(1, width, 2 * width), self, slots);
@@ -252,7 +253,9 @@ at::Tensor RowDecoder::encode(const Side& source) const {
     mask = position_bias(w, catalogue.encoder_positions, 0, length, false, mask);
   const AttentionOptions options = {.mask = mask.defined() ? mask.to(at::kFloat) : mask,
                                     .scale = attention_scale(w.config)};
-  for (const LayerIndex& layer : catalogue.encoder) {
+  for (size_t i = 0; i < catalogue.encoder.size(); ++i) {
+    const LayerIndex& layer = catalogue.encoder[i];
+    expect_experts(w, catalogue.encoder, i, x);
     const at::Tensor qkv = model.linear(layer.self_qkv, model.before(layer.self_norm, x));
     const auto parts = split_heads(qkv.view({sentences, length, 3 * width}), 3, w.config.attention_heads);
     const at::Tensor context = attention(parts[0], parts[1], parts[2], options).contiguous();

@@ -58,7 +58,8 @@ Value run_encoder(Executor& executor, const Stacks& stacks, const Side& source, 
     const LayerIndex& layer = catalogue.encoder[i];
     x = executor.run(
         layer.block,
-        [=, &layer](auto in, bool again) {
+        [=, &layer, &layers = catalogue.encoder](auto in, bool again) {
+          expect_experts(stacks.weights, layers, i, in[0], source.active);
           return encoder_layer(stacks.weights, layer, in[0], optional_input(in, 1), source,
                                once(pass, again));
         },
@@ -79,7 +80,8 @@ Value run_decoder(Executor& executor, const Stacks& stacks, const Value& memory,
     const LayerIndex& layer = catalogue.decoder[i];
     x = executor.run(
         layer.block,
-        [=, &layer](auto in, bool again) {
+        [=, &layer, &layers = catalogue.decoder](auto in, bool again) {
+          expect_experts(stacks.weights, layers, i, in[0], target.active);
           const at::Tensor own_bias = optional_input(in, 2);
           return decoder_layer(
               stacks.weights, layer,

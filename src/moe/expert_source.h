@@ -27,6 +27,8 @@ class ExpertSource {
   /// Those experts of a block (ParameterSpec::block) that get rows: what is not in memory begins to come.
   [[nodiscard]] virtual std::unique_ptr<BorrowedExperts> borrow(size_t block,
                                                                 const std::vector<int64_t>& rows) = 0;
+  /// Those that will probably be borrowed next, and with how many rows each: the place of what was expected before.
+  virtual void expect(size_t block, const std::vector<int64_t>& rows) = 0;
 };
 
 }  // namespace chorus::inline moe

@@ -37,14 +37,12 @@ struct StoredExpert {
   std::exception_ptr failed;                // why it could not be read, since it was tried last
   bool early = false;                       // it was read for the next run of its layer
   int64_t loans = 0;
-  double uses = 0, rows = 0;  // fading
-  int64_t last = 0;           // use, counted
+  double uses = 0;   // fading
+  int64_t last = 0;  // use, counted
 };
 
 struct ExpertLayer {
   std::vector<StoredExpert> experts;
-  ExpertLayer* next = nullptr;  // in the encoder: the one that runs next
-  double rows = 0;              // fading, of all its experts
 };
 
 /// Whoever calls holds the mutex; nobody holds it while a disk is waited for.
@@ -58,9 +56,7 @@ struct ExpertSlots {
   void fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
   /// Until it is there. UserError where what has come is not what was written, Error where it cannot be read.
   void finish_reading(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
-  /// The experts of the next layer that so many rows will probably need are to be read before, the most probable ones first.
-  void look_ahead(const ExpertLayer& layer, double rows);
-  /// As much of it as there is room for.
+  /// Of `next` and `favourites` as many as there is room for.
   void read_ahead();
   void fade();
 
