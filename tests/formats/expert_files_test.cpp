@@ -131,6 +131,31 @@ TEST(ExpertFiles, StayOnceTheyAreThere) {
   EXPECT_LE(bounded.experts->traffic().reads, reads + 8);
 }
 
+TEST(ExpertFiles, ComeWhereTheyAreExpected) {
+  const Bounded saved;
+  const LoadedModel bounded = saved.with_slots(6);
+  const Catalogue& catalogue = bounded.model->catalogue();
+  ExpertStore& store = *bounded.experts;
+  store.expect(catalogue.decoder[0].block, {0, 3, 0, 1, 0, 0});
+  EXPECT_EQ(store.traffic().reads, 2);
+  store.borrow(catalogue.decoder[0].block, {0, 1, 0, 2, 0, 0})->wait(3);
+  EXPECT_EQ(store.traffic().hits, 2);
+  // A guess that is wrong costs reading, and no more; all the room there is goes to what is needed.
+  store.expect(catalogue.decoder[1].block, {1, 1, 1, 1, 1, 1});
+  const auto loan = store.borrow(catalogue.encoder[0].block, {1, 1, 1, 1, 1, 1});
+  for (const int64_t e : loan->order()) loan->wait(e);
+  EXPECT_EQ(store.traffic().hits, 2);
+}
+
+TEST(ExpertFiles, AreExpectedByTheFirstSentence) {
+  const Bounded saved;
+  const LoadedModel bounded = saved.with_slots(29);
+  const auto decoder = make_step_decoder(*bounded.model);
+  static_cast<void>(decoder->encode(decoder->make_side({4, 9, 5}, 1, 3)));
+  const ExpertTraffic traffic = bounded.experts->traffic();
+  EXPECT_GT(traffic.hits, traffic.uses / 2);
+}
+
 TEST(ExpertFiles, ComeBeforeTheyAreNeededWhereAStatisticSaysSo) {
   const Bounded saved;
   const LoadedModel bounded = saved.with_slots(6);
