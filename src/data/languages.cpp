@@ -20,11 +20,9 @@ std::string plain(std::string_view name) {
   return first == text.npos ? "" : text.substr(first, text.find_last_not_of('_') - first + 1);
 }
 
-struct Code {
-  std::string language, script, region;  // the language is empty where ISO has none of that code
-};
+}  // namespace
 
-Code code_of(std::string_view name) {
+LanguageCode language_code(std::string_view name) {
   icu::Locale locale = icu::Locale::createCanonical(plain(name).c_str());
   // Norwegian is Bokmål to nearly everyone who does not say which.
   if (std::string_view(locale.getLanguage()) == "no") locale = icu::Locale("nb");
@@ -34,8 +32,6 @@ Code code_of(std::string_view name) {
   return {locale.getLanguage(), locale.getScript(), locale.getCountry()};
 }
 
-}  // namespace
-
 std::vector<std::string> languages_like(std::string_view name, std::span<const std::string> known) {
   constexpr size_t kLongest = 64;  // of a name
   if (name.size() > kLongest) return {};
@@ -43,14 +39,14 @@ std::vector<std::string> languages_like(std::string_view name, std::span<const s
   std::ranges::copy_if(known, std::back_inserter(like),
                        [&](const std::string& other) { return plain(other) == plain(name); });
   if (!like.empty()) return like;
-  const Code meant = code_of(name);
+  const LanguageCode meant = language_code(name);
   if (meant.language.empty()) {
     if (std::string near = nearest(name, known); !near.empty()) like.push_back(std::move(near));
     return like;
   }
   int most = 0;
   for (const std::string& other : known) {
-    const Code code = code_of(other);
+    const LanguageCode code = language_code(other);
     if (code.language != meant.language) continue;
     const int likeness = 1 + (code.script == meant.script ? 2 : 0) + (code.region == meant.region ? 1 : 0);
     if (likeness > most) like.clear();
