@@ -1,0 +1,161 @@
+#include "document/document.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+#include "document/internal/formats.h"
+#include "document/internal/placement.h"
+#include "document/internal/segments.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, DocumentFormat>, 2> kFormats = {
+    {{"text", DocumentFormat::text}, {"html", DocumentFormat::html}}};
+
+/// Writes a translation with the markup of its segment.
+class SegmentWriter {
+ public:
+  SegmentWriter(const std::string& bytes, const SegmentPlace& place, const Placement& placement,
+                std::string_view translation, DocumentFormat format, std::string& out)
+      : bytes_(bytes),
+        place_(place),
+        placement_(placement),
+        translation_(translation),
+        format_(format),
+        out_(out) {}
+
+  void write() {
+    write_marks(0, place_.marks.size());
+    write_atoms(placement_.atoms.size());
+  }
+
+ private:
+  [[nodiscard]] std::string_view written(ByteRange range) const {
+    return std::string_view(bytes_).substr(range.begin, range.end - range.begin);
+  }
+
+  /// The space before the next atom, which nothing but points comes before.
+  std::string_view gap() const {
+    const std::vector<TextAtom>& atoms = placement_.atoms;
+    if (gap_done_ || next_ == 0 || next_ == atoms.size()) return {};
+    return translation_.substr(atoms[next_ - 1].end, atoms[next_].begin - atoms[next_ - 1].end);
+  }
+  void write_gap() {
+    out_ += gap();
+    gap_done_ = true;
+  }
+
+  void write_atoms(size_t end) {
+    for (; next_ < end; ++next_) {
+      write_gap();
+      const TextAtom& atom = placement_.atoms[next_];
+      out_ += escaped(format_, translation_.substr(atom.begin, atom.end - atom.begin));
+      gap_done_ = false;
+    }
+  }
+
+  void write_point(const InlineMark& mark) {
+    if (mark.space_before && !mark.space_after) write_gap();
+    if (mark.shows && mark.space_before && next_ > 0 && !out_.ends_with(' ')) out_ += ' ';
+    out_ += written(mark.open);
+    const std::vector<TextAtom>& atoms = placement_.atoms;
+    if (mark.shows && mark.space_after && gap().empty() && next_ < atoms.size() && atoms[next_].is_word)
+      out_ += ' ';
+  }
+
+  /// The marks from `first` to before `last`, which are inside of one, and the text before and between them.
+  void write_marks(size_t first, size_t last) {
+    std::vector<size_t> marks;
+    for (size_t mark = first; mark < last; mark = place_.marks[mark].after) marks.push_back(mark);
+    std::ranges::stable_sort(marks, {}, [&](size_t mark) {
+      return std::pair(placement_.marks[mark].begin, placement_.marks[mark].end);
+    });
+    for (const size_t i : marks) {
+      const InlineMark& mark = place_.marks[i];
+      const PlacedMark& placed = placement_.marks[i];
+      write_atoms(placed.begin);
+      if (mark.is_point()) {
+        write_point(mark);
+        continue;
+      }
+      if (placed.end > placed.begin) write_gap();
+      out_ += written(mark.open);
+      write_marks(i + 1, mark.after);
+      write_atoms(placed.end);
+      out_ += written(mark.close);
+    }
+  }
+
+  const std::string& bytes_;
+  const SegmentPlace& place_;
+  const Placement& placement_;
+  std::string_view translation_;
+  DocumentFormat format_;
+  std::string& out_;
+  size_t next_ = 0;        // atom
+  bool gap_done_ = false;  // before it
+};
+
+}  // namespace
+
+std::span<const std::pair<std::string_view, DocumentFormat>> document_formats() {
+  return kFormats;
+}
+
+Document::Document(DocumentFormat format, std::string bytes) : bytes_(std::move(bytes)), format_(format) {
+  if (bytes_.size() > kMostBytes)
+    throw UserError("a document of {}: more than {} are not taken at once", human_bytes(bytes_.size()),
+                    human_bytes(kMostBytes));
+  if (const size_t valid = valid_utf8_prefix(bytes_); valid < bytes_.size()) {
+    throw UserError(
+        "the document is not UTF-8: byte {} of line {}", valid,
+        1 + std::count(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(valid), '\n'));
+  }
+  SegmentBuilder builder(texts_, places_);
+  if (format == DocumentFormat::html)
+    scan_html(bytes_, builder);
+  else
+    scan_text(bytes_, builder);
+  builder.cut();
+}
+
+Document::Document(Document&&) noexcept = default;
+Document& Document::operator=(Document&&) noexcept = default;
+Document::~Document() = default;
+
+bool Document::has_markup(size_t segment) const {
+  return !places_[segment].marks.empty();
+}
+
+std::string Document::write(std::span<const TranslatedSegment> translations) const {
+  if (translations.size() != texts_.size())
+    throw Error("a document of {} with {}", counted(std::ssize(texts_), "segment"),
+                counted(std::ssize(translations), "translation"));
+  const AtomSplitter splitter;
+  std::string out;
+  size_t done = 0;  // bytes
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    const SegmentPlace& place = places_[i];
+    const TranslatedSegment& translation = translations[i];
+    out.append(bytes_, done, place.bytes.begin - done);
+    done = place.bytes.end;
+    if (translation.text == texts_[i]) {
+      out.append(bytes_, place.bytes.begin, place.bytes.end - place.bytes.begin);
+    } else if (place.marks.empty()) {
+      out += escaped(format_, translation.text);
+    } else {
+      const Placement placement =
+          place_marks(texts_[i], place.marks, translation.text, translation.links, splitter);
+      SegmentWriter(bytes_, place, placement, translation.text, format_, out).write();
+    }
+  }
+  return out.append(bytes_, done);
+}
+
+}  // namespace chorus::inline document

@@ -1,0 +1,97 @@
+// HTML: which tags are of blocks, and what is not translated.
+#include <algorithm>
+#include <set>
+
+#include "document/internal/formats.h"
+#include "document/internal/markup.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+using Names = std::set<std::string_view>;
+
+/// A segment does not go on behind a tag of these.
+const Names kBlocks = {
+    "address", "article",  "aside",      "base",   "blockquote", "body",   "br",      "button",   "caption",
+    "center",  "col",      "colgroup",   "dd",     "details",    "dialog", "dir",     "div",      "dl",
+    "dt",      "fieldset", "figcaption", "figure", "footer",     "form",   "frame",   "frameset", "h1",
+    "h2",      "h3",       "h4",         "h5",     "h6",         "head",   "header",  "hgroup",   "hr",
+    "html",    "legend",   "li",         "link",   "main",       "menu",   "meta",    "nav",      "noscript",
+    "ol",      "optgroup", "option",     "p",      "pre",        "search", "section", "select",   "source",
+    "summary", "table",    "tbody",      "td",     "tfoot",      "th",     "thead",   "title",    "tr",
+    "track",   "ul"};
+const Names kVoid = {"area",  "base", "br",   "col",   "embed",  "frame", "hr", "img",
+                     "input", "link", "meta", "param", "source", "track", "wbr"};
+/// Their content is no markup.
+const Names kRaw = {"script",   "style",    "xmp",   "iframe",   "noembed",
+                    "noframes", "textarea", "title", "plaintext"};
+/// Their content is not translated.
+const Names kKept = {"pre",       "code",   "kbd",    "samp",   "var",     "svg",      "math",
+                     "script",    "style",  "xmp",    "iframe", "noembed", "noframes", "textarea",
+                     "plaintext", "object", "canvas", "audio",  "video",   "template"};
+const Names kHidden = {"script", "style", "template", "noembed", "noframes"};
+
+/// Goes behind the end of the element whose first tag has been read, or to the end.
+void skip_element(const MarkupToken& first, MarkupScanner& scanner) {
+  if (kVoid.contains(first.name) || (first.self_closing && !kRaw.contains(first.name))) return;
+  if (kRaw.contains(first.name)) scanner.skip_to_closing(first.name);
+  for (size_t depth = 1; depth > 0 && !scanner.at_end();) {
+    MarkupScanner before = scanner;
+    const MarkupToken token = scanner.next();
+    if (token.kind != MarkupToken::Kind::tag) continue;
+    // A paragraph ends where a block begins, or that which it is in ends.
+    if (first.name == "p" && token.name != "p" && token.name != "br" && kBlocks.contains(token.name)) {
+      scanner = before;
+      return;
+    }
+    if (token.name == first.name && first.name == "p" && !token.closing) {
+      scanner = before;
+      return;
+    }
+    if (token.name == first.name && !token.self_closing) token.closing ? --depth : ++depth;
+    if (!token.closing && token.name != first.name && kRaw.contains(token.name))
+      scanner.skip_to_closing(token.name);
+  }
+}
+
+}  // namespace
+
+void scan_html(std::string_view bytes, SegmentBuilder& builder) {
+  MarkupScanner scanner(bytes);
+  while (!scanner.at_end()) {
+    const MarkupToken token = scanner.next();
+    const ByteRange range = token.bytes;
+    if (token.kind == MarkupToken::Kind::text) {
+      build_text(bytes.substr(range.begin, range.end - range.begin), range.begin, builder);
+      continue;
+    }
+    if (token.kind != MarkupToken::Kind::tag) {
+      builder.point(range, false);
+      continue;
+    }
+    if (kBlocks.contains(token.name)) builder.cut();
+    if (!token.closing && (token.kept || kKept.contains(token.name))) {
+      skip_element(token, scanner);
+      builder.point({range.begin, scanner.at()}, !kHidden.contains(token.name));
+      if (kBlocks.contains(token.name)) builder.cut();
+    } else if (kBlocks.contains(token.name)) {
+      builder.point(range, false);
+      builder.cut();
+      if (token.name == "title" && !token.closing) {
+        const size_t begin = scanner.at();
+        scanner.skip_to_closing(token.name);
+        build_text(bytes.substr(begin, scanner.at() - begin), begin, builder);
+        builder.cut();
+      }
+    } else if (kVoid.contains(token.name) || token.self_closing) {
+      builder.point(range, token.name != "wbr");
+    } else if (token.closing) {
+      builder.close(range, token.name);
+    } else {
+      builder.open(range, token.name);
+    }
+  }
+}
+
+}  // namespace chorus::inline document

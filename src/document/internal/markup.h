@@ -1,0 +1,60 @@
+// Tags, comments and references to characters, as HTML and XML have them.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "document/internal/segments.h"
+
+namespace chorus::inline document {
+
+struct MarkupToken {
+  enum class Kind {
+    text,    // up to the next markup or the end; a "<" that begins none is text
+    tag,     // <name ...>, </name>
+    other,   // a comment, <!DOCTYPE ...>, <?...?>, <![CDATA[...]]>
+    broken,  // a tag that the document ends in
+  };
+  Kind kind = Kind::text;
+  ByteRange bytes;
+  // Of a tag.
+  std::string name;           // in lower case
+  bool closing = false;       // </name>
+  bool self_closing = false;  // <name/>
+  bool kept = false;          // with translate="no" or the class notranslate
+};
+
+/// Cuts bytes into tokens, without a gap, in linear time.
+class MarkupScanner {
+ public:
+  explicit MarkupScanner(std::string_view bytes) : bytes_(bytes) {}
+  [[nodiscard]] bool at_end() const { return at_ == bytes_.size(); }
+  [[nodiscard]] size_t at() const { return at_; }
+  /// Not at the end.
+  MarkupToken next();
+  /// Goes to the tag that ends an element whose content is no markup (script), or to the end.
+  void skip_to_closing(std::string_view name);
+
+ private:
+  MarkupToken other(std::string_view end);
+  MarkupToken tag();
+
+  std::string_view bytes_;
+  size_t at_ = 0;
+};
+
+/// A reference to a character ("&eacute;", "&#233;", "&#xE9;") at the beginning of `text`.
+struct CharacterReference {
+  size_t bytes = 0;
+  std::string text;
+};
+/// None where there is none, or one of a name that is not in HTML 4.
+std::optional<CharacterReference> read_reference(std::string_view text);
+
+/// Gives the builder text with references to characters and white space (HTML's: space, tab, line ends), which begins at
+/// byte `begin`. References to what is not known are points.
+void build_text(std::string_view text, size_t begin, SegmentBuilder& builder);
+
+}  // namespace chorus::inline document

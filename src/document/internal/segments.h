@@ -1,0 +1,69 @@
+// Segments as the scanners of the formats make them.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus::inline document {
+
+/// Bytes of a document.
+struct ByteRange {
+  size_t begin = 0, end = 0;
+};
+
+/// An element inside a segment, or a point: what has no words of its own there, such as an image.
+struct InlineMark {
+  ByteRange open, close;      // where its markup is written; of a point `close` is empty
+  size_t begin = 0, end = 0;  // bytes of the segment's text that it is around; of a point both are its place
+  size_t after = 0;           // in SegmentPlace::marks, the first behind those inside of it
+  bool space_before = false, space_after = false;  // of a point
+  bool shows = false;                              // of a point: it is seen, so that space beside it matters
+
+  [[nodiscard]] bool is_point() const { return close.begin == close.end; }
+};
+
+struct SegmentPlace {
+  ByteRange bytes;                // of the document
+  std::vector<InlineMark> marks;  // outer ones before those inside of them, else as they follow
+};
+
+/// Puts together what a scanner finds: text, space, elements and points, which follow each other without a gap, until
+/// cut() makes a segment of what has come since the last, if a letter is in it. Markup at both ends that no words tell from
+/// the rest stays outside of it, as does space.
+class SegmentBuilder {
+ public:
+  SegmentBuilder(std::vector<std::string>& texts, std::vector<SegmentPlace>& places)
+      : texts_(texts), places_(places) {}
+
+  /// `text` is what the bytes say; white space at its ends is space.
+  void text(ByteRange bytes, std::string_view text);
+  void space(ByteRange bytes);
+  void open(ByteRange bytes, std::string_view name);
+  /// Of the nearest open element of that name; without one, a point.
+  void close(ByteRange bytes, std::string_view name);
+  void point(ByteRange bytes, bool shows);
+  void cut();
+
+ private:
+  enum class Kind { text, space, open, close, point };
+  struct Item {
+    Kind kind = Kind::text;
+    ByteRange bytes;
+    std::string text;    // or the element's name
+    size_t partner = 0;  // of an element's end, the other end
+    bool shows = false;
+  };
+
+  void add(Kind kind, ByteRange bytes, std::string_view text = {}, bool shows = false);
+  void make_segment();
+
+  std::vector<std::string>& texts_;
+  std::vector<SegmentPlace>& places_;
+  std::vector<Item> items_;
+  std::vector<size_t> open_;  // items
+  size_t size_ = 0;           // of the text so far
+};
+
+}  // namespace chorus::inline document

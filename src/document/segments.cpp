@@ -1,0 +1,135 @@
+#include "document/internal/segments.h"
+
+#include <algorithm>
+
+#include <unicode/uchar.h>
+
+#include "base/utf8.h"
+#include "document/document.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+constexpr size_t kAlone = static_cast<size_t>(-1);  // SegmentBuilder::Item::partner
+constexpr size_t kDeepest = 32;                     // elements inside each other; others are points
+
+bool has_letter(std::string_view text) {
+  for (size_t at = 0; at < text.size();)
+    if (u_isalpha(static_cast<UChar32>(next_code_point(text, at)))) return true;
+  return false;
+}
+
+}  // namespace
+
+void SegmentBuilder::add(Kind kind, ByteRange bytes, std::string_view text, bool shows) {
+  items_.push_back(
+      {.kind = kind, .bytes = bytes, .text = std::string(text), .partner = kAlone, .shows = shows});
+}
+
+void SegmentBuilder::text(ByteRange bytes, std::string_view text) {
+  const std::string_view trimmed = trim_space(text);
+  if (trimmed.empty()) return space(bytes);  // as &nbsp; is
+  if (trimmed.size() < text.size() && text.size() == bytes.end - bytes.begin) {
+    const size_t before = trimmed.data() - text.data(), end = bytes.begin + before + trimmed.size();
+    if (before > 0) space({bytes.begin, bytes.begin + before});
+    this->text({bytes.begin + before, end}, trimmed);
+    if (end < bytes.end) space({end, bytes.end});
+    return;
+  }
+  if (size_ + text.size() > Document::kMostSegmentBytes) cut();
+  size_ += text.size();
+  add(Kind::text, bytes, text);
+}
+
+void SegmentBuilder::space(ByteRange bytes) {
+  if (size_ > Document::kMostSegmentBytes / 2) cut();
+  add(Kind::space, bytes);
+}
+
+void SegmentBuilder::open(ByteRange bytes, std::string_view name) {
+  if (open_.size() == kDeepest) return point(bytes, false);
+  open_.push_back(items_.size());
+  add(Kind::open, bytes, name);
+}
+
+void SegmentBuilder::close(ByteRange bytes, std::string_view name) {
+  const auto opened =
+      std::find_if(open_.rbegin(), open_.rend(), [&](size_t item) { return items_[item].text == name; });
+  if (opened == open_.rend()) return point(bytes, false);
+  add(Kind::close, bytes);
+  items_.back().partner = *opened;
+  items_[*opened].partner = items_.size() - 1;
+  open_.erase(opened.base() - 1, open_.end());  // what was opened inside of it is never closed
+}
+
+void SegmentBuilder::point(ByteRange bytes, bool shows) {
+  add(Kind::point, bytes, {}, shows);
+}
+
+void SegmentBuilder::cut() {
+  make_segment();
+  items_.clear();
+  open_.clear();
+  size_ = 0;
+}
+
+void SegmentBuilder::make_segment() {
+  const auto is_text = [](const Item& item) { return item.kind == Kind::text; };
+  if (std::ranges::none_of(items_, [&](const Item& item) { return is_text(item) && has_letter(item.text); }))
+    return;
+  const size_t first_text = std::ranges::find_if(items_, is_text) - items_.begin();
+  const size_t last_text = std::find_if(items_.rbegin(), items_.rend(), is_text).base() - 1 - items_.begin();
+  size_t first = first_text, last = last_text;
+  for (size_t i = first_text; i-- > 0;)
+    if (const size_t end = items_[i].partner; end != kAlone && end > first_text && end < last_text) first = i;
+  for (size_t i = last_text + 1; i < items_.size(); ++i)
+    if (const size_t begin = items_[i].partner; begin != kAlone && begin > first_text && begin < last_text)
+      last = i;
+
+  SegmentPlace place = {.bytes = {items_[first].bytes.begin, items_[last].bytes.end}};
+  std::string text;
+  std::vector<size_t> inside;  // marks that have begun and not ended
+  bool space = false;          // before what comes
+  for (size_t i = first; i <= last; ++i) {
+    const Item& item = items_[i];
+    if (item.kind == Kind::space) {
+      space = true;
+    } else if (item.kind == Kind::text) {
+      if (space && !text.empty()) text += ' ';
+      space = false;
+      text += item.text;
+    } else if (item.kind == Kind::close && !inside.empty() &&
+               items_[item.partner].bytes.begin == place.marks[inside.back()].open.begin) {
+      InlineMark& mark = place.marks[inside.back()];
+      inside.pop_back();
+      mark.close = item.bytes;
+      mark.end = text.size();
+      mark.after = place.marks.size();
+    } else {
+      const bool element = item.kind == Kind::open && item.partner != kAlone && item.partner <= last;
+      const auto end = items_.begin() + static_cast<std::ptrdiff_t>(element ? item.partner : i) + 1;
+      const bool holds_text =
+          element && std::any_of(items_.begin() + static_cast<std::ptrdiff_t>(i), end, is_text);
+      const size_t place_in_text = text.size();
+      place.marks.push_back({.open = item.bytes,
+                             .begin = place_in_text,
+                             .end = place_in_text,
+                             .after = place.marks.size() + 1});
+      if (holds_text) {
+        inside.push_back(place.marks.size() - 1);
+        continue;
+      }
+      InlineMark& mark = place.marks.back();
+      mark.open.end = std::prev(end)->bytes.end;
+      mark.shows = element || item.shows;
+      mark.space_before = space;
+      i = static_cast<size_t>(end - items_.begin()) - 1;
+      mark.space_after = i < last && items_[i + 1].kind == Kind::space;
+    }
+  }
+  texts_.push_back(std::move(text));
+  places_.push_back(std::move(place));
+}
+
+}  // namespace chorus::inline document
