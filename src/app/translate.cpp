@@ -11,6 +11,7 @@
 
 #include "app/commands.h"
 #include "app/model_arguments.h"
+#include "app/translate_document.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/progress.h"
@@ -33,7 +34,7 @@ struct TranslateArguments {
   bool sample = false;
   Sampling sampling;
   std::string mbr;
-  std::string terms, keep, shortlist;
+  std::string terms, keep, shortlist, format;
   int64_t candidates = MbrOptions().candidates;
   bool scores = false, json = false, align = false;
   AlignmentOptions alignment;
@@ -51,15 +52,16 @@ const std::vector<std::pair<std::string, Utility>> kUtilities = {{"chrf", Utilit
                                                                  {"bleu", Utility::bleu}};
 
 /// What the person who started this should look at.
-void warn(const StreamReport& report, const TranslatorOptions& options) {
+void warn(const StreamReport& report, const TranslatorOptions& options, bool is_document) {
   if (report.faults.count > 0) {
-    const char* const done = options.on_error == OnError::skip ? "left out"
+    const char* const done = is_document                         ? "left as it is"
+                             : options.on_error == OnError::skip ? "left out"
                              : options.on_error == OnError::blank
                                  ? "answered with an empty line"
                                  : "read with U+FFFD for what is not UTF-8, or "
                                    "answered with an empty line";
-    log_warning("{} of {} {}: {}", report.faults.count, counted(report.lines, "line"), done,
-                report.faults.text());
+    log_warning("{} of {} {}: {}", report.faults.count,
+                counted(report.lines, is_document ? "segment" : "line"), done, report.faults.text());
   }
   if (report.loops.count > 0) {
     log_warning("{} of {} cut for endless repeats{}: {}", report.loops.count,
@@ -82,7 +84,7 @@ void translate(const TranslateArguments& a) {
                                .max_source = a.max_source,
                                .long_lines = choice(kLongLines, a.long_lines),
                                .on_error = choice(kOnError, a.on_error),
-                               .sentences = a.sentences,
+                               .sentences = a.sentences || !a.format.empty(),
                                .keep = a.keep,
                                .guard = a.guard};
   if (a.align) options.alignment = a.alignment;
@@ -99,6 +101,13 @@ void translate(const TranslateArguments& a) {
   if (a.prefix_file == "-") throw UserError("--prefix-file - : standard input is what is translated");
   std::optional<LineReader> prefixes;
   if (!a.prefix_file.empty() && group.rank() == 0) prefixes.emplace(a.prefix_file);
+  std::optional<Document> document;
+  if (!a.format.empty()) {
+    if (group.size() > 1) throw UserError("--format takes one process, not {}", group.size());
+    document = read_document(a.format);
+    for (size_t i = 0; i < document->segments().size(); ++i)
+      if (document->has_markup(i)) options.alignment = a.alignment;
+  }
   const std::vector<LoadedModel> loaded = open_models(a.model, a.other_models, group);
   std::vector<Transformer*> models;
   models.reserve(loaded.size());
@@ -116,17 +125,22 @@ void translate(const TranslateArguments& a) {
                           .group = &group};
   std::optional<Progress> progress;
   if (a.progress || (console().is_terminal() && ::isatty(STDOUT_FILENO) == 0))
-    progress.emplace(ProgressOptions{.task = "translating", .unit = "line"});
+    progress.emplace(ProgressOptions{.task = "translating", .unit = document ? "segment" : "line"});
   stream.progress = [&](int64_t lines) {
     flush_stdout();
     if (progress) progress->update(lines);
   };
-  std::optional<LineReader> source;
-  if (group.rank() == 0) source.emplace("/dev/stdin", size_t{1} << 20);
-  const StreamReport report = translate_stream(translator, source ? &*source : nullptr, stream);
+  StreamReport report;
+  if (document) {
+    fmt::print("{}", translate_document(*document, translator, report, stream.progress));
+  } else {
+    std::optional<LineReader> source;
+    if (group.rank() == 0) source.emplace("/dev/stdin", size_t{1} << 20);
+    report = translate_stream(translator, source ? &*source : nullptr, stream);
+  }
   progress.reset();
   tell_traffic(loaded.front());
-  warn(report, options);
+  warn(report, options, document.has_value());
 }
 
 }  // namespace
@@ -273,6 +287,20 @@ void add_translate(CLI::App& app) {
          "of --alignments: its head, from 0 (-1: as chosen with the layer, else the mean of all)", "N")
       ->check(between(-1, 1000))
       ->needs(align);
+  std::vector<std::string> formats;
+  for (const auto& [name, format] : document_formats()) formats.emplace_back(name);
+  command
+      ->add_option("--format", a.format,
+                   "translate standard input as one document of this format, whose form is kept: text in its "
+                   "place, sentence "
+                   "by sentence, markup around its words")
+      ->check(CLI::IsMember(formats))
+      ->excludes(scores)
+      ->excludes("--json")
+      ->excludes(align)
+      ->excludes("--nbest")
+      ->excludes("--prefix")
+      ->excludes("--prefix-file");
   command->add_flag("--progress", a.progress, "report progress even without a terminal");
   command->callback([arguments] { translate(*arguments); });
 }

@@ -143,6 +143,8 @@ refuse "by decoder layer 1: the model has 1 layer" --alignments --alignment-laye
 refuse "--alignments with --nbest 2: add --json" --alignments --nbest 2
 refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
+refuse "--json excludes --format" --format html --json
+refuse "not in {text,html" --format docx
 refuse "--memory = \"much\" is no size" --memory much
 refuse "--memory is for one --model" --memory 1GB --model run
 refuse "--expert-use is of --memory" --expert-use use.json
@@ -318,4 +320,18 @@ kept = [json.load(open(name))["chorus"]["alignment"]
         for name in ["before.json", "run/model/config.json", "run/checkpoints/step-00000201/config.json"]]
 assert kept[0] == kept[1] == kept[2], kept
 END
+# Documents: their lines as lines are, their markup around the words.
+printf '  %s\r\n\r\n%s' "$(sed -n 1p source)" "$(sed -n 2p source)" > document
+translate --sentences < source | sed -n 1,2p > lines
+translate --format text < document > out 2> err || fail "--format text: $(cat err)"
+printf '  %s\r\n\r\n%s' "$(sed -n 1p lines)" "$(sed -n 2p lines)" | cmp - out || fail "--format text: $(cat out)"
+echo '<p class=x>alpha <b>beta</b> gamma</p><pre>alpha</pre>' | translate --format html > out 2> err || fail "--format html: $(cat err)"
+grep -q '^<p class=x>.*<b>..*</b>.*</p><pre>alpha</pre>$' out && ! grep -q 'alpha <b>beta</b>' out || fail "--format html: $(cat out)"
+printf '' | translate --format html > out && [ ! -s out ] || fail "an empty document"
+printf 'alpha beta gamma alpha beta gamma\nalpha\n' > document
+translate --format text --long refuse --max-source 4 < document > out 2> err
+[ $? -eq 2 ] && grep -q "segment 1: .* tokens.*; --on-error skip leaves it as it is" err || fail "a segment too long: $(cat err)"
+translate --format text --long refuse --max-source 4 --on-error skip < document > out 2> err || fail "--format --on-error skip"
+sed -n 1p document | cmp - out -n 33 && grep -q "1 of 2 segments left as it is" err || fail "a segment that is skipped: $(cat out err)"
+
 exit $failed
