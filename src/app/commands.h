@@ -43,6 +43,7 @@ void add_merge(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_prune(CLI::App& app);
 void add_quantize(CLI::App& app);
+void add_report(CLI::App& app);
 void add_score(CLI::App& app);
 void add_shortlist(CLI::App& app);
 void add_train(CLI::App& app);

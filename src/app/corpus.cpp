@@ -90,7 +90,7 @@ std::vector<TextSource> texts_of(const ReportArguments& arguments) {
   return texts;
 }
 
-void add_report(CLI::App& corpus) {
+void add_corpus_report(CLI::App& corpus) {
   const auto arguments = std::make_shared<ReportArguments>();
   CLI::App* command = corpus.add_subcommand("report", "what a text holds, and how much of it cannot be used");
   command->add_option("FILE", arguments->monolingual,
@@ -118,7 +118,7 @@ void add_corpus(CLI::App& app) {
   CLI::App* corpus = app.add_subcommand("corpus", "make and examine corpora");
   corpus->require_subcommand(1);
   add_gettext(*corpus);
-  add_report(*corpus);
+  add_corpus_report(*corpus);
 }
 
 }  // namespace chorus::inline app

@@ -52,13 +52,6 @@ Cluster cluster_of(const PlanArguments& a, const RunConfig& config) {
   return cluster;
 }
 
-nlohmann::json to_json(const Holdings& held) {
-  nlohmann::json json;
-  for (size_t i = 0; i < kPurposes.size(); ++i) json[std::string(kPurposes[i])] = held.bytes[i];
-  json["total"] = held.total();
-  return json;
-}
-
 nlohmann::json to_json(const Candidate& c) {
   nlohmann::json json = {{"settings", c.settings()},
                          {"experts", c.job.model.moe.experts},

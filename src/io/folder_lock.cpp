@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "io/files.h"
+#include "io/folder_use.h"
 
 #include "io/internal/file_calls.h"
 
@@ -40,6 +41,11 @@ FolderLock::FolderLock(const fs::path& folder) {
 
 FolderLock::~FolderLock() {
   ::close(fd_);
+}
+
+bool is_in_use(const fs::path& folder) {
+  const Descriptor fd(::open((folder / ".lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  return fd.get() >= 0 && ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
 }  // namespace chorus::inline io

@@ -2,10 +2,20 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
+
+#include <nlohmann/json.hpp>
 
 #include "state/footprint.h"
 
 namespace chorus::inline plan {
+
+nlohmann::json to_json(const Holdings& held) {
+  nlohmann::json json;
+  for (size_t i = 0; i < kPurposes.size(); ++i) json[std::string(kPurposes[i])] = held.bytes[i];
+  json["total"] = held.total();
+  return json;
+}
 
 MemoryPlan plan_memory(const Job& job, int rank) {
   Ledgers ledgers;

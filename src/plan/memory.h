@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "architecture/config.h"
 #include "layout/ledger.h"
 #include "memory/config.h"
@@ -30,6 +32,8 @@ struct Job : StepShape {
 struct MemoryPlan {
   Holdings device, host, nvme;
 };
+/// Bytes by purpose, and their total.
+nlohmann::json to_json(const Holdings& held);
 /// Of one rank, at its second update: the first has written all there is on disk.
 MemoryPlan plan_memory(const Job& job, int rank = 0);
 

@@ -1,6 +1,7 @@
 #include "train/assessment.h"
 
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "base/text.h"
 #include "data/direction_text.h"
 #include "decode/translator.h"
+#include "io/files.h"
 #include "layout/shapes.h"
 #include "metrics/bleu.h"
 #include "metrics/chrf.h"
@@ -88,13 +90,20 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
   const auto count = static_cast<int64_t>(directions.size());
   for (int64_t d = 0; d < count; ++d) {
     const DirectionText& pairs = directions[d];
-    const std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
+    std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
     // Each direction gives its share of the samples, from different rows.
     for (int64_t s = options.samples * d / count; s < options.samples * (d + 1) / count; ++s) {
       const size_t row = static_cast<size_t>(s) * 7919 % pairs.sources.size();
       result.samples.push_back({pairs.name, pairs.sources[row], pairs.references[row], translations[row]});
+    }
+    if (options.keep) {
+      result.kept.push_back({.name = pairs.name,
+                             .tokenizer = result.directions.back().tokenizer,
+                             .sources = pairs.sources,
+                             .references = pairs.references,
+                             .translations = std::move(translations)});
     }
     done += static_cast<int64_t>(pairs.sources.size());
     if (options.progress) options.progress(done, total);
@@ -192,6 +201,21 @@ nlohmann::json to_json(const Assessment& a) {
   for (size_t layer = 0; layer < a.load.size(); ++layer)
     json["load"].push_back(whole_load_record(a.load[layer], a.layers[layer]));
   return json;
+}
+
+void write_translations(std::span<const DirectionTranslations> kept, int64_t update,
+                        const std::filesystem::path& run) {
+  if (kept.empty()) return;
+  nlohmann::json json = {{"update", update}, {"directions", nlohmann::json::array()}};
+  for (const DirectionTranslations& direction : kept) {
+    json["directions"].push_back({{"name", direction.name},
+                                  {"tokenize", direction.tokenizer},
+                                  {"sources", direction.sources},
+                                  {"references", direction.references},
+                                  {"translations", direction.translations}});
+  }
+  write_file_atomically(run / "translations.json",
+                        json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace chorus::inline train

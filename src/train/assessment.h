@@ -2,6 +2,7 @@
 // scores of copying the source, with samples, and which experts serve which language.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
@@ -24,6 +25,7 @@ struct AssessOptions {
   int64_t sentences = 0;               // of each direction, the first ones; 0: all
   int64_t samples = 0;                 // translations kept for display, over all directions
   bool load = false;                   // also count which experts the text is routed to
+  bool keep = false;                   // keep all translations
   std::optional<Tokenizer> tokenizer;  // of BLEU; by default tokenizer_for() each target language
   Group* group = nullptr;  // the ranks that translate together, each with the whole model; all get the result
   std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
@@ -42,12 +44,19 @@ struct Sample {
   std::string direction, source, reference, translation;
 };
 
+/// Line i of each list belongs to line i of the others.
+struct DirectionTranslations {
+  std::string name, tokenizer;  // as DirectionScore
+  std::vector<std::string> sources, references, translations;
+};
+
 struct Assessment {
   std::vector<DirectionScore> directions;
   std::vector<Sample> samples;
-  std::vector<std::string> languages;  // rows of MoeStatistics::by_group
-  std::vector<MoeStatistics> load;     // of each sparse layer, encoder first
-  std::vector<std::string> layers;     // their names
+  std::vector<DirectionTranslations> kept;  // of each direction, where options.keep
+  std::vector<std::string> languages;       // rows of MoeStatistics::by_group
+  std::vector<MoeStatistics> load;          // of each sparse layer, encoder first
+  std::vector<std::string> layers;          // their names
 };
 
 /// Rows whose two cells are usable, in order. UserError as ParallelReader and expand_directions, and when a
@@ -58,5 +67,9 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
 /// For people: a table of scores, the samples, and the share of each language's tokens that each expert gets.
 std::string to_text(const Assessment& assessment);
 nlohmann::json to_json(const Assessment& assessment);
+/// RUN/translations.json: the update, and name, tokenize, sources, references and translations of each
+/// direction. Nothing where there is no direction.
+void write_translations(std::span<const DirectionTranslations> kept, int64_t update,
+                        const std::filesystem::path& run);
 
 }  // namespace chorus::inline train

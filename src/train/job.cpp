@@ -7,10 +7,12 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "io/files.h"
 #include "kernels/device.h"
 #include "layout/shapes.h"
 #include "memory/usage.h"
@@ -37,8 +39,7 @@ std::string text_of(const Holdings& held) {
 }
 
 /// UserError when a rank alone takes more memory than there is: the system would end it, in the middle.
-void check_machine(const RunConfig& config, const Job& job) {
-  const MemoryPlan plan = plan_memory(job);
+void check_machine(const RunConfig& config, const MemoryPlan& plan) {
   Holdings held = plan.host;
   for (size_t i = 0; names_host(config.device) && i < kPurposes.size(); ++i)
     held.bytes[i] += plan.device.bytes[i];
@@ -119,8 +120,8 @@ Budgets budgets_of(const RunConfig& config, int rank_here) {
   return budgets;
 }
 
-MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
-                           const std::filesystem::path& folder, const Group& ranks) {
+SettledMemory settle_memory(const RunConfig& config, Job job, BatchStream& stream,
+                            const std::filesystem::path& folder, const Group& ranks) {
   Budgets budgets = budgets_of(config, ranks.rank_here());
   MemoryConfig memory = config.memory;
   job.memory_case = MemoryCase::worst;
@@ -152,12 +153,22 @@ MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream
                    : "lower data.batch_tokens, or take a smaller model");
     }
   }
-  Job settled = job;
-  settled.memory = memory;
-  settled.memory_case = MemoryCase::typical;
-  check_machine(config, settled);
-  if (memory.folder.empty()) memory.folder = (folder / "scratch").string();
-  return memory;
+  job.memory = memory;
+  SettledMemory settled = {.tiers = memory, .typical = {}, .most = plan_memory(job)};
+  job.memory_case = MemoryCase::typical;
+  settled.typical = plan_memory(job);
+  check_machine(config, settled.typical);
+  if (memory.folder.empty()) settled.tiers.folder = (folder / "scratch").string();
+  return settled;
+}
+
+void write_plan(const SettledMemory& memory, const std::filesystem::path& run) {
+  const auto tiers = [](const MemoryPlan& plan) {
+    return nlohmann::json{
+        {"device", to_json(plan.device)}, {"host", to_json(plan.host)}, {"nvme", to_json(plan.nvme)}};
+  };
+  const nlohmann::json json = {{"typical", tiers(memory.typical)}, {"most", tiers(memory.most)}};
+  write_file_atomically(run / "plan.json", json.dump(2) + "\n");
 }
 
 }  // namespace chorus::inline train

@@ -37,10 +37,17 @@ TextShape text_shape(const RunConfig& config, const std::filesystem::path& folde
 /// has.
 Budgets budgets_of(const RunConfig& config, int rank_here = 0);
 
+struct SettledMemory {
+  MemoryConfig tiers;        // without Tier::automatic
+  MemoryPlan typical, most;  // by MemoryCase
+};
 /// The tiers that a run in `folder` uses: those of the run file, `automatic` ones chosen. `stream` has
 /// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with
 /// kMargin and however tokens are routed.
-MemoryConfig settle_memory(const RunConfig& config, Job job, BatchStream& stream,
-                           const std::filesystem::path& folder, const Group& ranks);
+SettledMemory settle_memory(const RunConfig& config, Job job, BatchStream& stream,
+                            const std::filesystem::path& folder, const Group& ranks);
+
+/// RUN/plan.json: bytes of a rank, by tier and purpose.
+void write_plan(const SettledMemory& memory, const std::filesystem::path& run);
 
 }  // namespace chorus::inline train

@@ -58,10 +58,11 @@ class Run {
         stream_(std::move(start.stream)),
         parallel_(group, start.mesh),
         model_(start.model, model_options(config, group, parallel_)),
-        optimizer_(model_, config.optim, parallel_, start.memory),
-        stash_(start.memory.activations == Tier::device
+        memory_(std::move(start.memory)),
+        optimizer_(model_, config.optim, parallel_, memory_.tiers),
+        stash_(memory_.tiers.activations == Tier::device
                    ? nullptr
-                   : std::make_unique<TierStash>(start.memory.activations, start.memory.folder)),
+                   : std::make_unique<TierStash>(memory_.tiers.activations, memory_.tiers.folder)),
         state_(std::move(start.state)),
         languages_(data_->train->language_pairs()),
         tasks_(data_->train->tasks().size()),
@@ -88,7 +89,7 @@ class Run {
   void tell_length();
   void report(double learning_rate, double norm);
   bool validate();
-  Assessment assess_whole(const AssessOptions& options);
+  Assessment assess_whole();
   void save();
   /// One of the ranks that share their micro-batches.
   [[nodiscard]] bool counts() const { return parallel_.tp.rank() == 0; }
@@ -115,6 +116,7 @@ class Run {
   std::unique_ptr<BatchStream> stream_;
   Parallel parallel_;
   Transformer model_;
+  SettledMemory memory_;
   Optimizer optimizer_;
   std::unique_ptr<TierStash> stash_;  // null: activations stay on the device
   TrainState state_;
@@ -137,6 +139,7 @@ void Run::begin() {
   if (std::exchange(has_begun_, true) || !writes()) return;
   write_settings(config_, folder_);
   write_reports(*data_, folder_);
+  write_plan(memory_, folder_);
   metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
 }
 
@@ -270,8 +273,10 @@ void Run::report(double learning_rate, double norm) {
   statistics_.assign(statistics_.size(), {});
 }
 
-/// Each rank translates with the whole model, where it has a part with one that ranks write and load again.
-Assessment Run::assess_whole(const AssessOptions& options) {
+/// Nothing without validation.decode. Each rank translates with the whole model, where it has a part with one that ranks write and load again.
+Assessment Run::assess_whole() {
+  if (config_.validation.decode == 0) return {};
+  const AssessOptions options = assess_options(config_.validation, group_);
   optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
     return assess(model_, data_->vocabulary, config_.data.valid, options);
@@ -296,14 +301,8 @@ bool Run::validate() {
       chorus::validate(model_, *data_->valid,
                        {.batch_tokens = config_.data.batch_tokens, .sentences = config_.validation.sentences},
                        group_, parallel_);
-  if (const ValidationConfig& v = config_.validation; v.decode > 0) {
-    AssessOptions options;
-    options.decode.beam = v.beam;
-    options.sentences = v.sentences > 0 ? std::min(v.decode, v.sentences) : v.decode;
-    if (v.tokenize != "auto") options.tokenizer = Tokenizer(v.tokenize);
-    options.group = &group_;
-    result.add_scores(assess_whole(options));
-  }
+  const Assessment assessment = assess_whole();
+  result.add_scores(assessment);
   const double score = result.criterion(config_.validation.criterion);
   const bool finite = result.is_finite() && std::isfinite(score);
   if (!finite) log_warning("update {}: the validation is not finite: not a model to keep", state_.updates);
@@ -314,6 +313,7 @@ bool Run::validate() {
   record["best"] = better;
   record["seconds"] = steady_seconds() - began;
   if (writes()) metrics_->write("validation", record);
+  if (writes() && better) write_translations(assessment.kept, state_.updates, folder_);
   log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;
 }

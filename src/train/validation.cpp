@@ -148,6 +148,7 @@ nlohmann::json to_json(const ValidationResult& result) {
   }
   for (const std::string& task : tasks_of(result.directions))
     json["tasks"][task] = {{"loss", result.loss(task)}};
+  if (!result.load.empty()) json["languages"] = result.languages;
   for (size_t layer = 0; layer < result.load.size(); ++layer)
     json["layers"].push_back(whole_load_record(result.load[layer], result.layers[layer]));
   if (result.directions.front().bleu) {
@@ -157,10 +158,21 @@ nlohmann::json to_json(const ValidationResult& result) {
   return json;
 }
 
+AssessOptions assess_options(const ValidationConfig& config, Group& world) {
+  AssessOptions options;
+  options.decode.beam = config.beam;
+  options.sentences = config.sentences > 0 ? std::min(config.decode, config.sentences) : config.decode;
+  options.keep = true;
+  if (config.tokenize != "auto") options.tokenizer = Tokenizer(config.tokenize);
+  options.group = &world;
+  return options;
+}
+
 ValidationResult validate(Transformer& model, const DataSet& data, const SequentialOptions& options,
                           Group& world, const Parallel& parallel) {
   ValidationResult result;
   result.layers = sparse_layer_names(model.catalogue());
+  result.languages = data.languages();
   result.load.resize(result.layers.size());
   for (int32_t direction = 0; direction < static_cast<int32_t>(data.directions().size()); ++direction) {
     result.directions.push_back(

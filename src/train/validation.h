@@ -33,8 +33,9 @@ struct DirectionResult {
 
 struct ValidationResult {
   std::vector<DirectionResult> directions;
-  std::vector<MoeStatistics> load;  // of each sparse layer in translation, encoder first, by language
-  std::vector<std::string> layers;  // their names
+  std::vector<MoeStatistics> load;     // of each sparse layer in translation, encoder first, by language
+  std::vector<std::string> layers;     // their names
+  std::vector<std::string> languages;  // rows of MoeStatistics::by_group
   /// Mean loss over the directions of a task.
   [[nodiscard]] double loss(std::string_view task) const;
   /// Takes over BLEU and chrF of each direction.
@@ -48,6 +49,9 @@ struct ValidationResult {
 };
 
 nlohmann::json to_json(const ValidationResult& result);
+
+/// How validation.decode translates, all ranks of `world` together; translations are kept.
+AssessOptions assess_options(const ValidationConfig& config, Group& world);
 
 /// The sentences of `data` that `options` names once, teacher-forced, by all ranks of `world` together,
 /// spread as `parallel` says; all get the result. Deterministic. bleu and chrf are left out.

@@ -6,6 +6,7 @@
 
 #include "data/batches.h"
 #include "formats/folder.h"
+#include "train/job.h"
 #include "train/state.h"
 #include "train/trainer.h"
 
@@ -21,7 +22,7 @@ struct Start {
   std::unique_ptr<Data> data;
   std::unique_ptr<BatchStream> stream;  // of data->train, at state.position
   ModelConfig model;                    // with the vocabulary's size
-  MemoryConfig memory;                  // without Tier::automatic
+  SettledMemory memory;
 };
 
 /// Settings, mesh, checkpoint, vocabulary, text, batches and memory, in that order. UserError where one does
