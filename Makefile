@@ -49,8 +49,9 @@ test: tests ## build and run the tests, except the slow ones, which `make check`
 
 check: tests ## what `make test` leaves out: slow tests, against other programs and on 1 to 8 processes, and all tests under sanitizers
 	@scripts/setup.sh --reference
-	$(call say,building the benchmarks)
-	@$(call compile,release) --target chorus_bench chorus_timeline
+	$(call say,building the benchmarks and the Python package)
+	@$(call configure,release)
+	@$(call compile,release) --target all chorus_bench chorus_timeline
 	$(call say,testing against other programs and on more processes)
 	@ctest --preset release -j $(JOBS) --label-regex slow
 	$(call say,building the tests with AddressSanitizer and UBSan)

@@ -35,7 +35,7 @@ def say(text):
 
 
 def check_format(jobs):
-    files = sources("include", "src", "tests", "bench")
+    files = sources("include", "src", "tests", "bench", "python")
     chunks = [files[i::jobs] for i in range(jobs) if files[i::jobs]]
 
     def run(chunk):
@@ -73,13 +73,13 @@ PUBLIC_FACE = {"base", "inference", "training"}  # the rooms that define what in
 
 def check_includes():
     known = rooms()
-    for path in sources("include", "src", "tests", "bench"):
+    for path in sources("include", "src", "tests", "bench", "python"):
         includes = INCLUDE.findall((ROOT / path).read_text())
         if any(name == "torch/torch.h" for _, name in includes):
             yield f"{path}: torch/torch.h costs 15 s a file: include <ATen/ops/NAME.h> for the operators used"
         if path == Path("src/torch_pch.h"):
             continue
-        room = "" if path.parts[0] in {"include", "bench"} else path.parts[1]
+        room = "" if path.parts[0] in {"include", "bench", "python"} else path.parts[1]
         if path.parts[0] == "src" and room not in known:
             yield f"{path}: CMakeLists.txt has no chorus_module({room})"
             continue
@@ -88,6 +88,8 @@ def check_includes():
             parts = name.split("/")
             if path.parts[0] == "include" and bracket == '"' and parts[0] != "chorus":
                 yield f"{path}: includes {name}, which is not installed"
+            if path.parts[0] == "python" and parts[0] in known:
+                yield f"{path}: includes {name}: bindings are of the public face alone"
             if path.parts[0] == "src" and parts[0] == "chorus" and room not in PUBLIC_FACE:
                 yield f"{path}: includes {name}: the public face is on top of the rooms, not under them"
             if "internal" in parts and parts[0] != room:
@@ -138,8 +140,8 @@ def check_picture():
 
 
 def check_lengths():
-    python = sources("bench", "scripts", "tests", "experiments", suffixes=(".py",))
-    for path in [*sources("include", "src", "tests", "bench"), *python]:
+    python = sources("bench", "scripts", "tests", "experiments", "python", suffixes=(".py",))
+    for path in [*sources("include", "src", "tests", "bench", "python"), *python]:
         lines = (ROOT / path).read_bytes().count(b"\n")
         if lines > MAX_LINES:
             yield f"{path}: {lines} lines, more than {MAX_LINES}: split it"
@@ -150,8 +152,8 @@ def check_type_names():
     keeps one of the two functions that have one name. No compiler says so. Relies on the format, which is checked first."""
     named = re.compile(r"(?:struct|class|union|enum(?: class)?) (\w+)(?: final)?(?: :.*| )\{")
     places = {}
-    for path in sources("include", "src", "tests", "bench"):
-        program = path.parts[1] if path.parts[0] in {"tests", "bench"} else ""  # tests of two modules are never one program
+    for path in sources("include", "src", "tests", "bench", "python"):
+        program = path.parts[1] if path.parts[0] in {"tests", "bench", "python"} else ""  # tests of two modules are never one program
         hidden = False
         for number, line in enumerate((ROOT / path).read_text().splitlines(), 1):
             if line in {"namespace {", "}  // namespace"}:

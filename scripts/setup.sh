@@ -2,8 +2,8 @@
 # Installs what a machine needs to build chorus; a second call finds everything there and does nothing.
 #
 #   scripts/setup.sh              compiler, tools, libraries, and libtorch
-#   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, and the tools
-#                                 of scripts/rehearse_hosts.sh
+#   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, what builds and
+#                                 tests our own one, and the tools of scripts/rehearse_hosts.sh
 #
 # Packages come from apt (as root or through sudo), torch from the package index that your pip is set to use.
 # TORCH_DIR=<site-packages/torch, or the virtual environment that holds it> takes that libtorch and fetches none.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 torch_wanted=2.13.0 # 2.11 to 2.13 work; this one is fetched when there is none
 log=build/setup.log
-for_tests='ip:iproute2 pgrep:procps'
+for_tests='ip:iproute2 pgrep:procps python3-config:python3-dev'
 
 # What has to be there, and the Debian package that brings it: commands, headers, Python modules.
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3

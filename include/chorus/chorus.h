@@ -3,6 +3,8 @@
 //   Model       what a folder holds                       chorus/model.h
 //   Translator  text from one language into another       chorus/translator.h
 //   Scorer      log-probabilities of given translations   chorus/scorer.h
+//   Encoder     what the encoder makes of a text          chorus/encoder.h
+//   ModelVocabulary  text as tokens, and back             chorus/vocabulary.h
 //   Trainer     a run file becomes a model                chorus/trainer.h
 //   prune()     a model with fewer experts                chorus/prune.h
 //   bleu(), chrf()                                        chorus/metrics.h
@@ -13,6 +15,7 @@
 // neither MPI nor what training needs, or chorus::chorus for all.
 #pragma once
 
+#include "chorus/encoder.h"
 #include "chorus/error.h"
 #include "chorus/metrics.h"
 #include "chorus/model.h"
@@ -20,3 +23,4 @@
 #include "chorus/scorer.h"
 #include "chorus/trainer.h"
 #include "chorus/translator.h"
+#include "chorus/vocabulary.h"

@@ -22,7 +22,7 @@ class Scorer {
   Scorer(const Model& model, const std::string& from, const std::string& to);
 
   /// sources[i] with targets[i] gives element i. UserError where there are not as many targets as sources,
-  /// or a text is longer than the model has positions for.
+  /// a text is not UTF-8, or is longer than the model has positions for.
   [[nodiscard]] std::vector<PairProbability> score(const std::vector<std::string>& sources,
                                                    const std::vector<std::string>& targets) const;
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,7 +43,11 @@ struct TranslateOptions {
   bool sentences = false;     // translate every sentence of a text by itself
   // Where a text has the first phrase of a pair, its translation contains the second.
   std::vector<std::pair<std::string, std::string>> terms = {};
-  std::string keep = {};  // regular expression (ICU's): what it matches is in the translation as it is
+  std::string keep = {};   // regular expression (ICU's): what it matches is in the translation as it is
+  bool alignment = false;  // fill in Scored::alignment; of an ensemble by the first model
+  // Called before each step of decoding, by the thread that called, where it is not empty: what it throws ends the
+  // translation and comes out of the call.
+  std::function<void()> before_step = {};
   // File of `chorus shortlist`: translations are made of the pieces of the target language alone, which is faster.
   std::filesystem::path shortlist = {};
 };
@@ -59,6 +64,8 @@ struct Scored {
   double log_probability = 0;  // the sum over the tokens
   bool ended = true;           // false: cut at the longest length
   std::vector<ScoredToken> tokens;
+  std::vector<std::pair<int64_t, int64_t>> alignment =
+      {};  // word of the text and word of the translation, from 0
 };
 
 /// Threads may share one: what it gives does not depend on what others ask at the same time.

@@ -13,7 +13,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/expert_files.h"
-#include "memory/config.h"
 #include "memory/usage.h"
 #include "mpi/world.h"
 
@@ -137,16 +136,6 @@ void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {
   }
 }
 
-/// Bytes, of this rank.
-uint64_t memory_for_weights(const std::string& argument, const Group& group) {
-  if (argument.empty()) return std::numeric_limits<uint64_t>::max();
-  if (argument == "auto") {
-    constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
-    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()) / group.ranks_here());
-  }
-  return static_cast<uint64_t>(parse_bytes(argument, "--memory"));
-}
-
 /// How much of the model is in memory, and what the rest costs.
 void tell_cost(ExpertStore& experts, const Catalogue& catalogue) {
   int64_t encoder = 0;
@@ -175,7 +164,8 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
   if (!a.memory.empty() && !others.empty()) throw UserError("--memory is for one --model");
   if (a.memory.empty() && !a.expert_use.empty())
     throw UserError("--expert-use is of --memory, which is missing");
-  const uint64_t memory = memory_for_weights(a.memory, group);
+  const uint64_t memory = a.memory.empty() ? std::numeric_limits<uint64_t>::max()
+                                           : memory_for_weights(a.memory, "--memory", group.ranks_here());
   std::vector<std::string> folders = {a.folder};
   folders.insert(folders.end(), others.begin(), others.end());
   std::vector<ModelPlace> places;

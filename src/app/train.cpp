@@ -1,5 +1,8 @@
 #include <csignal>
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
 #include "app/commands.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -13,8 +16,13 @@ namespace {
 struct TrainArguments {
   ConfigArguments config;
   std::string out;
-  bool accept_changes = false;
+  bool accept_changes = false, records = false;
 };
+
+void print_record(const nlohmann::json& record) {
+  fmt::print("{}\n", record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  flush_stdout();
+}
 
 /// Where a run goes when --out is not given: runs/ and the run file's name.
 std::filesystem::path run_folder(const TrainArguments& arguments) {
@@ -29,8 +37,10 @@ int run(const TrainArguments& arguments) {
   if (!given) return 0;
   const RunConfig& config = *given;
   const std::filesystem::path folder = run_folder(arguments);
-  const Ending ending = train_stages(
-      config, {.folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()});
+  RunOptions options = {
+      .folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()};
+  if (arguments.records) options.on_record = print_record;
+  const Ending ending = train_stages(config, options);
   const std::string model = (last_run(config, folder) / "model").string();
   switch (ending) {
     case Ending::done:
@@ -66,6 +76,8 @@ void add_train(CLI::App& app) {
       ->type_name("DIR");
   command->add_flag("--accept-changes", arguments->accept_changes,
                     "go on with a run whose settings or text have changed");
+  command->add_flag("--records", arguments->records,
+                    "print each record of metrics.jsonl on standard output too, as it is written");
   command->callback([arguments] {
     if (const int code = run(*arguments)) throw ExitCode{code};
   });

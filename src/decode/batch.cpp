@@ -37,6 +37,7 @@ class BatchDecoder {
     int64_t width = 1;
     std::vector<int64_t> ids(searches_.size(), model_.config().decoder_start);
     while (!searches_.empty()) {
+      if (options_.before_step) options_.before_step();
       extend(decoding->step(to_tensor(ids, model_.device())), width);
       const auto [rows, sentences] = next_rows(width, ids, finish);
       if (!sentences.empty() && !(is_all(rows, row_count_) && is_all(sentences, sentence_count_))) {

@@ -58,6 +58,8 @@ struct DecodeOptions {
   int64_t batch_tokens =
       16384;  // of a batch: beam (or samples) x (source + longest translation), over its sentences
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
+  // Called before each step, where it is not empty, by the thread that decodes: what it throws ends the search.
+  std::function<void()> before_step = {};
 };
 
 struct DecodeInput {

@@ -5,8 +5,9 @@
 
 namespace chorus::inline face {
 
-double bleu(const std::vector<std::string>& translations, const std::vector<std::string>& references) {
-  return metrics::bleu(translations, references).score;
+double bleu(const std::vector<std::string>& translations, const std::vector<std::string>& references,
+            const std::string& tokenizer) {
+  return metrics::bleu(translations, references, BleuOptions{.tokenizer = Tokenizer(tokenizer)}).score;
 }
 
 double chrf(const std::vector<std::string>& translations, const std::vector<std::string>& references,

@@ -6,6 +6,8 @@
 
 #include "base/cores.h"
 #include "base/error.h"
+#include "kernels/device.h"
+#include "memory/usage.h"
 
 #include "inference/internal/loaded.h"
 
@@ -16,7 +18,8 @@ Model::Model(const std::filesystem::path& folder, const ModelOptions& options) {
     throw UserError("a precision of '{}': choose fp32 or bf16", options.precision);
   const ModelPlace place = find_model(folder);
   LoadedModel loaded = load_model(place.weights, describe_model(place.description),
-                                  {.compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat},
+                                  {.device = device_of_rank(options.device, 0, 1),
+                                   .compute = options.precision == "bf16" ? at::kBFloat16 : at::kFloat},
                                   options.memory > 0 ? options.memory : std::numeric_limits<uint64_t>::max());
   loaded_ = std::make_shared<Loaded>(
       Loaded{std::move(loaded.model), std::move(loaded.vocabulary), std::move(loaded.experts)});
@@ -33,6 +36,10 @@ std::vector<std::string> Model::directions() const {
 int64_t Model::parameters() const {
   const Catalogue& catalogue = loaded_->transformer->catalogue();
   return catalogue.elements(Role::dense) + catalogue.elements(Role::expert);
+}
+
+uint64_t parse_memory(const std::string& text) {
+  return memory_for_weights(text, "memory");
 }
 
 void set_threads(int threads) {

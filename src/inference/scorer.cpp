@@ -5,14 +5,9 @@
 #include "decode/scorer.h"
 
 #include "inference/internal/loaded.h"
+#include "inference/internal/pairs.h"
 
 namespace chorus::inline face {
-
-namespace {
-
-constexpr int64_t kBatchTokens = 8192;
-
-}  // namespace
 
 Scorer::Scorer(const Model& model, const std::string& from, const std::string& to)
     : model_(model), from_(from), to_(to) {
@@ -24,16 +19,7 @@ std::vector<PairProbability> Scorer::score(const std::vector<std::string>& sourc
   if (sources.size() != targets.size())
     throw UserError("{} and {}: text i of one is the translation of text i of the other",
                     counted(sources.size(), "source"), counted(targets.size(), "target"));
-  const Vocabulary& vocabulary = model_.loaded().vocabulary;
-  const PairTags tags = vocabulary.pair_tags(from_, to_);
-  std::vector<SentencePair> pairs;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    pairs.push_back({.source = vocabulary.encode(sources[i]),
-                     .target = vocabulary.target().encode(targets[i]),
-                     .source_tag = tags.source,
-                     .target_tag = tags.target,
-                     .before_source_tag = tags.before_source});
-  }
+  const std::vector<SentencePair> pairs = pairs_of(model_.loaded().vocabulary, from_, to_, sources, targets);
   std::vector<PairProbability> scores;
   for (const PairScore& score : score_pairs(*model_.loaded().transformer, pairs, kBatchTokens)) {
     scores.push_back({.log_probability = score.log_probability,

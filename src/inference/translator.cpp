@@ -60,11 +60,13 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
                                         .length_penalty = options.length_penalty,
                                         .min_length = options.min_length,
                                         .diversity = options.diversity,
-                                        .no_repeat_ngram = options.no_repeat_ngram},
+                                        .no_repeat_ngram = options.no_repeat_ngram,
+                                        .before_step = options.before_step},
                              .sampling = sampling_of(options.sample),
                              .mbr = mbr_of(options.mbr),
                              .sentences = options.sentences};
   lines.keep = options.keep;
+  if (options.alignment) lines.alignment = AlignmentOptions();
   lines.terms = terms_of(options);
   if (!options.shortlist.empty()) lines.shortlist = read_shortlist(options.shortlist, vocabulary, to);
   state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
@@ -80,8 +82,12 @@ std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string
     if (line.best.empty()) throw UserError("{}", line.fault);
     std::vector<Scored>& of_line = best.emplace_back();
     for (const Translation& translation : line.best) {
-      Scored& scored = of_line.emplace_back(
-          Scored{translation.text, translation.score, translation.log_probability, translation.ended, {}});
+      Scored& scored = of_line.emplace_back(Scored{translation.text,
+                                                   translation.score,
+                                                   translation.log_probability,
+                                                   translation.ended,
+                                                   {},
+                                                   translation.links});
       for (const auto& [piece, log_probability] : translation.pieces)
         scored.tokens.push_back({piece, log_probability});
     }

@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "kernels/device.h"
 #include "memory/block_file.h"
+#include "memory/config.h"
 
 namespace chorus::inline memory {
 
@@ -271,6 +272,12 @@ int64_t free_memory() {
     bytes = std::min(bytes, std::max<int64_t>(limit - used, 0));
   }
   return bytes;
+}
+
+uint64_t memory_for_weights(const std::string& text, std::string_view option, int processes) {
+  constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
+  if (text == "auto") return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()) / processes);
+  return static_cast<uint64_t>(parse_bytes(text, option));
 }
 
 void restart_peaks() {

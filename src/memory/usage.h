@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -55,6 +57,10 @@ int64_t machine_memory();
 
 /// What this process may take of it beside what is taken now; swap does not count.
 int64_t free_memory();
+
+/// Bytes that the weights of a model may take in each of `processes` of this machine: "8GB" and the like, or "auto", four
+/// fifths of free_memory(). 0 for "". UserError naming `option`.
+uint64_t memory_for_weights(const std::string& text, std::string_view option, int processes = 1);
 
 /// Forgets the peaks so far: from here on they count from what is held now.
 void restart_peaks();

@@ -191,6 +191,15 @@ LossSums Transformer::train(const Batch& batch, const Pass& plan, const TrainOpt
   return sums_of(head, batch, options.per_token, pass.statistics);
 }
 
+at::Tensor Transformer::encode(const Side& source, std::vector<RoutingRecord>* routings) {
+  Executor executor(Executor::Mode::evaluate, watcher_);
+  const at::NoGradGuard plain;
+  const Value memory =
+      run_encoder(executor, stacks(), source, over_ranks({.dropless = true, .routings = routings}));
+  executor.finish();
+  return memory.data;
+}
+
 LossSums Transformer::evaluate(const Batch& batch, const EvaluateOptions& options) {
   Executor executor(Executor::Mode::evaluate, watcher_);
   const at::NoGradGuard plain;

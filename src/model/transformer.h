@@ -101,6 +101,9 @@ class Transformer {
     bool dropless = false;                             // whatever moe.evaluation_capacity_factor says
     std::span<CrossAttention> cross_attention = {};    // of the layers in which it is kept
   };
+  /// The encoder's output [B, S, d], without gradients or dropout, no capacity binding. `routings`: as above, of which the
+  /// encoder's layers are the first.
+  at::Tensor encode(const Side& source, std::vector<RoutingRecord>* routings = nullptr);
   /// Teacher-forced loss without gradients or dropout.
   LossSums evaluate(const Batch& batch, const EvaluateOptions& options);
 

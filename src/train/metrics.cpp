@@ -107,8 +107,11 @@ nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std
   return record;
 }
 
-Metrics::Metrics(const std::filesystem::path& run, int64_t update)
-    : jsonl_(trimmed(run / "metrics.jsonl", update)), tensorboard_(run / "tensorboard", update + 1) {}
+Metrics::Metrics(const std::filesystem::path& run, int64_t update,
+                 std::function<void(const nlohmann::json&)> on_record)
+    : jsonl_(trimmed(run / "metrics.jsonl", update)),
+      tensorboard_(run / "tensorboard", update + 1),
+      on_record_(std::move(on_record)) {}
 
 void Metrics::write(const std::string& kind, nlohmann::json record) {
   std::vector<std::pair<std::string, double>> scalars;
@@ -116,6 +119,7 @@ void Metrics::write(const std::string& kind, nlohmann::json record) {
   tensorboard_.write(record.at("update").get<int64_t>(), scalars);
   record["kind"] = kind;
   jsonl_.write(record);
+  if (on_record_) on_record_(record);
 }
 
 }  // namespace chorus::inline train

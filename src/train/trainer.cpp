@@ -48,10 +48,9 @@ Transformer::Options model_options(const RunConfig& config, Group& group, Parall
 /// One run while it is being trained.
 class Run {
  public:
-  Run(const RunConfig& config, const std::filesystem::path& folder, Start start, RunFiles& files,
-      Group& group)
+  Run(const RunConfig& config, const RunOptions& options, Start start, RunFiles& files, Group& group)
       : config_(config),
-        folder_(folder),
+        options_(options),
         group_(group),
         files_(files),
         data_(std::move(start.data)),
@@ -72,7 +71,7 @@ class Run {
     if (start.checkpoint) {
       optimizer_.set_updates(state_.optimizer_updates);
       files_.load(*start.checkpoint, state_, optimizer_, model_.catalogue());
-      log_info("resuming {} from update {}", folder_.string(), state_.updates);
+      log_info("resuming {} from update {}", options_.folder.string(), state_.updates);
     } else if (config.train.init.empty()) {
       optimizer_.initialise(RandomKey(static_cast<uint64_t>(config.seed)));
     } else {
@@ -109,7 +108,7 @@ class Run {
   [[nodiscard]] std::optional<Ending> common_ending();
 
   const RunConfig& config_;
-  std::filesystem::path folder_;
+  const RunOptions& options_;
   Group& group_;
   RunFiles& files_;
   std::unique_ptr<Data> data_;
@@ -137,10 +136,10 @@ class Run {
 /// Before anything of this start is kept: writes the settings with which later starts are compared.
 void Run::begin() {
   if (std::exchange(has_begun_, true) || !writes()) return;
-  write_settings(config_, folder_);
-  write_reports(*data_, folder_);
-  write_plan(memory_, folder_);
-  metrics_ = std::make_unique<Metrics>(folder_, state_.updates);
+  write_settings(config_, options_.folder);
+  write_reports(*data_, options_.folder);
+  write_plan(memory_, options_.folder);
+  metrics_ = std::make_unique<Metrics>(options_.folder, state_.updates, options_.on_record);
 }
 
 LossSums Run::accumulate(const std::vector<MicroBatch>& micro_batches, int64_t target_tokens) {
@@ -280,7 +279,7 @@ Assessment Run::assess_whole() {
   optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
     return assess(model_, data_->vocabulary, config_.data.valid, options);
-  const std::filesystem::path folder = folder_ / "validation-model";
+  const std::filesystem::path folder = options_.folder / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");
   Assessment assessment = assess(*load_model(folder, {.compute = model_.options().compute}).model,
@@ -367,11 +366,11 @@ Ending Run::train() {
       end = common_ending();
     }
     if (end && !by_signal(*end) && state_.validated != state_.updates) better = validate() || !data_->valid;
-    if (better) files_.export_model(folder_ / "model", model_, data_->vocabulary, optimizer_);
+    if (better) files_.export_model(options_.folder / "model", model_, data_->vocabulary, optimizer_);
     if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save();
   }
   if (progress_) progress_->finish();
-  if (!by_signal(*end)) files_.check_exported(folder_ / "model");
+  if (!by_signal(*end)) files_.check_exported(options_.folder / "model");
   return *end;
 }
 
@@ -392,8 +391,8 @@ Ending train_run(const RunConfig& config, const RunOptions& options) {
   if (!config.train.init.empty()) initial = find_initial_model(config.train.init).description;
   const RunFolder held(options.folder, group);
   RunFiles files(options.folder, group);
-  Run run(config, options.folder, prepare(config, options, initial ? &*initial : nullptr, files, group),
-          files, group);
+  Run run(config, options, prepare(config, options, initial ? &*initial : nullptr, files, group), files,
+          group);
   return run.train();
 }
 

@@ -18,7 +18,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 #include "comm/group.h"
 #include "train/config.h"
@@ -28,6 +31,8 @@ namespace chorus::inline train {
 struct RunOptions {
   std::filesystem::path folder;
   bool accept_changes = false;  // go on with settings other than those the run was started with
+  // Is given each record of metrics.jsonl, once it is there, by the rank that writes; may be empty.
+  std::function<void(const nlohmann::json&)> on_record = {};
   // The ranks that train together, all with the same settings; null: this process alone.
   Group* group = nullptr;
 };

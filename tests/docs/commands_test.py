@@ -10,6 +10,7 @@ The pages are README.md (its section "Your own text"), docs/first-model.md and d
   ```toml                    is written to the file that its first line names (`# RUN.toml`). Without a name it is a piece of
                              a run file: its options must be known
   ```console                 is a picture of a terminal, and not run
+  ```python                  is run by tests/python/test_docs.py
 
 and any other block is an error. Each page has a folder of its own. README's and the tutorial's hold made-up text (prepare_*);
 those of the how-to pages are copies of the one that the tutorial left, since they go on from it. The `chorus` that the
@@ -186,8 +187,8 @@ class Pages:
                 self.skipped.append(f"{path.relative_to(ROOT)}:{line}: {match.group(1)}")
             elif info == "toml":
                 self.toml(path, folder, line, text)
-            elif info != "console":
-                self.complain(path, line, f"a block of '{info}': this test knows sh, sh (not run: REASON), toml and console")
+            elif info not in {"console", "python"}:
+                self.complain(path, line, f"a block of '{info}': this test knows sh, sh (not run: REASON), toml, console and python")
         print(f"{path.relative_to(ROOT)}: {time.monotonic() - began:.1f} s", flush=True)
 
     # ---- reference pages ----

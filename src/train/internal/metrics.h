@@ -46,7 +46,9 @@ nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std
 /// RUN/metrics.jsonl and RUN/tensorboard. A run that resumes at `update` drops what was written after it.
 class Metrics {
  public:
-  Metrics(const std::filesystem::path& run, int64_t update);
+  /// `on_record`: as RunOptions has it.
+  Metrics(const std::filesystem::path& run, int64_t update,
+          std::function<void(const nlohmann::json&)> on_record);
   /// record["update"] says when. Its numbers also go to TensorBoard as "kind/name", nested ones with their
   /// path.
   void write(const std::string& kind, nlohmann::json record);
@@ -54,6 +56,7 @@ class Metrics {
  private:
   JsonlWriter jsonl_;
   TensorBoardWriter tensorboard_;
+  std::function<void(const nlohmann::json&)> on_record_;
 };
 
 }  // namespace chorus::inline train

@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+import chorus
+
+from conftest import SOURCES, TARGETS, command
+
+
+def translates(folder):
+    return len(chorus.Translator(folder, source="xx", target="yy").translate(SOURCES[:3]))
+
+
+def test_inspect(model):
+    said = chorus.inspect(model)
+    assert said["languages"] == ["xx", "yy"] and said["parameters"]["experts"] > 0 and said["tensors"] == []
+    assert said["parameters"]["total"] == chorus.Translator(model).parameters
+    assert len(chorus.inspect(model, tensors=True)["tensors"]) > 10
+    with pytest.raises(chorus.UserError, match="nowhere"):
+        chorus.inspect("nowhere")
+
+
+def test_prune(model, text, tmp_path):
+    report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions=["xx-yy"], sentences=50)
+    assert [len(layer["kept"]) for layer in report["layers"]] == [2, 2] and report["directions"][0]["sentences"] == 50
+    assert translates(tmp_path / "half") == 3
+    with pytest.raises(chorus.UserError, match="exists"):
+        chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}")
+    with pytest.raises(chorus.UserError, match="text"):
+        chorus.prune(model, tmp_path / "other", keep=0.5, data=[])
+
+
+def test_quantize(model, text, tmp_path):
+    assert chorus.quantize(model, tmp_path / "int4") == []
+    said = chorus.quantize(model, tmp_path / "int8", experts="int8", data=[text / "train.{lang}"], sentences=20)
+    assert {row["direction"] for row in said} == {"xx-yy", "yy-xx"} and "loss" in said[0]["before"]
+    assert translates(tmp_path / "int4") == translates(tmp_path / "int8") == 3
+    with pytest.raises(chorus.UserError):
+        chorus.quantize(model, tmp_path / "other", experts="int5")
+
+
+def test_to_transformers_and_back(model, translator, tmp_path):
+    theirs = chorus.export_model(model, tmp_path / "theirs", format="nllb-moe")
+    back = chorus.import_model(theirs, tmp_path / "back")
+    made = chorus.Translator(back, source="xx", target="yy").translate(SOURCES[:5])
+    assert [t.text for t in made] == [t.text for t in translator.translate(SOURCES[:5])]
+    with pytest.raises(chorus.UserError, match="nllb-moo"):
+        chorus.export_model(model, tmp_path / "other", format="nllb-moo")

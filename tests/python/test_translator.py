@@ -1,0 +1,197 @@
+import itertools
+import json
+import math
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import chorus
+
+from conftest import SOURCES, TARGETS, command, python
+
+ODD = ["alpha beta gamma", "", "  ", "alpha\tbeta", "Ünïcödé 👍 日本語", "a\nb\r\nc", "alpha " * 200, "\u200b", "__yy__ beta"]
+
+
+def translate(model, texts, *words):
+    given = "".join(text.replace("\r\n", " ").replace("\n", " ") + "\n" for text in texts)
+    return command("translate", "--model", model, "--threads", 1, "--from", "xx", "--to", "yy", "-q", *words, given=given)
+
+
+def test_is_what_the_program_says(model, translator):
+    texts = SOURCES[:40] + ODD
+    made = [t.text for t in translator.translate([x.replace("\r\n", " ").replace("\n", " ") for x in texts], beam=4)]
+    assert made == translate(model, texts, "--beam", 4).split("\n")[:-1]
+    assert translator.translate(SOURCES[3], beam=4).text == made[3]
+    assert [str(t) for t in translator.translate(iter(SOURCES[:3]), "xx", "yy", beam=4)] == made[:3]
+    assert translator.translate([]) == []
+
+
+def test_odd_texts_have_one_line_each(translator):
+    made = translator.translate(ODD)
+    assert len(made) == len(ODD) and all("\n" not in t.text for t in made)
+    assert [t.text for t in made[1:3]] == ["", ""] and made[1].tokens == []
+
+
+def test_nbest_tokens_and_alignments(model, translator):
+    texts = SOURCES[:10]
+    lines = translate(model, texts, "--beam", 4, "--nbest", 3, "--json", "--alignments", "--length-penalty", 0.5).splitlines()
+    best = translator.nbest(texts, n=3, beam=4, alignment=True, length_penalty=0.5)
+    for line, ours in zip(lines, best, strict=True):
+        theirs = json.loads(line)["translations"]
+        assert len(theirs) == len(ours)
+        for a, b in zip(theirs, ours):
+            assert b.text == a["text"] and b.score == pytest.approx(a["score"], abs=1e-5)
+            assert [t.piece for t in b.tokens] == [t["piece"] for t in a["tokens"]]
+            assert b.log_probability == pytest.approx(sum(t.log_probability for t in b.tokens), abs=1e-4)
+            assert [list(link) for link in b.alignment] == a["alignment"] and b.ended == a.get("ended", True)
+    assert translator.translate(texts[0]).alignment is None
+
+
+def test_options(model, translator):
+    texts = SOURCES[:10]
+    kept = translator.translate([f"{x} {{v}}" for x in texts], keep=r"\{[a-z]+\}", terms={"alpha": "omega"})
+    for text, made in zip(texts, kept):
+        assert "{v}" in made.text and ("omega" in made.text) == ("alpha" in text)
+    drawn = [t.text for t in translator.translate(texts, sample=True, seed=7, temperature=2.0)]
+    assert drawn == translate(model, texts, "--sample", "--seed", 7, "--temperature", 2).split("\n")[:-1]
+    chosen = translator.translate(texts, sample=True, mbr="chrf", candidates=8)
+    assert all(0 <= t.score <= 100 for t in chosen)
+    assert all(len(t.tokens) >= 9 for t in translator.translate(texts, beam=2, min_length=10))
+
+
+def test_an_ensemble_of_a_model_with_itself(model, translator):
+    both = chorus.Translator([model, str(model)], source="xx", target="yy")
+    assert [t.text for t in both.translate(SOURCES[:5])] == [t.text for t in translator.translate(SOURCES[:5])]
+
+
+def test_stream_reads_no_further_than_its_window(translator):
+    read = []
+    coming = (read.append(text) or text for text in itertools.cycle(SOURCES))
+    made = translator.stream(coming, window=4, beam=1)
+    assert read == []
+    first = next(made)
+    assert read == SOURCES[:4] and first == translator.translate(SOURCES[0], beam=1)
+    assert len(list(itertools.islice(made, 7))) == 7 and len(read) == 8
+    assert list(translator.stream([])) == []
+    with pytest.raises(chorus.UserError):  # at once, not when it is first asked
+        translator.stream(SOURCES, beams=3)
+    with pytest.raises(chorus.UserError):
+        translator.stream(SOURCES, window=0)
+
+
+def test_scores(model, translator):
+    scores = translator.score(SOURCES[:20], TARGETS[:20])
+    (model / "s").write_text("\n".join(SOURCES[:20]) + "\n")
+    (model / "t").write_text("\n".join(TARGETS[:20]) + "\n")
+    said = command("score", "--model", model, "--from", "xx", "--to", "yy", "--source", model / "s", "--target", model / "t",
+                   "-q").splitlines()
+    assert [s.log_probability for s in scores] == pytest.approx([float(x) for x in said], abs=1e-4)
+    assert scores[0].tokens[-1].piece == "</s>"
+    assert "".join(t.piece for t in scores[0].tokens[:-1]).replace("▁", " ").strip() == TARGETS[0]
+    with pytest.raises(chorus.UserError, match="2 sources and 1 target"):
+        translator.score(["a", "b"], ["c"])
+
+
+def test_encoder(translator):
+    texts = ["alpha beta gamma", "kappa", ""]
+    alone = [translator.encode([text])[0] for text in texts]
+    for one, again, text in zip(translator.encode(texts), alone, texts):
+        assert one.tokens == ["__xx__", *translator.vocabulary.pieces(text), "</s>"]
+        assert one.states.shape == (len(one.tokens), 32) and one.states.dtype == np.float32
+        assert list(one.routers) == ["encoder.layers.1"]
+        router = one.routers["encoder.layers.1"]
+        assert router.shape == (len(one.tokens), 4) and router.sum(1) == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(one.states, again.states, atol=1e-4)
+    tensors = translator.encode(texts, return_tensors="pt")
+    assert (tensors[0].states.numpy() == translator.encode(texts)[0].states).all()
+    assert tensors[0].routers["encoder.layers.1"].shape[1] == 4
+    with pytest.raises(chorus.UserError, match="'np' or 'pt'"):
+        translator.encode(texts, return_tensors="tf")
+
+
+def test_states_outlive_the_model(model):
+    encoded = chorus.Translator(model, source="xx", target="yy").encode(["alpha"])[0]
+    assert math.isfinite(float(encoded.states.sum()))
+
+
+def test_mistakes(model, translator, tmp_path):
+    def refuses(match, what):
+        with pytest.raises(chorus.UserError, match=match) as caught:
+            what()
+        assert "\n" not in str(caught.value) and isinstance(caught.value, (ValueError, chorus.Error))
+
+    refuses("unknown language 'zz': this vocabulary knows xx, yy", lambda: translator.translate("a", "zz"))
+    refuses("did you mean 'beam'", lambda: translator.translate("a", beams=2))
+    refuses("temperature is of sample=True", lambda: translator.translate("a", temperature=2.0))
+    refuses("candidates is of mbr", lambda: translator.translate("a", candidates=3))
+    refuses("choose 'chrf' or 'bleu'", lambda: translator.translate("a", mbr="comet"))
+    refuses("a string is a list of letters", lambda: list(translator.stream("abc")))
+    refuses("text 2 is int, not str", lambda: translator.translate(["a", 2]))
+    refuses("nowhere: no such folder", lambda: chorus.Translator("nowhere"))
+    refuses("is no model", lambda: chorus.Translator(tmp_path))
+    refuses("not none", lambda: chorus.Translator([]))
+    refuses("is no size", lambda: chorus.Translator(model, memory="much"))
+    refuses("fp32 or bf16", lambda: chorus.Translator(model, precision="fp8"))
+    refuses("abacus", lambda: chorus.Translator(model, device="abacus"))
+    refuses("nowhere", lambda: translator.translate("a", shortlist="nowhere"))
+    with pytest.raises(TypeError):
+        translator.translate("a", beam="wide")
+    with pytest.raises((UnicodeEncodeError, TypeError)):
+        translator.translate("\ud800")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    refuses("config.json", lambda: chorus.Translator(broken))
+
+
+def test_bounded_memory_changes_nothing(model, translator):
+    bounded = chorus.Translator(model, source="xx", target="yy", memory=10**9)
+    assert [t.text for t in bounded.translate(SOURCES[:5])] == [t.text for t in translator.translate(SOURCES[:5])]
+    chorus.Translator(model, memory="auto")
+    with pytest.raises(chorus.UserError, match="memory"):
+        chorus.Translator(model, memory=1)
+
+
+def test_what_it_is(translator):
+    assert translator.languages == ["xx", "yy"] and set(translator.directions) == {"xx-yy", "yy-xx"}
+    assert translator.parameters > 10_000
+
+
+def test_threads_share_a_translator_and_the_interpreter(translator):
+    wanted = [t.text for t in translator.translate(SOURCES, beam=4)]
+    made, ticks = {}, []
+
+    def work(name):
+        made[name] = [t.text for t in translator.translate(SOURCES, beam=4)]
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in range(2)]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):  # with the lock held there, this would not run meanwhile
+        ticks.append(time.sleep(0.001))
+    assert made == {0: wanted, 1: wanted} and len(ticks) > 3
+
+
+def test_ctrl_c(model):
+    code = f"""
+import chorus
+t = chorus.Translator({str(model)!r}, source="xx", target="yy")
+print("begun", flush=True)
+try:
+    t.translate(["alpha beta gamma"] * 1_000_000, beam=16)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    print(t.translate("alpha beta gamma").text != "", flush=True)
+"""
+    process = python(code)
+    try:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert said == "interrupted\nTrue\n", errors
