@@ -50,7 +50,7 @@ def run(
     Ctrl-C: either is raised again once the program has ended. `on_line` returning False ends the program likewise, without
     anything being raised. UserError and Error as the program says it.
     """
-    words = [str(PROGRAM), command, *map(os.fspath, arguments), *(["-q"] if quiet else [])]
+    words = [str(PROGRAM), command, *(os.fspath(one) for one in arguments), *(["-q"] if quiet else [])]
     process = subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
         errors="replace", env=environment())

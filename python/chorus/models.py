@@ -56,12 +56,12 @@ def quantize(
     """Writes the model folder `out`, with weights in "int8" or "int4" ("none": as they are): those of the experts, and the
     other ones. With `data`, as `prune` takes it, scales are chosen by what that text makes the weights compute, and what
     changed is returned direction by direction: loss, BLEU, chrF, before and after; else []. As `chorus quantize --json`."""
-    words = ["quantize", model, "--out", out, *_program.options(experts=experts, dense=dense)]
+    words = [model, "--out", out, *_program.options(experts=experts, dense=dense)]
     files = _files(data)
     if not files:
-        _program.run(*words)
+        _program.run("quantize", *words)
         return []
-    return _program.run_json(*words, *_program.options(data=files, **_which(languages, directions, sentences)))
+    return _program.run_json("quantize", *words, *_program.options(data=files, **_which(languages, directions, sentences)))
 
 
 def import_model(folder: StrPath, out: StrPath, *, quantize: str | None = None) -> Path:

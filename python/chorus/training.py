@@ -64,7 +64,7 @@ def train(
 
 def load_metrics(run: StrPath, kind: str | None = "train") -> pandas.DataFrame:
     """The records of a run (docs/files.md) as a pandas frame with a row for each, in order of updates; what is nested has
-    columns like "memory.host_peak". `kind`: "train", "validation", or None for both."""
+    columns like "memory.device_peak". `kind`: "train", "validation", or None for both."""
     try:
         import pandas
     except ImportError as error:

@@ -129,7 +129,7 @@ class Translator:
         return Vocabulary(self._models[0])
 
     @overload
-    def translate(
+    def translate(  # type: ignore[overload-overlap]  # a string is an iterable of strings too, but no list of texts
         self, texts: str, source: str | None = None, target: str | None = None, **options: Unpack[Options]
     ) -> Translation: ...
     @overload
@@ -157,6 +157,8 @@ class Translator:
         them together, gives their translations, and goes on."""
         if window < 1:
             raise UserError(f"a window of {window} texts: it holds one at least")
+        if isinstance(texts, str):
+            raise UserError(_NO_LIST)
         search = self._search(source, target, 1, options)
 
         def translations() -> Iterator[Translation]:
@@ -247,6 +249,7 @@ def set_threads(threads: int) -> None:
 
 _PAIRS = 1024  # scored or encoded at a time: between them Ctrl-C is noticed
 _KEPT = 16
+_NO_LIST = "give a list of texts; a string is a list of letters"
 
 _OF_SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "epsilon": 0.0, "seed": 1}
 
@@ -279,7 +282,7 @@ def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
 
 def _list(texts: Iterable[str]) -> list[str]:
     if isinstance(texts, str):
-        raise UserError("give a list of texts; a string is a list of letters")
+        raise UserError(_NO_LIST)
     made = list(texts)
     for i, text in enumerate(made):
         if not isinstance(text, str):

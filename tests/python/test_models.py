@@ -24,7 +24,7 @@ def test_prune(model, text, tmp_path):
     report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions=["xx-yy"], sentences=50)
     assert [len(layer["kept"]) for layer in report["layers"]] == [2, 2] and report["directions"][0]["sentences"] == 50
     assert translates(tmp_path / "half") == 3
-    with pytest.raises(chorus.UserError, match="exists"):
+    with pytest.raises(chorus.UserError, match="there already"):
         chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}")
     with pytest.raises(chorus.UserError, match="text"):
         chorus.prune(model, tmp_path / "other", keep=0.5, data=[])

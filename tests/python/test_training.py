@@ -89,7 +89,7 @@ def test_metrics_as_a_frame(trained):
     frame = chorus.load_metrics(run)
     assert isinstance(frame, pandas.DataFrame) and list(frame["update"]) == [20, 40, 60]
     assert list(frame["loss"]) == [r["loss"] for r in records if r["kind"] == "train"]
-    assert frame["memory.host_peak"].iloc[0] > 0
+    assert frame["memory.device_peak"].iloc[0] > 0
     assert len(chorus.load_metrics(run, None)) == len(records) and len(chorus.load_metrics(run, "validation")) == 0
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"update": 8')  # as a run that goes on leaves it for an instant

@@ -1,0 +1,3 @@
+VERSION: str
+TORCH: str
+CUDA: bool
