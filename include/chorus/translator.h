@@ -85,8 +85,10 @@ class Translator {
   [[nodiscard]] std::string translate(const std::string& text) const;
   /// Many at once are faster than one after the other. texts[i] becomes element i.
   [[nodiscard]] std::vector<std::string> translate(const std::vector<std::string>& texts) const;
-  /// The best translations of each, best first; or samples.
-  [[nodiscard]] std::vector<std::vector<Scored>> nbest(const std::vector<std::string>& texts) const;
+  /// The best translations of each, best first; or samples. `first`: the number of the first text, from 0, where others came
+  /// before: samples are drawn by the text's number, which messages name.
+  [[nodiscard]] std::vector<std::vector<Scored>> nbest(const std::vector<std::string>& texts,
+                                                       int64_t first = 0) const;
 
  private:
   struct State;

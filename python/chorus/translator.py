@@ -141,8 +141,8 @@ class Translator:
         one after the other. A text is one line: a line end within it is white space. `options`: see `Options`."""
         search = self._search(source, target, 1, options)
         if isinstance(texts, str):
-            return _translation(search.nbest([texts])[0][0], options)
-        return [_translation(best[0], options) for best in search.nbest(_list(texts))]
+            return _translation(search.nbest([texts], 0)[0][0], options)
+        return [_translation(best[0], options) for best in _best(search, texts)]
 
     def stream(
         self,
@@ -157,17 +157,10 @@ class Translator:
         them together, gives their translations, and goes on."""
         if window < 1:
             raise UserError(f"a window of {window} texts: it holds one at least")
-        if isinstance(texts, str):
-            raise UserError(_NO_LIST)
+        _check_list(texts)
         search = self._search(source, target, 1, options)
 
-        def translations() -> Iterator[Translation]:
-            coming = iter(texts)
-            while batch := list(itertools.islice(coming, window)):
-                for best in search.nbest(_list(batch)):
-                    yield _translation(best[0], options)
-
-        return translations()
+        return (_translation(best[0], options) for best in _best(search, texts, window))
 
     def nbest(
         self,
@@ -181,7 +174,7 @@ class Translator:
         """The `n` best translations of each text, best first, or with `sample` so many samples, as they are drawn. A beam
         has no more than it is wide."""
         search = self._search(source, target, n, options)
-        return [[_translation(one, options) for one in best] for best in search.nbest(_list(texts))]
+        return [[_translation(one, options) for one in best] for best in _best(search, texts)]
 
     def score(
         self,
@@ -247,9 +240,9 @@ def set_threads(threads: int) -> None:
     _core.set_threads(threads)
 
 
+_TEXTS = 8192  # of a list, translated together: enough for batches of one length, and not all that a list may hold
 _PAIRS = 1024  # scored or encoded at a time: between them Ctrl-C is noticed
 _KEPT = 16
-_NO_LIST = "give a list of texts; a string is a list of letters"
 
 _OF_SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "epsilon": 0.0, "seed": 1}
 
@@ -280,13 +273,26 @@ def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
     return made
 
 
-def _list(texts: Iterable[str]) -> list[str]:
+def _best(search: Any, texts: Iterable[str], window: int = _TEXTS) -> Iterator[list[Any]]:
+    """The translations of each text, of as many as `window` at a time."""
+    _check_list(texts)
+    coming, first = iter(texts), 0
+    while batch := _list(itertools.islice(coming, window), first):
+        yield from search.nbest(batch, first)
+        first += len(batch)
+
+
+def _check_list(texts: Iterable[str]) -> None:
     if isinstance(texts, str):
-        raise UserError(_NO_LIST)
+        raise UserError("give a list of texts; a string is a list of letters")
+
+
+def _list(texts: Iterable[str], first: int = 0) -> list[str]:
+    _check_list(texts)
     made = list(texts)
-    for i, text in enumerate(made):
+    for number, text in enumerate(made, first + 1):
         if not isinstance(text, str):
-            raise UserError(f"text {i + 1} is {type(text).__name__}, not str")
+            raise UserError(f"text {number} is {type(text).__name__}, not str")
     return made
 
 

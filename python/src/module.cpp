@@ -147,7 +147,7 @@ void define_use(nb::module_& m) {
             new (self) chorus::Translator(models, source, target, options);
           },
           "models"_a, "source"_a, "target"_a, "options"_a, Unlocked())
-      .def("nbest", &chorus::Translator::nbest, "texts"_a, Unlocked());
+      .def("nbest", &chorus::Translator::nbest, "texts"_a, "first"_a, Unlocked());
   nb::class_<chorus::Scorer>(m, "Scorer")
       .def(nb::init<const chorus::Model&, const std::string&, const std::string&>(), "model"_a, "source"_a,
            "target"_a)

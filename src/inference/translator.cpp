@@ -72,11 +72,11 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
   state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
 }
 
-std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts) const {
+std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts,
+                                                   int64_t first) const {
   std::vector<SourceLine> lines;
-  for (size_t i = 0; i < texts.size(); ++i)
-    lines.push_back(
-        {.text = texts[i], .number = static_cast<int64_t>(i), .where = fmt::format("text {}", i + 1)});
+  for (int64_t i = 0; i < std::ssize(texts); ++i)
+    lines.push_back({.text = texts[i], .number = first + i, .where = fmt::format("text {}", first + i + 1)});
   std::vector<std::vector<Scored>> best;
   for (const TranslatedLine& line : state_->lines.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);

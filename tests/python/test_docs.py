@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     languages = {"languages": ["en", "de"]}
     run = run_of(text, data={"train": [{"files": f"{text}/train.{{lang}}", **languages}], "batch_tokens": 256, "max_length": 24,
                              "valid": [{"files": f"{text}/valid.{{lang}}", **languages}]},
-                 train={"duration": "4u", "log_every": 2}, validation={"every": 2}, vocabulary={"size": 320})
+                 train={"duration": "4u", "log_every": 2}, validation={"every": 2}, vocabulary={"size": 300})
     for name in ("mine", "exportable"):
         chorus.train(run, folder / "runs" / name, quiet=True)
     import tomli_w

@@ -57,6 +57,7 @@ def test_options(model, translator):
         assert "{v}" in made.text and ("omega" in made.text) == ("alpha" in text)
     drawn = [t.text for t in translator.translate(texts, sample=True, seed=7, temperature=2.0)]
     assert drawn == translate(model, texts, "--sample", "--seed", 7, "--temperature", 2).split("\n")[:-1]
+    assert [t.text for t in translator.stream(texts, window=3, sample=True, seed=7, temperature=2.0)] == drawn
     chosen = translator.translate(texts, sample=True, mbr="chrf", candidates=8)
     assert all(0 <= t.score <= 100 for t in chosen)
     assert all(len(t.tokens) >= 9 for t in translator.translate(texts, beam=2, min_length=10))
@@ -130,6 +131,7 @@ def test_mistakes(model, translator, tmp_path):
     refuses("choose 'chrf' or 'bleu'", lambda: translator.translate("a", mbr="comet"))
     refuses("a string is a list of letters", lambda: list(translator.stream("abc")))
     refuses("text 2 is int, not str", lambda: translator.translate(["a", 2]))
+    refuses("text 2 is int, not str", lambda: list(translator.stream(["a", 2], window=1)))
     refuses("nowhere: no such folder", lambda: chorus.Translator("nowhere"))
     refuses("is no model", lambda: chorus.Translator(tmp_path))
     refuses("not none", lambda: chorus.Translator([]))
