@@ -312,7 +312,7 @@ bool Run::validate() {
   record["best"] = better;
   record["seconds"] = steady_seconds() - began;
   if (writes()) metrics_->write("validation", record);
-  if (writes() && better) write_translations(assessment.kept, state_.updates, folder_);
+  if (writes() && better) write_translations(assessment.kept, state_.updates, options_.folder);
   log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;
 }
