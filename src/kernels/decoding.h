@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/activation.h"
 #include "kernels/quantized.h"
 
 namespace chorus::inline kernels {
@@ -20,8 +21,8 @@ at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale,
 /// Of attend_rows().
 struct RowScores {
   std::optional<double> scale;  // of the scores; unset: 1 / sqrt(d_head)
-  // fp32 [heads, L], contiguous: entry j is added to the score of a list's j-th slot; lists of up to L slots.
-  // Undefined: none.
+  // fp32 [heads, G, L], contiguous: entry (h, g, j) is added to the score of a list's j-th slot for the g-th query of a
+  // group, or for all where G is 1; lists of up to L slots. Undefined: none.
   at::Tensor bias;
 };
 
@@ -32,6 +33,9 @@ struct RowScores {
 at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at::Tensor& values,
                        const std::vector<std::vector<int32_t>>& seen, int64_t heads,
                        const RowScores& options = {});
+
+/// As activate(), of fp32 rows.
+at::Tensor activate_rows(Activation activation, const at::Tensor& input);
 
 /// The best continuations of each row.
 struct BestTokens {

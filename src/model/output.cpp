@@ -39,6 +39,9 @@ OutputLayer::OutputLayer(Matrix output, at::Tensor bias, std::vector<Candidates>
     columns_ = std::max(columns_, one.size());
     own_.push_back({rows_of(output_, one.own), bias_of(one)});
   }
+  // best_tokens() adds up a row's last columns apart: which these are must not depend on the other sentences.
+  constexpr int64_t kAtOnce = 64;
+  if (!candidates_.empty()) columns_ = (columns_ + kAtOnce - 1) / kAtOnce * kAtOnce;
 }
 
 at::Tensor OutputLayer::bias_of(const Candidates& candidates) const {

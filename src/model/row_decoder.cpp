@@ -10,14 +10,12 @@
 #include <ATen/ops/zeros.h>
 
 #include "base/error.h"
-#include "kernels/activation.h"
 #include "kernels/bfloat16.h"
 #include "kernels/decoding.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
 #include "kernels/norm.h"
 #include "moe/inference.h"
-#include "nn/attention.h"
 
 #include "model/internal/output.h"
 #include "model/internal/stacks.h"
@@ -64,7 +62,8 @@ struct LayersByRow {
     }
     const bool relu = w.config.activation == Activation::relu;
     const at::Tensor inner = linear(ffn.fc1, input, {}, relu);
-    return after(layer.ffn_norm, linear(ffn.fc2, relu ? inner : activate(w.config.activation, inner), x));
+    return after(layer.ffn_norm,
+                 linear(ffn.fc2, relu ? inner : activate_rows(w.config.activation, inner), x));
   }
 };
 
@@ -163,7 +162,7 @@ class RowDecoding final : public Decoding {
     RowScores by_tokens = by_source;
     if (catalogue_.decoder_positions != kNoParameter) {
       const at::Tensor bias = position_bias(w, catalogue_.decoder_positions, position_, 1, true, {});
-      by_tokens.bias = bias.to(at::kFloat).view({heads, position_ + 1}).contiguous();
+      by_tokens.bias = bias.to(at::kFloat).view({heads, 1, position_ + 1}).contiguous();
     }
     ++position_;
     for (size_t i = 0; i < catalogue_.decoder.size(); ++i) {
@@ -246,20 +245,21 @@ at::Tensor RowDecoder::encode(const Side& source) const {
   const Catalogue& catalogue = model_.catalogue();
   const LayersByRow model = {w};
   const int64_t sentences = source.ids.size(0), length = source.ids.size(1),
-                width = w.config.attention_width();
+                width = w.config.attention_width(), heads = w.config.attention_heads;
   at::Tensor x = embed_tokens(model_, source.ids, 0, length);
-  at::Tensor mask = source.attention_mask;
-  if (catalogue.encoder_positions != kNoParameter)
-    mask = position_bias(w, catalogue.encoder_positions, 0, length, false, mask);
-  const AttentionOptions options = {.mask = mask.defined() ? mask.to(at::kFloat) : mask,
-                                    .scale = attention_scale(w.config)};
+  const std::vector<std::vector<int32_t>> seen = unpadded_rows(source.attention_mask, sentences, length);
+  RowScores scores = {.scale = attention_scale(w.config)};
+  if (catalogue.encoder_positions != kNoParameter) {
+    const at::Tensor bias = position_bias(w, catalogue.encoder_positions, 0, length, false, {});
+    scores.bias = bias.to(at::kFloat).view({heads, length, length}).contiguous();
+  }
   for (size_t i = 0; i < catalogue.encoder.size(); ++i) {
     const LayerIndex& layer = catalogue.encoder[i];
     expect_experts(w, catalogue.encoder, i, x);
     const at::Tensor qkv = model.linear(layer.self_qkv, model.before(layer.self_norm, x));
-    const auto parts = split_heads(qkv.view({sentences, length, 3 * width}), 3, w.config.attention_heads);
-    const at::Tensor context = attention(parts[0], parts[1], parts[2], options).contiguous();
-    x = model.after(layer.self_norm, model.linear(layer.self_out, context.view({-1, width}), x));
+    const at::Tensor context = attend_rows(qkv.narrow(1, 0, width), qkv.narrow(1, width, width),
+                                           qkv.narrow(1, 2 * width, width), seen, heads, scores);
+    x = model.after(layer.self_norm, model.linear(layer.self_out, context, x));
     x = model.feed_forward(layer, x);
   }
   return model.norm(catalogue.encoder_norm, x).view({sentences, length, -1});

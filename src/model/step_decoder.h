@@ -43,6 +43,8 @@ class StepDecoder {
   /// Of a source, and of a translation with all that the decoder reads.
   [[nodiscard]] virtual int64_t max_positions() const { return config().max_positions; }
   [[nodiscard]] at::Device device() const { return model_.options().device; }
+  /// Whether a sentence's states and logits are the same bits whatever else is in its batch and however many threads compute.
+  [[nodiscard]] virtual bool independent() const { return false; }
   /// Token ids [rows, length], padded with kPad.
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const {
     return model_.make_side(ids, rows, length);

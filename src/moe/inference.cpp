@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/softmax.h>
 
+#include "kernels/decoding.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
 
@@ -26,7 +27,7 @@ at::Tensor moe_rows(const at::Tensor& hidden, const at::Tensor& residual, const 
     const bool relu = kind == Activation::relu;
     const at::Tensor inner =
         linear_product(rows(input), w.fc1_weight->matrix(e), {.bias = w.fc1_bias->value[e], .relu = relu});
-    linear_product(rows(output), relu ? inner : activate(kind, inner), w.fc2_weight->matrix(e),
+    linear_product(rows(output), relu ? inner : activate_rows(kind, inner), w.fc2_weight->matrix(e),
                    {.bias = w.fc2_bias->value[e]});
   };
   if (source) {

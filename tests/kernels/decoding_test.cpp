@@ -38,7 +38,7 @@ TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
                                     {5, at::kBFloat16},
                                     {20, at::kBFloat16},
                                     {64, at::kBFloat16}}) {
-    for (const int64_t group : {1, 3}) {
+    for (const int64_t group : {1, 2, 3}) {
       const int64_t heads = 3, d = heads * width;
       const auto store = at::randn({50, 2 * d}).to(type), query = at::randn({4 * group, d});
       const auto keys = store.narrow(1, 0, d), values = store.narrow(1, d, d);
@@ -46,7 +46,8 @@ TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
       auto slots = seen;
       for (int32_t i = 0; i < 40; ++i) slots[3].push_back(i * 7 % 50);
       const RowScores options =
-          group == 1 ? RowScores() : RowScores{.scale = 0.7, .bias = at::randn({heads, 43})};
+          group == 1 ? RowScores()
+                     : RowScores{.scale = 0.7, .bias = at::randn({heads, group == 2 ? 1 : group, 43})};
       const auto actual = attend_rows(query, keys, values, slots, heads, options);
       for (int64_t row = 0; row < 4 * group; ++row) {
         const auto& of_row = slots[row / group];
@@ -55,7 +56,10 @@ TEST_P(Decoding, AttendsToTheSlotsOfItsGroup) {
         const auto v = values.index_select(0, index).view({-1, heads, width}).transpose(0, 1).to(at::kDouble);
         const auto q = query[row].view({heads, 1, width}).to(at::kDouble);
         auto scores = at::matmul(q, k.transpose(1, 2)) * options.scale.value_or(1 / std::sqrt(width));
-        if (options.bias.defined()) scores = scores + options.bias.narrow(1, 0, index.numel()).unsqueeze(1);
+        if (options.bias.defined())
+          scores =
+              scores +
+              options.bias.select(1, row % options.bias.size(1)).narrow(1, 0, index.numel()).unsqueeze(1);
         const auto expected = at::matmul(at::softmax(scores, -1), v).view(-1);
         EXPECT_TRUE(at::allclose(actual[row].to(at::kDouble), expected, 1e-4, 1e-5)) << width << " " << row;
       }

@@ -111,7 +111,8 @@ TEST(Candidates, OfEnsembles) {
     const auto all = decoder->start(decoder->encode(source), {}, 2)->step(at::tensor({2}, at::kLong));
     probabilities.push_back(all.index_select(1, at::tensor({2, 6, 9, 22, 5}, at::kLong)).softmax(1));
   }
-  EXPECT_TRUE(at::allclose(actual, ((probabilities[0] + probabilities[1]) / 2).log(), 1e-4, 1e-5));
+  EXPECT_TRUE(
+      at::allclose(actual.narrow(1, 0, 5), ((probabilities[0] + probabilities[1]) / 2).log(), 1e-4, 1e-5));
 }
 
 }  // namespace

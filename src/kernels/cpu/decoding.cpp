@@ -116,20 +116,23 @@ struct Attended {
   const T *keys, *values;
   int64_t key_stride, value_stride, width;  // width: of a head
   float scale;
-  const float* bias;  // [heads, bias_stride]; null: none
-  int64_t bias_stride;
+  const float* bias;  // [heads, bias_queries, bias_stride]; null: none
+  int64_t bias_queries, bias_stride;
 };
 
-/// One head of one query; `weight` has room for one number per slot, `room` for the query.
+/// One head of the index-th query of a group; `weight` has room for one number per slot, `room` for the query.
 template <class T>
-CHORUS_INLINE inline void attend(const Attended<T>& a, const float* query, int64_t head,
+CHORUS_INLINE inline void attend(const Attended<T>& a, const float* query, int64_t index, int64_t head,
                                  const std::vector<int32_t>& slots, float* weight, float* room, float* out) {
   const int64_t first = head * a.width;
   const float* const q = in_pairs<T>(query + first, a.width, room);
   const auto count = static_cast<int64_t>(slots.size());
   for (int64_t j = 0; j < count; ++j)
     weight[j] = a.scale * dot(q, a.keys + slots[j] * a.key_stride + first, a.width);
-  for (int64_t j = 0; a.bias && j < count; ++j) weight[j] += a.bias[head * a.bias_stride + j];
+  if (a.bias) {
+    const float* const bias = a.bias + (head * a.bias_queries + index % a.bias_queries) * a.bias_stride;
+    for (int64_t j = 0; j < count; ++j) weight[j] += bias[j];
+  }
   softmax(weight, count);
   int64_t i = 0;
   const T* const values = a.values + first;
@@ -253,7 +256,8 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
                            .width = head_width,
                            .scale = options.scale ? static_cast<float>(*options.scale) : usual_scale,
                            .bias = options.bias.defined() ? options.bias.const_data_ptr<float>() : nullptr,
-                           .bias_stride = options.bias.defined() ? options.bias.size(1) : 0};
+                           .bias_queries = options.bias.defined() ? options.bias.size(1) : 0,
+                           .bias_stride = options.bias.defined() ? options.bias.size(2) : 0};
     at::parallel_for(0, n, grain(2 * width * std::ssize(seen.front())), [&](int64_t begin, int64_t end) {
       std::vector<float> weight, room(a.width);
       for (int64_t row = begin; row < end; ++row) {
@@ -261,12 +265,29 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
         weight.resize(slots.size());
         run_fused([&]() CHORUS_INLINE {
           for (int64_t head = 0; head < heads; ++head)
-            attend(a, q + row * query_stride, head, slots, weight.data(), room.data(), to + row * width);
+            attend(a, q + row * query_stride, row % group, head, slots, weight.data(), room.data(),
+                   to + row * width);
         });
       }
     });
   };
   keys.scalar_type() == at::kBFloat16 ? run.operator()<c10::BFloat16>() : run.operator()<float>();
+  return out;
+}
+
+at::Tensor activate_rows(Activation activation, const at::Tensor& input) {
+  if (activation == Activation::relu) return activate(activation, input);
+  const int64_t rows = input.size(0), width = is_gated(activation) ? input.size(1) / 2 : input.size(1);
+  const at::Tensor out = at::empty({rows, width}, input.options());
+  // What is left of libtorch's last whole vector is rounded otherwise, so that its loops must end with a row. Those over
+  // halves of rows do.
+  constexpr int64_t kWhole = 64;
+  const bool alone = !is_gated(activation) && width % kWhole != 0;
+  at::parallel_for(0, rows, grain(kEight * width), [&](int64_t begin, int64_t end) {
+    const int64_t step = alone ? 1 : end - begin;
+    for (int64_t row = begin; row < end; row += step)
+      out.narrow(0, row, step).copy_(activate(activation, input.narrow(0, row, step)));
+  });
   return out;
 }
 

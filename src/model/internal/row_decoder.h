@@ -12,6 +12,7 @@ class RowDecoder final : public StepDecoder {
   /// Whether it computes what this model is: any but experts of Switch's kind, and the model is on the host in fp32 or bf16.
   static bool suits(const Transformer& model);
 
+  [[nodiscard]] bool independent() const override { return true; }
   /// fp32, for a bf16 model too.
   [[nodiscard]] at::Tensor encode(const Side& source) const override;
   [[nodiscard]] std::unique_ptr<Decoding> start(const at::Tensor& memory, const at::Tensor& memory_mask,
