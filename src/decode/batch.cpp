@@ -150,7 +150,11 @@ class BatchDecoder {
   struct Next {
     std::vector<int64_t> rows, sentences;
   };
-  /// Lets finished sentences go; sets the tokens that come next and the width.
+  [[nodiscard]] bool is_stopped(const Search& search) const {
+    return options_.stopped && options_.stopped(search.number());
+  }
+
+  /// Lets sentences go that are finished or stopped; sets the tokens that come next and the width.
   Next next_rows(int64_t& width, std::vector<int64_t>& ids, const std::function<void(Search&)>& finish) {
     size_t next_width = 1;
     for (const auto& search : searches_) next_width = std::max(next_width, search->live().size());
@@ -162,6 +166,7 @@ class BatchDecoder {
         finish(*searches_[b]);
         continue;
       }
+      if (is_stopped(*searches_[b])) continue;
       const std::vector<Search::Live>& hypotheses = searches_[b]->live();
       for (size_t i = 0; i < next_width; ++i) {
         // A sentence that has fewer hypotheses than others fills its rows with copies that nobody reads.
@@ -233,13 +238,14 @@ std::vector<std::vector<Hypothesis>> search_all(const StepDecoder& model, std::s
   while (next < order.size()) {
     std::vector<std::unique_ptr<Search>> batch;
     for (int64_t tokens = 0; next < order.size(); ++next) {
+      if (options.stopped && options.stopped(order[next])) continue;
       const DecodeInput& input = inputs[order[next]];
       std::unique_ptr<Search> search = kind.make(order[next], input);
       tokens += kind.width * (static_cast<int64_t>(input.source.size()) + search->limit());
       if (!batch.empty() && tokens > options.batch_tokens) break;
       batch.push_back(std::move(search));
     }
-    BatchDecoder(model, options, kind, std::move(batch)).run(finish);
+    if (!batch.empty()) BatchDecoder(model, options, kind, std::move(batch)).run(finish);
     if (progress) progress(static_cast<int64_t>(next));
   }
   return results;

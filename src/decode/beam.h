@@ -60,6 +60,8 @@ struct DecodeOptions {
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
   // Called before each step, where it is not empty, by the thread that decodes: what it throws ends the search.
   std::function<void()> before_step = {};
+  // Asked between steps of each input that is not done: true ends its search, and it has no hypotheses. May be empty.
+  std::function<bool(size_t input)> stopped = {};
 };
 
 struct DecodeInput {
@@ -88,7 +90,8 @@ struct Hypothesis {
 std::vector<int32_t> never_chosen(const Vocabulary& vocabulary, int64_t rows);
 
 /// The best translations of each input, best first: 1 to nbest each. Batches are made of inputs of like
-/// length, and what else is in a batch changes scores by rounding alone. `progress` is told how many inputs
+/// length, and what else is in a batch changes scores by rounding alone, or not at all
+/// (StepDecoder::independent()). `progress` is told how many inputs
 /// are done after each batch. UserError on options out of range or a source longer than the model has
 /// positions; Error when the model's output is not a number.
 std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,

@@ -30,7 +30,7 @@ std::string on_one_line(std::string text) {
 std::vector<size_t> loops(const std::vector<std::vector<Hypothesis>>& results) {
   std::vector<size_t> looped;
   for (size_t i = 0; i < results.size(); ++i)
-    if (const Hypothesis& best = results[i].front(); !best.ended && ends_in_loop(best.tokens))
+    if (!results[i].empty() && !results[i].front().ended && ends_in_loop(results[i].front().tokens))
       looped.push_back(i);
   return looped;
 }
@@ -89,11 +89,13 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   shortlist_ = model_->take_tokens(std::move(tokens));
 }
 
-std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines) const {
+std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines,
+                                                      const std::function<bool(size_t line)>& stopped) const {
   const Preparation prepare(vocabulary_, options_, *required_, model_->max_positions());
   std::vector<TranslatedLine> translated(lines.size());
   std::vector<PreparedLine> prepared(lines.size());
   std::vector<DecodeInput> inputs;
+  std::vector<size_t> line_of;  // each input
   for (size_t i = 0; i < lines.size(); ++i) {
     try {
       prepared[i] = prepare(lines[i]);
@@ -107,18 +109,22 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
     for (LinePart& part : prepared[i].parts) {
       part.input.candidates = candidates_of(part.input);
       inputs.push_back(std::move(part.input));
+      line_of.push_back(i);
     }
   }
 
-  auto results = decode(inputs, options_.decode);
+  DecodeOptions options = options_.decode;
+  if (stopped) options.stopped = [&](size_t input) { return stopped(line_of[input]); };
+  auto results = decode(inputs, options);
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
   const auto links = align(inputs, results);
   size_t next = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
     TranslatedLine& line = translated[i];
-    bool wide = false;
+    bool wide = false, whole = true;
     for (const LinePart& part : prepared[i].parts) {
+      whole = whole && !results[next].empty();
       std::vector<Translation> translations;
       for (size_t rank = 0; rank < results[next].size(); ++rank) {
         translations.push_back(made_of(results[next][rank]));
@@ -131,6 +137,7 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
       wide = part.wide;
       ++next;
     }
+    if (!whole) line = {};
     for (Translation& translation : line.best) translation.text += prepared[i].after;
   }
   return translated;
@@ -204,7 +211,8 @@ std::vector<std::vector<Hypothesis>> LineTranslator::decode(std::span<const Deco
   auto results = options_.sampling ? sample(*model_, inputs, search, *options_.sampling)
                                    : beam_search(*model_, inputs, search);
   if (options_.mbr)
-    for (std::vector<Hypothesis>& candidates : results) keep_worthiest(candidates);
+    for (std::vector<Hypothesis>& candidates : results)
+      if (!candidates.empty()) keep_worthiest(candidates);
   return results;
 }
 

@@ -91,7 +91,7 @@ struct Translation {
 };
 
 struct TranslatedLine {
-  // Best first, or samples in the order of their numbers; 1 to nbest. None: it could not be translated.
+  // Best first, or samples in the order of their numbers; 1 to nbest. None: it could not be translated, or was stopped.
   std::vector<Translation> best;
   std::string fault;  // what is wrong with the line, and where; "": nothing
   // The best translation, or that of a part of the line, was cut at its longest length while it repeated
@@ -113,9 +113,13 @@ class LineTranslator {
 
   /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
   /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
-  /// OnError::stop no line behind the first that cannot be translated is.
-  [[nodiscard]] std::vector<TranslatedLine> translate(std::span<const SourceLine> lines) const;
+  /// OnError::stop no line behind the first that cannot be translated is. `stopped`, which may be empty, is asked between
+  /// steps of lines that are not done: true drops the line, which then has neither a translation nor a fault.
+  [[nodiscard]] std::vector<TranslatedLine> translate(
+      std::span<const SourceLine> lines, const std::function<bool(size_t line)>& stopped = {}) const;
 
+  /// Whether a line's translation is the same bits whatever else is translated with it.
+  [[nodiscard]] bool independent() const { return model_->independent(); }
   [[nodiscard]] const TranslatorOptions& options() const { return options_; }
 
  private:
