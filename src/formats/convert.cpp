@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "formats/language_detector.h"
 #include "formats/quantize.h"
 #include "formats/stored_tensors.h"
 #include "io/files.h"
@@ -131,6 +132,7 @@ void write_imported(const Imported& model, const Weights& weights, const fs::pat
   if (model.config.quantization.any()) list = quantized(std::move(list), native, made, errors);
   write_tensors(whole.temporary() / kWeightsFile, list);
   if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
+  copy_language_detector(model.folder, whole.temporary());
   write_description(whole.temporary(), model.config, stored[native.embedding][0].dtype, model.vocabulary);
   whole.commit();
 }
@@ -196,6 +198,7 @@ void export_model(const fs::path& dir, const ExportOptions& options, const fs::p
   write_json(whole.temporary() / kConfigFile, json);
   write_json(whole.temporary() / kGenerationFile, generation_config(json));
   write_tokenizer(whole.temporary(), model.vocabulary, model.config.max_positions);
+  copy_language_detector(place.description, whole.temporary());
   whole.commit();
 }
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "detect/classifier.h"
 #include "formats/expert_files.h"
 #include "formats/folder_files.h"
 #include "formats/stored_tensors.h"
@@ -25,10 +26,10 @@ namespace chorus::inline formats {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<std::string_view, 13> kModelFiles = {
-    kWeightsFile,      kIndexFile,         kConfigFile,       kGenerationFile, kPiecesFile,
-    kPiecesModel,      kT5PiecesModel,     kTokenizerConfig,  kSpecialTokens,  kManifestFile,
-    kQuantizationFile, kSourcePiecesModel, kTargetPiecesModel};
+constexpr std::array<std::string_view, 14> kModelFiles = {
+    kWeightsFile,      kIndexFile,         kConfigFile,        kGenerationFile, kPiecesFile,
+    kPiecesModel,      kT5PiecesModel,     kTokenizerConfig,   kSpecialTokens,  kManifestFile,
+    kQuantizationFile, kSourcePiecesModel, kTargetPiecesModel, kClassifierFile};
 constexpr std::array<const char*, 5> kVocabularyFiles = {kPiecesFile, kPiecesModel, kT5PiecesModel,
                                                          kSourcePiecesModel, kTargetPiecesModel};
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "detect/classifier.h"
 #include "formats/folder_files.h"
 #include "io/files.h"
 #include "io/json.h"
@@ -55,7 +56,7 @@ void compare(const fs::path& folder, const std::string& file, uint64_t hash, con
 
 void write_manifest(const fs::path& folder) {
   nlohmann::json files;
-  std::vector<const char*> noted = {kConfigFile};
+  std::vector<const char*> noted = {kConfigFile, kClassifierFile};
   std::ranges::copy(vocabulary_files(), std::back_inserter(noted));
   for (const char* file : noted)
     if (fs::exists(folder / file)) files[file] = hash_text(hash_file(folder / file));
@@ -68,7 +69,9 @@ void write_manifest(const fs::path& folder) {
 void check_manifest(const fs::path& folder, const char* file) {
   if (noted_hash(folder, file))
     compare(folder, file, hash_file(folder / file),
-            file == std::string_view(kConfigFile) ? "configuration" : "vocabulary");
+            file == std::string_view(kConfigFile)       ? "configuration"
+            : file == std::string_view(kClassifierFile) ? "language classifier"
+                                                        : "vocabulary");
 }
 
 void check_manifest(const SafetensorsFolder& weights) {

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "formats/language_detector.h"
 #include "io/files.h"
 #include "surgery/models.h"
 
@@ -245,6 +246,7 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
   for (const Source& source : sources)
     config.directions = united_directions(config.directions, source.config.directions);
+  copy_language_detector(find_model(sources[0].folder).description, whole.temporary());
   const size_t never_quantized = sources[0].catalogue.encoder.front().self_norm.weight;
   write_description(whole.temporary(), config, sources[0].tensors[never_quantized][0].dtype,
                     sources[0].vocabulary);

@@ -1,0 +1,14 @@
+// A model folder that gets another file.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+
+namespace chorus::inline formats {
+
+/// Lets `change` write files (each by rename) into a copy of a model folder of ours, which then takes its place: at any moment
+/// one of them is there, whole. UserError where the folder holds more than a model (a checkpoint of a run) or cannot be written.
+void rewrite_folder(const std::filesystem::path& folder,
+                    const std::function<void(const std::filesystem::path& copy)>& change);
+
+}  // namespace chorus::inline formats

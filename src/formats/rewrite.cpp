@@ -1,0 +1,47 @@
+#include "formats/internal/rewrite.h"
+
+#include <nlohmann/json.hpp>
+
+#include "architecture/format.h"
+#include "formats/alignment_choice.h"
+#include "formats/folder_files.h"
+#include "formats/language_detector.h"
+#include "io/files.h"
+#include "io/json.h"
+
+#include "formats/internal/manifest.h"
+
+namespace chorus::inline formats {
+namespace fs = std::filesystem;
+
+void rewrite_folder(const fs::path& folder, const std::function<void(const fs::path& copy)>& change) {
+  AtomicFolder whole(folder, check_is_replaceable);
+  for (const fs::directory_entry& file : fs::directory_iterator(folder)) {
+    const fs::path copy = whole.temporary() / file.path().filename();
+    std::error_code no_links;  // as on some file systems
+    fs::create_hard_link(file.path(), copy, no_links);
+    if (no_links) fs::copy_file(file.path(), copy);
+  }
+  change(whole.temporary());
+  if (fs::exists(folder / kManifestFile)) write_manifest(whole.temporary());
+  whole.commit();
+}
+
+void keep_alignment(const fs::path& folder, int64_t layer, int64_t head) {
+  nlohmann::json json = read_json(folder / kConfigFile);
+  json["chorus"]["alignment"] = {{"layer", layer}, {"head", head}};
+  static_cast<void>(model_config_from_json(json));
+  rewrite_folder(folder, [&](const fs::path& copy) { write_json(copy / kConfigFile, json); });
+}
+
+void keep_language_detector(const fs::path& folder, const LanguageClassifier& classifier) {
+  rewrite_folder(folder, [&](const fs::path& copy) { classifier.save(copy / kClassifierFile); });
+}
+
+void copy_language_detector(const fs::path& from, const fs::path& to) {
+  if (!fs::exists(from / kClassifierFile)) return;
+  check_manifest(from, kClassifierFile);
+  write_file_atomically(to / kClassifierFile, read_file(from / kClassifierFile));
+}
+
+}  // namespace chorus::inline formats
