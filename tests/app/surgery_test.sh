@@ -1,6 +1,6 @@
 #!/bin/sh
-# chorus upcycle, grow, average, merge and prune: what they write is translated with and pruned again, and a model larger than
-# the memory that a process may have goes through all of them.
+# chorus upcycle, grow, average, merge, prune and quantize: what they write is translated with and pruned again, and a model larger
+# than the memory that a process may have goes through all of them.
 # usage: surgery_test.sh PATH_OF_CHORUS
 . "$(dirname "$0")/../script.sh"
 
@@ -28,7 +28,17 @@ limited prune union --keep 0.25 --by random --out pruned > report
 grep -q "^encoder.layers.1 *512 *128 " report || fail "the report of pruning says $(cat report)"
 limited prune large --keep 0.5 --by random --method merge --out merged > report
 limited prune large --keep 0.5 --data "train.{lang}" --out used > report
-rm -rf union mean merged used other
+
+# Quantized, which is no more at a time either: what is written takes more than the limit leaves, too.
+limited quantize union --experts int8 --out union8
+limited merge large other --quantize int8 --out merged8
+cmp -s union8/model.safetensors merged8/model.safetensors || fail "merge --quantize writes other weights than quantize of what merge wrote"
+limited prune union --keep 0.9 --by random --quantize int8 --out pruned8 > report
+limited export union --format nllb-moe --out theirs
+rm -rf union mean merged used other merged8 pruned8
+limited import theirs --quantize int8 --out imported8
+cmp -s union8/model.safetensors imported8/model.safetensors || fail "import --quantize writes other weights than quantize"
+rm -rf union8 imported8 theirs
 
 # With text: the same number per layer, and a threshold; one direction, and more files than one.
 run prune large --keep 0.25 --by utilization --data "train.{lang}" dev.tsv --directions xx-yy --json --out direction > json
@@ -60,6 +70,10 @@ run prune four --keep 0.5 --by random --quantize int4 --out other4 > report
 run import theirs --quantize int8 --out imported8
 translates imported8
 run score --model imported8 --from xx --to yy --source train.xx --target train.yy > scores
+run merge four four --quantize int4 --out both4
+translates both4
+refuse "are quantized" merge int4 int4 --out more
+refuse "are quantized" merge int4 int4 --quantize int4 --out more
 refuse "are quantized already" quantize int4 --out more
 refuse "are quantized already" quantize int4 --data "train.{lang}" --out more
 refuse "no weight of the model" quantize run --dense none --out more
@@ -75,5 +89,13 @@ refuse "needs text" prune large --keep 0.5 --out more
 refuse "is a dense model" merge four large run --out more
 refuse "no more" grow large --experts 100 --out more
 refuse "direction 'xx-zz'" prune four --data "train.{lang}" --directions xx-zz --out more
-[ ! -e more ] || fail "something was written all the same"
+
+# A disk with room for a part of it.
+(ulimit -f 400; "$chorus" quantize four --out more > out 2> err)
+got=$?
+[ $got -eq 1 ] && [ "$(wc -l < err)" -eq 1 ] && grep -q "cannot write .*model.safetensors: File too large" err ||
+  fail "quantize with no room for all: exit code $got: $(cat err)"
+for left in more .chorus-tmp*; do
+  [ ! -e "$left" ] || fail "something was written all the same: $left"
+done
 exit $failed
