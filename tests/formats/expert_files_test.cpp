@@ -11,8 +11,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include "formats/exported.h"
 #include "model/step_decoder.h"
-#include "saved_model.h"
 
 namespace chorus {
 namespace {
@@ -27,7 +27,9 @@ ModelConfig sparse_config() {
 }
 
 struct Bounded : Saved {
-  explicit Bounded(const ModelConfig& config = sparse_config()) : Saved({}, config) {}
+  explicit Bounded(const ModelConfig& config = sparse_config(),
+                   const std::vector<std::string>& languages = {})
+      : Saved(languages, config) {}
 
   [[nodiscard]] uint64_t bytes() const {
     uint64_t sum = 0;
@@ -43,6 +45,20 @@ struct Bounded : Saved {
     const uint64_t most = bytes() - 1;
     const LoadedModel loaded = load(most, compute);
     return load(most - (loaded.experts->slots() - slots) * loaded.experts->slot_bytes(), compute);
+  }
+};
+
+/// The same model with its weights quantized, by way of transformers.
+struct BoundedQuantized : Bounded {
+  explicit BoundedQuantized(Quantization experts) : Bounded(config(), {"eng_Latn", "deu_Latn"}) {
+    export_model(path, {}, folder / "theirs");
+    path = folder / "quantized";
+    import_model(folder / "theirs", path, {.experts = experts, .dense = Quantization::int8});
+  }
+  static ModelConfig config() {
+    ModelConfig config = sparse_config();
+    config.moe.gate_normalization = GateNormalization::after_drop;
+    return config;
   }
 };
 
@@ -96,6 +112,22 @@ TEST(ExpertFiles, ComputeTheSameBitsWhateverIsInMemory) {
       EXPECT_GT(traffic.uses, traffic.hits);
       EXPECT_GE(traffic.reads, traffic.uses - traffic.hits);
       EXPECT_GE(traffic.bytes, traffic.reads * 2 * 320 * 48 * 2);
+    }
+  }
+}
+
+TEST(ExpertFiles, ComputeTheSameBitsWhereTheyAreQuantized) {
+  for (const Quantization type : {Quantization::int4, Quantization::int8}) {
+    const BoundedQuantized saved(type);
+    for (const at::ScalarType caches : {at::kFloat, at::kBFloat16}) {
+      const LoadedModel whole = load_model(saved.path, {.compute = caches});
+      for (const int64_t slots : {6, 11, 20}) {
+        const LoadedModel bounded = saved.with_slots(slots, caches);
+        ASSERT_EQ(bounded.experts->slots(), slots);
+        for (uint64_t seed = 0; seed < 3; ++seed)
+          EXPECT_TRUE(outputs_of(*bounded.model, seed) == outputs_of(*whole.model, seed)) << slots;
+        EXPECT_GT(bounded.experts->traffic().uses, bounded.experts->traffic().hits);
+      }
     }
   }
 }
