@@ -15,8 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-
-#include "memory/internal/disk_calls.h"
+#include "memory/disk_calls.h"
 
 namespace chorus::inline memory {
 namespace {

@@ -1,6 +1,7 @@
 // Models of which a part of the experts is in memory: the same bits, whatever the part; what goes wrong on the way.
 #include "formats/expert_files.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "formats/exported.h"
+#include "memory/disk_calls.h"
 #include "model/step_decoder.h"
 
 namespace chorus {
@@ -275,6 +277,71 @@ TEST(ExpertFiles, SayWhichExpertIsDamaged) {
     use({1, 1, 1, 0, 1, 1});
   }
 }
+
+/// A disk whose reads fail, or give a block at a time, for as long as a test says so, with io_uring or without.
+class ExpertFilesOnABadDisk : public testing::TestWithParam<bool> {
+ protected:
+  enum class Fault : uint8_t { none, fails, in_parts };
+
+  ExpertFilesOnABadDisk() {
+    fault = Fault::none;
+    if (!GetParam()) disk_calls().begin = [](unsigned, io_uring*, unsigned) { return -ENOSYS; };
+    disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
+      const int result = DiskCalls().next(ring, event, wait);
+      if (result != 0) return result;
+      int& bytes = (*event)->res;
+      if (fault == Fault::fails) bytes = -EIO;
+      if (fault == Fault::in_parts && bytes > kPart) bytes = kPart;
+      return result;
+    };
+    disk_calls().read = [](int fd, void* data, size_t bytes, off_t offset) -> ssize_t {
+      errno = EIO;
+      if (fault == Fault::fails) return -1;
+      return DiskCalls().read(fd, data, fault == Fault::in_parts ? std::min<size_t>(bytes, kPart) : bytes,
+                              offset);
+    };
+  }
+  ~ExpertFilesOnABadDisk() override { disk_calls() = {}; }
+
+  static constexpr int kPart = BlockFile::kBlock;
+  static std::atomic<Fault> fault;
+};
+std::atomic<ExpertFilesOnABadDisk::Fault> ExpertFilesOnABadDisk::fault;
+
+TEST_P(ExpertFilesOnABadDisk, SayThatItFailsAndAreReadAgainOnceItDoesNot) {
+  constexpr int kSlots = 8;
+  const Bounded saved;
+  const LoadedModel whole = load_model(saved.path, {}), bounded = saved.with_slots(kSlots);
+  EXPECT_TRUE(outputs_of(*bounded.model, 0) == outputs_of(*whole.model, 0));
+  for (int again = 0; again < 2; ++again) {
+    fault = Fault::fails;
+    const std::string words = message_of<Error>([&] { outputs_of(*bounded.model, 1); });
+    EXPECT_EQ(words, "cannot read " + (saved.path / "model.safetensors").string() +
+                         ": Input/output error; look at the disk, or restore the file from a copy");
+    fault = Fault::none;
+    const auto is_told = [&] {  // of what was on its way then, once for each
+      try {
+        outputs_of(*bounded.model, 1);
+      } catch (const Error&) {
+        return true;
+      }
+      return false;
+    };
+    int told = 0;
+    while (is_told()) ASSERT_LE(++told, kSlots);
+    EXPECT_TRUE(outputs_of(*bounded.model, 1) == outputs_of(*whole.model, 1));
+  }
+}
+
+TEST_P(ExpertFilesOnABadDisk, TakeWhatComesInParts) {
+  const Bounded saved;
+  const LoadedModel whole = load_model(saved.path, {}), bounded = saved.with_slots(8);
+  fault = Fault::in_parts;
+  for (uint64_t seed = 0; seed < 3; ++seed)
+    EXPECT_TRUE(outputs_of(*bounded.model, seed) == outputs_of(*whole.model, seed));
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, ExpertFilesOnABadDisk, testing::Bool());
 
 TEST(ExpertFiles, SayThatTheFileWasCut) {
   const Bounded saved;

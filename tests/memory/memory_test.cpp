@@ -7,10 +7,9 @@
 #include "base/error.h"
 #include "memory/arrays.h"
 #include "memory/config.h"
+#include "memory/disk_calls.h"
 #include "memory/usage.h"
 #include "temporary_folder.h"
-
-#include "memory/internal/disk_calls.h"
 
 namespace chorus {
 namespace {

@@ -11,9 +11,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "memory/disk_calls.h"
 #include "temporary_folder.h"
-
-#include "memory/internal/disk_calls.h"
 
 namespace chorus {
 namespace {
