@@ -131,6 +131,30 @@ INSTANTIATE_TEST_SUITE_P(Models, Inference,
                                          std::tuple(at::kFloat, Activation::relu, 0, Kind::t5),
                                          std::tuple(at::kBFloat16, Activation::geglu, 0, Kind::t5)));
 
+// Rows of 15 steps, 57 in all, in room for 24: those that live are a token of each step and the rows of the last.
+TEST(InferenceByRows, KeysAndValuesOfDeadHypothesesMakeRoom) {
+  if (!suite_device().is_cpu()) GTEST_SKIP() << "blocks keep them by step";
+  constexpr int64_t kHypotheses = 4, kTokens = 6, kSteps = 15;
+  Transformer model(tiny_config(), {});
+  initialise(model, 5);
+  const Side side = model.to_batch(tiny_batch(1, 7, 4, 23)).source;
+  const auto decoder = make_step_decoder(model);
+  const auto start = [&](int64_t tokens, int64_t hypotheses) {
+    return decoder->start(decoder->encode(side), side.attention_mask, tokens, hypotheses);
+  };
+  const auto several = start(kTokens, kHypotheses), alone = start(kSteps, 1);
+  static_cast<void>(several->step(at::tensor({int64_t{kEos}})));
+  static_cast<void>(alone->step(at::tensor({int64_t{kEos}})));
+  several->reorder(at::zeros({kHypotheses}, at::kLong), {});
+  for (int64_t step = 1; step < kSteps; ++step) {
+    const at::Tensor ids = at::arange(4, 4 + kHypotheses) + step;
+    const int64_t best = step * 3 % kHypotheses;
+    const at::Tensor logits = several->step(ids)[best].clone();
+    EXPECT_TRUE(at::allclose(logits, alone->step(ids.narrow(0, best, 1))[0], 1e-5, 1e-6)) << step;
+    several->reorder(at::full({kHypotheses}, best, at::kLong), {});
+  }
+}
+
 /// Wide and long enough that sums are made in blocks. On the host to the bit: a server says so of its answers.
 TEST_P(Inference, ARowDoesNotDependOnTheRestOfTheBatch) {
   ModelConfig wide = config();
