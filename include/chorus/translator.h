@@ -38,7 +38,7 @@ struct TranslateOptions {
   std::optional<MbrChoice> mbr = {};
   int nbest = 1;              // of nbest(): at most `beam`; or samples, as they are drawn
   double length_penalty = 1;  // above 0 prefers long translations
-  int min_length = 0;         // tokens at least, tag and end counted
+  int min_length = 0;         // tokens at least, tag and end counted; UserError where fewer are allowed
   int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
   bool sentences = false;     // translate every sentence of a text by itself
   // Where a text has the first phrase of a pair, its translation contains the second.

@@ -56,13 +56,13 @@ std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& direct
 void prune(PruneArguments& a) {
   a.options.by = choice(kPruneBy, a.by);
   a.options.method = choice(kPruneMethods, a.method);
-  const bool has_text = !a.text.files.empty() || !a.text.tsv.empty();
-  if (!has_text && a.options.by != PruneBy::random)
+  const bool measured = has_text(a.text, "--files or --tsv");
+  if (!measured && a.options.by != PruneBy::random)
     throw UserError("--by {} needs text: name it with --files or --tsv", a.by);
   check_absent(a.out);
   nlohmann::json directions = nlohmann::json::array();
   std::vector<ExpertUsage> usage;
-  if (has_text) usage = measure(a, directions);
+  if (measured) usage = measure(a, directions);
   const PruneReport report = prune_model(a.folder, usage, a.options, a.out);
   nlohmann::json json = to_json(report);
   json["directions"] = std::move(directions);

@@ -92,16 +92,14 @@ void print_table(const nlohmann::json& rows) {
 
 void quantize(QuantizeArguments& a) {
   if (!a.types.any()) throw UserError("--experts none --dense none: nothing is left to quantize");
-  const bool has_text = !a.text.files.empty() || !a.text.tsv.empty();
-  if (!has_text &&
-      (!a.text.directions.empty() || !a.text.languages.empty() || a.text.sentences > 0 || a.json))
-    throw UserError("--directions, --languages, --sentences and --json are about text: name it with --data");
+  const bool measured = has_text(a.text, "--data");
+  if (!measured && a.json) throw UserError("--json is about what text shows: name it with --data");
   check_absent(a.out);
   check_not_quantized(describe_model(find_model(a.model).description).config, a.model);
   Quality before, after;
   Calibration calibration;
   std::vector<DirectionText> texts;
-  if (has_text) {
+  if (measured) {
     const LoadedModel loaded = load(a.model);
     texts = read_directions(sources_of(a.text), a.text.sentences, loaded.vocabulary.languages());
     Progress progress({.task = "measuring", .unit = "pair"});
@@ -110,8 +108,8 @@ void quantize(QuantizeArguments& a) {
     progress.finish();
     before = {.losses = calibration.losses, .scores = scores_of(loaded, a, texts)};
   }
-  quantize_model(a.model, a.types, a.out, has_text ? calibration.importance() : ColumnImportance());
-  if (has_text) {
+  quantize_model(a.model, a.types, a.out, measured ? calibration.importance() : ColumnImportance());
+  if (measured) {
     const LoadedModel loaded = load(a.out);
     after = {.losses = losses_of(*loaded.model, loaded.vocabulary, texts, {}),
              .scores = scores_of(loaded, a, texts)};

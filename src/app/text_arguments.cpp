@@ -48,6 +48,13 @@ void add_direction_arguments(CLI::App& command, TextArguments& a) {
       ->type_name("N");
 }
 
+bool has_text(const TextArguments& a, const char* how) {
+  if (!a.files.empty() || !a.tsv.empty()) return true;
+  if (!a.directions.empty() || !a.languages.empty() || a.sentences > 0)
+    throw UserError("--directions, --languages and --sentences are about text: name it with {}", how);
+  return false;
+}
+
 std::vector<SourceConfig> sources_of(const TextArguments& a) {
   if (std::ranges::count(a.tsv, "-") > 1) throw UserError("only one --tsv can be - (standard input)");
   std::vector<SourceConfig> sources;

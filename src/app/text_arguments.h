@@ -24,6 +24,9 @@ void add_data_argument(CLI::App& command, TextArguments& arguments, const char* 
 /// Adds --directions and --sentences.
 void add_direction_arguments(CLI::App& command, TextArguments& arguments);
 
+/// Whether some text is named. UserError, which ends with how to name it, where none is and an option says which part of it.
+bool has_text(const TextArguments& arguments, const char* how);
+
 /// As data/sources.h takes them: one source per --files, then one per --tsv.
 std::vector<SourceConfig> sources_of(const TextArguments& arguments);
 

@@ -108,7 +108,11 @@ void Preparation::require(const TextPart& part, const std::string& where, LinePa
 void Preparation::check_room(const LinePart& part, const std::string& where) const {
   int64_t tokens = std::ssize(part.input.forced) + 1;
   for (const std::vector<int32_t>& phrase : part.input.phrases) tokens += std::ssize(phrase);
-  const int64_t most = longest_translation(part.input, options_.decode, positions_);
+  const int64_t most = longest_translation(part.input, options_.decode, positions_),
+                least = options_.decode.min_length;
+  if (least > most)
+    throw UserError("{}: the translation must have {} at least, more than the {} allowed", where,
+                    counted(least, "token"), most);
   if (!part.input.phrases.empty() && tokens > most)
     throw UserError("{}: the translation must contain {}, and with it has {}, more than the {} allowed",
                     where, part.required, counted(tokens, "token"), most);

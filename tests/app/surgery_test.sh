@@ -86,6 +86,8 @@ refuse "are quantized" train run.toml --out again --set train.init=int4
 
 refuse "is there already" prune large --keep 0.5 --by random --out direction
 refuse "needs text" prune large --keep 0.5 --out more
+refuse "are about text: name it with --files or --tsv" prune four --by random --directions xx-yy --out more
+refuse "--json is about what text shows" quantize four --json --out more
 refuse "is a dense model" merge four large run --out more
 refuse "no more" grow large --experts 100 --out more
 refuse "direction 'xx-zz'" prune four --data "train.{lang}" --directions xx-zz --out more

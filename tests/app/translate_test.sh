@@ -145,6 +145,10 @@ refuse "--scores excludes --json" --json --scores
 refuse "5000 tokens" --min-length 5000
 refuse "--json excludes --format" --format html --json
 refuse "not in {text,html" --format docx
+refuse "stdin:1: the translation must have 20 tokens at least, more than the 5 allowed" --min-length 20 --max-length-factor 0 --max-length 5
+printf '\nalpha beta gamma delta epsilon zeta\nalpha\n' | translate --min-length 40 --beam 2 --on-error blank > out 2> err
+[ "$(sed -n '1p;3p' out)" = "" ] && [ -n "$(sed -n 2p out)" ] && grep -q "1 of 3 lines answered with an empty line" err ||
+  fail "--min-length above the longest of one line wrote $(cat out err)"
 refuse "--memory = \"much\" is no size" --memory much
 refuse "--memory is for one --model" --memory 1GB --model run
 refuse "--expert-use is of --memory" --expert-use use.json
