@@ -53,9 +53,9 @@ void add_language_arguments(CLI::App& command, ModelArguments& a) {
                   "model's file, and are read when they are needed; auto: what the machine has free")
       ->type_name("{SIZE,auto}");
   command
-      .add_option(
-          "--expert-use", a.expert_use,
-          "of --memory: which experts to read first and keep, as `chorus assess --json` has counted them")
+      .add_option("--expert-use", a.expert_use,
+                  "of --memory: which experts to read first and keep, as `chorus assess --json`, or `chorus "
+                  "prune --json` when it made the model, has counted them")
       ->type_name("FILE");
   add_compute_arguments(command, a);
   add_quiet_option(command);

@@ -125,7 +125,10 @@ std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::pat
                                                       const std::string& to) {
   const nlohmann::json json = read_json(path);
   const auto refuse = [&](const std::string& why) {
-    throw UserError("{}: {}: it must be what `chorus assess --json` wrote of this model", path.string(), why);
+    throw UserError(
+        "{}: {}: it must be what `chorus assess --json` wrote of this model, or `prune --json` when it made "
+        "it",
+        path.string(), why);
   };
   const auto part = [&](const nlohmann::json& object, const char* key) {
     const auto found = object.is_object() ? object.find(key) : object.end();

@@ -24,9 +24,9 @@ TensorFilter experts_in_file(const Catalogue& catalogue);
 std::unique_ptr<ExpertStore> store_experts(Transformer& model, const SafetensorsFolder& folder,
                                            const StoredTensors& stored, uint64_t memory);
 
-/// What `chorus assess --json` wrote of a model: by ParameterSpec::block, the share of choices that each expert gets,
-/// of source tokens in language `from` and target tokens in `to` ("": of all). UserError on a file that is none, or is
-/// of another model.
+/// What `chorus assess --json` wrote of a model, or `chorus prune --json` when it made it: by ParameterSpec::block, the
+/// share of choices that each expert gets, of source tokens in language `from` and target tokens in `to` ("": of all).
+/// UserError on a file that is none, or is of another model.
 std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::path& path,
                                                       const Catalogue& catalogue, const std::string& from,
                                                       const std::string& to);

@@ -79,6 +79,16 @@ std::vector<NewExpert> new_experts(const Source& source, const SparseLayer& laye
   return experts;
 }
 
+/// Counts [rows, E] of the experts that there were, added up for those that they have become, [rows, E'].
+std::vector<int64_t> added_up(const std::vector<int64_t>& counts, const PruneReport::Layer& layer) {
+  const size_t experts = layer.becomes.size(), left = layer.kept.size(), rows = counts.size() / experts;
+  std::vector<int64_t> sums(rows * left);
+  for (size_t i = 0; i < counts.size(); ++i)
+    if (const int64_t into = layer.becomes[i % experts]; into >= 0)
+      sums[i / experts * left + into] += counts[i];
+  return sums;
+}
+
 }  // namespace
 
 std::vector<std::vector<double>> expert_scores(const std::vector<int64_t>& counts,
@@ -168,7 +178,7 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
   const std::vector<std::vector<double>> scores = expert_scores(counts, usage, options);
   const std::vector<std::vector<int64_t>> kept = choose_experts(scores, options);
   const std::vector<SparseLayer> layers = sparse_layers(source.catalogue);
-  PruneReport report;
+  PruneReport report = {.languages = source.vocabulary.languages()};
   Recipe recipe = {.config = source.config};
   std::vector<int64_t> left;
   for (size_t l = 0; l < layers.size(); ++l) {
@@ -176,8 +186,12 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
                              .scores = scores[l],
                              .kept = kept[l],
                              .becomes = destinations(source, layers[l], kept[l], options.method)});
-    recipe.experts.push_back(
-        new_experts(source, layers[l], usage.empty() ? ExpertUsage() : usage[l], report.layers.back()));
+    PruneReport::Layer& plan = report.layers.back();
+    recipe.experts.push_back(new_experts(source, layers[l], usage.empty() ? ExpertUsage() : usage[l], plan));
+    if (!usage.empty()) {
+      plan.assigned = added_up(usage[l].chosen, plan);
+      plan.by_language = added_up(usage[l].by_language, plan);
+    }
     left.push_back(std::ssize(kept[l]));
   }
   recipe.config.set_expert_counts(left);
@@ -203,7 +217,8 @@ std::string to_text(const PruneReport& report) {
 }
 
 nlohmann::json to_json(const PruneReport& report) {
-  nlohmann::json json = {{"layers", nlohmann::json::array()},
+  nlohmann::json json = {{"languages", report.languages},
+                         {"layers", nlohmann::json::array()},
                          {"bytes", {{"before", report.bytes_before}, {"after", report.bytes_after}}}};
   for (const PruneReport::Layer& layer : report.layers) {
     json["layers"].push_back({{"name", layer.name},
@@ -211,6 +226,9 @@ nlohmann::json to_json(const PruneReport& report) {
                               {"kept", layer.kept},
                               {"becomes", layer.becomes},
                               {"scores", layer.scores}});
+    if (layer.assigned.empty()) continue;
+    json["load"].push_back(
+        {{"name", layer.name}, {"assigned", layer.assigned}, {"by_language", layer.by_language}});
   }
   return json;
 }

@@ -70,8 +70,13 @@ struct PruneReport {
     std::vector<double> scores;    // of each expert
     std::vector<int64_t> kept;     // in order
     std::vector<int64_t> becomes;  // of each expert: the new expert it is, or is part of; -1: dropped
+    // Of the new experts, E' of them: the tokens of the text that chose one of those that each was made of, and the same
+    // for each of G languages. Empty without text.
+    std::vector<int64_t> assigned;     // [E']
+    std::vector<int64_t> by_language;  // [G, E']
   };
   std::vector<Layer> layers;
+  std::vector<std::string> languages;         // the vocabulary's
   int64_t bytes_before = 0, bytes_after = 0;  // of the weights
 };
 
@@ -83,6 +88,7 @@ PruneReport prune_model(const std::filesystem::path& model, std::span<const Expe
 
 /// For people: of each layer how many stay, which, and their share of the scores.
 std::string to_text(const PruneReport& report);
+/// For programs: all of it, the counts as `chorus assess --json` has them, for read_expert_use() of the new model.
 nlohmann::json to_json(const PruneReport& report);
 
 }  // namespace chorus::inline surgery

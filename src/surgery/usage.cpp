@@ -1,14 +1,19 @@
 #include "surgery/usage.h"
 
+#include <algorithm>
+
 #include "kernels/gates.h"
 
 namespace chorus::inline surgery {
 namespace {
 
-void add(const RoutingRecord& record, GateNormalization normalization, ExpertUsage& usage) {
+/// `language` of so many: that of the tokens.
+void add(const RoutingRecord& record, GateNormalization normalization, int64_t language, int64_t languages,
+         ExpertUsage& usage) {
   const int64_t experts = record.probabilities.size(1), rows = record.routing.experts.size(0),
                 k = record.routing.experts.size(1);
   usage.chosen.resize(experts, 0);
+  usage.by_language.resize(languages * experts, 0);
   usage.first.resize(experts, 0);
   usage.gate.resize(experts, 0);
   usage.confidence.resize(experts, 0);
@@ -25,6 +30,7 @@ void add(const RoutingRecord& record, GateNormalization normalization, ExpertUsa
       const int64_t e = chosen[row * k + j];
       if (e < 0) continue;  // padding
       ++usage.chosen[e];
+      if (languages > 0) ++usage.by_language[language * experts + e];
       usage.gate[e] += gate[row * k + j];
       if (j > 0) continue;
       ++usage.first[e];
@@ -39,14 +45,21 @@ std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& voc
                                        std::span<const DirectionText> texts,
                                        const std::function<void(int64_t pairs)>& progress) {
   const auto layers = static_cast<size_t>(model.catalogue().sparse_layers());
+  const std::vector<LayerIndex>& encoder = model.catalogue().encoder;
+  const auto in_encoder = static_cast<size_t>(
+      std::ranges::count_if(encoder, [](const LayerIndex& layer) { return layer.ffn.sparse; }));
+  const auto languages = std::ssize(vocabulary.languages());
   std::vector<ExpertUsage> usage(layers);
   int64_t done = 0;
   for (const DirectionText& text : texts) {
+    const auto index = [&](const std::string& name) { return languages > 0 ? vocabulary.language(name) : 0; };
+    const int64_t from = index(text.from), to = index(text.to);
     for (const MicroBatch& batch : batches_of(text, vocabulary, model.config().max_positions)) {
       std::vector<RoutingRecord> routings(layers);
       model.evaluate(model.to_batch(batch), {.routings = &routings, .dropless = true});
       for (size_t l = 0; l < layers; ++l) {
-        add(routings[l], model.config().moe.gate_normalization, usage[l]);
+        add(routings[l], model.config().moe.gate_normalization, l < in_encoder ? from : to, languages,
+            usage[l]);
       }
       done += batch.rows;
       if (progress) progress(done);

@@ -15,10 +15,11 @@ namespace chorus::inline surgery {
 /// tokens in the decoder.
 struct ExpertUsage {
   int64_t tokens = 0;
-  std::vector<int64_t> chosen;     // [E] tokens that have the expert among their k
-  std::vector<int64_t> first;      // [E] tokens whose first choice it is
-  std::vector<double> gate;        // [E] sum of its gates, which weigh its output
-  std::vector<double> confidence;  // [E] sum of its probability over the tokens whose first choice it is
+  std::vector<int64_t> chosen;       // [E] tokens that have the expert among their k
+  std::vector<int64_t> first;        // [E] tokens whose first choice it is
+  std::vector<int64_t> by_language;  // [G, E] of `chosen`, the tokens in each of the vocabulary's G languages
+  std::vector<double> gate;          // [E] sum of its gates, which weigh its output
+  std::vector<double> confidence;    // [E] sum of its probability over the tokens whose first choice it is
 };
 
 /// Runs the pairs through the model, teacher-forced and without dropping; one result per MoE layer, encoder

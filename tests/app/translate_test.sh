@@ -165,6 +165,22 @@ cmp -s out whole || fail "translations differ with experts in the file"
 grep -q "of 12 experts fit in memory" err && grep -q "% of them there or on their way" err || fail "what --memory costs: $(cat err)"
 "$chorus" assess --model deep --files "train.{lang}" --languages xx,yy --directions xx-yy --sentences 5 --json -q > use.json || fail "assess --json"
 deep --memory 1MB --expert-use use.json > out 2> err && cmp -s out whole || fail "--expert-use: $(cat err)"
+"$chorus" prune deep --data "train.{lang}" --directions xx-yy --sentences 5 --keep 1 --json -q --out all > all.json || fail "prune --keep 1"
+python3 - << 'END' || fail "prune counts otherwise than assess"
+import json
+ours, theirs = json.load(open("all.json")), json.load(open("use.json"))
+assert ours["languages"] == theirs["languages"] == ["xx", "yy"]
+assert len(ours["load"]) == 3
+for layer, other in zip(ours["load"], theirs["load"], strict=True):
+    assert all(layer[key] == other[key] for key in ("name", "assigned", "by_language")), (layer, other)
+END
+"$chorus" prune deep --data "train.{lang}" --directions xx-yy --sentences 5 --keep 0.75 --json -q --out fewer > fewer.json || fail "prune --keep 0.75"
+"$chorus" translate --model fewer --threads 1 --from xx --to yy --max-length 9 < train.xx > few
+"$chorus" translate --model fewer --threads 1 --from xx --to yy --max-length 9 --memory 800kB --expert-use fewer.json < train.xx > out 2> err &&
+  cmp -s out few && grep -q "of 9 experts fit in memory" err || fail "--expert-use of what prune wrote: $(cat err)"
+deep --memory 1MB --expert-use fewer.json > out 2> err && fail "--expert-use of another model"
+grep -q "has no counts of 4 experts: it must be what .chorus assess --json. wrote of this model, or .prune --json. when it made it" err ||
+  fail "--expert-use of another model: $(cat err)"
 deep --memory 1TB --expert-use nowhere > out 2> err && fail "--expert-use of a file that is not there"
 deep --memory 1MB --expert-use run.toml > out 2> err && fail "--expert-use of a run file"
 grep -q "not valid JSON" err || fail "--expert-use of a run file: $(cat err)"

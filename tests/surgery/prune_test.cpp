@@ -93,6 +93,20 @@ TEST(Usage, CountsSourceTokensInTheEncoderAndTargetTokensInTheDecoder) {
   }
 }
 
+TEST(Usage, IsToldByLanguage) {
+  Saved saved({}, tiny_config());
+  const std::vector<DirectionText> both = {text("en", "de", 70), text("de", "en", 30)};
+  const std::vector<ExpertUsage> one = usage_of(saved, {both[0]}), other = usage_of(saved, {both[1]}),
+                                 all = usage_of(saved, both);
+  for (size_t l = 0; l < 2; ++l) {
+    const std::vector<ExpertUsage>&en = l == 0 ? one : other, &de = l == 0 ? other : one;  // source, target
+    std::vector<int64_t> expected(8);
+    std::ranges::copy(en[l].chosen, expected.begin() + 4 * saved.vocabulary.language("en"));
+    std::ranges::copy(de[l].chosen, expected.begin() + 4 * saved.vocabulary.language("de"));
+    EXPECT_EQ(all[l].by_language, expected);
+  }
+}
+
 // ---- what is chosen
 
 TEST(ExpertScores, AreTheCriteriaDividedByTheirSum) {
@@ -200,6 +214,7 @@ TEST(Prune, ChangesNothingForTextThatNeedsOnlyWhatStays) {
     const PruneReport report = prune_model(saved.folder / "partial", usage, {.keep = 0.5, .by = by}, out);
     EXPECT_EQ(report.layers[0].kept, (std::vector<int64_t>{0, 1}));
     EXPECT_EQ(report.layers[0].becomes, (std::vector<int64_t>{0, 1, -1, -1}));
+    EXPECT_EQ(report.layers[0].assigned, std::vector(usage[0].chosen.begin(), usage[0].chosen.begin() + 2));
     const LoadedModel pruned = load_model(out, {});
     EXPECT_EQ(pruned.model->config().moe.experts, 2);
     expect_same_losses(losses(*pruned.model), losses(*saved.model));
@@ -285,6 +300,7 @@ TEST(PruneByMerging, PutsPermutedCopiesTogetherAgain) {
     const PruneReport report = prune_model(twins.folder / "twins", chosen({5, 4, 1, 3}),
                                            {.keep = 0.5, .method = PruneMethod::merge}, out);
     EXPECT_EQ(report.layers[1].becomes, (std::vector<int64_t>{0, 1, 0, 1}));
+    EXPECT_EQ(report.layers[1].assigned, (std::vector<int64_t>{6, 7}));
     const LoadedModel merged = load_model(out, {});
     for (size_t p = 0; p < merged.model->parameters().size(); ++p) {
       const ParameterSpec& spec = twins.model->catalogue().parameters[p];
@@ -295,6 +311,16 @@ TEST(PruneByMerging, PutsPermutedCopiesTogetherAgain) {
     }
     expect_same_losses(losses(*merged.model), losses(*twins.model));
   }
+}
+
+TEST(PruneByMerging, AddsUpWhatEachLanguageChose) {
+  Twins twins(Activation::relu);
+  std::vector<ExpertUsage> usage = chosen({5, 4, 1, 3});
+  usage[0].by_language = {1, 2, 0, 3, 4, 2, 1, 0};
+  const PruneReport report = prune_model(twins.folder / "twins", usage,
+                                         {.keep = 0.5, .method = PruneMethod::merge}, twins.folder / "out");
+  EXPECT_EQ(report.layers[0].by_language, (std::vector<int64_t>{1, 5, 5, 2}));
+  EXPECT_EQ(to_json(report)["load"][0]["by_language"], report.layers[0].by_language);
 }
 
 TEST(PruneByMerging, WeighsByUse) {
