@@ -61,4 +61,6 @@ done
 [ $? -eq 2 ] || { echo "closed standard error"; failed=1; }
 "$chorus" help > /dev/full 2> /dev/full
 [ $? -eq 1 ] || { echo "both full"; failed=1; }
+# What the loader holds against the processor.
+readelf -n "$chorus" | grep -q "x86 ISA needed:.*x86-64-v3" || { echo "the program does not say which processor it needs"; failed=1; }
 exit $failed
