@@ -9,6 +9,8 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include "kernels/device.h"
+
 namespace chorus::inline moe {
 
 namespace {
@@ -35,11 +37,11 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts, 
       tokens_(kept.size(0)),
       experts_here_(experts / parallel.ep.size()),
       own_(part_of(tokens_, parallel.tp.rank(), parallel.tp.size())),
-      own_kept_(own(kept).to(device)) {
+      own_kept_(send_to(device, own(kept))) {
   const int64_t parts = parallel.ep.size();
   const ExpertOrder order = sort_by_expert(ranks_of(own(kept), experts_here_), parts, own_kept_.numel());
-  sent_token_ = order.token.to(device);
-  slot_ = order.slot.to(device);
+  sent_token_ = send_to(device, order.token);
+  slot_ = send_to(device, order.slot);
   sent_ = rows_of_experts(order);
   // Who sends how many rows to each rank of ep; last, how many tokens it has.
   const at::Tensor own_counts = at::empty({parts + 1}, at::kLong);
