@@ -92,6 +92,7 @@ std::vector<DecodeInput> inputs_with_keys(int64_t count) {
 
 // Each first token, and each second one after the most frequent first, as often as its probability says.
 TEST(Sample, DrawsFromTheModelsDistribution) {
+  if (!suite_device().is_cpu()) GTEST_SKIP() << "thousands of samples take a device long";
   const auto model = opinionated_model(tiny_config(), 1);
   const auto steps = make_step_decoder(*model);
   std::vector<DecodeInput> inputs = inputs_with_keys(3);
@@ -151,7 +152,7 @@ TEST(Sample, DrawsFromTheModelsDistribution) {
 }
 
 TEST(Sample, DependsOnSeedLineAndNumberAlone) {
-  const auto model = opinionated_model(tiny_config(), 5);
+  const auto model = opinionated_model(tiny_config(), 5, suite_device());
   const auto steps = make_step_decoder(*model);
   std::vector<DecodeInput> inputs = inputs_with_keys(20);
   for (size_t i = 0; i < inputs.size(); i += 3) inputs[i].forced.push_back(9);
@@ -181,7 +182,7 @@ TEST(Sample, DependsOnSeedLineAndNumberAlone) {
 
 // With nothing but the most probable token left it is the greedy search.
 TEST(Sample, OfOneTokenIsGreedy) {
-  const auto model = opinionated_model(tiny_config(), 6);
+  const auto model = opinionated_model(tiny_config(), 6, suite_device());
   const auto steps = make_step_decoder(*model);
   const std::vector<DecodeInput> inputs = inputs_with_keys(10);
   for (const double penalty : {1.0, 1.5}) {
@@ -204,7 +205,7 @@ TEST(Sample, OfOneTokenIsGreedy) {
 }
 
 TEST(Sample, ScoresAreTheModels) {
-  const auto model = opinionated_model(tiny_config(), 8);
+  const auto model = opinionated_model(tiny_config(), 8, suite_device());
   const std::vector<DecodeInput> inputs = inputs_with_keys(8);
   size_t ended = 0;
   for (const Sampling& sampling : {Sampling{}, Sampling{.temperature = 0.7, .top_k = 4}}) {
@@ -230,7 +231,7 @@ TEST(Sample, ScoresAreTheModels) {
 }
 
 TEST(Sample, EndsWhereNothingIsLeftToChoose) {
-  const auto model = opinionated_model(tiny_config(), 8);
+  const auto model = opinionated_model(tiny_config(), 8, suite_device());
   std::vector<int32_t> never;
   for (int32_t id = 0; id < 23; ++id)
     if (id != 7 && id != 9) never.push_back(id);
@@ -246,7 +247,7 @@ TEST(Sample, EndsWhereNothingIsLeftToChoose) {
 }
 
 TEST(Sample, RefusesWhatCannotBe) {
-  const auto model = opinionated_model(tiny_config(), 1);
+  const auto model = opinionated_model(tiny_config(), 1, suite_device());
   const auto refused = [&](const Sampling& sampling, int64_t samples = 1) {
     return message_of<UserError>(
         [&] { sample(*make_step_decoder(*model), inputs_with_keys(1), {.nbest = samples}, sampling); });
@@ -277,6 +278,7 @@ TEST(Translator, DrawsByTheLinesNumber) {
 }
 
 TEST(Translator, KeepsWhatIsWorthMostAgainstTheOthers) {
+  if (!suite_device().is_cpu()) GTEST_SKIP() << "what is told apart here is text";
   const SourceLine line = {.text = "some words", .number = 3};
   for (const bool samples : {true, false}) {
     TranslatorOptions options = small_options(12);

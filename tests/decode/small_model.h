@@ -1,4 +1,4 @@
-// A model of random weights for the small vocabulary, and lines.
+// A model of random weights for the small vocabulary, on suite_device(), and lines.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include "data/corpus.h"
 #include "decode/fixtures.h"
 #include "decode/translator.h"
+#include "suite_device.h"
 
 namespace chorus {
 
@@ -19,7 +20,7 @@ inline Transformer& small_model() {
     ModelConfig config = tiny_config();
     config.vocabulary = small_vocabulary().size() + 8;  // rows that nothing uses
     config.max_positions = 96;
-    return opinionated_model(config, 2);
+    return opinionated_model(config, 2, suite_device());
   }();
   return *made;
 }
