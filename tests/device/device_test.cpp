@@ -292,14 +292,17 @@ struct Learner {
   /// The mean loss of an update's two micro-batches.
   double update(int64_t number, bool recompute) {
     optimizer.begin_update();
+    const RandomKey key = RandomKey(7).derive(static_cast<uint64_t>(number));
+    const bool pass_over = key.derive("gating dropout").uniform(0) < model.config().moe.gating_dropout;
+    passed_over += pass_over;
     LossSums sums;
     for (const int64_t rows : {5, 3}) {
       std::vector<MoeStatistics> statistics(model.catalogue().sparse_layers());
-      const Pass pass = {
-          .training = true,
-          .key = RandomKey(7).derive(static_cast<uint64_t>(number)).derive(static_cast<uint64_t>(rows)),
-          .auxiliary_scale = 0.5,
-          .statistics = &statistics};
+      const Pass pass = {.training = true,
+                         .key = key.derive(static_cast<uint64_t>(rows)),
+                         .pass_over_experts = pass_over,
+                         .auxiliary_scale = 0.5,
+                         .statistics = &statistics};
       if (rows == 3) optimizer.last_micro_batch();
       const auto batch = model.to_batch(tiny_batch(rows, 9, 8, model.config().vocabulary));
       sums.add(
@@ -311,6 +314,7 @@ struct Learner {
   Parallel parallel;
   Transformer model;
   Optimizer optimizer;
+  int64_t passed_over = 0;  // updates without experts
 };
 
 /// With everything that draws numbers, and capacities that bind.
@@ -321,6 +325,8 @@ std::vector<ModelConfig> models() {
   nllb.moe.selection = TokenSelection::random;
   nllb.moe.balance_loss = 0.1;
   nllb.moe.z_loss = 0.01;
+  nllb.moe.gating_dropout = 0.3;
+  nllb.layer_dropout = dense.layer_dropout = 0.2;
   nllb.activation = Activation::swiglu;
   dense.moe.experts = 0;
   dense.activation = Activation::gelu;
@@ -348,9 +354,14 @@ TEST_P(Device, LearnsWhatTheHostLearnsAndTranslatesAlike) {
   for (const ModelConfig& config : models()) {
     for (const bool recompute : {false, true}) {
       Learner here(config, at::kCPU), moved(config, device());
-      for (int64_t i = 1; i <= (recompute || GetParam() == By::operators ? 2 : 12); ++i) {
+      const int64_t updates = recompute || GetParam() == By::operators ? 2 : 12;
+      for (int64_t i = 1; i <= updates; ++i) {
         const double expected = here.update(i, recompute), actual = moved.update(i, recompute);
         ASSERT_NEAR(actual, expected, 1e-3 * expected) << "update " << i;
+      }
+      if (config.moe.gating_dropout > 0) {
+        EXPECT_GT(moved.passed_over, 0);
+        EXPECT_LT(moved.passed_over, updates);
       }
       const auto batch = tiny_batch(4, 7, 8, config.vocabulary);
       EXPECT_NEAR(moved.model.evaluate(moved.model.to_batch(batch), {}).loss,
