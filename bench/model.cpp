@@ -1,4 +1,6 @@
 // Whole models: a training step, translation, weights for the peers.
+#include <chrono>
+
 #include <ATen/ops/randint.h>
 #include <ATen/ops/stack.h>
 
@@ -96,6 +98,20 @@ struct Training {
   }
   /// As train/trainer.cpp makes an update.
   void step() {
+    run_micro_batches();
+    optimizer.update(1e-4, optimizer.gradient_norm());
+    wait_for(device);
+  }
+  /// Seconds of the norm and AdamW in one step.
+  double update_seconds() {
+    run_micro_batches();
+    wait_for(device);
+    const auto begun = std::chrono::steady_clock::now();
+    optimizer.update(1e-4, optimizer.gradient_norm());
+    wait_for(device);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  }
+  void run_micro_batches() {
     optimizer.begin_update();
     LossSums sums;
     for (int64_t i = ranks().rank(); i < micro_batches; i += ranks().size()) {
@@ -110,8 +126,6 @@ struct Training {
                            {.gradient_scale = 1 / static_cast<double>(batch.target_tokens * micro_batches)}));
     }
     loss = ranks().sum(sums.loss) / ranks().sum(static_cast<double>(sums.tokens));
-    optimizer.update(1e-4, optimizer.gradient_norm());
-    wait_for(device);
   }
   Parallel parallel;
   int64_t micro_batches;  // of an update, all of the same text
@@ -147,12 +161,13 @@ struct Phase {
 }  // namespace
 
 /// model, dtype, data: a file of source, target and labels, int64 [B, L], which is a micro-batch; ep, zero;
-/// micro_batches: of an update, over all ranks (one each); device.
+/// micro_batches: of an update, over all ranks (one each); device; update_alone: seconds of the norm and AdamW as a fact.
 Work training_step(const Json& options) {
   auto training = std::make_shared<Training>(options);
   Work work = {.run = [training] { training->step(); }};
   training->step();
   work.facts["checks"]["loss"] = training->loss;
+  if (options.value("update_alone", false)) work.facts["update_seconds"] = training->update_seconds();
   double skew = 0;
   for (const MoeStatistics& layer : training->statistics) skew = std::max(skew, skew_of(layer));
   if (!training->statistics.empty()) work.facts["skew"] = skew;

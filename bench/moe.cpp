@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "data.h"
+#include "graph.h"
 #include "moe/layer.h"
 #include "work.h"
 
@@ -20,7 +21,7 @@ struct Layer {
   MoeConfig config;
   MoeCall call;
   MoeStatistics statistics;
-  at::Tensor hidden, grad;
+  at::Tensor hidden, grad, by_hidden;
 
   std::vector<Parameter*> parameters() { return {&router, &fc1_weight, &fc1_bias, &fc2_weight, &fc2_bias}; }
   at::Tensor forward() {
@@ -28,10 +29,9 @@ struct Layer {
     return moe_layer(hidden, weights, config, call);
   }
   at::Tensor forward_backward() {
-    hidden.mutable_grad().reset();
     for (Parameter* parameter : parameters()) parameter->has_gradient = false;
     const at::Tensor output = forward();
-    torch::autograd::backward({output}, {grad});
+    by_hidden = torch::autograd::grad({output}, {hidden}, {grad})[0];
     return output;
   }
 };
@@ -73,8 +73,9 @@ double skew_of(const MoeStatistics& layer) {
          static_cast<double>(layer.choices);
 }
 
-/// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d], fc2 [d, f]. k, dtype, capacity (0:
-/// dropless), rts, normalize, balance, device, and evaluate: forward only.
+/// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d] ([2 f, d] with swiglu), fc2 [d, f]. k, dtype,
+/// capacity (0: dropless), rts, normalize, balance, device; evaluate: forward only; swiglu: as activation; graph: what runs is
+/// replayed.
 Work moe_layer(const Json& options) {
   const Tensors data(options["data"].get<std::string>());
   const at::ScalarType type = type_of(options);
@@ -90,27 +91,34 @@ Work moe_layer(const Json& options) {
   l.fc1_bias = parameter(at::zeros({experts, fc1.size(0)}, type), device, training);
   l.fc2_bias = parameter(at::zeros({experts, fc2.size(0)}, type), device, training);
   l.config = moe_config(options, experts);
-  l.call = {.training = training, .key = RandomKey(1)};
+  l.call = {.training = training,
+            .key = RandomKey(1),
+            .activation = options.value("swiglu", false) ? Activation::swiglu : Activation::relu};
   l.hidden = data.get("hidden").to(device, type);
   l.grad = data.get("grad").to(device, type);
   if (training) l.hidden.requires_grad_();
 
-  Work work = {.run = [layer, training, device] {
-    training ? layer->forward_backward() : layer->forward();
-    wait_for(device);
-  }};
   l.call.observer.statistics = &l.statistics;
   const at::Tensor output = training ? l.forward_backward() : l.forward();
   l.call.observer.statistics = nullptr;
   count_calls({&l.statistics, 1});
+  Work work;
   work.facts["skew"] = skew_of(l.statistics);
   work.facts["kept"] = l.statistics.choices - l.statistics.dropped;
-  work.facts["flops"] = (training ? 12 : 4) * (l.statistics.choices - l.statistics.dropped) * fc1.numel();
+  work.facts["flops"] =
+      (training ? 6 : 2) * (l.statistics.choices - l.statistics.dropped) * (fc1.numel() + fc2.numel());
   work.facts["checks"]["output"] = norm_of(output);
   if (training) {
-    work.facts["checks"]["hidden gradient"] = norm_of(l.hidden.grad());
+    work.facts["checks"]["hidden gradient"] = norm_of(l.by_hidden);
     work.facts["checks"]["fc1 gradient"] = norm_of(l.fc1_weight.gradient);
   }
+  const std::function<void()> once = [layer, training] {
+    training ? layer->forward_backward() : layer->forward();
+  };
+  work.run = [device, run = options.value("graph", false) ? captured(once) : once] {
+    run();
+    wait_for(device);
+  };
   return work;
 }
 

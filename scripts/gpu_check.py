@@ -1,19 +1,26 @@
 #!/usr/bin/env python3
 """The steps of gpu_check.sh that compare: each prints a table.
 
-    gpu_check.py --run KIT/run ceilings | updates | layers | steps | tiers
+    gpu_check.py --run KIT/run [--trial] ceilings | suites | smallest | updates | layers | steps | tiers | largest
 
 ceilings   what torch's own copies and products reach on the GPU, and copies between it and the host
+suites     the tests of nn, moe, model, decode and train on the GPU, and those of tiers: several processes side by side
+smallest   two updates of a model as small as there can be, for compute-sanitizer
 updates    20 updates of one model on the CPU and on the GPU: the losses beside each other
-layers     MoE layers both ways against the same by torch's own operators (a grouped product where torch has it)
-steps      training steps: tokens per second
+layers     MoE layers both ways, also as a CUDA graph, against the same by torch's own operators (a grouped product where torch has it)
+steps      training steps: tokens per second, MFU, the part of the norm and AdamW; transformers' and torch's for the same
 tiers      a training whose gradients and moments lie on the host, and one that has all on the GPU: tokens per second
+largest    the largest model whose gradients and moments the host can hold
+
+--trial tries the steps where there is no GPU: the CPU in its place, and everything small.
 """
 import argparse
 import ctypes
 import json
+import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,21 +28,17 @@ import time
 
 import torch
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "peers"))  # bench/peers
+import gpu
 
-def seconds_of(work, at_least=0.3):
-    """Of one repetition, on the GPU, after a first one."""
-    work()
-    torch.cuda.synchronize()
-    count = 1
-    while True:
-        began = time.perf_counter()
-        for _ in range(count):
-            work()
-        torch.cuda.synchronize()
-        taken = time.perf_counter() - began
-        if taken >= at_least:
-            return taken / count
-        count *= 2
+seconds_of = gpu.seconds_of
+device = "cuda"  # cpu in a trial
+PEAK = 989e12  # products in bf16 on an H100 or H200 (SXM), as NVIDIA states it: what MFU is a share of
+
+
+def small(number):
+    """In a trial, a sixteenth."""
+    return number if device == "cuda" else number // 16
 
 
 def save_file(tensors, path):
@@ -79,6 +82,10 @@ class Bench:
             raise RuntimeError(reply["error"])
         return reply
 
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
     def seconds(self, case):
         facts = self.ask({"case": case})["facts"]
         once = self.ask({"run": 1})["seconds"]
@@ -86,18 +93,18 @@ class Bench:
         return self.ask({"run": count})["seconds"] / count, facts
 
 
-def ceilings(_):
+def ceilings(*_):
     print("| what | rate |\n| --- | --- |")
-    print(f"| {torch.cuda.get_device_name()}, torch {torch.__version__} | |")
-    big = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    print(f"| {torch.cuda.get_device_name() if device == 'cuda' else device}, torch {torch.__version__} | |")
+    big = torch.empty(small(1 << 30), dtype=torch.uint8, device=device)
     to = torch.empty_like(big)
     print(f"| copy on the device, read and written | {2 * big.nbytes / seconds_of(lambda: to.copy_(big)) / 1e12:.2f} TB/s |")
-    for kind, size in ((torch.bfloat16, 8192), (torch.float32, 4096)):
-        a, b = (torch.randn(size, size, device="cuda", dtype=kind) for _ in range(2))
+    for kind, size in ((torch.bfloat16, small(8192)), (torch.float32, small(4096))):
+        a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
         print(f"| product, {size} x {size} x {size}, {kind} | {2 * size**3 / seconds_of(lambda: a @ b) / 1e12:.0f} TFLOP/s |")
-    for pinned in (True, False):
+    for pinned in (True, False) if device == "cuda" else ():
         host = torch.empty(1 << 28, dtype=torch.uint8, pin_memory=pinned)
-        there = torch.empty_like(host, device="cuda")
+        there = torch.empty_like(host, device=device)
         name = "pinned" if pinned else "pageable"
         print(f"| to the device, {name} | {host.nbytes / seconds_of(lambda: there.copy_(host)) / 1e9:.1f} GB/s |")
         print(f"| from the device, {name} | {host.nbytes / seconds_of(lambda: host.copy_(there)) / 1e9:.1f} GB/s |")
@@ -106,190 +113,249 @@ def ceilings(_):
 def write_text(folder):
     """Made-up pairs that can be learnt: the other language has the words in the reverse order, each with another ending."""
     words = ["".join(random.choice("aeiou" if i % 2 else "bdfgklmnprst") for i in range(random.randint(2, 7))) for _ in range(2000)]
-    for part, lines in (("train", 4000), ("valid", 100)):
-        with open(folder / f"{part}.xx", "w") as left, open(folder / f"{part}.yy", "w") as right:
-            for _ in range(lines):
-                sentence = random.choices(words, k=random.randint(4, 20))
-                left.write(" ".join(sentence) + "\n")
-                right.write(" ".join(word + "o" for word in reversed(sentence)) + "\n")
+    with open(folder / "train.xx", "w") as left, open(folder / "train.yy", "w") as right:
+        for _ in range(4000):
+            sentence = random.choices(words, k=random.randint(4, 20))
+            left.write(" ".join(sentence) + "\n")
+            right.write(" ".join(word + "o" for word in reversed(sentence)) + "\n")
 
 
-def train(arguments, run_file, name, *settings):
-    """The run's metrics; None where it failed, which is noted."""
-    out = run_file.parent / name.replace(" ", "-")
+def train(arguments, run_file, name, count, *settings):
+    """The records of a run's first `count` updates; None where it failed, which is noted. It is killed then, as at its end it
+    would write all that it holds; one that ends before is not."""
+    out = pathlib.Path(tempfile.mkdtemp(dir=run_file.parent))
+    metrics = out / "run" / "metrics.jsonl"
     options = [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run([arguments.run, "chorus", "train", run_file, "--out", out, "--quiet", *options], capture_output=True, text=True)
-    if done.returncode:
-        print(f"{name}: {failed(name, done.stderr or 'no message')} (ended with {done.returncode})", flush=True)
-        return None
-    return [json.loads(line) for line in open(out / "metrics.jsonl")]
+    with open(out / "errors", "w+") as errors:
+        process = subprocess.Popen([arguments.run, "chorus", "train", run_file, "--out", out / "run", "--quiet", *options], stderr=errors)
+        try:
+            while True:
+                ended = process.poll() is not None
+                lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
+                records = [r for r in map(json.loads, (line for line in lines if line.endswith("\n"))) if r["kind"] == "train"]
+                if len(records) >= count or (ended and process.returncode == 0):
+                    return records
+                if ended:
+                    errors.seek(0)
+                    print(f"{name}: {failed(name, errors.read() or 'no message')} (ended with {process.returncode})", flush=True)
+                    return None
+                time.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait()
 
 
-def updates(arguments):
+def write_run(folder, model, experts, micro_batches=1, batch_tokens=2048, precision="fp32"):
+    """The file of a run on the device, with its text beside it."""
     random.seed(1)
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        write_text(folder)
-        (folder / "run.toml").write_text(f"""
+    write_text(folder)
+    (folder / "run.toml").write_text(f"""
+device = "{device}"
+precision = "{precision}"
 [data]
-batch_tokens = 2048
+batch_tokens = {batch_tokens}
+micro_batches = {micro_batches}
 [[data.train]]
 files = "{folder}/train.{{lang}}"
-languages = ["xx", "yy"]
-[[data.valid]]
-files = "{folder}/valid.{{lang}}"
 languages = ["xx", "yy"]
 [vocabulary]
 size = 1000
 [model]
-d_model = 128
-encoder_layers = 2
-decoder_layers = 2
-attention_heads = 4
-ffn_dim = 256
-dropout = 0.1
+{model}
 [moe]
-experts = 8
+experts = {experts}
 [train]
-duration = "20u"
+duration = "1000u"
 log_every = 1
 checkpoint_every = 0
-[validation]
-every = 20
 """)
-        losses = {}
-        for device in ("cpu", "cuda"):
-            records = train(arguments, folder / "run.toml", device, f"device={device}")
-            if records is None:
-                continue
-            losses[device] = [r["loss"] for r in records if r["kind"] == "train"]
-            print(f"{device}: validation loss {[r['loss'] for r in records if r['kind'] == 'validation'][-1]:.6f}, "
-                  f"dropped {[r['dropped'] for r in records if r['kind'] == 'train'][-1]:.4f}")
-        if len(losses) == 2:
-            print("| update | cpu | cuda | difference |\n| --- | --- | --- | --- |")
-            for i, (a, b) in enumerate(zip(losses["cpu"], losses["cuda"]), 1):
-                print(f"| {i} | {a:.6f} | {b:.6f} | {b - a:+.1e} |")
-            if max(abs(b - a) for a, b in zip(losses["cpu"], losses["cuda"])) > 0.01:
-                failed("updates", "losses differ by more than 0.01")
+    return folder / "run.toml"
 
 
-def torch_layer(hidden, router, fc1, fc2, k):
-    """Both ways, forward by at::_grouped_mm where torch has it for this GPU."""
-    probabilities = torch.softmax(hidden.float() @ router.t(), -1)
-    gate, expert = probabilities.topk(k, -1)
-    gate = gate / gate.sum(-1, keepdim=True) if k > 1 else gate
-    order = expert.flatten().argsort(stable=True)
-    offsets = expert.flatten().bincount(minlength=router.shape[0]).cumsum(0).to(torch.int32)
-    rows = hidden[order // k]
-    inner = torch.relu(torch._grouped_mm(rows, fc1.transpose(1, 2), offs=offsets))
-    out = torch._grouped_mm(inner, fc2.transpose(1, 2), offs=offsets)
-    scaled = out * gate.flatten()[order].unsqueeze(1).to(out.dtype)
-    return torch.zeros_like(hidden).index_add_(0, order // k, scaled)
+def updates(arguments, folder):
+    run = write_run(folder, "d_model = 128\nencoder_layers = 2\ndecoder_layers = 2\nattention_heads = 4\nffn_dim = 256", 8)
+    losses = {}
+    for name, where in (("CPU", "cpu"), ("GPU", device)):
+        records = train(arguments, run, name, 20, f"device={where}")
+        if records:
+            losses[name] = [r["loss"] for r in records]
+            print(f"{name}: dropped {records[-1]['dropped']:.4f}")
+    if len(losses) == 2:
+        print("| update | CPU | GPU | difference |\n| --- | --- | --- | --- |")
+        for i, (a, b) in enumerate(zip(losses["CPU"], losses["GPU"]), 1):
+            print(f"| {i} | {a:.6f} | {b:.6f} | {b - a:+.1e} |")
+        if max(abs(b - a) for a, b in zip(losses["CPU"], losses["GPU"])) > 0.01:
+            failed("updates", "losses differ by more than 0.01")
 
 
-def layers(arguments):
+def smallest(arguments, folder):
+    run = write_run(folder, "d_model = 16\nencoder_layers = 1\ndecoder_layers = 1\nattention_heads = 2\nffn_dim = 16", 2,
+                    batch_tokens=256, precision="bf16")
+    records = train(arguments, run, "smallest", 3, "train.duration=2u", "moe.encoder_every=1", "moe.decoder_every=1")
+    if records:
+        print(f"loss {records[-1]['loss']:.4f}")
+
+
+def suites(arguments, _):
+    """Those of test_device that the step `tests` leaves out."""
+    count = 4
+    environment = {**os.environ, "GTEST_TOTAL_SHARDS": str(count), "OMP_NUM_THREADS": "2"}
+    if device == "cuda":
+        environment["CHORUS_TEST_DEVICE"] = device
+    command = [arguments.run, "test_device", "--gtest_filter=-*Operations*:*Device.*:*Capture*:Simulated*:Budget*"]
+    parts = []
+    for i in range(count):
+        with open(f"suites-{i + 1}.txt", "w") as out:
+            parts.append(subprocess.Popen(command, env={**environment, "GTEST_SHARD_INDEX": str(i)}, stdout=out, stderr=subprocess.STDOUT))
+    for i, part in enumerate(parts, 1):
+        print(f"suites-{i}.txt: {'well' if part.wait() == 0 else failed(f'part {i}', f'ended with {part.returncode}')}", flush=True)
+
+
+def layers(arguments, folder):
     bench = Bench(arguments.run)
-    width, inner, tokens = 1024, 4096, 8192
-    print("| MoE layer both ways, bf16 | skew | chorus | TFLOP/s | torch's grouped products | TFLOP/s |\n| --- | --- | --- | --- | --- | --- |")
-    for experts in (8, 32, 128):
-        for k in (1, 2):
-            torch.manual_seed(1)
-            data = {"hidden": torch.randn(tokens, width), "grad": torch.randn(tokens, width), "router": 0.15 * torch.randn(experts, width),
-                    "fc1": torch.randn(inner, width) * width**-0.5, "fc2": torch.randn(width, inner) * inner**-0.5}
-            path = f"layer-{experts}.safetensors"
-            save_file(data, path)
-            flops = 12 * tokens * k * width * inner
-            case = {"work": "moe_layer", "device": "cuda", "dtype": "bf16", "data": path, "k": k, "capacity": 0, "rts": False,
-                    "normalize": k > 1, "balance": 0.0}
-            try:
-                ours, facts = bench.seconds(case)
-                left = f"{facts['skew']:.2f} | {ours * 1e3:.2f} ms | {flops / ours / 1e12:.0f}"
-            except RuntimeError as error:
-                left = f"| {failed(f'{experts} experts', error)} |"
-                bench = Bench(arguments.run)
-            leaf = {name: x.to("cuda", torch.bfloat16).requires_grad_() for name, x in data.items()}
-            share = (1 + torch.arange(experts, device="cuda") / experts).to(torch.bfloat16).view(-1, 1, 1)
-            fc1, fc2 = ((leaf[name].detach() * share).requires_grad_() for name in ("fc1", "fc2"))
-
-            def both():
-                for x in (leaf["hidden"], fc1, fc2):
-                    x.grad = None
-                torch_layer(leaf["hidden"], leaf["router"].float().detach(), fc1, fc2, k).backward(leaf["grad"].detach())
-
-            try:
-                theirs = seconds_of(both)
-                right = f"{theirs * 1e3:.2f} ms | {flops / theirs / 1e12:.0f}"
-            except RuntimeError as error:
-                right = f"{str(error).splitlines()[0]} |"  # torch's own affair
-            print(f"| {experts} experts, top-{k}, {tokens} tokens | {left} | {right} |", flush=True)
-            pathlib.Path(path).unlink()
-
-
-def steps(arguments):
-    bench = Bench(arguments.run)
-    print("| training step, 12+12 layers of d 1,024, 4,096 tokens a side | device | seconds | target tokens/s | TFLOP/s |\n| --- | --- | --- | --- | --- |")
-    generator = torch.Generator().manual_seed(1)
-    source, target = (torch.randint(4, 32000, (64, 64), generator=generator) for _ in range(2))
-    labels = torch.cat([target[:, 1:], torch.full((64, 1), 2)], 1)
-    save_file({"source": source, "target": target, "labels": labels.contiguous()}, "batch.safetensors")
-    for experts in (0, 8):
-        for device, dtype in (("cuda", "bf16"), ("cuda", "fp32")):
-            case = {"work": "training_step", "device": device, "dtype": dtype, "data": "batch.safetensors",
-                    "model": {"vocabulary": 32000, "d_model": 1024, "layers": 12, "heads": 16, "ffn": 4096, "experts": experts}}
-            try:
-                taken, facts = bench.seconds(case)
-                rate = f"{facts['flops'] / taken / 1e12:.1f}" if "flops" in facts else ""
-                print(f"| {experts or 'no'} experts, {dtype} | {device} | {taken:.3f} | {target.numel() / taken:,.0f} | {rate} |", flush=True)
-            except RuntimeError as error:
-                print(f"| {experts or 'no'} experts, {dtype} | {device} | {failed(f'{experts} experts, {dtype}', error)} | | |", flush=True)
-                bench = Bench(arguments.run)
-
-
-def tiers(arguments):
-    random.seed(1)
-    print("| 6+6 layers of d 1,024, 16 experts, bf16 | loss at the end | target tokens/s | GPU's memory, GB | host's, GB |\n| --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        write_text(folder)
-        (folder / "run.toml").write_text(f"""
-device = "cuda"
-precision = "bf16"
-[data]
-batch_tokens = 8192
-micro_batches = 4
-[[data.train]]
-files = "{folder}/train.{{lang}}"
-languages = ["xx", "yy"]
-[vocabulary]
-size = 1000
-[model]
-d_model = 1024
-encoder_layers = 6
-decoder_layers = 6
-attention_heads = 16
-ffn_dim = 4096
-[moe]
-experts = 16
-[train]
-duration = "6u"
-log_every = 3
-checkpoint_every = 0
-""")
-        for kind, settings in (("all on the GPU", []), ("gradients and moments on the host", ["memory.gradients=host", "memory.optimizer=host"])):
-            records = train(arguments, folder / "run.toml", kind, *settings)
-            if records is None:
+    print("| MoE layer both ways, bf16 | skew | chorus | TFLOP/s | as a graph | TFLOP/s | torch's grouped products | TFLOP/s |\n"
+          "| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for experts, k, width, inner, tokens, swiglu in ((8, 1, 1024, 4096, 8192, False), (32, 1, 1024, 4096, 8192, False),
+                                                     (32, 2, 1024, 4096, 8192, False), (128, 1, 1024, 4096, 8192, False),
+                                                     (128, 8, 2048, 768, 32768, True)):
+        width, inner, tokens = small(width), small(inner), small(tokens)
+        outer = 2 * inner if swiglu else inner
+        torch.manual_seed(1)
+        data = {"hidden": torch.randn(tokens, width), "grad": torch.randn(tokens, width), "router": 0.15 * torch.randn(experts, width),
+                "fc1": torch.randn(outer, width) * width**-0.5, "fc2": torch.randn(width, inner) * inner**-0.5}
+        save_file(data, folder / "layer.safetensors")
+        case = {"work": "moe_layer", "device": device, "dtype": "bf16", "data": str(folder / "layer.safetensors"), "k": k, "capacity": 0,
+                "rts": False, "normalize": k > 1, "balance": 0.0, "swiglu": swiglu}
+        flops, skew, cells = 6 * tokens * k * width * (outer + inner), "", []
+        for graph in (False, True):
+            if graph and device == "cpu":
+                cells.append("|")
                 continue
-            last = [r for r in records if r["kind"] == "train"][-1]
-            print(f"| {kind} | {last['loss']:.4f} | {last['tokens_per_second']:,.0f} | {last['memory']['device_peak'] / 1e9:.1f} | "
-                  f"{last['memory']['host_peak'] / 1e9:.1f} |", flush=True)
+            try:
+                taken, facts = bench.seconds({**case, "graph": graph})
+                skew = f"{facts['skew']:.2f}"
+                cells.append(f"{taken * 1e3:.2f} ms | {flops / taken / 1e12:.0f}")
+            except RuntimeError as error:
+                cells.append(f"{failed(f'{experts} experts, top-{k}', error)} |")
+                bench = Bench(arguments.run)
+        bench.ask({"case": None})
+        try:
+            taken = gpu.layer_seconds(data, k, swiglu, device)
+            cells.append(f"{taken * 1e3:.2f} ms | {flops / taken / 1e12:.0f}")
+        except RuntimeError as error:
+            cells.append(f"{str(error).splitlines()[0]} |")  # torch's own affair
+        kind = f"{experts} experts, top-{k}, {tokens} tokens, {width} x {inner}{', SwiGLU' if swiglu else ''}"
+        print(f"| {kind} | {skew} | {' | '.join(cells)} |", flush=True)
+
+
+def step_case(folder, experts, vocabulary, micro_batches, rows):
+    """A training step of 12+12 layers, and the target tokens of its update."""
+    vocabulary, rows = small(vocabulary), small(rows)
+    source, target = (torch.randint(4, vocabulary, (rows, 64)) for _ in range(2))
+    labels = torch.cat([target[:, 1:], torch.full((rows, 1), 2)], 1)
+    path = folder / f"batch-{experts}.safetensors"
+    save_file({"source": source, "target": target, "labels": labels}, path)
+    model = {"vocabulary": vocabulary, "d_model": small(1024), "layers": 12 if device == "cuda" else 2, "heads": small(16), "ffn": small(4096),
+             "experts": experts}
+    return {"work": "training_step", "device": device, "dtype": "bf16", "data": str(path), "micro_batches": micro_batches,
+            "update_alone": True, "model": model}, micro_batches * target.numel()
+
+
+def steps(arguments, folder):
+    print("| training step, 12+12 layers of d 1,024, bf16 | skew | seconds | target tokens/s | TFLOP/s | MFU | norm and AdamW |\n"
+          "| --- | --- | --- | --- | --- | --- | --- |")
+
+    def row(who, skew, taken, tokens, flops, update):
+        print(f"| {who} | {skew} | {taken:.3f} | {tokens / taken:,.0f} | {flops / taken / 1e12:.1f} | {flops / taken / PEAK:.1%} | {update} |",
+              flush=True)
+
+    torch.manual_seed(1)
+    dense, parameters = None, 0
+    for experts, vocabulary, micro_batches, rows in ((0, 32000, 1, 64), (8, 32000, 1, 64), (32, 65536, 8, 128)):
+        case, tokens = step_case(folder, experts, vocabulary, micro_batches, rows)
+        bench = Bench(arguments.run)  # a new one: the GPU's memory is all there
+        try:
+            taken, facts = bench.seconds(case)
+            parameters = facts["parameters"]
+            row(f"{experts} experts, {parameters / 1e9:.2f} G parameters, {micro_batches} x {tokens // micro_batches} tokens",
+                f"{facts['skew']:.2f}" if experts else "none", taken, tokens, facts["flops"], f"{facts['update_seconds'] * 1e3:.1f} ms")
+            if experts == 0:
+                dense = case, tokens, facts["flops"]
+        except RuntimeError as error:
+            print(f"| {experts} experts | {failed(f'{experts} experts', error)} | | | | | |", flush=True)
+        bench.end()
+    if dense:
+        case, tokens, flops = dense
+        weights = str(folder / "weights.safetensors")
+        bench = Bench(arguments.run)
+        bench.ask({"case": {"work": "write_weights", "model": case["model"], "path": weights}})
+        bench.end()
+        try:
+            row("the dense one by transformers", "none", gpu.step_seconds({**case, "weights": weights}), tokens, flops, "")
+        except (RuntimeError, ImportError) as error:
+            print(f"| transformers | {str(error).splitlines()[0]} | | | | | |", flush=True)  # its own affair
+        print(f"\nclip_grad_norm_ and torch's fused AdamW, fp32, {parameters / 1e9:.2f} G parameters: "
+              f"{gpu.adamw_seconds(parameters, device) * 1e3:.1f} ms")
+
+
+OFF = ["memory.gradients=host", "memory.optimizer=host"]
+
+
+def sized(arguments, folder, kind, experts, count, micro_batches, *settings):
+    """A training of 6+6 layers, of which every second is sparse, in bf16: its row, and its tokens per second (None: it failed)."""
+    run = write_run(folder, f"d_model = {small(1024)}\nencoder_layers = 6\ndecoder_layers = 6\nattention_heads = {small(16)}\n"
+                    f"ffn_dim = {small(4096)}", experts, micro_batches, small(8192), "bf16")
+    records = train(arguments, run, kind, count, *settings)
+    if not records:
+        return None
+    last = records[-1]
+    print(f"| {kind} | {last['loss']:.4f} | {last['tokens_per_second']:,.0f} | {last['memory']['device_peak'] / 1e9:.1f} | "
+          f"{last['memory']['host_peak'] / 1e9:.1f} |", flush=True)
+    return last["tokens_per_second"]
+
+
+TRAINED = "| 6+6 layers of d 1,024, bf16 | loss at the end | target tokens/s | GPU's memory, GB | host's, GB |\n| --- | --- | --- | --- | --- |"
+
+
+def tiers(arguments, folder):
+    print(TRAINED)
+    near = sized(arguments, folder, "16 experts, all on the GPU", 16, 3, 32)  # 256k tokens an update
+    far = sized(arguments, folder, "16 experts, gradients and moments on the host", 16, 3, 32, *OFF)
+    if near and far:
+        print(f"\non the host {far / near:.0%} of the tokens per second with all on the GPU")
+
+
+def host_memory():
+    """Bytes that are free on the host, or in this container."""
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable"))
+    limit = pathlib.Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return free if text == "max" else min(free, int(text) - int(limit.with_name("memory.current").read_text()))
+
+
+def largest(arguments, folder):
+    """The host has 16 bytes of each parameter. What is left of it is for all the rest."""
+    per_expert = 6 * 2 * small(1024) * small(4096)
+    experts = int(0.85 * host_memory() / 16 / per_expert) if device == "cuda" else 4
+    print(TRAINED)
+    sized(arguments, folder, f"{experts} experts, {experts * per_expert / 1e9:.2f} G parameters, gradients and moments on the host", experts,
+          2, 4, *OFF)
 
 
 def main():
+    steps_by_name = {f.__name__: f for f in (ceilings, suites, smallest, updates, layers, steps, tiers, largest)}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, type=lambda path: str(pathlib.Path(path).resolve()), help="the kit's run")
-    parser.add_argument("step", choices=["ceilings", "updates", "layers", "steps", "tiers"])
+    parser.add_argument("--trial", action="store_true", help="the CPU in the GPU's place, and everything small")
+    parser.add_argument("step", choices=steps_by_name)
     arguments = parser.parse_args()
-    {"ceilings": ceilings, "updates": updates, "layers": layers, "steps": steps, "tiers": tiers}[arguments.step](arguments)
+    if arguments.trial:
+        global device
+        device = "cpu"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("its time is over"))  # and what it started ends, too
+    with tempfile.TemporaryDirectory() as folder:
+        steps_by_name[arguments.step](arguments, pathlib.Path(folder))
     if failures:
         sys.exit("\n".join(["failed:", *failures]))
 

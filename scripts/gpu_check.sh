@@ -3,10 +3,11 @@
 # right on it, and how fast; the cheapest first, in at most eight minutes. Each step has its own limit, and what it says is
 # in RESULTS as it comes, also when a later one hangs.
 #
-#   gpu_check.sh RESULTS
+#   gpu_check.sh RESULTS          gpu_check.sh RESULTS --trial: without a GPU, the CPU in its place and everything small
 set -uo pipefail
 kit=$(cd "$(dirname "$0")" && pwd)
-[ $# = 1 ] || { echo "gpu_check: usage: gpu_check.sh RESULTS" >&2; exit 2; }
+trial=${2:-}
+[ $# = 1 ] || [ "$trial" = --trial ] || { echo "gpu_check: usage: gpu_check.sh RESULTS [--trial]" >&2; exit 2; }
 mkdir -p "$1" && cd "$1" || exit 1
 failed=
 
@@ -18,20 +19,23 @@ step() { # NAME SECONDS COMMAND...: its output in NAME.txt, how it ended in step
   printf '%-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$([ $code = 0 ] && echo done || echo "ended with $code (124: its limit)")" |
     tee -a steps.txt
 }
-tests=(env CHORUS_TEST_DEVICE=cuda "$kit/run" test_device)
-check=("$kit/gpu_check.py" --run "$kit/run")
+check=(python3 "$kit/gpu_check.py" --run "$kit/run" $trial)
+tests=("$kit/run" test_device)
+[ -n "$trial" ] || tests=(env CHORUS_TEST_DEVICE=cuda "${tests[@]}")
 
-step machine 20 nvidia-smi
-step ceilings 30 python3 "${check[@]}" ceilings
-step program 20 "$kit/run" chorus --version
-step tests 70 "${tests[@]}" --gtest_filter='*Operations*:*Device.*:*Capture*'
-step updates 60 python3 "${check[@]}" updates
-step layers 70 python3 "${check[@]}" layers
-step steps 60 python3 "${check[@]}" steps
-step tiers 80 python3 "${check[@]}" tiers
+step machine 5 nvidia-smi
+step ceilings 20 "${check[@]}" ceilings
+step program 5 "$kit/run" chorus --version
+step tests 45 "${tests[@]}" --gtest_filter='*Operations*:*Device.*:*Capture*'
+step suites 50 "${check[@]}" suites
+step updates 35 "${check[@]}" updates
+step layers 60 "${check[@]}" layers
+step steps 70 "${check[@]}" steps
+step tiers 55 "${check[@]}" tiers
+step largest 60 "${check[@]}" largest
 if command -v compute-sanitizer >/dev/null; then
-  few=(compute-sanitizer --error-exitcode 1 --print-limit 5 --tool)
-  step memcheck 35 "${few[@]}" memcheck "${tests[@]}" --gtest_filter='*Operations*Rows*:*Routes*:*CrossEntropy*'
+  few=(compute-sanitizer --target-processes all --error-exitcode 1 --print-limit 5 --tool)
+  step memcheck 40 "${few[@]}" memcheck "${check[@]}" smallest
   step racecheck 35 "${few[@]}" racecheck "${tests[@]}" --gtest_filter='*Operations*Rows*:*Routes*:*CrossEntropy*'
 fi
 [ -z "$failed" ] || { echo "gpu_check: not well:$failed (see $PWD)" >&2; exit 1; }

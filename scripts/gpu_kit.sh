@@ -55,6 +55,8 @@ for library in $(libraries_of $programs); do
   strip -o "$kit/lib/$(basename "$library")" "$library"
 done
 cp scripts/gpu_check.sh scripts/gpu_check.py $kit/
+mkdir $kit/peers
+cp bench/peers/{gpu,model,memory}.py $kit/peers/
 cat >$kit/run <<'RUN'
 #!/bin/sh
 # Runs a program of this folder with the torch of the python3 at hand: run chorus train ...; run test_kernels

@@ -41,9 +41,11 @@ def build(case):
 
 
 def transformers_step(case):
-    """Forward with its own loss (no label smoothing), backward, clipping to norm 1, torch's fused AdamW; autocast for bf16."""
-    model = build(case).train()
-    data = load_file(case["data"])
+    """Forward with its own loss (no label smoothing), backward, clipping to norm 1, torch's fused AdamW; autocast for bf16. On
+    the case's device, of which the caller waits for the end."""
+    device = case.get("device", "cpu")
+    model = build(case).train().to(device)
+    data = load_file(case["data"], device=device)
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], lr=1e-4,
@@ -59,7 +61,7 @@ def transformers_step(case):
     def run():
         nonlocal first_loss
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bf16):
             loss = model(input_ids=data["source"], decoder_input_ids=data["target"], labels=labels, use_cache=False).loss
         facts["forward_peak"] = status_bytes("VmHWM")
         loss.backward()
