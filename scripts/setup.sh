@@ -21,7 +21,8 @@ headers='sentencepiece_trainer.h:libsentencepiece-dev toml++/toml.h:libtomlplusp
   nlohmann/json.hpp:nlohmann-json3-dev fmt/format.h:libfmt-dev gtest/gtest.h:libgtest-dev
   gmock/gmock.h:libgmock-dev zstd.h:libzstd-dev zlib.h:zlib1g-dev
   protozero/pbf_reader.hpp:libprotozero-dev xxhash.h:libxxhash-dev liburing.h:liburing-dev
-  jemalloc/jemalloc.h:libjemalloc-dev unicode/uchar.h:libicu-dev cld2/public/compact_lang_det.h:libcld2-dev'
+  jemalloc/jemalloc.h:libjemalloc-dev unicode/uchar.h:libicu-dev cld2/public/compact_lang_det.h:libcld2-dev
+  boost/beast/http.hpp:libboost1.81-dev'
 
 say() { echo "setup: $*" >&2; }
 die() { say "$*"; exit 1; }

@@ -46,6 +46,7 @@ void add_prune(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_report(CLI::App& app);
 void add_score(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_shortlist(CLI::App& app);
 void add_train(CLI::App& app);
 void add_translate(CLI::App& app);

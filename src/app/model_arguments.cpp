@@ -111,6 +111,15 @@ Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   return options;
 }
 
+uint64_t memory_for_weights(const std::string& argument, const Group& group) {
+  if (argument.empty()) return std::numeric_limits<uint64_t>::max();
+  if (argument == "auto") {
+    constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
+    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()) / group.ranks_here());
+  }
+  return static_cast<uint64_t>(parse_bytes(argument, "--memory"));
+}
+
 namespace {
 
 void check_languages(const ModelArguments& a, const Vocabulary& vocabulary) {

@@ -25,6 +25,9 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& arguments);
 /// As asked for; also sets the number of threads. UserError on what there is not.
 Transformer::Options compute_options(const ComputeArguments& arguments, Group& group);
 
+/// Bytes that the weights may take in each process: what --memory says, "8GB" or "auto"; "": no limit.
+uint64_t memory_for_weights(const std::string& argument, const Group& group);
+
 struct ModelArguments : ComputeArguments {
   std::string folder;
   std::string from, to;

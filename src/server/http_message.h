@@ -1,0 +1,41 @@
+// A request and its answer, as what answers sees them: HTTP itself is http_server.h's.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/batcher.h"
+
+namespace chorus::inline server {
+
+struct HttpRequest {
+  std::string method;                               // "GET"
+  std::string path, query;                          // of the target, as they came: "/translate", "q=a%20b"
+  std::string content_type, accept, authorization;  // as they came; "": not given
+  std::string body;
+};
+
+struct HttpReply {
+  int status = 200;
+  std::string body;
+  std::string type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers = {};  // more of them
+  bool more =
+      false;  // it is the beginning of a body, or a piece of it: of later pieces only the body is looked at
+};
+
+/// Takes the reply to a request, on any thread: once, or in pieces, of which the last alone is without `more`.
+using Answer = std::function<void(HttpReply)>;
+
+/// Answers a request, at once or later. What it returns, which may be null, is for whom the client has left: abandon() it,
+/// and nobody works for the request any more. Throws nothing.
+using HttpHandler = std::function<std::shared_ptr<Waiting>(HttpRequest, Answer)>;
+
+/// {"error": WHAT}, as LibreTranslate has it. `retry`: seconds of a Retry-After; 0: none.
+HttpReply error_reply(int status, const std::string& what, int retry = 0);
+
+}  // namespace chorus::inline server

@@ -1,0 +1,56 @@
+// What a request says, however it says it: a JSON object, a form, or the query of its target.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "server/http_message.h"
+
+namespace chorus::inline server {
+
+/// A request that is refused; what() goes to the client.
+class Refusal : public Error {
+ public:
+  /// `retry`: seconds after which it may be asked again; 0: nobody knows.
+  Refusal(int status, const std::string& what, int retry = 0) : Error(what), status_(status), retry_(retry) {}
+  [[nodiscard]] int status() const { return status_; }
+  [[nodiscard]] int retry() const { return retry_; }
+
+ private:
+  int status_, retry_;
+};
+
+/// A number is its digits, true and false are words, null is not there.
+class RequestFields {
+ public:
+  /// Of application/json the object, else of application/x-www-form-urlencoded the pairs, and those of the query. Refusal
+  /// 400 on a body that is neither, JSON that is no object of texts, numbers and lists of texts, and what is not UTF-8.
+  explicit RequestFields(const HttpRequest& request);
+
+  [[nodiscard]] bool has(const std::string& name) const { return fields_.contains(name); }
+  /// One text; "" where it is not there. Refusal 400 where there are several.
+  [[nodiscard]] std::string text(const std::string& name) const;
+  /// All, and whether they came as a list, which a form never has.
+  struct Texts {
+    std::vector<std::string> texts;
+    bool list = false;
+  };
+  [[nodiscard]] Texts texts(const std::string& name) const;
+  /// Refusal 400 where it is no whole number up to `most`; 0 for one below, `fallback` where it is not there.
+  [[nodiscard]] int64_t number(const std::string& name, int64_t fallback, int64_t most) const;
+
+ private:
+  void read_json(std::string_view body);
+  void read_pairs(std::string_view text);
+
+  std::map<std::string, Texts, std::less<>> fields_;
+};
+
+/// "+" and "%41" undone. Refusal 400 on a '%' without two digits.
+std::string decode_url(std::string_view text);
+
+}  // namespace chorus::inline server

@@ -1,0 +1,256 @@
+#include "server/service.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "base/message.h"
+#include "base/utf8.h"
+#include "io/json.h"
+#include "server/text_lines.h"
+
+#include "server/internal/openapi.h"
+
+namespace chorus::inline server {
+
+namespace {
+
+constexpr std::string_view kAuto = "auto";
+
+/// `data`: JSON on one line.
+HttpReply event_reply(std::string_view name, const std::string& data, bool more) {
+  return {
+      .body = fmt::format("event: {}\ndata: {}\n\n", name, data), .type = "text/event-stream", .more = more};
+}
+
+std::string line_event(size_t line, size_t count, const std::string& text) {
+  using Json = nlohmann::ordered_json;
+  return Json{{"line", line}, {"lines", count}, {"translatedText", text}}.dump(
+      -1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Service::Service(std::shared_ptr<const ServedModels> models, LanguageDetector detector,
+                 std::vector<AccessKey> keys, const ServiceLimits& limits)
+    : detector_(std::move(detector)),
+      access_(std::move(keys)),
+      limits_(limits),
+      models_(std::move(models)),
+      batcher_(limits.batches) {}
+
+std::shared_ptr<const ServedModels> Service::models() const {
+  const std::scoped_lock lock(mutex_);
+  return models_;
+}
+
+void Service::replace(std::shared_ptr<const ServedModels> models) {
+  const std::scoped_lock lock(mutex_);
+  models_ = std::move(models);
+}
+
+std::shared_ptr<Waiting> Service::handle(const HttpRequest& request, Answer answer) {
+  const auto begun = std::chrono::steady_clock::now();
+  const bool deepl = request.path.starts_with("/v2/");
+  const Answer counted = [this, begun, deepl, path = request.path,
+                          answer = std::move(answer)](HttpReply reply) {
+    if (reply.more) return answer(std::move(reply));
+    constexpr std::string_view kError = R"({"error":)";
+    if (deepl && reply.status >= 400 && reply.body.starts_with(kError))
+      reply.body.replace(0, kError.size(), R"({"message":)");
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begun;
+    counters_.count(reply.status == 404 ? "other" : path, reply.status, passed.count());
+    answer(std::move(reply));
+  };
+  try {
+    return dispatch(request, counted);
+  } catch (const Refusal& refusal) {
+    counted(error_reply(refusal.status(), refusal.what(), refusal.retry()));
+  } catch (const std::exception& error) {
+    // What it says may name a path, and is for the log.
+    log_warning("a request failed: {}", message_line(error.what()));
+    counted(error_reply(500, "Internal error"));
+  }
+  return nullptr;
+}
+
+std::shared_ptr<Waiting> Service::dispatch(const HttpRequest& request, const Answer& answer) {
+  struct Endpoint {
+    std::string_view method, path;
+    std::function<std::shared_ptr<Waiting>()> run;
+  };
+  const auto at_once = [&](auto make) {
+    return [&answer, make]() -> std::shared_ptr<Waiting> {
+      answer(make());
+      return nullptr;
+    };
+  };
+  const auto ready = [&] {
+    return draining_ ? error_reply(503, "Shutting down") : HttpReply{.body = R"({"status":"ready"})"};
+  };
+  const Endpoint endpoints[] = {
+      {"POST", "/translate", [&] { return libretranslate(request, answer); }},
+      {"POST", "/v2/translate", [&] { return deepl(request, answer); }},
+      {"POST", "/v1/score", [&] { return score(request, answer); }},
+      {"POST", "/detect", at_once([&] { return detected(request); })},
+      {"GET", "/languages", at_once([&] { return languages(); })},
+      {"GET", "/frontend/settings", at_once([&] { return frontend_settings(); })},
+      {"GET", "/metrics", at_once([&] { return metrics(request); })},
+      {"GET", "/spec", at_once([] { return HttpReply{.body = std::string(openapi())}; })},
+      {"GET", "/health", at_once([] { return HttpReply{.body = R"({"status":"ok"})"}; })},
+      {"GET", "/ready", at_once(ready)},
+  };
+  std::string_view allowed;
+  for (const Endpoint& endpoint : endpoints) {
+    if (endpoint.path != request.path) continue;
+    if (endpoint.method == request.method) return endpoint.run();
+    allowed = endpoint.method;
+  }
+  if (allowed.empty()) throw Refusal(404, "Not found");
+  HttpReply reply = error_reply(405, "Method not allowed");
+  reply.headers.emplace_back("Allow", allowed);
+  answer(std::move(reply));
+  return nullptr;
+}
+
+HttpReply Service::metrics(const HttpRequest& request) {
+  admit(request, RequestFields(request), {});
+  return {.body = counters_.text(batcher_.load()), .type = "text/plain; version=0.0.4"};
+}
+
+std::string Service::key_of(const HttpRequest& request, const RequestFields& fields) {
+  if (std::string key = fields.text("api_key"); !key.empty()) return key;
+  for (const std::string_view scheme : {"Bearer ", "DeepL-Auth-Key "})
+    if (request.authorization.starts_with(scheme)) return request.authorization.substr(scheme.size());
+  return "";
+}
+
+void Service::admit(const HttpRequest& request, const RequestFields& fields,
+                    std::span<const std::string> texts) {
+  int64_t characters = 0;
+  for (const std::string& text : texts) characters += static_cast<int64_t>(count_code_points(text));
+  access_.admit(key_of(request, fields), characters);
+  counters_.count_characters(characters);
+}
+
+void Service::check(std::span<const std::string> texts) const {
+  const auto refuse = [](const std::string& size, int64_t limit) {
+    throw Refusal(400, fmt::format("Invalid request: request ({}) exceeds text limit ({})", size, limit));
+  };
+  const auto size = std::ssize(texts);
+  if (size > limits_.texts) refuse(std::to_string(size), limits_.texts);
+  int64_t characters = 0, lines = 0;
+  for (const std::string& text : texts) {
+    characters += static_cast<int64_t>(count_code_points(text));
+    lines += 1 + std::ranges::count(text, '\n');
+  }
+  if (characters > limits_.characters) refuse(std::to_string(characters), limits_.characters);
+  if (lines > limits_.lines) refuse(fmt::format("{} lines", lines), limits_.lines);
+}
+
+std::vector<DetectedLanguage> Service::detect(std::string_view text) const {
+  if (!detector_) throw Refusal(400, "This server does not detect languages: name the source language");
+  const auto models = this->models();
+  std::vector<DetectedLanguage> found = detector_(text);
+  for (DetectedLanguage& one : found)
+    one.language = models->codes().find(one.language).value_or(one.language);
+  return found;
+}
+
+std::string Service::language(const ServedModels& models, const std::string& code) {
+  constexpr size_t kLongest = 32;  // that is said back as it is
+  const auto found = models.codes().find(code);
+  if (!found)
+    throw Refusal(400, fmt::format("{} is not supported", code.size() > kLongest ? in_quotes(code) : code));
+  return *found;
+}
+
+std::string Service::not_available(const std::string& from, const std::string& to) {
+  return fmt::format("{} ({}) is not available as a target language from {} ({})", language_name(to), to,
+                     language_name(from), from);
+}
+
+std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_reply, const Answer& answer) {
+  check(asked.texts);
+  const auto models = this->models();
+  Made made;
+  std::string source = asked.source;
+  if (source == kAuto) {
+    std::string all;
+    for (const std::string& text : asked.texts) all += text + "\n";
+    for (const DetectedLanguage& one : detect(all)) {
+      if (!models->codes().find(one.language)) continue;
+      made.detected = one;
+      break;
+    }
+    if (!made.detected) throw Refusal(400, "The language of the text was not recognized: name it as source");
+    source = made.detected->language;
+  }
+  const std::string from = language(*models, source), to = language(*models, asked.target);
+  if (from == to) {
+    for (const std::string& text : asked.texts) made.texts.push_back({text});
+    answer(make_reply(made));
+    return nullptr;
+  }
+  const auto route = models->route(from, to, asked.alternatives + 1);
+  if (!route) throw Refusal(400, not_available(from, to));
+  const auto texts = std::make_shared<const TextLines>(asked.texts);
+  const auto reply = [texts, made = std::move(made),
+                      make_reply = std::move(make_reply)](const std::vector<TranslatedLine>& lines) {
+    Made whole = made;
+    whole.texts = texts->texts(lines);
+    return make_reply(whole);
+  };
+  if (!asked.events) return submit(route, texts->lines(), answer, reply);
+  const auto begun = std::make_shared<std::atomic<bool>>(false);
+  const auto progress = [answer, begun, count = texts->lines().size()](size_t line,
+                                                                       const TranslatedLine& made_of) {
+    if (made_of.best.empty()) return;
+    *begun = true;
+    answer(event_reply("line", line_event(line, count, made_of.best.front().text), true));
+  };
+  const Answer last = [answer, begun](HttpReply end) {
+    const bool done = end.status == 200;
+    answer(done || *begun ? event_reply(done ? "done" : "error", end.body, false) : std::move(end));
+  };
+  return submit(route, texts->lines(), last, reply, progress);
+}
+
+std::shared_ptr<Waiting> Service::submit(std::shared_ptr<const TranslationRoute> route,
+                                         std::vector<SourceLine> lines, const Answer& answer,
+                                         std::function<HttpReply(const std::vector<TranslatedLine>&)> reply,
+                                         std::function<void(size_t line, const TranslatedLine&)> progress) {
+  const auto finish = [answer, reply = std::move(reply), timeout = limits_.timeout](
+                          JobEnd end, const std::vector<TranslatedLine>& translated) {
+    const auto bad =
+        std::ranges::find_if(translated, [](const TranslatedLine& line) { return line.best.empty(); });
+    if (end == JobEnd::late) {
+      answer(error_reply(
+          504, fmt::format("It took longer than {} s", std::chrono::duration<double>(timeout).count())));
+    } else if (end == JobEnd::failed) {
+      answer(error_reply(500, "Cannot translate text"));
+    } else if (bad != translated.end()) {
+      answer(error_reply(400, "Cannot translate " + bad->fault));
+    } else {
+      try {
+        answer(reply(translated));
+      } catch (const std::exception& error) {
+        log_warning("a reply failed: {}", message_line(error.what()));
+        answer(error_reply(500, "Internal error"));
+      }
+    }
+  };
+  auto waiting = batcher_.submit({.route = std::move(route),
+                                  .lines = std::move(lines),
+                                  .deadline = TranslationJob::Clock::now() + limits_.timeout,
+                                  .finish = finish,
+                                  .progress = std::move(progress)});
+  if (!waiting) throw Refusal(429, "Slowdown: too many texts are waiting", 1);
+  return waiting;
+}
+
+}  // namespace chorus::inline server

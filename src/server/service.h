@@ -1,0 +1,107 @@
+// What the server does: a request of an interface becomes a job of the batcher, and its translations a reply.
+//
+// The interfaces are LibreTranslate's (libretranslate.cpp), DeepL's (deepl.cpp) and our own. It knows nothing of
+// connections.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/access.h"
+#include "server/batcher.h"
+#include "server/http_message.h"
+#include "server/request_counters.h"
+#include "server/request_fields.h"
+#include "server/served_models.h"
+
+namespace chorus::inline server {
+
+struct DetectedLanguage {
+  std::string language;   // a code, as the models or ISO 639 have it
+  double confidence = 0;  // 0 to 100
+};
+/// The languages that a text may be in, the likeliest first; none where that cannot be said. Threads may call it.
+using LanguageDetector = std::function<std::vector<DetectedLanguage>(std::string_view text)>;
+
+struct ServiceLimits {
+  int64_t texts = 128;         // of a request
+  int64_t characters = 20000;  // of all its texts together
+  int64_t lines = 2000;        // likewise
+  int64_t alternatives = 10;
+  std::chrono::milliseconds timeout{60'000};  // from when a request is there; beyond, it is answered 504
+  BatcherLimits batches = {};
+};
+
+class Service {
+ public:
+  /// `detector` may be empty: then there is no source "auto". Without `keys` none is needed.
+  Service(std::shared_ptr<const ServedModels> models, LanguageDetector detector,
+          std::vector<AccessKey> keys = {}, const ServiceLimits& limits = {});
+
+  /// As HttpHandler.
+  std::shared_ptr<Waiting> handle(const HttpRequest& request, Answer answer);
+  /// What comes from now on is translated by these models.
+  void replace(std::shared_ptr<const ServedModels> models);
+  /// /ready says no from now on.
+  void begin_drain() { draining_ = true; }
+
+ private:
+  /// Texts to translate, whatever the interface.
+  struct Asked {
+    std::vector<std::string> texts;
+    std::string source, target;  // as they were written; source may be "auto"
+    int64_t alternatives = 0;
+    bool events = false;  // tell of each line as it is done: server-sent events
+  };
+  struct Made {
+    std::vector<std::vector<std::string>> texts;  // of each its translation and the alternatives
+    std::optional<DetectedLanguage> detected;     // where the source was "auto"
+  };
+  using MakeReply = std::function<HttpReply(const Made&)>;
+
+  // What the interfaces share. All that refuse throw Refusal.
+  [[nodiscard]] std::shared_ptr<const ServedModels> models() const;
+  std::shared_ptr<Waiting> dispatch(const HttpRequest& request, const Answer& answer);
+  /// The key of the field api_key or of the header Authorization; "": there is none.
+  [[nodiscard]] static std::string key_of(const HttpRequest& request, const RequestFields& fields);
+  /// Counts texts against the limits of the request's key.
+  void admit(const HttpRequest& request, const RequestFields& fields, std::span<const std::string> texts);
+  void check(std::span<const std::string> texts) const;
+  [[nodiscard]] std::vector<DetectedLanguage> detect(std::string_view text) const;
+  [[nodiscard]] static std::string language(const ServedModels& models, const std::string& code);
+  [[nodiscard]] static std::string not_available(const std::string& from, const std::string& to);
+  std::shared_ptr<Waiting> translate(const Asked& asked, MakeReply make_reply, const Answer& answer);
+  /// `reply` is made of lines that all are there; of others an error is.
+  std::shared_ptr<Waiting> submit(std::shared_ptr<const TranslationRoute> route,
+                                  std::vector<SourceLine> lines, const Answer& answer,
+                                  std::function<HttpReply(const std::vector<TranslatedLine>&)> reply,
+                                  std::function<void(size_t line, const TranslatedLine&)> progress = {});
+
+  std::shared_ptr<Waiting> libretranslate(const HttpRequest& request, const Answer& answer);
+  std::shared_ptr<Waiting> deepl(const HttpRequest& request, const Answer& answer);
+  std::shared_ptr<Waiting> score(const HttpRequest& request, const Answer& answer);
+  HttpReply detected(const HttpRequest& request);
+  HttpReply metrics(const HttpRequest& request);
+  [[nodiscard]] HttpReply languages() const;
+  [[nodiscard]] HttpReply frontend_settings() const;
+
+  LanguageDetector detector_;
+  AccessControl access_;
+  RequestCounters counters_;
+  ServiceLimits limits_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const ServedModels> models_;  // under the mutex
+  std::atomic<bool> draining_ = false;
+  Batcher batcher_;  // last: it works for the others
+};
+
+}  // namespace chorus::inline server

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Clients of `chorus serve`: plain HTTP, raw sockets, and libretranslatepy where it is installed.
+
+usage: clients.py PATH_OF_CHORUS MODEL
+"""
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+CHORUS, MODEL = sys.argv[1:3]
+KEY = "a-key-of-20-letters!"
+failures = []
+
+
+def expect(condition, what):
+    if not condition:
+        failures.append(what)
+        print("clients.py:", what, file=sys.stderr)
+
+
+class Server:
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([CHORUS, "serve", "--model", MODEL, "--port", "0", "--threads", "1", *arguments],
+                                        stderr=subprocess.PIPE, text=True)
+        self.log = ""
+        while not (found := re.search(r"http://(?:[^\s/]*):(\d+)", self.log)):
+            line = self.process.stderr.readline()
+            if not line:
+                sys.exit(f"clients.py: the server ended: {self.log}")
+            self.log += line
+        self.port = int(found[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def ask(self, path, body=None, headers={}, method=None):
+        """Status and JSON (or text) of the reply. A dict is sent as JSON, a text as a form."""
+        data, sent = None, dict(headers)
+        if isinstance(body, dict):
+            data = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        elif body is not None:
+            data = body.encode() if isinstance(body, str) else body
+        request = urllib.request.Request(self.url + path, data, sent, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                status, text = reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read().decode()
+            self.retry = error.headers.get("Retry-After")
+        try:
+            return status, json.loads(text)
+        except ValueError:
+            return status, text
+
+    def raw(self, data, wait=True):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(data)
+            if not wait:
+                return b""
+            reply = b""
+            while chunk := connection.recv(65536):
+                reply += chunk
+            return reply
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        code = self.process.wait(timeout=60)
+        self.log += self.process.stderr.read()
+        return code
+
+
+def offline(lines, *arguments):
+    done = subprocess.run([CHORUS, "translate", "--model", MODEL, "--from", "xx", "--to", "yy", "--sentences", "-q",
+                           "--threads", "1", *arguments], input="\n".join(lines) + "\n", capture_output=True, text=True,
+                          check=True)
+    return done.stdout.splitlines()
+
+
+def libretranslate(server):
+    lines = ["alpha beta", "gamma delta epsilon", "zeta"]
+    translated = offline(lines)
+    ask = server.ask
+    expect(ask("/translate", {"q": lines[0], "source": "xx", "target": "yy"}) == (200, {"translatedText": translated[0]}),
+           "a text as JSON")
+    expect(ask("/translate", urllib.parse.urlencode({"q": lines[0], "source": "xx", "target": "yy"})) ==
+           (200, {"translatedText": translated[0]}), "a text as a form")
+    expect(ask("/translate", {"q": lines, "source": "xx", "target": "yy", "format": "text"}) ==
+           (200, {"translatedText": translated}), "a list")
+    expect(ask("/translate", {"q": "\n".join(lines) + "\n\n", "source": "xx", "target": "yy"}) ==
+           (200, {"translatedText": "\n".join(translated) + "\n\n"}), "lines of a text")
+    status, reply = ask("/translate", {"q": lines, "source": "xx", "target": "yy", "alternatives": 2})
+    expect(status == 200 and reply["translatedText"] == translated and len(reply["alternatives"]) == 3 and
+           all(len(set(of)) == len(of) <= 2 for of in reply["alternatives"]), f"alternatives: {reply}")
+    status, reply = ask("/languages")
+    expect(status == 200 and [(l["code"], l["targets"]) for l in reply] == [("xx", ["yy"]), ("yy", ["xx"])],
+           f"/languages: {reply}")
+    expect(ask("/health") == (200, {"status": "ok"}) and ask("/ready")[0] == 200, "/health and /ready")
+    status, settings = ask("/frontend/settings")
+    expect(status == 200 and settings["language"]["target"]["code"] == "yy" and settings["charLimit"] > 0,
+           f"/frontend/settings: {settings}")
+
+    text = {"q": "alpha", "source": "xx", "target": "yy"}
+    for change, status, words in [({"q": ""}, 400, "Invalid request: missing q parameter"),
+                                  ({"source": ""}, 400, "Invalid request: missing source parameter"),
+                                  ({"target": None}, 400, "Invalid request: missing target parameter"),
+                                  ({"source": "klingon"}, 400, "klingon is not supported"),
+                                  ({"target": "zz"}, 400, "zz is not supported"),
+                                  ({"source": "auto"}, 400, "does not detect languages"),
+                                  ({"format": "html"}, 400, "html"),
+                                  ({"format": "pdf"}, 400, "pdf format is not supported"),
+                                  ({"alternatives": "many"}, 400, "alternatives parameter is not a number"),
+                                  ({"alternatives": 99}, 400, "alternatives parameter must be <="),
+                                  ({"q": ["a"] * 1000}, 400, "exceeds text limit"),
+                                  ({"q": "a" * 100000}, 400, "exceeds text limit"),
+                                  ({"q": {"a": 1}}, 400, "q")]:
+        got, reply = ask("/translate", text | change)
+        expect(got == status and list(reply) == ["error"] and words in reply["error"], f"{change}: {got} {reply}")
+    expect(ask("/translate", b"{", {"Content-Type": "application/json"})[0] == 400, "broken JSON")
+    expect(ask("/nowhere") == (404, {"error": "Not found"}), "an unknown path")
+    expect(ask("/translate", method="GET")[0] == 405, "GET /translate")
+
+
+def concurrent_requests(server):
+    """Together as alone."""
+    words = "alpha beta gamma delta epsilon zeta eta theta".split()
+    lines = [" ".join(words[(i * j) % 8] for j in range(1, 2 + i % 7)) for i in range(60)]
+    expected = offline(lines)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda line: server.ask("/translate", {"q": line, "source": "xx", "target": "yy"}), lines))
+    expect(replies == [(200, {"translatedText": one}) for one in expected], "together as alone")
+
+
+def raw_http(server):
+    head = f"Host: localhost:{server.port}\r\n"
+    expect(b" 400 " in server.raw(b"nonsense\r\n\r\n").splitlines()[0], "what is no HTTP")
+    expect(b" 421 " in server.raw(b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n").splitlines()[0], "another Host")
+    expect(b" 400 " in server.raw(b"GET /health HTTP/1.1\r\n\r\n").splitlines()[0], "no Host")
+    expect(b" 431 " in server.raw(f"GET /health HTTP/1.1\r\n{head}X: {'x' * 100000}\r\n\r\n".encode()).splitlines()[0],
+           "long header lines")
+    expect(b" 413 " in server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Length: 999999999\r\n\r\n".encode())
+           .splitlines()[0], "a long body")
+    chunks = f"POST /translate HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 20
+    expect(b" 413 " in server.raw(chunks + b"0\r\n\r\n").splitlines()[0], "a long body in chunks")
+    two = server.raw(f"GET /health HTTP/1.1\r\n{head}\r\nGET /ready HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+    expect(two.count(b"HTTP/1.1 200 OK") == 2, f"two requests on one connection: {two}")
+    body = server.raw(f"HEAD /nowhere HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+    expect(body.endswith(b"\r\n\r\n") and b" 404 " in body, "HEAD has no body")
+    # Clients that leave, at any point.
+    server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Length: 50\r\n\r\n{{".encode(), wait=False)
+    text = json.dumps({"q": ["alpha beta gamma"] * 100, "source": "xx", "target": "yy"})
+    for _ in range(5):
+        server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}"
+                   .encode(), wait=False)
+    expect(server.ask("/translate", {"q": "alpha", "source": "xx", "target": "yy"})[0] == 200, "and others are answered")
+
+
+def events(server):
+    text = json.dumps({"q": "alpha beta\n\ngamma", "source": "xx", "target": "yy"})
+    reply = server.raw(f"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
+                       f"Content-Length: {len(text)}\r\n\r\n{text}".encode()).decode()
+    names = re.findall(r"^event: (\w+)$", reply, re.M)
+    data = [json.loads(line) for line in re.findall(r"^data: (.*)$", reply, re.M)]
+    first, second = offline(["alpha beta", "gamma"])
+    expect(names == ["line", "line", "done"] and data[2] == {"translatedText": f"{first}\n\n{second}"} and
+           sorted((one["line"], one["translatedText"]) for one in data[:2]) == [(0, first), (1, second)], f"events: {reply}")
+
+
+def load_anew(server):
+    server.process.send_signal(signal.SIGHUP)
+    while "anew" not in server.log:
+        server.log += server.process.stderr.readline()
+    expect(server.ask("/translate", {"q": "alpha", "source": "xx", "target": "yy"}) ==
+           (200, {"translatedText": offline(["alpha"])[0]}), "after SIGHUP")
+
+
+def pypi_client(server, key=None):
+    try:
+        from libretranslatepy import LibreTranslateAPI
+    except ImportError:
+        print("clients.py: libretranslatepy is not installed: skipped", file=sys.stderr)
+        return
+    client = LibreTranslateAPI(server.url, key)
+    expect(client.translate("alpha beta", "xx", "yy") == offline(["alpha beta"])[0], "libretranslatepy translates")
+    expect([language["code"] for language in client.languages()] == ["xx", "yy"], "libretranslatepy lists languages")
+
+
+def main():
+    server = Server()
+    libretranslate(server)
+    concurrent_requests(server)
+    raw_http(server)
+    events(server)
+    load_anew(server)
+    pypi_client(server)
+    secret = "hunter2secret"
+    server.ask("/translate", {"q": secret, "source": "xx", "target": secret})
+    idle = socket.create_connection(("127.0.0.1", server.port))
+    expect(server.end() == 0, "SIGTERM ends it with 0")
+    idle.close()
+    expect(secret not in server.log and MODEL + "/" not in server.log, f"the log has what it should not: {server.log}")
+
+    late = Server("--timeout", "0.001")
+    status, reply = late.ask("/translate", {"q": ["alpha beta"] * 100, "source": "xx", "target": "yy"})
+    expect(status == 504 and "longer than" in reply["error"], f"a deadline: {status} {reply}")
+    late.end()
+
+    narrow = Server("--queue", "1")
+    text = {"q": "\n".join(["alpha beta gamma delta"] * 200), "source": "xx", "target": "yy"}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        statuses = [status for status, _ in pool.map(lambda _: narrow.ask("/translate", text), range(8))]
+    expect(statuses.count(200) >= 1 and statuses.count(429) >= 1 and int(narrow.retry) > 0, f"a full queue: {statuses}")
+    narrow.end()
+
+    with open("keys", "w") as file:
+        file.write(f"# ours\n{KEY} 4\n")
+    os.chmod("keys", 0o600)
+    closed = Server("--keys", "keys")
+    text = {"q": "alpha", "source": "xx", "target": "yy"}
+    expect(closed.ask("/translate", text)[0] == 400, "no key")
+    expect(closed.ask("/translate", text | {"api_key": KEY + "x"}) == (403, {"error": "Invalid API key"}), "a wrong key")
+    expect(closed.ask("/health")[0] == 200 and closed.ask("/frontend/settings")[1]["keyRequired"], "what needs none")
+    pypi_client(closed, KEY)
+    asked = [closed.ask("/translate", text, {"Authorization": f"Bearer {KEY}"})[0] for _ in range(6)]
+    expect(asked[0] == 200 and asked[-1] == 429 and int(closed.retry) > 0, f"a key's limit: {asked}")
+    expect(KEY not in closed.log, "no key in the log")
+    expect(closed.end(signal.SIGINT) == 0, "SIGINT ends it with 0")
+    sys.exit(1 if failures else 0)
+
+
+main()
