@@ -170,14 +170,18 @@ def make(options):
     unknown = [language for language in languages if language not in there]
     if unknown or not languages:
         raise Failure(f"no text in: {' '.join(unknown)}; there are: {' '.join(map(spelt, there))} (where apt knows no packages, run: apt-get update)", 2)
-    of_help = {l: [HELP + l] for l in languages if l in in_help} | {"en": [HELP + "en-us"]}
-    of_man = {l: [f"manpages-{l}", *[f"manpages-{l}-dev"] * (l in MAN_DEV)] for l in languages if l in in_man} | {"en": MAN_ENGLISH}
-    kinds = [("help", of_help, read_help), *[("man", of_man, read_man)] * options.man]
+    of_help = {name: [HELP + name] for name in languages if name in in_help} | {"en": [HELP + "en-us"]}
+    of_man = {name: [f"manpages-{name}", *[f"manpages-{name}-dev"] * (name in MAN_DEV)] for name in languages if name in in_man}
     corpora = []
-    for name, of, read in kinds:
-        if len(of) > 1:
-            fetch([package for some in of.values() for package in some], packages)
-            corpora.append(build(name, lambda l: read([packages / package for package in of[l]], keep), [l for l in of if l != "en"], options))
+    for kind, of, read in (("help", of_help, read_help), ("man", of_man | {"en": MAN_ENGLISH}, read_man)):
+        if len(of) == 1:  # English alone
+            continue
+        fetch([package for some in of.values() for package in some], packages)
+
+        def pages(language, of=of, read=read):
+            return read([packages / package for package in of[language]], keep)
+
+        corpora.append(build(kind, pages, [name for name in of if name != "en"], options))
     for corpus in corpora:
         corpus.rename(spelt)
     if options.ui:

@@ -15,6 +15,7 @@ PLACEHOLDERS = ["{b}", "{/b}", "{i}", "{/i}"]
 LITERAL = re.compile(r"\{/?[bi]\}")
 BREAKS = {"PP", "P", "LP", "HP", "RS", "RE", "sp", "in", "ti", "PD", "ne", "ce", "ad", "na", "hy", "nh", "ta", "ft", "IX"}
 CODE = {"nf": "fi", "EX": "EE", "TS": "TE", "SY": "YS", "Vb": "Ve", "de": ".", "ig": ".", "EQ": "EN"}
+ADDRESS = re.compile(r"^\.(?:MT|UR)|@", re.MULTILINE)
 ARGUMENT = re.compile(r'"((?:[^"]|"")*)"?|(\S+)')
 
 
@@ -154,6 +155,6 @@ def read_man_page(page, keep=False):
             made.lines.append(" ")
     made.close()
     sections = made.sections
-    if "generated with po4a" in page and sections and ("@" in "".join(sections[-1][1]) or re.search(r"^\.(?:MT|UR)", page.rpartition("\n.SH")[2], re.MULTILINE)):
+    if "generated with po4a" in page and ADDRESS.search(page.rpartition("\n.SH")[2]):
         sections = sections[:-1]
     return {f"{i + 1} of {len(sections)} {kinds}": texts for i, (kinds, texts) in enumerate(sections)}

@@ -27,6 +27,7 @@ REASONS = {
 }
 PLACEHOLDER = re.compile(r"\{/?[a-z]+\}|\$\(\w+\)|\$\{\w+\}|%\w+|%\{\w+\}")
 NEAR = 0.7  # share of a held-out paragraph's word pairs that make another one a near copy of it
+CHOICE = 8  # times as many paragraphs as are held out are to be chosen from
 FAR = 3.0  # times from the usual length
 
 
@@ -227,13 +228,14 @@ def drop_far(candidates, tally):
 
 def split_pages(corpus, rows, valid, test, seed):
     """Whole pages become test and valid, in an order drawn by their names, until these have as many paragraphs: of three
-    words or more, on no page of train, translated into half of the languages at least. A page with more than a quarter of
-    what is wanted stays in train."""
+    words or more, on no page of train, translated into half of the languages, or where that leaves too few to choose from,
+    into as many as needed. A page with more than a quarter of what is wanted stays in train."""
     distinct = list({id(row): row for row in rows.values()}.values())
     corpus.tally["en"]["alone"] += sum(not row.cells for row in distinct)
     distinct = [row for row in distinct if row.cells]
-    enough = (len(corpus.found) - 1) / 2
-    fit = [row for row in distinct if len(row.words) >= 3 and len(row.cells) >= enough]
+    fit = sorted((row for row in distinct if len(row.words) >= 3), key=lambda row: -len(row.cells))
+    least = min(len(corpus.found) / 2, len(fit[:CHOICE * (valid + test)][-1].cells) if fit else 0)
+    fit = [row for row in fit if len(row.cells) >= least]
     of_page = defaultdict(list)
     for row in fit:
         for page in row.pages:
