@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 SPLITS = ("train", "valid", "test")
 REASONS = {
-    "missing": "page or paragraph is not there, or there are other ones in its place",
+    "no page": "the language has not the page",
+    "missing": "the page has not the paragraph, or other ones in its place",
     "no letters": "only digits, symbols and placeholders",
     "long": "over the length allowed",
     "same": "equal to the English up to case, digits and punctuation",
@@ -27,6 +28,7 @@ REASONS = {
 }
 PLACEHOLDER = re.compile(r"\{/?[a-z]+\}|\$\(\w+\)|\$\{\w+\}|%\w+|%\{\w+\}")
 NEAR = 0.7  # share of a held-out paragraph's word pairs that make another one a near copy of it
+STEM = 5  # letters by which words count as the same in these pairs
 CHOICE = 8  # times as many paragraphs as are held out are to be chosen from
 FAR = 3.0  # times from the usual length
 
@@ -86,14 +88,15 @@ class Row:
 
 
 class NearCopies:
-    """Finds texts that hold NEAR or more of a kept text's pairs of neighbouring words, or all of its letters."""
+    """Finds texts that hold NEAR or more of a kept text's pairs of neighbouring words, or have all of its letters and no
+    others. Words count by their first STEM letters; the beginning and the end count as words."""
 
     def __init__(self):
         self.folds, self.sizes, self.of_pair = set(), [], defaultdict(list)
 
     @staticmethod
     def _pairs(text):
-        found = ["", *words(text), ""]
+        found = ["", *(word[:STEM] for word in words(text)), ""]
         return set(zip(found, found[1:]))
 
     def add(self, text):
@@ -163,7 +166,10 @@ def add_language(corpus, language, pages, english_pages, rows, longest):
     candidates = []  # (row, text, its words)
     for (page, place, i), row in rows.items():
         corpus.found[language] += 1
-        texts = pages.get(page, {}).get(place, [])
+        if page not in pages:
+            tally["no page"] += 1
+            continue
+        texts = pages[page].get(place, [])
         if len(texts) != len(english_pages[page][place]) or not texts[i]:
             tally["missing"] += 1
             continue
