@@ -146,6 +146,14 @@ def read_ui(folder):
     return corpus
 
 
+def earlier(out):
+    """The files of text that an earlier run left in OUT, which would be read with the new ones."""
+    files = [path for name in ("help", "man", "ui") for split in multiparallel.SPLITS for path in (out / name).glob(f"{split}.*")]
+    if files and not (out / "report.json").is_file():
+        raise Failure(f"{files[0]} is not of this command's making: give another --out", 2)
+    return files
+
+
 def table(reports):
     """For a terminal."""
     yield f"{'':16} {'train':>7} {'valid':>5} {'test':>5} {'words':>8} {'characters':>10}  left out"
@@ -167,6 +175,7 @@ def make(options):
         print(" ".join(map(spelt, there)))
         return
     languages = there if "all" in options.languages else sorted(wanted)
+    earlier(out)
     unknown = [language for language in languages if language not in there]
     if unknown or not languages:
         raise Failure(f"no text in: {' '.join(unknown)}; there are: {' '.join(map(spelt, there))} (where apt knows no packages, run: apt-get update)", 2)
@@ -187,6 +196,8 @@ def make(options):
     if options.ui:
         corpora.append(read_ui(options.ui))
     multiparallel.hold_out(corpora)
+    for path in earlier(out):
+        path.unlink()
     for corpus in corpora:
         multiparallel.write(corpus, out / corpus.name)
     reports = {corpus.name: multiparallel.report(corpus) for corpus in corpora}

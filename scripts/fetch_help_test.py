@@ -177,18 +177,26 @@ class Command(unittest.TestCase):
         for languages in report.values():
             for entry in languages.values():
                 self.assertEqual(entry["found"], sum(entry[split]["paragraphs"] for split in multiparallel.SPLITS) + sum(entry["left_out"].values()))
+        if CHORUS:
+            said = subprocess.run([CHORUS, "corpus", "report", "--files", f"{self.root}/one/help/train.{{lang}}"], capture_output=True, text=True)
+            self.assertIn(f"rows {len(self.lines('one/help/train.en'))},", said.stdout, said.stderr)
         # Once more, and with another hash of strings, the same bytes; another seed gives another split.
         self.assertEqual(self.run_it("two", "de", "--man", "--ui", ui)[0], 0)
         for path in (self.root / "one").glob("**/*.*"):
             self.assertEqual(path.read_bytes(), (self.root / "two" / path.relative_to(self.root / "one")).read_bytes(), path)
         self.assertEqual(self.run_it("three", "de", "--seed", "2")[0], 0)
         self.assertNotEqual(self.lines("one/help/test.en"), self.lines("three/help/test.en"))
-        if CHORUS:
-            said = subprocess.run([CHORUS, "corpus", "report", "--files", f"{self.root}/one/help/train.{{lang}}"], capture_output=True, text=True)
-            self.assertIn(f"rows {len(self.lines('one/help/train.en'))},", said.stdout, said.stderr)
+        # Text of an earlier run does not stay beside the new.
+        self.assertEqual(self.run_it("one", "de", "--seed", "2")[0], 0)
+        self.assertEqual(self.lines("one/help/test.en"), self.lines("three/help/test.en"))
+        self.assertEqual([*(self.root / "one/man").iterdir(), *(self.root / "one/ui").iterdir()], [])
 
     def test_mistakes(self):
-        for words, part in ((["xx"], "xx"), (["de", "--valid", "900"], "fit for valid"), (["de", "--ui", str(self.root)], "train.en")):
+        foreign = self.root / "foreign"
+        (foreign / "help").mkdir(parents=True)
+        (foreign / "help/train.de").write_text("mine\n")
+        for words, part in ((["xx"], "xx"), (["de", "--valid", "900"], "fit for valid"), (["de", "--ui", str(self.root)], "train.en"),
+                            (["de", "--out", str(foreign)], "another --out")):
             code, _, err = self.run_it("bad", *words)
             self.assertNotEqual(code, 0)
             self.assertIn(part, err.splitlines()[-1])
