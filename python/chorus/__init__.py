@@ -14,6 +14,7 @@ package, in a process of its own. What fails raises `Error`, or `UserError` wher
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from chorus._errors import Error, UserError
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from chorus.translator import (
         Encoded, Options, Score, Token, Translation, Translator, set_threads)
     from chorus.vocabulary import Vocabulary
+
+# Threads of OpenMP that wait spin, by default for so long that several busy processes on a machine slow each other down. The
+# runtime, which comes with torch, reads this when it is loaded; the program sets it as well.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # Loaded when they are first asked for: torch takes a second or two, and what runs the program does not need it.
 _HOMES = {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from chorus import _build
@@ -31,10 +29,6 @@ def missing_library(message: str) -> str | None:
 
 def load_core() -> ModuleType:
     """The extension. ImportError, one line, when torch or a library is not there, or is not the one it was built with."""
-    # Threads of OpenMP that wait spin, by default for so long that several busy processes on a machine slow each other down.
-    # The runtime, which comes with torch, reads this when it is loaded; the program sets it as well.
-    if "OMP_WAIT_POLICY" not in os.environ and "torch" not in sys.modules:
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
         import torch  # its libraries are now loaded, and the extension finds them by name
     except ImportError as error:

@@ -26,7 +26,8 @@ def environment() -> dict[str, str]:
     if torch is None or torch.origin is None:
         raise ImportError("chorus needs torch, which is not installed here")
     folder = Path(torch.origin).parent
-    paths = [folder / "lib", folder.parent / "torch.libs", os.environ.get("LD_LIBRARY_PATH")]
+    cuda = sorted((folder.parent / "nvidia").glob("*/lib"))  # what a CUDA build brings
+    paths = [folder / "lib", folder.parent / "torch.libs", *cuda, os.environ.get("LD_LIBRARY_PATH")]
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(str(path) for path in paths if path)}
 
 
@@ -46,7 +47,7 @@ def run(
 ) -> str:
     """Runs a command of the program and returns what it writes to standard output, or hands it to `on_line` line by line.
 
-    Its messages go to sys.stderr unless `quiet`. Ctrl-C is passed on to it, and so is what `on_line` raises, as if it were
+    Its messages go to sys.stderr, with `quiet` warnings alone. Ctrl-C is passed on to it, and so is what `on_line` raises, as if it were
     Ctrl-C: either is raised again once the program has ended. `on_line` returning False ends the program likewise, without
     anything being raised. UserError and Error as the program says it.
     """
@@ -56,7 +57,7 @@ def run(
         errors="replace", env=environment())
     assert process.stdout and process.stderr
     last: list[str] = []
-    listener = threading.Thread(target=_listen, args=(process.stderr, last, quiet), daemon=True)
+    listener = threading.Thread(target=_listen, args=(process.stderr, last), daemon=True)
     listener.start()
     output: list[str] = []
     raised: BaseException | None = None
@@ -99,10 +100,10 @@ def options(**values: Any) -> Sequence[str]:
     return words
 
 
-def _listen(stream: IO[str], last: list[str], quiet: bool) -> None:
+def _listen(stream: IO[str], last: list[str]) -> None:
     for line in stream:
         last[:] = [line.rstrip("\n")]
-        if not quiet and not line.startswith("chorus: error: "):
+        if not line.startswith("chorus: error: "):
             print(last[0], file=sys.stderr, flush=True)
 
 

@@ -33,7 +33,7 @@ def train(
     settings: options that go before the file's: {"train.duration": "5e"}.
     callback: is given each record of metrics.jsonl as it is written, as a dict; returning False ends the training.
     accept_changes: go on with a run whose settings or text have changed.
-    quiet: nothing on sys.stderr but warnings of Python's own.
+    quiet: only warnings on sys.stderr.
 
     It trains in a process of its own: `chorus train`, whose memory goes back when it ends. On Ctrl-C, and when the callback
     raises or returns False, everything is saved first. For many processes there is `mpirun chorus train`.

@@ -102,10 +102,12 @@ class Translator:
         memory: int | str | None = None,
     ) -> None:
         paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        if not paths:
+            raise UserError("a Translator has one model or several, not none")
+        if memory is not None and len(paths) > 1:
+            raise UserError("memory is for one model, not for an ensemble")
         most = _core.parse_memory(memory) if isinstance(memory, str) else memory or 0
         self._models = [_core.Model(os.fspath(one), device, precision, most) for one in paths]
-        if not self._models:
-            raise UserError("a Translator has one model or several, not none")
         self._source, self._target = source or "", target or ""
         self._made: dict[Any, Any] = {}
 

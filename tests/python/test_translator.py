@@ -135,6 +135,7 @@ def test_mistakes(model, translator, tmp_path):
     refuses("nowhere: no such folder", lambda: chorus.Translator("nowhere"))
     refuses("is no model", lambda: chorus.Translator(tmp_path))
     refuses("not none", lambda: chorus.Translator([]))
+    refuses("for one model", lambda: chorus.Translator([model, model], memory="8GB"))
     refuses("is no size", lambda: chorus.Translator(model, memory="much"))
     refuses("fp32 or bf16", lambda: chorus.Translator(model, precision="fp8"))
     refuses("abacus", lambda: chorus.Translator(model, device="abacus"))
