@@ -42,7 +42,7 @@ const std::vector<Purpose>& purposes() {
       {"Translating and scoring", {add_translate, add_serve, add_score, add_evaluate, add_assess}},
       {"Models", {add_inspect, add_import, add_export, add_quantize, add_shortlist, add_align, add_lid}},
       {"Experts", {add_prune, add_merge, add_average, add_upcycle, add_grow}},
-      {"Help", {add_manual, add_completion}},
+      {"Help", {add_doctor, add_manual, add_completion}},
   };
   return list;
 }

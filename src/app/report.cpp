@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fmt/chrono.h>
@@ -52,6 +53,7 @@ std::vector<fs::path> runs_in(const fs::path& folder) {
   }
   std::ranges::sort(stages);
   std::vector<fs::path> folders;
+  folders.reserve(stages.size());
   for (auto& [unused, path] : stages) folders.push_back(std::move(path));
   if (folders.empty())
     throw UserError("{} is no run: it has no metrics.jsonl; name what `chorus train --out` made",
@@ -97,6 +99,7 @@ class WrittenPage {
     if (!report_ || runs.size() != folders_.size() || !std::ranges::equal(runs, folders_, {}, key_of)) {
       report_ = std::make_unique<Report>(runs);
       folders_.clear();
+      folders_.reserve(runs.size());
       for (const RunToReport& run : runs) folders_.push_back(key_of(run));
       is_new_ = true;
     }

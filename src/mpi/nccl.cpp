@@ -1,6 +1,7 @@
 #include "mpi/internal/nccl.h"
 
 #include "base/error.h"
+#include "mpi/libraries.h"
 
 #ifdef CHORUS_NCCL
 
@@ -87,6 +88,12 @@ bool Nccl::done() {
   return !s.end || s.end->query();
 }
 
+std::string nccl_library() {
+  int version = 0;  // 22705 is 2.27.5
+  check(ncclGetVersion(&version));
+  return fmt::format("{}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 }  // namespace chorus::inline mpi
 
 #else
@@ -108,6 +115,10 @@ Nccl::~Nccl() = default;
 void Nccl::start(std::span<const Piece>, std::span<const Piece>) {}
 bool Nccl::done() {
   return true;
+}
+
+std::string nccl_library() {
+  return "";
 }
 
 }  // namespace chorus::inline mpi

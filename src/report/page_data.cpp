@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
-
-#include "base/utf8.h"
 
 namespace chorus::inline report {
 
@@ -192,8 +193,7 @@ nlohmann::json history_json(const RunHistory& history, size_t runs) {
   return {{"curves", curves_json(history.train)},
           {"validations", validations_json(history, runs)},
           {"experts", experts_json(history, runs)},
-          {"languages", languages_json(history, runs)},
-          {"skipped", rounded(history.skipped)}};
+          {"languages", languages_json(history, runs)}};
 }
 
 nlohmann::json settings_json(std::span<const RunToReport> runs) {

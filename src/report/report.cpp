@@ -56,36 +56,35 @@ bool Report::Run::read() {
 }
 
 std::vector<std::string> Report::Run::notes() const {
-  std::vector<std::string> notes;
+  std::vector<std::string> list;
+  const auto when = [&](bool is_so, std::string note) {
+    if (is_so) list.push_back(std::move(note));
+  };
   const RunHistory& h = history;
-  if (h.records == 0)
-    notes.emplace_back("It has written no numbers yet (metrics.jsonl): they come with the first updates.");
-  if (h.damaged > 0)
-    notes.push_back(fmt::format("{} of metrics.jsonl {} no record and left out.", counted(h.damaged, "line"),
-                                h.damaged == 1 ? "is" : "are"));
-  if (h.not_finite > 0)
-    notes.push_back(fmt::format("The loss is no finite number in {}, the first at update {:.0f}.",
-                                counted(h.not_finite, "record"), h.first_not_finite));
-  if (h.skipped > 0)
-    notes.push_back(
-        fmt::format("{} skipped: the gradient was not finite.",
-                    h.skipped == 1 ? "1 update was" : fmt::format("{:.0f} updates were", h.skipped)));
-  if (h.train.in_each() > 1)
-    notes.push_back(
-        fmt::format("Each point of a curve is the mean of {} records; the band behind it reaches from "
-                    "the least to the most.",
-                    h.train.in_each()));
-  if (!h.by_language.empty() && h.languages.empty())
-    notes.emplace_back(
-        "A chorus without names of languages in metrics.jsonl has written it: they have numbers.");
-  if (!about.fault.empty()) notes.push_back("No settings: " + about.fault);
-  if (!kept_fault.empty()) notes.push_back("No translations: " + kept_fault);
-  return notes;
+  when(h.records == 0, "It has written no numbers yet (metrics.jsonl): they come with the first updates.");
+  when(h.damaged > 0, fmt::format("{} of metrics.jsonl {} no record and left out.",
+                                  counted(h.damaged, "line"), h.damaged == 1 ? "is" : "are"));
+  when(h.not_finite > 0, fmt::format("The loss is no finite number in {}, the first at update {:.0f}.",
+                                     counted(h.not_finite, "record"), h.first_not_finite));
+  when(h.skipped > 0,
+       fmt::format("{} skipped: the gradient was not finite.",
+                   h.skipped == 1 ? "1 update was" : fmt::format("{:.0f} updates were", h.skipped)));
+  when(h.train.in_each() > 1,
+       fmt::format(
+           "Each point of a curve is the mean of {} records; the band behind it reaches from the least "
+           "to the most.",
+           h.train.in_each()));
+  when(!h.by_language.empty() && h.languages.empty(),
+       "A chorus that wrote no names of languages into metrics.jsonl has made it: they have numbers.");
+  when(!about.fault.empty(), "No settings: " + about.fault);
+  when(!kept_fault.empty(), "No translations: " + kept_fault);
+  return list;
 }
 
 Report::Report(std::vector<RunToReport> runs) {
   if (runs.empty() || runs.size() > kMostRuns)
     throw UserError("a report is of 1 to {} runs, not of {}", kMostRuns, runs.size());
+  runs_.reserve(runs.size());
   for (RunToReport& run : runs) runs_.push_back(std::make_unique<Run>(std::move(run)));
 }
 
@@ -131,11 +130,12 @@ nlohmann::json plan_json(const fs::path& run) {
 /// Why there are no differences to tell between the first run and another.
 std::string missing_of(const RunToReport& run) {
   const auto decode = std::ranges::find(run.settings, "validation.decode", &Setting::name);
-  if (decode != run.settings.end() && decode->value == "0")
+  if (decode != run.settings.end() && decode->value == "0") {
     return fmt::format(
         "{} keeps no translations: set validation.decode to the number of sentences of each "
         "direction that validation translates.",
         run.name);
+  }
   return fmt::format(
       "{} has kept no translations (translations.json) yet: they come with its first validation.", run.name);
 }
@@ -181,7 +181,7 @@ std::string Report::page(const PageOptions& options) const {
     json["notes"] = run.notes();
     json["plan"] = plan_json(run.about.folder);
     json["comparisons"] = comparisons_json(run.comparisons);
-    json["kept"] = run.kept.has_value();
+    json["kept"] = run.kept ? nlohmann::json(run.kept->update) : nlohmann::json();
     json["missing"] = run.kept ? "" : missing_of(run.about);
     data["runs"].push_back(std::move(json));
     abouts.push_back(run.about);

@@ -1,7 +1,6 @@
 #include "report/report.h"
 
 #include <fstream>
-#include <functional>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -20,7 +19,6 @@ namespace chorus {
 namespace {
 
 using nlohmann::json;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -71,7 +69,7 @@ TEST_F(ReportOfRuns, HasTheNumbersOfEachRecord) {
   EXPECT_EQ(a["curves"]["columns"]["learning_rate"]["mean"], json({0.001, nullptr}));
   EXPECT_EQ(a["curves"]["columns"]["memory/host_peak"]["mean"], json({5, nullptr}));
   EXPECT_FALSE(a["curves"]["columns"]["loss"].contains("least"));
-  EXPECT_THAT(a["notes"], Not(HasSubstr("left out")));
+  EXPECT_THAT(a["notes"], IsEmpty());
 }
 
 TEST_F(ReportOfRuns, LeavesOutWhatIsNoRecordAndSaysSo) {
@@ -282,7 +280,7 @@ TEST_F(ReportOfRuns, SaysWhatIsWrongWithKeptTranslations) {
     write(folder.path() / "a" / "translations.json", text);
     const json a = data_of({"a"})["runs"][0];
     EXPECT_THAT(a["notes"].dump(), HasSubstr("No translations: ")) << text;
-    EXPECT_FALSE(a["kept"]) << text;
+    EXPECT_TRUE(a["kept"].is_null()) << text;
   }
 }
 

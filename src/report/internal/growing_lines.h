@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <sys/types.h>
 
@@ -23,8 +24,6 @@ class GrowingLines {
   /// Gives the reader the whole lines since the last call; whether there was anything. A last line without an
   /// end waits for it. A missing file is an empty one. UserError where it is none to be read.
   bool read(const Reader& reader);
-  /// Bytes of the line that waits.
-  [[nodiscard]] size_t waiting() const { return line_.size(); }
 
   static constexpr size_t kLongest = size_t{16} << 20;
 

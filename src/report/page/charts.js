@@ -83,10 +83,12 @@ function tip_line(name, value, style, dashed) {
   return make("div", {}, swatch, make("span", {}, name), make("b", {}, value));
 }
 
-// What is drawn again when its width or the theme changes.
+// What is drawn again when its width or the theme changes; on paper as wide as the columns of style.css are there.
 const drawn = [];
+let on_paper = false;
 function draw_in(box, draw) {
-  const again = () => { if (box.isConnected) draw(Math.max(220, box.clientWidth || 400)); };
+  const paper_width = () => (box.closest(".small") ? 225 : 345);
+  const again = () => { if (box.isConnected) draw(on_paper ? paper_width() : Math.max(220, box.clientWidth || 400)); };
   drawn.push({ box, again });
   new ResizeObserver(() => { if (box.clientWidth !== box.last_width) { box.last_width = box.clientWidth; requestAnimationFrame(again); } }).observe(box);
 }
@@ -114,9 +116,14 @@ function extent(chart) {
     s.x.forEach((x, i) => {
       if (!is_shown(s.y[i])) return;
       x0 = Math.min(x0, x); x1 = Math.max(x1, x);
-      for (const y of [s.y[i], s.low?.[i] ?? null, s.high?.[i] ?? null])
-        if (is_shown(y)) { y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
+      y0 = Math.min(y0, s.y[i]); y1 = Math.max(y1, s.y[i]);
     });
+  // Of the bands as much as is not a rare peak.
+  for (const s of chart.series.filter((one) => one.low)) {
+    const [lows, highs] = [s.low, s.high].map((list) => list.filter(is_shown).sort((a, b) => a - b));
+    if (!lows.length) continue;
+    y0 = Math.min(y0, lows[Math.floor(lows.length * 0.05)]); y1 = Math.max(y1, highs[Math.floor((highs.length - 1) * 0.95)]);
+  }
   for (const limit of chart.limits ?? []) { y0 = Math.min(y0, limit.value); y1 = Math.max(y1, limit.value); }
   if (chart.y.from_zero) y0 = Math.min(0, y0);
   if (x0 === x1) { x0 -= 0.5; x1 += 0.5; }
@@ -141,7 +148,7 @@ function curves_svg(chart, width) {
   const left = 12 + 6.6 * Math.max(...names.map((name) => name.length), 2);
   const px = (x) => left + ((x - x0) / (x1 - x0)) * (width - left - right);
   const scaled = chart.y.log ? (y) => (Math.log(y) - Math.log(y0)) / (Math.log(y1) - Math.log(y0)) : (y) => (y - y0) / (y1 - y0);
-  const py = (y) => height - bottom - scaled(y) * (height - top - bottom);
+  const py = (y) => height - bottom - Math.max(0, Math.min(1, scaled(y))) * (height - top - bottom);
   y_ticks.forEach((y, i) => {
     svg.append(make("line", { class: "grid-line", x1: left, x2: width - right, y1: py(y), y2: py(y) }));
     svg.append(make("text", { x: left - 6, y: py(y) + 4, "text-anchor": "end" }, names[i]));
@@ -236,7 +243,7 @@ function css_color(name) {
 }
 function mixed(a, b, t) { return a.map((x, i) => Math.round(x + (b[i] - x) * t)); }
 
-// Colours of a scale: diverging around 1 by factors (up to 8), or from nothing to `most`.
+// Colours of a scale: diverging around 1 by factors (up to 8), or from `least` to `most`, by the root unless `linear`.
 function colors_of(scale) {
   const cold = css_color("--cold"), even = css_color("--even"), hot = css_color("--hot"), full = css_color("--full"), none = css_color("--none");
   return (value) => {
@@ -247,7 +254,7 @@ function colors_of(scale) {
       return t < 0 ? mixed(even, cold, -t) : mixed(even, hot, t);
     }
     const t = Math.max(0, Math.min(1, (value - scale.least) / (scale.most - scale.least || 1)));
-    return mixed(even, full, Math.sqrt(t));
+    return mixed(even, full, scale.linear ? t : Math.sqrt(t));
   };
 }
 
@@ -264,12 +271,12 @@ function heat_map(map) {
   const place = make("div", { class: "row" }, names, canvas, below);
   const key = make("div", { class: "key" });
   box.append(place, key);
-  draw_in(place, () => paint(map, { canvas, names, below, key }));
+  draw_in(place, (width) => paint(map, { canvas, names, below, key, width: width - names.offsetWidth }));
   follow_cells(map, canvas);
   return box;
 }
 
-function paint(map, { canvas, names, below, key }) {
+function paint(map, { canvas, names, below, key, width }) {
   const each = Math.max(map.rows <= 12 ? 18 : map.rows <= 40 ? 10 : map.rows <= 80 ? 5 : 3, 1), height = each * map.rows;
   canvas.style.height = `${height}px`;
   const color = colors_of(map.scale), context = canvas.getContext("2d"), image = context.createImageData(map.columns, map.rows);
@@ -286,13 +293,11 @@ function paint(map, { canvas, names, below, key }) {
     last = y;
     return [make("span", { style: `top:${y}px` }, map.row_name(row))];
   }));
-  const width = canvas.clientWidth || 300;
-  let end = -Infinity;
-  below.replaceChildren(...map.column_ticks.flatMap(([column, text]) => {
-    const wide = 6.4 * text.length, left = Math.max(0, Math.min(width - wide, ((column + 0.5) / map.columns) * width - wide / 2));
-    if (left < end + 8) return [];
-    end = left + wide;
-    return [make("span", { style: `left:${left}px` }, text)];
+  const wide = 6.4 * Math.max(...map.column_ticks.map(([, text]) => text.length), 1) + 8;
+  const every = Math.max(1, Math.ceil((map.column_ticks.length * wide) / width));
+  below.replaceChildren(...map.column_ticks.filter((_, i) => i % every === 0).map(([column, text]) => {
+    const share = 100 * ((column + 0.5) / map.columns);
+    return make("span", { style: `left:${share}%;transform:translateX(-${share}%)` }, text);
   }), make("span", { class: "title" }, map.x_name));
   const stops = map.scale.around_one ? [0.125, 0.25, 0.5, 1, 2, 4, 8] : [0, 0.05, 0.1, 0.25, 0.5, 1].map((t) => map.scale.least + t * (map.scale.most - map.scale.least));
   const at = map.scale.around_one ? (i) => (100 * i) / 6 : (i) => [0, 5, 10, 25, 50, 100][i];

@@ -10,7 +10,7 @@ for (const run of data.runs) {
   run.languages.layers.sort(order);
 }
 const short_names = shorten(data.runs.map((run) => run.name));
-const runs = data.runs.map((run, i) => ({ ...run, name: short_names[i], path: run.name, color: `var(--c${i % 8})`, index: i }));
+const runs = data.runs.map((run, i) => ({ ...run, name: short_names[i], path: run.name, color: `var(--c${i % 8})`, dashed: i >= 8 }));
 const several = runs.length > 1;
 
 // What the reader has chosen, which outlives a reload.
@@ -54,8 +54,8 @@ function chooser(label, options, value, change) {
   const select = make("select", { onchange: () => change(select.value) }, ...options.map(([key, text]) => make("option", { value: key, selected: key === value }, text)));
   return make("label", {}, label, select);
 }
-function table(head, rows) {
-  return make("div", { class: "scroll card", tabindex: 0, role: "region", "aria-label": head.join(", ") },
+function table(head, rows, kind = "") {
+  return make("div", { class: `scroll card ${kind}`, tabindex: 0, role: "region", "aria-label": head.join(", ") },
     make("table", {}, make("thead", {}, make("tr", {}, ...head.map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, ...rows)));
 }
 function row_of(cells, attributes = {}) {
@@ -69,8 +69,9 @@ const most_of = (run, name) => {
   const found = column(run, name);
   return found ? (found.most ?? found.mean).reduce((a, b) => (b !== null && (a === null || b > a) ? b : a), null) : null;
 };
+function swatch_of(run) { return make("span", { class: run.dashed ? "swatch dashed" : "swatch", style: `border-color:${run.color}` }); }
 function run_name(run) {
-  return make("span", { title: run.path }, several ? make("span", { class: "swatch", style: `border-color:${run.color}` }) : null, several ? ` ${run.name}` : run.name);
+  return make("span", { title: run.path }, several ? swatch_of(run) : null, several ? ` ${run.name}` : run.name);
 }
 
 // ---- overview ----
@@ -93,7 +94,7 @@ function overview() {
 
 function series_of(run, name, extra = {}) {
   const found = column(run, name);
-  return found ? [{ name: run.name, color: run.color, x: axes[chosen.x].of(run), y: found.mean, low: found.least, high: found.most, ...extra }] : [];
+  return found ? [{ name: run.name, color: run.color, dashed: run.dashed, x: axes[chosen.x].of(run), y: found.mean, low: found.least, high: found.most, ...extra }] : [];
 }
 function chart(title, unit, y, series, extra = {}) {
   const axis = axes[chosen.x];
@@ -150,11 +151,11 @@ const metrics_there = Object.keys(metrics).filter((key) => runs.some((run) => ru
 const kMostPanels = 24;
 
 function direction_charts() {
-  const [name, unit, format] = metrics[chosen.metric];
-  return directions.slice(0, kMostPanels).map((direction) => chart(direction, `${name}, ${unit}`, { format },
+  const [name, , format] = metrics[chosen.metric];
+  return directions.slice(0, kMostPanels).map((direction) => chart(direction, name, { format },
     shown().flatMap((run) => {
       const found = run.validations.directions[direction]?.[chosen.metric];
-      return found?.some((y) => y !== null) ? [{ ...validation_series(run, run.validations.rows, found, run.name), dashed: false }] : [];
+      return found?.some((y) => y !== null) ? [{ ...validation_series(run, run.validations.rows, found, run.name), dashed: run.dashed }] : [];
     }), { height: 170 }));
 }
 
@@ -169,7 +170,7 @@ function scores() {
   const box = section("scores", "Scores by direction");
   const panels = make("div", { class: "grid small" });
   redraw.push(() => panels.replaceChildren(...direction_charts().filter(Boolean)));
-  if (metrics_there.length > 1) box.append(make("div", { class: "controls" }, chooser("Score", metrics_there.map((key) => [key, metrics[key][0]]), chosen.metric, (value) => { choose("metric", value); draw_again(); })));
+  if (metrics_there.length > 1) box.append(make("div", { class: "controls" }, chooser("Score", metrics_there.map((key) => [key, `${metrics[key][0]}, ${metrics[key][1]}`]), chosen.metric, (value) => { choose("metric", value); draw_again(); })));
   box.append(panels);
   if (directions.length > kMostPanels) box.append(make("p", { class: "note" }, `Drawn are the first ${kMostPanels} of ${directions.length} directions; the table has all.`));
   box.append(make("h3", { style: "margin-top:1rem" }, "At the best validation of each run"));
@@ -187,8 +188,8 @@ function significance() {
   const [first, ...others] = runs;
   const box = section("differences", "Are the differences more than chance?");
   const compared = others.filter((run) => run.comparisons.length);
-  for (const run of runs) if (!run.kept) box.append(make("p", { class: "note" }, run.missing));
-  for (const run of others) if (run.kept && first.kept && !run.comparisons.length) box.append(make("p", { class: "note" }, `${run.name} and ${first.name} have translated no direction with the same lines and tokeniser, so nothing can be compared.`));
+  for (const run of runs) if (run.kept === null) box.append(make("p", { class: "note" }, run.missing));
+  for (const run of others) if (run.kept !== null && first.kept !== null && !run.comparisons.length) box.append(make("p", { class: "note" }, `${run.name} and ${first.name} have translated no direction with the same lines and tokeniser, so nothing can be compared.`));
   if (!compared.length) return;
   const key = (c) => `${c.metric}|${c.direction}`;
   const all = new Map(compared.flatMap((run) => run.comparisons.map((c) => [key(c), c])));
@@ -225,27 +226,28 @@ function load_map(run, layer) {
   const values = unpacked(layer.load, 40.95);
   return heat_map({ title: `Load of each expert, ${layer.name}${several ? `, ${run.name}` : ""}`, unit: "over the mean of all", rows: layer.bins, ...time_columns(run),
     value: (r, c) => values[c * layer.bins + r], text: (v) => `${digits(v)} times the mean`, row_title: layer.bins < layer.experts ? "experts" : "expert", row_name: (r) => expert_name(layer, r),
-    row_ticks: spaced(layer.bins, 24), scale: { around_one: true }, key: ["⅛ of the mean", "8 times"] });
+    row_ticks: spaced(layer.bins, 24), scale: { around_one: true }, key: ["1/8 of the mean", "8 times"] });
 }
 function measure_map(run) {
   const layers = run.experts.layers, [name, format] = measures[chosen.measure];
   const all = layers.flatMap((layer) => layer.numbers[chosen.measure]).filter((x) => x !== null), least = chosen.measure === "dropped" || chosen.measure === "unused_experts" ? 0 : Math.min(...all), most = Math.max(...all, least + 1e-9);
+  if (!all.length) return null;
   return heat_map({ title: `By layer: ${name}${several ? `, ${run.name}` : ""}`, rows: layers.length, ...time_columns(run), value: (r, c) => layers[r].numbers[chosen.measure][c] ?? null, text: format,
     row_title: "", row_name: (r) => layers[r].name, row_ticks: layers.map((_, i) => i), scale: { least, most }, key: [format(least), format(most)] });
 }
 function language_map(run, layer) {
   const names = run.languages.names, rows = layer.shares.map((text, i) => [i, unpacked(text, 1)]).filter(([, shares]) => shares.length);
-  const most = Math.max(...rows.flatMap(([, shares]) => shares), 1e-9);
+  const most = rows.reduce((high, [, shares]) => Math.max(high, ...shares), 1e-9);
   const side = layer.name.startsWith("decoder") ? "target" : "source";
   return heat_map({ title: `Experts by ${side} language, ${layer.name}${several ? `, ${run.name}` : ""}`, unit: `share of the language's choices, validation at update ${count(run.languages.update)}`, rows: rows.length, columns: layer.bins,
     value: (r, c) => rows[r][1][c], text: formats.percent, row_title: "", row_name: (r) => names[rows[r][0]] ?? `language ${rows[r][0]}`, row_ticks: rows.map((_, i) => i), x_name: "expert",
-    column_name: (c) => `expert${layer.bins < layer.experts ? "s" : ""} ${expert_name(layer, c)}`, column_ticks: spaced(layer.bins, 16).map((c) => [c, expert_name(layer, c)]), scale: { least: 0, most }, key: ["0", formats.percent(most)] });
+    column_name: (c) => `expert${layer.bins < layer.experts ? "s" : ""} ${expert_name(layer, c)}`, column_ticks: spaced(layer.bins, 16).map((c) => [c, expert_name(layer, c)]), scale: { least: 0, most, linear: true }, key: ["0", formats.percent(most)] });
 }
 
 function experts() {
   const sparse = runs.filter((run) => run.experts.layers.length || run.languages.layers.length);
   if (!sparse.length) return;
-  const box = section("experts", "Experts"), controls = make("div", { class: "controls" }), place = make("div", { class: "grid" });
+  const box = section("experts", "Experts"), controls = make("div", { class: "controls" }), place = make("div", { class: "grid loose" });
   const pick = () => sparse.find((run) => run.path === chosen.run) ?? sparse[0];
   redraw.push(() => {
     const run = pick(), names = [...new Set([...run.experts.layers, ...run.languages.layers].map((layer) => layer.name))];
@@ -272,7 +274,8 @@ function samples() {
   redraw.push(() => place.replaceChildren(...picked().map((sample) =>
     make("article", { class: "sample card" }, make("h3", {}, sample.direction), make("dl", {}, make("dt", {}, "source"), make("dd", {}, sample.source), make("dt", {}, "reference"), make("dd", {}, sample.reference),
       ...runs.flatMap((run, i) => (sample.translations[i] === null ? [] : [make("dt", {}, several ? run_name(run) : "translation"), make("dd", {}, sample.translations[i])])))))));
-  box.append(make("div", { class: "controls" }, chooser("Direction", [["", "one of each"], ...all.map((name) => [name, name])], chosen.samples, (value) => { choose("samples", value); draw_again(); })), place);
+  box.append(make("div", { class: "controls" }, chooser("Direction", [["", "one of each"], ...all.map((name) => [name, name])], chosen.samples, (value) => { choose("samples", value); draw_again(); })),
+    make("p", { class: "note" }, `Translations of the best validation: ${runs.filter((run) => run.kept !== null).map((run) => `${several ? `${run.name}, ` : ""}update ${count(run.kept)}`).join("; ")}.`), place);
 }
 
 function settings() {
@@ -284,7 +287,7 @@ function settings() {
     place.replaceChildren(table(["setting", "default", ...(several ? runs.map((run) => run.name) : ["this run"])], rows.map((option) => {
       const differ = new Set(option.values).size > 1;
       return row_of([option.name, make("td", { class: "wrap" }, option.initial === "" ? "–" : option.initial), ...option.values.map((value) => make("td", { class: `wrap ${value !== null && value !== option.initial ? (differ ? "changed" : "") : "note"}` }, value ?? "–"))]);
-    })));
+    }), "of-text"));
     if (!rows.length) place.replaceChildren(make("p", { class: "note" }, "None."));
   };
   box.append(make("div", { class: "controls" }, make("label", {}, "Find", filter), make("label", {}, every, "also those as by default")), make("p", { class: "note" }, several ? "Those that differ from the default; bold where runs differ from each other too." : "Those that differ from the default."), place);
@@ -298,7 +301,10 @@ function draw_again() { for (const draw of redraw) draw(); }
 function charts_section(id, title, draw, ...more) {
   const place = make("div", { class: "grid" });
   section(id, title, place, ...more);
-  redraw.push(() => place.replaceChildren(...draw().filter(Boolean)));
+  redraw.push(() => {
+    const charts = draw().filter(Boolean);
+    place.replaceChildren(...(charts.length ? charts : [make("p", { class: "note" }, "Nothing has been recorded yet.")]));
+  });
 }
 
 function set_theme() {
@@ -314,7 +320,7 @@ function toolbar() {
       choose("hidden", box.checked ? chosen.hidden.filter((name) => name !== run.path) : [...chosen.hidden, run.path]);
       draw_again();
     } });
-    bar.append(make("label", { class: "run", title: run.path }, box, make("span", { class: "swatch", style: `border-color:${run.color}` }), run.name, run.running ? make("span", { class: "live" }, "training") : null));
+    bar.append(make("label", { class: "run", title: run.path }, box, swatch_of(run), run.name, run.running ? make("span", { class: "live" }, "training") : null));
   }
   bar.append(chooser("Along", Object.entries(axes).map(([key, axis]) => [key, axis.name]), chosen.x, (value) => { choose("x", value); draw_again(); }),
     chooser("Theme", [["", "as the system"], ["light", "light"], ["dark", "dark"]], chosen.theme, (value) => { choose("theme", value); set_theme(); }));
@@ -341,5 +347,5 @@ settings();
 set_theme();
 draw_again();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", set_theme);
-addEventListener("beforeprint", () => { document.documentElement.dataset.theme = "light"; draw_all(); });
-addEventListener("afterprint", set_theme);
+addEventListener("beforeprint", () => { on_paper = true; document.documentElement.dataset.theme = "light"; draw_all(); });
+addEventListener("afterprint", () => { on_paper = false; set_theme(); });
