@@ -104,7 +104,7 @@ void translate(const TranslateArguments& a) {
   std::optional<Document> document;
   if (!a.format.empty()) {
     if (group.size() > 1) throw UserError("--format takes one process, not {}", group.size());
-    document = read_document(a.format);
+    document = read_document(a.format, {a.model.from, a.model.to});
     for (size_t i = 0; i < document->segments().size(); ++i)
       if (document->has_markup(i)) options.alignment = a.alignment;
   }

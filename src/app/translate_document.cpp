@@ -11,7 +11,7 @@
 
 namespace chorus::inline app {
 
-Document read_document(const std::string& format) {
+Document read_document(const std::string& format, const DocumentLanguages& languages) {
   std::string bytes;
   std::array<char, 1 << 16> buffer;
   while (const size_t read = std::fread(buffer.data(), 1, buffer.size(), stdin)) {
@@ -21,7 +21,7 @@ Document read_document(const std::string& format) {
   if (std::ferror(stdin) != 0) throw Error("standard input cannot be read");
   const auto named =
       std::ranges::find(document_formats(), format, &std::pair<std::string_view, DocumentFormat>::first);
-  return {named->second, std::move(bytes)};
+  return {named->second, std::move(bytes), languages};
 }
 
 std::string translate_document(const Document& document, const LineTranslator& translator,

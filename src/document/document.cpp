@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -15,8 +16,13 @@ namespace chorus::inline document {
 
 namespace {
 
-constexpr std::array<std::pair<std::string_view, DocumentFormat>, 2> kFormats = {
-    {{"text", DocumentFormat::text}, {"html", DocumentFormat::html}}};
+constexpr std::array<std::pair<std::string_view, DocumentFormat>, 6> kFormats = {
+    {{"text", DocumentFormat::text},
+     {"html", DocumentFormat::html},
+     {"md", DocumentFormat::markdown},
+     {"srt", DocumentFormat::srt},
+     {"vtt", DocumentFormat::vtt},
+     {"tmx", DocumentFormat::tmx}}};
 
 /// Writes a translation with the markup of its segment.
 class SegmentWriter {
@@ -31,6 +37,7 @@ class SegmentWriter {
         out_(out) {}
 
   void write() {
+    choose_line_ends();
     write_marks(0, place_.marks.size());
     write_atoms(placement_.atoms.size());
   }
@@ -40,10 +47,24 @@ class SegmentWriter {
     return std::string_view(bytes_).substr(range.begin, range.end - range.begin);
   }
 
+  /// As many lines as the segment has, of like length.
+  void choose_line_ends() {
+    const std::vector<TextAtom>& atoms = placement_.atoms;
+    for (size_t line = 1, atom = 1; line < place_.lines; ++line) {
+      const size_t wanted = line * translation_.size() / place_.lines;
+      const auto is_space = [&](size_t i) { return atoms[i].word != atoms[i - 1].word; };
+      while (atom < atoms.size() && atoms[atom].begin < wanted) ++atom;
+      size_t end = atom;
+      while (end < atoms.size() && !is_space(end)) ++end;
+      if (end < atoms.size()) line_ends_.insert(end);
+    }
+  }
+
   /// The space before the next atom, which nothing but points comes before.
   std::string_view gap() const {
     const std::vector<TextAtom>& atoms = placement_.atoms;
     if (gap_done_ || next_ == 0 || next_ == atoms.size()) return {};
+    if (line_ends_.contains(next_)) return written(place_.line_end);
     return translation_.substr(atoms[next_ - 1].end, atoms[next_].begin - atoms[next_ - 1].end);
   }
   void write_gap() {
@@ -98,8 +119,9 @@ class SegmentWriter {
   std::string_view translation_;
   DocumentFormat format_;
   std::string& out_;
-  size_t next_ = 0;        // atom
-  bool gap_done_ = false;  // before it
+  size_t next_ = 0;             // atom
+  bool gap_done_ = false;       // before it
+  std::set<size_t> line_ends_;  // atoms that begin a line
 };
 
 }  // namespace
@@ -108,7 +130,8 @@ std::span<const std::pair<std::string_view, DocumentFormat>> document_formats() 
   return kFormats;
 }
 
-Document::Document(DocumentFormat format, std::string bytes) : bytes_(std::move(bytes)), format_(format) {
+Document::Document(DocumentFormat format, std::string bytes, const DocumentLanguages& languages)
+    : bytes_(std::move(bytes)), format_(format) {
   if (bytes_.size() > kMostBytes)
     throw UserError("a document of {}: more than {} are not taken at once", human_bytes(bytes_.size()),
                     human_bytes(kMostBytes));
@@ -118,10 +141,26 @@ Document::Document(DocumentFormat format, std::string bytes) : bytes_(std::move(
         1 + std::count(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(valid), '\n'));
   }
   SegmentBuilder builder(texts_, places_);
-  if (format == DocumentFormat::html)
-    scan_html(bytes_, builder);
-  else
-    scan_text(bytes_, builder);
+  switch (format) {
+    case DocumentFormat::text:
+      scan_text(bytes_, builder);
+      break;
+    case DocumentFormat::html:
+      scan_html(bytes_, builder);
+      break;
+    case DocumentFormat::markdown:
+      scan_markdown(bytes_, builder);
+      break;
+    case DocumentFormat::srt:
+      scan_subtitles(bytes_, false, builder);
+      break;
+    case DocumentFormat::vtt:
+      scan_subtitles(bytes_, true, builder);
+      break;
+    case DocumentFormat::tmx:
+      scan_tmx(bytes_, languages, builder);
+      break;
+  }
   builder.cut();
 }
 
@@ -145,15 +184,17 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
     const TranslatedSegment& translation = translations[i];
     out.append(bytes_, done, place.bytes.begin - done);
     done = place.bytes.end;
-    if (translation.text == texts_[i]) {
+    out += place.before;
+    if (translation.text == texts_[i] && !place.is_added) {
       out.append(bytes_, place.bytes.begin, place.bytes.end - place.bytes.begin);
-    } else if (place.marks.empty()) {
+    } else if (place.marks.empty() && place.lines == 1) {
       out += escaped(format_, translation.text);
     } else {
       const Placement placement =
           place_marks(texts_[i], place.marks, translation.text, translation.links, splitter);
       SegmentWriter(bytes_, place, placement, translation.text, format_, out).write();
     }
+    out += place.after;
   }
   return out.append(bytes_, done);
 }

@@ -24,9 +24,22 @@ enum class DocumentFormat {
   // Segments lie between tags of blocks (p, div, li, td, br, ...). Nothing is translated in script, style, pre, code, kbd,
   // samp, var, textarea, svg, math, ..., and in elements with translate="no" or the class notranslate.
   html,
+  // Paragraphs, headings, list items, cells of tables. Code, addresses and settings at the beginning stay.
+  markdown,
+  // SubRip and WebVTT: what is said at one time, in as many lines again; lines that begin with a dash are segments.
+  srt,
+  vtt,
+  // Translation memories: each unit that has the source language but not the target's gets it, behind the source; nothing else
+  // changes. Codes of other programs (ph, bpt, ept, ...) move with their neighbours.
+  tmx,
 };
 
-/// The formats, by name: "text", "html".
+/// What a TMX document is translated from and to, as models call languages. Other formats need none.
+struct DocumentLanguages {
+  std::string from, to;
+};
+
+/// The formats, by name: "text", "html", "md", "srt", "vtt", "tmx".
 std::span<const std::pair<std::string_view, DocumentFormat>> document_formats();
 
 struct TranslatedSegment {
@@ -44,8 +57,9 @@ class Document {
   static constexpr size_t kMostSegmentBytes = size_t{64}
                                               << 10;  // longer text is cut, between words if it has spaces
 
-  /// In linear time; any bytes that are UTF-8 are a document of any format. UserError on others, on more than kMostBytes.
-  Document(DocumentFormat format, std::string bytes);
+  /// In linear time; any bytes that are UTF-8 are a document of any format. UserError on others, on more than kMostBytes, and on
+  /// TMX without languages.
+  Document(DocumentFormat format, std::string bytes, const DocumentLanguages& languages = {});
   Document(Document&&) noexcept;
   Document& operator=(Document&&) noexcept;
   ~Document();

@@ -57,41 +57,62 @@ void skip_element(const MarkupToken& first, MarkupScanner& scanner) {
 
 }  // namespace
 
+void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuilder& builder) {
+  const ByteRange range = token.bytes;
+  if (token.kind != MarkupToken::Kind::tag) return builder.point(range, false);
+  const bool is_block = kBlocks.contains(token.name);
+  if (is_block) builder.cut();
+  if (!token.closing && (token.kept || kKept.contains(token.name))) {
+    skip_element(token, scanner);
+    builder.point({range.begin, scanner.at()}, !kHidden.contains(token.name));
+  } else if (is_block || kVoid.contains(token.name) || token.self_closing) {
+    builder.point(range, token.name != "wbr");
+  } else if (token.closing) {
+    builder.close(range, token.name);
+  } else {
+    builder.open(range, token.name);
+  }
+  if (is_block) builder.cut();
+  if (token.name == "title" && !token.closing) {  // text, but no markup
+    const size_t begin = scanner.at();
+    scanner.skip_to_closing(token.name);
+    build_text(scanner.bytes().substr(begin, scanner.at() - begin), begin, builder);
+    builder.cut();
+  }
+}
+
 void scan_html(std::string_view bytes, SegmentBuilder& builder) {
-  MarkupScanner scanner(bytes);
+  for (MarkupScanner scanner(bytes); !scanner.at_end();) {
+    const MarkupToken token = scanner.next();
+    if (token.kind == MarkupToken::Kind::text)
+      build_text(bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin), token.bytes.begin,
+                 builder);
+    else
+      build_markup(token, scanner, builder);
+  }
+}
+
+bool begins_html_block(std::string_view line) {
+  if (line.starts_with("<!") || line.starts_with("<?")) return true;
+  MarkupScanner scanner(line);
+  const MarkupToken token = scanner.next();
+  return token.kind != MarkupToken::Kind::text && (kBlocks.contains(token.name) || kRaw.contains(token.name));
+}
+
+size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder) {
+  MarkupScanner scanner(bytes, begin);
   while (!scanner.at_end()) {
     const MarkupToken token = scanner.next();
-    const ByteRange range = token.bytes;
-    if (token.kind == MarkupToken::Kind::text) {
-      build_text(bytes.substr(range.begin, range.end - range.begin), range.begin, builder);
+    if (token.kind != MarkupToken::Kind::text) {
+      build_markup(token, scanner, builder);
       continue;
     }
-    if (token.kind != MarkupToken::Kind::tag) {
-      builder.point(range, false);
-      continue;
-    }
-    if (kBlocks.contains(token.name)) builder.cut();
-    if (!token.closing && (token.kept || kKept.contains(token.name))) {
-      skip_element(token, scanner);
-      builder.point({range.begin, scanner.at()}, !kHidden.contains(token.name));
-      if (kBlocks.contains(token.name)) builder.cut();
-    } else if (kBlocks.contains(token.name)) {
-      builder.point(range, false);
-      builder.cut();
-      if (token.name == "title" && !token.closing) {
-        const size_t begin = scanner.at();
-        scanner.skip_to_closing(token.name);
-        build_text(bytes.substr(begin, scanner.at() - begin), begin, builder);
-        builder.cut();
-      }
-    } else if (kVoid.contains(token.name) || token.self_closing) {
-      builder.point(range, token.name != "wbr");
-    } else if (token.closing) {
-      builder.close(range, token.name);
-    } else {
-      builder.open(range, token.name);
-    }
+    const std::string_view text = bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
+    const size_t end = std::min({text.find("\n\n"), text.find("\n\r\n"), text.size()});
+    build_text(text.substr(0, end), token.bytes.begin, builder);
+    if (end < text.size()) return token.bytes.begin + end + 1;
   }
+  return bytes.size();
 }
 
 }  // namespace chorus::inline document

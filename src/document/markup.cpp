@@ -212,11 +212,11 @@ std::optional<CharacterReference> read_reference(std::string_view text) {
   return reference;
 }
 
-void build_text(std::string_view text, size_t begin, SegmentBuilder& builder) {
+void build_text(std::string_view text, size_t begin, SegmentBuilder& builder, bool references) {
   constexpr size_t kPiece = 1 << 10;  // of what has no spaces
   for (size_t at = 0; at < text.size();) {
     const size_t from = at;
-    if (text[at] == '&') {
+    if (references && text[at] == '&') {
       if (const std::optional<CharacterReference> reference = read_reference(text.substr(at))) {
         at += reference->bytes;
         if (reference->text == " ")
@@ -241,7 +241,7 @@ void build_text(std::string_view text, size_t begin, SegmentBuilder& builder) {
       builder.space({begin + from, begin + at});
       continue;
     }
-    const size_t end = std::min(text.find_first_of(" \t\n\f\r&", at), text.size());
+    const size_t end = std::min(text.find_first_of(references ? " \t\n\f\r&" : " \t\n\f\r", at), text.size());
     at = std::min(end, from + kPiece);
     while (at < end && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
     builder.text({begin + from, begin + at}, text.substr(from, at - from));

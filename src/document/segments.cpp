@@ -47,6 +47,10 @@ void SegmentBuilder::space(ByteRange bytes) {
   add(Kind::space, bytes);
 }
 
+void SegmentBuilder::line_end(ByteRange bytes) {
+  add(Kind::line_end, bytes);
+}
+
 void SegmentBuilder::open(ByteRange bytes, std::string_view name) {
   if (open_.size() == kDeepest) return point(bytes, false);
   open_.push_back(items_.size());
@@ -67,17 +71,18 @@ void SegmentBuilder::point(ByteRange bytes, bool shows) {
   add(Kind::point, bytes, {}, shows);
 }
 
-void SegmentBuilder::cut() {
-  make_segment();
+SegmentPlace* SegmentBuilder::cut() {
+  const bool made = make_segment();
   items_.clear();
   open_.clear();
   size_ = 0;
+  return made ? &places_.back() : nullptr;
 }
 
-void SegmentBuilder::make_segment() {
+bool SegmentBuilder::make_segment() {
   const auto is_text = [](const Item& item) { return item.kind == Kind::text; };
   if (std::ranges::none_of(items_, [&](const Item& item) { return is_text(item) && has_letter(item.text); }))
-    return;
+    return false;
   const size_t first_text = std::ranges::find_if(items_, is_text) - items_.begin();
   const size_t last_text = std::find_if(items_.rbegin(), items_.rend(), is_text).base() - 1 - items_.begin();
   size_t first = first_text, last = last_text;
@@ -93,8 +98,9 @@ void SegmentBuilder::make_segment() {
   bool space = false;          // before what comes
   for (size_t i = first; i <= last; ++i) {
     const Item& item = items_[i];
-    if (item.kind == Kind::space) {
+    if (item.kind == Kind::space || item.kind == Kind::line_end) {
       space = true;
+      if (item.kind == Kind::line_end && place.lines++ == 1) place.line_end = item.bytes;
     } else if (item.kind == Kind::text) {
       if (space && !text.empty()) text += ' ';
       space = false;
@@ -125,11 +131,13 @@ void SegmentBuilder::make_segment() {
       mark.shows = element || item.shows;
       mark.space_before = space;
       i = static_cast<size_t>(end - items_.begin()) - 1;
-      mark.space_after = i < last && items_[i + 1].kind == Kind::space;
+      mark.space_after =
+          i < last && (items_[i + 1].kind == Kind::space || items_[i + 1].kind == Kind::line_end);
     }
   }
   texts_.push_back(std::move(text));
   places_.push_back(std::move(place));
+  return true;
 }
 
 }  // namespace chorus::inline document

@@ -4,6 +4,7 @@
 #include "base/utf8.h"
 
 #include "document/internal/formats.h"
+#include "document/internal/markdown.h"
 
 namespace chorus::inline document {
 
@@ -46,7 +47,8 @@ void scan_text(std::string_view bytes, SegmentBuilder& builder) {
 }
 
 std::string escaped(DocumentFormat format, std::string_view text) {
-  if (format == DocumentFormat::text) return std::string(text);
+  if (format == DocumentFormat::text || format == DocumentFormat::srt) return std::string(text);
+  if (format == DocumentFormat::markdown) return escape_markdown(text);
   std::string written;
   written.reserve(text.size());
   for (const char c : text) {

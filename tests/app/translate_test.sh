@@ -347,6 +347,8 @@ translate --format text < document > out 2> err || fail "--format text: $(cat er
 printf '  %s\r\n\r\n%s' "$(sed -n 1p lines)" "$(sed -n 2p lines)" | cmp - out || fail "--format text: $(cat out)"
 echo '<p class=x>alpha <b>beta</b> gamma</p><pre>alpha</pre>' | translate --format html > out 2> err || fail "--format html: $(cat err)"
 grep -q '^<p class=x>.*<b>..*</b>.*</p><pre>alpha</pre>$' out && ! grep -q 'alpha <b>beta</b>' out || fail "--format html: $(cat out)"
+echo '<tmx><tu><tuv xml:lang="xx"><seg>alpha <ph/> beta &amp; gamma</seg></tuv></tu></tmx>' | translate --format tmx > out 2> err || fail "--format tmx: $(cat err)"
+grep -q '</tuv><tuv xml:lang="yy"><seg>.*<ph/>.*</seg></tuv></tu></tmx>$' out || fail "--format tmx: $(cat out)"
 printf '' | translate --format html > out && [ ! -s out ] || fail "an empty document"
 printf 'alpha beta gamma alpha beta gamma\nalpha\n' > document
 translate --format text --long refuse --max-source 4 < document > out 2> err

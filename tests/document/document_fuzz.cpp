@@ -53,7 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto format = formats[data[0] % formats.size()].second;
   const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
-    const Document document(format, bytes);
+    const Document document(format, bytes, {"en", "de"});
     std::vector<TranslatedSegment> same, other;
     for (const std::string& text : document.segments()) {
       if (text.empty() || text != trim_space(text) || !is_valid_utf8(text)) std::abort();
@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       for (int64_t i = 0; data[0] >= 0x80 && i < 64; ++i)
         other.back().links.emplace_back((i * data[0]) % 61, i);
     }
-    if (document.write(same) != bytes) std::abort();
+    if (format != DocumentFormat::tmx && document.write(same) != bytes) std::abort();
     const std::string written = document.write(other);
     if (!is_valid_utf8(written)) std::abort();
     if (format == DocumentFormat::html && markup_of(written) != markup_of(bytes)) std::abort();

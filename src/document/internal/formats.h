@@ -13,6 +13,16 @@ namespace chorus::inline document {
 /// These read a whole document, of any bytes that are UTF-8, in linear time.
 void scan_text(std::string_view bytes, SegmentBuilder& builder);
 void scan_html(std::string_view bytes, SegmentBuilder& builder);
+void scan_markdown(std::string_view bytes, SegmentBuilder& builder);
+/// `references`: "&amp;" is "&", as in WebVTT.
+void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& builder);
+/// UserError without languages.
+void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder);
+
+/// Whether HTML that a line begins with goes on to the next empty line of a Markdown document;
+bool begins_html_block(std::string_view line);
+/// reads it, and says where it ends.
+size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder);
 
 /// Text as the format writes it inside of a segment.
 std::string escaped(DocumentFormat format, std::string_view text);

@@ -29,7 +29,8 @@ struct MarkupToken {
 /// Cuts bytes into tokens, without a gap, in linear time.
 class MarkupScanner {
  public:
-  explicit MarkupScanner(std::string_view bytes) : bytes_(bytes) {}
+  explicit MarkupScanner(std::string_view bytes, size_t at = 0) : bytes_(bytes), at_(at) {}
+  [[nodiscard]] std::string_view bytes() const { return bytes_; }
   [[nodiscard]] bool at_end() const { return at_ == bytes_.size(); }
   [[nodiscard]] size_t at() const { return at_; }
   /// Not at the end.
@@ -42,7 +43,7 @@ class MarkupScanner {
   MarkupToken tag();
 
   std::string_view bytes_;
-  size_t at_ = 0;
+  size_t at_;
 };
 
 /// A reference to a character ("&eacute;", "&#233;", "&#xE9;") at the beginning of `text`.
@@ -54,7 +55,11 @@ struct CharacterReference {
 std::optional<CharacterReference> read_reference(std::string_view text);
 
 /// Gives the builder text with references to characters and white space (HTML's: space, tab, line ends), which begins at
-/// byte `begin`. References to what is not known are points.
-void build_text(std::string_view text, size_t begin, SegmentBuilder& builder);
+/// byte `begin`. References to what is not known are points; where there are no `references`, "&" is text.
+void build_text(std::string_view text, size_t begin, SegmentBuilder& builder, bool references = true);
+
+/// Gives the builder a tag or other markup of HTML that the scanner has just read, with all that is in it where that is not
+/// translated.
+void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuilder& builder);
 
 }  // namespace chorus::inline document

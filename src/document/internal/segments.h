@@ -25,7 +25,11 @@ struct InlineMark {
 };
 
 struct SegmentPlace {
-  ByteRange bytes;                // of the document
+  ByteRange bytes;        // of the document
+  size_t lines = 1;       // of subtitles: which its translation gets, too
+  ByteRange line_end;     // between the first two
+  bool is_added = false;  // of TMX: between `before` and `after` it goes to `bytes`, which are none
+  std::string before, after;
   std::vector<InlineMark> marks;  // outer ones before those inside of them, else as they follow
 };
 
@@ -40,14 +44,17 @@ class SegmentBuilder {
   /// `text` is what the bytes say; white space at its ends is space.
   void text(ByteRange bytes, std::string_view text);
   void space(ByteRange bytes);
+  /// Space that is to be there again (SegmentPlace::lines).
+  void line_end(ByteRange bytes);
   void open(ByteRange bytes, std::string_view name);
   /// Of the nearest open element of that name; without one, a point.
   void close(ByteRange bytes, std::string_view name);
   void point(ByteRange bytes, bool shows);
-  void cut();
+  /// The segment, valid until the next one; null: there is no text.
+  SegmentPlace* cut();
 
  private:
-  enum class Kind { text, space, open, close, point };
+  enum class Kind { text, space, line_end, open, close, point };
   struct Item {
     Kind kind = Kind::text;
     ByteRange bytes;
@@ -57,7 +64,7 @@ class SegmentBuilder {
   };
 
   void add(Kind kind, ByteRange bytes, std::string_view text = {}, bool shows = false);
-  void make_segment();
+  bool make_segment();
 
   std::vector<std::string>& texts_;
   std::vector<SegmentPlace>& places_;

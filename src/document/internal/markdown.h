@@ -1,0 +1,22 @@
+// The two levels of Markdown: blocks, and what is in them.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "document/internal/segments.h"
+
+namespace chorus::inline document {
+
+/// Behind the bracket that closes the one at `at`; npos where it is farther than 2 KiB, or not there.
+size_t behind_bracket(std::string_view text, size_t at, char open, char close);
+
+/// Text, emphasis, links, code, tags in the lines of a block, which are in order; none: nothing.
+void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, SegmentBuilder& builder);
+
+/// With a backslash before what would be markup.
+std::string escape_markdown(std::string_view text);
+
+}  // namespace chorus::inline document

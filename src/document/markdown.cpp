@@ -1,0 +1,172 @@
+// Markdown (CommonMark, and tables, task lists, footnotes and strikethrough as GitHub has them). Blocks are told line by line,
+// more coarsely than CommonMark does: what may be code stays.
+#include "document/internal/markdown.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/utf8.h"
+
+#include "document/internal/formats.h"
+#include "document/internal/markup.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+constexpr auto kMissing = std::string_view::npos;
+
+bool is_gap(char c) {
+  return c == ' ' || c == '\t';
+}
+
+/// "- ", "2. ": its length with the first space; 0: it is none.
+size_t list_marker(std::string_view line) {
+  size_t end = 0;
+  while (end < std::min<size_t>(line.size(), 9) && line[end] >= '0' && line[end] <= '9') ++end;
+  const bool marks =
+      end < line.size() &&
+      (end == 0 ? std::string_view("-*+") : std::string_view(".)")).find(line[end]) != kMissing;
+  return marks && end + 1 < line.size() && is_gap(line[end + 1]) ? end + 2 : 0;
+}
+
+/// Whether the line is nothing but these characters, `least` or more of the first kind that is there.
+bool is_rule(std::string_view line, std::string_view characters, size_t least) {
+  if (line.empty() || characters.find(line[0]) == kMissing) return false;
+  const auto count = static_cast<size_t>(std::ranges::count(line, line[0]));
+  return count >= least && std::ranges::all_of(line, [&](char c) { return c == line[0] || is_gap(c); });
+}
+
+class MarkdownScanner {
+ public:
+  MarkdownScanner(std::string_view bytes, SegmentBuilder& builder) : bytes_(bytes), builder_(builder) {}
+
+  void scan() {
+    at_ = front_matter_end();
+    while (at_ < bytes_.size()) {
+      const size_t begin = at_, newline = std::min(bytes_.find('\n', at_), bytes_.size());
+      at_ = std::min(newline + 1, bytes_.size());
+      size_t end = newline;
+      while (end > begin && (is_gap(bytes_[end - 1]) || bytes_[end - 1] == '\r')) --end;
+      scan_line(begin, end, newline - end >= 2 && is_gap(bytes_[end]) && is_gap(bytes_[end + 1]));
+    }
+    end_block();
+  }
+
+ private:
+  /// Of settings between lines "---" at the beginning.
+  [[nodiscard]] size_t front_matter_end() const {
+    if (!bytes_.starts_with("---\n") && !bytes_.starts_with("---\r\n")) return 0;
+    const size_t end = bytes_.find("\n---", 3);
+    return end == kMissing ? 0 : std::min(bytes_.find('\n', end + 1), bytes_.size());
+  }
+
+  void end_block() {
+    scan_inline(bytes_, block_, builder_);
+    builder_.cut();
+    block_.clear();
+  }
+  void add_block(size_t begin, size_t end) {
+    end_block();
+    while (begin < end && is_gap(bytes_[begin])) ++begin;
+    while (end > begin && is_gap(bytes_[end - 1])) --end;
+    if (begin < end) block_.push_back({begin, end});
+    end_block();
+  }
+
+  [[nodiscard]] std::string_view line(size_t begin, size_t end) const {
+    return bytes_.substr(begin, end - begin);
+  }
+
+  /// Goes behind the marks of quotes and list items; a list item begins a block.
+  size_t skip_containers(size_t at, size_t end) {
+    while (at < end) {
+      if (is_gap(bytes_[at]) || bytes_[at] == '>') {
+        ++at;
+        continue;
+      }
+      if (is_rule(line(at, end), "-*_", 3)) break;
+      const size_t marker = list_marker(line(at, end));
+      if (marker == 0) break;
+      end_block();
+      in_list_ = true;
+      at += marker;
+      const std::string_view rest = line(at, end);
+      if (rest.starts_with("[ ] ") || rest.starts_with("[x] ") || rest.starts_with("[X] ")) at += 4;
+    }
+    return at;
+  }
+
+  void scan_table_row(size_t begin, size_t end) {
+    size_t cell = begin + 1;
+    for (size_t at = cell; at < end; ++at) {
+      if (bytes_[at] == '\\') {
+        ++at;
+      } else if (bytes_[at] == '|') {
+        add_block(cell, at);
+        cell = at + 1;
+      }
+    }
+    add_block(cell, std::max(cell, end));
+  }
+
+  void scan_line(size_t begin, size_t end, bool hard_break) {
+    const std::string_view bare = line(begin, end);
+    if (!fence_.empty()) {
+      const size_t at = std::min(bare.find_first_not_of(" \t>"), bare.size());
+      if (bare.substr(at).starts_with(fence_) && is_rule(bare.substr(at), fence_.substr(0, 1), fence_.size()))
+        fence_ = {};
+      return;
+    }
+    if (bare.find_first_not_of(" \t>") == kMissing) return end_block();
+    const bool indented = bare.starts_with("    ") || bare.starts_with("\t");
+    if (indented && block_.empty() && !in_list_) return;  // code
+    if (!is_gap(bare[0]) && block_.empty()) in_list_ = false;
+    const size_t at = skip_containers(begin, end);
+    const std::string_view rest = line(at, end);
+    if (rest.empty()) return end_block();
+    if (rest.starts_with("```") || rest.starts_with("~~~")) {
+      end_block();
+      fence_ = rest.substr(0, std::min(rest.find_first_not_of(rest[0]), rest.size()));
+      return;
+    }
+    if (is_rule(rest, "=-*_", 1)) return end_block();
+    const size_t level = std::min(rest.find_first_not_of('#'), rest.size());
+    if (level >= 1 && level <= 6 && level < rest.size() && is_gap(rest[level])) {
+      const size_t last = rest.find_last_not_of('#');
+      return add_block(at + level, is_gap(rest[last]) ? at + last : end);
+    }
+    if (rest[0] == '|') return scan_table_row(at, end);
+    if (rest[0] == '[') {
+      const size_t label = behind_bracket(bytes_.substr(0, end), at, '[', ']');
+      if (label != kMissing && label < end && bytes_[label] == ':') {
+        end_block();
+        if (rest.starts_with("[^")) block_.push_back({label + 1, end});
+        return;
+      }
+    }
+    if (rest[0] == '<' && block_.empty() && begins_html_block(rest)) {
+      at_ = scan_html_block(bytes_, at, builder_);
+      builder_.cut();
+      return;
+    }
+    const bool backslash = rest.ends_with('\\');
+    if (at < end - (backslash ? 1 : 0)) block_.push_back({at, end - (backslash ? 1 : 0)});
+    if (hard_break || backslash) end_block();
+  }
+
+  std::string_view bytes_;
+  SegmentBuilder& builder_;
+  size_t at_ = 0;
+  std::vector<ByteRange> block_;  // its lines, without what contains them
+  std::string_view fence_;        // of the code that we are in
+  bool in_list_ = false;
+};
+
+}  // namespace
+
+void scan_markdown(std::string_view bytes, SegmentBuilder& builder) {
+  MarkdownScanner(bytes, builder).scan();
+}
+
+}  // namespace chorus::inline document

@@ -1,0 +1,218 @@
+#include <algorithm>
+#include <set>
+
+#include "document/internal/formats.h"
+#include "document/internal/markdown.h"
+#include "document/internal/markup.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+constexpr auto kNotThere = std::string_view::npos;
+constexpr std::string_view kPunctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
+bool is_inside_word(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c & 0x80) != 0;
+}
+
+/// One block.
+class InlineScanner {
+ public:
+  InlineScanner(std::string_view text, SegmentBuilder& builder) : text_(text), builder_(builder) {}
+
+  /// From `begin`, or behind markup that has ended later, to `end`. False where markup goes on beyond.
+  bool scan_line(size_t begin, size_t end) {
+    size_t at = given_ = std::max(begin, given_);
+    while (at < end) {
+      const size_t next = scan_markup(at);
+      at = next == at ? at + 1 : next;
+    }
+    give_text(std::min(at, end));
+    given_ = std::max(given_, at);
+    return at == end;
+  }
+
+ private:
+  void give_text(size_t end) {
+    if (given_ < end) build_text(text_.substr(given_, end - given_), given_, builder_);
+    given_ = std::max(given_, end);
+  }
+  /// Of markup from `begin` to `end`, which may then be given.
+  ByteRange markup(size_t begin, size_t end) {
+    give_text(begin);
+    given_ = end;
+    return {begin, end};
+  }
+  size_t give_point(size_t begin, size_t end) {
+    builder_.point(markup(begin, end), true);
+    return end;
+  }
+
+  /// Gives the markup at `at`, and the text before it; where it ends, or `at` if there is none.
+  size_t scan_markup(size_t at) {
+    switch (text_[at]) {
+      case '\\':
+        return scan_escape(at);
+      case '`':
+        return scan_code(at);
+      case '!':
+        return scan_image(at);
+      case '[':
+        return scan_bracket(at);
+      case ']':
+        return scan_link_end(at);
+      case '*':
+      case '_':
+      case '~':
+        return scan_emphasis(at);
+      case '<':
+        return scan_tag(at);
+      default:
+        return at;
+    }
+  }
+
+  size_t scan_escape(size_t at) {
+    if (at + 1 >= text_.size() || kPunctuation.find(text_[at + 1]) == kNotThere) return at;
+    builder_.text(markup(at, at + 2), text_.substr(at + 1, 1));
+    return at + 2;
+  }
+
+  size_t scan_code(size_t at) {
+    const size_t begin = std::min(text_.find_first_not_of('`', at), text_.size()), length = begin - at;
+    for (size_t end = begin; !no_code_.contains(length);) {
+      end = text_.find('`', end);
+      if (end == kNotThere) break;
+      const size_t behind = std::min(text_.find_first_not_of('`', end), text_.size());
+      if (behind - end == length) return give_point(at, behind);
+      end = behind;
+    }
+    no_code_.insert(length);
+    give_text(begin);
+    return begin;
+  }
+
+  /// Behind what may follow the "]" of a link: "(URL)", "[reference]"; or at it.
+  [[nodiscard]] size_t behind_target(size_t at) const {
+    size_t end = kNotThere;
+    if (at < text_.size() && text_[at] == '(') end = behind_bracket(text_, at, '(', ')');
+    if (at < text_.size() && text_[at] == '[') end = behind_bracket(text_, at, '[', ']');
+    return end == kNotThere ? at : end;
+  }
+
+  size_t scan_image(size_t at) {
+    if (at + 1 >= text_.size() || text_[at + 1] != '[') return at;
+    const size_t end = behind_bracket(text_, at + 1, '[', ']');
+    if (end == kNotThere || behind_target(end) == end) return at;
+    return give_point(at, behind_target(end));
+  }
+
+  size_t scan_bracket(size_t at) {
+    const size_t end = behind_bracket(text_, at, '[', ']');
+    if (end == kNotThere) return at;
+    if (text_[at + 1] == '^') return give_point(at, end);  // a footnote
+    builder_.open(markup(at, at + 1), "[");
+    open_.emplace_back("[");
+    return at + 1;
+  }
+
+  size_t scan_link_end(size_t at) {
+    const auto opened = std::ranges::find(open_.rbegin(), open_.rend(), std::string("["));
+    if (opened == open_.rend()) return at;
+    open_.erase(opened.base() - 1, open_.end());
+    const size_t end = behind_target(at + 1);
+    builder_.close(markup(at, end), "[");
+    return end;
+  }
+
+  size_t scan_emphasis(size_t at) {
+    const char c = text_[at];
+    const size_t end = std::min(text_.find_first_not_of(c, at), text_.size()), length = end - at;
+    const char before = at == 0 ? ' ' : text_[at - 1], after = end == text_.size() ? ' ' : text_[end];
+    const auto is_space = [](char other) {
+      return other == ' ' || other == '\t' || other == '\n' || other == '\r';
+    };
+    const bool in_word = c == '_' && is_inside_word(before) && is_inside_word(after);
+    const auto opened =
+        std::find_if(open_.rbegin(), open_.rend(), [&](const std::string& name) { return name[0] == c; });
+    if (!in_word && !is_space(before) && opened != open_.rend() && opened->size() <= length) {
+      const std::string name = *opened;
+      open_.erase(opened.base() - 1, open_.end());
+      builder_.close(markup(at, at + name.size()), name);
+      return at + name.size();
+    }
+    if (in_word || is_space(after) || length > 3 || (c == '~' && length != 2)) {
+      give_text(end);
+      return end;
+    }
+    builder_.open(markup(at, end), text_.substr(at, length));
+    open_.emplace_back(text_.substr(at, length));
+    return end;
+  }
+
+  size_t scan_tag(size_t at) {
+    const size_t stop = text_.find_first_of(" \t\n<>", at + 1);
+    if (stop != kNotThere && text_[stop] == '>' &&
+        text_.substr(at, stop - at).find_first_of(":@") != kNotThere)
+      return give_point(at, stop + 1);  // <https://...>
+    if (no_tags_) return at;
+    MarkupScanner scanner(text_, at);
+    const MarkupToken token = scanner.next();
+    if (token.kind == MarkupToken::Kind::broken) no_tags_ = true;
+    if (token.kind == MarkupToken::Kind::broken || token.kind == MarkupToken::Kind::text) return at;
+    markup(at, token.bytes.end);
+    build_markup(token, scanner, builder_);
+    return given_ = scanner.at();
+  }
+
+  std::string_view text_;  // the document to the end of the block
+  SegmentBuilder& builder_;
+  size_t given_ = 0;               // to the builder
+  std::vector<std::string> open_;  // emphasis and links
+  std::set<size_t> no_code_;       // lengths of backticks that do not come again
+  bool no_tags_ = false;           // no tag ends in what is left
+};
+
+}  // namespace
+
+size_t behind_bracket(std::string_view text, size_t at, char open, char close) {
+  constexpr size_t kFarthest = 2048;
+  const size_t end = std::min(text.size(), at + kFarthest);
+  for (int depth = 0; at < end; ++at) {
+    if (text[at] == '\\') {
+      ++at;
+    } else if (text[at] == open) {
+      ++depth;
+    } else if (text[at] == close && --depth == 0) {
+      return at + 1;
+    }
+  }
+  return kNotThere;
+}
+
+void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, SegmentBuilder& builder) {
+  if (lines.empty()) return;
+  InlineScanner scanner(bytes.substr(0, lines.back().end), builder);
+  for (size_t i = 0; i < lines.size(); ++i)
+    if (scanner.scan_line(lines[i].begin, lines[i].end) && i + 1 < lines.size())
+      builder.space({lines[i].end, lines[i + 1].begin});
+}
+
+std::string escape_markdown(std::string_view text) {
+  std::string written;
+  written.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    const bool in_word =
+        i > 0 && i + 1 < text.size() && is_inside_word(text[i - 1]) && is_inside_word(text[i + 1]);
+    const bool marks = std::string_view("\\`*[]<|").find(c) != kNotThere || (c == '_' && !in_word) ||
+                       (c == '~' && i + 1 < text.size() && text[i + 1] == '~') ||
+                       (c == '&' && read_reference(text.substr(i)).has_value());
+    if (marks) written += '\\';
+    written += c;
+  }
+  return written;
+}
+
+}  // namespace chorus::inline document

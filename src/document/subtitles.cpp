@@ -1,0 +1,75 @@
+// Subtitles: SubRip (srt) and WebVTT. A cue is a line with "-->" and the lines of text behind it, up to an empty one.
+#include <algorithm>
+
+#include "base/utf8.h"
+
+#include "document/internal/formats.h"
+#include "document/internal/markup.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+/// Who speaks begins a line of a dialogue with a dash.
+bool begins_speech(std::string_view line) {
+  return line.starts_with("-") || line.starts_with("\u2013") || line.starts_with("\u2014");
+}
+
+/// Text without tags, "{\an8}" (a place on the screen) apart.
+void scan_words(std::string_view text, size_t begin, bool references, SegmentBuilder& builder) {
+  for (size_t at = 0; at < text.size();) {
+    size_t brace = std::min(text.find("{\\", at), text.size());
+    const size_t end = std::min(text.find('}', brace), text.size());
+    if (end == text.size()) brace = end;  // not closed: text
+    build_text(text.substr(at, brace - at), begin + at, builder, references);
+    at = brace == text.size() ? brace : end + 1;
+    if (brace < text.size()) builder.point({begin + brace, begin + at}, false);
+  }
+}
+
+void scan_cue_line(std::string_view line, size_t begin, bool references, SegmentBuilder& builder) {
+  if (begins_speech(line)) {
+    builder.cut();
+    const size_t words =
+        line.find_first_not_of("- \u2013\u2014");  // bytes of dashes are in no letter's first byte
+    const size_t text = words == line.npos ? line.size() : words;
+    builder.point({begin, begin + text}, false);
+    begin += text;
+    line.remove_prefix(text);
+  }
+  for (MarkupScanner scanner(line); !scanner.at_end();) {
+    const MarkupToken token = scanner.next();
+    const ByteRange bytes = {begin + token.bytes.begin, begin + token.bytes.end};
+    if (token.kind == MarkupToken::Kind::text)
+      scan_words(line.substr(token.bytes.begin, token.bytes.end - token.bytes.begin), bytes.begin, references,
+                 builder);
+    else if (token.kind != MarkupToken::Kind::tag || token.self_closing)
+      builder.point(bytes, false);
+    else if (token.closing)
+      builder.close(bytes, token.name);
+    else
+      builder.open(bytes, token.name.substr(0, token.name.find('.')));  // of a class: <c.yellow> ... </c>
+  }
+}
+
+}  // namespace
+
+void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& builder) {
+  bool in_cue = false;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t begin = at, newline = std::min(bytes.find('\n', at), bytes.size());
+    at = std::min(newline + 1, bytes.size());
+    size_t end = newline;
+    if (end > begin && bytes[end - 1] == '\r') --end;
+    const std::string_view line = bytes.substr(begin, end - begin);
+    if (trim_space(line).empty() || line.find("-->") != line.npos) {
+      builder.cut();
+      in_cue = !trim_space(line).empty();
+    } else if (in_cue) {
+      scan_cue_line(line, begin, references, builder);
+      builder.line_end({end, at});
+    }
+  }
+}
+
+}  // namespace chorus::inline document

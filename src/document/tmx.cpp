@@ -1,0 +1,121 @@
+// Translation memories (TMX 1.4): units get the segment that they lack in the target language.
+#include <algorithm>
+#include <optional>
+
+#include "base/error.h"
+#include "data/languages.h"
+
+#include "document/internal/formats.h"
+#include "document/internal/markup.h"
+
+namespace chorus::inline document {
+
+namespace {
+
+/// A <tuv> of a unit.
+struct UnitVariant {
+  ByteRange bytes, segment;  // from <tuv to </tuv>; inside of <seg>
+  std::string language;
+};
+
+/// The value of an attribute of a tag, as it is written; "" where it has none.
+std::string_view attribute(std::string_view tag, std::string_view name) {
+  const size_t at = tag.find(name);
+  if (at == tag.npos) return {};
+  const size_t quote = tag.find_first_of("\"'", at + name.size());
+  if (quote == tag.npos) return {};
+  return tag.substr(quote + 1, std::min(tag.find(tag[quote], quote + 1), tag.size()) - quote - 1);
+}
+
+/// As XML names a language: "de", "zh-Hant".
+std::string xml_name(const std::string& language) {
+  const LanguageCode code = language_code(language);
+  if (code.language.empty()) return language;
+  const bool usual = language_code(code.language).script == code.script;
+  return usual ? code.language : code.language + "-" + code.script;
+}
+
+bool is_language(std::string_view name, const std::string& language) {
+  return name == language || (!language_code(name).language.empty() &&
+                              language_code(name).language == language_code(language).language);
+}
+
+/// The content of <seg>: text, and elements of other programs' codes, whose content is no text (but that of <hi> is).
+void scan_segment(std::string_view bytes, ByteRange range, SegmentBuilder& builder) {
+  const std::string_view inside = bytes.substr(range.begin, range.end - range.begin);
+  size_t depth = 0, outer = 0;  // of elements that are no text
+  for (MarkupScanner scanner(inside); !scanner.at_end();) {
+    const MarkupToken token = scanner.next();
+    const ByteRange at = {range.begin + token.bytes.begin, range.begin + token.bytes.end};
+    const bool is_tag = token.kind == MarkupToken::Kind::tag;
+    if (is_tag && token.name != "hi" && !token.self_closing) {
+      if (token.closing && depth > 0 && --depth == 0) builder.point({outer, at.end}, true);
+      if (!token.closing && depth++ == 0) outer = at.begin;
+    } else if (depth > 0) {
+      continue;
+    } else if (token.kind == MarkupToken::Kind::text) {
+      build_text(bytes.substr(at.begin, at.end - at.begin), at.begin, builder);
+    } else if (!is_tag || token.self_closing) {
+      builder.point(at, true);
+    } else if (token.closing) {
+      builder.close(at, token.name);
+    } else {
+      builder.open(at, token.name);
+    }
+  }
+}
+
+/// The unit's segment, in the target language to be, behind the variant that is translated.
+void add_variant(std::string_view bytes, const UnitVariant& source, const std::string& to,
+                 SegmentBuilder& builder) {
+  // Longer ones would be cut in two; nothing writes such.
+  if (source.segment.end - source.segment.begin > Document::kMostSegmentBytes / 2) return;
+  scan_segment(bytes, source.segment, builder);
+  SegmentPlace* const place = builder.cut();
+  if (place == nullptr) return;
+  const auto written = [&](size_t begin, size_t end) {
+    return std::string(bytes.substr(begin, end - begin));
+  };
+  size_t space = source.bytes.begin;  // before the variant
+  while (space > 0 && std::string_view(" \t\r\n").find(bytes[space - 1]) != std::string_view::npos) --space;
+  place->before = written(space, source.bytes.begin) + "<tuv xml:lang=\"" + xml_name(to) + "\"><seg>" +
+                  written(source.segment.begin, place->bytes.begin);
+  place->after = written(place->bytes.end, source.segment.end) + "</seg></tuv>";
+  place->bytes = {source.bytes.end, source.bytes.end};
+  place->is_added = true;
+}
+
+}  // namespace
+
+void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder) {
+  if (languages.from.empty() || languages.to.empty()) throw UserError("a TMX document needs both languages");
+  std::optional<UnitVariant> source;  // of the unit
+  bool has_target = false;
+  UnitVariant variant;
+  for (MarkupScanner scanner(bytes); !scanner.at_end();) {
+    const MarkupToken token = scanner.next();
+    if (token.kind != MarkupToken::Kind::tag) continue;
+    const std::string_view tag = bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
+    if (token.name == "tu" && !token.closing) {
+      source.reset();
+      has_target = false;
+    } else if (token.name == "tu") {
+      if (source && !has_target) add_variant(bytes, *source, languages.to, builder);
+      source.reset();
+    } else if (token.name == "tuv" && !token.closing) {
+      variant = {.bytes = token.bytes, .segment = {}, .language = std::string(attribute(tag, "lang"))};
+    } else if (token.name == "seg" && !token.self_closing) {
+      (token.closing ? variant.segment.end : variant.segment.begin) =
+          token.closing ? token.bytes.begin : token.bytes.end;
+    } else if (token.name == "tuv") {
+      variant.bytes.end = token.bytes.end;
+      if (is_language(variant.language, languages.to))
+        has_target = true;
+      else if (!source && is_language(variant.language, languages.from) &&
+               variant.segment.end > variant.segment.begin)
+        source = variant;
+    }
+  }
+}
+
+}  // namespace chorus::inline document

@@ -1,0 +1,96 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "document/document.h"
+#include "document/documents.h"
+
+namespace chorus {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr auto kMarkdown = DocumentFormat::markdown;
+
+TEST(MarkdownDocument, BlocksAreSegments) {
+  const std::string page =
+      "---\ntitle: x\n---\n# The *head* #\n\nA paragraph\nover two lines.\nA hard break  \nthen more.\n\n"
+      "> a quote\n> goes on\n\n- one\n  still one\n- [x] two\n  1. three\n\nSetext\n======\n\n"
+      "```sh\ncode here\n```\n\n    indented code\n\n| Head | Other |\n|---|:--|\n| a b | 42 |\n\n* * *\n"
+      "[ref]: https://x.y \"title\"\n[^1]: A footnote.\r\n\r\n<div>\n<p>html "
+      "<b>text</b></p>\n</div>\n\nlast\n";
+  EXPECT_THAT(segments_of(kMarkdown, page),
+              ElementsAre("The head", "A paragraph over two lines. A hard break", "then more.",
+                          "a quote goes on", "one still one", "two", "three", "Setext", "Head", "Other",
+                          "a b", "A footnote.", "html text", "last"));
+  EXPECT_EQ(unchanged(kMarkdown, page), page);
+  EXPECT_EQ(
+      in_capitals(kMarkdown, page),
+      "---\ntitle: x\n---\n# THE *HEAD* #\n\nA PARAGRAPH OVER TWO LINES. A HARD BREAK  \nTHEN MORE.\n\n"
+      "> A QUOTE GOES ON\n\n- ONE STILL ONE\n- [x] TWO\n  1. THREE\n\nSETEXT\n======\n\n"
+      "```sh\ncode here\n```\n\n    indented code\n\n| HEAD | OTHER |\n|---|:--|\n| A B | 42 |\n\n* * *\n"
+      "[ref]: https://x.y \"title\"\n[^1]: A FOOTNOTE.\r\n\r\n<div>\n<p>HTML "
+      "<b>TEXT</b></p>\n</div>\n\nLAST\n");
+}
+
+TEST(MarkdownDocument, InlineMarkupMovesWithItsWords) {
+  EXPECT_EQ(translated(kMarkdown, "I have a **red** [car](http://x.y/(a)).", "J'ai une voiture rouge.",
+                       {{0, 0}, {2, 1}, {4, 2}, {3, 3}}),
+            "J'ai une [voiture](http://x.y/(a)) **rouge**.");
+  EXPECT_EQ(translated(kMarkdown, "Run `make *all*` now and ``a ` b`` too", "Los jetzt und auch",
+                       {{0, 0}, {1, 1}, {2, 2}, {3, 3}}),
+            "Los `make *all*` jetzt und ``a ` b`` auch");
+  EXPECT_EQ(
+      in_capitals(kMarkdown, "see <https://x.y>, ![an image](i.png) and <b>bold</b> ~~old~~ [a][b] x[^1]"),
+      "SEE <https://x.y>, ![an image](i.png) AND <b>BOLD</b> ~~OLD~~ [A][b] X[^1]");
+  EXPECT_EQ(in_capitals(kMarkdown, "***both*** **bold *it*** snake_case_name _em_ 2 * 3"),
+            "***BOTH*** **BOLD *IT*** SNAKE_CASE_NAME _EM_ 2 \\* 3");
+  EXPECT_EQ(in_capitals(kMarkdown, "**bold\nover lines** and [a\nlink](u)"),
+            "**BOLD OVER LINES** AND [A LINK](u)");
+}
+
+TEST(MarkdownDocument, TextIsEscaped) {
+  EXPECT_THAT(segments_of(kMarkdown, "a \\* b \\_c &amp; d"), ElementsAre("a * b _c & d"));
+  EXPECT_EQ(translated(kMarkdown, "x\n", "a*b [c] <d> `e` _f_ g_h | &amp;"),
+            "a\\*b \\[c\\] \\<d> \\`e\\` \\_f\\_ g_h \\| \\&amp;\n");
+}
+
+TEST(MarkdownDocument, WhatIsBrokenSurvives) {
+  for (const std::string page : {"**open",
+                                 "`open",
+                                 "[a](b",
+                                 "![x",
+                                 "<b",
+                                 "```\nno end",
+                                 "---\nno end",
+                                 "| a | b",
+                                 "\\",
+                                 "[",
+                                 "](",
+                                 "> ",
+                                 "- ",
+                                 "#",
+                                 "# ",
+                                 "a\\",
+                                 "<!-- x\n\ny",
+                                 "<a\n> b",
+                                 "[^1]:",
+                                 "[x]: y",
+                                 "|",
+                                 "| \\",
+                                 "~~~\r\nx\r\n~~~\r\ny"})
+    EXPECT_EQ(unchanged(kMarkdown, page), page);
+  EXPECT_EQ(in_capitals(kMarkdown, "~~~\r\nx\r\n~~~\r\ny"), "~~~\r\nx\r\n~~~\r\nY");
+  EXPECT_EQ(in_capitals(kMarkdown, "an **open one"), "AN **OPEN ONE");
+}
+
+TEST(MarkdownDocument, TakesLinearWork) {
+  for (const char* const piece : {"[", "](", "`a``", "*a _b ", "<a ", "![", "> ", "- ", "\\"}) {
+    std::string page = "a ";
+    while (page.size() < 200'000) page += piece;
+    EXPECT_EQ(unchanged(kMarkdown, page), page);
+    static_cast<void>(in_capitals(kMarkdown, page));
+  }
+}
+
+}  // namespace
+}  // namespace chorus

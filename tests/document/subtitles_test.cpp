@@ -1,0 +1,93 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "document/document.h"
+#include "document/documents.h"
+
+namespace chorus {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(SubtitleDocument, CuesAreSegmentsOfAsManyLines) {
+  const std::string srt =
+      "1\r\n00:00:01,000 --> 00:00:02,500\r\nIt was a <i>dark</i> night\r\nin the city.\r\n\r\n"
+      "2\r\n00:00:03,000 --> 00:00:04,000 X1:40\r\n{\\an8}- Who is there?\r\n- Me & "
+      "you.\r\n\r\n3\r\n00:00:05,000 --> 00:00:06,000\r\n";
+  EXPECT_THAT(segments_of(DocumentFormat::srt, srt),
+              ElementsAre("It was a dark night in the city.", "- Who is there?", "Me & you."));
+  EXPECT_EQ(unchanged(DocumentFormat::srt, srt), srt);
+  const Document document(DocumentFormat::srt, srt);
+  EXPECT_EQ(document.write(std::vector<TranslatedSegment>{
+                {"Es war eine finstere Nacht in der Stadt.",
+                 {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}, {6, 6}, {7, 7}}},
+                {"Wer ist da?"},
+                {"Ich & du."}}),
+            "1\r\n00:00:01,000 --> 00:00:02,500\r\nEs war eine <i>finstere</i>\r\nNacht in der Stadt.\r\n\r\n"
+            "2\r\n00:00:03,000 --> 00:00:04,000 X1:40\r\n{\\an8}Wer ist da?\r\n- Ich & "
+            "du.\r\n\r\n3\r\n00:00:05,000 --> 00:00:06,000\r\n");
+}
+
+TEST(SubtitleDocument, WebVttKeepsNotesStylesAndVoices) {
+  const std::string vtt =
+      "WEBVTT - a title\n\nSTYLE\n::cue { color: red }\n\nNOTE not text\n\nintro\n00:01.000 --> 00:02.000 "
+      "align:start\n"
+      "<v Ann>Hello <c.loud>big</c> world &amp; all\n\n00:03.000 --> 00:04.000\nlast";
+  EXPECT_THAT(segments_of(DocumentFormat::vtt, vtt), ElementsAre("Hello big world & all", "last"));
+  EXPECT_EQ(in_capitals(DocumentFormat::vtt, vtt),
+            "WEBVTT - a title\n\nSTYLE\n::cue { color: red }\n\nNOTE not text\n\nintro\n00:01.000 --> "
+            "00:02.000 align:start\n"
+            "<v Ann>HELLO <c.loud>BIG</c> WORLD &amp; ALL\n\n00:03.000 --> 00:04.000\nLAST");
+}
+
+TEST(SubtitleDocument, WhatIsBrokenSurvives) {
+  for (const std::string srt : {"-->", "-->\n-", "1 --> 2\n<i>x\n{\\an8", "1 --> 2\n{\\x}{\\y",
+                                "1 --> 2\nx</i>\n\n\n-->\n\xE2\x80\x93 y"})
+    for (const DocumentFormat format : {DocumentFormat::srt, DocumentFormat::vtt})
+      EXPECT_EQ(unchanged(format, srt), srt);
+}
+
+constexpr const char* kUnits =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<tmx version=\"1.4\"><header srclang=\"en-US\"/>\n<body>\n"
+    "  <tu tuid=\"1\">\n    <tuv xml:lang=\"en-US\"><seg>A <bpt i=\"1\">&lt;b></bpt>red<ept "
+    "i=\"1\">&lt;/b></ept> car &amp; more</seg></tuv>\n"
+    "  </tu>\n  <tu>\n    <tuv xml:lang=\"EN\"><seg>Done</seg></tuv>\n    <tuv "
+    "xml:lang=\"de\"><seg>Fertig</seg></tuv>\n  </tu>\n"
+    "  <tu><tuv xml:lang=\"fr\"><seg>Oui</seg></tuv></tu>\n  <tu><tuv xml:lang=\"en\"><seg><ph "
+    "x=\"1\"/>Last</seg></tuv></tu>\n</body></tmx>\n";
+
+TEST(TmxDocument, UnitsGetTheSegmentThatTheyLack) {
+  const Document document(DocumentFormat::tmx, kUnits, {"eng_Latn", "deu_Latn"});
+  EXPECT_THAT(segments_of(document), ElementsAre("A red car & more", "Last"));
+  std::string expected = kUnits;
+  const auto add = [&](const std::string& behind, const std::string& text) {
+    expected.insert(expected.find(behind) + behind.size(), text);
+  };
+  add("car &amp; more</seg></tuv>",
+      "\n    <tuv xml:lang=\"de\"><seg>Ein <bpt i=\"1\">&lt;b></bpt>rotes<ept i=\"1\">&lt;/b></ept> Auto "
+      "&lt; mehr</seg></tuv>");
+  add("Last</seg></tuv>", "<tuv xml:lang=\"de\"><seg><ph x=\"1\"/>Letzte</seg></tuv>");
+  EXPECT_EQ(document.write(std::vector<TranslatedSegment>{
+                {"Ein rotes Auto < mehr", {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}}}, {"Letzte"}}),
+            expected);
+}
+
+TEST(TmxDocument, NeedsLanguagesAndSurvivesBrokenUnits) {
+  EXPECT_THROW(Document(DocumentFormat::tmx, kUnits), UserError);
+  for (const std::string tmx :
+       {"<tu><tuv xml:lang='en'><seg>x</tuv></tu>", "</tuv></tu>", "<tu><tuv lang=en><seg>x</seg></tuv></tu>",
+        "<tu></seg><seg></tuv></tu>", "<tu><tuv xml:lang='en'><seg>a <bpt>b</seg></tuv></tu>",
+        "<tu><tuv xml:lang=\"en", "text"}) {
+    const Document document(DocumentFormat::tmx, tmx, {"en", "de"});
+    std::vector<TranslatedSegment> translations(document.segments().size(), {"y"});
+    EXPECT_GE(document.write(translations).size(), tmx.size());
+  }
+  const Document chinese(DocumentFormat::tmx, "<tu><tuv xml:lang='en'><seg>x</seg></tuv></tu>",
+                         {"en", "zho_Hant"});
+  EXPECT_THAT(chinese.write(std::vector<TranslatedSegment>{{"y"}}),
+              testing::HasSubstr("xml:lang=\"zh-Hant\""));
+}
+
+}  // namespace
+}  // namespace chorus
