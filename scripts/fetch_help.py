@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes multi-parallel text of Debian's packages: LibreOffice's help (MPL 2.0) in 31 languages with English, and manual pages
-in 17 (free licences, named in the packages); joined, if asked, with the interface strings of `chorus corpus gettext`.
+in 21 (free licences, named in the packages); joined, if asked, with the interface strings of `chorus corpus gettext`.
 
     scripts/fetch_help.py --out corpora/help de fr pt-BR zh-CN        help in these languages and English
     scripts/fetch_help.py --out corpora/help --man all                and manual pages in those that have them
