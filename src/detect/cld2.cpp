@@ -42,8 +42,8 @@ class Cld2Detector final : public LanguageDetector {
   explicit Cld2Detector(std::span<const std::string> languages) {
     std::map<std::string, std::vector<Named>> by_code;
     for (const std::string& name : languages) {
-      LanguageCode code = language_code(name);
-      if (!code.language.empty()) by_code[code.language].push_back({name, std::move(code)});
+      const LanguageCode code = language_code(name);
+      if (!code.language.empty()) by_code[code.language].push_back({name, code});
     }
     known_.resize(CLD2::NUM_LANGUAGES);
     for (size_t i = 0; i < known_.size(); ++i) {

@@ -84,11 +84,12 @@ void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuild
 void scan_html(std::string_view bytes, SegmentBuilder& builder) {
   for (MarkupScanner scanner(bytes); !scanner.at_end();) {
     const MarkupToken token = scanner.next();
-    if (token.kind == MarkupToken::Kind::text)
-      build_text(bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin), token.bytes.begin,
-                 builder);
-    else
+    if (token.kind == MarkupToken::Kind::text) {
+      const ByteRange range = token.bytes;
+      build_text(bytes.substr(range.begin, range.end - range.begin), range.begin, builder);
+    } else {
       build_markup(token, scanner, builder);
+    }
   }
 }
 

@@ -97,10 +97,10 @@ std::vector<int64_t> origins(std::string_view source_text, std::span<const TextA
     return static_cast<int64_t>(begins.size()) - 1;
   };
   std::vector<int64_t> word_origin(words(target_words), kNone);
-  for (const auto& [from, into] : links)
-    if (from >= 0 && from < words(source_words) && into >= 0 && into < words(target_words) &&
-        word_origin[into] == kNone)
-      word_origin[into] = from;
+  for (const auto& [from, into] : links) {
+    const bool known = from >= 0 && from < words(source_words) && into >= 0 && into < words(target_words);
+    if (known && word_origin[into] == kNone) word_origin[into] = from;
+  }
   std::vector<TextAtom> finer;
   std::vector<Atoms> becomes(words(source_words));  // of each word of the source, atoms of the translation
   for (int64_t word = 0; word < words(target_words); ++word) {
@@ -214,9 +214,7 @@ class Placer {
     const int64_t before = atom == 0 ? kNone : last_[atom - 1];
     const int64_t behind = atom == first_.size() ? kNone : first_[atom];
     size_t place = 0;
-    if (with_next && behind != kNone)
-      place = behind;
-    else if (before != kNone)
+    if (before != kNone && (!with_next || behind == kNone))
       place = before + 1;
     else if (behind != kNone)
       place = behind;

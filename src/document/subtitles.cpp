@@ -40,15 +40,16 @@ void scan_cue_line(std::string_view line, size_t begin, bool references, Segment
   for (MarkupScanner scanner(line); !scanner.at_end();) {
     const MarkupToken token = scanner.next();
     const ByteRange bytes = {begin + token.bytes.begin, begin + token.bytes.end};
-    if (token.kind == MarkupToken::Kind::text)
+    if (token.kind == MarkupToken::Kind::text) {
       scan_words(line.substr(token.bytes.begin, token.bytes.end - token.bytes.begin), bytes.begin, references,
                  builder);
-    else if (token.kind != MarkupToken::Kind::tag || token.self_closing)
+    } else if (token.kind != MarkupToken::Kind::tag || token.self_closing) {
       builder.point(bytes, false);
-    else if (token.closing)
+    } else if (token.closing) {
       builder.close(bytes, token.name);
-    else
+    } else {
       builder.open(bytes, token.name.substr(0, token.name.find('.')));  // of a class: <c.yellow> ... </c>
+    }
   }
 }
 
