@@ -13,6 +13,7 @@ class Side:
     case: dict
     ranks: int = 1  # processes
     threads: int = None  # of each; None: as the cell
+    isa: str = None  # the instruction set that all of it is held to: avx2; None: the best that the processor has
 
 
 @dataclasses.dataclass
@@ -37,6 +38,7 @@ class Cell:
     growth: bool = False  # belongs to the second table
     quick: bool = False
     needs_bf16: bool = False
+    together: bool = False  # one process holds all sides, which are chorus's
     check: object = lambda sides: sides  # the sides whose checks must agree
 
 

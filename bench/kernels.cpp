@@ -202,6 +202,23 @@ Work product(const Json& options) {
   return work;
 }
 
+/// The weights of the same case, without a product: all threads read them.
+Work read_weights(const Json& options) {
+  auto layer = std::make_shared<LinearOperands>(options);
+  const auto run = [layer] {
+    const at::Tensor& values = layer->next().values;
+    const auto* const words = static_cast<const uint64_t*>(values.const_data_ptr());
+    constexpr int64_t kGrain = 1 << 13;
+    at::parallel_for(0, static_cast<int64_t>(values.nbytes() / sizeof *words), kGrain,
+                     [&](int64_t begin, int64_t end) {
+                       uint64_t seen = 0;  // in vectors, once compiled
+                       for (int64_t i = begin; i < end; ++i) seen |= words[i];
+                       asm volatile("" : : "r"(seen));
+                     });
+  };
+  return {.run = run, .facts = layer->facts()};
+}
+
 /// The same by libtorch's products; what is bf16 is converted and added afterwards.
 Work torch_product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);

@@ -1,11 +1,14 @@
 // chorus_bench: a process that holds one prepared case and runs it when told to, so that bench/run.py can let
 // it and a peer take turns. One JSON object per line on standard input, one in answer on standard output:
 //
-//   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops the case before)
+//   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops all)
 //   {"run": N}                     N repetitions          -> {"seconds": S}
 //   {"peak": true}                 one repetition         -> {"bytes": B}  highest resident memory beyond
 //                                                            that of the process before its first case, and
 //                                                            "state_bytes"
+//
+// A process holds several cases where they have names ("as": NAME beside "case" or "run"); one of the same name, or without
+// any, replaces the one before. "isa": "avx2" in a case holds kernels to AVX2.
 //
 // What goes wrong is answered with {"error": TEXT}. On several ranks (mpirun) rank 0 reads the requests and
 // answers; all run, and wait for each other after each repetition.
@@ -20,6 +23,7 @@
 #include <ATen/ops/randn.h>
 
 #include "base/process.h"
+#include "kernels/cpu.h"
 #include "mpi/world.h"
 #include "ranks.h"
 #include "work.h"
@@ -41,10 +45,12 @@ const std::map<std::string, Prepare*> kWorks = {
     {"torch_output_loss", torch_output_loss},
     {"adamw", adamw},
     {"product", product},
+    {"read_weights", read_weights},
     {"torch_product", torch_product},
     {"operation", operation},
     {"build_store", build_store},
     {"sentencepiece", sentencepiece},
+    {"minimum_risk", minimum_risk},
     {"stack_step", stack_step},
     {"exchange", exchange},
     {"bare_exchange", bare_exchange},
@@ -63,11 +69,16 @@ int64_t status_bytes(const std::string& key) {
   throw std::runtime_error("/proc/self/status has no " + key);
 }
 
-Json answer(const Json& request, Work& work, int64_t idle_bytes) {
+Json answer(const Json& request, std::map<std::string, Work>& works, int64_t idle_bytes) {
+  if (request.contains("case") && request["case"].is_null()) {
+    works.clear();
+    return {{"facts", nullptr}};
+  }
+  Work& work = works[request.value("as", "")];
   if (request.contains("case")) {
     const Json& options = request["case"];
     work = {};  // the memory of the case before goes first
-    if (options.is_null()) return {{"facts", nullptr}};
+    limit_isa(options.contains("isa") && options["isa"] == "avx2" ? Isa::plain : Isa::avx512_bf16);
     work = kWorks.at(options["work"].get<std::string>())(options);
     work.facts["threads"] = at::get_num_threads();
     return {{"facts", work.facts}};
@@ -104,11 +115,11 @@ int main() {
   at::randn({64, 64}).mm(at::randn({64, 64}));  // what libtorch sets up at first use
   const int64_t idle_bytes = status_bytes("VmRSS");
   ranks().set_timeout(1e9);  // a side waits for its turn
-  Work work;
+  std::map<std::string, Work> works;
   for (std::string line = next_line(); !line.empty(); line = next_line()) {
     Json reply;
     try {
-      reply = answer(Json::parse(line), work, idle_bytes);
+      reply = answer(Json::parse(line), works, idle_bytes);
     } catch (const std::exception& error) {
       reply = {{"error", error.what()}};
       if (ranks().size() > 1) std::cerr << reply << std::endl;

@@ -109,6 +109,17 @@ def translations(models):
                            needs_bf16=dtype == "bf16" and "transformers" in sides, **same)
 
 
+def translations_avx2(models):
+    """Both sides held to AVX2, on a processor that has more."""
+    for batch, bar in ((32, 1.6), (1, 2)):
+        options = {"beam": 4, "length": 32}
+        yield Cell(f"translate-avx2/dense/int8/beam4/batch{batch}", "Translation, 32 tokens in and 32 out, with AVX2 alone, against CTranslate2",
+                   f"dense, int8, beam 4, batch {batch}",
+                   {"chorus": Side("chorus", models.case("translation", 0, "int8", **options), isa="avx2"),
+                    "CTranslate2 int8": Side("peer", models.case("ctranslate2_translation", 0, "fp32", compute="int8", **options), isa="avx2")},
+                   [Ratio("CTranslate2 int8", "chorus", "CTranslate2 int8", bar)], prepare=models.prepare(0, batch, 32), check=lambda sides: {})
+
+
 def shortlists(models):
     """8,000 pieces against all."""
     for vocabulary in (32000, 256000):
@@ -219,6 +230,17 @@ def products(_):
                            [Ratio("time", "chorus", peer) for peer in sides if peer != "chorus"], needs_bf16=dtype == "bf16")
 
 
+def one_row(_):
+    """A token of a batch of one: each weight is read once, and little else is done."""
+    for dtype, bar in (("fp32", None), ("int8", 0.85), ("int4", 0.85)):
+        for rows, columns in ((8192, 2048), (2048, 512)):
+            case = {"product": "forward", "dtype": dtype, "n": 1, "rows": rows, "columns": columns}
+            yield Cell(f"one-row/{dtype}/{rows}/{columns}", "One row through a weight from memory, against reading the bytes of as large a weight, in one process",
+                       f"{dtype}, {rows} x {columns}",
+                       {"chorus": Side("chorus", {"work": "product", **case}), "read": Side("chorus", {"work": "read_weights", **case})},
+                       [Ratio("time", "chorus", "read", bar)], together=True)
+
+
 def operations(_):
     """Both ways, d = 512, and the bytes that must move then, in activations: a norm reads and writes one, then reads two and writes one."""
     size, vocabulary = 65536, 32000
@@ -254,6 +276,33 @@ def write_text(path, lines, seed):
             picked = [words[rank] for rank in ranks[at:at + length]]
             at = (at + length) % (len(ranks) - 40)
             file.write(" ".join([picked[0].capitalize(), *picked[1:]]) + ".\n")
+
+
+def write_candidates(path, sentences, candidates, seed):
+    """Of each sentence so many versions, line by line, as samples are: a word in five is another one, one in twenty is missing."""
+    write_text(path, sentences, seed)
+    lines = [line.split() for line in open(path)]
+    words = [word for line in lines for word in line]
+    random = numpy.random.default_rng(seed)
+    with open(path, "w") as file:
+        for line in lines:
+            for _ in range(candidates):
+                drawn = random.random(len(line))
+                file.write(" ".join(words[random.integers(len(words))] if draw < 0.2 else word
+                                    for word, draw in zip(line, drawn) if draw < 0.95) + "\n")
+
+
+def minimum_risk(models):
+    candidates, path = 64, models.folder / "candidates.txt"
+
+    def prepare(_):
+        write_candidates(path, 200, candidates, 3)
+        return [path]
+
+    for utility, bar in (("chrf", 0.012), ("bleu", None)):
+        yield Cell(f"mbr/{utility}", "Minimum Bayes risk: the choice of one of 64 candidates, per sentence", f"{utility}, made-up sentences of 5 to 35 words",
+                   {"chorus": Side("chorus", {"work": "minimum_risk", "utility": utility, "candidates": candidates, "lines": str(path)})},
+                   [Ratio("seconds", "chorus", None, bar)], prepare=prepare)
 
 
 def text(models):
@@ -324,6 +373,7 @@ def growth(models):
 def all_cells(out, program):
     layer_cell.folder = out / "data"
     models = Models(out / "data", program)
-    sections = (training_steps, translations, shortlists, caches, dispatch, losses, optimizers, offload, text, start_up, ranks_training, growth, products, operations)
+    sections = (training_steps, translations, translations_avx2, shortlists, caches, dispatch, losses, optimizers, offload, text, minimum_risk, start_up, ranks_training, growth,
+                products, one_row, operations)
     return [*against_transformers(), *against_bare(), *against_deepspeed(), *ranks_deepspeed(), *ranks_exchange(), *ranks_moving(),
             *(cell for section in sections for cell in section(models))]

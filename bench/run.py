@@ -92,15 +92,19 @@ MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OM
        "OMPI_MCA_hwloc_base_binding_policy": "none"}
 
 
+# What holds CTranslate2, libtorch and the libraries behind them to an instruction set; chorus_bench is told by its case.
+ISA = {None: {}, "avx2": {"CT2_FORCE_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}
+
+
 class Worker:
     """A process, or as many as a side has ranks, of which rank 0 reads and answers."""
 
-    def __init__(self, program, ranks, threads):
+    def __init__(self, program, ranks, threads, isa=None):
         command = [PROGRAM] if program == "chorus" else [sys.executable, BENCH / "peers" / "worker.py"]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false",
                        "OPENBLAS_THREAD_TIMEOUT": "16",  # 2^16 cycles: its threads would spin on into the others' time
                        "TRANSFORMERS_VERBOSITY": "error", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": str(ranks),
-                       "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "TORCH_EXTENSIONS_DIR": str(OUT / "extensions")}
+                       "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}", "TORCH_EXTENSIONS_DIR": str(OUT / "extensions"), **ISA[isa]}
         if ranks > 1:
             command = ["mpirun", "-n", str(ranks), *command]
             environment |= {**MPI, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
@@ -149,17 +153,17 @@ class Pool:
     def __init__(self):
         self.workers = {}
 
-    def get(self, sides, threads):
-        """One worker per side, each a process of its own."""
+    def get(self, cell, threads):
+        """One worker per side, each a process of its own unless they are together."""
         keys = {}
-        for name, side in sides.items():
-            wanted = (side.program, side.ranks, side.threads or threads)
-            keys[name] = (*wanted, sum(key[:3] == wanted for key in keys.values()))
+        for name, side in cell.sides.items():
+            wanted = (side.program, side.ranks, side.threads or threads, side.isa)
+            keys[name] = (*wanted, 0 if cell.together else sum(key[:-1] == wanted for key in keys.values()))
         if {key[1:3] for key in self.workers} - {key[1:3] for key in keys.values()}:
             self.close()  # what they keep of earlier cells would be missing here
         for key in keys.values():
             if key not in self.workers:
-                self.workers[key] = Worker(*key[:3])
+                self.workers[key] = Worker(*key[:-1])
         return {name: self.workers[key] for name, key in keys.items()}
 
     def drop_cases(self):
@@ -174,12 +178,12 @@ class Pool:
 
 # ---- measuring -----------------------------------------------------------------------------------------------------------
 
-def timed(worker, others, repeats, machine):
+def timed(name, worker, others, repeats, machine):
     """Seconds per repetition, and what share of the machine others used meanwhile."""
     time.sleep(PAUSE)
     begun, busy, own = time.perf_counter(), busy_seconds(), worker.cpu_seconds()
     idle = [other.cpu_seconds() for other in others]
-    seconds = worker.ask({"run": repeats})["seconds"]
+    seconds = worker.ask({"run": repeats, "as": name})["seconds"]
     wall = time.perf_counter() - begun
     foreign = busy_seconds() - busy - (worker.cpu_seconds() - own)
     machine["foreign"].append(max(0.0, foreign / wall / os.cpu_count()))
@@ -196,18 +200,18 @@ def rounds_for(seconds_per_round, quick):
 
 def measure_time(cell, pool, threads, quick):
     pool.drop_cases()
-    workers = pool.get(cell.sides, threads)
-    facts = {name: workers[name].ask({"case": {**side.case, "threads": side.threads or threads}})["facts"]
+    workers = pool.get(cell, threads)
+    facts = {name: workers[name].ask({"case": {**side.case, "threads": side.threads or threads, "isa": side.isa}, "as": name})["facts"]
              for name, side in cell.sides.items()}
     machine = {"foreign": [], "idle_worker": []}
     others = {name: [w for w in workers.values() if w is not worker] for name, worker in workers.items()}
-    first = {name: timed(worker, others[name], 1, machine) for name, worker in workers.items()}
+    first = {name: timed(name, worker, others[name], 1, machine) for name, worker in workers.items()}
     repeats = {name: max(1, math.ceil(SHORT / max(seconds, 1e-5))) for name, seconds in first.items()}
     total = sum(first[name] * repeats[name] for name in first)
     seconds = {name: [] for name in workers}
     for _ in range(rounds_for(total, quick)):
         for name, worker in workers.items():
-            seconds[name].append(timed(worker, others[name], repeats[name], machine))
+            seconds[name].append(timed(name, worker, others[name], repeats[name], machine))
     return {"sides": {name: {"seconds": seconds[name], "facts": facts[name]} for name in workers},
             "foreign": statistics.median(machine["foreign"]), "idle_worker": statistics.median(machine["idle_worker"])}
 
@@ -217,9 +221,9 @@ def measure_peak(cell, pool, threads):
     pool.close()
     sides = {}
     for name, side in cell.sides.items():
-        worker = Worker(side.program, side.ranks, side.threads or threads)
+        worker = Worker(side.program, side.ranks, side.threads or threads, side.isa)
         try:
-            facts = worker.ask({"case": {**side.case, "threads": threads}})["facts"]
+            facts = worker.ask({"case": {**side.case, "threads": threads, "isa": side.isa}})["facts"]
             replies = [worker.ask({"peak": True}) for _ in range(2)]
             sides[name] = {key: [reply[key] for reply in replies] for key in replies[0]} | {"facts": facts}
         finally:

@@ -1,6 +1,7 @@
 // Text to token ids.
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <sentencepiece_processor.h>
@@ -9,6 +10,8 @@
 #include "corpus/vocabulary_training.h"
 #include "data/token_store.h"
 #include "data/vocabulary.h"
+#include "metrics/bleu.h"
+#include "metrics/chrf.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -62,6 +65,21 @@ Work sentencepiece(const Json& options) {
   };
   run();
   return {.run = run};
+}
+
+/// lines: a file of sentences, each as so many `candidates`, one a line; utility: "chrf" or "bleu". A repetition is one sentence.
+Work minimum_risk(const Json& options) {
+  std::ifstream file(options["lines"].get<std::string>());
+  auto sentences = std::make_shared<std::vector<std::vector<std::string>>>();
+  for (std::string line; std::getline(file, line);) {
+    if (sentences->empty() || std::cmp_equal(sentences->back().size(), options["candidates"].get<int64_t>()))
+      sentences->emplace_back();
+    sentences->back().push_back(line);
+  }
+  const auto expected = options["utility"] == "chrf" ? expected_chrf : expected_bleu;
+  return {.run = [sentences, expected, turn = size_t{0}]() mutable {
+    expected((*sentences)[turn++ % sentences->size()]);
+  }};
 }
 
 }  // namespace chorus::bench

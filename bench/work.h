@@ -23,10 +23,10 @@ using Prepare = Work(const Json& options);
 Prepare moe_layer;                                                                // moe.cpp
 Prepare training_step, optimizer_phase, translation, write_weights, write_model;  // model.cpp
 Prepare dispatch_combine, dispatch_combine_backward, copy, output_loss, torch_output_loss, adamw, product,
-    torch_product;                                             // kernels.cpp
+    torch_product, read_weights;                               // kernels.cpp
 Prepare operation;                                             // operations.cpp
 Prepare write_random_model, larger_than_memory;                // larger.cpp
-Prepare build_store, sentencepiece;                            // text.cpp
+Prepare build_store, sentencepiece, minimum_risk;              // text.cpp
 Prepare stack_step, exchange, bare_exchange, experts, moving;  // ranks.cpp
 
 at::Device device_of(const Json& options);    // "device": "cpu" if it is not there
