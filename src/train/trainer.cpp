@@ -272,7 +272,7 @@ void Run::report(double learning_rate, double norm) {
   statistics_.assign(statistics_.size(), {});
 }
 
-/// Nothing without validation.decode. Each rank translates with the whole model, where it has a part with one that ranks write and load again.
+/// Of validation.decode: each rank translates with the whole model, one that ranks write and load where it has a part.
 Assessment Run::assess_whole() {
   if (config_.validation.decode == 0) return {};
   const AssessOptions options = assess_options(config_.validation, group_);
