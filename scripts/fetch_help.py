@@ -175,10 +175,11 @@ def make(options):
         print(" ".join(map(spelt, there)))
         return
     languages = there if "all" in options.languages else sorted(wanted)
-    earlier(out)
+    earlier(out)  # refuses before the work is done
     unknown = [language for language in languages if language not in there]
     if unknown or not languages:
-        raise Failure(f"no text in: {' '.join(unknown)}; there are: {' '.join(map(spelt, there))} (where apt knows no packages, run: apt-get update)", 2)
+        raise Failure(f"no text in: {' '.join(unknown)}; there are: {' '.join(map(spelt, there))} "
+                      "(where apt knows no packages, run: apt-get update)", 2)
     of_help = {name: [HELP + name] for name in languages if name in in_help} | {"en": [HELP + "en-us"]}
     of_man = {name: [f"manpages-{name}", *[f"manpages-{name}-dev"] * (name in MAN_DEV)] for name in languages if name in in_man}
     corpora = []

@@ -1,6 +1,6 @@
 """Multi-parallel text out of pages in many languages: joined, cleaned of what is not translated, split, counted.
 
-A Reader gives, for each page, {place: [paragraphs]}: what has the same page, place and number of paragraphs in English
+A reader gives, for each page, {place: [paragraphs]}: what has the same page, place and number of paragraphs in English
 and in another language is a translation. fetch_help.py has the readers and the command.
 """
 import functools
@@ -21,7 +21,7 @@ REASONS = {
     "same": "equal to the English up to case, digits and punctuation",
     "English": "other words than the English paragraph's, but English ones",
     "ratio": "over three times longer or shorter than the language's usual share of the English",
-    "markup": "other placeholders than the English (only where markup is kept)",
+    "markup": "other placeholders than the English, or what looks like them",
     "repeated": "another paragraph has the same English up to case, white space and punctuation",
     "alone": "no other language has the paragraph",
     "held out": "on a page of valid or test and fit for neither; or, in train, a near copy of one of their paragraphs",
@@ -257,8 +257,7 @@ def split_pages(corpus, rows, valid, test, seed):
                 continue
             held[page] = split
             for row in of_page[page]:
-                if all(p in held for p in row.pages) and not any(
-                        row is other for other in got) and not copies.has(row.english):
+                if all(p in held for p in row.pages) and not copies.has(row.english):
                     got.append(row)
                     copies.add(row.english)
         if len(got) < wanted:
