@@ -47,9 +47,9 @@ def run(
 ) -> str:
     """Runs a command of the program and returns what it writes to standard output, or hands it to `on_line` line by line.
 
-    Its messages go to sys.stderr, with `quiet` warnings alone. Ctrl-C is passed on to it, and so is what `on_line` raises, as if it were
-    Ctrl-C: either is raised again once the program has ended. `on_line` returning False ends the program likewise, without
-    anything being raised. UserError and Error as the program says it.
+    Its messages go to sys.stderr, with `quiet` warnings alone. Ctrl-C is passed on to it, and what `on_line` raises ends it
+    like Ctrl-C: either is raised again once the program has ended. `on_line` returning False ends it too, and nothing is
+    raised. UserError and Error as the program says it.
     """
     words = [str(PROGRAM), command, *(os.fspath(one) for one in arguments), *(["-q"] if quiet else [])]
     process = subprocess.Popen(
