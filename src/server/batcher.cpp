@@ -101,8 +101,8 @@ Batcher::Batch Batcher::next_batch() {
     }
     if (route && (job->asked.route != route || !route->shares)) continue;
     route = job->asked.route;
-    size_t taken = 0;
-    for (; taken < std::min(limits_.turn_lines, job->left()); ++taken) {
+    const size_t begin = job->next, end = begin + std::min(limits_.turn_lines, job->left());
+    while (job->next < end) {
       const size_t size = job->asked.lines[job->next].text.size();
       const bool full = batch.lines.size() == limits_.batch_lines || bytes + size > limits_.batch_bytes;
       if (full && !batch.lines.empty()) break;
@@ -110,7 +110,7 @@ Batcher::Batch Batcher::next_batch() {
       batch.of.push_back({job.get(), job->next});
       batch.lines.push_back(std::move(job->asked.lines[job->next++]));
     }
-    if (taken == 0) break;
+    if (job->next == begin) break;
     batch.jobs.push_back(job);
   }
   std::erase_if(queue_,

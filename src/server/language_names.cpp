@@ -16,6 +16,7 @@ icu::Locale locale_of(const std::string& code) {
 /// "de" and "Latn" of "deu_Latn" and of "de".
 std::pair<std::string, std::string> language_and_script(const std::string& code) {
   icu::Locale locale = locale_of(code);
+  if (std::string_view(locale.getLanguage()).empty()) return {};  // the likeliest of none is English
   UErrorCode status = U_ZERO_ERROR;
   locale.addLikelySubtags(status);
   return {locale.getLanguage(), locale.getScript()};
