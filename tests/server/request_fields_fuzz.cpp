@@ -1,0 +1,35 @@
+// Any bytes as the body of a request, JSON or a form: fields of UTF-8, or a refusal of one line. What is a text is cut in lines
+// and put together again.
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "base/utf8.h"
+#include "server/request_fields.h"
+#include "server/text_lines.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const std::string body(reinterpret_cast<const char*>(data) + 1, size - 1);
+  try {
+    const chorus::RequestFields fields(
+        {.method = "POST",
+         .content_type = data[0] == 'j' ? "application/json" : "application/x-www-form-urlencoded",
+         .body = body});
+    const std::vector<std::string> texts = fields.texts("q").texts;
+    for (const std::string& text : texts)
+      if (!chorus::is_valid_utf8(text)) std::abort();
+    const chorus::TextLines lines(texts);
+    std::vector<chorus::TranslatedLine> same;
+    for (const chorus::SourceLine& line : lines.lines()) same.emplace_back().best = {{.text = line.text}};
+    const auto again = lines.texts(same);
+    for (size_t i = 0; i < texts.size(); ++i)
+      if (again[i].front() != texts[i]) std::abort();
+    const int64_t number = fields.number("alternatives", 0, 10);
+    if (number < 0 || number > 10) std::abort();
+  } catch (const chorus::Refusal& refusal) {
+    if (std::strchr(refusal.what(), '\n') != nullptr) std::abort();
+  }
+  return 0;
+}
