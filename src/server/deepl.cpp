@@ -68,6 +68,7 @@ std::shared_ptr<Waiting> Service::score(const HttpRequest& request, const Answer
   const auto route = models->scoring(from, to);
   if (!route) throw Refusal(400, not_available(from, to));
   std::vector<SourceLine> lines;
+  lines.reserve(texts.size());
   for (size_t i = 0; i < texts.size(); ++i)
     lines.push_back({.text = texts[i], .prefix = translations[i], .where = fmt::format("pair {}", i + 1)});
   return submit(route, std::move(lines), answer, [](const std::vector<TranslatedLine>& scored) {

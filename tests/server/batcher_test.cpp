@@ -16,6 +16,7 @@ using testing::IsEmpty;
 
 std::vector<SourceLine> lines_of(const std::vector<std::string>& texts) {
   std::vector<SourceLine> lines;
+  lines.reserve(texts.size());
   for (const std::string& text : texts) lines.push_back({.text = text});
   return lines;
 }

@@ -63,6 +63,7 @@ class ServiceTest : public testing::Test {
     TranslatorOptions options = {
         .from = "en", .to = "de", .decode = {.beam = 3, .nbest = nbest}, .sentences = true};
     std::vector<SourceLine> lines;
+    lines.reserve(texts.size());
     for (const std::string& text : texts) lines.push_back({.text = text});
     return LineTranslator(small_model(), small_vocabulary(), options).translate(lines);
   }
