@@ -1,13 +1,14 @@
 // What the device is given, as a CUDA graph.
 #include "graph.h"
 
-#include <memory>
-#include <stdexcept>
-
 #ifdef CHORUS_CUDA_GRAPHS
+#include <memory>
+
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
+#else
+#include <stdexcept>
 #endif
 
 namespace chorus::bench {

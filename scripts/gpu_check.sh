@@ -16,7 +16,7 @@ step() { # NAME SECONDS COMMAND...: its output in NAME.txt, how it ended in step
   shift 2
   timeout --kill-after=5 "$limit" "$@" >"$name.txt" 2>&1 || code=$?
   [ $code = 0 ] || failed="$failed $name"
-  printf '%-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$([ $code = 0 ] && echo done || echo "ended with $code (124: its limit)")" |
+  printf '%-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$([ $code = 0 ] && echo done || echo "ended with $code (124, 137: its limit)")" |
     tee -a steps.txt
 }
 check=(python3 "$kit/gpu_check.py" --run "$kit/run" $trial)
