@@ -55,7 +55,7 @@ void serve(ServeArguments& a) {
   a.served.memory = memory_for_weights(a.memory, alone) / a.models.size();
   std::vector<AccessKey> keys;
   if (!a.keys.empty()) keys = read_keys(a.keys);
-  Service service(load_models(a), {}, std::move(keys), a.limits);
+  Service service(load_models(a), std::move(keys), a.limits);
   std::atomic<bool> is_loading = false;
   std::jthread loading;  // beside serving
   HttpServer http(a.http, [&](const HttpRequest& request, Answer answer) {

@@ -32,8 +32,10 @@ std::shared_ptr<Waiting> Service::deepl(const HttpRequest& request, const Answer
     throw Refusal(400, fmt::format("More than {} texts", kDeeplTexts));
   const std::string target = fields.text("target_lang"), source = fields.text("source_lang");
   if (target.empty()) throw Refusal(400, "Parameter 'target_lang' not specified");
-  for (const char* name : {"tag_handling", "glossary_id"})
-    if (!fields.text(name).empty()) throw Refusal(400, fmt::format("Parameter '{}' is not supported", name));
+  const std::string tags = fields.text("tag_handling");
+  if (!tags.empty() && tags != "html")
+    throw Refusal(400, "Parameter 'tag_handling' is not supported, but for html");
+  if (!fields.text("glossary_id").empty()) throw Refusal(400, "Parameter 'glossary_id' is not supported");
   const std::string formality = fields.text("formality");
   if (formality == "more" || formality == "less")
     throw Refusal(400, "Parameter 'formality' is not supported");
@@ -47,9 +49,11 @@ std::shared_ptr<Waiting> Service::deepl(const HttpRequest& request, const Answer
     return HttpReply{
         .body = Json{{"translations", translations}}.dump(-1, ' ', false, Json::error_handler_t::replace)};
   };
-  return translate(
-      {.texts = std::move(texts.texts), .source = source.empty() ? "auto" : source, .target = target}, reply,
-      answer);
+  return translate({.texts = std::move(texts.texts),
+                    .source = source.empty() ? "auto" : source,
+                    .target = target,
+                    .format = tags.empty() ? DocumentFormat::text : DocumentFormat::html},
+                   reply, answer);
 }
 
 std::shared_ptr<Waiting> Service::score(const HttpRequest& request, const Answer& answer) {

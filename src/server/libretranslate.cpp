@@ -48,9 +48,8 @@ std::shared_ptr<Waiting> Service::libretranslate(const HttpRequest& request, con
   admit(request, fields, q.texts);
   require(fields, {"q", "source", "target"});
   const std::string format = fields.text("format");
-  if (format == "html")
-    throw Refusal(400, "html format is not supported yet: send the text without tags, as text");
-  if (!format.empty() && format != "text")
+  const bool html = format == "html";
+  if (!html && !format.empty() && format != "text")
     throw Refusal(400, fmt::format("{} format is not supported", format));
   const bool list = q.list || q.texts.size() > 1;
   const int64_t alternatives = fields.number("alternatives", 0, limits_.alternatives);
@@ -71,6 +70,7 @@ std::shared_ptr<Waiting> Service::libretranslate(const HttpRequest& request, con
   return translate({.texts = std::move(q.texts),
                     .source = fields.text("source"),
                     .target = fields.text("target"),
+                    .format = html ? DocumentFormat::html : DocumentFormat::text,
                     .alternatives = alternatives,
                     .events = request.accept.find("text/event-stream") != std::string::npos},
                    reply, answer);
@@ -85,7 +85,7 @@ HttpReply Service::detected(const HttpRequest& request) {
   std::string all;
   for (const std::string& text : texts) all += text + "\n";
   Json json = Json::array();
-  for (const DetectedLanguage& one : detect(all)) json.push_back(confidence_of(one));
+  for (const DetectedLanguage& one : models()->detector().detect(all)) json.push_back(confidence_of(one));
   return json_reply(json);
 }
 
@@ -110,8 +110,7 @@ HttpReply Service::frontend_settings() const {
        {"frontendTimeout", 500},
        {"keyRequired", access_.needs_key()},
        {"language",
-        {{"source", detector_ ? language("auto", "Auto Detect") : language(first.code, first.name)},
-         {"target", language(target, language_name(target))}}},
+        {{"source", language("auto", "Auto Detect")}, {"target", language(target, language_name(target))}}},
        {"suggestions", false},
        {"supportedFilesFormat", Json::array()}});
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "decode/scorer.h"
+#include "detect/classifier.h"
 
 namespace chorus::inline server {
 
@@ -35,8 +36,9 @@ std::vector<std::pair<std::string, std::string>> directions_of(const LoadedModel
 
 }  // namespace
 
-ServedModels::ServedModels(std::span<const std::filesystem::path> folders, const ServedOptions& options)
-    : options_(options) {
+ServedModels::ServedModels(std::span<const std::filesystem::path> folders, const ServedOptions& options,
+                           std::shared_ptr<const LanguageDetector> detector)
+    : options_(options), detector_(std::move(detector)) {
   for (const std::filesystem::path& folder : folders) {
     const ModelPlace place = find_model(folder);
     ModelDescription description = describe_model(place.description);
@@ -57,7 +59,15 @@ ServedModels::ServedModels(std::span<const std::filesystem::path> folders, const
     for (const auto& [from, to] : served->directions)
       if (listed.emplace(from, to).second) language(from).targets.push_back(to);
   for (const auto& [from, to] : listed) language(to);
-  for (const ServedLanguage& one : languages_) codes_.add(one.code);
+  std::vector<std::string> codes;
+  for (const ServedLanguage& one : languages_) {
+    codes_.add(one.code);
+    codes.push_back(one.code);
+  }
+  if (!detector_) {
+    detector_ =
+        folders.size() == 1 ? open_detector(find_model(folders[0]).description, codes) : cld2_detector(codes);
+  }
 }
 
 std::shared_ptr<const ServedModels::Served> ServedModels::model_for(const std::string& from,
@@ -78,8 +88,8 @@ std::shared_ptr<const TranslationRoute> ServedModels::kept(const RouteKey& key, 
 }
 
 std::shared_ptr<const TranslationRoute> ServedModels::route(const std::string& from, const std::string& to,
-                                                            int64_t nbest) const {
-  return kept({from, to, nbest}, [&](const std::shared_ptr<const Served>& model) {
+                                                            int64_t nbest, bool links) const {
+  return kept({from, to, nbest, links}, [&](const std::shared_ptr<const Served>& model) {
     TranslatorOptions lines = {.from = from,
                                .to = to,
                                .decode = {.beam = std::max(options_.beam, nbest),
@@ -87,6 +97,7 @@ std::shared_ptr<const TranslationRoute> ServedModels::route(const std::string& f
                                           .length_penalty = options_.length_penalty},
                                .on_error = OnError::blank,
                                .sentences = true};
+    if (links) lines.alignment = AlignmentOptions{};
     const auto translator =
         std::make_shared<const LineTranslator>(*model->loaded.model, model->loaded.vocabulary, lines);
     return TranslationRoute{
@@ -98,7 +109,7 @@ std::shared_ptr<const TranslationRoute> ServedModels::route(const std::string& f
 
 std::shared_ptr<const TranslationRoute> ServedModels::scoring(const std::string& from,
                                                               const std::string& to) const {
-  return kept({from, to, 0}, [&](const std::shared_ptr<const Served>& model) {
+  return kept({from, to, 0, false}, [&](const std::shared_ptr<const Served>& model) {
     const auto score = [model, from, to](std::span<const SourceLine> lines, const auto& /*stopped*/) {
       const LoadedModel& loaded = model->loaded;
       const PairTags tags = loaded.vocabulary.pair_tags(from, to);

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "detect/detector.h"
 #include "formats/folder.h"
 #include "server/batcher.h"
 
@@ -51,18 +52,21 @@ struct ServedLanguage {
 /// Immutable, but for what it keeps. Threads may share one.
 class ServedModels {
  public:
-  /// Loads the folders' models (formats/place.h). UserError, naming the folder, as load_model(), and on a model without
-  /// languages.
-  ServedModels(std::span<const std::filesystem::path> folders, const ServedOptions& options);
+  /// Loads the folders' models (formats/place.h). Where no `detector` is given, it is as open_detector() of a model that is
+  /// alone, else CLD2. UserError, naming the folder, as load_model(), and on a model without languages.
+  ServedModels(std::span<const std::filesystem::path> folders, const ServedOptions& options,
+               std::shared_ptr<const LanguageDetector> detector = nullptr);
 
   /// In the order of the models'; of a model that knows its directions, those alone.
   [[nodiscard]] const std::vector<ServedLanguage>& languages() const { return languages_; }
   [[nodiscard]] const LanguageCodes& codes() const { return codes_; }
+  /// Of these languages.
+  [[nodiscard]] const LanguageDetector& detector() const { return *detector_; }
 
-  /// What translates in this direction, with at least `nbest` hypotheses, of the first model that does; the same one for the
-  /// same arguments, so that jobs share batches. Null where none does. It keeps the model alive.
+  /// What translates in this direction, with at least `nbest` hypotheses and links of words where asked, of the first model
+  /// that does; the same one for the same arguments, so that jobs share batches. Null where none does. It keeps the model alive.
   [[nodiscard]] std::shared_ptr<const TranslationRoute> route(const std::string& from, const std::string& to,
-                                                              int64_t nbest) const;
+                                                              int64_t nbest, bool links) const;
   /// What scores pairs: a line's prefix is the translation that is scored, and `best` has one element without text.
   [[nodiscard]] std::shared_ptr<const TranslationRoute> scoring(const std::string& from,
                                                                 const std::string& to) const;
@@ -72,7 +76,8 @@ class ServedModels {
     LoadedModel loaded;
     std::vector<std::pair<std::string, std::string>> directions;
   };
-  using RouteKey = std::tuple<std::string, std::string, int64_t>;  // from, to, nbest; 0: scoring
+  using RouteKey =
+      std::tuple<std::string, std::string, int64_t, bool>;  // from, to, nbest (0: scoring), links
 
   [[nodiscard]] std::shared_ptr<const Served> model_for(const std::string& from, const std::string& to) const;
   template <class Make>
@@ -82,6 +87,7 @@ class ServedModels {
   std::vector<std::shared_ptr<const Served>> models_;
   std::vector<ServedLanguage> languages_;
   LanguageCodes codes_;
+  std::shared_ptr<const LanguageDetector> detector_;
   mutable std::mutex mutex_;
   mutable std::map<RouteKey, std::shared_ptr<const TranslationRoute>> routes_;
 };

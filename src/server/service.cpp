@@ -11,7 +11,7 @@
 #include "base/message.h"
 #include "base/utf8.h"
 #include "io/json.h"
-#include "server/text_lines.h"
+#include "server/asked_texts.h"
 
 #include "server/internal/openapi.h"
 
@@ -35,13 +35,9 @@ std::string line_event(size_t line, size_t count, const std::string& text) {
 
 }  // namespace
 
-Service::Service(std::shared_ptr<const ServedModels> models, LanguageDetector detector,
-                 std::vector<AccessKey> keys, const ServiceLimits& limits)
-    : detector_(std::move(detector)),
-      access_(std::move(keys)),
-      limits_(limits),
-      models_(std::move(models)),
-      batcher_(limits.batches) {}
+Service::Service(std::shared_ptr<const ServedModels> models, std::vector<AccessKey> keys,
+                 const ServiceLimits& limits)
+    : access_(std::move(keys)), limits_(limits), models_(std::move(models)), batcher_(limits.batches) {}
 
 std::shared_ptr<const ServedModels> Service::models() const {
   const std::scoped_lock lock(mutex_);
@@ -152,15 +148,6 @@ void Service::check(std::span<const std::string> texts) const {
   if (lines > limits_.lines) refuse(fmt::format("{} lines", lines), limits_.lines);
 }
 
-std::vector<DetectedLanguage> Service::detect(std::string_view text) const {
-  if (!detector_) throw Refusal(400, "This server does not detect languages: name the source language");
-  const auto models = this->models();
-  std::vector<DetectedLanguage> found = detector_(text);
-  for (DetectedLanguage& one : found)
-    one.language = models->codes().find(one.language).value_or(one.language);
-  return found;
-}
-
 std::string Service::language(const ServedModels& models, const std::string& code) {
   constexpr size_t kLongest = 32;  // that is said back as it is
   const auto found = models.codes().find(code);
@@ -182,13 +169,10 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   if (source == kAuto) {
     std::string all;
     for (const std::string& text : asked.texts) all += text + "\n";
-    for (const DetectedLanguage& one : detect(all)) {
-      if (!models->codes().find(one.language)) continue;
-      made.detected = one;
-      break;
-    }
-    if (!made.detected) throw Refusal(400, "The language of the text was not recognized: name it as source");
-    source = made.detected->language;
+    const std::vector<DetectedLanguage> found = models->detector().detect(all);
+    if (found.empty()) throw Refusal(400, "The language of the text was not recognized: name it as source");
+    made.detected = found.front();
+    source = found.front().language;
   }
   const std::string from = language(*models, source), to = language(*models, asked.target);
   if (from == to) {
@@ -196,9 +180,10 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
     answer(make_reply(made));
     return nullptr;
   }
-  const auto route = models->route(from, to, asked.alternatives + 1);
+  const auto texts =
+      std::make_shared<const AskedTexts>(asked.texts, asked.format, DocumentLanguages{from, to});
+  const auto route = models->route(from, to, asked.alternatives + 1, texts->has_markup());
   if (!route) throw Refusal(400, not_available(from, to));
-  const auto texts = std::make_shared<const TextLines>(asked.texts);
   const auto reply = [texts, made = std::move(made),
                       make_reply = std::move(make_reply)](const std::vector<TranslatedLine>& lines) {
     Made whole = made;

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "document/document.h"
 #include "server/access.h"
 #include "server/batcher.h"
 #include "server/http_message.h"
@@ -24,13 +25,6 @@
 #include "server/served_models.h"
 
 namespace chorus::inline server {
-
-struct DetectedLanguage {
-  std::string language;   // a code, as the models or ISO 639 have it
-  double confidence = 0;  // 0 to 100
-};
-/// The languages that a text may be in, the likeliest first; none where that cannot be said. Threads may call it.
-using LanguageDetector = std::function<std::vector<DetectedLanguage>(std::string_view text)>;
 
 struct ServiceLimits {
   int64_t texts = 128;         // of a request
@@ -43,9 +37,9 @@ struct ServiceLimits {
 
 class Service {
  public:
-  /// `detector` may be empty: then there is no source "auto". Without `keys` none is needed.
-  Service(std::shared_ptr<const ServedModels> models, LanguageDetector detector,
-          std::vector<AccessKey> keys = {}, const ServiceLimits& limits = {});
+  /// Without `keys` none is needed.
+  explicit Service(std::shared_ptr<const ServedModels> models, std::vector<AccessKey> keys = {},
+                   const ServiceLimits& limits = {});
 
   /// As HttpHandler.
   std::shared_ptr<Waiting> handle(const HttpRequest& request, Answer answer);
@@ -59,6 +53,7 @@ class Service {
   struct Asked {
     std::vector<std::string> texts;
     std::string source, target;  // as they were written; source may be "auto"
+    DocumentFormat format = DocumentFormat::text;
     int64_t alternatives = 0;
     bool events = false;  // tell of each line as it is done: server-sent events
   };
@@ -76,7 +71,6 @@ class Service {
   /// Counts texts against the limits of the request's key.
   void admit(const HttpRequest& request, const RequestFields& fields, std::span<const std::string> texts);
   void check(std::span<const std::string> texts) const;
-  [[nodiscard]] std::vector<DetectedLanguage> detect(std::string_view text) const;
   [[nodiscard]] static std::string language(const ServedModels& models, const std::string& code);
   [[nodiscard]] static std::string not_available(const std::string& from, const std::string& to);
   std::shared_ptr<Waiting> translate(const Asked& asked, MakeReply make_reply, const Answer& answer);
@@ -94,7 +88,6 @@ class Service {
   [[nodiscard]] HttpReply languages() const;
   [[nodiscard]] HttpReply frontend_settings() const;
 
-  LanguageDetector detector_;
   AccessControl access_;
   RequestCounters counters_;
   ServiceLimits limits_;

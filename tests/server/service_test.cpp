@@ -19,6 +19,15 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+/// A text without a letter 'e' is of no language.
+class Detector final : public LanguageDetector {
+ public:
+  [[nodiscard]] std::vector<DetectedLanguage> detect(std::string_view text) const override {
+    if (text.find('e') == std::string_view::npos) return {};
+    return {{"en", 80}, {"de", 15}};
+  }
+};
+
 std::shared_ptr<const ServedModels> served_models() {
   static const auto made = [] {
     const TemporaryFolder folder;
@@ -28,15 +37,10 @@ std::shared_ptr<const ServedModels> served_models() {
                                   .weights = [&](size_t i) { return model.parameters()[i].value; },
                                   .vocabulary = small_vocabulary()});
     const std::filesystem::path path = folder / "model";
-    return std::make_shared<const ServedModels>(std::span(&path, 1), ServedOptions{.beam = 3});
+    return std::make_shared<const ServedModels>(std::span(&path, 1), ServedOptions{.beam = 3},
+                                                std::make_shared<const Detector>());
   }();
   return made;
-}
-
-/// A text without a letter 'e' is of no language.
-std::vector<DetectedLanguage> detector(std::string_view text) {
-  if (text.find('e') == std::string_view::npos) return {};
-  return {{"xx", 90}, {"en", 80}};
 }
 
 struct Reply {
@@ -68,7 +72,7 @@ class ServiceTest : public testing::Test {
     return LineTranslator(small_model(), small_vocabulary(), options).translate(lines);
   }
 
-  Service service_{served_models(), detector};
+  Service service_{served_models()};
 };
 
 TEST_F(ServiceTest, TranslatesAsTheTranslatorDoes) {
@@ -87,14 +91,30 @@ TEST_F(ServiceTest, TranslatesAsTheTranslatorDoes) {
 
 TEST_F(ServiceTest, TellsWhichLanguageItFound) {
   EXPECT_EQ(post("/detect", {{"q", "the"}}).body,
-            json::parse(R"([{"confidence":90.0,"language":"xx"},{"confidence":80.0,"language":"en"}])"));
+            json::parse(R"([{"confidence":80.0,"language":"en"},{"confidence":15.0,"language":"de"}])"));
+  EXPECT_EQ(post("/detect", {{"q", "fox"}}).body, json::array());
   const Reply reply = post("/translate", {{"q", "the fox"}, {"source", "auto"}, {"target", "deu"}});
   ASSERT_EQ(reply.status, 200) << reply.body;
   EXPECT_EQ(reply.body["detectedLanguage"], json::parse(R"({"confidence":80.0,"language":"en"})"));
   EXPECT_EQ(reply.body["translatedText"], expected({"the fox"})[0].best[0].text);
   EXPECT_EQ(post("/translate", {{"q", "fox"}, {"source", "auto"}, {"target", "de"}}).status, 400);
-  Service none(served_models(), {});
-  EXPECT_EQ(ask(none, {.method = "POST", .path = "/detect", .query = "q=the"}).status, 400);
+}
+
+TEST_F(ServiceTest, KeepsTagsWhereItIsToldOfThem) {
+  const std::string text = expected({"the fox"})[0].best[0].text;
+  const json request = {{"q", "<p>the fox</p><pre>the fox</pre>"}, {"source", "en"}, {"target", "de"}};
+  json as_html = request, inside = request;
+  as_html["format"] = "html";
+  EXPECT_EQ(post("/translate", as_html).body["translatedText"], "<p>" + text + "</p><pre>the fox</pre>");
+  EXPECT_NE(post("/translate", request).body["translatedText"], "<p>" + text + "</p><pre>the fox</pre>");
+  inside["format"] = "html";
+  inside["q"] = "the <b>fox</b>";
+  EXPECT_THAT(post("/translate", inside).body["translatedText"].get<std::string>(),
+              testing::MatchesRegex(".*<b>.*</b>.*"));
+  EXPECT_EQ(
+      post("/v2/translate", {{"text", {"<p>the fox</p>"}}, {"target_lang", "DE"}, {"tag_handling", "html"}})
+          .body["translations"][0]["text"],
+      "<p>" + text + "</p>");
 }
 
 TEST_F(ServiceTest, TranslatesALanguageIntoItselfAsItIs) {
@@ -195,7 +215,7 @@ TEST_F(ServiceTest, TellsOfLinesAsTheyAreDone) {
 }
 
 TEST_F(ServiceTest, NeedsAKeyWhereThereAreKeys) {
-  Service closed(served_models(), detector, {{.key = "a-key-of-20-letters!", .requests = 2}});
+  Service closed(served_models(), {{.key = "a-key-of-20-letters!", .requests = 2}});
   const auto translate = [&](const std::string& key, const std::string& header) {
     return ask(closed, {.method = "POST",
                         .path = "/translate",
