@@ -111,13 +111,9 @@ Transformer::Options compute_options(const ComputeArguments& a, Group& group) {
   return options;
 }
 
-uint64_t memory_for_weights(const std::string& argument, const Group& group) {
-  if (argument.empty()) return std::numeric_limits<uint64_t>::max();
-  if (argument == "auto") {
-    constexpr double kWeights = 0.8;  // of what is free: the rest is for what is computed
-    return static_cast<uint64_t>(kWeights * static_cast<double>(free_memory()) / group.ranks_here());
-  }
-  return static_cast<uint64_t>(parse_bytes(argument, "--memory"));
+uint64_t memory_limit(const std::string& argument, const Group& group) {
+  return argument.empty() ? std::numeric_limits<uint64_t>::max()
+                          : memory_for_weights(argument, "--memory", group.ranks_here());
 }
 
 namespace {
@@ -173,8 +169,7 @@ std::vector<LoadedModel> open_models(const ModelArguments& a, std::span<const st
   if (!a.memory.empty() && !others.empty()) throw UserError("--memory is for one --model");
   if (a.memory.empty() && !a.expert_use.empty())
     throw UserError("--expert-use is of --memory, which is missing");
-  const uint64_t memory = a.memory.empty() ? std::numeric_limits<uint64_t>::max()
-                                           : memory_for_weights(a.memory, "--memory", group.ranks_here());
+  const uint64_t memory = memory_limit(a.memory, group);
   std::vector<std::string> folders = {a.folder};
   folders.insert(folders.end(), others.begin(), others.end());
   std::vector<ModelPlace> places;

@@ -26,7 +26,7 @@ void add_compute_arguments(CLI::App& command, ComputeArguments& arguments);
 Transformer::Options compute_options(const ComputeArguments& arguments, Group& group);
 
 /// Bytes that the weights may take in each process: what --memory says, "8GB" or "auto"; "": no limit.
-uint64_t memory_for_weights(const std::string& argument, const Group& group);
+uint64_t memory_limit(const std::string& argument, const Group& group);
 
 struct ModelArguments : ComputeArguments {
   std::string folder;

@@ -52,7 +52,7 @@ void serve(ServeArguments& a) {
   a.http.any_host = !local && a.http.hosts.empty();
   a.limits.timeout = std::chrono::milliseconds(static_cast<int64_t>(a.timeout * 1000));
   a.served.compute = compute_options(a.compute, alone);
-  a.served.memory = memory_for_weights(a.memory, alone) / a.models.size();
+  a.served.memory = memory_limit(a.memory, alone) / a.models.size();
   std::vector<AccessKey> keys;
   if (!a.keys.empty()) keys = read_keys(a.keys);
   Service service(load_models(a), std::move(keys), a.limits);
