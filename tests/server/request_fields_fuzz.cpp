@@ -1,4 +1,4 @@
-// Any bytes as the body of a request, JSON or a form: fields of UTF-8, or a refusal of one line. What is a text is cut in lines
+// Any bytes as the body of a request, JSON or a form: fields of UTF-8, or a refusal of one line. What is a text is cut in parts
 // and put together again.
 #include <cstdint>
 #include <cstdlib>
@@ -6,8 +6,8 @@
 #include <string>
 
 #include "base/utf8.h"
+#include "server/asked_texts.h"
 #include "server/request_fields.h"
-#include "server/text_lines.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::vector<std::string> texts = fields.texts("q").texts;
     for (const std::string& text : texts)
       if (!chorus::is_valid_utf8(text)) std::abort();
-    const chorus::TextLines lines(texts);
+    const chorus::AskedTexts lines(texts, chorus::DocumentFormat::text, {});
     std::vector<chorus::TranslatedLine> same;
     for (const chorus::SourceLine& line : lines.lines()) same.emplace_back().best = {{.text = line.text}};
     const auto again = lines.texts(same);
