@@ -36,7 +36,8 @@ struct Transfer {
 
   /// After a call that returned `result`: bytes, or a negative error number.
   void advance(int64_t result) {
-    if (result == -EINTR || result == -EAGAIN) return;
+    // Cancelled is what the kernel had not begun when the thread that had asked for it ended; nobody else cancels.
+    if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) return;
     if (result <= 0) {
       error = result < 0 ? static_cast<int>(-result) : EIO;  // 0: behind the end
       return;

@@ -61,7 +61,7 @@ std::string_view openapi() {
     "q": {"$ref": "#/components/schemas/Texts"},
     "source": {"type": "string", "description": "A code of /languages, or auto"},
     "target": {"type": "string"},
-    "format": {"type": "string", "enum": ["text"], "default": "text"},
+    "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
     "alternatives": {"type": "integer", "minimum": 0, "default": 0},
     "api_key": {"type": "string"}}}},
 "responses": {"Error": {"description": "What is wrong", "content": {"application/json": {"schema": {

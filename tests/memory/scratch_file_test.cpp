@@ -52,6 +52,23 @@ TEST_P(ScratchFileTest, GivesBackWhatWasWrittenWithManyRequestsAtOnce) {
   EXPECT_TRUE(std::filesystem::is_empty(folder_ / "new" / "folder"));  // it has no name
 }
 
+// The kernel cancels what it has not begun when the thread that asked for it ends.
+TEST_P(ScratchFileTest, RequestsOutliveTheThreadThatMadeThem) {
+  ScratchFile file(folder_.path(), GetParam());
+  const size_t count = 200, bytes = 64 * kBlock;
+  const uint64_t begin = file.reserve(count * bytes);
+  Block written(count * bytes), read(count * bytes);
+  for (size_t i = 0; i < count * bytes; ++i) written.data.get()[i] = static_cast<char>(i * 5 / 3);
+  file.wait(file.write(begin, written.data.get(), count * bytes));
+  std::vector<ScratchFile::Request> requests;
+  std::thread([&] {
+    for (size_t i = 0; i < count; ++i)
+      requests.push_back(file.read(begin + i * bytes, read.data.get() + i * bytes, bytes));
+  }).join();
+  for (const ScratchFile::Request request : requests) file.wait(request);
+  EXPECT_EQ(std::memcmp(written.data.get(), read.data.get(), count * bytes), 0);
+}
+
 TEST_P(ScratchFileTest, SaysWhatFails) {
   ScratchFile file(folder_.path(), GetParam());
   file.reserve(kBlock);
@@ -167,8 +184,8 @@ TEST_F(ScratchFileFaults, WhatIsReadOrWrittenInPartGoesOn) {
   if (ScratchFile(folder_.path()).uses_io_uring()) {
     disk_calls().next = [](io_uring* ring, io_uring_cqe** event, bool wait) {
       const int result = kReal.next(ring, event, wait);
-      if (result == 0 && (*event)->res == 2 * kBlock && fails())
-        (*event)->res = faults % 3 == 0 ? -EINTR : faults % 3 == 1 ? -EAGAIN : static_cast<int>(kBlock);
+      constexpr int kResults[] = {-EINTR, -EAGAIN, -ECANCELED, static_cast<int>(kBlock)};
+      if (result == 0 && (*event)->res == 2 * kBlock && fails()) (*event)->res = kResults[faults % 4];
       return result;
     };
     faults = 30;

@@ -178,7 +178,7 @@ TEST_P(Inference, ARowDoesNotDependOnTheRestOfTheBatch) {
     if (suite_device().is_cpu()) {
       EXPECT_TRUE(at::equal(alone, together[row])) << (alone - together[row]).abs().max();
     } else {
-      EXPECT_TRUE(at::allclose(alone, together[row], 1e-5, 1e-6));
+      EXPECT_TRUE(at::allclose(alone, together[row], 1e-4, 1e-5)) << (alone - together[row]).abs().max();
     }
   }
 }

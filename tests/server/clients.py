@@ -4,6 +4,7 @@
 usage: clients.py PATH_OF_CHORUS MODEL
 """
 import concurrent.futures
+import html
 import json
 import os
 import re
@@ -107,14 +108,16 @@ def libretranslate(server):
     expect(status == 200 and settings["language"]["target"]["code"] == "yy" and settings["charLimit"] > 0,
            f"/frontend/settings: {settings}")
 
+    expect(ask("/translate", {"q": f"<p>{lines[0]}</p>\r\n<pre>x</pre>", "source": "xx", "target": "yy", "format": "html"}) ==
+           (200, {"translatedText": f"<p>{html.escape(translated[0], quote=False)}</p>\r\n<pre>x</pre>"}), "HTML")
+
     text = {"q": "alpha", "source": "xx", "target": "yy"}
     for change, status, words in [({"q": ""}, 400, "Invalid request: missing q parameter"),
                                   ({"source": ""}, 400, "Invalid request: missing source parameter"),
                                   ({"target": None}, 400, "Invalid request: missing target parameter"),
                                   ({"source": "klingon"}, 400, "klingon is not supported"),
                                   ({"target": "zz"}, 400, "zz is not supported"),
-                                  ({"source": "auto"}, 400, "does not detect languages"),
-                                  ({"format": "html"}, 400, "html"),
+                                  ({"source": "auto"}, 400, "was not recognized"),
                                   ({"format": "pdf"}, 400, "pdf format is not supported"),
                                   ({"alternatives": "many"}, 400, "alternatives parameter is not a number"),
                                   ({"alternatives": 99}, 400, "alternatives parameter must be <="),
