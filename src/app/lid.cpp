@@ -121,7 +121,9 @@ void evaluate(const EvaluateArguments& a) {
   const std::unique_ptr<const LanguageDetector> cld2 = cld2_detector(languages);
   const RandomKey key = RandomKey(1).derive("lid eval");
   nlohmann::json rows = nlohmann::json::array();
-  for (const auto& [language, lines] : sentences) {
+  for (const auto& of_language : sentences) {
+    const std::string& language = of_language.first;
+    const std::vector<std::string>& lines = of_language.second;
     if (std::ranges::find(languages, language) == languages.end())
       throw UserError("the classifier does not know '{}', only {}", language, join(languages, ", "));
     nlohmann::json row = {{"language", language}, {"lines", lines.size()}};

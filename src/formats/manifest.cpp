@@ -67,11 +67,12 @@ void write_manifest(const fs::path& folder) {
 }
 
 void check_manifest(const fs::path& folder, const char* file) {
-  if (noted_hash(folder, file))
+  if (noted_hash(folder, file)) {
     compare(folder, file, hash_file(folder / file),
             file == std::string_view(kConfigFile)       ? "configuration"
             : file == std::string_view(kClassifierFile) ? "language classifier"
                                                         : "vocabulary");
+  }
 }
 
 void check_manifest(const SafetensorsFolder& weights) {

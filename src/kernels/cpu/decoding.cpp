@@ -278,7 +278,7 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
 at::Tensor activate_rows(Activation activation, const at::Tensor& input) {
   if (activation == Activation::relu) return activate(activation, input);
   const int64_t rows = input.size(0), width = is_gated(activation) ? input.size(1) / 2 : input.size(1);
-  const at::Tensor out = at::empty({rows, width}, input.options());
+  at::Tensor out = at::empty({rows, width}, input.options());
   // What is left of libtorch's last whole vector is rounded otherwise, so that its loops must end with a row. Those over
   // halves of rows do.
   constexpr int64_t kWhole = 64;
