@@ -84,7 +84,8 @@ struct HttpServer::State : std::enable_shared_from_this<State> {
 /// A connection. It lives as long as something of it is under way.
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
-  HttpSession(HttpServer::State& server, tcp::socket socket) : server_(server), stream_(std::move(socket)) {
+  HttpSession(HttpServer::State& server, tcp::socket socket)
+      : server_(server), stream_(std::move(socket)), buffer_(size_t{4} * server.options.header_bytes) {
     server_.sessions.insert(this);
   }
   ~HttpSession() {
@@ -300,7 +301,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   HttpServer::State& server_;
   beast::tcp_stream stream_;
-  beast::flat_buffer buffer_;
+  beast::flat_buffer buffer_;  // bounds a chunk's extension and the trailers, too
   std::optional<http::request_parser<http::string_body>> parser_;
   std::optional<http::response<http::string_body>> reply_;
   std::shared_ptr<http::response<http::empty_body>> continue_;

@@ -23,7 +23,8 @@ struct HttpOptions {
   std::vector<std::string> hosts = {};
   bool any_host = false;
   size_t connections = 256;
-  uint32_t header_bytes = 16 << 10;  // of request line and header lines together
+  // Of request line and header lines together; a chunk's extension, or the trailers, may have four times as many.
+  uint32_t header_bytes = 16 << 10;
   uint64_t body_bytes = 1 << 20;
   // For the bodies of requests until they are answered, and what is made of them, for which `copies` times their size is
   // taken before they are read; beyond, a request is answered 429.

@@ -152,6 +152,14 @@ def raw_http(server):
            .splitlines()[0], "a long body")
     chunks = f"POST /translate HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 20
     expect(b" 413 " in server.raw(chunks + b"0\r\n\r\n").splitlines()[0], "a long body in chunks")
+    # What is around chunks is bounded as well.
+    text = "q=alpha&source=xx&target=yy"
+    chunked = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for extra, status in [(10, 200), (200_000, 400)]:
+        for where, body in [("an extension", f"{len(text):x};{'a' * extra}\r\n{text}\r\n0\r\n\r\n"),
+                            ("trailers", f"{len(text):x}\r\n{text}\r\n0\r\nT: {'a' * extra}\r\n\r\n")]:
+            got = server.raw((chunked + body).encode()).splitlines()[0]
+            expect(f" {status} ".encode() in got, f"{where} of {extra} bytes: {got}")
     two = server.raw(f"GET /health HTTP/1.1\r\n{head}\r\nGET /ready HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
     expect(two.count(b"HTTP/1.1 200 OK") == 2, f"two requests on one connection: {two}")
     body = server.raw(f"HEAD /nowhere HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
