@@ -125,6 +125,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     idle_ = false;
     if (error) return refuse(status_of(error), "Bad request");
     const auto& header = parser_->get();
+    // An encoding that is passed over is a length on which a proxy and this server differ.
+    const auto encodings = header.count(http::field::transfer_encoding);
+    if (encodings > 1 ||
+        (encodings == 1 && !beast::iequals(header[http::field::transfer_encoding], "chunked")))
+      return refuse(501, "Transfer-Encoding may only be chunked");
     const auto hosts = header.count(http::field::host);
     if (hosts > 1 || (hosts == 0 && header.version() >= 11)) return refuse(400, "A request names one Host");
     if (hosts == 1 && !server_.serves(header[http::field::host])) return refuse(421, "Unknown Host");

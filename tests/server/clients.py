@@ -154,12 +154,21 @@ def raw_http(server):
     expect(b" 413 " in server.raw(chunks + b"0\r\n\r\n").splitlines()[0], "a long body in chunks")
     # What is around chunks is bounded as well.
     text = "q=alpha&source=xx&target=yy"
-    chunked = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/x-www-form-urlencoded\r\n" \
+              "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     for extra, status in [(10, 200), (200_000, 400)]:
         for where, body in [("an extension", f"{len(text):x};{'a' * extra}\r\n{text}\r\n0\r\n\r\n"),
                             ("trailers", f"{len(text):x}\r\n{text}\r\n0\r\nT: {'a' * extra}\r\n\r\n")]:
             got = server.raw((chunked + body).encode()).splitlines()[0]
             expect(f" {status} ".encode() in got, f"{where} of {extra} bytes: {got}")
+    # A proxy in front must see the same requests as the server.
+    for encoding, status in [("CHUNKED", 200), ("identity", 501), ("chunked, gzip", 501), ("gzip, chunked", 501), ("xchunked", 501),
+                             ("chunked\r\nTransfer-Encoding: identity", 400), ("identity\r\nTransfer-Encoding: chunked", 501)]:
+        got = server.raw((chunked.replace("chunked\r\n", f"{encoding}\r\n") + f"{len(text):x}\r\n{text}\r\n0\r\n\r\n").encode())
+        expect(f" {status} ".encode() in got.splitlines()[0] and got.count(b"HTTP/1.1 ") == 1, f"{encoding}: {got}")
+    got = server.raw(f"POST /health HTTP/1.1\r\n{head}Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\nGET /health HTTP/1.1\r\n{head}"
+                     "Connection: close\r\n\r\n".encode())
+    expect(b" 501 " in got.splitlines()[0] and got.count(b"HTTP/1.1 ") == 1, f"two lengths: {got}")
     two = server.raw(f"GET /health HTTP/1.1\r\n{head}\r\nGET /ready HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
     expect(two.count(b"HTTP/1.1 200 OK") == 2, f"two requests on one connection: {two}")
     body = server.raw(f"HEAD /nowhere HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
