@@ -32,9 +32,11 @@ std::vector<std::vector<std::string>> AskedTexts::texts(std::span<const Translat
     for (size_t rank = 0; rank < ranks; ++rank) {
       std::vector<TranslatedSegment> segments;
       segments.reserve(lines.size());
-      for (const TranslatedLine& line : lines) {
-        const auto& of_rank = line.best[std::min(rank, line.best.size() - 1)];
-        segments.push_back({of_rank.text, of_rank.links});
+      for (size_t i = 0; i < lines.size(); ++i) {
+        const std::vector<Translation>& best = lines[i].best;
+        const Translation& of_rank = best[std::min(rank, best.size() - 1)];
+        segments.push_back(best.front().text.empty() ? TranslatedSegment{document.segments()[i]}
+                                                     : TranslatedSegment{of_rank.text, of_rank.links});
       }
       of_text.push_back(document.write(segments));
     }

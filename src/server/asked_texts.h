@@ -21,7 +21,7 @@ class AskedTexts {
   /// Whether there is markup inside a line, so that links of its words to those of its translation are of use.
   [[nodiscard]] bool has_markup() const { return has_markup_; }
   /// Of each text its translations, best first: of rank r the r-th of each line, or its last. `translated` are lines()'
-  /// translations, of which none is without `best`.
+  /// translations, of which none is without `best`. A line whose best translation is empty stays as it is.
   [[nodiscard]] std::vector<std::vector<std::string>> texts(std::span<const TranslatedLine> translated) const;
 
  private:

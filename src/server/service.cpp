@@ -192,11 +192,12 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   };
   if (!asked.events) return submit(route, texts->lines(), answer, reply);
   const auto begun = std::make_shared<std::atomic<bool>>(false);
-  const auto progress = [answer, begun, count = texts->lines().size()](size_t line,
-                                                                       const TranslatedLine& made_of) {
+  const auto progress = [answer, begun, texts](size_t line, const TranslatedLine& made_of) {
     if (made_of.best.empty()) return;
     *begun = true;
-    answer(event_reply("line", line_event(line, count, made_of.best.front().text), true));
+    const std::string& made_text = made_of.best.front().text;
+    const std::string& text = made_text.empty() ? texts->lines()[line].text : made_text;
+    answer(event_reply("line", line_event(line, texts->lines().size(), text), true));
   };
   const Answer last = [answer, begun](HttpReply end) {
     const bool done = end.status == 200;

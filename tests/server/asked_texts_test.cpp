@@ -41,6 +41,12 @@ TEST(AskedTexts, MakeAlternativesOfThoseOfEachLine) {
               ElementsAre(ElementsAre("1\n4", "2\n5", "3\n5"), ElementsAre("6")));
 }
 
+TEST(AskedTexts, KeepALineThatHasNoTranslation) {
+  const AskedTexts lines(std::vector<std::string>{"a\n zz \nb"}, DocumentFormat::text, {});
+  EXPECT_THAT(lines.texts(std::vector{made_of({"1", "2"}), made_of({"", "x"}), made_of({"3", ""})}),
+              ElementsAre(ElementsAre("1\n zz \n3", "2\n zz \n")));
+}
+
 TEST(AskedTexts, KeepTags) {
   const AskedTexts lines(std::vector<std::string>{"<p>one</p>", "<p>a <b>b</b></p><pre>c</pre>"},
                          DocumentFormat::html, {});
