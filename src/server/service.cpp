@@ -27,6 +27,12 @@ HttpReply event_reply(std::string_view name, const std::string& data, bool more)
       .body = fmt::format("event: {}\ndata: {}\n\n", name, data), .type = "text/event-stream", .more = more};
 }
 
+void bound(int64_t size, int64_t limit, std::string_view unit = "") {
+  if (size > limit)
+    throw Refusal(400,
+                  fmt::format("Invalid request: request ({}{}) exceeds text limit ({})", size, unit, limit));
+}
+
 std::string line_event(size_t line, size_t count, const std::string& text) {
   using Json = nlohmann::ordered_json;
   return Json{{"line", line}, {"lines", count}, {"translatedText", text}}.dump(
@@ -134,18 +140,10 @@ void Service::admit(const HttpRequest& request, const RequestFields& fields,
 }
 
 void Service::check(std::span<const std::string> texts) const {
-  const auto refuse = [](const std::string& size, int64_t limit) {
-    throw Refusal(400, fmt::format("Invalid request: request ({}) exceeds text limit ({})", size, limit));
-  };
-  const auto size = std::ssize(texts);
-  if (size > limits_.texts) refuse(std::to_string(size), limits_.texts);
-  int64_t characters = 0, lines = 0;
-  for (const std::string& text : texts) {
-    characters += static_cast<int64_t>(count_code_points(text));
-    lines += 1 + std::ranges::count(text, '\n');
-  }
-  if (characters > limits_.characters) refuse(std::to_string(characters), limits_.characters);
-  if (lines > limits_.lines) refuse(fmt::format("{} lines", lines), limits_.lines);
+  bound(std::ssize(texts), limits_.texts);
+  int64_t characters = 0;
+  for (const std::string& text : texts) characters += static_cast<int64_t>(count_code_points(text));
+  bound(characters, limits_.characters);
 }
 
 std::string Service::language(const ServedModels& models, const std::string& code) {
@@ -182,6 +180,7 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   }
   const auto texts =
       std::make_shared<const AskedTexts>(asked.texts, asked.format, DocumentLanguages{from, to});
+  bound(std::ssize(texts->lines()), limits_.lines, " lines");
   const auto route = models->route(from, to, asked.alternatives + 1, texts->has_markup());
   if (!route) throw Refusal(400, not_available(from, to));
   const auto reply = [texts, made = std::move(made),

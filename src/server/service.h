@@ -29,7 +29,7 @@ namespace chorus::inline server {
 struct ServiceLimits {
   int64_t texts = 128;         // of a request
   int64_t characters = 20000;  // of all its texts together
-  int64_t lines = 2000;        // likewise
+  int64_t lines = 2000;        // likewise, of lines to translate: of HTML, blocks
   int64_t alternatives = 10;
   std::chrono::milliseconds timeout{60'000};  // from when a request is there; beyond, it is answered 504
   BatcherLimits batches = {};

@@ -117,6 +117,23 @@ TEST_F(ServiceTest, KeepsTagsWhereItIsToldOfThem) {
       "<p>" + text + "</p>");
 }
 
+TEST_F(ServiceTest, BoundsTheLinesWhateverEndsThem) {
+  Service narrow(served_models(), {}, {.lines = 3});
+  const auto ask_for = [&](const std::string& text, const char* format) {
+    const json body = {{"q", {text, "a"}}, {"source", "en"}, {"target", "de"}, {"format", format}};
+    return ask(
+        narrow,
+        {.method = "POST", .path = "/translate", .content_type = "application/json", .body = body.dump()});
+  };
+  for (const std::string end : {"\n", "\r", "\r\n", "\v", "\f", "\u2028", "<br>", "<p>"}) {
+    const char* format = end.starts_with('<') ? "html" : "text";
+    EXPECT_EQ(ask_for("a" + end + "b", format).status, 200) << json(end);
+    const Reply reply = ask_for("a" + end + "b" + end + "c", format);
+    EXPECT_EQ(reply.status, 400) << json(end);
+    EXPECT_EQ(reply.body["error"], "Invalid request: request (4 lines) exceeds text limit (3)");
+  }
+}
+
 TEST_F(ServiceTest, TranslatesALanguageIntoItselfAsItIs) {
   EXPECT_EQ(
       post("/translate", {{"q", "the\nfox"}, {"source", "en"}, {"target", "en"}}).body["translatedText"],
