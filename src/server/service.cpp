@@ -175,7 +175,8 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   const std::string from = language(*models, source), to = language(*models, asked.target);
   if (from == to) {
     for (const std::string& text : asked.texts) made.texts.push_back({text});
-    answer(make_reply(made));
+    HttpReply reply = make_reply(made);
+    answer(asked.events ? event_reply("done", reply.body, false) : std::move(reply));
     return nullptr;
   }
   const auto texts =

@@ -138,6 +138,12 @@ TEST_F(ServiceTest, TranslatesALanguageIntoItselfAsItIs) {
   EXPECT_EQ(
       post("/translate", {{"q", "the\nfox"}, {"source", "en"}, {"target", "en"}}).body["translatedText"],
       "the\nfox");
+  EXPECT_EQ(ask({.method = "POST",
+                 .path = "/translate",
+                 .query = "q=fox&source=en&target=en",
+                 .accept = "text/event-stream"})
+                .body,
+            "event: done\ndata: {\"translatedText\":\"fox\"}\n\n");
 }
 
 TEST_F(ServiceTest, IsDeeplToo) {
