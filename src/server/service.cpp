@@ -52,7 +52,7 @@ std::shared_ptr<const ServedModels> Service::models() const {
 
 void Service::replace(std::shared_ptr<const ServedModels> models) {
   const std::scoped_lock lock(mutex_);
-  models_ = std::move(models);
+  models_.swap(models);  // the old ones are freed without the lock
 }
 
 std::shared_ptr<Waiting> Service::handle(const HttpRequest& request, Answer answer) {
