@@ -49,7 +49,8 @@ double wait_for(State& allowance, int64_t per_minute, int64_t amount, AccessCont
 }  // namespace
 
 std::vector<AccessKey> read_keys(const std::filesystem::path& file) {
-  const std::string text = read_file(file);
+  std::string text = read_file(file);
+  std::ranges::replace(text, '\t', ' ');
   struct stat status {};
   if (::stat(file.c_str(), &status) == 0 && (status.st_mode & (S_IROTH | S_IWOTH)) != 0)
     throw UserError("{}: others than its owner and group may read it; chmod o-rw it", file.string());

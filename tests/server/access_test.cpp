@@ -14,7 +14,7 @@ namespace {
 using std::chrono::seconds;
 using testing::HasSubstr;
 
-const std::string kKey = "0123456789abcdef", kOther = "fedcba9876543210";
+const std::string kKey = "0123456789abcdef", kOther = "fedcba9876543210", kTabs = "abcdef9876543210";
 
 /// 0 where it is admitted, or else the status of the refusal.
 int status_of(AccessControl& access, std::string_view key, int64_t characters,
@@ -35,13 +35,17 @@ std::vector<AccessKey> read_text(const std::string& text) {
 }
 
 TEST(AccessKeys, AreReadWithTheirLimits) {
-  const auto keys = read_text("# ours\n\n" + kKey + "\r\n  " + kOther + "  7  900 \n");
-  ASSERT_EQ(keys.size(), 2U);
+  const auto keys =
+      read_text("# ours\n\n" + kKey + "\r\n  " + kOther + "  7  900 \n" + kTabs + "\t8\t 901\t\n");
+  ASSERT_EQ(keys.size(), 3U);
   EXPECT_EQ(keys[0].key, kKey);
   EXPECT_EQ(keys[0].requests, 0);
   EXPECT_EQ(keys[1].key, kOther);
   EXPECT_EQ(keys[1].requests, 7);
   EXPECT_EQ(keys[1].characters, 900);
+  EXPECT_EQ(keys[2].key, kTabs);
+  EXPECT_EQ(keys[2].requests, 8);
+  EXPECT_EQ(keys[2].characters, 901);
   for (const std::string& text :
        {std::string(), std::string("# none\n"), std::string("short\n"), std::string(200, 'x'),
         kKey + "\n" + kKey, kKey + " x", kKey + " -1", kKey + " 1 2 3", kKey + " 99999999999999999999"}) {
