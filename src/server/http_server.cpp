@@ -66,7 +66,7 @@ struct HttpServer::State : std::enable_shared_from_this<State> {
     const auto is_asked = [name = without_port(host)](std::string_view own) {
       return beast::iequals(own, name);
     };
-    return options.any_host || std::ranges::any_of(kOwn, is_asked) ||
+    return options.any_host || is_asked(options.address) || std::ranges::any_of(kOwn, is_asked) ||
            std::ranges::any_of(options.hosts, is_asked);
   }
 

@@ -227,6 +227,11 @@ def main():
     idle.close()
     expect(secret not in server.log and MODEL + "/" not in server.log, f"the log has what it should not: {server.log}")
 
+    second = Server("--address", "127.0.0.2")
+    second.url = f"http://127.0.0.2:{second.port}"
+    expect(second.ask("/health")[0] == 200, "another address of this machine")
+    second.end()
+
     late = Server("--timeout", "0.001")
     status, reply = late.ask("/translate", {"q": ["alpha beta"] * 100, "source": "xx", "target": "yy"})
     expect(status == 504 and "longer than" in reply["error"], f"a deadline: {status} {reply}")
