@@ -32,8 +32,10 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using Code = beast::error_code;
 
-/// "example.org" of "example.org:8080", "::1" of "[::1]:8080".
-std::string_view without_port(std::string_view host) {
+/// "example.org" of "example.org:8080" and of "http://example.org", "::1" of "[::1]:8080".
+std::string_view host_of(std::string_view host) {
+  if (const size_t scheme = host.find("://"); scheme != std::string_view::npos)
+    host.remove_prefix(scheme + 3);
   if (host.starts_with('[')) return host.substr(1, host.find(']') - 1);
   return host.substr(0, host.find(':'));
 }
@@ -63,9 +65,7 @@ struct HttpServer::State : std::enable_shared_from_this<State> {
   void begin_stop();
   [[nodiscard]] bool serves(std::string_view host) const {
     static constexpr std::string_view kOwn[] = {"localhost", "127.0.0.1", "::1"};
-    const auto is_asked = [name = without_port(host)](std::string_view own) {
-      return beast::iequals(own, name);
-    };
+    const auto is_asked = [name = host_of(host)](std::string_view own) { return beast::iequals(own, name); };
     return options.any_host || is_asked(options.address) || std::ranges::any_of(kOwn, is_asked) ||
            std::ranges::any_of(options.hosts, is_asked);
   }
@@ -133,6 +133,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     const auto hosts = header.count(http::field::host);
     if (hosts > 1 || (hosts == 0 && header.version() >= 11)) return refuse(400, "A request names one Host");
     if (hosts == 1 && !server_.serves(header[http::field::host])) return refuse(421, "Unknown Host");
+    const std::string_view origin = header[http::field::origin];  // the site of the page that asks
+    if (!origin.empty() && !server_.serves(origin)) return refuse(403, "A page of another site asks");
     const auto length = parser_->content_length();
     if (length && *length > server_.options.body_bytes) return refuse(413, "The body is too long");
     if (!take(length ? *length : parser_->chunked() ? server_.options.body_bytes : 0)) {

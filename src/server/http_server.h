@@ -18,8 +18,9 @@ namespace chorus::inline server {
 struct HttpOptions {
   std::string address = "127.0.0.1";  // IPv4 or IPv6
   uint16_t port = 8080;               // 0: any that is free
-  // Names that a request's Host may have, besides `address` and those of this machine ("localhost", "127.0.0.1", "::1"), all
-  // without port; without this check a web page could reach a server on its reader's machine. With `any_host`: all.
+  // Names that a request's Host, and Origin where a page asks, may have, besides `address` and those of this machine
+  // ("localhost", "127.0.0.1", "::1"), all without port; without this check a web page could reach a server on its reader's
+  // machine. With `any_host`: all.
   std::vector<std::string> hosts = {};
   bool any_host = false;
   size_t connections = 256;

@@ -152,6 +152,10 @@ def raw_http(server):
            .splitlines()[0], "a long body")
     chunks = f"POST /translate HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 20
     expect(b" 413 " in server.raw(chunks + b"0\r\n\r\n").splitlines()[0], "a long body in chunks")
+    for origin, status in [("http://evil.example", 403), ("https://127.0.0.1.evil.example", 403), ("null", 403), ("x", 403),
+                           ("http://localhost:3000", 200), ("https://[::1]", 200), ("http://127.0.0.1", 200)]:
+        text = "q=alpha&source=xx&target=yy"  # a form: a page may send it anywhere
+        expect(server.ask("/translate", text, {"Origin": origin})[0] == status, f"a page of {origin}")
     # What is around chunks is bounded as well.
     text = "q=alpha&source=xx&target=yy"
     chunked = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/x-www-form-urlencoded\r\n" \
