@@ -34,7 +34,7 @@ std::string_view openapi() {
 "/v2/translate": {"post": {"summary": "Translate texts, as DeepL's interface",
   "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object", "required": ["text", "target_lang"],
     "properties": {"text": {"type": "array", "maxItems": 50, "items": {"type": "string"}}, "target_lang": {"type": "string"},
-      "source_lang": {"type": "string"}}}}}},
+      "source_lang": {"type": "string"}, "tag_handling": {"type": "string", "enum": ["html"]}}}}}},
   "responses": {"200": {"description": "The translations", "content": {"application/json": {"schema": {"type": "object", "properties": {
     "translations": {"type": "array", "items": {"type": "object", "properties": {
       "detected_source_language": {"type": "string"}, "text": {"type": "string"}}}}}}}}}}}},
