@@ -1,4 +1,5 @@
 // chorus serve: translations over HTTP.
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -49,6 +50,9 @@ void serve(ServeArguments& a) {
         "--address {}: beyond this machine it needs keys: --keys FILE, whose lines are keys of 16 letters or "
         "more",
         a.http.address);
+  constexpr uint64_t kLongestCharacter = 12;  // as it is written: "\ud83d\ude00", "%F0%9F%98%80"
+  a.http.body_bytes =
+      std::max(a.http.body_bytes, kLongestCharacter * static_cast<uint64_t>(a.limits.characters));
   a.http.any_host = !local && a.http.hosts.empty();
   a.limits.timeout = std::chrono::milliseconds(static_cast<int64_t>(a.timeout * 1000));
   a.served.compute = compute_options(a.compute, alone);
@@ -124,7 +128,7 @@ void add_serve(CLI::App& app) {
   option("--timeout", a.timeout, "after so many seconds a request is given up, and answered so", "SECONDS")
       ->check(between(0.001, 86400.0));
   option("--characters", a.limits.characters, "most characters of a request", "N")
-      ->check(between(1, 1 << 30));
+      ->check(between(1, 1 << 21));
   option("--texts", a.limits.texts, "most texts of a request", "N")->check(between(1, 1 << 20));
   option("--queue", a.limits.batches.waiting_lines,
          "lines that may wait; requests beyond are to ask again later (429)", "N")

@@ -236,6 +236,11 @@ def main():
     expect(second.ask("/health")[0] == 200, "another address of this machine")
     second.end()
 
+    wide = Server("--characters", "1000000")
+    text = {"q": "\U0001F600" * 200_000, "source": "xx", "target": "yy"}  # 2.4 MB of JSON, with nothing to translate
+    expect(wide.ask("/translate", text) == (200, {"translatedText": text["q"]}), "a body as long as --characters allows")
+    wide.end()
+
     late = Server("--timeout", "0.001")
     status, reply = late.ask("/translate", {"q": ["alpha beta"] * 100, "source": "xx", "target": "yy"})
     expect(status == 504 and "longer than" in reply["error"], f"a deadline: {status} {reply}")
