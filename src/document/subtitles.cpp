@@ -10,9 +10,15 @@ namespace chorus::inline document {
 
 namespace {
 
-/// Who speaks begins a line of a dialogue with a dash.
-bool begins_speech(std::string_view line) {
-  return line.starts_with("-") || line.starts_with("\u2013") || line.starts_with("\u2014");
+/// Who speaks begins a line of a dialogue with a dash: where the words begin, 0 without one.
+size_t behind_dashes(std::string_view line) {
+  size_t at = 0;
+  for (size_t next = 0; next < line.size(); at = next) {
+    const char32_t c = next_code_point(line, next);
+    const bool dash = c == U'-' || c == U'\u2013' || c == U'\u2014';
+    if (!dash && (c != U' ' || at == 0)) break;
+  }
+  return at;
 }
 
 /// Text without tags, "{\an8}" (a place on the screen) apart.
@@ -28,14 +34,11 @@ void scan_words(std::string_view text, size_t begin, bool references, SegmentBui
 }
 
 void scan_cue_line(std::string_view line, size_t begin, bool references, SegmentBuilder& builder) {
-  if (begins_speech(line)) {
+  if (const size_t words = behind_dashes(line); words > 0) {
     builder.cut();
-    const size_t words =
-        line.find_first_not_of("- \u2013\u2014");  // bytes of dashes are in no letter's first byte
-    const size_t text = words == line.npos ? line.size() : words;
-    builder.point({begin, begin + text}, false);
-    begin += text;
-    line.remove_prefix(text);
+    builder.point({begin, begin + words}, false);
+    begin += words;
+    line.remove_prefix(words);
   }
   for (MarkupScanner scanner(line); !scanner.at_end();) {
     const MarkupToken token = scanner.next();

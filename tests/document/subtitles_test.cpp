@@ -41,6 +41,19 @@ TEST(SubtitleDocument, WebVttKeepsNotesStylesAndVoices) {
             "<v Ann>HELLO <c.loud>BIG</c> WORLD &amp; ALL\n\n00:03.000 --> 00:04.000\nLAST");
 }
 
+TEST(SubtitleDocument, DashesEndWhereOtherCharactersBegin) {
+  // These share their first bytes with dashes.
+  const std::string srt =
+      "1 --> 2\n- \u201CHello\u201D\n- \u2026and you\n\u2013 \u2019tis me\n\u2014\u266A la\n- "
+      "\u00E9t\u00E9\n-\n";
+  EXPECT_THAT(
+      segments_of(DocumentFormat::srt, srt),
+      ElementsAre("\u201CHello\u201D", "\u2026and you", "\u2019tis me", "\u266A la", "\u00E9t\u00E9"));
+  EXPECT_EQ(in_capitals(DocumentFormat::srt, srt),
+            "1 --> 2\n- \u201CHELLO\u201D\n- \u2026AND YOU\n\u2013 \u2019TIS ME\n\u2014\u266A LA\n- "
+            "\u00E9T\u00E9\n-\n");
+}
+
 TEST(SubtitleDocument, WhatIsBrokenSurvives) {
   for (const std::string srt : {"-->", "-->\n-", "1 --> 2\n<i>x\n{\\an8", "1 --> 2\n{\\x}{\\y",
                                 "1 --> 2\nx</i>\n\n\n-->\n\xE2\x80\x93 y"})
