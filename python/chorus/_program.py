@@ -110,6 +110,7 @@ def _listen(stream: IO[str], last: list[str]) -> None:
 def _fail(command: str, code: int, last: list[str]) -> NoReturn:
     said = last[0].removeprefix("chorus: error: ") if last else ""
     if code < 0:
-        said = f"chorus {command} was ended by {signal.Signals(-code).name}"
+        names = {one.value: one.name for one in signal.Signals}  # real-time ones have none
+        said = f"chorus {command} was ended by {names.get(-code, f'signal {-code}')}"
     raise (UserError if code == USER_MISTAKE else Error)(
         missing_library(said) or said or f"chorus {command} failed with exit code {code}")

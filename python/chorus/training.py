@@ -71,10 +71,10 @@ def load_metrics(run: StrPath, kind: str | None = "train") -> pandas.DataFrame:
         raise ImportError("load_metrics makes a frame of pandas, which is not here: pip install pandas") from error
     file = Path(run) / "metrics.jsonl"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = file.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; a run has it from its first update on") from error
-    records = [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be on its way
+    records = [json.loads(line) for line in lines[:-1]]  # the last may be on its way
     return pandas.json_normalize([record for record in records if kind in (None, record["kind"])])
 
 

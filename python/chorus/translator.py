@@ -227,6 +227,7 @@ class Translator:
     def _search(self, source: str | None, target: str | None, nbest: int, options: Mapping[str, Any]) -> Any:
         """Made once for the same languages and options: it may read a shortlist, or lay out weights."""
         language = self._languages(source, target)
+        options = _lasting(options)
         made = _core_options(nbest, options)
         key = (language, nbest, repr(sorted(options.items(), key=lambda item: item[0])))
         if key not in self._made:
@@ -249,6 +250,17 @@ _KEPT = 16
 _OF_SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "epsilon": 0.0, "seed": 1}
 
 
+def _lasting(options: Mapping[str, Any]) -> dict[str, Any]:
+    """As lists and strings what says nothing of itself, and may be read only once."""
+    made = dict(options)
+    if "terms" in made:
+        terms = made["terms"]
+        made["terms"] = [(a, b) for a, b in (terms.items() if isinstance(terms, Mapping) else terms)]
+    if "shortlist" in made:
+        made["shortlist"] = os.fspath(made["shortlist"])
+    return made
+
+
 def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
     known = Options.__annotations__
     made = _core.Options()
@@ -260,11 +272,7 @@ def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
             raise UserError(f"unknown option '{name}': {hint}")
         if name in _OF_SAMPLE and not options.get("sample"):
             raise UserError(f"{name} is of sample=True, which is missing")
-        if name == "terms":
-            made.terms = list(value.items()) if isinstance(value, Mapping) else [(a, b) for a, b in value]
-        elif name == "shortlist":
-            made.shortlist = os.fspath(value)
-        elif name not in ("sample", "mbr", "candidates", *_OF_SAMPLE):
+        if name not in ("sample", "mbr", "candidates", *_OF_SAMPLE):
             setattr(made, name, value)
     if options.get("sample"):
         made.sample(**{name: options.get(name, default) for name, default in _OF_SAMPLE.items()})

@@ -66,6 +66,13 @@ def test_a_missing_library_is_one_line(said, words):
     assert words in line and "\n" not in line
 
 
+@pytest.mark.parametrize(("code", "words"), [(-9, "chorus train was ended by SIGKILL"), (-40, "chorus train was ended by signal 40"),
+                                             (1, "chorus train failed with exit code 1")])
+def test_how_the_program_ended(code, words):
+    with pytest.raises(chorus.Error, match=f"^{words}$"):
+        _program._fail("train", code, [])
+
+
 def test_other_errors_of_the_loader_stay_as_they_are():
     assert _load.missing_library("undefined symbol: _ZN2at") is None
 

@@ -92,7 +92,12 @@ def test_metrics_as_a_frame(trained):
     assert frame["memory.device_peak"].iloc[0] > 0
     assert len(chorus.load_metrics(run, None)) == len(records) and len(chorus.load_metrics(run, "validation")) == 0
     with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "stage", "name": "a\u2028b\u0085c"}\n')
         file.write('{"update": 8')  # as a run that goes on leaves it for an instant
+    assert len(chorus.load_metrics(run)) == 3
+    assert list(chorus.load_metrics(run, "stage")["name"]) == ["a\u2028b\u0085c"]
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xc3")  # within a character
     assert len(chorus.load_metrics(run)) == 3
     with pytest.raises(chorus.UserError, match="nowhere"):
         chorus.load_metrics("nowhere")

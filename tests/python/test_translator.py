@@ -63,6 +63,16 @@ def test_options(model, translator):
     assert all(len(t.tokens) >= 9 for t in translator.translate(texts, beam=2, min_length=10))
 
 
+def test_terms_of_any_iterable(translator):
+    text = "alpha beta gamma"
+    for word in ("omega", "sigma", "lambda"):  # one after the other at the same address
+        assert word in translator.translate(text, terms=zip(["alpha"], [word])).text
+        assert word in translator.translate(text, terms=(pair for pair in [("alpha", word)])).text
+    made = len(translator._made)
+    translator.translate(text, terms={"alpha": "lambda"})
+    assert len(translator._made) == made  # the same terms
+
+
 def test_an_ensemble_of_a_model_with_itself(model, translator):
     both = chorus.Translator([model, str(model)], source="xx", target="yy")
     assert [t.text for t in both.translate(SOURCES[:5])] == [t.text for t in translator.translate(SOURCES[:5])]
