@@ -47,7 +47,8 @@ std::string translate_document(const Document& document, const LineTranslator& t
       if (line.looped) report.loops.add(lines[i - begin].where);
       if (line.best.empty() && translator.options().on_error == OnError::stop)
         throw UserError("{}; --on-error skip leaves it as it is", line.fault);
-      if (line.best.empty())
+      // Of a segment whose pieces the model does not know nothing would be left.
+      if (line.best.empty() || line.best.front().text.empty())
         translations.push_back({segments[i]});
       else
         translations.push_back({std::move(line.best.front().text), std::move(line.best.front().links)});
