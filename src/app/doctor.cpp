@@ -126,9 +126,10 @@ std::vector<std::string> gpus_of_driver() {
 /// Where a program is, as a shell would find it; "" nowhere.
 std::string place_of(const std::string& program) {
   const char* path = std::getenv("PATH");
+  std::error_code unreadable;
   for (const std::string_view folder : split(path ? path : "", ':')) {
     const fs::path place = fs::path(folder) / program;
-    if (!folder.empty() && fs::is_regular_file(place) && ::access(place.c_str(), X_OK) == 0)
+    if (!folder.empty() && fs::is_regular_file(place, unreadable) && ::access(place.c_str(), X_OK) == 0)
       return place.string();
   }
   return "";

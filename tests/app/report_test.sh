@@ -78,5 +78,7 @@ for word in libtorch processor memory "open files" GPUs MPI disk; do grep -qF "$
 [ "$(wc -l < out)" -le 24 ] || fail "doctor is more than a screen"
 "$chorus" doctor --json --folder . > doctor.json || fail "doctor --json"
 python3 -c 'import json; d = json.load(open("doctor.json")); assert d["processor"]["threads"] > 0 and d["disk"]["read"] > 0 and d["memory"]["bytes"] > 0, d' || fail "doctor --json"
+ln -s loop loop
+PATH="$PWD/loop:$PATH" "$chorus" doctor > out 2> err || fail "doctor with a folder in PATH that cannot be read: $(cat err)"
 refuse "nowhere" doctor --folder nowhere
 exit $failed
