@@ -121,6 +121,10 @@ json validations_json(const RunHistory& history, size_t runs) {
     }
     ++count;
   }
+  for (json& direction : validations["directions"]) {
+    for (json& list : direction)
+      while (list.size() < count) list.push_back(nullptr);
+  }
   if (!history.validated) return validations;
   validations["best"] = scores_json(history.best);
   for (const auto& [name, scores] : history.best.directions)

@@ -182,7 +182,7 @@ std::string Report::page(const PageOptions& options) const {
     json["plan"] = plan_json(run.about.folder);
     json["comparisons"] = comparisons_json(run.comparisons);
     json["kept"] = run.kept ? nlohmann::json(run.kept->update) : nlohmann::json();
-    json["missing"] = run.kept ? "" : missing_of(run.about);
+    json["missing"] = run.kept || !run.kept_fault.empty() ? "" : missing_of(run.about);
     data["runs"].push_back(std::move(json));
     abouts.push_back(run.about);
     kept.push_back(run.kept ? &*run.kept : nullptr);

@@ -125,6 +125,20 @@ TEST_F(ReportOfRuns, SaysWhereALossIsNoNumber) {
   EXPECT_EQ(a["validations"]["rows"][0]["loss"], nullptr);
 }
 
+TEST_F(ReportOfRuns, DirectionsHaveAPlaceForEachValidation) {
+  const auto validation = [](int update, const std::string& directions) {
+    return fmt::format(R"({{"kind":"validation","update":{},"loss":1,"directions":{{{}}}}})", update,
+                       directions) +
+           "\n";
+  };
+  const std::string a = R"("a-b":{"loss":2})", b = R"("b-a":{"loss":3})";
+  run("a",
+      train_line(1) + validation(1, a) + validation(2, a + "," + b) + validation(3, b) + validation(4, b));
+  const json directions = data_of({"a"})["runs"][0]["validations"]["directions"];
+  EXPECT_EQ(directions["a-b"]["loss"], json({2, 2, nullptr, nullptr}));
+  EXPECT_EQ(directions["b-a"]["loss"], json({nullptr, 3, 3, 3}));
+}
+
 TEST_F(ReportOfRuns, FollowsAFileThatGrowsAndIsReplaced) {
   const auto path = run("a", train_line(1) + train_line(2).substr(0, 9)) / "metrics.jsonl";
   Report report({{.name = "a", .folder = folder.path() / "a"}});
@@ -281,6 +295,7 @@ TEST_F(ReportOfRuns, SaysWhatIsWrongWithKeptTranslations) {
     const json a = data_of({"a"})["runs"][0];
     EXPECT_THAT(a["notes"].dump(), HasSubstr("No translations: ")) << text;
     EXPECT_TRUE(a["kept"].is_null()) << text;
+    EXPECT_EQ(a["missing"], "") << text;
   }
 }
 

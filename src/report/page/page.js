@@ -188,7 +188,7 @@ function significance() {
   const [first, ...others] = runs;
   const box = section("differences", "Are the differences more than chance?");
   const compared = others.filter((run) => run.comparisons.length);
-  for (const run of runs) if (run.kept === null) box.append(make("p", { class: "note" }, run.missing));
+  for (const run of runs) if (run.missing) box.append(make("p", { class: "note" }, run.missing));
   for (const run of others) if (run.kept !== null && first.kept !== null && !run.comparisons.length) box.append(make("p", { class: "note" }, `${run.name} and ${first.name} have translated no direction with the same lines and tokeniser, so nothing can be compared.`));
   if (!compared.length) return;
   const key = (c) => `${c.metric}|${c.direction}`;
