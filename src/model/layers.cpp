@@ -244,7 +244,7 @@ void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t
   const std::span<const LayerIndex> later = layers.subspan(i);
   const auto next = std::ranges::find_if(later, [](const LayerIndex& layer) { return layer.ffn.sparse; });
   if (next == later.end()) return;
-  at::Tensor input = x.to(at::kFloat).view({-1, x.size(-1)});
+  at::Tensor input = x.to(at::kFloat).reshape({-1, x.size(-1)});
   if (!w.config.post_norm) {
     const at::Tensor bias = w.value(next->ffn_norm.bias);
     input = norm_rows(input, {.weight = w[next->ffn_norm.weight].value.to(at::kFloat),
