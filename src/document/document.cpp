@@ -4,6 +4,8 @@
 #include <array>
 #include <set>
 
+#include <unicode/uchar.h>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "base/utf8.h"
@@ -23,6 +25,17 @@ constexpr std::array<std::pair<std::string_view, DocumentFormat>, 6> kFormats = 
      {"srt", DocumentFormat::srt},
      {"vtt", DocumentFormat::vtt},
      {"tmx", DocumentFormat::tmx}}};
+
+/// Whether a line may begin with the atom: behind a space, or in a script that is written without.
+bool may_begin_line(std::string_view text, const TextAtom& before, const TextAtom& atom) {
+  if (atom.word != before.word) return true;
+  const auto class_at = [&](size_t at) {
+    return u_getIntPropertyValue(static_cast<UChar32>(next_code_point(text, at)), UCHAR_LINE_BREAK);
+  };
+  const int32_t own = class_at(atom.begin), last = class_at(before.begin);
+  return (own == U_LB_IDEOGRAPHIC || own == U_LB_COMPLEX_CONTEXT) && last != U_LB_OPEN_PUNCTUATION &&
+         last != U_LB_QUOTATION;
+}
 
 /// Writes a translation with the markup of its segment.
 class SegmentWriter {
@@ -47,16 +60,17 @@ class SegmentWriter {
     return std::string_view(bytes_).substr(range.begin, range.end - range.begin);
   }
 
-  /// As many lines as the segment has, of like length.
+  /// As many lines as the segment has, or as can begin, of like length.
   void choose_line_ends() {
     const std::vector<TextAtom>& atoms = placement_.atoms;
-    for (size_t line = 1, atom = 1; line < place_.lines; ++line) {
+    std::vector<size_t> begins;
+    for (size_t atom = 1; place_.lines > 1 && atom < atoms.size(); ++atom)
+      if (may_begin_line(translation_, atoms[atom - 1], atoms[atom])) begins.push_back(atom);
+    for (size_t line = 1, next = 0; line < place_.lines && next < begins.size(); ++line) {
       const size_t wanted = line * translation_.size() / place_.lines;
-      const auto is_space = [&](size_t i) { return atoms[i].word != atoms[i - 1].word; };
-      while (atom < atoms.size() && atoms[atom].begin < wanted) ++atom;
-      size_t end = atom;
-      while (end < atoms.size() && !is_space(end)) ++end;
-      if (end < atoms.size()) line_ends_.insert(end);
+      const size_t later = std::min(place_.lines - line, begins.size());  // so many begin from here on
+      while (next + later < begins.size() && atoms[begins[next]].begin < wanted) ++next;
+      line_ends_.insert(begins[next++]);
     }
   }
 

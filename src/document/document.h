@@ -26,7 +26,7 @@ enum class DocumentFormat {
   html,
   // Paragraphs, headings, list items, cells of tables. Code, addresses and settings at the beginning stay.
   markdown,
-  // SubRip and WebVTT: what is said at one time, in as many lines again; lines that begin with a dash are segments.
+  // SubRip and WebVTT: what is said at one time, in as many lines again (at most as many as it has places to cut); lines that begin with a dash are segments.
   srt,
   vtt,
   // Translation memories: each unit that has the source language but not the target's gets it, behind the source; nothing else

@@ -49,6 +49,13 @@ class InlineScanner {
     return end;
   }
 
+  size_t open(size_t begin, size_t end) {
+    const std::string_view name = text_.substr(begin, end - begin);
+    builder_.open(markup(begin, end), name);
+    if (open_.size() < SegmentBuilder::kDeepest) open_.emplace_back(name);
+    return end;
+  }
+
   /// Gives the markup at `at`, and the text before it; where it ends, or `at` if there is none.
   size_t scan_markup(size_t at) {
     switch (text_[at]) {
@@ -112,9 +119,7 @@ class InlineScanner {
     const size_t end = behind_bracket(text_, at, '[', ']');
     if (end == kNotThere) return at;
     if (text_[at + 1] == '^') return give_point(at, end);  // a footnote
-    builder_.open(markup(at, at + 1), "[");
-    open_.emplace_back("[");
-    return at + 1;
+    return open(at, at + 1);
   }
 
   size_t scan_link_end(size_t at) {
@@ -146,9 +151,7 @@ class InlineScanner {
       give_text(end);
       return end;
     }
-    builder_.open(markup(at, end), text_.substr(at, length));
-    open_.emplace_back(text_.substr(at, length));
-    return end;
+    return open(at, end);
   }
 
   size_t scan_tag(size_t at) {
@@ -156,11 +159,11 @@ class InlineScanner {
     if (stop != kNotThere && text_[stop] == '>' &&
         text_.substr(at, stop - at).find_first_of(":@") != kNotThere)
       return give_point(at, stop + 1);  // <https://...>
-    if (no_tags_) return at;
+    if (no_tags_ || !begins_markup(text_.substr(at + 1))) return at;
     MarkupScanner scanner(text_, at);
     const MarkupToken token = scanner.next();
-    if (token.kind == MarkupToken::Kind::broken) no_tags_ = true;
-    if (token.kind == MarkupToken::Kind::broken || token.kind == MarkupToken::Kind::text) return at;
+    no_tags_ = token.kind == MarkupToken::Kind::broken;
+    if (no_tags_) return at;
     markup(at, token.bytes.end);
     build_markup(token, scanner, builder_);
     return given_ = scanner.at();

@@ -29,13 +29,6 @@ std::string lower(std::string_view text) {
   return small;
 }
 
-/// Whether a "<" begins markup with what follows it.
-bool begins_markup(std::string_view after) {
-  if (after.empty()) return false;
-  return is_letter(after[0]) || after[0] == '!' || after[0] == '?' ||
-         (after[0] == '/' && after.size() > 1 && is_letter(after[1]));
-}
-
 // HTML 4's names of characters (its section 24), which follow each other.
 struct NamedRun {
   char32_t first;
@@ -111,6 +104,12 @@ bool keeps(std::string_view name, std::string_view value) {
 
 }  // namespace
 
+bool begins_markup(std::string_view after) {
+  if (after.empty()) return false;
+  return is_letter(after[0]) || after[0] == '!' || after[0] == '?' ||
+         (after[0] == '/' && after.size() > 1 && is_letter(after[1]));
+}
+
 MarkupToken MarkupScanner::other(std::string_view end) {
   const size_t begin = at_, found = bytes_.find(end, at_ + 2);
   at_ = found == bytes_.npos ? bytes_.size() : found + end.size();
@@ -143,7 +142,9 @@ MarkupToken MarkupScanner::tag() {
     const size_t value = quoted ? at_ + 1 : at_;
     const size_t end =
         ends(quoted ? bytes_.find(bytes_[at_], value) : bytes_.find_first_of(" \t\n\f\r>", value));
-    token.kept = token.kept || keeps(name, bytes_.substr(value, end - value));
+    const std::string_view written = bytes_.substr(value, end - value);
+    token.kept = token.kept || keeps(name, written);
+    if (name == "xml:lang" || (name == "lang" && token.language.empty())) token.language = written;
     at_ = quoted ? ends(end + 1) : end;
   }
   if (at_ == bytes_.size())
@@ -241,9 +242,9 @@ void build_text(std::string_view text, size_t begin, SegmentBuilder& builder, bo
       builder.space({begin + from, begin + at});
       continue;
     }
-    const size_t end = std::min(text.find_first_of(references ? " \t\n\f\r&" : " \t\n\f\r", at), text.size());
-    at = std::min(end, from + kPiece);
-    while (at < end && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
+    const std::string_view piece = text.substr(at, kPiece);
+    at += std::min(piece.find_first_of(references ? " \t\n\f\r&" : " \t\n\f\r"), piece.size());
+    while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;
     builder.text({begin + from, begin + at}, text.substr(from, at - from));
   }
 }

@@ -12,7 +12,6 @@ namespace chorus::inline document {
 namespace {
 
 constexpr size_t kAlone = static_cast<size_t>(-1);  // SegmentBuilder::Item::partner
-constexpr size_t kDeepest = 32;                     // elements inside each other; others are points
 
 bool has_letter(std::string_view text) {
   for (size_t at = 0; at < text.size();)

@@ -18,15 +18,6 @@ struct UnitVariant {
   std::string language;
 };
 
-/// The value of an attribute of a tag, as it is written; "" where it has none.
-std::string_view attribute(std::string_view tag, std::string_view name) {
-  const size_t at = tag.find(name);
-  if (at == tag.npos) return {};
-  const size_t quote = tag.find_first_of("\"'", at + name.size());
-  if (quote == tag.npos) return {};
-  return tag.substr(quote + 1, std::min(tag.find(tag[quote], quote + 1), tag.size()) - quote - 1);
-}
-
 /// As XML names a language: "de", "zh-Hant".
 std::string xml_name(const std::string& language) {
   const LanguageCode code = language_code(language);
@@ -95,7 +86,6 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
   for (MarkupScanner scanner(bytes); !scanner.at_end();) {
     const MarkupToken token = scanner.next();
     if (token.kind != MarkupToken::Kind::tag) continue;
-    const std::string_view tag = bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
     if (token.name == "tu" && !token.closing) {
       source.reset();
       has_target = false;
@@ -103,7 +93,7 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
       if (source && !has_target) add_variant(bytes, *source, languages.to, builder);
       source.reset();
     } else if (token.name == "tuv" && !token.closing) {
-      variant = {.bytes = token.bytes, .segment = {}, .language = std::string(attribute(tag, "lang"))};
+      variant = {.bytes = token.bytes, .segment = {}, .language = std::string(token.language)};
     } else if (token.name == "seg" && !token.self_closing) {
       (token.closing ? variant.segment.end : variant.segment.begin) =
           token.closing ? token.bytes.begin : token.bytes.end;

@@ -157,5 +157,11 @@ TEST(HtmlDocument, BrokenMarkupSurvives) {
   EXPECT_EQ(in_capitals(kHtml, "a < b <3 c"), "A &lt; B &lt;3 C");
 }
 
+TEST(HtmlDocument, TextWithoutSpacesTakesLinearWork) {
+  std::string page = "<p>";
+  while (page.size() < 8'000'000) page += "\u6211";
+  EXPECT_EQ(unchanged(kHtml, page), page);
+}
+
 }  // namespace
 }  // namespace chorus

@@ -84,12 +84,23 @@ TEST(MarkdownDocument, WhatIsBrokenSurvives) {
 }
 
 TEST(MarkdownDocument, TakesLinearWork) {
-  for (const char* const piece : {"[", "](", "`a``", "*a _b ", "<a ", "![", "> ", "- ", "\\"}) {
+  for (const char* const piece : {"[", "](", "`a``", "*a _b ", "<a ", "![", "> ", "- ", "\\", "< "}) {
     std::string page = "a ";
     while (page.size() < 200'000) page += piece;
     EXPECT_EQ(unchanged(kMarkdown, page), page);
     static_cast<void>(in_capitals(kMarkdown, page));
   }
+  std::string opened, closed;
+  for (int i = 0; i < 200'000; ++i) opened += "*1 ", closed += "]";
+  EXPECT_EQ(unchanged(kMarkdown, opened + closed), opened + closed);
+}
+
+TEST(MarkdownDocument, MarkupThatIsTooDeepSurvives) {
+  std::string page = "x ", closed;
+  for (int i = 0; i < 40; ++i) page += "[*a ", closed += "*](u)";
+  page += closed;
+  EXPECT_EQ(unchanged(kMarkdown, page), page);
+  EXPECT_EQ(std::ranges::count(in_capitals(kMarkdown, page), '['), 40);
 }
 
 }  // namespace

@@ -41,6 +41,25 @@ TEST(SubtitleDocument, WebVttKeepsNotesStylesAndVoices) {
             "<v Ann>HELLO <c.loud>BIG</c> WORLD &amp; ALL\n\n00:03.000 --> 00:04.000\nLAST");
 }
 
+TEST(SubtitleDocument, LinesAreCutWhereTheScriptAllows) {
+  const auto lines_of = [](const std::string& cue, const std::string& translation) {
+    return translated(DocumentFormat::srt, "1 --> 2\n" + cue, translation).substr(8);
+  };
+  // "Today the weather is very good, we go out together": without spaces; no line begins with a comma.
+  EXPECT_EQ(lines_of("one\ntwo", "\u4ECA\u5929\u5929\u6C14\u5F88\u597D\uFF0C\u6211\u4EEC\u51FA\u53BB"),
+            "\u4ECA\u5929\u5929\u6C14\u5F88\u597D\uFF0C\n\u6211\u4EEC\u51FA\u53BB");
+  // Thai: "hello world", behind words.
+  EXPECT_EQ(lines_of("one\ntwo", "\u0E2A\u0E27\u0E31\u0E2A\u0E14\u0E35\u0E0A\u0E32\u0E27\u0E42\u0E25\u0E01"),
+            "\u0E2A\u0E27\u0E31\u0E2A\u0E14\u0E35\n\u0E0A\u0E32\u0E27\u0E42\u0E25\u0E01");
+  EXPECT_EQ(lines_of("one\n<i>two</i>", "\u6211\u4EEC\u51FA\u53BB"), "\u6211\u4EEC\n<i>\u51FA\u53BB</i>");
+  EXPECT_EQ(lines_of("one\ntwo", "\u8AAA\u300C\u4F60\u597D\u5417\u300D"),
+            "\u8AAA\u300C\u4F60\u597D\n\u5417\u300D");
+  // The last word is the longest; hyphens stay within a line.
+  EXPECT_EQ(lines_of("one\ntwo", "a sesquipedalian"), "a\nsesquipedalian");
+  EXPECT_EQ(lines_of("one\ntwo\nthree", "a b sesquipedalian-word"), "a\nb\nsesquipedalian-word");
+  EXPECT_EQ(lines_of("one\ntwo\nthree", "well-known"), "well-known");
+}
+
 TEST(SubtitleDocument, DashesEndWhereOtherCharactersBegin) {
   // These share their first bytes with dashes.
   const std::string srt =
@@ -84,6 +103,17 @@ TEST(TmxDocument, UnitsGetTheSegmentThatTheyLack) {
   EXPECT_EQ(document.write(std::vector<TranslatedSegment>{
                 {"Ein rotes Auto < mehr", {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}}}, {"Letzte"}}),
             expected);
+}
+
+TEST(TmxDocument, ReadsTheLanguageFromItsAttribute) {
+  for (const std::string attributes :
+       {"creationid=\"langer\" xml:lang=\"en\"", "xml:lang='en' o-lang='fr'", "lang = \"en\"",
+        "lang=\"fr\" xml:lang=\"en\"", "xml:lang=\"en\" lang=\"fr\"",
+        "note=\" xml:lang='fr'\" xml:lang=\"en\""}) {
+    const std::string tmx = "<tu><tuv " + attributes + "><seg>x</seg></tuv></tu>";
+    EXPECT_THAT(segments_of(Document(DocumentFormat::tmx, tmx, {"en", "de"})), ElementsAre("x")) << tmx;
+    EXPECT_THAT(segments_of(Document(DocumentFormat::tmx, tmx, {"fr", "de"})), testing::IsEmpty()) << tmx;
+  }
 }
 
 TEST(TmxDocument, NeedsLanguagesAndSurvivesBrokenUnits) {

@@ -20,11 +20,15 @@ struct MarkupToken {
   Kind kind = Kind::text;
   ByteRange bytes;
   // Of a tag.
-  std::string name;           // in lower case
-  bool closing = false;       // </name>
-  bool self_closing = false;  // <name/>
-  bool kept = false;          // with translate="no" or the class notranslate
+  std::string name;                // in lower case
+  bool closing = false;            // </name>
+  bool self_closing = false;       // <name/>
+  bool kept = false;               // with translate="no" or the class notranslate
+  std::string_view language = {};  // the value of xml:lang, or else of lang, as it is written
 };
+
+/// Whether a "<" begins markup with what follows it.
+bool begins_markup(std::string_view after);
 
 /// Cuts bytes into tokens, without a gap, in linear time.
 class MarkupScanner {

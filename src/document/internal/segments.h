@@ -38,6 +38,8 @@ struct SegmentPlace {
 /// the rest stays outside of it, as does space.
 class SegmentBuilder {
  public:
+  static constexpr size_t kDeepest = 32;  // elements inside each other; others are points
+
   SegmentBuilder(std::vector<std::string>& texts, std::vector<SegmentPlace>& places)
       : texts_(texts), places_(places) {}
 
