@@ -45,11 +45,12 @@ std::shared_ptr<const ServedModels> load_models(const ServeArguments& a) {
 void serve(ServeArguments& a) {
   Group alone;
   const bool local = is_loopback(a.http.address);
-  if (!local && a.keys.empty())
+  if (!local && a.keys.empty()) {
     throw UserError(
         "--address {}: beyond this machine it needs keys: --keys FILE, whose lines are keys of 16 letters or "
         "more",
         a.http.address);
+  }
   constexpr uint64_t kLongestCharacter = 12;  // as it is written: "\ud83d\ude00", "%F0%9F%98%80"
   a.http.body_bytes =
       std::max(a.http.body_bytes, kLongestCharacter * static_cast<uint64_t>(a.limits.characters));

@@ -197,7 +197,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
       asio::post(alive->context, [weak, reply = std::move(reply)]() mutable {
         const auto self = weak.lock();
         if (!self) return;
-        reply.more || self->streaming_ ? self->stream(std::move(reply)) : self->write(std::move(reply));
+        reply.more || self->streaming_ ? self->stream(reply) : self->write(std::move(reply));
       });
     };
     waiting_ = server_.handler(std::move(request), answer);
@@ -244,7 +244,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   }
 
   /// A reply in pieces, whose end is that of the connection. The client is still watched.
-  void stream(HttpReply reply) {
+  void stream(const HttpReply& reply) {
     if (!std::exchange(streaming_, true)) {
       http::response<http::empty_body> head(static_cast<http::status>(reply.status), version_);
       set_headers(head, reply);

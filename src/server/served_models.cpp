@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "decode/scorer.h"
 #include "detect/classifier.h"
@@ -22,7 +24,7 @@ std::vector<std::pair<std::string, std::string>> directions_of(const LoadedModel
   std::vector<std::pair<std::string, std::string>> directions;
   for (const std::string& from : languages) {
     for (const std::string& to : languages) {
-      if (from == to || !(known.empty() || known.contains(from + "-" + to))) continue;
+      if (from == to || !(known.empty() || known.contains(fmt::format("{}-{}", from, to)))) continue;
       try {
         static_cast<void>(loaded.vocabulary.pair_tags(from, to));
       } catch (const UserError&) {
