@@ -189,7 +189,8 @@ TEST_F(ServiceTest, SaysWhatThereIs) {
   for (const json& language : languages) EXPECT_EQ(language["targets"].size(), 2U);
   EXPECT_EQ(get("/frontend/settings").body["language"]["source"]["code"], "auto");
   EXPECT_EQ(get("/spec").body["openapi"], "3.0.3");
-  for (const auto& [path, methods] : get("/spec").body["paths"].items()) {
+  const json spec = get("/spec").body;
+  for (const auto& [path, methods] : spec["paths"].items()) {
     const std::string method = methods.contains("get") ? "GET" : "POST";
     EXPECT_NE(ask({.method = method, .path = path}).status, 404) << path;
   }
