@@ -270,7 +270,7 @@ TEST(LanguageCodes, FindTheLanguageThatIsMeant) {
   EXPECT_EQ(codes.find("zh_Hant"), "zho_Hant");
   EXPECT_EQ(codes.find("ko"), "kor_Hang");
   EXPECT_EQ(codes.find("sr-Latn"), "srp_Cyrl") << "the only one of the language";
-  for (const std::string none : {"fr", "", "x", "klingon", std::string(100000, 'd').c_str()})
+  for (const std::string& none : std::vector<std::string>{"fr", "", "x", "klingon", std::string(100000, 'd')})
     EXPECT_EQ(codes.find(none), std::nullopt) << none.substr(0, 20);
   EXPECT_EQ(language_name("deu_Latn"), "German");
   EXPECT_EQ(language_name("zho_Hant"), "Chinese (Traditional)");
