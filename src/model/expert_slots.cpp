@@ -44,11 +44,10 @@ ExpertSlots::ExpertSlots(Transformer& transformer, ExpertFiles where, int64_t co
   for (int64_t i = slots; i-- > 0;) empty_.push_back(memory_.get() + i * slot_bytes);
   for (const auto& [block, experts] : files.blocks) {
     ExpertLayer& layer = layers[block];
-    layer.experts.resize(experts.size());
+    layer.resize(experts.size());
     for (size_t e = 0; e < experts.size(); ++e) {
-      layer.experts[e].layer = &layer;
-      layer.experts[e].number = static_cast<int64_t>(e);
-      layer.experts[e].parts = &experts[e];
+      layer[e].number = static_cast<int64_t>(e);
+      layer[e].parts = &experts[e];
       for (const StoredPart& part : experts[e]) {
         const ParameterSpec& spec = model.catalogue().parameters[part.parameter];
         const std::vector<int64_t> shape = spec.stored_shape();
@@ -60,7 +59,7 @@ ExpertSlots::ExpertSlots(Transformer& transformer, ExpertFiles where, int64_t co
 
 ExpertSlots::~ExpertSlots() {  // the memory is not to be written to any more
   for (auto& [block, layer] : layers)
-    for (const StoredExpert& expert : layer.experts) static_cast<void>(wait_for_disk(expert));
+    for (const StoredExpert& expert : layer) static_cast<void>(wait_for_disk(expert));
 }
 
 std::exception_ptr ExpertSlots::wait_for_disk(const StoredExpert& expert) const {
@@ -197,7 +196,7 @@ void ExpertSlots::read_ahead() {
 
 void ExpertSlots::fade() {
   for (auto& [block, layer] : layers) {
-    for (StoredExpert& expert : layer.experts) expert.uses *= kFading;
+    for (StoredExpert& expert : layer) expert.uses *= kFading;
   }
 }
 

@@ -20,7 +20,7 @@ constexpr int64_t kFadingLoans = 16;  // what counts uses fades after so many by
 /// What is not given back is when it ends.
 class ExpertStore::Loan final : public BorrowedExperts {
  public:
-  Loan(ExpertSlots& slots, ExpertLayer& layer) : slots_(slots), layer_(layer), has_(layer.experts.size()) {}
+  Loan(ExpertSlots& slots, ExpertLayer& layer) : slots_(slots), layer_(layer), has_(layer.size()) {}
   ~Loan() override {
     for (const int64_t e : order_) give_back(e);
   }
@@ -33,7 +33,7 @@ class ExpertStore::Loan final : public BorrowedExperts {
     const int64_t wanted = std::ranges::count_if(rows, [](int64_t count) { return count > 0; });
     s.changed.wait(lock, [&] { return s.on_loan == 0 || s.on_loan + wanted <= s.slots; });
     std::vector<StoredExpert*> here, coming, missing;
-    for (StoredExpert& expert : layer_.experts) {
+    for (StoredExpert& expert : layer_) {
       expert.early = false;  // for this run
       if (rows[expert.number] > 0)
         (!expert.slot ? missing : expert.reading.empty() ? here : coming).push_back(&expert);
@@ -59,14 +59,14 @@ class ExpertStore::Loan final : public BorrowedExperts {
   void wait(int64_t expert) override {
     std::unique_lock lock(slots_.mutex);
     const auto began = std::chrono::steady_clock::now();
-    slots_.finish_reading(lock, layer_.experts[expert]);
+    slots_.finish_reading(lock, layer_[expert]);
     slots_.traffic.waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   }
   void give_back(int64_t expert) override {
     if (!has_[expert]) return;
     has_[expert] = false;
     const std::lock_guard lock(slots_.mutex);
-    if (--layer_.experts[expert].loans > 0) return;
+    if (--layer_[expert].loans > 0) return;
     --slots_.on_loan;
     slots_.read_ahead();
     slots_.changed.notify_all();
@@ -112,7 +112,7 @@ void ExpertStore::expect(size_t block, const std::vector<int64_t>& rows) {
   ExpertSlots& s = *slots_;
   const std::lock_guard lock(s.mutex);
   s.next.clear();
-  for (StoredExpert& expert : s.layers.at(block).experts)
+  for (StoredExpert& expert : s.layers.at(block))
     if (rows[expert.number] > 0 && !expert.slot) s.next.push_back(&expert);
   std::ranges::stable_sort(s.next, std::greater(), [&](const StoredExpert* e) { return rows[e->number]; });
   s.read_ahead();
@@ -125,7 +125,7 @@ void ExpertStore::warm(const std::map<size_t, std::vector<double>>& shares) {
   for (const auto& [block, of_block] : shares) {
     ExpertLayer& layer = s.layers.at(block);
     const bool steps = block >= s.model.catalogue().decoder.front().block;  // it runs once per token
-    for (StoredExpert& expert : layer.experts) {
+    for (StoredExpert& expert : layer) {
       const double share = of_block[expert.number];
       if (share == 0) continue;
       const double unused = std::pow(1 - share, steps ? kSentences : kSentences * kTokens);
@@ -140,7 +140,7 @@ void ExpertStore::warm(const std::map<size_t, std::vector<double>>& shares) {
 double ExpertStore::measure_rate() {
   constexpr size_t kSample = 16;  // experts
   const auto& [block, layer] = *slots_->layers.begin();
-  std::vector<int64_t> rows(layer.experts.size());
+  std::vector<int64_t> rows(layer.size());
   std::fill_n(rows.begin(), std::min(kSample, rows.size()), 1);
   const auto began = std::chrono::steady_clock::now();
   const auto loan = borrow(block, rows);
@@ -161,7 +161,7 @@ int64_t ExpertStore::slots() const {
 
 int64_t ExpertStore::experts() const {
   int64_t count = 0;
-  for (const auto& [block, layer] : slots_->layers) count += std::ssize(layer.experts);
+  for (const auto& [block, layer] : slots_->layers) count += std::ssize(layer);
   return count;
 }
 

@@ -238,6 +238,15 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
   return mask.defined() ? bias + mask : bias;
 }
 
+at::Tensor plain_norm(const Weights& w, const NormIndex& index, const at::Tensor& x) {
+  if (index.weight == kNoParameter) return x;
+  const at::Tensor bias = w.value(index.bias);
+  return norm_rows(x, {.weight = w[index.weight].value.to(at::kFloat),
+                       .bias = bias.defined() ? bias.to(at::kFloat) : bias,
+                       .epsilon = w.config.norm_epsilon})
+      .output;
+}
+
 void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t i, const at::Tensor& x,
                     const ActiveRows& active) {
   if (!w.experts || (i > 0 && !layers[i - 1].ffn.sparse)) return;
@@ -245,13 +254,7 @@ void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t
   const auto next = std::ranges::find_if(later, [](const LayerIndex& layer) { return layer.ffn.sparse; });
   if (next == later.end()) return;
   at::Tensor input = x.to(at::kFloat).reshape({-1, x.size(-1)});
-  if (!w.config.post_norm) {
-    const at::Tensor bias = w.value(next->ffn_norm.bias);
-    input = norm_rows(input, {.weight = w[next->ffn_norm.weight].value.to(at::kFloat),
-                              .bias = bias.defined() ? bias.to(at::kFloat) : bias,
-                              .epsilon = w.config.norm_epsilon})
-                .output;
-  }
+  if (!w.config.post_norm) input = plain_norm(w, next->ffn_norm, input);
   const at::Tensor logits = linear_product(input, w[next->ffn.router].matrix());
   const at::Tensor chosen = route(logits, active, {.top_k = w.config.moe.top_k}, RandomKey()).assigned;
   const auto* const rows = chosen.const_data_ptr<int64_t>();

@@ -97,6 +97,9 @@ at::Tensor embed(const Weights& w, size_t embedding, const at::Tensor& ids, cons
 at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t queries, bool causal,
                          const at::Tensor& mask);
 
+/// A norm of the model without gradients, of fp32 rows [N, d]; x where the model has none there.
+at::Tensor plain_norm(const Weights& w, const NormIndex& index, const at::Tensor& x);
+
 /// Before layers[i] of a stack runs with x [.., d], where it is the first one or comes after an MoE layer: the experts that
 /// the next MoE layer would choose if it read x begin to come, beside what is computed until then. Nothing where all are there.
 void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t i, const at::Tensor& x,

@@ -14,7 +14,6 @@
 #include "kernels/decoding.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
-#include "kernels/norm.h"
 #include "moe/inference.h"
 
 #include "model/internal/output.h"
@@ -29,12 +28,7 @@ struct LayersByRow {
   const Weights& w;
 
   [[nodiscard]] at::Tensor norm(const NormIndex& index, const at::Tensor& x) const {
-    if (index.weight == kNoParameter) return x;
-    const at::Tensor bias = w.value(index.bias);
-    return norm_rows(x, {.weight = w[index.weight].value.to(at::kFloat),
-                         .bias = bias.defined() ? bias.to(at::kFloat) : bias,
-                         .epsilon = w.config.norm_epsilon})
-        .output;
+    return plain_norm(w, index, x);
   }
   /// What a sub-layer reads, and what becomes of its sum with that.
   [[nodiscard]] at::Tensor before(const NormIndex& index, const at::Tensor& x) const {

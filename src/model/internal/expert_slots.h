@@ -25,10 +25,7 @@ struct PartBlocks {
   uint64_t first, before, bytes = 0;
 };
 
-struct ExpertLayer;
-
 struct StoredExpert {
-  ExpertLayer* layer = nullptr;
   int64_t number = 0;  // in its layer
   const std::vector<StoredPart>* parts = nullptr;
   std::byte* slot = nullptr;                // null: it is in its file alone
@@ -41,9 +38,7 @@ struct StoredExpert {
   int64_t last = 0;  // use, counted
 };
 
-struct ExpertLayer {
-  std::vector<StoredExpert> experts;
-};
+using ExpertLayer = std::vector<StoredExpert>;
 
 /// Whoever calls holds the mutex; nobody holds it while a disk is waited for.
 struct ExpertSlots {
