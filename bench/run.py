@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import datetime
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
@@ -289,10 +290,11 @@ def machine():
     flags = set(info["flags"].split())
     isa = [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags]
     memory = int(open("/proc/meminfo").readline().split()[1]) / 2**20
-    from importlib.metadata import version
+    peers = ("torch", "transformers", "deepspeed", "ctranslate2", "sentencepiece")
+    there = {package.metadata["Name"]: package.version for package in importlib.metadata.distributions()}
     return {"cpu": f"{info['model name']} (family {info['cpu family']}, model {info['model']})", "cores": os.cpu_count(),
             "isa": isa, "bf16": bool({"avx512_bf16", "amx_bf16"} & flags), "memory_gb": round(memory),
-            "versions": {name: version(name) for name in ("torch", "transformers", "deepspeed", "ctranslate2", "sentencepiece")}}
+            "versions": {name: there.get(name, "not there") for name in peers}}  # BENCH_VENV may have some only
 
 
 def result_path(cell_id):

@@ -40,14 +40,15 @@ constexpr int64_t kPair = 2 * kEight;
 /// 16 neighbouring elements: of fp32 in their order; of bf16 first those at even places, then those at odd ones, which
 /// a shift and a mask make fp32.
 CHORUS_INLINE inline void load_pair(const float* from, Eight (&to)[2]) {
-  std::memcpy(&to, from, sizeof to);
+  load(from, to[0]);  // one by one: g++ 12 copies both together by way of memory
+  load(from + kEight, to[1]);
 }
 CHORUS_INLINE inline void load_pair(const c10::BFloat16* from, Eight (&to)[2]) {
   using Words __attribute__((vector_size(sizeof(Eight)))) = uint32_t;
   Words words;
   std::memcpy(&words, from, sizeof words);
-  const Words parts[2] = {words << 16, words & 0xFFFF0000U};
-  std::memcpy(&to, &parts, sizeof parts);
+  to[0] = reinterpret_cast<Eight>(words << 16);
+  to[1] = reinterpret_cast<Eight>(words & 0xFFFF0000U);
 }
 /// As load_pair() loaded them: into their places.
 template <class T>

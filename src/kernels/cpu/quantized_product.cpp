@@ -12,7 +12,7 @@ namespace chorus::inline kernels {
 
 namespace {
 
-constexpr int64_t kMostAhead = 1 << 16, kFarAhead = 2048;  // bytes
+constexpr int64_t kMostAhead = 1 << 16, kFarAhead = 1024;  // bytes
 constexpr int64_t kMostInput = 512;  // rows of input, quantized at once: they stay in near caches
 
 /// Rows of input, quantized: `depth` values per row, in whole groups.
@@ -227,7 +227,7 @@ void run_vectors(const QuantizedInput<typename Mode::Input>& input, int64_t rows
     }
     for (; row + 4 <= rows; row += 4) tile.template operator()<4, kWide ? 2 : 1>(row, part);
     for (; row + 2 <= rows; row += 2) tile.template operator()<2, kWide ? 4 : 2>(row, part);
-    for (; row < rows; ++row) tile.template operator()<1, 4>(row, part);
+    for (; row < rows; ++row) tile.template operator()<1, 2>(row, part);
   }
 }
 

@@ -104,6 +104,7 @@ struct WideningTiles {
         CHORUS_UNROLL
         for (int64_t v = 0; v < kVectors; ++v) half[r][v][0] = half[r][v][1] = _mm256_setzero_si256();
       }
+      CHORUS_UNROLL
       for (int64_t i = 0; i < kQuantizedGroup / 4; ++i) {
         CHORUS_UNROLL
         for (int64_t v = 0; v < kVectors; ++v) {
@@ -112,8 +113,8 @@ struct WideningTiles {
           CHORUS_UNROLL
           for (int64_t r = 0; r < kRows; ++r) {
             const __m256i x = broadcast<int64_t>(input.values + r * input.groups * kQuantizedGroup + i * 4);
-            half[r][v][0] = _mm256_add_epi32(half[r][v][0], _mm256_madd_epi16(low, x));
-            half[r][v][1] = _mm256_add_epi32(half[r][v][1], _mm256_madd_epi16(high, x));
+            add32(half[r][v][0], _mm256_madd_epi16(low, x));
+            add32(half[r][v][1], _mm256_madd_epi16(high, x));
           }
         }
       }
@@ -128,6 +129,7 @@ struct WideningTiles {
       constexpr int64_t kTogether =
           4;  // lines whose products are summed up in 16 bits: 8 * 2 * 15 * 127 < 2^15
       const __m256i low_bits = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+      CHORUS_UNROLL
       for (int64_t part = 0; part < kQuantizedGroup / 8; part += kTogether) {
         __m256i sum[kRows][kVectors];
         CHORUS_UNROLL
@@ -135,6 +137,7 @@ struct WideningTiles {
           CHORUS_UNROLL
           for (int64_t v = 0; v < kVectors; ++v) sum[r][v] = _mm256_setzero_si256();
         }
+        CHORUS_UNROLL
         for (int64_t i = part; i < part + kTogether; ++i) {
           CHORUS_UNROLL
           for (int64_t v = 0; v < kVectors; ++v) {
@@ -144,8 +147,8 @@ struct WideningTiles {
             CHORUS_UNROLL
             for (int64_t r = 0; r < kRows; ++r) {
               const Input* const x = input.values + r * input.groups * kQuantizedGroup + i * 8;
-              sum[r][v] = _mm256_add_epi16(sum[r][v], _mm256_maddubs_epi16(low, broadcast<int32_t>(x)));
-              sum[r][v] = _mm256_add_epi16(sum[r][v], _mm256_maddubs_epi16(high, broadcast<int32_t>(x + 4)));
+              add16(sum[r][v], _mm256_maddubs_epi16(low, broadcast<int32_t>(x)));
+              add16(sum[r][v], _mm256_maddubs_epi16(high, broadcast<int32_t>(x + 4)));
             }
           }
         }
@@ -162,6 +165,13 @@ struct WideningTiles {
   }
 
  private:
+  // In place: g++ 12 copies sums around a loop otherwise, and keeps one in memory, which all then wait for.
+  CHORUS_INLINE static void add32(__m256i& sum, __m256i what) {
+    asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(what));
+  }
+  CHORUS_INLINE static void add16(__m256i& sum, __m256i what) {
+    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(what));
+  }
   template <int64_t kRows>
   CHORUS_INLINE static __m256i load_line(const uint8_t* weight, int64_t i, int64_t ahead) {
     if constexpr (kRows <= kFewInputs) __builtin_prefetch(weight + i * kQuantizedLine + ahead, 0, 2);
