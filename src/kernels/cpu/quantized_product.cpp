@@ -30,8 +30,8 @@ struct QuantizedInput {
 template <class In, class Value>
 CHORUS_INLINE inline void quantize_input_group(const In* x, int64_t count, int32_t zero, Value* values,
                                                float& scale, int32_t& offset) {
-  using V = Floats<64>;
-  using Ints __attribute__((vector_size(64))) = int32_t;
+  using V = Floats<32>;
+  using Ints __attribute__((vector_size(32))) = int32_t;
   constexpr int64_t kLanes = sizeof(V) / sizeof(float), kParts = kQuantizedGroup / kLanes;
   float group[kQuantizedGroup] = {};
   if (count == kQuantizedGroup) {
@@ -54,7 +54,7 @@ CHORUS_INLINE inline void quantize_input_group(const In* x, int64_t count, int32
   scale = zeros ? 0 : std::bit_cast<float>(most) / 127;
   const float inverse = zeros ? 0 : 127 / std::bit_cast<float>(most);
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  using Words __attribute__((vector_size(64))) = uint32_t;
+  using Words __attribute__((vector_size(32))) = uint32_t;
   Words sums = {};  // of what is not finite they are nothing in particular
   CHORUS_UNROLL
   for (int64_t part = 0; part < kParts; ++part) {
