@@ -2,9 +2,10 @@
 """`chorus serve` under load, against `chorus translate` with the same model, lines and threads.
 
     bench/serve.py --chorus build/release/chorus --model DIR --from en --to de --text FILE [--clients 32] [--seconds 60]
-                   [--threads N] [--beam N]
+                   [--threads N] [--beam N] [--peer DIR]
 
-Prints a table: tokens/s of the offline batch and of that many clients that each ask again when they are answered (closed
+--peer: the same model as ct2-transformers-converter wrote it from `chorus export --format m2m100`; a server on CTranslate2
+(bench/peers/serve.py, which wants ctranslate2 and sentencepiece) then bears the same load. Prints a table: tokens/s of the offline batch and of that many clients that each ask again when they are answered (closed
 load); the time of a lone request, beside that of the command line which is given a line at a time; times of requests that come
 by themselves (open load) at 0.5 and 0.8 of what the closed load reached; and the server's memory before and after. Tokens are
 those of the offline translations, so that both sides count the same. The clients take a part of the processor: on a machine
@@ -13,9 +14,11 @@ with few cores the server has less of it than the offline batch.
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,11 +66,19 @@ class Offline:
         return time.perf_counter() - begun
 
 
+def chorus_command(a):
+    return [a.chorus, "serve", "--model", a.model, "--port", "0", "--threads", str(a.threads), "--beam", str(a.beam),
+            "--connections", "4096", "--queue", "100000"]
+
+
+def peer_command(a):
+    return [sys.executable, Path(__file__).parent / "peers" / "serve.py", a.peer, next(Path(a.model).rglob("sentencepiece*.model")),
+            f"__{a.source}__", f"__{a.target}__", str(a.threads or os.cpu_count()), str(a.beam)]
+
+
 class Server:
-    def __init__(self, a):
-        self.process = subprocess.Popen([a.chorus, "serve", "--model", a.model, "--port", "0", "--threads", str(a.threads),
-                                         "--beam", str(a.beam), "--connections", "4096", "--queue", "100000"],
-                                        stderr=subprocess.PIPE, text=True)
+    def __init__(self, a, command):
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         while not (found := re.search(r":(\d+)$", self.process.stderr.readline().strip())):
             pass
         self.port, self.a = int(found[1]), a
@@ -136,6 +147,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     for name, kind in [("chorus", str), ("model", str), ("text", str)]:
         parser.add_argument(f"--{name}", type=kind, required=True)
+    parser.add_argument("--peer")
     parser.add_argument("--from", dest="source", required=True)
     parser.add_argument("--to", dest="target", required=True)
     for name, default in [("clients", 32), ("seconds", 60), ("threads", 0), ("beam", 5), ("lines", 400)]:
@@ -146,23 +158,32 @@ def main():
     tokens = offline.tokens(lines)
     batch = sum(tokens) / min(offline.together(lines) for _ in range(3))
     single = offline.one_by_one(lines[:100])
-    server = Server(a)
+    print("| | tokens/s | p50 ms | p99 ms |\n| --- | --- | --- | --- |")
+    print(f"| offline, {len(lines)} lines together | {batch:.0f} | | |")
+    print(f"| command line, a line at a time | | {percentile(single, .5):.1f} | {percentile(single, .99):.1f} |")
+    memory = load(a, "", chorus_command(a), lines, tokens, batch)
+    if a.peer:
+        load(a, "CTranslate2: ", peer_command(a), lines, tokens, batch)
+    print("\nThe server's memory: {:.0f} MiB before the load, {:.0f} after.".format(*memory))
+
+
+def load(a, name, command, lines, tokens, batch):
+    """Prints the rows of a server; MiB before and after."""
+    server = Server(a, command)
     lone = asyncio.run(server.lone(lines[:100]))
     before = server.memory()
     numbers, times = asyncio.run(server.closed(lines, a.clients, a.seconds))
     closed = sum(tokens[number] for number in numbers) / a.seconds
-    print(f"| | tokens/s | p50 ms | p99 ms |\n| --- | --- | --- | --- |")
-    print(f"| offline, {len(lines)} lines together | {batch:.0f} | | |")
-    print(f"| command line, a line at a time | | {percentile(single, .5):.1f} | {percentile(single, .99):.1f} |")
-    print(f"| a lone request | | {percentile(lone, .5):.1f} | {percentile(lone, .99):.1f} |")
-    print(f"| {a.clients} clients, closed ({closed / batch:.2f} of offline) | {closed:.0f} | {percentile(times, .5):.1f} | {percentile(times, .99):.1f} |")
+    print(f"| {name}a lone request | | {percentile(lone, .5):.1f} | {percentile(lone, .99):.1f} |")
+    print(f"| {name}{a.clients} clients, closed ({closed / batch:.2f} of offline) | {closed:.0f} | {percentile(times, .5):.1f} | {percentile(times, .99):.1f} |")
     for share in [.5, .8]:
         rate = share * len(times) / a.seconds
         spent = asyncio.run(server.open(lines, rate, a.seconds))
-        print(f"| open, {rate:.1f} requests/s | | {percentile(spent, .5):.1f} | {percentile(spent, .99):.1f} |")
-    print(f"\nThe server's memory: {before:.0f} MiB before the load, {server.memory():.0f} after.")
+        print(f"| {name}open, {rate:.1f} requests/s | | {percentile(spent, .5):.1f} | {percentile(spent, .99):.1f} |")
+    after = server.memory()
     server.process.terminate()
     server.process.wait()
+    return before, after
 
 
 main()

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <exception>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
@@ -36,10 +37,14 @@ struct ServeArguments {
   double timeout = 60;
 };
 
-/// Where the models lie is asked anew each time: a run's best model may be another one.
+/// Where the models lie is asked anew each time: a run's best model may be another one. On a thread that then ends, and its
+/// OpenMP team with it: beside an idle team, those that translate would go to sleep after every kernel (libgomp spins only
+/// while there are no more threads in teams than processors), and a request alone take three times as long.
 std::shared_ptr<const ServedModels> load_models(const ServeArguments& a) {
   const std::vector<std::filesystem::path> folders(a.models.begin(), a.models.end());
-  return std::make_shared<const ServedModels>(folders, a.served);
+  return std::async(std::launch::async,
+                    [&] { return std::make_shared<const ServedModels>(folders, a.served); })
+      .get();
 }
 
 void serve(ServeArguments& a) {
