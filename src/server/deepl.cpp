@@ -63,7 +63,7 @@ std::shared_ptr<Waiting> Service::score(const HttpRequest& request, const Answer
   std::vector<std::string> both = texts;
   both.insert(both.end(), translations.begin(), translations.end());
   admit(request, fields, both);
-  check(both);
+  check(both, limits_.characters);
   if (texts.empty() || texts.size() != translations.size())
     throw Refusal(400, "Invalid request: q and translation are lists of as many texts");
   const auto models = this->models();
@@ -75,13 +75,14 @@ std::shared_ptr<Waiting> Service::score(const HttpRequest& request, const Answer
   lines.reserve(texts.size());
   for (size_t i = 0; i < texts.size(); ++i)
     lines.push_back({.text = texts[i], .prefix = translations[i], .where = fmt::format("pair {}", i + 1)});
-  return submit(route, std::move(lines), answer, [](const std::vector<TranslatedLine>& scored) {
-    Json scores = Json::array();
-    for (const TranslatedLine& line : scored)
-      scores.push_back(
-          {{"score", line.best.front().score}, {"logProbability", line.best.front().log_probability}});
-    return HttpReply{.body = Json{{"scores", scores}}.dump()};
-  });
+  return submit(
+      route, std::move(lines), limits_.timeout, answer, [](const std::vector<TranslatedLine>& scored) {
+        Json scores = Json::array();
+        for (const TranslatedLine& line : scored)
+          scores.push_back(
+              {{"score", line.best.front().score}, {"logProbability", line.best.front().log_probability}});
+        return HttpReply{.body = Json{{"scores", scores}}.dump()};
+      });
 }
 
 }  // namespace chorus::inline server

@@ -16,6 +16,7 @@ struct HttpRequest {
   std::string method;                               // "GET"
   std::string path, query;                          // of the target, as they came: "/translate", "q=a%20b"
   std::string content_type, accept, authorization;  // as they came; "": not given
+  std::string site;  // what the client called this server: "http://localhost:8080"
   std::string body;
 };
 

@@ -48,6 +48,14 @@ asio::ip::address address_of(const std::string& text) {
   return address;
 }
 
+/// A proxy in front says what it speaks itself.
+template <class Message>
+std::string site_of(const Message& message) {
+  const std::string_view host = message[http::field::host];
+  const bool secure = beast::iequals(message["X-Forwarded-Proto"], "https");
+  return host.empty() ? "" : (secure ? "https://" : "http://") + std::string(host);
+}
+
 /// What the header says, before a body is read.
 int status_of(const Code& error) {
   if (error == http::error::header_limit) return 431;
@@ -185,6 +193,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
         .content_type = message[http::field::content_type],
         .accept = message[http::field::accept],
         .authorization = message[http::field::authorization],
+        .site = site_of(message),
         .body = std::move(message.body())};
     last_ = !message.keep_alive();
     version_ = message.version();

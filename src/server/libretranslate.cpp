@@ -32,15 +32,15 @@ std::vector<std::string> alternatives_of(const std::vector<std::string>& transla
   return others;
 }
 
-void require(const RequestFields& fields, std::initializer_list<const char*> names) {
+}  // namespace
+
+void Service::require(const RequestFields& fields, std::initializer_list<const char*> names) {
   for (const char* name : names) {
     const RequestFields::Texts value = fields.texts(name);
     const bool empty = value.texts.empty() || (!value.list && value.texts.front().empty());
     if (empty) throw Refusal(400, fmt::format("Invalid request: missing {} parameter", name));
   }
 }
-
-}  // namespace
 
 std::shared_ptr<Waiting> Service::libretranslate(const HttpRequest& request, const Answer& answer) {
   const RequestFields fields(request);
@@ -81,7 +81,7 @@ HttpReply Service::detected(const HttpRequest& request) {
   const std::vector<std::string> texts = fields.texts("q").texts;
   admit(request, fields, texts);
   require(fields, {"q"});
-  check(texts);
+  check(texts, limits_.characters);
   std::string all;
   for (const std::string& text : texts) all += text + "\n";
   Json json = Json::array();
@@ -106,13 +106,13 @@ HttpReply Service::frontend_settings() const {
   return json_reply(
       {{"apiKeys", access_.needs_key()},
        {"charLimit", limits_.characters},
-       {"filesTranslation", false},
+       {"filesTranslation", true},
        {"frontendTimeout", 500},
        {"keyRequired", access_.needs_key()},
        {"language",
         {{"source", language("auto", "Auto Detect")}, {"target", language(target, language_name(target))}}},
        {"suggestions", false},
-       {"supportedFilesFormat", Json::array()}});
+       {"supportedFilesFormat", file_extensions()}});
 }
 
 }  // namespace chorus::inline server

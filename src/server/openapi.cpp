@@ -20,6 +20,24 @@ std::string_view openapi() {
     "400": {"$ref": "#/components/responses/Error"}, "403": {"$ref": "#/components/responses/Error"},
     "413": {"$ref": "#/components/responses/Error"}, "429": {"$ref": "#/components/responses/Error"},
     "500": {"$ref": "#/components/responses/Error"}, "504": {"$ref": "#/components/responses/Error"}}}},
+"/translate_file": {"post": {"summary": "Translate a document",
+  "requestBody": {"required": true, "content": {"multipart/form-data": {"schema": {"type": "object",
+    "required": ["file", "source", "target"], "properties": {
+      "file": {"type": "string", "format": "binary", "description": "Its name ends as one of supportedFilesFormat of /frontend/settings"},
+      "source": {"type": "string", "description": "A code of /languages, or auto"}, "target": {"type": "string"},
+      "api_key": {"type": "string"}}}}}},
+  "responses": {
+    "200": {"description": "Where it may be fetched, for ten minutes", "content": {"application/json": {"schema": {
+      "type": "object", "required": ["translatedFileUrl"], "properties": {
+        "translatedFileUrl": {"type": "string"}, "detectedLanguage": {"$ref": "#/components/schemas/Detected"}}}}}},
+    "400": {"$ref": "#/components/responses/Error"}, "403": {"$ref": "#/components/responses/Error"},
+    "413": {"$ref": "#/components/responses/Error"}, "429": {"$ref": "#/components/responses/Error"},
+    "500": {"$ref": "#/components/responses/Error"}, "504": {"$ref": "#/components/responses/Error"}}}},
+"/download_file/{word}/{name}": {"get": {"summary": "A translated document",
+  "parameters": [{"name": "word", "in": "path", "required": true, "schema": {"type": "string"}},
+                 {"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}],
+  "responses": {"200": {"description": "It", "content": {"application/octet-stream": {}}},
+    "404": {"$ref": "#/components/responses/Error"}}}},
 "/detect": {"post": {"summary": "Which language a text is in",
   "requestBody": {"required": true, "content": {"application/json": {"schema": {"type": "object", "required": ["q"], "properties": {
     "q": {"$ref": "#/components/schemas/Texts"}, "api_key": {"type": "string"}}}}}},

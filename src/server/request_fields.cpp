@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "io/json.h"
+#include "server/multipart.h"
 
 namespace chorus::inline server {
 
@@ -39,9 +40,9 @@ int digit_of(char c) {
 }  // namespace
 
 HttpReply error_reply(int status, const std::string& what, int retry) {
-  using Json = nlohmann::json;
+  const nlohmann::json json = {{"error", what}};
   HttpReply reply = {.status = status,
-                     .body = Json({{"error", what}}).dump(-1, ' ', false, Json::error_handler_t::replace)};
+                     .body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
   if (retry > 0) reply.headers.emplace_back("Retry-After", std::to_string(retry));
   return reply;
 }
@@ -70,8 +71,10 @@ RequestFields::RequestFields(const HttpRequest& request) {
     read_json(request.body);
   } else if (type == "application/x-www-form-urlencoded" || request.body.empty()) {
     read_pairs(request.body);
+  } else if (type == "multipart/form-data") {
+    read_parts(request);
   } else {
-    refuse("a body is application/json or application/x-www-form-urlencoded");
+    refuse("a body is application/json, application/x-www-form-urlencoded or multipart/form-data");
   }
 }
 
@@ -111,6 +114,22 @@ void RequestFields::read_pairs(std::string_view text) {
     if (!is_valid_utf8(name) || !is_valid_utf8(value)) refuse("a parameter is not UTF-8");
     fields_[std::move(name)].texts.push_back(std::move(value));
   }
+}
+
+void RequestFields::read_parts(const HttpRequest& request) {
+  for (FormPart& part : read_multipart(request.content_type, request.body)) {
+    if (part.file_name) {
+      files_[std::move(part.name)] = {std::move(*part.file_name), std::string(part.data)};
+    } else {
+      if (!is_valid_utf8(part.name) || !is_valid_utf8(part.data)) refuse("a parameter is not UTF-8");
+      fields_[std::move(part.name)].texts.emplace_back(part.data);
+    }
+  }
+}
+
+const RequestFields::File* RequestFields::file(const std::string& name) const {
+  const auto found = files_.find(name);
+  return found == files_.end() ? nullptr : &found->second;
 }
 
 std::string RequestFields::text(const std::string& name) const {

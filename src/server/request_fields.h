@@ -27,8 +27,9 @@ class Refusal : public Error {
 /// A number is its digits, true and false are words, null is not there.
 class RequestFields {
  public:
-  /// Of application/json the object, else of application/x-www-form-urlencoded the pairs, and those of the query. Refusal
-  /// 400 on a body that is neither, JSON that is no object of texts, numbers and lists of texts, and what is not UTF-8.
+  /// Of application/json the object, else of application/x-www-form-urlencoded the pairs, or of multipart/form-data the
+  /// parts, and the query's. Refusal 400 on a body that is none of them, JSON that is no object of texts, numbers and lists
+  /// of texts, as read_multipart(), and on what is not UTF-8, files apart.
   explicit RequestFields(const HttpRequest& request);
 
   [[nodiscard]] bool has(const std::string& name) const { return fields_.contains(name); }
@@ -42,12 +43,19 @@ class RequestFields {
   [[nodiscard]] Texts texts(const std::string& name) const;
   /// Refusal 400 where it is no whole number up to `most`; 0 for one below, `fallback` where it is not there.
   [[nodiscard]] int64_t number(const std::string& name, int64_t fallback, int64_t most) const;
+  struct File {
+    std::string name, bytes;  // any, both
+  };
+  /// Null where it is not there.
+  [[nodiscard]] const File* file(const std::string& name) const;
 
  private:
   void read_json(std::string_view body);
   void read_pairs(std::string_view text);
+  void read_parts(const HttpRequest& request);
 
   std::map<std::string, Texts, std::less<>> fields_;
+  std::map<std::string, File, std::less<>> files_;
 };
 
 /// "+" and "%41" undone. Refusal 400 on a '%' without two digits.

@@ -19,7 +19,7 @@ namespace chorus::inline server {
 
 namespace {
 
-constexpr std::string_view kAuto = "auto";
+constexpr std::string_view kAuto = "auto", kDownloads = "/download_file/";
 
 /// `data`: JSON on one line.
 HttpReply event_reply(std::string_view name, const std::string& data, bool more) {
@@ -34,16 +34,19 @@ void bound(int64_t size, int64_t limit, std::string_view unit = "") {
 }
 
 std::string line_event(size_t line, size_t count, const std::string& text) {
-  using Json = nlohmann::ordered_json;
-  return Json{{"line", line}, {"lines", count}, {"translatedText", text}}.dump(
-      -1, ' ', false, Json::error_handler_t::replace);
+  return nlohmann::ordered_json{{"line", line}, {"lines", count}, {"translatedText", text}}.dump(
+      -1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
 
 Service::Service(std::shared_ptr<const ServedModels> models, std::vector<AccessKey> keys,
                  const ServiceLimits& limits)
-    : access_(std::move(keys)), limits_(limits), models_(std::move(models)), batcher_(limits.batches) {}
+    : access_(std::move(keys)),
+      documents_(limits.kept),
+      limits_(limits),
+      models_(std::move(models)),
+      batcher_(limits.batches) {}
 
 std::shared_ptr<const ServedModels> Service::models() const {
   const std::scoped_lock lock(mutex_);
@@ -64,8 +67,11 @@ std::shared_ptr<Waiting> Service::handle(const HttpRequest& request, Answer answ
     constexpr std::string_view kError = R"({"error":)";
     if (deepl && reply.status >= 400 && reply.body.starts_with(kError))
       reply.body.replace(0, kError.size(), R"({"message":)");
+    const std::string endpoint = reply.status == 404            ? "other"
+                                 : path.starts_with(kDownloads) ? std::string(kDownloads)
+                                                                : path;
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begun;
-    counters_.count(reply.status == 404 ? "other" : path, reply.status, passed.count());
+    counters_.count(endpoint, reply.status, passed.count());
     answer(std::move(reply));
   };
   try {
@@ -95,20 +101,23 @@ std::shared_ptr<Waiting> Service::dispatch(const HttpRequest& request, const Ans
     return draining_ ? error_reply(503, "Shutting down") : HttpReply{.body = R"({"status":"ready"})"};
   };
   const Endpoint endpoints[] = {
+      {"POST", "/translate_file", [&] { return translate_file(request, answer); }},
       {"POST", "/translate", [&] { return libretranslate(request, answer); }},
       {"POST", "/v2/translate", [&] { return deepl(request, answer); }},
       {"POST", "/v1/score", [&] { return score(request, answer); }},
       {"POST", "/detect", at_once([&] { return detected(request); })},
       {"GET", "/languages", at_once([&] { return languages(); })},
       {"GET", "/frontend/settings", at_once([&] { return frontend_settings(); })},
+      {"GET", kDownloads, at_once([&] { return download(request.path.substr(kDownloads.size())); })},
       {"GET", "/metrics", at_once([&] { return metrics(request); })},
       {"GET", "/spec", at_once([] { return HttpReply{.body = std::string(openapi())}; })},
       {"GET", "/health", at_once([] { return HttpReply{.body = R"({"status":"ok"})"}; })},
       {"GET", "/ready", at_once(ready)},
   };
   std::string_view allowed;
+  const bool is_download = request.path.starts_with(kDownloads);
   for (const Endpoint& endpoint : endpoints) {
-    if (endpoint.path != request.path) continue;
+    if (endpoint.path != (is_download ? kDownloads : std::string_view(request.path))) continue;
     if (endpoint.method == request.method) return endpoint.run();
     allowed = endpoint.method;
   }
@@ -139,11 +148,11 @@ void Service::admit(const HttpRequest& request, const RequestFields& fields,
   counters_.count_characters(characters);
 }
 
-void Service::check(std::span<const std::string> texts) const {
+void Service::check(std::span<const std::string> texts, int64_t characters) const {
   bound(std::ssize(texts), limits_.texts);
-  int64_t characters = 0;
-  for (const std::string& text : texts) characters += static_cast<int64_t>(count_code_points(text));
-  bound(characters, limits_.characters);
+  int64_t count = 0;
+  for (const std::string& text : texts) count += static_cast<int64_t>(count_code_points(text));
+  bound(count, characters);
 }
 
 std::string Service::language(const ServedModels& models, const std::string& code) {
@@ -160,13 +169,17 @@ std::string Service::not_available(const std::string& from, const std::string& t
 }
 
 std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_reply, const Answer& answer) {
-  check(asked.texts);
+  check(asked.texts,
+        asked.document ? std::max(limits_.characters, limits_.document_characters) : limits_.characters);
   const auto models = this->models();
   Made made;
   std::string source = asked.source;
   if (source == kAuto) {
+    if (asked.format == DocumentFormat::tmx)
+      throw Refusal(400, "Name the language that a TMX document is to be translated from");
     std::string all;
-    for (const std::string& text : asked.texts) all += text + "\n";
+    const AskedTexts without_markup(asked.texts, asked.format, {});
+    for (const SourceLine& line : without_markup.lines()) all += line.text + "\n";
     const std::vector<DetectedLanguage> found = models->detector().detect(all);
     if (found.empty()) throw Refusal(400, "The language of the text was not recognized: name it as source");
     made.detected = found.front();
@@ -175,7 +188,7 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   const std::string from = language(*models, source), to = language(*models, asked.target);
   if (from == to) {
     for (const std::string& text : asked.texts) made.texts.push_back({text});
-    HttpReply reply = make_reply(made);
+    HttpReply reply = make_reply(std::move(made));
     answer(asked.events ? event_reply("done", reply.body, false) : std::move(reply));
     return nullptr;
   }
@@ -188,9 +201,10 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
                       make_reply = std::move(make_reply)](const std::vector<TranslatedLine>& lines) {
     Made whole = made;
     whole.texts = texts->texts(lines);
-    return make_reply(whole);
+    return make_reply(std::move(whole));
   };
-  if (!asked.events) return submit(route, texts->lines(), answer, reply);
+  const auto timeout = limits_.timeout * (asked.document ? limits_.document_timeouts : 1);
+  if (!asked.events) return submit(route, texts->lines(), timeout, answer, reply);
   const auto begun = std::make_shared<std::atomic<bool>>(false);
   const auto progress = [answer, begun, texts](size_t line, const TranslatedLine& made_of) {
     if (made_of.best.empty()) return;
@@ -203,14 +217,15 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
     const bool done = end.status == 200;
     answer(done || *begun ? event_reply(done ? "done" : "error", end.body, false) : std::move(end));
   };
-  return submit(route, texts->lines(), last, reply, progress);
+  return submit(route, texts->lines(), timeout, last, reply, progress);
 }
 
 std::shared_ptr<Waiting> Service::submit(std::shared_ptr<const TranslationRoute> route,
-                                         std::vector<SourceLine> lines, const Answer& answer,
+                                         std::vector<SourceLine> lines, std::chrono::milliseconds timeout,
+                                         const Answer& answer,
                                          std::function<HttpReply(const std::vector<TranslatedLine>&)> reply,
                                          std::function<void(size_t line, const TranslatedLine&)> progress) {
-  const auto finish = [answer, reply = std::move(reply), timeout = limits_.timeout](
+  const auto finish = [answer, reply = std::move(reply), timeout](
                           JobEnd end, const std::vector<TranslatedLine>& translated) {
     const auto bad =
         std::ranges::find_if(translated, [](const TranslatedLine& line) { return line.best.empty(); });
@@ -232,7 +247,7 @@ std::shared_ptr<Waiting> Service::submit(std::shared_ptr<const TranslationRoute>
   };
   auto waiting = batcher_.submit({.route = std::move(route),
                                   .lines = std::move(lines),
-                                  .deadline = TranslationJob::Clock::now() + limits_.timeout,
+                                  .deadline = TranslationJob::Clock::now() + timeout,
                                   .finish = finish,
                                   .progress = std::move(progress)});
   if (!waiting) throw Refusal(429, "Slowdown: too many texts are waiting", 1);

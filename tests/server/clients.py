@@ -8,6 +8,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,6 +198,34 @@ def events(server):
            sorted((one["line"], one["translatedText"]) for one in data[:2]) == [(0, first), (1, second)], f"events: {reply}")
 
 
+def files(server):
+    line = offline(["alpha beta"])[0]
+    head = '--XY\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'.format
+    body = (head("file", '; filename="a.txt"') + "alpha beta\r\n\r\n" + head("source", "") + "xx\r\n" + head("target", "") + "yy\r\n--XY--").encode()
+    form = {"Content-Type": "multipart/form-data; boundary=XY"}
+    status, reply = server.ask("/translate_file", body, form)
+    url = reply.get("translatedFileUrl", "")
+    expect(status == 200 and re.fullmatch(re.escape(server.url) + r"/download_file/[0-9a-f]{32}/a\.yy\.txt", url), f"a document: {status} {reply}")
+    with urllib.request.urlopen(url, timeout=60) as reply:
+        expect(reply.read().decode() == line + "\r\n" and reply.headers["Content-Disposition"].startswith('attachment; filename="a.yy.txt"'),
+               f"its translation: {dict(reply.headers)}")
+    expect(server.ask("/translate_file", body, form | {"X-Forwarded-Proto": "https"})[1]["translatedFileUrl"].startswith("https://127.0.0.1:"),
+           "a proxy that speaks TLS")
+    expect(server.ask("/translate_file", body, form | {"X-Forwarded-Proto": "javascript"})[1]["translatedFileUrl"].startswith("http://127.0.0.1:"),
+           "a proxy that speaks nonsense")
+    expect(server.ask("/translate_file", body[:-30], form)[0] == 400, "a form that is cut")
+    expect(server.ask("/translate_file", body.replace(b"a.txt", b"a.docx"), form) ==
+           (400, {"error": "Invalid request: file format not supported"}), "a document of another format")
+    expect(server.ask("/download_file/" + "0" * 32 + "/a.yy.txt")[0] == 404, "a document that is not there")
+    with open("letter.md", "w") as file:
+        file.write("# alpha beta\n")
+    if shutil.which("curl"):
+        sent = subprocess.run(["curl", "-sF", "file=@letter.md", "-F", "source=xx", "-F", "target=yy", f"{server.url}/translate_file"],
+                              capture_output=True, text=True)
+        with urllib.request.urlopen(json.loads(sent.stdout)["translatedFileUrl"], timeout=60) as reply:
+            expect(reply.read().decode() == f"# {line}\n", "curl sends a document")
+
+
 def load_anew(server):
     server.process.send_signal(signal.SIGHUP)
     while "anew" not in server.log:
@@ -222,6 +251,7 @@ def main():
     concurrent_requests(server)
     raw_http(server)
     events(server)
+    files(server)
     load_anew(server)
     pypi_client(server)
     secret = "hunter2secret"

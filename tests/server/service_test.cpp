@@ -188,11 +188,14 @@ TEST_F(ServiceTest, SaysWhatThereIs) {
   ASSERT_EQ(languages.size(), 3U);
   for (const json& language : languages) EXPECT_EQ(language["targets"].size(), 2U);
   EXPECT_EQ(get("/frontend/settings").body["language"]["source"]["code"], "auto");
+  EXPECT_THAT(get("/frontend/settings").body["supportedFilesFormat"].get<std::vector<std::string>>(),
+              testing::IsSupersetOf({".txt", ".html", ".md", ".srt", ".vtt", ".tmx"}));
   EXPECT_EQ(get("/spec").body["openapi"], "3.0.3");
   const json spec = get("/spec").body;
   for (const auto& [path, methods] : spec["paths"].items()) {
     const std::string method = methods.contains("get") ? "GET" : "POST";
-    EXPECT_NE(ask({.method = method, .path = path}).status, 404) << path;
+    const bool of_documents = path.find('{') != std::string::npos;
+    EXPECT_EQ(ask({.method = method, .path = path}).status == 404, of_documents) << path;
   }
   EXPECT_EQ(get("/nowhere").status, 404);
   EXPECT_EQ(get("/translate").status, 405);
