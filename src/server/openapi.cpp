@@ -65,6 +65,7 @@ std::string_view openapi() {
     "scores": {"type": "array", "items": {"type": "object", "properties": {
       "logProbability": {"type": "number", "description": "Natural logarithm, summed over the tokens"},
       "score": {"type": "number", "description": "The same per token"}}}}}}}}}}}},
+"/": {"get": {"summary": "A page to translate with", "responses": {"200": {"description": "HTML", "content": {"text/html": {}}}}}},
 "/health": {"get": {"summary": "Does it live", "responses": {"200": {"description": "Yes"}}}},
 "/ready": {"get": {"summary": "Does it take requests", "responses": {
   "200": {"description": "Yes"}, "503": {"$ref": "#/components/responses/Error"}}}},

@@ -14,6 +14,7 @@
 #include "server/asked_texts.h"
 
 #include "server/internal/openapi.h"
+#include "server/internal/web_page.h"
 
 namespace chorus::inline server {
 
@@ -101,6 +102,7 @@ std::shared_ptr<Waiting> Service::dispatch(const HttpRequest& request, const Ans
     return draining_ ? error_reply(503, "Shutting down") : HttpReply{.body = R"({"status":"ready"})"};
   };
   const Endpoint endpoints[] = {
+      {"GET", "/", at_once(web_page)},
       {"POST", "/translate_file", [&] { return translate_file(request, answer); }},
       {"POST", "/translate", [&] { return libretranslate(request, answer); }},
       {"POST", "/v2/translate", [&] { return deepl(request, answer); }},

@@ -224,6 +224,8 @@ def files(server):
                               capture_output=True, text=True)
         with urllib.request.urlopen(json.loads(sent.stdout)["translatedFileUrl"], timeout=60) as reply:
             expect(reply.read().decode() == f"# {line}\n", "curl sends a document")
+    got = server.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()).decode()
+    expect(" 200 " in got.splitlines()[0] and "\r\nContent-Security-Policy: default-src 'none'; " in got and "</html>" in got, "the page")
 
 
 def load_anew(server):

@@ -1,4 +1,4 @@
-// Documents that go up and come down again, over a model of random weights.
+// The page, and documents that go up and come down again, over a model of random weights.
 #include <algorithm>
 #include <future>
 #include <optional>
@@ -160,7 +160,7 @@ TEST_F(FilesTest, MetricsNameNoDocument) {
   EXPECT_THAT(text, Not(HasSubstr("secret")));
 }
 
-TEST_F(FilesTest, NeedADocumentAKey) {
+TEST_F(FilesTest, NeedADocumentAKeyAndThePageNone) {
   Service closed(file_models(), {{.key = "a-key-of-20-letters!", .characters = 50}});
   const auto with_key = [&](const std::string& key, size_t length) {
     return ask_for(closed,
@@ -177,6 +177,33 @@ TEST_F(FilesTest, NeedADocumentAKey) {
   EXPECT_EQ(with_key("Bearer not-this-one-but-another", 10), 403);
   EXPECT_EQ(with_key("Bearer a-key-of-20-letters!", 40), 200);
   EXPECT_EQ(with_key("Bearer a-key-of-20-letters!", 40), 429);
+  EXPECT_EQ(ask_for(closed, {.method = "GET", .path = "/"}).status, 200);
+}
+
+TEST_F(FilesTest, ThePageIsOneFileThatAsksNobodyElse) {
+  const HttpReply page = ask_for(service_, {.method = "GET", .path = "/"});
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.type, "text/html; charset=utf-8");
+  EXPECT_EQ(header(page, "Referrer-Policy"), "no-referrer");
+  const std::string policy = header(page, "Content-Security-Policy");
+  EXPECT_TRUE(policy.starts_with("default-src 'none'; script-src 'nonce-")) << policy;
+  for (const char* open : {"unsafe", "http:", "https:", "*"}) EXPECT_THAT(policy, Not(HasSubstr(open)));
+  const size_t begin = policy.find("'nonce-") + 7;
+  const std::string nonce = policy.substr(begin, policy.find('\'', begin) - begin);
+  EXPECT_THAT(page.body, HasSubstr("<script nonce=\"" + nonce + "\">"));
+  EXPECT_THAT(page.body, HasSubstr("<style nonce=\"" + nonce + "\">"));
+  EXPECT_EQ(header(ask_for(service_, {.method = "GET", .path = "/"}), "Content-Security-Policy").find(nonce),
+            std::string::npos)
+      << "of one reply alone";
+  for (const char* never : {"http:", "https:", "src=", "@import", "url(", "innerHTML", "insertAdjacentHTML",
+                            "document.write", "eval(", "style=\"", "onclick=",
+                            "%"
+                            "STYLE%",
+                            "%"
+                            "SCRIPT%",
+                            "%"
+                            "NONCE%"})
+    EXPECT_THAT(page.body, Not(HasSubstr(never)));
 }
 
 }  // namespace

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""The page of `chorus serve` in a headless Chromium.
+
+usage: page.py PATH_OF_CHORUS MODEL      (ends with 77 where there is no Chromium)
+"""
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+
+import browser
+
+CHORUS, MODEL = sys.argv[1:3]
+KEY = "a-key-of-20-letters!"
+failures = []
+
+
+def expect(condition, what):
+    if not condition:
+        failures.append(what)
+        print("page.py:", what, file=sys.stderr)
+
+
+def serve(*arguments):
+    process = subprocess.Popen([CHORUS, "serve", "--model", MODEL, "--port", "0", "--threads", "1", *arguments], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "http://" in line:
+            return process, line.split()[-1]
+    sys.exit("page.py: the server ended")
+
+
+def translated(url, text, key=None):
+    """What the server says to a program."""
+    body = json.dumps({"q": text, "source": "xx", "target": "yy", "api_key": key}).encode()
+    request = urllib.request.Request(url + "/translate", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.loads(reply.read())["translatedText"]
+
+
+def shows(page, text):
+    """Until the page shows the translation, all of it."""
+    page.until(f"document.getElementById('result').getAttribute('aria-busy') === 'false' && "
+               f"[...document.querySelectorAll('.line')].map((line) => line.textContent).join('\\n') === {json.dumps(text)}")
+
+
+def choose(page, name, value):
+    page.evaluate(f"(() => {{ const one = document.getElementById('{name}'); one.value = '{value}'; one.dispatchEvent(new Event('change')); }})()")
+
+
+def texts(page, url):
+    page.open(url)
+    page.until("document.getElementById('source').options.length === 3")
+    choose(page, "source", "xx")
+    expect(page.evaluate("document.getElementById('target').value") == "yy", "what xx is translated into")
+    page.evaluate("document.getElementById('text').focus()")
+    page.type("alpha beta")
+    shows(page, translated(url, "alpha beta"))
+    expect(page.evaluate("document.getElementById('counter').textContent").startswith("10 / "), "characters are counted")
+    page.type("\n\ngamma delta")
+    text = translated(url, "alpha beta\n\ngamma delta")
+    shows(page, text)
+    page.evaluate("document.getElementById('result').focus()")
+    page.press("ArrowDown")
+    page.until("document.querySelector('.line[aria-current]') === document.querySelector('.line')")
+    page.press("ArrowDown")  # past the empty one
+    page.until("document.querySelector('.line[aria-current]') === document.querySelectorAll('.line')[2]")
+    old, other = page.evaluate("(() => { const one = document.querySelector('#alternatives-list button'); const was = document.querySelectorAll('.line')[2].textContent; "
+                               "one.click(); return [was, document.querySelectorAll('.line')[2].textContent]; })()")
+    expect(old != other and page.evaluate("document.querySelector('#alternatives-list button').textContent") == old, "another translation takes the place of one")
+    page.press("S", "KeyS", 9)
+    page.until("document.getElementById('source').value === 'yy' && document.getElementById('target').value === 'xx'")
+    expect(page.evaluate("document.getElementById('text').value") == text.split("\n")[0] + "\n\n" + other, "swapped with what it shows")
+    # A text is a text: what looks like a tag is none.
+    page.evaluate("document.getElementById('text').value = '<img src=x>'; document.getElementById('text').dispatchEvent(new Event('input'))")
+    page.until("document.getElementById('result').getAttribute('aria-busy') === 'false' && document.getElementById('error').hidden")
+    expect(page.evaluate("document.images.length") == 0, "no text becomes markup")
+
+
+def documents(page, url):
+    choose(page, "source", "xx")
+    with open("letter.txt", "w") as file:
+        file.write("alpha beta\ngamma\n")
+    with open("picture.png", "wb") as file:
+        file.write(b"\x89PNG")
+    page.choose_files("#files", "letter.txt", "picture.png")
+    link = page.until("document.querySelector('#document-list a')?.href")
+    expect(link.endswith("/letter.yy.txt"), f"how the translation is called: {link}")
+    with urllib.request.urlopen(link, timeout=60) as reply:
+        expect(reply.read().decode() == translated(url, "alpha beta\ngamma\n"), "the document that was translated")
+    expect("those are .txt" in page.evaluate("document.getElementById('document-list').lastChild.innerText"), "a picture is no document")
+
+
+def keys(page):
+    with open("keys", "w") as file:
+        file.write(KEY + "\n")
+    os.chmod("keys", 0o600)
+    server, url = serve("--keys", "keys")
+    page.open(url)
+    page.until("!document.getElementById('key-form').hidden")
+    choose(page, "source", "xx")
+    page.evaluate("document.getElementById('text').focus()")
+    page.type("alpha beta")
+    page.until("document.getElementById('error').textContent.includes('needs an API key')")
+    page.evaluate(f"document.getElementById('key').value = '{KEY}'; document.getElementById('key-form').requestSubmit()")
+    shows(page, translated(url, "alpha beta", KEY))
+    expect(page.evaluate("JSON.stringify(localStorage).includes('20-letters')") is False, "the key is not kept for good")
+    server.terminate()
+    server.wait()
+
+
+def main():
+    if not browser.program():
+        print("page.py: there is no Chromium: skipped", file=sys.stderr)
+        sys.exit(77)
+    server, url = serve()
+    page = browser.Browser("profile")
+    try:
+        texts(page, url)
+        documents(page, url)
+        keys(page)
+        expect(not page.faults, f"what the page's script says: {page.faults}")
+    finally:
+        page.end()
+        server.terminate()
+        server.wait()
+    sys.exit(1 if failures else 0)
+
+
+main()
