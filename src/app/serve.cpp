@@ -106,7 +106,7 @@ void add_serve(CLI::App& app) {
   const auto arguments = std::make_shared<ServeArguments>();
   ServeArguments& a = *arguments;
   CLI::App* command =
-      app.add_subcommand("serve", "translate over HTTP, as LibreTranslate and DeepL are asked to");
+      app.add_subcommand("serve", "translate over HTTP: a page, and what LibreTranslate and DeepL are asked");
   command
       ->add_option("--model", a.models,
                    "model folder, run, or checkpoint of a run; given several times, each direction is "

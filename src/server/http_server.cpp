@@ -22,6 +22,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
+#include "server/internal/site.h"
+
 namespace chorus::inline server {
 
 namespace {
@@ -32,28 +34,12 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using Code = beast::error_code;
 
-/// "example.org" of "example.org:8080" and of "http://example.org", "::1" of "[::1]:8080".
-std::string_view host_of(std::string_view host) {
-  if (const size_t scheme = host.find("://"); scheme != std::string_view::npos)
-    host.remove_prefix(scheme + 3);
-  if (host.starts_with('[')) return host.substr(1, host.find(']') - 1);
-  return host.substr(0, host.find(':'));
-}
-
 asio::ip::address address_of(const std::string& text) {
   Code error;
   asio::ip::address address = asio::ip::make_address(text, error);
   if (error)
     throw UserError("{} is no address to listen on: 127.0.0.1, ::1 or 0.0.0.0 is one", one_line(text));
   return address;
-}
-
-/// A proxy in front says what it speaks itself.
-template <class Message>
-std::string site_of(const Message& message) {
-  const std::string_view host = message[http::field::host];
-  const bool secure = beast::iequals(message["X-Forwarded-Proto"], "https");
-  return host.empty() ? "" : (secure ? "https://" : "http://") + std::string(host);
 }
 
 /// What the header says, before a body is read.
@@ -193,7 +179,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
         .content_type = message[http::field::content_type],
         .accept = message[http::field::accept],
         .authorization = message[http::field::authorization],
-        .site = site_of(message),
+        .site = site_of(message[http::field::host], message["X-Forwarded-Proto"]),
         .body = std::move(message.body())};
     last_ = !message.keep_alive();
     version_ = message.version();

@@ -101,7 +101,7 @@ TEST_F(FilesTest, ADocumentComesBackInItsForm) {
   EXPECT_EQ(text.type, "application/octet-stream");
   EXPECT_EQ(header(text, "Content-Security-Policy"), "sandbox");
   EXPECT_EQ(header(text, "Content-Disposition"),
-            "attachment; filename=\"gr____ _e_.de.TXT\"; filename*=UTF-8''gr%C3%BC%C3%9F%20%22e%22.de.TXT");
+            "attachment; filename=\"gr______e_.de.TXT\"; filename*=UTF-8''gr%C3%BC%C3%9F%20%22e%22.de.TXT");
   EXPECT_EQ(fetch(send("a.html", "<p>the fox</p><pre>the fox</pre>")).body,
             "<p>" + fox + "</p><pre>the fox</pre>");
   EXPECT_EQ(fetch(send("a.htm", "the fox", "auto")).body, fox);

@@ -1,16 +1,7 @@
-const $ = (id) => document.getElementById(id);
+
 const kPause = 400;  // ms without a keystroke after which a text is translated
 const kAlternatives = 3;
 const kLineEnd = /(\r\n|[\n\v\f\r\x85\u2028\u2029])/;
-
-// ---- what a browser keeps: languages and theme for good, the key for the tab ----
-function kept(store, name) {
-  try { return store().getItem(name) ?? ""; } catch { return ""; }
-}
-function keep(store, name, value) {
-  try { value ? store().setItem(name, value) : store().removeItem(name); } catch { /* a browser that keeps nothing */ }
-}
-const local = () => localStorage, session = () => sessionStorage;
 
 function dress() {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
@@ -20,50 +11,6 @@ $("theme").value = kept(local, "chorus theme");
 $("theme").addEventListener("change", () => { keep(local, "chorus theme", $("theme").value); dress(); });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dress);
 dress();
-
-// ---- the server ----
-class Refused extends Error {
-  constructor(status, message, wait) { super(message); this.status = status; this.wait = wait; }
-}
-/// JSON of the reply. A body goes as JSON, a form as it is; with `on_line` the server tells of lines as they are done.
-async function ask(path, body, signal, on_line) {
-  const headers = {}, key = kept(session, "chorus key");
-  if (key) headers.Authorization = `Bearer ${key}`;
-  if (on_line) headers.Accept = "text/event-stream";
-  if (body && !(body instanceof FormData)) {
-    headers["Content-Type"] = "application/json";
-    body = JSON.stringify(body);
-  }
-  let reply;
-  try {
-    reply = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal });
-    if (reply.ok && reply.headers.get("Content-Type").startsWith("text/event-stream")) return await events(reply, on_line);
-    const json = await reply.json();
-    if (reply.ok) return json;
-    throw new Refused(reply.status, /[.!?]$/.test(json.error) ? json.error : `${json.error}.`, Number(reply.headers.get("Retry-After")));
-  } catch (error) {
-    if (error instanceof Refused || error.name === "AbortError") throw error;
-    throw new Refused(0, reply ? "The server's reply was cut." : "The server cannot be reached.", 0);
-  }
-}
-async function events(reply, on_line) {
-  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  while (true) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error("no end");
-    const all = (text + value).split("\n\n");
-    text = all.pop();
-    for (const event of all) {
-      const [, name, data] = event.match(/^event: (\w+)\ndata: (.*)$/);
-      const json = JSON.parse(data);
-      if (name === "done") return json;
-      if (name === "error") throw new Refused(500, json.error, 0);
-      on_line(json);
-    }
-  }
-}
-const needs_key = (error) => error.status === 403 || (error.status === 400 && /API key/.test(error.message));
 
 // ---- languages ----
 let languages = [], settings = {};
@@ -254,6 +201,8 @@ async function translate() {
 function fail(error) {
   say("");
   if ($("source").value === "auto") detected("");
+  Object.assign(shown, { others: [], chosen: -1 });
+  draw();
   $("result").classList.add("stale");
   $("error").hidden = false;
   if (needs_key(error)) {
@@ -282,99 +231,6 @@ async function copy() {
     document.execCommand("copy");
   }
   say("Copied");
-}
-
-// ---- documents: one after the other ----
-const documents = [];
-function element(name, class_name, text) {
-  const made = document.createElement(name);
-  made.className = class_name;
-  made.textContent = text ?? "";
-  return made;
-}
-function button(text, act) {
-  const made = element("button", "", text);
-  made.type = "button";
-  made.addEventListener("click", act);
-  return made;
-}
-function add_documents(files) {
-  for (const file of files) {
-    const item = element("li", "");
-    const one = { file, item, name: element("span", "name"), says: element("span", "says"), bar: element("progress", ""), acts: element("span", "acts") };
-    one.bar.max = 1;
-    one.bar.setAttribute("aria-label", `How much of ${file.name} is translated`);
-    item.append(one.name, one.acts, one.says, one.bar);
-    $("document-list").append(item);
-    documents.push(one);
-    const dot = file.name.lastIndexOf(".");
-    if (dot >= 0 && settings.supportedFilesFormat.includes(file.name.slice(dot).toLowerCase())) line_up(one);
-    else {
-      one.name.textContent = file.name;
-      change(one, "failed", `No document that can be translated: those are ${settings.supportedFilesFormat.join(", ")}.`, true);
-    }
-  }
-}
-/// For the languages that are chosen now.
-function line_up(one) {
-  one.source = $("source").value;
-  one.target = $("target").value;
-  one.name.textContent = `${one.file.name} → ${name_of(one.target)}`;
-  change(one, "waiting", "Waits for the others");
-  next_document();
-}
-function change(one, state, text, for_good) {
-  one.state = state;
-  one.says.textContent = text;
-  if (state === "done" || state === "failed") $("news").textContent = `${one.file.name}: ${text}`;
-  one.says.classList.toggle("error", state === "failed");
-  one.says.classList.toggle("note", state !== "failed");
-  one.bar.hidden = state !== "running";
-  if (state === "running") one.bar.value = 0;
-  one.acts.replaceChildren();
-  const label = (made, what) => { made.setAttribute("aria-label", `${what} ${one.file.name}`); return made; };
-  if (state === "running" || state === "waiting") one.acts.append(label(button("Cancel", () => cancel(one)), "Cancel"));
-  if ((state === "failed" && !for_good) || state === "cancelled") one.acts.append(label(button("Try again", () => line_up(one)), "Try again"));
-  if (state === "failed" || state === "cancelled") one.acts.append(label(button("Remove", () => { one.item.remove(); $("choose").focus(); }), "Remove"));
-}
-function cancel(one) {
-  clearTimeout(one.timer);
-  one.asked?.abort();
-  change(one, "cancelled", "Cancelled");
-  next_document();
-}
-async function next_document() {
-  if (documents.some((one) => one.state === "running")) return;
-  const one = documents.find((of) => of.state === "waiting");
-  if (!one) return;
-  change(one, "running", "Being sent");
-  const form = new FormData();
-  form.append("source", one.source);
-  form.append("target", one.target);
-  form.append("file", one.file);
-  const mine = one.asked = new AbortController();
-  let done = 0;
-  try {
-    const reply = await ask("/translate_file", form, mine.signal, ({ lines }) => {
-      one.bar.value = ++done / lines;
-      one.says.textContent = `${done} of ${lines} parts`;
-    });
-    const link = element("a", "", "Download");
-    link.href = new URL(reply.translatedFileUrl, location.href).pathname;  // of this server, whatever it is called there
-    link.download = "";
-    const from = reply.detectedLanguage ? `, from ${name_of(reply.detectedLanguage.language)}` : "";
-    change(one, "done", `Translated${from}. The server keeps it for ten minutes.`);
-    link.setAttribute("aria-label", `Download the translation of ${one.file.name}`);
-    one.acts.append(link);
-  } catch (error) {
-    if (mine !== one.asked || one.state !== "running") return;
-    if (error.status === 429) {
-      return again_in(error.wait || 1, error, one.says, (set) => { one.timer = set; }, () => { one.state = "waiting"; next_document(); });
-    }
-    if (needs_key(error)) $("key-form").hidden = false;
-    change(one, "failed", error.message);
-  }
-  next_document();
 }
 
 // ---- events ----
@@ -437,7 +293,7 @@ async function begin() {
     return again_in(5, error, $("error"), (set) => { timer = set; }, begin);
   }
   hide_error();
-  fill($("source"), [["auto", "Detect the language"], ...by_name(sources())], kept(local, "chorus source") || settings.language.source.code);
+  fill($("source"), [["auto", "Auto-detect"], ...by_name(sources())], kept(local, "chorus source") || settings.language.source.code);
   fill_targets(kept(local, "chorus target") || settings.language.target.code);
   $("documents").hidden = !settings.filesTranslation;
   $("formats").textContent = settings.supportedFilesFormat.join(", ");
