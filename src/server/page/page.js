@@ -213,10 +213,17 @@ function fail(error) {
   $("error").textContent = error.message;
   if (error.status === 429) again_in(error.wait || 1, error, $("error"), (set) => { timer = set; }, translate);
 }
-/// Acts after so many seconds, of which the reader is told; `hold` is given what ends it.
+/// Acts after so many seconds, of which the reader is told, who hears of it once; `hold` is given what ends it.
 function again_in(seconds, error, where, hold, act) {
-  where.textContent = `${error.message} Trying again in ${seconds} s.`;
-  hold(setTimeout(() => (seconds > 1 ? again_in(seconds - 1, error, where, hold, act) : act()), 1000));
+  const left = element("span", "");
+  left.setAttribute("aria-hidden", "true");
+  where.textContent = `${error.message} Trying again`;
+  where.append(left);
+  const tick = (n) => {
+    left.textContent = ` in ${n} s.`;
+    hold(setTimeout(() => (n > 1 ? tick(n - 1) : act()), 1000));
+  };
+  tick(seconds);
 }
 async function copy() {
   const text = shown.text();
