@@ -1,5 +1,6 @@
 // chorus manual: man pages, made from what --help knows and from the options of the run file.
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "app/command_tree.h"
 #include "app/commands.h"
 #include "base/text.h"
+#include "io/files.h"
 
 namespace chorus::inline app {
 namespace {
@@ -145,15 +147,34 @@ std::string man_page(const CommandNode& node) {
   return page + see_also(node);
 }
 
+/// The page of the command and those of all below it, as man looks for them: "chorus-train.1".
+void write_man_pages(const CommandNode& node, const std::filesystem::path& folder) {
+  write_file_atomically(folder / (page_name(node.path) + ".1"), man_page(node));
+  for (const CommandNode& below : node.commands) write_man_pages(below, folder);
+}
+
+struct ManualArguments {
+  std::vector<std::string> words;
+  std::string out;
+};
+
 }  // namespace
 
 void add_manual(CLI::App& app) {
-  auto words = std::make_shared<std::vector<std::string>>();
+  auto a = std::make_shared<ManualArguments>();
   CLI::App* command = app.add_subcommand("manual", "print a man page: chorus manual train | man -l -");
-  command->add_option("COMMAND", *words, "the command; without one, chorus itself")->option_text(" ");
-  command->callback([&app, words] {
-    const auto [found, path] = find_command(app, *words);
-    fmt::print("{}", man_page(command_tree(*found, path)));
+  command->add_option("COMMAND", a->words, "the command; without one, chorus itself")->option_text(" ");
+  command
+      ->add_option("--out", a->out,
+                   "write the page into this folder instead, and those of the commands below: chorus-train.1")
+      ->type_name("DIR");
+  command->callback([&app, a] {
+    const auto [found, path] = find_command(app, a->words);
+    const CommandNode node = command_tree(*found, path);
+    if (a->out.empty())
+      fmt::print("{}", man_page(node));
+    else
+      write_man_pages(node, a->out);
   });
 }
 

@@ -71,4 +71,13 @@ for command in translate evaluate vocab help plan train; do
 done
 grep -qF '.SS [moe]' page.1 && grep -q '^\\fBexperts\\fR = ' page.1 || fail "the page of train lacks moe.experts"
 refuse "unknown command 'trian'; did you mean 'train'?" manual trian
+
+# All pages at once, as a package wants them.
+mkdir pages
+"$chorus" manual --out pages || fail "manual --out pages"
+"$chorus" manual corpus report | cmp - pages/chorus-corpus-report.1 || fail "manual --out writes another page"
+lacking=$(sed -n '/^\.SH SEE ALSO/,$ s/\\fB\([^ ]*\)\\fR(1)/\1/gp' pages/*.1 | tr -d '\\,' | tr ' ' '\n' | sort -u |
+  while read -r name; do [ -f "pages/$name.1" ] || echo "$name"; done)
+[ -z "$lacking" ] || fail "pages that others name are not written: $lacking"
+refuse "cannot write nowhere/chorus.1" manual --out nowhere
 exit $failed
