@@ -6,7 +6,7 @@
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo quick tests test check lint bench docs gpu-kit help
+.PHONY: setup build demo quick tests test check lint bench docs gpu-kit package help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -21,7 +21,7 @@ configure = cmake --preset $(1) >build/$(1).configure.log 2>&1 || { cat build/$(
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
-	@echo "make setup | build | demo | quick | test | check | lint | bench | docs | gpu-kit; the program is build/release/chorus"
+	@echo "make setup | build | demo | quick | test | check | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install compiler, libraries and libtorch where they are missing
@@ -71,6 +71,16 @@ bench: build ## chorus against its peers, in interleaved runs: build/bench/table
 
 gpu-kit: setup ## pack program, tests and benchmarks for a machine with an NVIDIA GPU (docs/gpu.md): build/gpu-kit.tar.xz
 	@JOBS=$(JOBS) scripts/gpu_kit.sh
+
+package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+package: build ## build/package: a Debian package that brings its libtorch, and the Python wheel (docs/building.md)
+	@scripts/setup.sh --package
+	@rm -rf build/package
+	@cpack --config build/release/CPackConfig.cmake -B build/package
+	@rm -r build/package/_CPack_Packages
+	$(call say,building the Python wheel)
+	@.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/package .
+	@ls -s --block-size=M build/package
 
 docs: build ## write docs/options.md anew from the program's own table of options
 	@build/release/chorus train --dump-options >build/options.md && mv build/options.md docs/options.md

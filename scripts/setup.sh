@@ -4,6 +4,7 @@
 #   scripts/setup.sh              compiler, tools, libraries, and libtorch
 #   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, what builds and
 #                                 tests our own one, and the tools of scripts/rehearse_hosts.sh
+#   scripts/setup.sh --package    besides, what `make package` runs
 #
 # Packages come from apt (as root or through sudo), torch from the package index that your pip is set to use.
 # TORCH_DIR=<site-packages/torch, or the virtual environment that holds it> takes that libtorch and fetches none.
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 torch_wanted=2.13.0 # 2.11 to 2.13 work; this one is fetched when there is none
 log=build/setup.log
 for_tests='ip:iproute2 pgrep:procps python3-config:python3-dev'
+for_package='file:file dpkg-shlibdeps:dpkg-dev'
 
 # What has to be there, and the Debian package that brings it: commands, headers, Python modules.
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3
@@ -144,12 +146,16 @@ install_reference() {
 
 mkdir -p build
 : >$log
-[ "${1:-}" != --reference ] || commands+=" $for_tests"
+case "${1:-}" in
+  --reference) commands+=" $for_tests" ;;
+  --package) commands+=" $for_package" ;;
+esac
 install_packages
 check_versions
 install_torch
 case "${1:-}" in
   '') ;;
   --reference) install_reference ;;
-  *) die "unknown argument '$1' (only --reference is known)" ;;
+  --package) make_venv ;; # whose pip builds the wheel
+  *) die "unknown argument '$1' (--reference and --package are known)" ;;
 esac
