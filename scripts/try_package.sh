@@ -33,10 +33,8 @@ inside apt-get install -qy --no-install-recommends "/${package##*/}" >build/pack
 sed -n '/additional disk space/p' build/package-apt.log
 
 cat >$root/home/someone/try.sh <<'END'
-set -eux
+set -eu
 cd
-chorus --version
-chorus doctor
 for i in $(seq 1 200); do
   echo "the number $i is here" >>text.en
   echo "die Zahl $i ist da" >>text.de
@@ -62,6 +60,9 @@ decoder_every = 1
 [train]
 duration = "200u"
 RUN
+set -x
+chorus --version
+chorus doctor
 chorus train RUN.toml --out run -q
 echo 'the number 7 is here' | chorus translate --model run --from en --to de | grep .
 chorus serve --model run --port 18080 &
@@ -71,6 +72,7 @@ for i in $(seq 100); do
 done 2>/dev/null
 printf 'GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
 head -n 1 <&3 | grep ' 200 '
+exec 3<&-
 kill $!
 wait $!
 zcat /usr/share/man/man1/chorus-train.1.gz | grep -q 'SH RUN FILE'
