@@ -11,6 +11,7 @@ cmake_path(GET TorchWheel_DIR PARENT_PATH torch_site)
 install(RUNTIME_DEPENDENCY_SET libtorch PRE_EXCLUDE_REGEXES "^libgomp\\.so\\.1$" POST_INCLUDE_REGEXES "^${torch_site}/" POST_EXCLUDE_REGEXES ".*"
   LIBRARY DESTINATION lib/chorus COMPONENT debian EXCLUDE_FROM_ALL)
 install(FILES packaging/chorus-serve.service DESTINATION lib/systemd/system COMPONENT debian EXCLUDE_FROM_ALL)
+install(FILES packaging/lintian-overrides DESTINATION share/lintian/overrides RENAME chorus COMPONENT debian EXCLUDE_FROM_ALL)
 set(CPACK_PACKAGE_CONTACT "The chorus authors <chorus@example.org>")
 foreach(name IN ITEMS CPACK_PACKAGE_CONTACT PROJECT_VERSION TorchWheel_DIR TorchWheel_VERSION CMAKE_SOURCE_DIR CMAKE_STRIP)
   install(CODE "set(${name} \"${${name}}\")" COMPONENT debian EXCLUDE_FROM_ALL)

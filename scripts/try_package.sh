@@ -87,7 +87,8 @@ inside dpkg -r chorus
 inside dpkg --purge chorus
 inside apt-get autoremove -qy --purge >>build/package-apt.log 2>&1
 files >$root/after
-left=$(comm -13 $root/before $root/after | grep -v '^etc/ld.so.cache$' || true)
-[ -z "$left" ] || echo "left behind, by it or what it depends on: $left"
+left=$(comm -13 $root/before $root/after)
+[ -z "$left" ] || die "left behind by the package or what it depends on: $left"
+umount --lazy $root/proc $root/dev
 rm -rf --one-file-system $root
 echo "try-package: $package works"
