@@ -42,7 +42,8 @@ command -v nvcc >/dev/null || [ -e /usr/local/cuda/include/crt/host_defines.h ] 
 fetch
 say "building against $torch"
 TORCH_DIR=$PWD/$site/torch cmake --preset gpu >build/gpu.configure.log 2>&1 || { cat build/gpu.configure.log; exit 1; }
-cmake --build --preset gpu -j "$jobs" --target all chorus_bench
+tests=$(cmake --build --preset gpu --target help | sed -n 's/^\(test_[a-z]*\): phony$/\1/p')
+cmake --build --preset gpu -j "$jobs" --target chorus chorus_bench $tests
 
 say "packing"
 rm -rf $kit
