@@ -137,7 +137,7 @@ LinearCrossEntropy::Sums LinearCrossEntropy::sums(std::optional<int64_t> all_row
 
 int64_t chunk_rows(int64_t rows, int64_t vocabulary, int64_t least) {
   const int64_t most = std::max(least, kChunkLogits / vocabulary);
-  const int64_t chunks = (rows + most - 1) / most;
+  const int64_t chunks = std::clamp<int64_t>((rows + most - 1) / most, 1, std::max<int64_t>(1, rows / least));
   return (rows + chunks - 1) / chunks;
 }
 

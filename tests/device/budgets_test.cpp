@@ -115,8 +115,14 @@ TEST_F(Budget, OfAnUpdate) {
 }
 
 TEST_F(Budget, OfTheOutputLayerAndItsLoss) {
-  constexpr int64_t kRows = 4097, kVocabulary = 4096;  // two chunks
-  ASSERT_EQ(chunk_rows(kRows, kVocabulary, kLeastLossRowsOnDevice), (kRows + 1) / 2);
+  constexpr int64_t kRows = 8193, kVocabulary = 4096;  // two chunks
+  ASSERT_EQ(chunk_rows(kRows, kVocabulary, kLeastLossRowsOnDevice), 4097);
+  for (const int64_t vocabulary : {kVocabulary, int64_t{256'000}}) {
+    EXPECT_EQ(chunk_rows(3, vocabulary, kLeastLossRowsOnDevice), 3);
+    EXPECT_EQ(chunk_rows(8191, vocabulary, kLeastLossRowsOnDevice), 8191)
+        << "two would have fewer than 4,096 rows";
+    EXPECT_EQ(chunk_rows(8192, vocabulary, kLeastLossRowsOnDevice), 4096);
+  }
   const at::Tensor value = on_device(at::randn({kVocabulary, 8})), hidden = on_device(at::randn({kRows, 8}));
   Parameter weight = {value, at::zeros_like(value)};
   const at::Tensor labels = at::randint(2, kVocabulary, {kRows}, at::kLong);
