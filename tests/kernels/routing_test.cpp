@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "kernels/gates.h"
+#include "suite_device.h"
 
 namespace chorus {
 namespace {
@@ -11,11 +12,22 @@ namespace {
 at::Tensor probabilities(const std::vector<std::vector<float>>& rows) {
   std::vector<at::Tensor> tensors;
   for (const auto& row : rows) tensors.push_back(at::tensor(row));
-  return at::stack(tensors);
+  return there(at::stack(tensors));
+}
+
+/// As `preferred` has it, for each of the rows.
+at::Tensor alike(int64_t rows, const std::vector<float>& preferred) {
+  const at::Tensor row = at::tensor(preferred);
+  return there(at::softmax(row, 0).expand({rows, row.numel()}).contiguous());
+}
+
+ActiveRows active_rows(const at::Tensor& flags) {
+  return ActiveRows(flags, suite_device());
 }
 
 std::vector<int64_t> values(const at::Tensor& t) {
-  return {t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel()};
+  const at::Tensor here = t.cpu();
+  return {here.const_data_ptr<int64_t>(), here.const_data_ptr<int64_t>() + here.numel()};
 }
 
 TEST(Router, CapacityIsTheCeilingOfTheShare) {
@@ -47,26 +59,27 @@ TEST(Router, ProbabilityKeepsTheMostProbable) {
 TEST(Router, RandomSelectionIsFairAndRepeatable) {
   // 8 tokens, one expert wanted by all, capacity 4: over many keys every position is kept about half of the
   // time.
-  const at::Tensor p = at::softmax(at::tensor(std::vector<float>{2, 0}), 0).expand({8, 2}).contiguous();
+  const at::Tensor p = alike(8, {2, 0});
   std::vector<int> kept(8);
-  constexpr int kTrials = 2000;
-  for (int trial = 0; trial < kTrials; ++trial) {
+  const int trials = suite_device().is_cpu() ? 2000 : 200;
+  for (int trial = 0; trial < trials; ++trial) {
     const Routing r = route(p, {}, {1, 1.0, TokenSelection::random}, RandomKey(static_cast<uint64_t>(trial)));
+    const std::vector<int64_t> once = values(r.kept);
     EXPECT_EQ(
-        values(r.kept),
+        once,
         values(route(p, {}, {1, 1.0, TokenSelection::random}, RandomKey(static_cast<uint64_t>(trial))).kept));
     EXPECT_EQ(r.dropped(), 4);
-    for (size_t t = 0; t < 8; ++t) kept[t] += r.kept[static_cast<int64_t>(t)].item<int64_t>() >= 0;
+    for (size_t t = 0; t < 8; ++t) kept[t] += once[t] >= 0;
   }
   for (const int count : kept) {
-    EXPECT_NEAR(count, kTrials / 2, 4.5 * std::sqrt(kTrials * 0.25)) << "position bias";
+    EXPECT_NEAR(count, trials / 2, 4.5 * std::sqrt(trials * 0.25)) << "position bias";
   }
 }
 
 TEST(Router, PaddingTakesNoPlace) {
-  const at::Tensor p = at::softmax(at::tensor(std::vector<float>{2, 0}), 0).expand({6, 2}).contiguous();
+  const at::Tensor p = alike(6, {2, 0});
   const at::Tensor active = at::tensor(std::vector<int64_t>{0, 0, 1, 1, 0, 0}).to(at::kBool);
-  const Routing r = route(p, ActiveRows(active), {1, 1.0, TokenSelection::position}, RandomKey(1));
+  const Routing r = route(p, active_rows(active), {1, 1.0, TokenSelection::position}, RandomKey(1));
   EXPECT_EQ(r.tokens, 2);
   EXPECT_EQ(r.capacity, 1);
   EXPECT_EQ(values(r.kept), (std::vector<int64_t>{-1, -1, 0, -1, -1, -1}));
@@ -80,7 +93,8 @@ TEST(Router, ACapacityOfSentencesCountsInEachByItself) {
                                   .selection = TokenSelection::probability,
                                   .sentence_capacity = 1,
                                   .sentence_length = 4};
-  const Routing r = route(probabilities({a, a, b, b, a, a, b, a}), ActiveRows(active), options, RandomKey(1));
+  const Routing r =
+      route(probabilities({a, a, b, b, a, a, b, a}), active_rows(active), options, RandomKey(1));
   EXPECT_EQ(r.capacity, 1);
   EXPECT_EQ(r.dropped(), 3);
   EXPECT_EQ(values(r.kept), (std::vector<int64_t>{0, -1, 1, -1, -1, 0, 1, -1}));
@@ -92,20 +106,21 @@ TEST(Router, ACapacityOfSentencesCountsInEachByItself) {
 }
 
 TEST(Router, NothingToRoute) {
-  const Routing r = route(at::zeros({0, 4}), {}, {2, 1.0, TokenSelection::random}, RandomKey(1));
+  const Routing r = route(there(at::zeros({0, 4})), {}, {2, 1.0, TokenSelection::random}, RandomKey(1));
   EXPECT_EQ(r.tokens, 0);
   EXPECT_EQ(r.dropped(), 0);
-  const Routing padding = route(at::full({3, 4}, 0.25), ActiveRows(at::zeros({3}, at::kBool)),
+  const Routing padding = route(there(at::full({3, 4}, 0.25)), active_rows(at::zeros({3}, at::kBool)),
                                 {2, 1.0, TokenSelection::random}, RandomKey(1));
   EXPECT_EQ(padding.tokens, 0);
   EXPECT_EQ(values(padding.kept), std::vector<int64_t>(6, -1));
 }
 
 TEST(Router, TiesGoToTheLowestExpertAndNotANumberDoesNotCrash) {
-  const Routing tie = route(at::full({2, 4}, 0.25), {}, {2, 0, TokenSelection::position}, RandomKey(1));
+  const Routing tie =
+      route(there(at::full({2, 4}, 0.25)), {}, {2, 0, TokenSelection::position}, RandomKey(1));
   EXPECT_EQ(values(tie.experts), (std::vector<int64_t>{0, 1, 0, 1}));
   const Routing nan =
-      route(at::full({2, 4}, std::nan("")), {}, {2, 1.0, TokenSelection::probability}, RandomKey(1));
+      route(there(at::full({2, 4}, std::nan(""))), {}, {2, 1.0, TokenSelection::probability}, RandomKey(1));
   EXPECT_EQ(nan.tokens, 2);
 }
 
@@ -113,13 +128,19 @@ TEST(Router, BalanceLossIsOneWhenBalancedAndEWhenCollapsed) {
   for (const bool collapsed : {false, true}) {
     const at::Tensor p = collapsed ? at::tensor(std::vector<float>{1, 0, 0, 0}).expand({8, 4}).contiguous()
                                    : at::eye(4).repeat({2, 1});
-    const Routing r = route(p, {}, {1, 0, TokenSelection::position}, RandomKey(1));
-    const at::Tensor g = balance_loss_gradient(r.assigned, r.tokens, 1);
+    const Routing r = route(there(p), {}, {1, 0, TokenSelection::position}, RandomKey(1));
+    const at::Tensor g = balance_loss_gradient(r.assigned, r.tokens, 1).cpu();
     const at::Tensor mass = p.sum(0);
     double loss = 0;
     for (int64_t e = 0; e < 4; ++e) loss += g[e].item<double>() * mass[e].item<double>();
     EXPECT_NEAR(loss, collapsed ? 4 : 1, 1e-6);
   }
+}
+
+Routing here(Routing routing) {
+  routing.experts = routing.experts.cpu();
+  routing.kept = routing.kept.cpu();
+  return routing;
 }
 
 /// The same decisions by sorting: slots (row * k + choice) that are kept.
@@ -155,7 +176,8 @@ TEST(Router, EqualsAPlainOneThatSorts) {
             const at::Tensor p = at::softmax(at::randn({rows, experts}), 1);
             const at::Tensor active = at::rand({rows}) > 0.3;
             const RoutingOptions options = {k, factor, selection};
-            const Routing r = route(p, ActiveRows(active), options, RandomKey(6));
+            const Routing there_routed = route(there(p), active_rows(active), options, RandomKey(6));
+            const Routing r = here(there_routed);
             const at::Tensor best = std::get<1>(at::topk(p, k, 1));
             const std::vector<bool> kept = plainly_kept(p, r, options, RandomKey(6));
             int64_t dropped = 0;
@@ -165,7 +187,7 @@ TEST(Router, EqualsAPlainOneThatSorts) {
               EXPECT_EQ(r.kept.view(-1)[slot].item<int64_t>(), kept[slot] ? chosen : -1);
               dropped += chosen >= 0 && !kept[slot];
             }
-            EXPECT_EQ(r.dropped(), dropped);
+            EXPECT_EQ(there_routed.dropped(), dropped);
           }
 }
 
@@ -176,8 +198,10 @@ TEST(Gates, EqualAPlainCompositionForwardAndBackward) {
       for (const auto kind :
            {GateNormalization::none, GateNormalization::before_drop, GateNormalization::after_drop}) {
         const at::Tensor p = at::softmax(at::randn({31, 5}, at::kDouble) * sharpness, 1).requires_grad_(true);
-        const Routing r = route(p.detach().to(at::kFloat), ActiveRows(at::rand({31}) > 0.2),
-                                {k, 0.4, TokenSelection::random}, RandomKey(2));
+        const at::Tensor p_there = there(p.detach());
+        const Routing r_there = route(p_there.to(at::kFloat), active_rows(at::rand({31}) > 0.2),
+                                      {k, 0.4, TokenSelection::random}, RandomKey(2));
+        const Routing r = here(r_there);
         const at::Tensor kept = r.kept.ge(0).to(at::kDouble), all = r.experts.ge(0).to(at::kDouble);
         const at::Tensor chosen = p.gather(1, r.experts.clamp_min(0));
         at::Tensor divisor = at::ones({31, 1}, at::kDouble);
@@ -186,12 +210,12 @@ TEST(Gates, EqualAPlainCompositionForwardAndBackward) {
                         .sum(1, true)
                         .clamp_min(epsilon);
         const at::Tensor expected = chosen * kept / divisor;
-        EXPECT_TRUE(at::allclose(gates(p.detach(), r, kind), expected, 1e-12, 1e-14));
+        EXPECT_TRUE(at::allclose(gates(p_there, r_there, kind).cpu(), expected, 1e-12, 1e-14));
         const at::Tensor grad = at::randn_like(expected);
         torch::autograd::backward({expected}, {grad});
         // In units of what the gradient is a difference of.
-        EXPECT_TRUE(at::allclose(gates_backward(p.detach(), r, kind, grad) * divisor, p.grad() * divisor,
-                                 1e-10, 1e-12));
+        EXPECT_TRUE(at::allclose(gates_backward(p_there, r_there, kind, there(grad)).cpu() * divisor,
+                                 p.grad() * divisor, 1e-10, 1e-12));
       }
 }
 
