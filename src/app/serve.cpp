@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/message.h"
+#include "base/process.h"
 #include "comm/group.h"
 #include "server/http_server.h"
 #include "server/service.h"
@@ -65,6 +66,7 @@ void serve(ServeArguments& a) {
   a.served.memory = memory_limit(a.memory, alone) / a.models.size();
   std::vector<AccessKey> keys;
   if (!a.keys.empty()) keys = read_keys(a.keys);
+  give_back_memory();
   Service service(load_models(a), std::move(keys), a.limits);
   std::atomic<bool> is_loading = false;
   std::jthread loading;  // beside serving

@@ -1,6 +1,9 @@
 #include "base/process.h"
 
+#include <cstddef>
 #include <cstdlib>
+
+#include <sys/types.h>
 
 namespace chorus::inline base {
 
@@ -12,6 +15,7 @@ namespace chorus::inline base {
 extern "C" {
 extern const char* malloc_conf;
 [[gnu::weak]] const char* malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,narenas:4";
+[[gnu::weak]] int mallctl(const char* name, void* old_value, size_t* old_size, void* value, size_t size);
 }
 
 void set_up_process() {
@@ -21,6 +25,16 @@ void set_up_process() {
   // shapes in each step: that would grow to some GB. The shapes that do return in each step are fewer than
   // this.
   ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
+}
+
+void give_back_memory() {
+  if (!mallctl) return;
+  // Of arenas that are to come, and of all that are there.
+  const auto set = [](const char* name, ssize_t milliseconds) {
+    mallctl(name, nullptr, nullptr, &milliseconds, sizeof milliseconds);
+  };
+  for (const char* const name : {"arenas.dirty_decay_ms", "arena.4096.dirty_decay_ms"}) set(name, 1000);
+  for (const char* const name : {"arenas.muzzy_decay_ms", "arena.4096.muzzy_decay_ms"}) set(name, 0);
 }
 
 }  // namespace chorus::inline base

@@ -5,8 +5,12 @@ namespace chorus::inline base {
 
 /// Settings of libtorch and oneDNN for the whole process. Call it first in main, before anything of libtorch
 /// runs. What the user has set of THP_MEM_ALLOC_ENABLE and ONEDNN_PRIMITIVE_CACHE_CAPACITY stays. A program
-/// that calls it and is linked with jemalloc also gets our settings of that (MALLOC_CONF in the environment
-/// changes them); chorus is.
+/// that calls it and is linked with jemalloc, as chorus is, also gets our settings of that: freed memory is kept. (It asks for
+/// memory before there is an environment, so MALLOC_CONF changes nothing.)
 void set_up_process();
+
+/// From now on memory that was freed goes back to the system when nothing has taken it for a second: for a program whose blocks
+/// are of ever other sizes, which what is kept then fits less and less. Nothing where jemalloc is not linked.
+void give_back_memory();
 
 }  // namespace chorus::inline base
