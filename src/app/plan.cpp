@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
+#include "app/goodput.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -31,6 +32,7 @@ struct PlanArguments {
   std::optional<int64_t> ranks_per_host;  // none: as the machine file says
   std::vector<double> skew;
   std::string run, stage, device_memory, host_memory, nvme, machine;
+  GoodputArguments goodput;
   bool search = false, forms = false, json = false;
 };
 
@@ -289,13 +291,16 @@ void run_plan(const PlanArguments& a) {
     const Cluster cluster = cluster_of(a, own);
     const Foreseen foreseen = foresee(a, own, cluster, std::filesystem::path(a.run) / name);
     const Tables tables = tables_of(a, foreseen.typical.job, cluster);
+    const std::vector<Failures> failures = failures_of(a.goodput, foreseen.typical, cluster);
     if (a.json) {
       list.push_back(to_json(foreseen, tables, cluster));
+      for (const Failures& some : failures) list.back()["failures"].push_back(to_json(some));
       if (!name.empty()) list.back()["stage"] = name;
       continue;
     }
     if (!name.empty()) fmt::print("{}stage {}\n", &name == &trainings.front().first ? "" : "\n", name);
     print(a, own, foreseen, tables, cluster);
+    print_goodput(failures);
   }
   if (a.json) fmt::print("{}\n", (config->train.stages.empty() ? list.front() : list).dump(2));
 }
@@ -340,6 +345,7 @@ void add_plan(CLI::App& app) {
       ->add_option("--machine", a.machine,
                    "rates of the machine (`chorus bench machine --out FILE`): adds times")
       ->type_name("FILE");
+  add_goodput_arguments(*command, a.goodput);
   command->add_flag("--forms", a.forms, "the most experts that fit with each parallel form");
   command->add_flag("--search", a.search, "the fastest layouts of this model that fit");
   command->add_flag("--json", a.json, "print JSON");

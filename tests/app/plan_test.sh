@@ -59,6 +59,15 @@ sed 's/"ranks_per_host": [0-9]*/"ranks_per_host": 2/' machine.json >two.json
 $chorus plan run.toml --world 4 --machine two.json --host-memory 10GB >plan.txt
 grep -q "there is .* 4.7 GiB" plan.txt || fail "the machine file's ranks of a host are not its own: $(grep 'there is' plan.txt)"
 grep -q "the whole run: 2 updates" plan.txt || fail "no time of the run"
+$chorus plan run.toml --world 4 --machine two.json --failures 3h --save 10s --json >plan.json
+grep -q '"hosts": 128' plan.json || fail "not 64 times the two hosts"
+grep -q '"save_seconds": 10.0' plan.json || fail "--save does not count"
+$chorus plan run.toml --machine two.json --failures 3h >plan.txt
+grep -q "where a host fails every 3h00m" plan.txt || fail "no goodput"
+! $chorus plan run.toml --failures 3h 2>error.txt || fail "--failures without a machine went through"
+grep -q "give --machine" error.txt || fail "$(cat error.txt)"
+! $chorus plan run.toml --machine two.json --failures 3 2>error.txt || fail "a time without a unit went through"
+grep -q "such as 90s" error.txt || fail "$(cat error.txt)"
 # By the text of a run, which training finds ready; each stage of a run file.
 $chorus plan run.toml --run planned --json 2>log.txt >plan.json
 grep -q '"source_tokens"' plan.json || fail "no shape of the text"

@@ -1,0 +1,92 @@
+#include "app/goodput.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace chorus::inline app {
+
+namespace {
+
+constexpr std::array<int64_t, 7> kIntervals = {1, 10, 30, 100, 300, 1000, 3000};  // updates
+
+/// Without --save: each rank writes its share of weights and optimizer state, which tiers and replicas do not change.
+double seconds_of_save(const Candidate& c, const Cluster& cluster) {
+  constexpr double kBytesPerParameter = 12;  // fp32 masters and two moments
+  return kBytesPerParameter * static_cast<double>(c.parameters) / cluster.world / cluster.machine->disk_write;
+}
+
+}  // namespace
+
+void add_goodput_arguments(CLI::App& command, GoodputArguments& a) {
+  CLI::Option* const failures =
+      command
+          .add_option(
+              "--failures", a.failures,
+              "mean time between two failures of a host, such as 3h: adds what share of the time trains, by "
+              "number of hosts and save interval (needs --machine)")
+          ->type_name("TIME");
+  command
+      .add_option(
+          "--save", a.save,
+          "--failures: how long a save holds training up (default: what ranks write, at the machine's rate)")
+      ->type_name("TIME")
+      ->needs(failures);
+  command.add_option("--restart", a.restart, "--failures: from a failure until training goes on")
+      ->type_name("TIME")
+      ->capture_default_str()
+      ->needs(failures);
+}
+
+std::vector<Failures> failures_of(const GoodputArguments& a, const Candidate& c, const Cluster& cluster) {
+  if (a.failures.empty()) return {};
+  if (!c.time) throw UserError("--failures weighs times: give --machine, a file of `chorus bench machine`");
+  const int64_t hosts =
+      (cluster.world + cluster.machine->ranks_per_host - 1) / cluster.machine->ranks_per_host;
+  std::vector<Failures> list;
+  for (const int64_t times : {1, 4, 16, 64}) {
+    list.push_back({.between = parse_time(a.failures, "--failures"),
+                    .update = c.time->total(),
+                    .save = a.save.empty() ? seconds_of_save(c, cluster) : parse_time(a.save, "--save"),
+                    .restart = parse_time(a.restart, "--restart"),
+                    .hosts = times * hosts});
+  }
+  return list;
+}
+
+void print_goodput(const std::vector<Failures>& list) {
+  if (list.empty()) return;
+  const Failures& f = list.front();
+  fmt::print(
+      "\nshare of the time that trains, where a host fails every {}; {:.3g} s per update, {:.3g} s per save, "
+      "{} per restart\n",
+      human_seconds(f.between), f.update, f.save, human_seconds(f.restart));
+  fmt::print("hosts   saved after");
+  for (const int64_t interval : kIntervals) fmt::print("{:>8}", interval);
+  fmt::print(" updates; at best\n");
+  for (const Failures& some : list) {
+    fmt::print("{:<19}", some.hosts);
+    for (const int64_t interval : kIntervals) fmt::print("{:>6.1f} %", 100 * goodput(some, interval));
+    const int64_t best = best_interval(some);
+    fmt::print("{:>16.1f} %, train.checkpoint_every = {} ({})\n", 100 * goodput(some, best), best,
+               human_seconds(static_cast<double>(best) * some.update));
+  }
+}
+
+nlohmann::json to_json(const Failures& f) {
+  nlohmann::json json = {{"hosts", f.hosts},
+                         {"seconds_between_failures", f.between},
+                         {"update_seconds", f.update},
+                         {"save_seconds", f.save},
+                         {"restart_seconds", f.restart},
+                         {"best_interval", best_interval(f)},
+                         {"best_goodput", goodput(f, best_interval(f))}};
+  for (const int64_t interval : kIntervals)
+    json["goodput"].push_back({{"interval", interval}, {"share", goodput(f, interval)}});
+  return json;
+}
+
+}  // namespace chorus::inline app
