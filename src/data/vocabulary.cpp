@@ -242,6 +242,7 @@ int32_t Vocabulary::language(std::string_view name) const {
     return found->second;
   }
   if (known.empty()) throw UserError("unknown language '{}': this vocabulary has no language tags", name);
+  if (name.empty()) throw UserError("no language is named: this vocabulary knows {}", join(known, ", "));
   throw UserError("unknown language '{}': this vocabulary knows {}{}", name, join(known, ", "),
                   did_you_mean_language(name, known));
 }

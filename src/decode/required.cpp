@@ -77,10 +77,14 @@ RequiredText::RequiredText(const Vocabulary& vocabulary, std::span<const Term> t
     : pattern_text_(keep) {
   std::set<size_t, std::greater<>> lengths;
   for (const Term& term : terms) {
+    if (trim_space(term.source).empty() || trim_space(term.target).empty())
+      throw UserError("{}: a term is a phrase and its translation, and one of them is empty", term.where);
     const std::vector<int32_t> pieces = exact_pieces(vocabulary, term.target);
     if (pieces.empty())
       throw UserError("{}: the vocabulary of this model cannot write {}", term.where, in_quotes(term.target));
-    terms_.emplace(term.source, Phrase{pieces, fmt::format("{} ({})", in_quotes(term.target), term.where)});
+    const auto [unused, is_new] = terms_.emplace(
+        term.source, Phrase{pieces, fmt::format("{} ({})", in_quotes(term.target), term.where)});
+    if (!is_new) throw UserError("{}: {} is there already", term.where, in_quotes(term.source));
     lengths.insert(term.source.size());
   }
   lengths_.assign(lengths.begin(), lengths.end());

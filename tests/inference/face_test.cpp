@@ -105,6 +105,20 @@ TEST(FaceTranslator, IsEndedBetweenTwoSteps) {
   EXPECT_GT(steps, 4);
 }
 
+TEST(FaceTranslator, RefusesTermsThatAreNone) {
+  using Terms = std::vector<std::pair<std::string, std::string>>;
+  const Model model(saved().path);
+  for (const Terms& terms : {Terms{{"", "ab"}}, {{" ", "ab"}}, {{"ab", ""}}, {{"ab", "cd"}, {"ab", "ef"}}})
+    EXPECT_THROW(Translator(model, "en", "de", {.terms = terms}), UserError);
+}
+
+TEST(FaceMetrics, RefuseWhatCannotBeScored) {
+  EXPECT_THROW(bleu({}, {}), UserError);
+  EXPECT_THROW(chrf({"a"}, {"a", "b"}), UserError);
+  for (const int order : {-1, 11, 1'000'000'000}) EXPECT_THROW(chrf({"a"}, {"a"}, order), UserError);
+  EXPECT_EQ(chrf({"a b c d e f"}, {"a b c d e f"}, 10), 100);
+}
+
 TEST(FaceVocabulary, ReadsNoWeights) {
   const TemporaryFolder folder;
   fs::copy(saved().path, folder / "model", fs::copy_options::recursive);
