@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from chorus._errors import Error, UserError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # "as": what is not imported so is not exported to a strict type checker
     from chorus._build import VERSION as __version__
-    from chorus.metrics import bleu, chrf
-    from chorus.models import export_model, import_model, inspect, prune, quantize
-    from chorus.training import load_metrics, train
-    from chorus.translator import (
-        Encoded, Options, Score, Token, Translation, Translator, set_threads)
-    from chorus.vocabulary import Vocabulary
+    from chorus.metrics import bleu as bleu, chrf as chrf
+    from chorus.models import export_model as export_model, import_model as import_model, inspect as inspect
+    from chorus.models import prune as prune, quantize as quantize
+    from chorus.training import load_metrics as load_metrics, train as train
+    from chorus.translator import Encoded as Encoded, Options as Options, Score as Score, Token as Token
+    from chorus.translator import Translation as Translation, Translator as Translator, set_threads as set_threads
+    from chorus.vocabulary import Vocabulary as Vocabulary
 
 # Threads of OpenMP that wait spin, by default for so long that several busy processes on a machine slow each other down. The
 # runtime, which comes with torch, reads this when it is loaded; the program sets it as well.
@@ -43,7 +44,8 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["Error", "UserError", *sorted(_HOME)]
+__all__ = ["Error", "UserError", "__version__"]
+__all__ += sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

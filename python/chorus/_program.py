@@ -52,9 +52,14 @@ def run(
     raised. UserError and Error as the program says it.
     """
     words = [str(PROGRAM), command, *(os.fspath(one) for one in arguments), *(["-q"] if quiet else [])]
-    process = subprocess.Popen(
-        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-        errors="replace", env=environment())
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+            errors="replace", env=environment())
+    except ValueError as error:  # a character 0, half of a surrogate pair
+        raise UserError(f"chorus {command} cannot be given its arguments: {error}") from error
+    except OSError as error:
+        raise Error(f"chorus {command} cannot be started: {error}") from error
     assert process.stdout and process.stderr
     last: list[str] = []
     listener = threading.Thread(target=_listen, args=(process.stderr, last), daemon=True)

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, Sequence
 
-from chorus import _program
+from chorus import _check, _program
+from chorus._check import StrPath
 
-StrPath = str | os.PathLike
 Paths = StrPath | Sequence[StrPath]
 
 
@@ -24,8 +24,8 @@ def prune(
     *,
     keep: float,
     data: Paths,
-    languages: Sequence[str] = (),
-    directions: Sequence[str] = (),
+    languages: str | Sequence[str] = (),
+    directions: str | Sequence[str] = (),
     sentences: int = 0,
     by: str = "utilization",
     method: str = "drop",
@@ -49,8 +49,8 @@ def quantize(
     experts: str = "int4",
     dense: str = "int8",
     data: Paths = (),
-    languages: Sequence[str] = (),
-    directions: Sequence[str] = (),
+    languages: str | Sequence[str] = (),
+    directions: str | Sequence[str] = (),
     sentences: int = 0,
 ) -> list[dict[str, Any]]:
     """Writes the model folder `out`, with weights in "int8" or "int4" ("none": as they are): those of the experts, and the
@@ -81,5 +81,6 @@ def _files(data: Paths) -> list[StrPath]:
     return [data] if isinstance(data, (str, os.PathLike)) else list(data)
 
 
-def _which(languages: Sequence[str], directions: Sequence[str], sentences: int) -> dict[str, Any]:
-    return {"languages": ",".join(languages) or None, "directions": ",".join(directions) or None, "sentences": sentences}
+def _which(languages: str | Sequence[str], directions: str | Sequence[str], sentences: int) -> dict[str, Any]:
+    listed = {"languages": ",".join(_check.names(languages)), "directions": ",".join(_check.names(directions))}
+    return {**{name: names or None for name, names in listed.items()}, "sentences": sentences}

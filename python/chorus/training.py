@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from chorus import _program
+from chorus._check import StrPath
 from chorus._errors import UserError
 
 if TYPE_CHECKING:
     import pandas
-
-StrPath = str | os.PathLike
 
 
 def train(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import itertools
 import os
+import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence, TypedDict, overload
 
+from chorus import _check
+from chorus._check import StrPath
 from chorus._errors import UserError
 from chorus._load import load_core
 from chorus.vocabulary import Vocabulary
@@ -19,45 +22,74 @@ if TYPE_CHECKING:
 
 _core = load_core()
 
-StrPath = str | os.PathLike
-
 
 class Options(TypedDict, total=False):
-    """How `Translator` searches, as options by name; each is that of `chorus translate`."""
+    """How `Translator` searches, as options by name, each with its default; they are those of `chorus translate`.
 
-    beam: int  # hypotheses looked at together; 1: greedy. 5
-    length_penalty: float  # above 0 prefers long translations. 1
-    min_length: int  # tokens at least, tag and end counted. 0
-    no_repeat_ngram: int  # above 0: no run of so many tokens occurs twice. 0
-    diversity: float  # above 0: what a hypothesis loses where those before it have taken the same word. 0
-    sentences: bool  # translate every sentence of a text by itself. False
-    terms: Mapping[str, str] | Iterable[tuple[str, str]]  # where a text has the first phrase, its translation has the second
-    keep: str  # regular expression (ICU's): what it matches is in the translation as it is
-    alignment: bool  # fill in Translation.alignment. False
-    shortlist: StrPath  # file of `chorus shortlist`: only pieces of the target language, which is faster
-    sample: bool  # draw translations instead of searching for the best. False
-    temperature: float  # of sample: below 1 keeps closer to what is probable. 1
-    top_k: int  # of sample: draw from the k most probable tokens; 0: all. 0
-    top_p: float  # of sample: from the most probable ones that have this probability together. 1
-    epsilon: float  # of sample: only tokens of this probability. 0
-    seed: int  # of sample: the same one draws the same translations of the same texts. 1
-    mbr: Literal["chrf", "bleu"]  # choose, of several candidates, the one most like the others
-    candidates: int  # of mbr. 64
+    beam: hypotheses looked at together; 1: greedy. 5
+    length_penalty: above 0 prefers long translations. 1
+    min_length: tokens at least, tag and end counted. 0
+    no_repeat_ngram: above 0: no run of so many tokens occurs twice. 0
+    diversity: above 0: what a hypothesis loses where those before it have taken the same word. 0
+    sentences: translate every sentence of a text by itself. False
+    terms: where a text has the first phrase, its translation has the second
+    keep: regular expression (ICU's): what it matches is in the translation as it is
+    alignment: fill in Translation.alignment. False
+    shortlist: file of `chorus shortlist`: only pieces of the target language, which is faster
+    sample: draw translations instead of searching for the best. False
+    temperature: of sample: below 1 keeps closer to what is probable. 1
+    top_k: of sample: draw from the k most probable tokens; 0: all. 0
+    top_p: of sample: from the most probable ones that have this probability together. 1
+    epsilon: of sample: only tokens of this probability. 0
+    seed: of sample: the same one draws the same translations of the same texts. 1
+    mbr: choose, of several candidates, the one most like the others
+    candidates: of mbr. 64
+    """
+
+    beam: int
+    length_penalty: float
+    min_length: int
+    no_repeat_ngram: int
+    diversity: float
+    sentences: bool
+    terms: Mapping[str, str] | Iterable[tuple[str, str]]
+    keep: str
+    alignment: bool
+    shortlist: StrPath
+    sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    epsilon: float
+    seed: int
+    mbr: Literal["chrf", "bleu"]
+    candidates: int
 
 
 class Token(NamedTuple):
-    piece: str  # as the vocabulary writes it: "▁the", "</s>"
+    """A piece as the vocabulary writes it ("▁the", "</s>"), and its natural logarithm of probability."""
+
+    piece: str
     log_probability: float
 
 
 @dataclass(frozen=True)
 class Translation:
+    """A translation of a text; str() gives its text alone.
+
+    score: the sum of log-probabilities over tokens ** length_penalty; with mbr the mean, 0 to 100
+    log_probability: the sum over the tokens
+    tokens: the pieces and the end ("</s>"), each with its own log-probability
+    alignment: words of the text and of the translation that belong together, counted from 0; None unless asked for
+    ended: False where it was cut at the longest length
+    """
+
     text: str
-    score: float  # sum of log-probabilities over tokens ** length_penalty; with mbr the mean, 0 to 100
-    log_probability: float  # the sum over the tokens
-    tokens: list[Token] = field(repr=False)
-    alignment: list[tuple[int, int]] | None = field(repr=False)  # words of the text and of the translation, from 0
-    ended: bool = True  # False: cut at the longest length
+    score: float
+    log_probability: float
+    tokens: list[Token] = field(repr=False, hash=False)
+    alignment: list[tuple[int, int]] | None = field(repr=False, hash=False)
+    ended: bool = True
 
     def __str__(self) -> str:
         return self.text
@@ -65,19 +97,23 @@ class Translation:
 
 @dataclass(frozen=True)
 class Score:
-    """How probable a translation is."""
+    """How probable a translation is: natural logarithms, of the whole and of its pieces and the end."""
 
-    log_probability: float  # natural logarithm, summed over the tokens
-    tokens: list[Token] = field(repr=False)  # the pieces and the end
+    log_probability: float
+    tokens: list[Token] = field(repr=False, hash=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Encoded:
-    """What the encoder makes of a text."""
+    """What the encoder makes of a text.
 
-    tokens: list[str]  # tag, pieces, end
-    states: np.ndarray | torch.Tensor = field(repr=False)  # fp32 [tokens, d_model]: the encoder's output
-    # By the name of an MoE layer of the encoder, "encoder.layers.1": fp32 [tokens, experts], each token's sum to 1.
+    tokens: tag, pieces, end
+    states: fp32 [tokens, d_model]: the encoder's output
+    routers: by the name of an MoE layer of the encoder, "encoder.layers.1": fp32 [tokens, experts], each token's sum to 1
+    """
+
+    tokens: list[str]
+    states: np.ndarray | torch.Tensor = field(repr=False)
     routers: dict[str, np.ndarray | torch.Tensor] = field(repr=False)
 
 
@@ -101,13 +137,17 @@ class Translator:
         precision: str = "fp32",
         memory: int | str | None = None,
     ) -> None:
-        paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        paths = [path] if isinstance(path, (str, bytes, os.PathLike)) or not isinstance(path, Iterable) else list(path)
         if not paths:
             raise UserError("a Translator has one model or several, not none")
         if memory is not None and len(paths) > 1:
             raise UserError("memory is for one model, not for an ensemble")
-        most = _core.parse_memory(memory) if isinstance(memory, str) else memory or 0
-        self._models = [_core.Model(os.fspath(one), device, precision, most) for one in paths]
+        if isinstance(memory, str):
+            most = _core.parse_memory(_check.text(memory, "memory"))
+        else:
+            most = _check.whole(memory or 0, "memory", 0, 2**63 - 1)
+        how = (_check.text(device, "device"), _check.text(precision, "precision"), most)
+        self._models = [_core.Model(_check.path(one, "a model"), *how) for one in paths]
         self._source, self._target = source or "", target or ""
         self._made: dict[Any, Any] = {}
 
@@ -143,7 +183,7 @@ class Translator:
         one after the other. A text is one line: a line end within it is white space. `options`: see `Options`."""
         search = self._search(source, target, 1, options)
         if isinstance(texts, str):
-            return _translation(search.nbest([texts], 0)[0][0], options)
+            return _translation(search.nbest(_check.texts([texts]), 0)[0][0], options)
         return [_translation(best[0], options) for best in _best(search, texts)]
 
     def stream(
@@ -157,9 +197,8 @@ class Translator:
     ) -> Iterator[Translation]:
         """The same for texts that are not all there yet, or more than memory holds: reads `window` of them, translates
         them together, gives their translations, and goes on."""
-        if window < 1:
-            raise UserError(f"a window of {window} texts: it holds one at least")
-        _check_list(texts)
+        window = _check.whole(window, "window", 1)
+        _check.no_letters(texts)
         search = self._search(source, target, 1, options)
 
         return (_translation(best[0], options) for best in _best(search, texts, window))
@@ -186,7 +225,7 @@ class Translator:
         target: str | None = None,
     ) -> list[Score]:
         """How probable targets[i] is as a translation of sources[i]; of an ensemble to the first model."""
-        given, written = _list(sources), _list(targets)
+        given, written = _check.texts(sources), _check.texts(targets)
         language = self._languages(source, target)
         scorer = _core.Scorer(self._models[0], *language)
         if len(given) != len(written):
@@ -214,7 +253,7 @@ class Translator:
             raise UserError(f"return_tensors='{return_tensors}': choose 'np' or 'pt'")
         encoder = _core.Encoder(self._models[0], *self._languages(source, target))
         wrap = _to_torch if return_tensors == "pt" else lambda array: array
-        given = _list(texts)
+        given = _check.texts(texts)
         return [
             Encoded(tokens, wrap(states), {name: wrap(array) for name, array in routers})
             for first in range(0, len(given), _PAIRS)
@@ -222,7 +261,8 @@ class Translator:
         ]
 
     def _languages(self, source: str | None, target: str | None) -> tuple[str, str]:
-        return (self._source if source is None else source, self._target if target is None else target)
+        return (_check.text(self._source if source is None else source, "source"),
+                _check.text(self._target if target is None else target, "target"))
 
     def _search(self, source: str | None, target: str | None, nbest: int, options: Mapping[str, Any]) -> Any:
         """Made once for the same languages and options: it may read a shortlist, or lay out weights."""
@@ -240,36 +280,64 @@ class Translator:
 def set_threads(threads: int) -> None:
     """Threads that one computation takes, in the whole process, torch's included; 0: one for each core that the process may
     use."""
-    _core.set_threads(threads)
+    _core.set_threads(_check.whole(threads, "threads"))
 
+
+# Of a process that forks, the child has none of the threads that OpenMP waits for.
+os.register_at_fork(after_in_child=lambda: _core.set_threads(1))
 
 _TEXTS = 8192  # of a list, translated together: enough for batches of one length, and not all that a list may hold
 _PAIRS = 1024  # scored or encoded at a time: between them Ctrl-C is noticed
 _KEPT = 16
 
+_KINDS = typing.get_type_hints(Options)
 _OF_SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "epsilon": 0.0, "seed": 1}
 
 
 def _lasting(options: Mapping[str, Any]) -> dict[str, Any]:
-    """As lists and strings what says nothing of itself, and may be read only once."""
-    made = dict(options)
-    if "terms" in made:
-        terms = made["terms"]
-        made["terms"] = [(a, b) for a, b in (terms.items() if isinstance(terms, Mapping) else terms)]
-    if "shortlist" in made:
-        made["shortlist"] = os.fspath(made["shortlist"])
+    """Looked at, and as lists and strings what says nothing of itself, and may be read only once."""
+    return {name: _lasting_option(name, value) for name, value in options.items()}
+
+
+def _lasting_option(name: str, value: Any) -> Any:
+    if name not in _KINDS:
+        near = difflib.get_close_matches(name, _KINDS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(_KINDS)}"
+        raise UserError(f"unknown option '{name}': {hint}")
+    kind = _KINDS[name]
+    if name == "terms":
+        return _pairs(value)
+    if name == "shortlist":
+        return _check.path(value, name)
+    if name == "seed":
+        return _check.whole(value, name, 0, 2**64 - 1)
+    if kind is int:
+        return _check.whole(value, name)
+    if kind is float:
+        return _check.real(value, name)
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{name} is True or False, not {value!r}")
+        return value
+    return _check.text(value, name)
+
+
+def _pairs(terms: Any) -> list[tuple[str, str]]:
+    if isinstance(terms, Mapping):
+        terms = terms.items()
+    _check.no_letters(terms, "terms")
+    made = []
+    for number, pair in enumerate(terms, 1):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise UserError(f"term {number} is a phrase and its translation, not {pair!r}")
+        made.append((_check.text(pair[0], f"term {number}"), _check.text(pair[1], f"term {number}")))
     return made
 
 
 def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
-    known = Options.__annotations__
     made = _core.Options()
     made.nbest = nbest
     for name, value in options.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-            raise UserError(f"unknown option '{name}': {hint}")
         if name in _OF_SAMPLE and not options.get("sample"):
             raise UserError(f"{name} is of sample=True, which is missing")
         if name not in ("sample", "mbr", "candidates", *_OF_SAMPLE):
@@ -285,25 +353,11 @@ def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
 
 def _best(search: Any, texts: Iterable[str], window: int = _TEXTS) -> Iterator[list[Any]]:
     """The translations of each text, of as many as `window` at a time."""
-    _check_list(texts)
+    _check.no_letters(texts)
     coming, first = iter(texts), 0
-    while batch := _list(itertools.islice(coming, window), first):
+    while batch := _check.texts(itertools.islice(coming, window), first):
         yield from search.nbest(batch, first)
         first += len(batch)
-
-
-def _check_list(texts: Iterable[str]) -> None:
-    if isinstance(texts, str):
-        raise UserError("give a list of texts; a string is a list of letters")
-
-
-def _list(texts: Iterable[str], first: int = 0) -> list[str]:
-    _check_list(texts)
-    made = list(texts)
-    for number, text in enumerate(made, first + 1):
-        if not isinstance(text, str):
-            raise UserError(f"text {number} is {type(text).__name__}, not str")
-    return made
 
 
 def _translation(scored: Any, options: Mapping[str, Any]) -> Translation:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Iterable
 
+from chorus import _check
+from chorus._check import StrPath
 from chorus._load import load_core
 
 _core = load_core()
@@ -18,8 +19,8 @@ class Vocabulary:
     ['▁Good', '▁morning', '.']
     """
 
-    def __init__(self, model: str | os.PathLike[str] | Any) -> None:
-        self._core = _core.Vocabulary(os.fspath(model) if isinstance(model, (str, os.PathLike)) else model)
+    def __init__(self, model: StrPath | Any) -> None:
+        self._core = _core.Vocabulary(model if isinstance(model, _core.Model) else _check.path(model, "a model"))
 
     def __len__(self) -> int:
         """Ids are below it."""
@@ -33,21 +34,21 @@ class Vocabulary:
     def encode(self, text: str, language: str = "") -> list[int]:
         """The ids of a text's pieces, without the language's tag and the end. `language` matters where source and target are
         cut otherwise (OPUS-MT); by default the text is a source."""
-        return self._core.encode(text, language)
+        return self._core.encode(_check.text(text, "text"), _check.text(language, "language"))
 
     def pieces(self, text: str, language: str = "") -> list[str]:
         """The same as pieces."""
-        return [self._core.piece(i) for i in self._core.encode(text, language)]
+        return [self._core.piece(i) for i in self.encode(text, language)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; tags and special tokens are left out."""
-        return self._core.decode([int(i) for i in ids])
+        return self._core.decode([_check.whole(i, "token") for i in ids])
 
     def piece(self, token: int) -> str:
         """What an id stands for: "▁the", "</s>", "__de__" for the tag of de; "" where it stands for nothing."""
-        return self._core.piece(token)
+        return self._core.piece(_check.whole(token, "token"))
 
     def tag(self, language: str) -> int | None:
         """The id of a language's tag; None where it has none."""
-        found = self._core.tag(language)
+        found = self._core.tag(_check.text(language, "language"))
         return None if found < 0 else found

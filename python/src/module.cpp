@@ -1,7 +1,10 @@
 // chorus._core: the public face as Python sees it. What is convenient is made of it in python/chorus.
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <exception>
+#include <filesystem>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -16,19 +19,40 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
+#include <unistd.h>
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
 
-using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+std::atomic<bool> ending = false;  // the interpreter; of its threads only the main one goes on
+
+bool is_main_thread() {
+  return ::gettid() == ::getpid();
+}
+
+/// Lets other threads of Python run. One that comes back when the interpreter ends stays away: Python would end it here, and
+/// no frame of C++ lets itself be ended.
+struct WithoutLock {
+  WithoutLock() = default;
+  ~WithoutLock() {
+    while (ending && !is_main_thread()) ::pause();
+    PyEval_RestoreThread(state);
+  }
+  WithoutLock(const WithoutLock&) = delete;
+  WithoutLock& operator=(const WithoutLock&) = delete;
+
+  PyThreadState* state = PyEval_SaveThread();
+};
+using Unlocked = nb::call_guard<WithoutLock>;
 using Texts = std::vector<std::string>;
 using Rows = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
 /// Lets Python handle Ctrl-C during a long call. Asking costs the interpreter's lock, for which another thread may let us
-/// wait, so it is not done at every step.
+/// wait, so it is not done at every step; and Python tells the main thread alone.
 void look_for_signals() {
+  if (!is_main_thread()) return;
   using Clock = std::chrono::steady_clock;
   thread_local Clock::time_point asked = Clock::now();
   if (Clock::now() - asked < std::chrono::milliseconds(50)) return;
@@ -49,6 +73,14 @@ struct ErrorClasses {
   nb::object error, mistake;
 };
 
+/// Messages may quote names of files, which are bytes.
+void raise(const nb::object& type, const char* message) {
+  PyObject* const text = PyUnicode_DecodeUTF8(message, static_cast<Py_ssize_t>(std::strlen(message)), "replace");
+  if (text == nullptr) return;
+  PyErr_SetObject(type.ptr(), text);
+  Py_DECREF(text);
+}
+
 void translate_errors() {
   const nb::object errors = nb::module_::import_("chorus._errors");
   nb::register_exception_translator(
@@ -57,9 +89,9 @@ void translate_errors() {
         try {
           std::rethrow_exception(thrown);
         } catch (const chorus::UserError& error) {
-          PyErr_SetString(classes->mistake.ptr(), error.what());
+          raise(classes->mistake, error.what());
         } catch (const chorus::Error& error) {
-          PyErr_SetString(classes->error.ptr(), error.what());
+          raise(classes->error, error.what());
         }
       },
       new ErrorClasses{errors.attr("Error"), errors.attr("UserError")});
@@ -102,7 +134,7 @@ void define_models(nb::module_& m) {
   nb::class_<chorus::Model>(m, "Model")
       .def(
           "__init__",
-          [](chorus::Model* self, const std::string& folder, const std::string& device,
+          [](chorus::Model* self, const std::filesystem::path& folder, const std::string& device,
              const std::string& precision, uint64_t memory) {
             new (self) chorus::Model(folder, {.device = device, .precision = precision, .memory = memory});
           },
@@ -113,7 +145,8 @@ void define_models(nb::module_& m) {
   using Vocabulary = chorus::ModelVocabulary;
   nb::class_<Vocabulary>(m, "Vocabulary")
       .def(
-          "__init__", [](Vocabulary* self, const std::string& folder) { new (self) Vocabulary(folder); },
+          "__init__",
+          [](Vocabulary* self, const std::filesystem::path& folder) { new (self) Vocabulary(folder); },
           "folder"_a, Unlocked())
       .def(nb::init<const chorus::Model&>(), "model"_a)
       .def("size", &Vocabulary::size)
@@ -168,7 +201,7 @@ void define_use(nb::module_& m) {
           [](const chorus::Encoder& self, const Texts& texts) {
             std::vector<chorus::EncodedText> encoded;
             {
-              const nb::gil_scoped_release unlocked;
+              const WithoutLock unlocked;
               encoded = self.encode(texts);
             }
             std::vector<std::tuple<Texts, Rows, std::vector<std::pair<std::string, Rows>>>> made;
@@ -187,6 +220,8 @@ void define_use(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // of what threads hold that the interpreter has ended
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function([] { ending = true; }));
   translate_errors();
   define_options(m);
   define_models(m);

@@ -16,12 +16,13 @@ def test_inspect(model):
     assert said["languages"] == ["xx", "yy"] and said["parameters"]["experts"] > 0 and said["tensors"] == []
     assert said["parameters"]["total"] == chorus.Translator(model).parameters
     assert len(chorus.inspect(model, tensors=True)["tensors"]) > 10
-    with pytest.raises(chorus.UserError, match="nowhere"):
-        chorus.inspect("nowhere")
+    for wrong in ("nowhere", "a\0b", "\ud800"):
+        with pytest.raises(chorus.UserError, match="nowhere|cannot be given its arguments"):
+            chorus.inspect(wrong)
 
 
 def test_prune(model, text, tmp_path):
-    report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions=["xx-yy"], sentences=50)
+    report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions="xx-yy", sentences=50)
     assert [len(layer["kept"]) for layer in report["layers"]] == [2, 2] and report["directions"][0]["sentences"] == 50
     assert translates(tmp_path / "half") == 3
     with pytest.raises(chorus.UserError, match="there already"):

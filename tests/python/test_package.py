@@ -1,6 +1,9 @@
 """The package itself: what is loaded when, the command, the stubs, the vocabulary, the metrics."""
 
+import ast
+import pydoc
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +20,23 @@ PACKAGE = Path(chorus.__file__).parent
 
 def test_everything_is_there():
     for name in chorus.__all__:
-        assert getattr(chorus, name).__doc__ or name == "Token", name
+        assert getattr(chorus, name).__doc__, name
     assert set(chorus.__all__) <= set(dir(chorus)) and chorus.__version__ == _build.VERSION
     with pytest.raises(AttributeError):
         chorus.translate
+
+
+@pytest.mark.parametrize("name", ["Options", "Translation", "Encoded"])
+def test_help_says_what_each_field_is(name):
+    made = getattr(chorus, name)
+    told = pydoc.render_doc(made, renderer=pydoc.plaintext)
+    for one in set(made.__annotations__) - {"text"}:
+        assert re.search(rf"^ \|  {one}: \w", told, re.M), one
+
+
+def test_strict_type_checkers_see_every_name():
+    imports = [node for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text())) if isinstance(node, ast.ImportFrom)]
+    assert {name.name for node in imports for name in node.names if name.asname == name.name} == set(chorus._HOME)
 
 
 def test_torch_is_loaded_when_it_is_needed():
@@ -109,6 +125,9 @@ def test_vocabulary(model, translator):
     for wrong in (-1, len(vocabulary)):
         with pytest.raises(chorus.UserError, match="is no token"):
             vocabulary.decode([wrong])
+    for wrong in ("12", [1.5], [2**40]):
+        with pytest.raises(chorus.UserError, match="token"):
+            vocabulary.decode(wrong)
     with pytest.raises(chorus.UserError, match="unknown language"):
         vocabulary.encode("a", "zz")
 
@@ -123,8 +142,13 @@ def test_metrics():
         sacrebleu.corpus_bleu(made, [wanted], tokenize="char").score)
     assert chorus.chrf(made, wanted) == pytest.approx(sacrebleu.corpus_chrf(made, [wanted]).score)
     assert chorus.chrf(made, wanted, word_order=2) == pytest.approx(sacrebleu.corpus_chrf(made, [wanted], word_order=2).score)
-    with pytest.raises(chorus.Error):
+    with pytest.raises(chorus.UserError):
         chorus.bleu(made, wanted[1:])
+    with pytest.raises(chorus.UserError, match="a string is a list of letters"):
+        chorus.bleu("alpha", "alpha")
+    for order in (-1, 10**9):
+        with pytest.raises(chorus.UserError, match="word order"):
+            chorus.chrf(made, wanted, word_order=order)
     with pytest.raises(chorus.UserError, match="moses"):
         chorus.bleu(made, wanted, tokenizer="moses")
 

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import pickle
 import signal
 import threading
 import time
@@ -150,10 +151,24 @@ def test_mistakes(model, translator, tmp_path):
     refuses("fp32 or bf16", lambda: chorus.Translator(model, precision="fp8"))
     refuses("abacus", lambda: chorus.Translator(model, device="abacus"))
     refuses("nowhere", lambda: translator.translate("a", shortlist="nowhere"))
-    with pytest.raises(TypeError):
-        translator.translate("a", beam="wide")
-    with pytest.raises((UnicodeEncodeError, TypeError)):
-        translator.translate("\ud800")
+    refuses("beam is a whole number, not 'wide'", lambda: translator.translate("a", beam="wide"))
+    refuses("beam=2147483648 is outside", lambda: translator.translate("a", beam=2**31))
+    refuses("length_penalty is a number, not '1'", lambda: translator.translate("a", length_penalty="1"))
+    refuses("sample is True or False, not 1", lambda: translator.translate("a", sample=1))
+    refuses("seed=-1 is outside", lambda: translator.translate("a", sample=True, seed=-1))
+    refuses("keep is NoneType, not str", lambda: translator.translate("a", keep=None))
+    refuses("text 2 is no Unicode text", lambda: translator.translate(["a", "\ud800"]))
+    refuses("target is no Unicode text", lambda: translator.translate("a", target="\ud800"))
+    refuses("source is int, not str", lambda: translator.translate("a", 5))
+    refuses("no language is named: this vocabulary knows xx, yy", lambda: chorus.Translator(model).translate("a"))
+    refuses("term 2: .* is empty", lambda: translator.translate("a", terms={"a": "b", "": "b"}))
+    refuses("term 1: .* is empty", lambda: translator.translate("a", terms={"a": " "}))
+    refuses("term 1 is a phrase and its translation, not 'ab'", lambda: translator.translate("a", terms=["ab"]))
+    refuses("a model is a path, not None", lambda: chorus.Translator(None))
+    refuses("character 0", lambda: chorus.Translator("a\0b"))
+    refuses("/\ufffd: no such folder", lambda: chorus.Translator(b"/\xff"))
+    refuses("memory is a whole number", lambda: chorus.Translator(model, memory=8e9))
+    refuses("longer than the 64 positions", lambda: translator.encode(["alpha " * 100]))
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{")
@@ -186,6 +201,52 @@ def test_threads_share_a_translator_and_the_interpreter(translator):
     while any(worker.is_alive() for worker in workers):  # with the lock held there, this would not run meanwhile
         ticks.append(time.sleep(0.001))
     assert made == {0: wanted, 1: wanted} and len(ticks) > 3
+
+
+def test_a_forked_child_translates(model):
+    process = python(f"""
+import multiprocessing
+import chorus
+chorus.set_threads(2)
+t = chorus.Translator({str(model)!r}, source="xx", target="yy")
+texts = ["alpha beta gamma", "delta epsilon"] * 50
+made = t.translate(texts)  # OpenMP's threads are now there
+fork = multiprocessing.get_context("fork")
+queue = fork.Queue()
+child = fork.Process(target=lambda: queue.put([one.text for one in t.translate(texts)]))
+child.start()
+print(queue.get(timeout=60) == [one.text for one in made], flush=True)
+child.kill()
+""")
+    try:
+        said, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert said == "True\n", errors
+
+
+def test_the_interpreter_ends_while_a_thread_translates(model):
+    process = python(f"""
+import threading
+import time
+import chorus
+t = chorus.Translator({str(model)!r}, source="xx", target="yy")
+threading.Thread(target=lambda: [t.translate(["alpha beta gamma"] * 50) for _ in range(10000)], daemon=True).start()
+time.sleep(0.5)
+""")
+    try:
+        said, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, said, errors) == (0, "", "")
+
+
+def test_results_are_values(translator):
+    first, again = (translator.translate(SOURCES[0], alignment=True) for _ in range(2))
+    assert first == again and len({first, again}) == 1 and pickle.loads(pickle.dumps(first)) == first
+    assert len({*translator.score(SOURCES[:1], TARGETS[:1])}) == 1
+    encoded = translator.encode(["alpha"])[0]
+    assert encoded == encoded and encoded != translator.encode(["alpha"])[0]
 
 
 def test_ctrl_c(model):
