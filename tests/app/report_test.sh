@@ -1,7 +1,8 @@
 #!/bin/sh
 # chorus report: pages of real runs, of stages, and of a run that is being trained; chorus doctor.
 # usage: report_test.sh PATH_OF_CHORUS
-. "$(dirname "$0")/../script.sh"
+tests=$(cd "$(dirname "$0")/.." && pwd)
+. "$tests/script.sh"
 
 toy_run 2
 cat >> run.toml << 'END'
@@ -30,6 +31,10 @@ has '"name":"seed","values":["1","2"]'
 has '"typical":'
 [ "$(grep -c 'src=\|href="http\|url(' page.html)" -eq 0 ] || fail "the page names something outside"
 "$chorus" report one -q 2> err && [ ! -s err ] && [ -s report.html ] || fail "report -q: $(cat err)"
+
+python3 "$tests/report/page.py" "$chorus" one
+code=$?
+[ $code -eq 0 ] || [ $code -eq 77 ] || fail "the page in a browser says so"
 
 # Runs with stages; one that has not begun; one of another version; one that is damaged.
 cat run.toml - > stages.toml << 'END'

@@ -29,6 +29,7 @@ const formats = {
 function trim(text) { return text.replace(/\.?0+e/, "e").replace("e+", "e"); }
 function digits(x) {
   if (x === 0) return "0";
+  if (Math.abs(x) >= 1e9) return trim(x.toExponential(2));
   const places = Math.max(0, Math.min(6, 3 - Math.floor(Math.log10(Math.abs(x)))));
   const text = x.toFixed(places);
   return places > 0 ? text.replace(/\.?0+$/, "") : text;
@@ -38,9 +39,10 @@ function count(x) {
     if (Math.abs(x) >= size * (size === 1e3 ? 10 : 1)) return digits(x / size) + unit;
   return digits(x);
 }
-function seconds(x) {
-  if (x < 60) return digits(Math.round(x)) + " s";
-  if (x < 3600) return `${Math.floor(x / 60)} min ${Math.round(x % 60)} s`;
+function seconds(exact) {
+  const x = Math.round(exact);
+  if (x < 60) return `${x} s`;
+  if (x < 3600) return `${Math.floor(x / 60)} min ${x % 60} s`;
   return `${Math.floor(x / 3600)} h ${String(Math.floor((x % 3600) / 60)).padStart(2, "0")} min`;
 }
 
@@ -63,7 +65,9 @@ function log_ticks(low, high) {
       const x = m * Math.pow(10, e);
       if (x >= low * 0.999 && x <= high * 1.001) list.push(x);
     }
-  return list.length > 7 ? list.filter((x) => Math.abs(Math.log10(x) % 1) < 1e-9) : list;
+  if (list.length <= 7) return list;
+  const decades = list.filter((x) => Math.abs(Math.log10(x) - Math.round(Math.log10(x))) < 1e-9);
+  return decades.filter((_, i) => i % Math.ceil(decades.length / 7) === 0);
 }
 
 // ---- the tip ----
@@ -92,6 +96,7 @@ function draw_in(box, draw) {
   drawn.push({ box, again });
   new ResizeObserver(() => { if (box.clientWidth !== box.last_width) { box.last_width = box.clientWidth; requestAnimationFrame(again); } }).observe(box);
 }
+function forget_removed() { drawn.splice(0, drawn.length, ...drawn.filter((one) => one.box.isConnected)); }
 function draw_all() { for (const one of drawn) one.again(); }
 
 // ---- curves ----

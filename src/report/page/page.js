@@ -14,7 +14,7 @@ const runs = data.runs.map((run, i) => ({ ...run, name: short_names[i], path: ru
 const several = runs.length > 1;
 
 // What the reader has chosen, which outlives a reload.
-const chosen = { x: "update", metric: "loss", measure: "dropped", hidden: [], theme: "", ...remembered() };
+const chosen = { x: "update", metric: "loss", measure: "dropped", direction: "", hidden: [], theme: "", ...remembered() };
 function remembered() {
   try { return JSON.parse(sessionStorage.getItem("chorus report") ?? "{}"); } catch { return {}; }
 }
@@ -74,7 +74,22 @@ function run_name(run) {
   return make("span", { title: run.path }, several ? swatch_of(run) : null, several ? ` ${run.name}` : run.name);
 }
 
+const is_sparse = (run) => run.experts.layers.length > 0;
+
 // ---- overview ----
+
+// Settings in which runs differ that have them.
+const differing = (is_meant) => data.settings.filter((option) => is_meant(option.name) && new Set(option.values.filter((value) => value !== null)).size > 1).map((option) => option.name);
+const vocabularies_differ = differing((name) => name.startsWith("vocabulary."));
+function incomparable() {
+  const notes = [], validated = runs.filter((run) => run.validations.best);
+  const directions_of = (run) => Object.keys(run.validations.best.directions ?? {}).sort().join(", ");
+  if (new Set(validated.map(directions_of)).size > 1) notes.push("The runs are validated on different directions, so that their means over directions cannot be compared: see each direction.");
+  const text = differing((name) => /^data\.valid\[\d+\]\.(files|tsv)$/.test(name));
+  if (text.length) notes.push(`The runs may be validated on different text (${text.join(", ")}).`);
+  if (vocabularies_differ.length) notes.push(`The vocabularies differ (${vocabularies_differ.join(", ")}): losses are per token of each, and cannot be compared; BLEU and chrF can.`);
+  return notes;
+}
 
 function overview() {
   const with_scores = runs.some((run) => run.validations.best?.bleu != null);
@@ -83,10 +98,11 @@ function overview() {
     const c = run.curves, best = run.validations.best, time = last_of(c.seconds), tokens = last_of(c.tokens);
     return row_of([run_name(run), maybe(last_of(c.update), count), maybe(last_of(column(run, "epoch")?.mean), digits), maybe(tokens, count), maybe(time, seconds),
       maybe(last_of(column(run, "nll")?.mean), loss), maybe(best?.loss, loss), maybe(best?.update, count),
-      ...(with_scores ? [maybe(best?.bleu, score), maybe(best?.chrf, score)] : []), maybe(time ? tokens / time : null, count), maybe(last_of(column(run, "dropped")?.mean), formats.percent)]);
+      ...(with_scores ? [maybe(best?.bleu, score), maybe(best?.chrf, score)] : []), maybe(time ? tokens / time : null, count), maybe(is_sparse(run) ? last_of(column(run, "dropped")?.mean) : null, formats.percent)]);
   });
   const box = section("overview", "Overview", table(head, rows));
   box.append(make("p", { class: "note" }, "Losses are negative log-likelihoods per target token, in nats. Validation is that of the best model, scores are means over the directions of translation; tokens/s counts target tokens over all of the run's time."));
+  for (const note of incomparable()) box.append(make("p", { class: "note" }, note));
   for (const run of runs) for (const note of run.notes) box.append(make("p", { class: "note" }, several ? `${run.name}: ` : "", note));
 }
 
@@ -103,7 +119,7 @@ function chart(title, unit, y, series, extra = {}) {
 function validation_series(run, rows, values, name) {
   return { name, color: run.color, dashed: true, dots: true, x: rows.map((row) => axes[chosen.x].at(run, row.update)), y: values };
 }
-const charted = (name, title, unit, y) => chart(title, unit, y, shown().flatMap((run) => series_of(run, name)));
+const charted = (name, title, unit, y, of = shown()) => chart(title, unit, y, of.flatMap((run) => series_of(run, name)));
 
 function training() {
   const losses = shown().flatMap((run) => {
@@ -150,9 +166,9 @@ const directions = [...new Set(runs.flatMap((run) => Object.keys(run.validations
 const metrics_there = Object.keys(metrics).filter((key) => runs.some((run) => run.validations.rows.some((row) => row[key] !== null)));
 const kMostPanels = 24;
 
-function direction_charts() {
+function direction_charts(listed) {
   const [name, , format] = metrics[chosen.metric];
-  return directions.slice(0, kMostPanels).map((direction) => chart(direction, name, { format },
+  return listed.map((direction) => chart(direction, name, { format },
     shown().flatMap((run) => {
       const found = run.validations.directions[direction]?.[chosen.metric];
       return found?.some((y) => y !== null) ? [{ ...validation_series(run, run.validations.rows, found, run.name), dashed: run.dashed }] : [];
@@ -169,18 +185,26 @@ function scores() {
   if (!directions.length) return section("scores", "Scores by direction", make("p", {}, "No validation yet: it needs [[data.valid]], and comes every validation.every updates."));
   const box = section("scores", "Scores by direction");
   const panels = make("div", { class: "grid small" });
-  redraw.push(() => panels.replaceChildren(...direction_charts().filter(Boolean)));
-  if (metrics_there.length > 1) box.append(make("div", { class: "controls" }, chooser("Score", metrics_there.map((key) => [key, `${metrics[key][0]}, ${metrics[key][1]}`]), chosen.metric, (value) => { choose("metric", value); draw_again(); })));
-  box.append(panels);
-  if (directions.length > kMostPanels) box.append(make("p", { class: "note" }, `Drawn are the first ${kMostPanels} of ${directions.length} directions; the table has all.`));
-  box.append(make("h3", { style: "margin-top:1rem" }, "At the best validation of each run"));
+  const place = make("div"), drawn_are = make("p", { class: "note" });
+  const found = () => directions.filter((direction) => direction.includes(chosen.direction));
+  const draw = () => {
+    panels.replaceChildren(...direction_charts(found().slice(0, kMostPanels)).filter(Boolean));
+    drawn_are.textContent = found().length > kMostPanels ? `Drawn are the first ${kMostPanels} of ${found().length} directions; the table has more.` : "";
+    place.replaceChildren(direction_table(found().slice(0, 1000)));
+  };
+  redraw.push(draw);
+  const filter = make("input", { type: "search", "aria-label": "Find a direction", placeholder: "find", value: chosen.direction, oninput: () => { choose("direction", filter.value); draw(); } });
+  if (metrics_there.length > 1 || directions.length > 12) box.append(make("div", { class: "controls" }, directions.length > 12 ? make("label", {}, "Find", filter) : null, metrics_there.length < 2 ? null : chooser("Score", metrics_there.map((key) => [key, `${metrics[key][0]}, ${metrics[key][1]}`]), chosen.metric, (value) => { choose("metric", value); draw_again(); })));
+  box.append(panels, drawn_are, make("h3", { style: "margin-top:1rem" }, "At the best validation of each run"), place);
+}
+function direction_table(listed) {
   const head = ["direction", ...metrics_there.flatMap((key) => runs.map((run) => (several ? `${metrics[key][0]}, ${run.name}` : metrics[key][0])))];
   const places = ["loss", "bleu", "chrf"];
-  box.append(table(head, directions.slice(0, 1000).map((direction) => row_of([direction, ...metrics_there.flatMap((key) => {
+  return table(head, listed.map((direction) => row_of([direction, ...metrics_there.flatMap((key) => {
     const values = runs.map((run) => run.validations.best?.directions?.[direction]?.[places.indexOf(key)] ?? null);
     const known = values.filter((value) => value !== null), best = key === "loss" ? Math.min(...known) : Math.max(...known);
-    return values.map((value) => make("td", { class: several && known.length > 1 && value === best ? "changed" : "" }, maybe(value, metrics[key][3])));
-  })]))));
+    return values.map((value) => make("td", { class: several && known.length > 1 && value === best && !(key === "loss" && vocabularies_differ.length) ? "changed" : "" }, maybe(value, metrics[key][3])));
+  })])));
 }
 
 function significance() {
@@ -257,7 +281,7 @@ function experts() {
       chooser("Layer", names.map((n) => [n, n]), name, (value) => { choose("layer", value); draw_again(); }),
       chooser("By layer", Object.entries(measures).map(([key, [text]]) => [key, text]), chosen.measure, (value) => { choose("measure", value); draw_again(); }));
     const load = of(run.experts.layers), shares = of(run.languages.layers);
-    place.replaceChildren(...[charted("dropped", "Choices dropped", "over all layers", { format: formats.percent, from_zero: true }),
+    place.replaceChildren(...[charted("dropped", "Choices dropped", "over all layers", { format: formats.percent, from_zero: true }, shown().filter(is_sparse)),
       run.experts.layers.length ? measure_map(run) : null, load ? load_map(run, load) : null, shares && shares.shares.some((text) => text) ? language_map(run, shares) : null].filter(Boolean));
   });
   box.append(controls, place);
@@ -297,7 +321,7 @@ function settings() {
 // ---- all of it ----
 
 const redraw = [];
-function draw_again() { for (const draw of redraw) draw(); }
+function draw_again() { for (const draw of redraw) draw(); forget_removed(); }
 function charts_section(id, title, draw, ...more) {
   const place = make("div", { class: "grid" });
   section(id, title, place, ...more);
@@ -327,7 +351,7 @@ function toolbar() {
   if (!data.reload) return;
   const live = make("input", { type: "checkbox", checked: !chosen.still, onchange: () => choose("still", !live.checked) });
   bar.append(make("label", { class: "live" }, live, `live: loads again every ${data.reload} s`));
-  setInterval(() => { if (live.checked && tip.hidden && !document.hidden) location.reload(); }, 1000 * data.reload);
+  setInterval(() => { if (live.checked && tip.hidden && !document.hidden && document.activeElement?.type !== "search") location.reload(); }, 1000 * data.reload);
 }
 
 document.title = `${runs.map((run) => run.name).join(", ")} – chorus report`;
