@@ -75,7 +75,8 @@ struct ErrorClasses {
 
 /// Messages may quote names of files, which are bytes.
 void raise(const nb::object& type, const char* message) {
-  PyObject* const text = PyUnicode_DecodeUTF8(message, static_cast<Py_ssize_t>(std::strlen(message)), "replace");
+  PyObject* const text =
+      PyUnicode_DecodeUTF8(message, static_cast<Py_ssize_t>(std::strlen(message)), "replace");
   if (text == nullptr) return;
   PyErr_SetObject(type.ptr(), text);
   Py_DECREF(text);

@@ -113,8 +113,10 @@ Side Transformer::make_side(const std::vector<int32_t>& ids, int64_t rows, int64
 Batch Transformer::to_batch(const MicroBatch& m,
                             std::span<const std::pair<int32_t, int32_t>> languages) const {
   if (std::max(m.source_length, m.target_length) > config_.max_positions) {
-    throw UserError("a sentence of {} tokens is longer than the {} positions of the model; in training, lower data.max_length",
-                    std::max(m.source_length, m.target_length), config_.max_positions);
+    throw UserError(
+        "a sentence of {} tokens is longer than the {} positions of the model; in training, lower "
+        "data.max_length",
+        std::max(m.source_length, m.target_length), config_.max_positions);
   }
   Batch batch;
   batch.source = make_side(m.source, m.rows, m.source_length);
