@@ -270,11 +270,12 @@ class Translator:
         options = _lasting(options)
         made = _core_options(nbest, options)
         key = (language, nbest, repr(sorted(options.items(), key=lambda item: item[0])))
-        if key not in self._made:
+        search = self._made.get(key)
+        if search is None:  # or another thread has just cleared what is kept
             if len(self._made) >= _KEPT:
                 self._made.clear()
-            self._made[key] = _core.Translator(self._models, *language, made)
-        return self._made[key]
+            search = self._made[key] = _core.Translator(self._models, *language, made)
+        return search
 
 
 def set_threads(threads: int) -> None:

@@ -249,6 +249,22 @@ def test_results_are_values(translator):
     assert encoded == encoded and encoded != translator.encode(["alpha"])[0]
 
 
+def test_another_thread_may_forget_what_is_kept(model):
+    class Forgetful(dict):
+        def __contains__(self, key):
+            found = super().__contains__(key)
+            self.clear()
+            return found
+
+        def __setitem__(self, key, value):
+            super().__setitem__(key, value)
+            self.clear()
+
+    translator = chorus.Translator(model, source="xx", target="yy")
+    translator._made = Forgetful()
+    assert translator.translate(SOURCES[0]) == translator.translate(SOURCES[0])
+
+
 def test_ctrl_c(model):
     code = f"""
 import chorus
