@@ -213,10 +213,9 @@ texts = ["alpha beta gamma", "delta epsilon"] * 50
 made = t.translate(texts)  # OpenMP's threads are now there
 fork = multiprocessing.get_context("fork")
 queue = fork.Queue()
-child = fork.Process(target=lambda: queue.put([one.text for one in t.translate(texts)]))
+child = fork.Process(target=lambda: queue.put([one.text for one in t.translate(texts)]), daemon=True)
 child.start()
 print(queue.get(timeout=60) == [one.text for one in made], flush=True)
-child.kill()
 """)
     try:
         said, errors = process.communicate(timeout=120)
