@@ -264,7 +264,7 @@ void print(const Findings& f, const DoctorArguments& a) {
                                 std::isinf(f.quota) ? "" : fmt::format(", the time of {:.3g}", f.quota)));
   line("", fmt::format("has {}", f.instructions));
   line("", fmt::format("chorus uses kernels for {}, {}", f.kernels, counted(f.threads, "thread")));
-  if (f.rates) line("", fmt::format("products in fp32 at {}FLOP/s", human_count(f.rates->flops)));
+  if (f.rates) line("", fmt::format("products in fp32 at {:.1f} GFLOP/s", f.rates->flops * 1e-9));
   line("memory",
        fmt::format("{}, {} free{}", bytes(static_cast<double>(f.memory)), bytes(static_cast<double>(f.free)),
                    f.rates ? fmt::format("; copied at {}/s", bytes(f.rates->host_link)) : ""));

@@ -8,10 +8,8 @@
 #include <limits>
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -21,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
+#include "base/cgroups.h"
 #include "base/error.h"
 #include "kernels/device.h"
 #include "memory/block_file.h"
@@ -239,11 +238,7 @@ int64_t machine_memory() {
   struct sysinfo machine {};
   if (::sysinfo(&machine) != 0) return std::numeric_limits<int64_t>::max();
   int64_t bytes = static_cast<int64_t>(machine.totalram + machine.totalswap) * machine.mem_unit;
-  for (const char* const file :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    int64_t limit = 0;
-    if (std::ifstream(file) >> limit && limit > 0) bytes = std::min(bytes, limit);  // "max" is no number
-  }
+  bytes = std::min(bytes, memory_quota().bytes);
   for (const auto resource : {RLIMIT_AS, RLIMIT_DATA}) {
     rlimit limit{};
     if (::getrlimit(resource, &limit) == 0 && std::cmp_less(limit.rlim_cur, bytes))
@@ -253,25 +248,12 @@ int64_t machine_memory() {
 }
 
 int64_t free_memory() {
-  /// The number behind a word of a file like /proc/meminfo.
-  const auto number = [](const char* file, std::string_view word) -> std::optional<int64_t> {
-    std::ifstream lines(file);
-    std::string name;
-    for (int64_t value = 0; lines >> name >> value; lines.ignore(80, '\n'))
-      if (name == word) return value;
-    return std::nullopt;
-  };
-  int64_t bytes = number("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
-  const std::string v1 = "/sys/fs/cgroup/memory/memory.", v2 = "/sys/fs/cgroup/memory.";
-  for (const auto& [limit_file, used_file, stat_file, cache] :
-       {std::tuple(v2 + "max", v2 + "current", v2 + "stat", "inactive_file"),
-        std::tuple(v1 + "limit_in_bytes", v1 + "usage_in_bytes", v1 + "stat", "total_inactive_file")}) {
-    int64_t limit = 0, used = 0;
-    if (!(std::ifstream(limit_file) >> limit) || !(std::ifstream(used_file) >> used)) continue;
-    used -= number(stat_file.c_str(), cache).value_or(0);  // what the kernel gives back when asked
-    bytes = std::min(bytes, std::max<int64_t>(limit - used, 0));
-  }
-  return bytes;
+  int64_t available = 0;
+  std::ifstream lines("/proc/meminfo");
+  std::string name;
+  for (int64_t kib = 0; lines >> name >> kib; lines.ignore(80, '\n'))
+    if (name == "MemAvailable:") available = kib * 1024;
+  return std::min(available, memory_quota().left);
 }
 
 uint64_t memory_for_weights(const std::string& text, std::string_view option, int processes) {

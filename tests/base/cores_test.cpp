@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include "base/cgroups.h"
 #include "data/text_folder.h"
 
 namespace chorus {
@@ -40,6 +41,39 @@ TEST(CpuQuota, IsTheLeastOfTheCgroupsAbove) {
   EXPECT_EQ(machine.quota(), 2.5);
   (void)machine.file("sys/fs/cgroup/cpu.max", "100000 100000\n");
   EXPECT_EQ(machine.quota(), 1);
+}
+
+TEST(MemoryQuota, IsTheLeastOfTheCgroupsAbove) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  const Machine machine("0::/slurm/job_7\n", kSecond);
+  const auto write = [&](const std::string& name, std::string_view text) {
+    (void)machine.file("sys/fs/cgroup/" + name, text);
+  };
+  const auto is = [&](int64_t bytes, int64_t left) {
+    const MemoryQuota quota = memory_quota(machine.path());
+    return quota.bytes == bytes && quota.left == left;
+  };
+  EXPECT_TRUE(is(kMost, kMost));
+  write("slurm/job_7/memory.max", "max\n");
+  write("slurm/memory.max", "9000\n");
+  EXPECT_TRUE(is(9000, kMost));
+  write("slurm/memory.current", "5000\n");
+  EXPECT_TRUE(is(9000, 4000));
+  write("slurm/memory.stat", "anon 4000\ninactive_file 700\nactive_file 300\n");
+  EXPECT_TRUE(is(9000, 4700));
+  write("slurm/job_7/memory.max", "3000\n");
+  write("slurm/job_7/memory.current", "3500\n");
+  EXPECT_TRUE(is(3000, 0));
+}
+
+TEST(MemoryQuota, OfVersionOne) {
+  const Machine docker("11:memory:/docker/1f\n4:cpu,cpuacct:/docker/1f\n",
+                       "9 8 0:3 /docker/1f /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
+  (void)docker.file("sys/fs/cgroup/memory/memory.limit_in_bytes", "2000\n");
+  (void)docker.file("sys/fs/cgroup/memory/memory.usage_in_bytes", "1500\n");
+  (void)docker.file("sys/fs/cgroup/memory/memory.stat", "inactive_file 9\ntotal_inactive_file 100\n");
+  EXPECT_EQ(memory_quota(docker.path()).bytes, 2000);
+  EXPECT_EQ(memory_quota(docker.path()).left, 600);
 }
 
 TEST(CpuQuota, InAContainerIsThatOfTheMount) {
