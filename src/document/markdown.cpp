@@ -56,9 +56,12 @@ class MarkdownScanner {
  private:
   /// Of settings between lines "---" at the beginning.
   [[nodiscard]] size_t front_matter_end() const {
-    if (!bytes_.starts_with("---\n") && !bytes_.starts_with("---\r\n")) return 0;
-    const size_t end = bytes_.find("\n---", 3);
-    return end == kMissing ? 0 : std::min(bytes_.find('\n', end + 1), bytes_.size());
+    constexpr std::string_view kMark = "\xEF\xBB\xBF";  // that some editors begin a file with
+    const size_t begin = bytes_.starts_with(kMark) ? kMark.size() : 0;
+    const std::string_view rest = bytes_.substr(begin);
+    if (!rest.starts_with("---\n") && !rest.starts_with("---\r\n")) return begin;
+    const size_t end = bytes_.find("\n---", begin + 3);
+    return end == kMissing ? begin : std::min(bytes_.find('\n', end + 1), bytes_.size());
   }
 
   void end_block() {
@@ -78,8 +81,9 @@ class MarkdownScanner {
     return bytes_.substr(begin, end - begin);
   }
 
-  /// Goes behind the marks of quotes and list items; a list item begins a block.
+  /// Goes behind the marks of quotes and list items; a list item begins a block. What is deeper than anybody writes is text.
   size_t skip_containers(size_t at, size_t end) {
+    size_t items = 0;
     while (at < end) {
       if (is_gap(bytes_[at]) || bytes_[at] == '>') {
         ++at;
@@ -87,7 +91,7 @@ class MarkdownScanner {
       }
       if (is_rule(line(at, end), "-*_", 3)) break;
       const size_t marker = list_marker(line(at, end));
-      if (marker == 0) break;
+      if (marker == 0 || items++ == SegmentBuilder::kDeepest) break;
       end_block();
       in_list_ = true;
       at += marker;

@@ -32,6 +32,23 @@ TEST(MarkdownDocument, BlocksAreSegments) {
       "<b>TEXT</b></p>\n</div>\n\nLAST\n");
 }
 
+TEST(MarkdownDocument, AByteOrderMarkIsNoText) {
+  const std::string mark = "\xEF\xBB\xBF";
+  EXPECT_EQ(in_capitals(kMarkdown, mark + "# head\r\n"), mark + "# HEAD\r\n");
+  EXPECT_EQ(in_capitals(kMarkdown, mark + "---\ntitle: x\n---\ntext\n"), mark + "---\ntitle: x\n---\nTEXT\n");
+  EXPECT_EQ(in_capitals(kMarkdown, mark), mark);
+}
+
+TEST(MarkdownDocument, MarksOfDeepListsAreText) {
+  std::string deep;  // in time that its square would exceed by far
+  for (int i = 0; i < 200'000; ++i) deep += "- ";
+  const std::vector<std::string> segments = segments_of(kMarkdown, deep + "a");
+  ASSERT_FALSE(segments.empty());
+  EXPECT_TRUE(segments.back().ends_with("- a"));
+  EXPECT_EQ(unchanged(kMarkdown, deep + "a"), deep + "a");
+  EXPECT_THAT(segments_of(kMarkdown, "- - - a"), ElementsAre("a"));
+}
+
 TEST(MarkdownDocument, InlineMarkupMovesWithItsWords) {
   EXPECT_EQ(translated(kMarkdown, "I have a **red** [car](http://x.y/(a)).", "J'ai une voiture rouge.",
                        {{0, 0}, {2, 1}, {4, 2}, {3, 3}}),
