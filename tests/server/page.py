@@ -91,6 +91,53 @@ def documents(page, url):
     expect("those are .txt" in page.evaluate("document.getElementById('document-list').lastChild.innerText"), "a picture is no document")
 
 
+def meets_a_bad_server(page, url):
+    """The server's replies are made up here."""
+    answer = "window.fetch = async () => new Response({}, {{ status: {}, headers: {{ 'Content-Type': {} }} }})".format
+    error = "document.getElementById('error').hidden ? '' : document.getElementById('error').textContent"
+    page.open(url)
+    page.until("document.getElementById('source').options.length === 3")
+    page.evaluate("document.getElementById('text').value = 'alpha'; window.real = window.fetch")
+    for body, status, kind, words in [("'<html>'", 502, "'text/html'", "answers 502"),
+                                      ("'{\"error\":\"A page of another site asks\"}'", 403, "'application/json'", "another site"),
+                                      ("'{\"error\":\"Too many connections\"}'", 503, "'application/json'", "Trying again")]:
+        page.evaluate(answer(body, status, kind) + "; document.getElementById('text').dispatchEvent(new Event('input'))")
+        page.until(f"({error}).includes('{words}')")
+    expect(page.evaluate("document.getElementById('key-form').hidden"), "no key is asked for where none would help")
+    # It is tried again when the server is there, whatever is typed meanwhile, and a file that is dropped does not open.
+    page.evaluate("window.fetch = async () => { throw new TypeError('gone'); }; settings = {}; begin()")
+    page.until(f"({error}).includes('cannot be reached')")
+    opened = page.evaluate("(() => { const data = new DataTransfer(); data.items.add(new File(['alpha'], 'a.txt')); const one = new DragEvent('drop', "
+                           "{ bubbles: true, cancelable: true, dataTransfer: data }); document.body.dispatchEvent(one); return !one.defaultPrevented; })()")
+    expect(not opened, "a file that is dropped before the server answers")
+    page.evaluate("document.getElementById('text').dispatchEvent(new Event('input')); window.fetch = window.real")
+    page.until("!!settings.charLimit")
+
+
+def copies(page, url):
+    """Without navigator.clipboard, as for pages that came without TLS."""
+    choose(page, "source", "xx")
+    page.evaluate("document.getElementById('text').value = 'alpha beta\\n\\ngamma\\ndelta'; document.getElementById('text').dispatchEvent(new Event('input'))")
+    text = translated(url, "alpha beta\n\ngamma\ndelta")
+    shows(page, text)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined }); "
+                  "window.set = null; DataTransfer.prototype.setData = function(kind, what) { window.set = what; }")
+    page.press("C", "KeyC", 9)
+    expect(page.until("window.set") == text, "copied as it is, line ends too")
+    choose(page, "source", "auto")
+    page.evaluate("document.getElementById('text').value = '12 34'; document.getElementById('text').dispatchEvent(new Event('input'))")
+    shows(page, "12 34")
+
+
+def drops(page, url):
+    choose(page, "source", "xx")
+    page.evaluate("(() => { const data = new DataTransfer(); data.items.add(new File(['alpha beta'], '<script>\"x.txt')); for (const kind of ['dragover', 'drop']) "
+                  "document.body.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: data })); })()")
+    link = page.until("document.querySelector('#document-list li:last-child a')?.href")
+    expect(link.endswith("/%3Cscript%3E%22x.yy.txt"), f"a document whose name has a quote: {link}")
+    expect(page.evaluate("document.scripts.length === 1 && document.getElementById('drop').hidden"), "a name is a name")
+
+
 def keys(page):
     with open("keys", "w") as file:
         file.write(KEY + "\n")
@@ -118,6 +165,9 @@ def main():
     try:
         texts(page, url)
         documents(page, url)
+        drops(page, url)
+        copies(page, url)
+        meets_a_bad_server(page, url)
         keys(page)
         expect(not page.faults, f"what the page's script says: {page.faults}")
     finally:

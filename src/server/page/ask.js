@@ -26,7 +26,10 @@ async function ask(path, body, signal, on_line) {
   try {
     reply = await fetch(path, { method: body ? "POST" : "GET", headers, body, signal });
     if (reply.ok && reply.headers.get("Content-Type").startsWith("text/event-stream")) return await events(reply, on_line);
-    const json = await reply.json();
+    const json = await reply.json().catch((error) => {
+      if (reply.ok || error.name === "AbortError") throw error;
+      return { error: `The server, or a proxy before it, answers ${reply.status}` };
+    });
     if (reply.ok) return json;
     throw new Refused(reply.status, /[.!?]$/.test(json.error) ? json.error : `${json.error}.`, Number(reply.headers.get("Retry-After")));
   } catch (error) {
@@ -51,4 +54,5 @@ async function events(reply, on_line) {
     }
   }
 }
-const needs_key = (error) => error.status === 403 || (error.status === 400 && /API key/.test(error.message));
+const needs_key = (error) => [400, 403].includes(error.status) && /API key/.test(error.message);
+const passes = (error) => [429, 503].includes(error.status);

@@ -77,13 +77,13 @@ async function next_document() {
     const link = element("a", "", "Download");
     link.href = new URL(reply.translatedFileUrl, location.href).pathname;  // of this server, whatever it is called there
     link.download = "";
-    const from = reply.detectedLanguage ? `, from ${name_of(reply.detectedLanguage.language)}` : "";
+    const from = reply.detectedLanguage?.confidence ? `, from ${name_of(reply.detectedLanguage.language)}` : "";
     change(one, "done", `Translated${from}. The server keeps it for ten minutes.`);
     link.setAttribute("aria-label", `Download the translation of ${one.file.name}`);
     one.acts.append(link);
   } catch (error) {
     if (mine !== one.asked || one.state !== "running") return;
-    if (error.status === 429) {
+    if (passes(error)) {
       return again_in(error.wait || 1, error, one.says, (set) => { one.timer = set; }, () => { one.state = "waiting"; next_document(); });
     }
     if (needs_key(error)) $("key-form").hidden = false;

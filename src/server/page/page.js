@@ -36,8 +36,8 @@ function chose_languages() {
 }
 let found = "";  // the language that was detected
 function detected(code, confidence) {
-  found = code;
-  $("detected").textContent = code ? `Detected: ${name_of(code)} (${Math.round(confidence)} %)` : "";
+  found = confidence > 0 ? code : "";
+  $("detected").textContent = found ? `Detected: ${name_of(code)} (${Math.round(confidence)} %)` : "";
 }
 function swap() {
   const from = $("source").value === "auto" ? found : $("source").value, to = $("target").value;
@@ -123,7 +123,7 @@ function show(reply) {
 /// Tells of lines of a text as they are done, each in its place.
 function line_by_line(text) {
   const pieces = text.split(kLineEnd);
-  const places = pieces.flatMap((piece, i) => (i % 2 === 0 && /\p{L}/u.test(piece) ? [i] : []));
+  const places = pieces.flatMap((piece, i) => (i % 2 === 0 && /\p{Alphabetic}/u.test(piece) ? [i] : []));
   const waiting = pieces.map((piece, i) => (places.includes(i) ? null : piece));
   let done = 0;
   return ({ line, lines, translatedText }) => {
@@ -211,7 +211,7 @@ function fail(error) {
     return;
   }
   $("error").textContent = error.message;
-  if (error.status === 429) again_in(error.wait || 1, error, $("error"), (set) => { timer = set; }, translate);
+  if (passes(error)) again_in(error.wait || 1, error, $("error"), (set) => { timer = set; }, translate);
 }
 /// Acts after so many seconds, of which the reader is told, who hears of it once; `hold` is given what ends it.
 function again_in(seconds, error, where, hold, act) {
@@ -231,10 +231,11 @@ async function copy() {
   try {
     await navigator.clipboard.writeText(text);
   } catch {  // a page that came without TLS from another machine
-    const range = document.createRange();
-    range.selectNodeContents($("result"));
-    getSelection().removeAllRanges();
-    getSelection().addRange(range);
+    const give = (event) => {
+      event.preventDefault();
+      event.clipboardData.setData("text/plain", text);
+    };
+    document.addEventListener("copy", give, { once: true });
     document.execCommand("copy");
   }
   say("Copied");
@@ -282,14 +283,14 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   act();
 });
-const has_files = (event) => event.dataTransfer?.types.includes("Files") && settings.filesTranslation;
-document.addEventListener("dragover", (event) => { if (has_files(event)) { event.preventDefault(); $("drop").hidden = false; } });
+const has_files = (event) => event.dataTransfer?.types.includes("Files");  // which a browser would else open in the page's place
+document.addEventListener("dragover", (event) => { if (has_files(event)) { event.preventDefault(); $("drop").hidden = !settings.filesTranslation; } });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").hidden = true; });
 document.addEventListener("drop", (event) => {
   if (!has_files(event)) return;
   event.preventDefault();
   $("drop").hidden = true;
-  add_documents(event.dataTransfer.files);
+  if (settings.filesTranslation) add_documents(event.dataTransfer.files);
 });
 
 async function begin() {
@@ -297,7 +298,7 @@ async function begin() {
     [settings, languages] = await Promise.all([ask("/frontend/settings"), ask("/languages")]);
   } catch (error) {
     $("error").hidden = false;
-    return again_in(5, error, $("error"), (set) => { timer = set; }, begin);
+    return again_in(5, error, $("error"), () => {}, begin);  // whatever is typed meanwhile
   }
   hide_error();
   fill($("source"), [["auto", "Auto-detect"], ...by_name(sources())], kept(local, "chorus source") || settings.language.source.code);
