@@ -49,6 +49,7 @@ std::shared_ptr<const ServedModels> load_models(const ServeArguments& a) {
 }
 
 void serve(ServeArguments& a) {
+  give_back_memory();
   Group alone;
   const bool local = is_loopback(a.http.address);
   if (!local && a.keys.empty()) {
@@ -66,7 +67,6 @@ void serve(ServeArguments& a) {
   a.served.memory = memory_limit(a.memory, alone) / a.models.size();
   std::vector<AccessKey> keys;
   if (!a.keys.empty()) keys = read_keys(a.keys);
-  give_back_memory();
   Service service(load_models(a), std::move(keys), a.limits);
   std::atomic<bool> is_loading = false;
   std::jthread loading;  // beside serving

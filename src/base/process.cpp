@@ -30,11 +30,13 @@ void set_up_process() {
 void give_back_memory() {
   if (!mallctl) return;
   // Of arenas that are to come, and of all that are there.
-  const auto set = [](const char* name, ssize_t milliseconds) {
-    mallctl(name, nullptr, nullptr, &milliseconds, sizeof milliseconds);
+  const auto set = [](const char* name, auto value) {
+    mallctl(name, nullptr, nullptr, &value, sizeof value);
   };
-  for (const char* const name : {"arenas.dirty_decay_ms", "arena.4096.dirty_decay_ms"}) set(name, 1000);
-  for (const char* const name : {"arenas.muzzy_decay_ms", "arena.4096.muzzy_decay_ms"}) set(name, 0);
+  for (const char* const name : {"arenas.dirty_decay_ms", "arena.4096.dirty_decay_ms"})
+    set(name, ssize_t{1000});
+  for (const char* const name : {"arenas.muzzy_decay_ms", "arena.4096.muzzy_decay_ms"}) set(name, ssize_t{0});
+  set("background_thread", true);  // threads that wait give nothing back themselves
 }
 
 }  // namespace chorus::inline base

@@ -9,8 +9,9 @@ namespace chorus::inline base {
 /// memory before there is an environment, so MALLOC_CONF changes nothing.)
 void set_up_process();
 
-/// From now on memory that was freed goes back to the system when nothing has taken it for a second: for a program whose blocks
-/// are of ever other sizes, which what is kept then fits less and less. Nothing where jemalloc is not linked.
+/// From now on memory that was freed goes back to the system when nothing has taken it for a second: for a program that needs
+/// much at times, or whose blocks are of ever other sizes, which what is kept fits less and less. Nothing where jemalloc is not
+/// linked. Call it before threads begin.
 void give_back_memory();
 
 }  // namespace chorus::inline base

@@ -228,6 +228,17 @@ def files(server):
     expect(" 200 " in got.splitlines()[0] and "\r\nContent-Security-Policy: default-src 'none'; " in got and "</html>" in got, "the page")
 
 
+def gives_memory_back(server):
+    """By a thread of jemalloc's, which a build with sanitizers has not."""
+    process = f"/proc/{server.process.pid}"
+    names = []
+    for task in os.listdir(f"{process}/task"):
+        with open(f"{process}/task/{task}/comm") as file:
+            names.append(file.read().strip())
+    with open(f"{process}/maps") as file:
+        expect("jemalloc_bg_thd" in names or "jemalloc" not in file.read(), f"what is free goes back to the system: {names}")
+
+
 def load_anew(server):
     server.process.send_signal(signal.SIGHUP)
     while "anew" not in server.log:
@@ -254,6 +265,7 @@ def main():
     raw_http(server)
     events(server)
     files(server)
+    gives_memory_back(server)
     load_anew(server)
     pypi_client(server)
     secret = "hunter2secret"
