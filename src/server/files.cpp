@@ -59,7 +59,9 @@ std::shared_ptr<Waiting> Service::translate_file(const HttpRequest& request, con
   const RequestFields fields(request);
   const RequestFields::File* const file = fields.file("file");
   const std::vector<std::string> texts = {file ? file->bytes : ""};
-  if (!is_valid_utf8(texts[0])) throw Refusal(400, "Invalid request: the document is not UTF-8");
+  // A NUL is UTF-8, but no text: UTF-16, or a program's file with another's name.
+  if (!is_valid_utf8(texts[0]) || texts[0].find('\0') != std::string::npos)
+    throw Refusal(400, "Invalid request: the document is not text in UTF-8");
   admit(request, fields, texts);
   if (!file) throw Refusal(400, "Invalid request: missing file parameter");
   require(fields, {"source", "target"});

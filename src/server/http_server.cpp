@@ -42,11 +42,11 @@ asio::ip::address address_of(const std::string& text) {
   return address;
 }
 
-/// What the header says, before a body is read.
-int status_of(const Code& error) {
-  if (error == http::error::header_limit) return 431;
-  if (error == http::error::body_limit) return 413;
-  return 400;
+/// Of a request that could not be read.
+HttpReply refusal_of(const Code& error) {
+  if (error == http::error::header_limit) return error_reply(431, "The header lines are too long");
+  if (error == http::error::body_limit) return error_reply(413, "The body is too long");
+  return error_reply(400, "Bad request");
 }
 
 }  // namespace
@@ -102,10 +102,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
                             beast::bind_front_handler(&HttpSession::on_header, shared_from_this()));
   }
 
-  void refuse(int status, const std::string& what) {
+  void refuse(HttpReply reply) {
     last_ = true;
-    write(error_reply(status, what));
+    write(std::move(reply));
   }
+  void refuse(int status, const std::string& what) { refuse(error_reply(status, what)); }
 
   void close_if_idle() {
     if (idle_) stream_.close();
@@ -117,7 +118,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
         error == asio::error::operation_aborted || error == asio::error::connection_reset)
       return;
     idle_ = false;
-    if (error) return refuse(status_of(error), "Bad request");
+    head_ = !error && parser_->get().method() == http::verb::head;
+    if (error) return refuse(refusal_of(error));
     const auto& header = parser_->get();
     // An encoding that is passed over is a length on which a proxy and this server differ.
     const auto encodings = header.count(http::field::transfer_encoding);
@@ -130,11 +132,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     const std::string_view origin = header[http::field::origin];  // the site of the page that asks
     if (!origin.empty() && !server_.serves(origin)) return refuse(403, "A page of another site asks");
     const auto length = parser_->content_length();
-    if (length && *length > server_.options.body_bytes) return refuse(413, "The body is too long");
-    if (!take(length ? *length : parser_->chunked() ? server_.options.body_bytes : 0)) {
-      last_ = true;
-      return write(error_reply(429, "Slowdown: too much text is waiting", 1));
-    }
+    if (!take(length ? *length : parser_->chunked() ? server_.options.body_bytes : 0))
+      return refuse(error_reply(429, "Slowdown: too much text is waiting", 1));
     stream_.expires_after(server_.options.transfer);
     if (beast::iequals(header[http::field::expect], "100-continue") && !parser_->is_done())
       return send_continue();
@@ -164,11 +163,10 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   }
 
   void on_read(Code error, size_t /*bytes*/) {
-    if (error == http::error::body_limit) return refuse(413, "The body is too long");
     if (error == beast::error::timeout || error == asio::error::connection_reset ||
         error == http::error::partial_message)
       return;
-    if (error) return refuse(status_of(error), "Bad request");
+    if (error) return refuse(refusal_of(error));
     auto& message = parser_->get();
     const std::string_view target = message.target();
     const size_t question = target.find('?');
@@ -185,7 +183,6 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     version_ = message.version();
     stream_.expires_never();
     answered_ = false;
-    head_ = message.method() == http::verb::head;
     const auto answer = [weak = weak_from_this(), server = server_.weak_from_this()](HttpReply reply) {
       const auto alive = server.lock();
       if (!alive) return;

@@ -48,7 +48,11 @@ std::optional<std::string> LanguageCodes::find(std::string_view asked) const {
   if (const auto same = std::ranges::find(known_, asked, &Known::code); same != known_.end())
     return same->code;
   constexpr size_t kLongest = 64;  // of a code that ICU is asked about
-  if (asked.size() > kLongest) return {};
+  // ICU also reads "de@collation=phonebook".
+  const auto in_code = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  };
+  if (asked.size() > kLongest || !std::ranges::all_of(asked, in_code)) return {};
   const auto [language, script] = language_and_script(std::string(asked));
   if (language.empty()) return {};
   const Known* of_language = nullptr;

@@ -48,8 +48,23 @@ std::optional<std::string> parameter(std::string_view header, std::string_view n
   return {};
 }
 
+/// Of `UTF-8'en'gr%C3%BCn.txt`, as RFC 8187 writes a name; nothing of one in other characters.
+std::optional<std::string> encoded_name(std::string_view value) {
+  const size_t charset = value.find('\''), language = value.find('\'', charset + 1);
+  if (language == std::string_view::npos || !beast::iequals(value.substr(0, charset), "UTF-8")) return {};
+  return decode_url(value.substr(language + 1), '+');
+}
+
+/// Browsers write a quote so, whatever RFC 7578 says.
+std::string with_quotes(std::string name) {
+  constexpr std::string_view kQuote = "%22";
+  for (size_t at = 0; (at = name.find(kQuote, at)) != std::string::npos; ++at)
+    name.replace(at, kQuote.size(), "\"");
+  return name;
+}
+
 FormPart part_of(std::string_view head, std::string_view data) {
-  constexpr std::string_view kDisposition = "content-disposition", kUtf8 = "UTF-8''";
+  constexpr std::string_view kDisposition = "content-disposition";
   while (!head.empty()) {
     const size_t end = std::min(head.find(kLineEnd), head.size());
     const std::string_view line = head.substr(0, end);
@@ -59,8 +74,10 @@ FormPart part_of(std::string_view head, std::string_view data) {
       continue;
     const std::string_view value = line.substr(colon + 1);
     std::optional<std::string> name = parameter(value, "name"), file = parameter(value, "filename");
-    if (const auto encoded = parameter(value, "filename*"); encoded && encoded->starts_with(kUtf8))
-      file = decode_url(encoded->substr(kUtf8.size()));
+    if (file) file = with_quotes(std::move(*file));
+    if (const auto encoded = parameter(value, "filename*")) {
+      if (auto decoded = encoded_name(*encoded)) file = std::move(decoded);
+    }
     if (name) return {std::move(*name), std::move(file), data};
   }
   refuse_form("has one without a name");

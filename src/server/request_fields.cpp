@@ -47,12 +47,12 @@ HttpReply error_reply(int status, const std::string& what, int retry) {
   return reply;
 }
 
-std::string decode_url(std::string_view text) {
+std::string decode_url(std::string_view text, char plus) {
   std::string decoded;
   decoded.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
-      decoded += text[i] == '+' ? ' ' : text[i];
+      decoded += text[i] == '+' ? plus : text[i];
       continue;
     }
     const int high = i + 2 < text.size() ? digit_of(text[i + 1]) : -1;
@@ -119,7 +119,8 @@ void RequestFields::read_pairs(std::string_view text) {
 void RequestFields::read_parts(const HttpRequest& request) {
   for (FormPart& part : read_multipart(request.content_type, request.body)) {
     if (part.file_name) {
-      files_[std::move(part.name)] = {std::move(*part.file_name), std::string(part.data)};
+      File file = {std::move(*part.file_name), std::string(part.data)};
+      if (!files_.emplace(std::move(part.name), std::move(file)).second) refuse("two files of one name");
     } else {
       if (!is_valid_utf8(part.name) || !is_valid_utf8(part.data)) refuse("a parameter is not UTF-8");
       fields_[std::move(part.name)].texts.emplace_back(part.data);

@@ -58,7 +58,7 @@ class RequestFields {
   std::map<std::string, File, std::less<>> files_;
 };
 
-/// "+" and "%41" undone. Refusal 400 on a '%' without two digits.
-std::string decode_url(std::string_view text);
+/// "%41" undone, and "+", which is `plus`. Refusal 400 on a '%' without two digits.
+std::string decode_url(std::string_view text, char plus = ' ');
 
 }  // namespace chorus::inline server

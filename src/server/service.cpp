@@ -120,11 +120,12 @@ std::shared_ptr<Waiting> Service::dispatch(const HttpRequest& request, const Ans
   const bool is_download = request.path.starts_with(kDownloads);
   for (const Endpoint& endpoint : endpoints) {
     if (endpoint.path != (is_download ? kDownloads : std::string_view(request.path))) continue;
-    if (endpoint.method == request.method) return endpoint.run();
-    allowed = endpoint.method;
+    // HEAD is answered as GET, of which a connection then leaves the body away.
+    if (endpoint.method == (request.method == "HEAD" ? "GET" : request.method)) return endpoint.run();
+    allowed = endpoint.method == "GET" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
   }
   if (allowed.empty()) throw Refusal(404, "Not found");
-  HttpReply reply = error_reply(405, "Method not allowed");
+  HttpReply reply = request.method == "OPTIONS" ? HttpReply{} : error_reply(405, "Method not allowed");
   reply.headers.emplace_back("Allow", allowed);
   answer(std::move(reply));
   return nullptr;
@@ -182,7 +183,9 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
     std::string all;
     const AskedTexts without_markup(asked.texts, asked.format, {});
     for (const SourceLine& line : without_markup.lines()) all += line.text + "\n";
-    const std::vector<DetectedLanguage> found = models->detector().detect(all);
+    std::vector<DetectedLanguage> found = models->detector().detect(all);
+    // Where there is nothing to translate, no language is the wrong one.
+    if (all.empty()) found = {{.language = language(*models, asked.target), .confidence = 0}};
     if (found.empty()) throw Refusal(400, "The language of the text was not recognized: name it as source");
     made.detected = found.front();
     source = found.front().language;

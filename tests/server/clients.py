@@ -128,6 +128,9 @@ def libretranslate(server):
         got, reply = ask("/translate", text | change)
         expect(got == status and list(reply) == ["error"] and words in reply["error"], f"{change}: {got} {reply}")
     expect(ask("/translate", b"{", {"Content-Type": "application/json"})[0] == 400, "broken JSON")
+    expect(ask("/translate", {"q": ["12", ""], "source": "auto", "target": "yy"}) ==
+           (200, {"detectedLanguage": [{"confidence": 0.0, "language": "yy"}] * 2, "translatedText": ["12", ""]}),
+           "auto, where there is nothing to translate")
     expect(ask("/nowhere") == (404, {"error": "Not found"}), "an unknown path")
     expect(ask("/translate", method="GET")[0] == 405, "GET /translate")
 
@@ -149,8 +152,8 @@ def raw_http(server):
     expect(b" 400 " in server.raw(b"GET /health HTTP/1.1\r\n\r\n").splitlines()[0], "no Host")
     expect(b" 431 " in server.raw(f"GET /health HTTP/1.1\r\n{head}X: {'x' * 100000}\r\n\r\n".encode()).splitlines()[0],
            "long header lines")
-    expect(b" 413 " in server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Length: 999999999\r\n\r\n".encode())
-           .splitlines()[0], "a long body")
+    long = server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Length: 999999999\r\n\r\n".encode())
+    expect(b" 413 " in long.splitlines()[0] and b"The body is too long" in long, f"a long body: {long}")
     chunks = f"POST /translate HTTP/1.1\r\n{head}Transfer-Encoding: chunked\r\n\r\n".encode() + (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 20
     expect(b" 413 " in server.raw(chunks + b"0\r\n\r\n").splitlines()[0], "a long body in chunks")
     for origin, status in [("http://evil.example", 403), ("https://127.0.0.1.evil.example", 403), ("null", 403), ("x", 403),
@@ -176,8 +179,11 @@ def raw_http(server):
     expect(b" 501 " in got.splitlines()[0] and got.count(b"HTTP/1.1 ") == 1, f"two lengths: {got}")
     two = server.raw(f"GET /health HTTP/1.1\r\n{head}\r\nGET /ready HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
     expect(two.count(b"HTTP/1.1 200 OK") == 2, f"two requests on one connection: {two}")
-    body = server.raw(f"HEAD /nowhere HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
-    expect(body.endswith(b"\r\n\r\n") and b" 404 " in body, "HEAD has no body")
+    for path, status in [("/nowhere", 404), ("/health", 200), ("/translate", 405)]:
+        body = server.raw(f"HEAD {path} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+        expect(body.endswith(b"\r\n\r\n") and f" {status} ".encode() in body.splitlines()[0], f"HEAD {path} has no body: {body}")
+    allowed = server.raw(f"OPTIONS /translate HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+    expect(b" 200 " in allowed.splitlines()[0] and b"\r\nAllow: POST, OPTIONS\r\n" in allowed, f"OPTIONS: {allowed}")
     # Clients that leave, at any point.
     server.raw(f"POST /translate HTTP/1.1\r\n{head}Content-Length: 50\r\n\r\n{{".encode(), wait=False)
     text = json.dumps({"q": ["alpha beta gamma"] * 100, "source": "xx", "target": "yy"})

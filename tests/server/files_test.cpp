@@ -111,6 +111,7 @@ TEST_F(FilesTest, ADocumentComesBackInItsForm) {
   EXPECT_EQ(fetch(send("a.srt", "1\n00:00:01,000 --> 00:00:02,000\nthe fox\n")).body,
             "1\n00:00:01,000 --> 00:00:02,000\n" + fox + "\n");
   EXPECT_EQ(fetch(send("a.txt", "")).body, "");
+  EXPECT_EQ(fetch(send("a.html", "<br>12", "auto")).body, "<br>12") << "no language is the wrong one";
   EXPECT_EQ(fetch(send("a.txt", "the fox", "en", "en")).body, "the fox");
   const std::string tmx =
       "<tmx version=\"1.4\"><header srclang=\"en\"/><body><tu><tuv xml:lang=\"en\"><seg>the "
@@ -137,7 +138,10 @@ TEST_F(FilesTest, WhatCannotBeDoneIsRefusedInWords) {
   EXPECT_THAT(refused(send("a.txt", "a", "en", "klingon")), HasSubstr("klingon is not supported"));
   for (const char* name : {"a.pdf", "txt", "a.", "", "a.txt/", ".txt/a"})
     EXPECT_THAT(refused(send(name, "a")), HasSubstr("file format not supported")) << name;
-  EXPECT_THAT(refused(send("a.txt", "\xff\xfe")), HasSubstr("not UTF-8"));
+  for (const std::string& no_text : {std::string("\xff\xfe"), std::string("a\0b\0", 4)})
+    EXPECT_THAT(refused(send("a.txt", no_text)), HasSubstr("not text in UTF-8"));
+  EXPECT_THAT(refused(send("a.txt", "a", "en", "de@x=/../")), HasSubstr("not supported"))
+      << "goes into a name";
   EXPECT_THAT(refused(send("a.tmx", "<tmx/>", "auto")), HasSubstr("TMX"));
   EXPECT_THAT(refused(send("a.txt", std::string(1001, '1'))), HasSubstr("exceeds text limit (1000)"));
   EXPECT_EQ(fetch(send("a.txt", std::string(1000, '1'))).body, std::string(1000, '1'))

@@ -95,5 +95,22 @@ TEST(Multipart, IsAFormLikeOthers) {
                Refusal);
 }
 
+TEST(Multipart, FileNamesAsClientsWriteThem) {
+  const auto name_of = [](const std::string& disposition) {
+    return read_multipart(kType, part("name=\"file\"; " + disposition, "x") + "--XY--").at(0).file_name;
+  };
+  EXPECT_EQ(name_of("filename=\"a%22b+c%41.txt\""), "a\"b+c%41.txt") << "browsers: a quote alone";
+  EXPECT_EQ(name_of("filename*=utf-8''gr%C3%BC+n.txt"), "gr\xc3\xbc+n.txt");
+  EXPECT_EQ(name_of("filename=\"x.txt\"; filename*=UTF-8'de'gr%C3%BCn.txt"), "gr\xc3\xbcn.txt");
+  EXPECT_EQ(name_of("filename=\"x.txt\"; filename*=iso-8859-1''gr%FCn.txt"), "x.txt");
+  EXPECT_EQ(name_of("filename*=UTF-8'x.txt"), std::nullopt);
+  EXPECT_EQ(name_of("filename*="), std::nullopt);
+}
+
+TEST(Multipart, RefusesTwoFilesOfOneName) {
+  const std::string file = part("name=\"file\"; filename=\"a.txt\"", "x");
+  EXPECT_THROW(RequestFields({.content_type = kType, .body = file + file + "--XY--"}), Refusal);
+}
+
 }  // namespace
 }  // namespace chorus
