@@ -135,6 +135,7 @@ def drops(page, url):
                   "document.body.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: data })); })()")
     link = page.until("document.querySelector('#document-list li:last-child a')?.href")
     expect(link.endswith("/%3Cscript%3E%22x.yy.txt"), f"a document whose name has a quote: {link}")
+    expect(page.evaluate("document.querySelector('#document-list li:last-child .name').textContent").startswith('\u2068<script>"x.txt\u2069 '), "its direction is its own")
     expect(page.evaluate("document.scripts.length === 1 && document.getElementById('drop').hidden"), "a name is a name")
 
 

@@ -34,7 +34,7 @@ function add_documents(files) {
 function line_up(one) {
   one.source = $("source").value;
   one.target = $("target").value;
-  one.name.textContent = `${one.file.name} → ${name_of(one.target)}`;
+  one.name.textContent = `\u2068${one.file.name}\u2069 → ${name_of(one.target)}`;  // whatever way it is written
   change(one, "waiting", "Waits for the others");
   next_document();
 }
