@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu.h"
+#include "suite_device.h"
 
 #include "kernels/internal/backend.h"
 
@@ -32,12 +33,12 @@ TEST(Exponential, IsAccurateBelowZero) {
   EXPECT_TRUE(std::isnan(exponential(std::nanf(""))));
 }
 
-/// Types of the logits and of the gradient.
+/// Types of the logits and of the gradient, which lie on the suites' device.
 class CrossEntropy : public testing::TestWithParam<std::pair<at::ScalarType, at::ScalarType>> {
  protected:
   ~CrossEntropy() override { limit_isa(Isa::avx512_bf16); }
   static at::Tensor logits(int64_t rows, int64_t width) {
-    return at::randn({rows, width}).mul_(5).to(GetParam().first);
+    return there(at::randn({rows, width}).mul_(5).to(GetParam().first));
   }
   static at::Tensor gradient_like(const at::Tensor& x) { return at::empty_like(x, GetParam().second); }
 };
@@ -47,20 +48,20 @@ TEST_P(CrossEntropy, MatchesTheFormulaInDouble) {
   for (const int64_t width : {1, 2, 63, 64, 65, 1000, 32'003}) {
     const auto x = logits(7, width);
     const auto labels = at::randint(0, width, {7}, at::kLong);
-    const at::Tensor ours = gradient_like(x), exact = x.to(at::kDouble, false, true);
-    const auto rows = cross_entropy_rows(x, labels, kOptions, ours);
+    const at::Tensor ours = gradient_like(x), exact = x.cpu().to(at::kDouble, false, true);
+    const at::Tensor rows = cross_entropy_rows(x, there(labels), kOptions, ours).cpu();
     const auto reference = composed_backend().cross_entropy_rows(exact, labels, kOptions, exact);
     EXPECT_TRUE(at::equal(rows.select(1, kCorrect), reference.select(1, kCorrect)));
     EXPECT_TRUE(at::allclose(rows, reference, tolerance, tolerance));
     // Absolute: the entry of the label is a difference of numbers near one.
     const double rounding = GetParam().second == at::kBFloat16 ? 4e-3 : tolerance;
-    EXPECT_TRUE(at::allclose(ours.to(at::kDouble), exact, rounding, 1e-6));
+    EXPECT_TRUE(at::allclose(ours.cpu().to(at::kDouble), exact, rounding, 1e-6));
   }
 }
 
 TEST_P(CrossEntropy, HasTheSameBitsWithAnyThreadsAndInstructions) {
   const auto x = logits(9, 1003);
-  const auto labels = at::randint(0, 1003, {9}, at::kLong);
+  const at::Tensor labels = there(at::randint(0, 1003, {9}, at::kLong));
   const at::Tensor best = gradient_like(x), plain = gradient_like(x);
   const int threads = at::get_num_threads();
   const auto first = cross_entropy_rows(x, labels, kOptions, best);
@@ -75,7 +76,7 @@ TEST_P(CrossEntropy, HasTheSameBitsWithAnyThreadsAndInstructions) {
 TEST_P(CrossEntropy, WritesTheGradientOverTheLogitsWhenAsked) {
   at::Tensor x = logits(3, 100);
   const at::Tensor before = x.clone(), apart = at::empty_like(x);
-  const auto labels = at::randint(0, 100, {3}, at::kLong);
+  const at::Tensor labels = there(at::randint(0, 100, {3}, at::kLong));
   cross_entropy_rows(x, labels, kOptions, apart);
   EXPECT_TRUE(at::equal(x, before));
   cross_entropy_rows(x, labels, kOptions, x);
@@ -84,9 +85,9 @@ TEST_P(CrossEntropy, WritesTheGradientOverTheLogitsWhenAsked) {
 
 TEST_P(CrossEntropy, StandsLargeLogitsAndShowsNan) {
   const at::Tensor x =
-      at::tensor({1e4, -1e4, 0.0, 1e4, 1e4, 0.0}, at::kDouble).view({2, 3}).to(GetParam().first);
+      there(at::tensor({1e4, -1e4, 0.0, 1e4, 1e4, 0.0}, at::kDouble).view({2, 3}).to(GetParam().first));
   const at::Tensor gradient = gradient_like(x);
-  const auto rows = cross_entropy_rows(x, at::tensor({0, 2}, at::kLong), {}, gradient);
+  const at::Tensor rows = cross_entropy_rows(x, there(at::tensor({0, 2}, at::kLong)), {}, gradient).cpu();
   EXPECT_NEAR(rows[0][kNll].item<double>(), 0, 1e-6);
   EXPECT_NEAR(rows[1][kNll].item<double>() / 1e4, 1, 1e-3);
   EXPECT_EQ(rows[0][kCorrect].item<double>(), 1);
@@ -95,8 +96,8 @@ TEST_P(CrossEntropy, StandsLargeLogitsAndShowsNan) {
   for (const int64_t width : {3, 200}) {
     at::Tensor broken = logits(1, width);
     broken[0][1] = std::nan("");
-    const at::Tensor rows_of_broken = cross_entropy_rows(broken, at::tensor({0}, at::kLong), {});
-    EXPECT_FALSE(std::isfinite(rows_of_broken[0][kLoss].item<double>())) << width;
+    const at::Tensor rows_of_broken = cross_entropy_rows(broken, there(at::tensor({0}, at::kLong)), {});
+    EXPECT_FALSE(std::isfinite(rows_of_broken.cpu()[0][kLoss].item<double>())) << width;
   }
 }
 

@@ -46,7 +46,8 @@ struct LossOfRow {
  private:
   template <class Team>
   CHORUS_DEVICE CrossEntropyPart part_of(Team& team, const float* x, bool here, float on_label) const {
-    float most = -INFINITY, sum = 0, exponentials = 0;
+    float most = -INFINITY;
+    double sum = 0, exponentials = 0;  // one lane may have the whole row
     for_lanes(team, width, [&](int64_t i) {
       most = x[i] > most ? x[i] : most;
       sum += x[i];
@@ -54,8 +55,8 @@ struct LossOfRow {
     most = team.max(most);
     for_lanes(team, width, [&](int64_t i) { exponentials += std::exp(x[i] - most); });
     return {.max = most,
-            .exponentials = team.sum(static_cast<double>(exponentials)),
-            .sum = team.sum(static_cast<double>(sum)),
+            .exponentials = team.sum(exponentials),
+            .sum = team.sum(sum),
             .label = here ? on_label : -INFINITY};
   }
 };
