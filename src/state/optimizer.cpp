@@ -35,7 +35,7 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
 
 Optimizer::~Optimizer() {
   model_.watch(nullptr);
-  if (!state_->shards.settle()) static_cast<void>(state_.release());
+  state_->shards.settle();
 }
 
 BlockWatcher& Optimizer::watcher() {
