@@ -210,8 +210,20 @@ double squared_norm(const at::Tensor& tensor) {
 
 namespace {
 
+int count_of(at::DeviceType type) {
+  if (type == at::kCPU) return 1;
+  try {
+    return static_cast<uint8_t>(c10::impl::VirtualGuardImpl(type).deviceCount());
+  } catch (const c10::Error&) {  // not in this build of libtorch
+    return 0;
+  }
+}
+
 at::DeviceType kind_of(const std::string& name) {
-  if (name == "auto") return at::getAccelerator().value_or(at::kCPU);
+  if (name == "auto") {
+    const at::DeviceType built_for = at::getAccelerator().value_or(at::kCPU);
+    return count_of(built_for) > 0 ? built_for : at::kCPU;
+  }
   std::optional<at::Device> device;
   try {
     device = at::Device(name);
@@ -230,13 +242,7 @@ bool names_host(const std::string& name) {
 }
 
 int devices_here(const std::string& name) {
-  const at::DeviceType type = kind_of(name);
-  if (type == at::kCPU) return 1;
-  try {
-    return static_cast<uint8_t>(c10::impl::VirtualGuardImpl(type).deviceCount());
-  } catch (const c10::Error&) {  // not in this build of libtorch
-    return 0;
-  }
+  return count_of(kind_of(name));
 }
 
 at::Device device_of_rank(const std::string& name, int rank, int ranks) {
