@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <initializer_list>
 
 #include <sys/types.h>
 
