@@ -106,7 +106,6 @@ class Group::Queue {
       } catch (...) {
         failure = std::current_exception();
       }
-      task.work = nullptr;  // what it holds goes before whoever waits for it goes on
       lock.lock();
       --pending_;  // before the future is ready: whoever waited for it may use the group
       failure ? task.done.set_exception(failure) : task.done.set_value();

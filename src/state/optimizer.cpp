@@ -35,7 +35,7 @@ Optimizer::Optimizer(Transformer& model, const OptimConfig& config, Parallel& pa
 
 Optimizer::~Optimizer() {
   model_.watch(nullptr);
-  state_->shards.settle();
+  if (!state_->shards.settle()) static_cast<void>(state_.release());
 }
 
 BlockWatcher& Optimizer::watcher() {

@@ -51,20 +51,26 @@ Shards::Shards(Transformer& model, Parallel& parallel, const MemoryConfig& memor
   peak_bytes_ = bytes_;
 }
 
-void Shards::settle() {
-  if (std::uncaught_exceptions() > 0) {
-    for (const Shard& shard : all()) shard.sharing.set_timeout(0);
-  }
+bool Shards::settle() {
+  const bool failing = std::uncaught_exceptions() > 0;
+  bool settled = true;
   for (const Shard& shard : all()) {
     for (const Background* work : {&shard.gathering, &shard.summing, &shard.updating}) {
-      if (work->pending()) work->wait();
+      if (!work->pending()) continue;
+      if (failing && shard.shared() && work != &shard.updating) {
+        settled = false;
+      } else {
+        work->wait();
+      }
     }
   }
+  if (!settled) return false;
   try {
     const OnCopyStream copies(device());
     DeviceEvent::record(device()).wait();  // copies use memory that goes
   } catch (const c10::Error&) {            // the device is of no use any more
   }
+  return true;
 }
 
 LocalPart Shards::local(const Shard& shard, size_t i) const {

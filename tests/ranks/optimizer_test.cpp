@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
 #include "ranks/ranks.h"
 
 namespace chorus {
@@ -35,11 +34,6 @@ struct Trained {
         optimizer(model, {}, parallel) {
     optimizer.initialise(RandomKey(1));
     before = parallel.dp.bytes_sent();
-    accumulate();
-    optimizer.update(1e-3, optimizer.gradient_norm());
-    sent = parallel.dp.bytes_sent() - before;
-  }
-  void accumulate() {
     MicroBatch batch = {.rows = 1, .source_length = 5, .target_length = 4};
     batch.source = {7, 8, 9, 10, kEos};
     batch.target_input = {kEos, 11, 12, 13};
@@ -50,6 +44,8 @@ struct Trained {
       if (i + 1 == kMicroBatches) optimizer.last_micro_batch();
       model.train(model.to_batch(batch), {.training = true, .key = RandomKey(i)}, {});
     }
+    optimizer.update(1e-3, optimizer.gradient_norm());
+    sent = parallel.dp.bytes_sent() - before;
   }
   int64_t before = 0, sent = 0;
 };
@@ -90,24 +86,6 @@ TEST(OptimizerOverRanks, StageThreeHoldsAFewBlocksHoweverManyThereAre) {
     if (layers == 6) {
       EXPECT_LT(run.optimizer.peak_bytes(), all / 2);
     }
-  }
-}
-
-/// What was begun in the background, on a thread of the group's, uses the model, which an exception frees.
-TEST(OptimizerOverRanks, EndsWhatItBeganWhereARankDoesNotCome) {
-  if (ranks().size() == 1) GTEST_SKIP() << "one rank waits for nobody";
-  for (int64_t zero = 1; zero <= 3; ++zero) {
-    std::vector<at::Tensor> values;
-    const auto train = [&] {
-      Trained run(zero, dense_model(2));
-      for (const Bucket& bucket : run.model.buckets()) values.push_back(bucket.values);
-      run.parallel.dp.set_timeout(1);
-      if (ranks().rank() > 0) run.accumulate();
-      throw Error("something else fails");
-    };
-    EXPECT_THROW(train(), Error);
-    for (const at::Tensor& x : values) EXPECT_EQ(x.storage().use_count(), 1) << zero;
-    ranks().barrier("after the time-out");
   }
 }
 

@@ -45,7 +45,7 @@ class MpiChannel : public Channel {
   void wait(std::string_view what, const std::function<bool()>& done);
 
   MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for
-  std::atomic<double> timeout_;    // seconds; may change while a thread waits
+  double timeout_;                 // seconds
   int64_t operations_ = 0;
   std::atomic<int64_t> bytes_sent_ = 0;
   std::string failure_;         // of the first time-out

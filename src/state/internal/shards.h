@@ -66,9 +66,9 @@ class Shards {
   /// An update begins: chunks that take no part in it miss it.
   void note_update(const AdamWStep& step);
 
-  /// Waits for all that goes on in the background, which uses this, the model and the groups. Where an exception
-  /// passes, ranks that may never come are not waited for any more: their groups are of no use afterwards.
-  void settle();
+  /// Waits for all that goes on in the background. False where an exception passes and ranks, which may never
+  /// come, are waited for: what it uses must stay for as long as the process lives.
+  [[nodiscard]] bool settle();
 
   int64_t updates = 0;  // made so far, this start's and earlier ones'
 
