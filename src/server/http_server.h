@@ -30,7 +30,7 @@ struct HttpOptions {
   // For the bodies of requests until they are answered, and what is made of them, for which `copies` times their size is
   // taken before they are read; beyond, a request is answered 429.
   uint64_t memory = 256 << 20;
-  uint64_t copies = 8;
+  uint64_t copies = 24;                        // a document full of markup, and its translation
   std::chrono::milliseconds idle{60'000};      // until a request begins
   std::chrono::milliseconds transfer{30'000};  // for the rest of a request, and for a reply
 };
