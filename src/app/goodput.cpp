@@ -46,14 +46,14 @@ std::vector<Failures> failures_of(const GoodputArguments& a, const Candidate& c,
   if (!c.time) throw UserError("--failures weighs times: give --machine, a file of `chorus bench machine`");
   const int64_t hosts =
       (cluster.world + cluster.machine->ranks_per_host - 1) / cluster.machine->ranks_per_host;
-  std::vector<Failures> list;
-  for (const int64_t times : {1, 4, 16, 64}) {
-    list.push_back({.between = parse_time(a.failures, "--failures"),
-                    .update = c.time->total(),
-                    .save = a.save.empty() ? seconds_of_save(c, cluster) : parse_time(a.save, "--save"),
-                    .restart = parse_time(a.restart, "--restart"),
-                    .hosts = times * hosts});
-  }
+  const Failures planned = {
+      .between = parse_time(a.failures, "--failures"),
+      .update = c.time->total(),
+      .save = a.save.empty() ? seconds_of_save(c, cluster) : parse_time(a.save, "--save"),
+      .restart = parse_time(a.restart, "--restart"),
+      .hosts = hosts};
+  std::vector<Failures> list(4, planned);
+  for (size_t i = 1; i < list.size(); ++i) list[i].hosts = 4 * list[i - 1].hosts;
   return list;
 }
 
@@ -77,13 +77,14 @@ void print_goodput(const std::vector<Failures>& list) {
 }
 
 nlohmann::json to_json(const Failures& f) {
+  const int64_t best = best_interval(f);
   nlohmann::json json = {{"hosts", f.hosts},
                          {"seconds_between_failures", f.between},
                          {"update_seconds", f.update},
                          {"save_seconds", f.save},
                          {"restart_seconds", f.restart},
-                         {"best_interval", best_interval(f)},
-                         {"best_goodput", goodput(f, best_interval(f))}};
+                         {"best_interval", best},
+                         {"best_goodput", goodput(f, best)}};
   for (const int64_t interval : kIntervals)
     json["goodput"].push_back({{"interval", interval}, {"share", goodput(f, interval)}});
   return json;

@@ -16,8 +16,7 @@ struct Failures {
   int64_t hosts = 1;
 };
 
-/// Expected share of the time that is spent on updates that stay, when each `interval`-th update is saved: 1 without failures
-/// and saves. The time to be through with w seconds without a failure in between, exponentially distributed failures of rate r
+/// Expected share of the time that is spent on updates that stay, when each `interval`-th update is saved. The time to be through with w seconds without a failure in between, exponentially distributed failures of rate r
 /// and their restarts counted, is (exp(r w) - 1) exp(r restart) / r (Daly 2006, equation 20, with restarts that fail too).
 double goodput(const Failures& failures, int64_t interval);
 

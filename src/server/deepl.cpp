@@ -46,8 +46,7 @@ std::shared_ptr<Waiting> Service::deepl(const HttpRequest& request, const Answer
           {{"detected_source_language", upper(made.detected ? made.detected->language : source)},
            {"text", translated.front()}});
     }
-    return HttpReply{
-        .body = Json{{"translations", translations}}.dump(-1, ' ', false, Json::error_handler_t::replace)};
+    return json_reply({{"translations", translations}});
   };
   return translate({.texts = std::move(texts.texts),
                     .source = source.empty() ? "auto" : source,

@@ -10,6 +10,8 @@
 #include "base/utf8.h"
 #include "server/service.h"
 
+#include "server/internal/libretranslate.h"
+
 namespace chorus::inline server {
 
 namespace {
@@ -76,10 +78,8 @@ std::shared_ptr<Waiting> Service::translate_file(const HttpRequest& request, con
     const std::string word = documents_.keep({name, std::move(made.texts.front().front())});
     nlohmann::ordered_json json = {
         {"translatedFileUrl", fmt::format("{}/download_file/{}/{}", site, word, encode_url(name))}};
-    if (made.detected)
-      json["detectedLanguage"] = {{"confidence", made.detected->confidence},
-                                  {"language", made.detected->language}};
-    return HttpReply{.body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
+    if (made.detected) json["detectedLanguage"] = confidence_of(*made.detected);
+    return json_reply(json);
   };
   return translate({.texts = texts,
                     .source = fields.text("source"),

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "server/batcher.h"
 
 namespace chorus::inline server {
@@ -36,6 +38,8 @@ using Answer = std::function<void(HttpReply)>;
 /// and nobody works for the request any more. Throws nothing.
 using HttpHandler = std::function<std::shared_ptr<Waiting>(HttpRequest, Answer)>;
 
+/// Of json, where what is no UTF-8 is replaced.
+HttpReply json_reply(const nlohmann::ordered_json& json);
 /// {"error": WHAT}, as LibreTranslate has it. `retry`: seconds of a Retry-After; 0: none.
 HttpReply error_reply(int status, const std::string& what, int retry = 0);
 

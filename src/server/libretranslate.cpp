@@ -1,4 +1,6 @@
 // LibreTranslate's interface, as of 1.9: its fields, its replies and its errors.
+#include "server/internal/libretranslate.h"
+
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -14,15 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-HttpReply json_reply(const Json& json) {
-  return {.body = json.dump(-1, ' ', false, Json::error_handler_t::replace)};
-}
-
-/// Whole numbers where they are whole, as LibreTranslate's clients have seen them.
-Json confidence_of(const DetectedLanguage& one) {
-  return {{"confidence", one.confidence}, {"language", one.language}};
-}
-
 /// What differs from the translation, each once.
 std::vector<std::string> alternatives_of(const std::vector<std::string>& translations) {
   std::set<std::string_view> seen = {translations.front(), ""};
@@ -33,6 +26,10 @@ std::vector<std::string> alternatives_of(const std::vector<std::string>& transla
 }
 
 }  // namespace
+
+Json confidence_of(const DetectedLanguage& one) {
+  return {{"confidence", one.confidence}, {"language", one.language}};
+}
 
 void Service::require(const RequestFields& fields, std::initializer_list<const char*> names) {
   for (const char* name : names) {

@@ -39,10 +39,13 @@ int digit_of(char c) {
 
 }  // namespace
 
+HttpReply json_reply(const nlohmann::ordered_json& json) {
+  return {.body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
+}
+
 HttpReply error_reply(int status, const std::string& what, int retry) {
-  const nlohmann::json json = {{"error", what}};
-  HttpReply reply = {.status = status,
-                     .body = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
+  HttpReply reply = json_reply({{"error", what}});
+  reply.status = status;
   if (retry > 0) reply.headers.emplace_back("Retry-After", std::to_string(retry));
   return reply;
 }

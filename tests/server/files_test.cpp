@@ -9,9 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "decode/small_model.h"
-#include "formats/folder.h"
+#include "served_model.h"
 #include "server/service.h"
-#include "temporary_folder.h"
 
 namespace chorus {
 namespace {
@@ -29,17 +28,7 @@ class English final : public LanguageDetector {
 };
 
 std::shared_ptr<const ServedModels> file_models() {
-  static const auto made = [] {
-    const TemporaryFolder folder;
-    Transformer& model = small_model();
-    save_model(folder / "model", {.config = model.config(),
-                                  .catalogue = model.catalogue(),
-                                  .weights = [&](size_t i) { return model.parameters()[i].value; },
-                                  .vocabulary = small_vocabulary()});
-    const std::filesystem::path path = folder / "model";
-    return std::make_shared<const ServedModels>(std::span(&path, 1), ServedOptions{.beam = 1},
-                                                std::make_shared<const English>());
-  }();
+  static const auto made = serve_small_model(1, std::make_shared<const English>());
   return made;
 }
 

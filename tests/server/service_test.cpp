@@ -9,8 +9,7 @@
 
 #include "decode/scorer.h"
 #include "decode/small_model.h"
-#include "formats/folder.h"
-#include "temporary_folder.h"
+#include "served_model.h"
 
 namespace chorus {
 namespace {
@@ -29,17 +28,7 @@ class Detector final : public LanguageDetector {
 };
 
 std::shared_ptr<const ServedModels> served_models() {
-  static const auto made = [] {
-    const TemporaryFolder folder;
-    Transformer& model = small_model();
-    save_model(folder / "model", {.config = model.config(),
-                                  .catalogue = model.catalogue(),
-                                  .weights = [&](size_t i) { return model.parameters()[i].value; },
-                                  .vocabulary = small_vocabulary()});
-    const std::filesystem::path path = folder / "model";
-    return std::make_shared<const ServedModels>(std::span(&path, 1), ServedOptions{.beam = 3},
-                                                std::make_shared<const Detector>());
-  }();
+  static const auto made = serve_small_model(3, std::make_shared<const Detector>());
   return made;
 }
 

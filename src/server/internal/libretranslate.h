@@ -1,0 +1,13 @@
+// What LibreTranslate's texts and documents share.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "detect/detector.h"
+
+namespace chorus::inline server {
+
+/// Of a detected language, whole numbers where they are whole, as LibreTranslate's clients have seen them.
+nlohmann::ordered_json confidence_of(const DetectedLanguage& one);
+
+}  // namespace chorus::inline server
