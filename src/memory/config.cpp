@@ -48,6 +48,10 @@ void describe(Schema& schema, MemoryConfig& config) {
              {.help = "most that this process may hold on the device at once, as \"2GiB\"; empty: no limit"});
   schema.add("host_budget", config.host_budget,
              {.help = "what auto may keep on the host before it takes nvme; empty: no limit"});
+  schema.add(
+      "save_budget", config.save_budget,
+      {.help = "most that a process holds in memory of a checkpoint, to write it while training goes on; "
+               "training waits until the rest is written, and for all of it if this is empty"});
   schema.add("folder", config.folder,
              {.help = "folder in which the nvme tier's nameless file is made; empty: the run's folder"});
 }

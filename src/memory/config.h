@@ -30,9 +30,10 @@ struct MemoryConfig {
   Tier activations = Tier::device;  // what blocks keep for backward: their inputs
   // Of experts; none: as the others.
   std::optional<Tier> expert_parameters, expert_gradients, expert_optimizer;
-  std::string device_budget;  // "2GiB"; empty: no limit
-  std::string host_budget;    // what `automatic` may put on the host; empty: no limit
-  std::string folder;         // of scratch files; empty: the run's own
+  std::string device_budget;         // "2GiB"; empty: no limit
+  std::string host_budget;           // what `automatic` may put on the host; empty: no limit
+  std::string save_budget = "2GiB";  // copies of what is saved, until they are written; empty: none are kept
+  std::string folder;                // of scratch files; empty: the run's own
 
   [[nodiscard]] bool uses(Tier tier) const;
 };

@@ -12,8 +12,9 @@ namespace chorus::inline plan {
 
 double goodput(const Failures& f, int64_t interval) {
   const double rate = static_cast<double>(f.hosts) / f.between,
-               training = static_cast<double>(interval) * f.update;
-  return training * rate / (std::expm1(rate * (training + f.save)) * std::exp(rate * f.restart));
+               training = static_cast<double>(interval) * f.update,
+               held = f.save + std::max(0.0, f.write - training);
+  return training * rate / (std::expm1(rate * (training + held)) * std::exp(rate * (f.restart + f.write)));
 }
 
 int64_t best_interval(const Failures& f) {

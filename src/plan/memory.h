@@ -34,7 +34,11 @@ struct MemoryPlan {
 };
 /// Bytes by purpose, and their total.
 nlohmann::json to_json(const Holdings& held);
-/// Of one rank, at its second update: the first has written all there is on disk.
+/// Of one rank, at its second update: the first has written all there is on disk. Copies of what is being saved are
+/// left out.
 MemoryPlan plan_memory(const Job& job, int rank = 0);
+
+/// Bytes of such copies, at most.
+int64_t plan_saving(const Job& job, int rank = 0);
 
 }  // namespace chorus::inline plan

@@ -175,20 +175,32 @@ class WeightsFootprint::Moves {
   Block updating_;                         // what the update before takes as it goes on
 };
 
+/// f(bucket, its plan) for all buckets of the rank.
+template <class F>
+void for_shards(const WeightsShape& shape, const Catalogue& catalogue, const F& f) {
+  const Mesh& mesh = shape.mesh;
+  for (const Bucket& bucket : plan_buckets(catalogue, {.mesh = mesh, .rank = shape.rank}, shape.compute)) {
+    const bool expert = bucket.role == Role::expert;
+    f(bucket,
+      plan_shard(bucket, shape.memory, mesh.zero, expert ? mesh.edp() : mesh.dp(),
+                 expert ? mesh.edp_index(shape.rank) : mesh.dp_index(shape.rank), shape.expert_state));
+  }
+}
+
+int64_t bytes_to_save(const WeightsShape& shape) {
+  int64_t elements = 0;
+  for_shards(shape, shapes_of(shape.model),
+             [&](const Bucket&, const ShardPlan& plan) { elements += plan.own_end - plan.own; });
+  return 3 * elements * static_cast<int64_t>(sizeof(float));
+}
+
 WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
     : ledgers_(ledgers), keeps_pace_(shape.keeps_pace) {
-  const Mesh& mesh = shape.mesh;
   const Catalogue catalogue = shapes_of(shape.model);
-  const Place place = {.mesh = mesh, .rank = shape.rank};
-  for (const Bucket& bucket : plan_buckets(catalogue, place, shape.compute)) {
-    const bool expert = bucket.role == Role::expert;
-    const int sharers = expert ? mesh.edp() : mesh.dp();
-    const int index = expert ? mesh.edp_index(shape.rank) : mesh.dp_index(shape.rank);
-    CountedShard shard = {
-        plan_shard(bucket, shape.memory, mesh.zero, sharers, index, shape.expert_state),
-        expert,
-        static_cast<int64_t>(c10::elementSize(bucket.type)),
-    };
+  const Place place = {.mesh = shape.mesh, .rank = shape.rank};
+  for_shards(shape, catalogue, [&](const Bucket& bucket, const ShardPlan& plan) {
+    CountedShard shard = {plan, bucket.role == Role::expert,
+                          static_cast<int64_t>(c10::elementSize(bucket.type))};
     shard.rests = !shape.frozen.empty() &&
                   std::ranges::all_of(bucket.parameters, [&](size_t p) { return shape.frozen[p]; });
     if (!shard.values_go)
@@ -225,7 +237,7 @@ WeightsFootprint::Moves::Moves(const WeightsShape& shape, Ledgers& ledgers)
       if (!shape.accelerator) shard.unpacked_bytes = 4 * shard.state_rows();
     }
     shards_.add(bucket.block, std::move(shard));
-  }
+  });
 }
 
 void WeightsFootprint::Moves::gather(CountedShard& shard) {

@@ -53,6 +53,9 @@ class WeightsFootprint final : public BlockWatcher {
   std::unique_ptr<Moves> moves_;
 };
 
+/// Bytes of the masters and moments, in fp32, that this rank's checkpoints are made of, at most.
+int64_t bytes_to_save(const WeightsShape& shape);
+
 /// The footprint of a TierStash in this tier; null for the device.
 std::unique_ptr<StashFootprint> stash_footprint(Tier tier, Ledgers& ledgers);
 

@@ -121,6 +121,7 @@ void check(const RunConfig& c) {
   check(c.model);
   parse_bytes(c.memory.device_budget, "memory.device_budget");
   parse_bytes(c.memory.host_budget, "memory.host_budget");
+  parse_bytes(c.memory.save_budget, "memory.save_budget");
   const Tier activations = c.memory.activations;
   if ((activations == Tier::host || activations == Tier::nvme) && !c.train.recompute)
     throw UserError(

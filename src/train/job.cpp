@@ -53,6 +53,20 @@ void check_machine(const RunConfig& config, const MemoryPlan& plan) {
   }
 }
 
+/// What memory.save_budget allows, the run can use, and its plan leaves.
+int64_t save_budget(const RunConfig& config, const Job& job, const SettledMemory& settled,
+                    const Group& ranks) {
+  int64_t held = settled.most.host.total(),
+          there = parse_bytes(config.memory.host_budget, "memory.host_budget");
+  if (there == 0) {
+    there = machine_memory() / ranks.ranks_here();
+    if (!job.accelerator) held += settled.most.device.total();
+  }
+  const auto left = static_cast<int64_t>(static_cast<double>(there) - kMargin * static_cast<double>(held));
+  return std::clamp<int64_t>(
+      left, 0, std::min(plan_saving(job), parse_bytes(config.memory.save_budget, "memory.save_budget")));
+}
+
 }  // namespace
 
 int64_t common_experts(const ModelConfig& model) {
@@ -158,6 +172,9 @@ SettledMemory settle_memory(const RunConfig& config, Job job, BatchStream& strea
   job.memory_case = MemoryCase::typical;
   settled.typical = plan_memory(job);
   check_machine(config, settled.typical);
+  settled.save_budget = save_budget(config, job, settled, ranks);
+  for (MemoryPlan* plan : {&settled.typical, &settled.most})
+    plan->host[Purpose::buffers] += settled.save_budget;
   if (memory.folder.empty()) settled.tiers.folder = (folder / "scratch").string();
   return settled;
 }

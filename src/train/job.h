@@ -40,6 +40,7 @@ Budgets budgets_of(const RunConfig& config, int rank_here = 0);
 struct SettledMemory {
   MemoryConfig tiers;        // without Tier::automatic
   MemoryPlan typical, most;  // by MemoryCase
+  int64_t save_budget = 0;   // bytes of copies of what is being saved, which the plans have on the host
 };
 /// The tiers that a run in `folder` uses: those of the run file, `automatic` ones chosen. `stream` has
 /// not begun. UserError, with what would fit, where the run may come to hold more than its budgets, with

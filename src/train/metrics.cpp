@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+#include "memory/usage.h"
+
 namespace chorus::inline train {
 
 namespace {
@@ -105,6 +108,26 @@ nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std
     if (tokens > 0) record[names[i]] = {{"nll", nll / static_cast<double>(tokens)}, {"tokens", tokens}};
   }
   return record;
+}
+
+nlohmann::json memory_record(Group& group, uint64_t on_disk, const ScratchFile::Traffic& traffic,
+                             ScratchFile::Traffic& before) {
+  nlohmann::json record = {{"device_peak", most_of_ranks(group, device_memory().peak)},
+                           {"host_peak", most_of_ranks(group, host_memory().peak)},
+                           {"nvme", most_of_ranks(group, static_cast<int64_t>(on_disk))},
+                           {"nvme_read", traffic.read - before.read},
+                           {"nvme_written", traffic.written - before.written}};
+  before = traffic;
+  restart_peaks();
+  return record;
+}
+
+std::string length_line(const TrainConfig& config, double updates, double epochs, double pace, double left) {
+  return fmt::format(
+      "train.duration = \"{}\": {:.0f} updates, {:.1f} epochs of the text; at {:.3g} s per update {} from "
+      "here{}",
+      to_string(config.duration), updates, epochs, pace, human_seconds(left),
+      config.time_limit > 0 ? fmt::format(", or until train.time_limit = {} min", config.time_limit) : "");
 }
 
 Metrics::Metrics(const std::filesystem::path& run, int64_t update,

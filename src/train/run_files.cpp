@@ -1,6 +1,12 @@
 #include "train/internal/run_files.h"
 
+#include <chrono>
 #include <cmath>
+#include <deque>
+#include <functional>
+#include <numeric>
+#include <string>
+#include <vector>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -49,16 +55,54 @@ TensorPart tensor_part(const Optimizer::Part& part, const at::Tensor& data) {
   return {.parameter = part.parameter, .local = part.local, .first = part.first, .data = data};
 }
 
+/// Rank 0's, on every rank.
+std::string from_first(Group& group, const std::string& text) {
+  return group.gather_text(group.rank() == 0 ? text : "").front();
+}
+
+Group all_of(const Group& group) {
+  std::vector<int> ranks(group.size());
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return group.subset(ranks, "saving");
+}
+
+/// Where parts are written to, each once in every file. Rank 0's, others need not know; empty: not at all.
+struct PartFiles {
+  std::vector<std::filesystem::path> weights;
+  std::filesystem::path moments;
+};
+
+/// All that parts(visit) shows on the ranks, which call it together. Error where weights are not finite.
+void write_parts(Group& group, const Catalogue& catalogue,
+                 const std::function<void(const Optimizer::Visit& visit)>& parts, const PartFiles& files) {
+  std::deque<PartWriter> weights;
+  for (const std::filesystem::path& own : files.weights) {
+    if (const std::string path = from_first(group, own.string()); !path.empty())
+      weights.emplace_back(group, path, catalogue, kWeights);
+  }
+  std::optional<PartWriter> moments;
+  if (const std::string path = from_first(group, files.moments.string()); !path.empty())
+    moments.emplace(group, path, catalogue, kMoments);
+  FiniteCheck finite(catalogue);
+  parts([&](const Optimizer::Part& part) {
+    finite.look(part);
+    for (PartWriter& file : weights) file.write(0, tensor_part(part, part.master));
+    if (!moments) return;
+    moments->write(0, tensor_part(part, part.m));
+    moments->write(1, tensor_part(part, part.v));
+  });
+  finite.settle(group);
+  for (PartWriter& file : weights) file.finish();
+  if (moments) moments->finish();
+}
+
 }  // namespace
 
-RunFiles::RunFiles(std::filesystem::path run, Group& group) : run_(std::move(run)), group_(group) {
+RunFiles::RunFiles(std::filesystem::path run, Group& group)
+    : run_(std::move(run)), group_(group), saving_(all_of(group)) {
   if (!writes()) return;
   remove_temporaries(run_);
   checkpoints_.emplace(run_);
-}
-
-std::string RunFiles::common(const std::string& text) {
-  return group_.gather_text(writes() ? text : "").front();
 }
 
 std::optional<Checkpoint> RunFiles::latest() {
@@ -77,8 +121,8 @@ std::optional<Checkpoint> RunFiles::latest() {
       log_warning("{}", complaint);
     }
   });
-  checkpoint.folder = common(checkpoint.folder.string());
-  checkpoint.state = common(checkpoint.state);
+  checkpoint.folder = from_first(group_, checkpoint.folder.string());
+  checkpoint.state = from_first(group_, checkpoint.state);
   return checkpoint.folder.empty() ? std::nullopt : std::optional(checkpoint);
 }
 
@@ -95,31 +139,60 @@ void RunFiles::load(const Checkpoint& checkpoint, const TrainState& state, Optim
 }
 
 void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transformer& model,
-                    const Vocabulary& vocabulary, int64_t keep) {
-  const Catalogue& catalogue = model.catalogue();
-  const auto write_files = [&](const std::filesystem::path& own) {
-    const std::filesystem::path folder = common(own.string());
-    PartWriter weights(group_, folder / "model.safetensors", catalogue, kWeights);
-    PartWriter moments(group_, folder / "optimizer.safetensors", catalogue, kMoments);
-    FiniteCheck finite(catalogue);
-    optimizer.read([&](const Optimizer::Part& part) {
-      finite.look(part);
-      weights.write(0, tensor_part(part, part.master));
-      moments.write(0, tensor_part(part, part.m));
-      moments.write(1, tensor_part(part, part.v));
-    });
-    finite.settle(group_);
-    weights.finish();
-    moments.finish();
-    if (writes()) write_description(folder, model.config(), DType::f32, vocabulary);
+                    const Vocabulary& vocabulary, const Save& how) {
+  finish_saving();
+  queue_ = std::make_unique<PartQueue>(how.budget);
+  const auto fill = [this, &model](const std::filesystem::path& checkpoint,
+                                   const std::filesystem::path& exported_weights) {
+    write_parts(saving_, model.catalogue(),
+                [this](const Optimizer::Visit& visit) { queue_->write_all(visit); },
+                {.weights = {checkpoint.empty() ? checkpoint : checkpoint / kWeightsFile, exported_weights},
+                 .moments = checkpoint.empty() ? checkpoint : checkpoint / "optimizer.safetensors"});
   };
-  if (!writes()) {
-    write_files({});
-    return;
+  const auto write_files = [fill, exported = how.exported, &model,
+                            &vocabulary](const std::filesystem::path& folder) {
+    if (exported.empty()) {
+      fill(folder, {});
+    } else {
+      save_model(exported, model.config(), vocabulary, DType::f32,
+                 [&](const std::filesystem::path& weights) { fill(folder, weights); });
+    }
+    write_description(folder, model.config(), DType::f32, vocabulary);
+  };
+  saved_ = saving_.later([this, state, keep = how.keep, fill, write_files, text = to_json(state).dump()] {
+    try {
+      if (!writes()) {
+        fill({}, {});
+        return;
+      }
+      checkpoints_->write(state.updates, text, write_files);
+      mark_best(state);  // before others go
+      checkpoints_->keep(static_cast<size_t>(keep));
+    } catch (...) {
+      queue_->give_up();
+      throw;
+    }
+  });
+  try {
+    optimizer.read([this](const Optimizer::Part& part) { queue_->push(part); });
+    queue_->close();
+  } catch (...) {
+    queue_->give_up();
+    throw;
   }
-  checkpoints_->write(state.updates, to_json(state).dump(), write_files);
-  mark_best(state);  // before others go
-  checkpoints_->keep(static_cast<size_t>(keep));
+  if (how.budget == 0) finish_saving();
+}
+
+void RunFiles::finish_saving() {
+  if (saved_.valid()) saved_.get();
+}
+
+void RunFiles::look_at_saving() {
+  if (saved_.valid() && saved_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) saved_.get();
+}
+
+void RunFiles::abandon_saving() noexcept {
+  if (saved_.valid()) saved_.wait();
 }
 
 void RunFiles::mark_best(const TrainState& state) {
@@ -134,16 +207,9 @@ void RunFiles::mark_best(const TrainState& state) {
 
 void RunFiles::export_model(const std::filesystem::path& folder, const Transformer& model,
                             const Vocabulary& vocabulary, Optimizer& optimizer) {
-  const auto write = [&](const std::filesystem::path& own) {
-    const std::filesystem::path path = common(own.string());
-    PartWriter weights(group_, path, model.catalogue(), kWeights);
-    FiniteCheck finite(model.catalogue());
-    optimizer.read([&](const Optimizer::Part& part) {
-      finite.look(part);
-      weights.write(0, tensor_part(part, part.master));
-    });
-    finite.settle(group_);
-    weights.finish();
+  const auto write = [&](const std::filesystem::path& path) {
+    write_parts(group_, model.catalogue(), [&](const Optimizer::Visit& visit) { optimizer.read(visit); },
+                {.weights = {path}, .moments = {}});
   };
   writes() ? save_model(folder, model.config(), vocabulary, DType::f32, write) : write({});
 }

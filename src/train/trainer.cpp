@@ -79,6 +79,11 @@ class Run {
     }
   }
 
+  /// What is still being saved refers to the model.
+  ~Run() { files_.abandon_saving(); }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
   Ending train();
 
  private:
@@ -89,7 +94,8 @@ class Run {
   void report(double learning_rate, double norm);
   bool validate();
   Assessment assess_whole();
-  void save();
+  /// `better`: the model is exported too.
+  void save(bool better);
   /// One of the ranks that share their micro-batches.
   [[nodiscard]] bool counts() const { return parallel_.tp.rank() == 0; }
   /// The rank that writes what is written once: logs, metrics, manifests.
@@ -127,10 +133,10 @@ class Run {
   ScratchFile::Traffic traffic_;               // of what the optimizer has on disk, likewise
   std::unique_ptr<Metrics> metrics_;           // of the rank that writes, once the run has begun
   std::unique_ptr<Progress> progress_;
-  double began_ = steady_seconds();
-  const int64_t started_at_ = state_.updates;     // this process
-  bool has_begun_ = false, length_told_ = false;  // in this process
-  bool unsaved_ = false;                          // something has happened since the last checkpoint
+  double began_ = steady_seconds(), saving_seconds_ = 0;  // the latter since the last report
+  const int64_t started_at_ = state_.updates;             // this process
+  bool has_begun_ = false, length_told_ = false;          // in this process
+  bool unsaved_ = false;                                  // something has happened since the last checkpoint
 };
 
 /// Before anything of this start is kept: writes the settings with which later starts are compared.
@@ -228,14 +234,8 @@ void Run::tell_length() {
   if (std::exchange(length_told_, true) || share <= 0 || share >= 1 || updates == 0) return;
   const double pace = window_.seconds / static_cast<double>(updates);
   const double total = static_cast<double>(state_.updates) / share;
-  log_info(
-      "train.duration = \"{}\": {:.0f} updates, {:.1f} epochs of the text; at {:.3g} s per update {} from "
-      "here{}",
-      to_string(config_.train.duration), total, state_.epochs(stream_->examples_per_epoch()) / share, pace,
-      human_seconds((total - static_cast<double>(state_.updates)) * pace),
-      config_.train.time_limit > 0
-          ? fmt::format(", or until train.time_limit = {} min", config_.train.time_limit)
-          : "");
+  log_info("{}", length_line(config_.train, total, state_.epochs(stream_->examples_per_epoch()) / share, pace,
+                             (total - static_cast<double>(state_.updates)) * pace));
 }
 
 void Run::report(double learning_rate, double norm) {
@@ -254,18 +254,12 @@ void Run::report(double learning_rate, double norm) {
   record["learning_rate"] = learning_rate;
   record["gradient_norm"] = norm;
   record["seconds"] = seconds();
+  record["saving_seconds"] = std::exchange(saving_seconds_, 0);
   for (const auto& [group, bytes] : parallel_.bytes_sent()) {
     record["bytes_sent"][group] = bytes - std::exchange(bytes_sent_[group], bytes);
   }
   const uint64_t on_disk = optimizer_.bytes_on_disk() + (stash_ ? stash_->bytes_on_disk() : 0);
-  const ScratchFile::Traffic traffic = optimizer_.traffic();
-  record["memory"] = {{"device_peak", most_of_ranks(group_, device_memory().peak)},
-                      {"host_peak", most_of_ranks(group_, host_memory().peak)},
-                      {"nvme", most_of_ranks(group_, static_cast<int64_t>(on_disk))},
-                      {"nvme_read", traffic.read - traffic_.read},
-                      {"nvme_written", traffic.written - traffic_.written}};
-  traffic_ = traffic;
-  restart_peaks();
+  record["memory"] = memory_record(group_, on_disk, optimizer_.traffic(), traffic_);
   if (writes()) metrics_->write("train", record);
   window_ = {};
   tasks_.assign(tasks_.size(), {});
@@ -317,12 +311,17 @@ bool Run::validate() {
   return better;
 }
 
-void Run::save() {
+void Run::save(bool better) {
+  const double began = steady_seconds();
   begin();
   TrainState state = state_;
   state.seconds = seconds();
-  files_.save(state, optimizer_, model_, data_->vocabulary, config_.train.keep);
+  files_.save(state, optimizer_, model_, data_->vocabulary,
+              {.keep = config_.train.keep,
+               .budget = memory_.save_budget,
+               .exported = better ? options_.folder / "model" : std::filesystem::path()});
   unsaved_ = false;
+  saving_seconds_ += steady_seconds() - began;
 }
 
 double Run::share_of_duration() const {
@@ -366,9 +365,10 @@ Ending Run::train() {
       end = common_ending();
     }
     if (end && !by_signal(*end) && state_.validated != state_.updates) better = validate() || !data_->valid;
-    if (better) files_.export_model(options_.folder / "model", model_, data_->vocabulary, optimizer_);
-    if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save();
+    files_.look_at_saving();
+    if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save(better);
   }
+  files_.finish_saving();
   if (progress_) progress_->finish();
   if (!by_signal(*end)) files_.check_exported(options_.folder / "model");
   return *end;

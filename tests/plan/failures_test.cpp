@@ -14,14 +14,19 @@ namespace {
 double simulated(const Failures& f, int64_t interval, double hours, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::exponential_distribution<double> wait(static_cast<double>(f.hosts) / f.between);
-  const double end = hours * 3600, segment = static_cast<double>(interval) * f.update + f.save;
+  const double end = hours * 3600, training = static_cast<double>(interval) * f.update,
+               segment = training + f.save + std::max(0.0, f.write - training);
   double now = 0, kept = 0, failure = wait(random);
+  bool written = true;  // what this segment goes on from
   while (now < end) {
     if (now + segment <= failure) {
       now += segment;
-      kept += static_cast<double>(interval) * f.update;
+      kept += training;
+      written = false;
       continue;
     }
+    if (!written && failure < now + f.write) kept -= training;  // the save before that counts
+    written = true;
     do {  // until a restart is through
       now = failure;
       failure += wait(random);
@@ -33,10 +38,13 @@ double simulated(const Failures& f, int64_t interval, double hours, uint64_t see
 
 TEST(Failures, GoodputIsThatOfASimulation) {
   for (const int64_t hosts : {1, 8, 64}) {
-    const Failures f = {.between = 3 * 3600, .update = 0.8, .save = 5, .restart = 90, .hosts = hosts};
-    for (const int64_t interval : {20, 200, 2000})
-      EXPECT_NEAR(goodput(f, interval), simulated(f, interval, 10000, hosts), 0.005)
-          << hosts << " hosts, saved every " << interval;
+    for (const double write : {0, 40}) {
+      const Failures f = {
+          .between = 3 * 3600, .update = 0.8, .save = 5, .write = write, .restart = 90, .hosts = hosts};
+      for (const int64_t interval : {20, 200, 2000})
+        EXPECT_NEAR(goodput(f, interval), simulated(f, interval, 10000, hosts), 0.005)
+            << hosts << " hosts, saved every " << interval << ", written in " << write;
+    }
   }
 }
 
@@ -45,6 +53,7 @@ TEST(Failures, BestIntervalIsTheBestOfAll) {
        {Failures{.between = 3 * 3600, .update = 0.8, .save = 5, .restart = 90, .hosts = 8},
         Failures{.between = 3 * 3600, .update = 30, .save = 1, .restart = 600, .hosts = 100},
         Failures{.between = 1e6, .update = 2, .save = 0, .restart = 60, .hosts = 1},
+        Failures{.between = 3 * 3600, .update = 0.8, .save = 1, .write = 60, .restart = 90, .hosts = 64},
         Failures{.between = 100, .update = 500, .save = 5, .restart = 5, .hosts = 1}}) {
     const int64_t best = best_interval(f);
     for (int64_t interval = 1; interval < 5000; ++interval)

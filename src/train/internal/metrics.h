@@ -8,8 +8,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "comm/group.h"
 #include "io/metrics_log.h"
+#include "memory/scratch_file.h"
 #include "model/transformer.h"
+#include "train/config.h"
 
 #include "train/internal/sums.h"
 
@@ -42,6 +45,14 @@ nlohmann::json whole_load_record(const MoeStatistics& layer, const std::string& 
 
 /// Loss and target tokens of each task that had some.
 nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names);
+
+/// Peaks of memory since the last of these, bytes set aside on disk, each of the rank that has most, and what this rank moved to and from
+/// disk since `before`, which becomes `traffic`.
+nlohmann::json memory_record(Group& group, uint64_t on_disk, const ScratchFile::Traffic& traffic,
+                             ScratchFile::Traffic& before);
+
+/// How long a run will take: `updates` in all, `pace` and `left` in seconds.
+std::string length_line(const TrainConfig& config, double updates, double epochs, double pace, double left);
 
 /// RUN/metrics.jsonl and RUN/tensorboard. A run that resumes at `update` drops what was written after it.
 class Metrics {

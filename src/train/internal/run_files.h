@@ -1,8 +1,11 @@
 // The checkpoints of a run and its exported model, written and read by all its ranks together, each the parts
-// that it holds.
+// that it holds. Checkpoints are written beside training: what is to be saved is copied into host memory, and
+// written from there by a thread, over a group of its own.
 #pragma once
 
 #include <filesystem>
+#include <future>
+#include <memory>
 #include <optional>
 
 #include "comm/group.h"
@@ -10,6 +13,8 @@
 #include "io/checkpoint.h"
 #include "state/optimizer.h"
 #include "train/state.h"
+
+#include "train/internal/part_queue.h"
 
 namespace chorus::inline train {
 
@@ -25,10 +30,24 @@ class RunFiles {
   /// which is the checkpoint's.
   void load(const Checkpoint& checkpoint, const TrainState& state, Optimizer& optimizer,
             const Catalogue& catalogue);
-  /// A checkpoint of state.updates, which is a model folder too; the best one and the `keep` newest stay.
-  /// Errors as CheckpointStore::write, and where weights are not finite: the checkpoints are then as before.
+  struct Save {
+    int64_t keep = 1;  // checkpoints that stay, besides the best
+    int64_t budget =
+        0;  // bytes of copies that may wait to be written, on this rank; 0: save() comes back when all is
+    std::filesystem::path exported;  // where the model goes too, before the checkpoint; empty: nowhere
+  };
+  /// A checkpoint of state.updates, which is a model folder too. Comes back when what is left to write has been copied,
+  /// once what was saved before is on disk. `model` and `vocabulary` must stay until then. Throws what went wrong
+  /// before.
   void save(const TrainState& state, Optimizer& optimizer, const Transformer& model,
-            const Vocabulary& vocabulary, int64_t keep);
+            const Vocabulary& vocabulary, const Save& how);
+  /// Until what was saved last is on disk. Errors as CheckpointStore::write, and where weights are not finite: the
+  /// checkpoints are then as before.
+  void finish_saving();
+  /// The same, where it is known by now.
+  void look_at_saving();
+  /// The same, without its errors: for whoever leaves because of another one.
+  void abandon_saving() noexcept;
   /// As save_model(), in fp32. Error where weights are not finite; `folder` is then as before.
   void export_model(const std::filesystem::path& folder, const Transformer& model,
                     const Vocabulary& vocabulary, Optimizer& optimizer);
@@ -39,12 +58,12 @@ class RunFiles {
   /// Of what state.best_update says.
   void mark_best(const TrainState& state);
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
-  /// Rank 0's, on every rank.
-  std::string common(const std::string& text);
-
   std::filesystem::path run_;
   Group& group_;
-  std::optional<CheckpointStore> checkpoints_;  // rank 0's
+  std::optional<CheckpointStore> checkpoints_;  // rank 0's; the saving thread's while it saves
+  std::unique_ptr<PartQueue> queue_;            // of the present save
+  std::future<void> saved_;                     // valid until what it gives has been looked at
+  Group saving_;                                // of all ranks, for its thread, which ends first
 };
 
 }  // namespace chorus::inline train
