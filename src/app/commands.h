@@ -39,6 +39,7 @@ void add_export(CLI::App& app);
 void add_grow(CLI::App& app);
 void add_import(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_launch(CLI::App& app);
 void add_lid(CLI::App& app);
 void add_manual(CLI::App& app);
 void add_merge(CLI::App& app);

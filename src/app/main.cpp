@@ -38,7 +38,7 @@ struct Purpose {
 const std::vector<Purpose>& purposes() {
   static const std::vector<Purpose> list = {
       {"Data", {add_corpus, add_vocab}},
-      {"Training", {add_train, add_report, add_plan, add_bench}},
+      {"Training", {add_train, add_launch, add_report, add_plan, add_bench}},
       {"Translating and scoring", {add_translate, add_serve, add_score, add_evaluate, add_assess}},
       {"Models", {add_inspect, add_import, add_export, add_quantize, add_shortlist, add_align, add_lid}},
       {"Experts", {add_prune, add_merge, add_average, add_upcycle, add_grow}},

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "app/commands.h"
+#include "app/train_arguments.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "mpi/world.h"
@@ -13,21 +13,9 @@ namespace chorus::inline app {
 
 namespace {
 
-struct TrainArguments {
-  ConfigArguments config;
-  std::string out;
-  bool accept_changes = false, records = false;
-};
-
 void print_record(const nlohmann::json& record) {
   fmt::print("{}\n", record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   flush_stdout();
-}
-
-/// Where a run goes when --out is not given: runs/ and the run file's name.
-std::filesystem::path run_folder(const TrainArguments& arguments) {
-  if (!arguments.out.empty()) return arguments.out;
-  return std::filesystem::path("runs") / std::filesystem::path(arguments.config.file).stem();
 }
 
 /// The exit code: 0, or as a shell says which signal ended the run.
@@ -36,7 +24,7 @@ int run(const TrainArguments& arguments) {
   const std::optional<RunConfig> given = read_config(arguments.config);
   if (!given) return 0;
   const RunConfig& config = *given;
-  const std::filesystem::path folder = run_folder(arguments);
+  const std::filesystem::path folder = arguments.run_folder();
   RunOptions options = {
       .folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()};
   if (arguments.records) options.on_record = print_record;
@@ -67,17 +55,35 @@ int run(const TrainArguments& arguments) {
 
 }  // namespace
 
+std::filesystem::path TrainArguments::run_folder() const {
+  if (!out.empty()) return out;
+  return std::filesystem::path("runs") / std::filesystem::path(config.file).stem();
+}
+
+std::vector<std::string> TrainArguments::words() const {
+  std::vector<std::string> words = {config.file, "--out", run_folder().string()};
+  for (const std::string& setting : config.settings) words.insert(words.end(), {"--set", setting});
+  if (console().quiet()) words.emplace_back("--quiet");
+  if (accept_changes) words.emplace_back("--accept-changes");
+  if (records) words.emplace_back("--records");
+  return words;
+}
+
+void add_train_arguments(CLI::App& command, TrainArguments& arguments) {
+  add_config_arguments(command, arguments.config);
+  add_quiet_option(command);
+  command.add_option("--out", arguments.out, "the run's folder (default: runs/ and the run file's name)")
+      ->type_name("DIR");
+  command.add_flag("--accept-changes", arguments.accept_changes,
+                   "go on with a run whose settings or text have changed");
+  command.add_flag("--records", arguments.records,
+                   "print each record of metrics.jsonl on standard output too, as it is written");
+}
+
 void add_train(CLI::App& app) {
   CLI::App* command = app.add_subcommand("train", "train a model; the same line again resumes");
   auto arguments = std::make_shared<TrainArguments>();
-  add_config_arguments(*command, arguments->config);
-  add_quiet_option(*command);
-  command->add_option("--out", arguments->out, "the run's folder (default: runs/ and the run file's name)")
-      ->type_name("DIR");
-  command->add_flag("--accept-changes", arguments->accept_changes,
-                    "go on with a run whose settings or text have changed");
-  command->add_flag("--records", arguments->records,
-                    "print each record of metrics.jsonl on standard output too, as it is written");
+  add_train_arguments(*command, *arguments);
   command->callback([arguments] {
     if (const int code = run(*arguments)) throw ExitCode{code};
   });
