@@ -2,7 +2,7 @@
 # Rehearses training on several hosts, using only one: four network namespaces with a host name each, joined by a switch of limited
 # bandwidth, take the hosts' places; Open MPI starts a daemon in each, as it would through ssh, and ranks talk through TCP alone.
 #
-#   scripts/rehearse_hosts.sh [PATH_OF_CHORUS]     default build/release/chorus; about a minute on 2 cores
+#   scripts/rehearse_hosts.sh [PATH_OF_CHORUS]     default build/release/chorus; about three minutes on 2 cores
 #   scripts/rehearse_hosts.sh PATH_OF_CHORUS train RUN.toml ...
 #                                                  that command on the four hosts, and nothing else
 #   REHEARSAL_RATE=RATE                            of each host's link, as tc takes it; default 50mbit (0.1 s per update)
@@ -13,6 +13,11 @@
 #   2. The same anew; after a checkpoint a rank is killed with SIGKILL: all others end within seconds, with words and a code.
 #   3. On two of the hosts the same line goes on from the checkpoint and finishes, with the losses of one process.
 #   4. Anew on four; a host's link is cut: its rank is named, and all ranks end.
+#   5. A host's link delays frames by 50 ms each way and loses 2 % of them: losses are those of one process.
+#   6. Two hosts are cut off from the other two: a rank beyond is named, and all end; on the first two the same line goes on.
+#   7. A host's rank is stopped (SIGSTOP): it is named, and all end.
+#   8. A host's clock is an hour ahead: nothing changes. (By tests/faults' library, where it was built.)
+#   9. A host's scratch disk is full: its rank and the disk are named, and all end.
 #
 # It needs root, or permission for user namespaces; iproute2, procps, util-linux; and Open MPI. Exit codes: 0 all as it should be, 1
 # something was not, 77 the machine does not permit it. Everything happens in namespaces of this process, so when it ends,
@@ -45,6 +50,7 @@ fi
 # ---- inside ----------------------------------------------------------------------------------------------------------------
 began_in=$PWD
 chorus=$3
+scripts=$(dirname "$(realpath "$0")")
 cd "$2"
 shift 3
 export TMPDIR=$PWD # for what Open MPI leaves
@@ -82,7 +88,7 @@ cat >agent <<'END'
 #!/bin/sh
 host=$1
 shift
-exec ip netns exec "$host" unshare --uts sh -c "hostname $host; $*"
+exec ip netns exec "$host" unshare --uts sh -c "hostname $host; [ ! -e $TMPDIR/on-$host ] || . $TMPDIR/on-$host; $*"
 END
 chmod +x agent
 
@@ -168,15 +174,16 @@ await_end() {
   took=$((SECONDS - began))
 }
 
-# Largest relative difference of the losses that two runs have logged.
+# compare ONE RUN [UPDATES]: largest relative difference of the losses that two runs have logged.
 compare() {
-  python3 - "$1" "$2" <<'END'
+  python3 - "$1" "$2" "${3:-30}" <<'END'
 import json, sys
-runs = [{r["update"]: r["loss"] for r in map(json.loads, open(f"{run}/metrics.jsonl")) if r["kind"] == "train"}
-        for run in sys.argv[1:]]
-assert sorted(runs[0]) == sorted(runs[1]) == list(range(1, 31)), [sorted(r) for r in runs]
+last = int(sys.argv[3])
+runs = [{r["update"]: r["loss"] for r in map(json.loads, open(f"{run}/metrics.jsonl")) if r["kind"] == "train" and r["update"] <= last}
+        for run in sys.argv[1:3]]
+assert sorted(runs[0]) == sorted(runs[1]) == list(range(1, last + 1)), [sorted(r) for r in runs]
 worst = max(abs(runs[0][u] - runs[1][u]) / runs[0][u] for u in runs[0])
-print(f"30 losses, {runs[0][1]:.3f} to {runs[0][30]:.3f}; largest relative difference {worst:.1e}")
+print(f"{last} losses, {runs[0][1]:.3f} to {runs[0][last]:.3f}; largest relative difference {worst:.1e}")
 sys.exit(worst > 1e-5)
 END
 }
@@ -213,9 +220,76 @@ start_on_four cut --set parallel.timeout=8
 ip link set to-h3 down
 await_end 40
 say "   all ranks ended in $took s: $(grep -m 1 '^chorus: error: rank [0-2]: .*rank 3' words || fail "nobody named rank 3: $(cat words)")"
-# mpirun asks its daemon on h3 to end, and waits for an answer.
-if mpirun=$(pgrep -P $job -x mpirun); then
-  kill -9 "$mpirun"
-  say "   mpirun itself waited on for h3's daemon, and had to be killed"
+# mpirun asks its daemon on a host that is cut off to end, and waits for an answer.
+end_mpirun() {
+  local mpirun
+  if mpirun=$(pgrep -P $job -x mpirun); then
+    kill -9 "$mpirun" 2>/dev/null && say "   mpirun itself waited on for the daemon there, and had to be killed"
+  fi
+  wait $job 2>/dev/null || true
+}
+end_mpirun
+ip link set to-h3 up
+
+say "5. on four; h3's link delays by 50 ms each way and loses 2 % of the frames"
+"$scripts/bad_link.py" --plain switch
+for h in "${hosts[@]}"; do
+  ip netns exec "$h" "$scripts/bad_link.py" --plain eth0
+done
+ip netns add link # where nobody has an address and answers
+ip link add wire netns link type veth peer name plug
+ip link set to-h3 netns link
+ip link set plug master switch up
+ip -n link link set wire up
+ip -n link link set to-h3 up
+ip netns exec link "$scripts/bad_link.py" wire to-h3 50 2 &
+relay=$!
+train_on 4 --out slow --set train.duration=6u 2>words || fail "$(cat words)"
+result=$(compare one slow 6) || fail "the losses differ from one process's: $result"
+say "   against one process: $result"
+kill $relay
+ip -n link link set to-h3 netns $$
+ip link set to-h3 master switch up
+ip netns delete link
+
+say "6. anew on four, with parallel.timeout = 8; once there is a checkpoint, h2 and h3 are cut off"
+start_on_four parted --set parallel.timeout=8
+ip link set to-h2 down
+ip link set to-h3 down
+await_end 40
+say "   all ranks ended in $took s: $(grep -m 1 '^chorus: error: rank [01]: .*rank [23]' words || fail "nobody named rank 2 or 3: $(cat words)")"
+end_mpirun
+ip link set to-h2 up
+ip link set to-h3 up
+train_on 2 --out parted 2>words || fail "$(cat words)"
+result=$(compare one parted) || fail "the losses differ from one process's: $result"
+say "   on h0 and h1, the same line; against one process: $result"
+
+say "7. anew on four, with parallel.timeout = 8; once there is a checkpoint, the rank of h2 is stopped"
+start_on_four stopped --set parallel.timeout=8
+kill -STOP "$(comm -12 <(ip netns pids h2 | sort) <(ranks | sort))" || fail "there is no rank on h2"
+await_end 40
+say "   all ranks ended in $took s: $(grep -m 1 '^chorus: error: rank [013]: .*rank 2' words || fail "nobody named rank 2: $(cat words)")"
+end_mpirun
+
+library=$(dirname "$chorus")/tests/faults/libfaults.so
+if [ -e "$library" ]; then
+  say "8. anew on four; the clock of h1 is an hour ahead"
+  echo "export LD_PRELOAD=$library CHORUS_FAULT_CLOCK=3600" >on-h1
+  train_on 4 --out clocks 2>words || fail "$(cat words)"
+  rm on-h1
+  result=$(compare one clocks) || fail "the losses differ from one process's: $result"
+  say "   against one process: $result"
+else
+  say "8. left out: there is no $library"
 fi
+
+say "9. anew on four; the scratch disk of h2 is full"
+mkdir disk
+echo "mount -t tmpfs -o size=64k none $TMPDIR/disk" >on-h2
+began=$SECONDS
+train_on 4 --out full --set memory.optimizer=nvme --set memory.folder="$TMPDIR/disk" 2>words && fail "mpirun ended with code 0" || code=$?
+rm on-h2
+say "   all ended in $((SECONDS - began)) s, code $code: $(grep -m 1 "^chorus: error: rank 2: .*$TMPDIR/disk" words || fail "nobody named rank 2 and its disk: $(cat words)")"
+[ "$(grep -c '^chorus: error:' words)" = 1 ] || fail "more than one line: $(cat words)"
 say "all as it should be, in $SECONDS s"
