@@ -13,6 +13,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -54,8 +55,9 @@ class PlainSource : public Source {
  public:
   explicit PlainSource(const std::filesystem::path& path)
       // Opened by its name, standard input would be read from the start again, and could not be a socket.
-      : fd_(path == "-" || path == "/dev/stdin" ? ::dup(STDIN_FILENO)
-                                                : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+      : fd_(path == "-" || path == "/dev/stdin" ? ::dup(STDIN_FILENO) : again([&] {
+          return ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        })) {
     struct stat about {};
     if (fd_ < 0 || ::fstat(fd_, &about) != 0) {
       const int error = errno;
@@ -96,9 +98,7 @@ class PlainSource : public Source {
 
  private:
   size_t read_file(char* data, size_t size) const {
-    ssize_t got;
-    do got = ::read(fd_, data, size);
-    while (got < 0 && errno == EINTR);
+    const ssize_t got = again([&] { return ::read(fd_, data, size); });
     if (got < 0) throw Damage{std::strerror(errno)};
     return static_cast<size_t>(got);
   }

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/places.h"
 
 namespace chorus::inline data {
 namespace fs = std::filesystem;
@@ -67,17 +68,14 @@ bool fits(std::string_view part, std::string_view name, Match& match) {
 
 void find_files(const fs::path& path, std::span<const std::string> parts, const Match& bound,
                 std::set<Match>& found) {
-  std::error_code error;
   if (parts.empty()) {
-    if (fs::exists(path, error) && !fs::is_directory(path, error)) found.insert(bound);
+    if (is_there(path) && !fs::is_directory(path)) found.insert(bound);
     return;
   }
   const std::string part = with_bound(parts.front(), bound);
   if (std::ranges::none_of(kSlots, [&](const Slot& slot) { return part.find(slot.text) != part.npos; }))
     return find_files(path / part, parts.subspan(1), bound, found);
-  fs::directory_iterator entry(path.empty() ? "." : path, error), end;
-  for (; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
+  for (const std::string& name : names_in(path.empty() ? "." : path)) {
     Match match = bound;
     if (fits(part, name, match) && (is_language_name(match.language) || match.language.empty()))
       find_files(path / name, parts.subspan(1), match, found);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "data/config.h"
+#include "io/places.h"
 #include "io/safetensors.h"
 
 #include "detect/internal/letters.h"
@@ -119,8 +120,7 @@ std::vector<DetectedLanguage> LanguageClassifier::detect(std::string_view text) 
 
 std::unique_ptr<const LanguageDetector> open_detector(const fs::path& model_folder,
                                                       std::span<const std::string> languages) {
-  std::error_code ignored;
-  if (!fs::exists(model_folder / kClassifierFile, ignored)) return cld2_detector(languages);
+  if (!is_there(model_folder / kClassifierFile)) return cld2_detector(languages);
   auto classifier = std::make_unique<LanguageClassifier>(model_folder / kClassifierFile);
   classifier->restrict_to(languages);
   return classifier;

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "io/json.h"
@@ -110,7 +111,7 @@ std::unique_ptr<ExpertStore> store_experts(Transformer& model, const Safetensors
         counted(layer, "expert"));
   }
   for (const SafetensorsFile& file : folder.files()) {
-    const int fd = ::open(file.path().c_str(), O_RDONLY | O_CLOEXEC);
+    const int fd = again([&] { return ::open(file.path().c_str(), O_RDONLY | O_CLOEXEC); });
     if (fd < 0)
       throw Error("cannot read {}: {}", file.path().string(), std::generic_category().message(errno));
     files.files.push_back(std::make_unique<BlockFile>(

@@ -313,6 +313,7 @@ void check_is_replaceable(const fs::path& folder) {
   std::error_code error;
   const fs::file_type type = fs::symlink_status(path, error).type();
   if (type == fs::file_type::not_found) return;
+  if (type == fs::file_type::none) refuse(fmt::format("cannot be looked at: {}", error.message()));
   if (type == fs::file_type::symlink) refuse("is a symbolic link");
   if (type != fs::file_type::directory) refuse("is there and is not a model");
   std::vector<std::string> names, strangers;

@@ -12,6 +12,7 @@
 #include "formats/folder_files.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/places.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
@@ -22,8 +23,7 @@ constexpr int64_t kFormatVersion = 1;
 /// What the folder's manifest says of a file; nothing where there is no manifest, or it does not name it.
 std::optional<std::string> noted_hash(const fs::path& folder, const std::string& file) {
   const fs::path path = folder / kManifestFile;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return std::nullopt;
+  if (!is_there(path)) return std::nullopt;
   const nlohmann::json manifest = read_json(path);
   const auto damaged = [&](const std::string& what) {
     return UserError("{}: damaged: {}; restore it, or delete it to take the folder as it is", path.string(),

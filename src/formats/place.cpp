@@ -2,35 +2,32 @@
 
 #include <algorithm>
 #include <charconv>
-#include <system_error>
 #include <vector>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "formats/folder_files.h"
 #include "io/files.h"
+#include "io/places.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
 namespace {
 
 bool has(const fs::path& folder, const char* file) {
-  std::error_code ignored;
-  return fs::exists(folder / file, ignored);
+  return is_there(folder / file);
 }
 
 /// Of a run's checkpoints that describe themselves, the newest; empty: none.
 fs::path newest_checkpoint(const fs::path& run) {
-  std::error_code error;
   fs::path newest;
   const auto older = [](const fs::path& a, const fs::path& b) {  // step-00000999, step-100000000
     const size_t x = a.native().size(), y = b.native().size();
     return x != y ? x < y : a < b;
   };
-  for (fs::directory_iterator it(run / "checkpoints", error), end; !error && it != end; it.increment(error)) {
-    const fs::path& folder = it->path();
-    if (folder.filename().string().starts_with("step-") && has(folder, kConfigFile) &&
-        (newest.empty() || older(newest, folder)))
+  for (const std::string& name : names_in(run / "checkpoints")) {
+    const fs::path folder = run / "checkpoints" / name;
+    if (name.starts_with("step-") && has(folder, kConfigFile) && (newest.empty() || older(newest, folder)))
       newest = folder;
   }
   return newest;
@@ -64,22 +61,18 @@ std::string first_checkpoint(const fs::path& run) {
 
 /// The runs of [[train.stage]] in a folder, by name.
 std::vector<std::string> runs_in(const fs::path& dir) {
-  std::error_code error;
-  std::vector<std::string> runs;
-  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error))
-    if (has(it->path(), "run.toml")) runs.push_back(it->path().filename().string());
-  std::ranges::sort(runs);
-  return runs;
+  std::vector<std::string> names = names_in(dir);
+  std::erase_if(names, [&](const std::string& name) { return !has(dir / name, "run.toml"); });
+  return names;
 }
 
 }  // namespace
 
 ModelPlace find_model(const fs::path& dir) {
-  std::error_code ignored;
   for (const fs::path& folder : {dir, dir / "model"}) {
     if (has(folder, kConfigFile)) return {.weights = folder, .description = folder};
   }
-  if (!fs::exists(dir, ignored)) throw UserError("{}: no such folder", dir.string());
+  if (!is_there(dir)) throw UserError("{}: no such folder", dir.string());
   if (const fs::path checkpoint = newest_checkpoint(dir); !checkpoint.empty())
     return {.weights = checkpoint, .description = checkpoint};
   if (has(dir, kWeightsFile)) {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "formats/folder_files.h"
 #include "io/json.h"
+#include "io/places.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
@@ -86,8 +87,7 @@ void write_quantization_errors(const fs::path& folder, const QuantizationErrors&
 
 QuantizationErrors read_quantization_errors(const fs::path& folder) {
   const fs::path path = folder / kQuantizationFile;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return {};
+  if (!is_there(path)) return {};
   const nlohmann::json json = read_json(path);
   if (json.is_object() && json.value("format", nlohmann::json()) != kErrorsVersion)
     throw UserError("{}: written by a later version of chorus, or damaged; delete it to do without",

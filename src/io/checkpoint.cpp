@@ -185,6 +185,8 @@ std::optional<Checkpoint> CheckpointStore::latest_valid(std::vector<std::string>
       return open(step);
     } catch (const NewerFormat&) {
       throw;
+    } catch (const OutOfResources&) {  // the checkpoint may well be whole
+      throw;
     } catch (const Error& error) {
       complaints.emplace_back(error.what());
     }

@@ -54,7 +54,7 @@ class CheckpointStore {
   [[nodiscard]] Checkpoint open(int64_t step) const;
   /// The newest that is whole. Each newer one that is not adds a line to `complaints`; its folder stays.
   /// Nothing when none is whole: with complaints, do not start afresh unasked. UserError when a newer chorus
-  /// wrote the newest whole one.
+  /// wrote the newest whole one; Error when memory or descriptors do not suffice to look.
   [[nodiscard]] std::optional<Checkpoint> latest_valid(std::vector<std::string>& complaints) const;
 
   /// Removes all but the `last` (at least one) newest, the best, and `protected_steps`. Steps after the one

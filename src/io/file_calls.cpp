@@ -8,8 +8,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "io/files.h"
+#include "io/places.h"
 
 namespace chorus::inline io {
 namespace fs = std::filesystem;
@@ -22,9 +24,9 @@ std::string reason(int error) {
 }  // namespace
 
 void fail_to_read(const fs::path& path, int error) {
-  if (error == EIO || error == ENOMEM || error == EMFILE || error == ENFILE) {
-    throw Error("cannot read {}: {}", path.string(), reason(error));
-  }
+  if (error == ENOMEM || error == EMFILE || error == ENFILE)
+    throw OutOfResources("cannot read {}: {}", path.string(), reason(error));
+  if (error == EIO) throw Error("cannot read {}: {}", path.string(), reason(error));
   throw UserError("cannot read {}: {}", path.string(), reason(error));
 }
 
@@ -41,9 +43,27 @@ void fail_to_write(const fs::path& path, int error) {
   throw Error("cannot write {}: {}", path.string(), reason(error));
 }
 
+bool is_there(const fs::path& path) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) fail_to_read(path, errno);
+  return false;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::error_code error;
+  std::vector<std::string> names;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    names.push_back(it->path().filename().string());
+  if (error && error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory)
+    fail_to_read(folder, error.value());
+  std::ranges::sort(names);
+  return names;
+}
+
 OpenFile open_regular_file(const fs::path& path) {
   // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  Descriptor fd(again([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
   struct stat info = {};
   if (fd.get() < 0 || ::fstat(fd.get(), &info) != 0) fail_to_read(path, errno);
   if (S_ISDIR(info.st_mode)) fail_to_read(path, EISDIR);
@@ -54,10 +74,10 @@ OpenFile open_regular_file(const fs::path& path) {
 size_t read_some(int fd, char* data, size_t bytes, const fs::path& path) {
   size_t done = 0;
   while (done < bytes) {
-    const ssize_t n = ::read(fd, data + done, bytes - done);
+    const ssize_t n = again([&] { return ::read(fd, data + done, bytes - done); });
     if (n == 0) break;
-    if (n < 0 && errno != EINTR) fail_to_read(path, errno);
-    if (n > 0) done += static_cast<size_t>(n);
+    if (n < 0) fail_to_read(path, errno);
+    done += static_cast<size_t>(n);
   }
   return done;
 }
@@ -65,13 +85,11 @@ size_t read_some(int fd, char* data, size_t bytes, const fs::path& path) {
 void write_all_at(int fd, uint64_t offset, const void* data, size_t bytes, const fs::path& path) {
   const char* next = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::pwrite(fd, next, bytes, static_cast<off_t>(offset));
-    if (n < 0 && errno != EINTR) fail_to_write(path, errno);
-    if (n > 0) {
-      next += n;
-      offset += static_cast<uint64_t>(n);
-      bytes -= static_cast<size_t>(n);
-    }
+    const ssize_t n = again([&] { return ::pwrite(fd, next, bytes, static_cast<off_t>(offset)); });
+    if (n < 0) fail_to_write(path, errno);
+    next += n;
+    offset += static_cast<uint64_t>(n);
+    bytes -= static_cast<size_t>(n);
   }
 }
 
@@ -87,16 +105,13 @@ fs::path put_in_place(const fs::path& whole, const fs::path& place) {
 }
 
 int sync(int fd) {
-  int result = 0;
-  do {
-    result = ::fsync(fd);
-  } while (result != 0 && errno == EINTR);
-  return result;
+  return again([fd] { return ::fsync(fd); });
 }
 
 int open_own_file(const fs::path& path, int flags) {
   // O_NONBLOCK: opening a pipe that nobody reads would wait for ever.
-  Descriptor fd(::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666));
+  Descriptor fd(
+      again([&] { return ::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666); }));
   struct stat info = {};
   const int error = errno;
   const int seen = fd.get() < 0 ? ::lstat(path.c_str(), &info) : ::fstat(fd.get(), &info);

@@ -3,15 +3,19 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/again.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "io/file_guard.h"
 
@@ -26,6 +30,52 @@ constexpr std::string_view kTemporaryPrefix = ".chorus-tmp-";
 void sync_folder_of(const fs::path& path) {
   const fs::path parent = path.parent_path();
   sync_to_disk(parent.empty() ? fs::path(".") : parent);
+}
+
+// Folders of AtomicFolder lie beside what others own, so no FolderLock says whether their process lives. It holds a lock on the folder itself.
+constexpr std::string_view kHeldSuffix = ".held";
+
+/// Whether the lock was free, or the file system has none.
+bool lock(int fd) {
+  return ::flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+bool leads_to(const fs::path& path, int fd) {
+  struct stat named = {}, open = {};
+  return ::lstat(path.c_str(), &named) == 0 && ::fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
+         named.st_ino == open.st_ino;
+}
+
+int open_folder(const fs::path& path) {
+  return again([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW); });
+}
+
+/// Makes a folder in `parent` that is to become `place`, and locks it; sets its name. The lock is the descriptor's.
+int hold_new_folder(const fs::path& parent, const fs::path& place, fs::path& name) {
+  for (;;) {
+    name = temporary_name(parent);
+    name += kHeldSuffix;
+    std::error_code error;
+    const bool made = fs::create_directory(name, error);
+    if (error) throw UserError("cannot write {}: {}", place.string(), error.message());
+    if (!made) continue;
+    Descriptor fd(open_folder(name));
+    if (fd.get() < 0 && errno != ENOENT) fail_to_write(place, errno);
+    // remove_abandoned() of another process may have been faster.
+    if (fd.get() >= 0 && lock(fd.get()) && leads_to(name, fd.get())) return fd.release();
+  }
+}
+
+/// Removes what killed processes left; what cannot be looked at or removed stays.
+void remove_abandoned(const fs::path& parent) {
+  std::error_code error;
+  for (fs::directory_iterator it(parent, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(kTemporaryPrefix) || !name.ends_with(kHeldSuffix)) continue;
+    const Descriptor fd(open_folder(it->path()));
+    std::error_code ignored;
+    if (fd.get() >= 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) fs::remove_all(it->path(), ignored);
+  }
 }
 
 }  // namespace
@@ -88,7 +138,7 @@ void remove_temporaries(const fs::path& folder) {
 }
 
 void sync_to_disk(const fs::path& path) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const Descriptor fd(again([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
   if (fd.get() < 0) fail_to_write(path, errno);
   // Some file systems have no fsync of folders and say EINVAL.
   if (sync(fd.get()) != 0 && errno != EINVAL) fail_to_write(path, errno);
@@ -103,8 +153,8 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
   while (fd_ < 0) {
     temporary_ = temporary_name(path_.parent_path());
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd_ < 0 && errno != EEXIST && errno != EINTR) fail_to_write(path_, errno);
+    fd_ = again([&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+    if (fd_ < 0 && errno != EEXIST) fail_to_write(path_, errno);
   }
 }
 
@@ -116,12 +166,10 @@ AtomicFile::~AtomicFile() {
 void AtomicFile::write(const void* data, size_t bytes) {
   const char* next = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::write(fd_, next, bytes);
-    if (n < 0 && errno != EINTR) fail_to_write(path_, errno);
-    if (n > 0) {
-      next += n;
-      bytes -= static_cast<size_t>(n);
-    }
+    const ssize_t n = again([&] { return ::write(fd_, next, bytes); });
+    if (n < 0) fail_to_write(path_, errno);
+    next += n;
+    bytes -= static_cast<size_t>(n);
   }
 }
 
@@ -140,12 +188,15 @@ void AtomicFile::commit() {
 }
 
 void SharedFile::make(const fs::path& path, uint64_t bytes) {
-  const Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (fd.get() < 0 || ::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) fail_to_write(path, errno);
+  const Descriptor fd(
+      again([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }));
+  if (fd.get() < 0 || again([&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); }) != 0)
+    fail_to_write(path, errno);
 }
 
 SharedFile::SharedFile(fs::path path)
-    : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW)) {
+    : path_(std::move(path)),
+      fd_(again([this] { return ::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW); })) {
   if (fd_ < 0) fail_to_write(path_, errno);
 }
 
@@ -162,18 +213,19 @@ void SharedFile::sync() {
 }
 
 AtomicFolder::AtomicFolder(fs::path path, Check check)
-    : path_(path.has_filename() ? std::move(path) : path.parent_path()),
-      temporary_(temporary_name(path_.parent_path().empty() ? fs::path(".") : path_.parent_path())),
-      check_(std::move(check)) {
-  check_(path_);
-  std::error_code error;
-  fs::create_directory(temporary_, error);
-  if (error) throw UserError("cannot write {}: {}", path_.string(), error.message());
+    : path_(path.has_filename() ? std::move(path) : path.parent_path()) {
+  check(path_);
+  const fs::path parent = path_.parent_path().empty() ? fs::path(".") : path_.parent_path();
+  remove_abandoned(parent);
+  auto held = std::make_shared<Descriptor>(hold_new_folder(parent, path_, temporary_));
+  check_ = [check = std::move(check), held = std::move(held)](const fs::path& place) { check(place); };
 }
 
 AtomicFolder::~AtomicFolder() {
-  std::error_code ignored;
-  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);  // after commit(): what was there before
+  if (temporary_.empty()) return;
+  std::error_code error;
+  fs::remove_all(temporary_, error);  // after commit(): what was there before
+  if (error) log_warning("cannot remove {}: {}; remove it yourself", temporary_.string(), error.message());
 }
 
 void AtomicFolder::commit() {

@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "io/files.h"
 #include "io/folder_use.h"
@@ -31,11 +32,9 @@ FolderLock::FolderLock(const fs::path& folder) {
   char host[256] = "";
   ::gethostname(host, sizeof host - 1);
   holder = fmt::format("process {} on {}\n", ::getpid(), host);
-  if (::ftruncate(fd.get(), 0) != 0 ||
-      ::pwrite(fd.get(), holder.data(), holder.size(), 0) != static_cast<ssize_t>(holder.size()) ||
-      sync(fd.get()) != 0) {
-    fail_to_write(path, errno);
-  }
+  if (again([&] { return ::ftruncate(fd.get(), 0); }) != 0) fail_to_write(path, errno);
+  write_all_at(fd.get(), 0, holder.data(), holder.size(), path);
+  if (sync(fd.get()) != 0) fail_to_write(path, errno);
   fd_ = fd.release();
 }
 

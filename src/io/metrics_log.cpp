@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "io/files.h"
 
@@ -117,8 +118,7 @@ AppendFile::~AppendFile() {
 void AppendFile::append(std::string_view record) {
   const off_t before = ::lseek(fd_, 0, SEEK_END);
   while (!record.empty()) {
-    const ssize_t written = ::write(fd_, record.data(), record.size());
-    if (written < 0 && errno == EINTR) continue;
+    const ssize_t written = again([&] { return ::write(fd_, record.data(), record.size()); });
     if (written < 0) {
       const int error = errno;
       // Half a record would spoil the next one. That this fails too cannot be helped.

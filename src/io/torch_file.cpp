@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "io/json.h"
+#include "io/places.h"
 
 #include "io/internal/shard_index.h"
 #include "io/internal/torch_pickle.h"
@@ -102,8 +103,7 @@ constexpr const char *kSingle = "pytorch_model.bin", *kIndex = "pytorch_model.bi
 }  // namespace
 
 bool TorchFolder::is_there(const fs::path& folder) {
-  std::error_code ignored;
-  return fs::exists(folder / kSingle, ignored) || fs::exists(folder / kIndex, ignored);
+  return chorus::is_there(folder / kSingle) || chorus::is_there(folder / kIndex);
 }
 
 TorchFolder::TorchFolder(const fs::path& folder) : folder_(folder) {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/again.h"
 #include "base/error.h"
 #include "memory/disk_calls.h"
 
@@ -22,10 +23,10 @@ std::string reason(int error) {
 ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : folder_(folder) {
   std::error_code ignored;  // open() reports it better
   fs::create_directories(folder, ignored);
-  fd_ = disk_calls().open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  fd_ = again([&] { return disk_calls().open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); });
   if (fd_ < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {  // a file system without nameless files
     std::string name = (folder / ".scratch-XXXXXX").string();
-    fd_ = ::mkostemp(name.data(), O_CLOEXEC);
+    fd_ = again([&] { return ::mkostemp(name.data(), O_CLOEXEC); });
     if (fd_ >= 0) ::unlink(name.c_str());
   }
   if (fd_ < 0) {
@@ -40,7 +41,10 @@ ScratchFile::ScratchFile(const fs::path& folder, Engine engine) : folder_(folder
 uint64_t ScratchFile::reserve(uint64_t bytes) {
   const uint64_t begin = size_, whole = (bytes + kBlock - 1) / kBlock * kBlock;
   if (whole == 0) return begin;
-  if (const int error = disk_calls().allocate(fd_, static_cast<off_t>(begin), static_cast<off_t>(whole))) {
+  int error = EINTR;
+  while (error == EINTR)
+    error = disk_calls().allocate(fd_, static_cast<off_t>(begin), static_cast<off_t>(whole));
+  if (error != 0) {
     throw UserError(
         "cannot set {:.1f} GB aside in {}: {}; free some space, or set memory.folder to another disk",
         static_cast<double>(begin + whole) * 1e-9, folder_.string(), reason(error));

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/again.h"
 #include "base/error.h"
 
 namespace chorus::inline report {
@@ -22,7 +23,7 @@ namespace {
 }  // namespace
 
 bool GrowingLines::read(const Reader& reader) {
-  const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int fd = again([this] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
   if (fd < 0 && errno != ENOENT) fail(path_, errno);
   if (fd < 0) return false;
   const std::unique_ptr<const int, void (*)(const int*)> closed(&fd, [](const int* open) { ::close(*open); });
@@ -41,8 +42,7 @@ bool GrowingLines::read(const Reader& reader) {
   std::array<char, size_t{1} << 16> bytes;
   const int64_t before = position_;
   for (;;) {
-    const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), position_);
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = again([&] { return ::pread(fd, bytes.data(), bytes.size(), position_); });
     if (got < 0) fail(path_, errno);
     if (got == 0) break;
     position_ += got;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/folder_files.h"
+#include "io/places.h"
 
 namespace chorus::inline train {
 namespace fs = std::filesystem;
@@ -59,8 +60,7 @@ std::string listed(const std::vector<Change>& changes) {
 /// UserError where a rank has another folder under that name than rank 0, which has locked it.
 void check_shared(const fs::path& folder, Group& group) {
   const fs::path lock = folder / kLock;  // which names rank 0's process and host
-  std::error_code ignored;
-  const std::string found = fs::exists(lock, ignored) ? read_file(lock) : "";
+  const std::string found = is_there(lock) ? read_file(lock) : "";
   if (group.gather_text(found).front() != found) {
     throw UserError(
         "{} is not the run folder of rank 0: ranks share one, so --out must name a place that all hosts see",

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -14,6 +15,7 @@
 
 #include "base/error.h"
 #include "io/file_guard.h"
+#include "io/places.h"
 #include "temporary_folder.h"
 
 namespace chorus {
@@ -227,6 +229,23 @@ TEST(RemoveTemporaries, RemovesOnlyThem) {
   message_of<UserError>([&] { remove_temporaries(folder / "missing"); });
 }
 
+TEST(Places, WhatIsNotThereIsNotWhatCannotBeLookedAt) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "b", "x");
+  fs::create_directories(folder / "a");
+  EXPECT_TRUE(is_there(folder / "a"));
+  EXPECT_TRUE(is_there(folder / "b"));
+  EXPECT_FALSE(is_there(folder / "c"));
+  EXPECT_FALSE(is_there(folder / "b" / "below a file"));
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(names_in(folder / "c").empty());
+  EXPECT_TRUE(names_in(folder / "b").empty());
+  const std::string name(1000, 'x');
+  for (const auto& look : {std::function<void()>([&] { static_cast<void>(is_there(folder / name)); }),
+                           std::function<void()>([&] { static_cast<void>(names_in(folder / name)); })})
+    EXPECT_PRED_FORMAT2(IsSubstring, "File name too long", message_of<UserError>(look));
+}
+
 // Values of the reference implementation: `xxhsum -H3`.
 TEST(Hash, IsXxh3) {
   EXPECT_EQ(hash_text(hash_bytes("")), "2d06800538d394c2");
@@ -299,6 +318,39 @@ TEST(AtomicFolder, AsksAgainBeforeItReplaces) {
   write_file_atomically(whole.temporary() / "new", "new");
   whole.commit();
   EXPECT_EQ(read_file(place / "new"), "new");
+}
+
+TEST(AtomicFolder, RemovesWhatAKilledProcessLeft) {
+  const TemporaryFolder folder;
+  const auto anything = [](const fs::path&) {};
+  EXPECT_EQ(in_child([&] {
+              const AtomicFolder growing(folder / "killed", anything);
+              write_file_atomically(growing.temporary() / "file", "x");
+              return ::raise(SIGKILL);
+            }),
+            128 + SIGKILL);
+  EXPECT_EQ(entries(folder.path()), 1U);
+  const AtomicFolder living(folder / "living", anything);
+  EXPECT_EQ(entries(folder.path()), 1U);
+  {
+    AtomicFolder other(folder / "other", anything);
+    EXPECT_TRUE(fs::exists(living.temporary()));
+    other.commit();
+  }
+  EXPECT_TRUE(fs::exists(living.temporary()));
+  EXPECT_EQ(entries(folder.path()), 2U);
+}
+
+TEST(FolderLock, SaysWhyItCannotWriteWhoHoldsIt) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(in_child([&] {
+              const rlimit limit = {5, 5};
+              std::signal(SIGXFSZ, SIG_IGN);
+              if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 2;
+              const std::string words = message_of<Error>([&] { FolderLock lock(folder.path()); });
+              return words == "cannot write " + (folder / ".lock").string() + ": File too large" ? 0 : 1;
+            }),
+            0);
 }
 
 TEST(FolderLock, IsGoneWhenItsHolderIsKilled) {

@@ -8,9 +8,17 @@
 
 #include <unistd.h>
 
+#include "base/error.h"
+
 namespace chorus::inline io {
 
-/// UserError, or Error where the errno is the machine's and not the place's: a failing disk, no memory, no descriptors.
+/// The process has no descriptors or memory left, which says nothing about the file.
+class OutOfResources : public Error {
+ public:
+  using Error::Error;
+};
+
+/// UserError, or Error where the errno is the machine's and not the place's: a failing disk, or OutOfResources.
 [[noreturn]] void fail_to_read(const std::filesystem::path& path, int error);
 /// UserError where the errno says that the place is wrong, else Error.
 [[noreturn]] void fail_to_write(const std::filesystem::path& path, int error);
