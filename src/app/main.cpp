@@ -20,6 +20,7 @@
 #include "base/message.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "comm/failure.h"
 #include "io/file_guard.h"
 #include "io/files.h"
 #include "mpi/world.h"
@@ -135,6 +136,11 @@ int fail_with(const std::filesystem::filesystem_error& error) {
 
 /// What a library threw: its first line, below which it may have put its call stack.
 int fail_with(const std::exception& error) {
+  const auto* const system = dynamic_cast<const std::system_error*>(&error);
+  if (system && system->code() == std::errc::resource_unavailable_try_again)  // std::thread says no more
+    return fail_with(fmt::format("cannot start a thread: {}; allow more (ulimit -u), or take fewer --threads",
+                                 system->code().message()),
+                     kFailure);
   const std::string_view message = split(trim(error.what()), '\n').front();
   constexpr std::string_view kRefused = "DefaultCPUAllocator: can't allocate memory: you tried to allocate ";
   const size_t at = message.find(kRefused);
@@ -165,6 +171,31 @@ void watch_mapped_files() {
   action.sa_sigaction = on_lost_page;
   action.sa_flags = SA_SIGINFO;
   ::sigaction(SIGBUS, &action, nullptr);
+}
+
+/// Prints what is being handled, as one line; its exit code.
+int fail_with_current() {
+  try {
+    throw;
+  } catch (const UserError& error) {
+    return fail_with(error.what(), kUserMistake);
+  } catch (const ClosedPipe&) {
+    return end_quietly();
+  } catch (const Error& error) {
+    return fail_with(error.what(), kFailure);
+  } catch (const std::bad_alloc&) {
+    return fail_with("out of memory", kFailure);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail_with(error);
+  } catch (const std::exception& error) {
+    // fmt::print throws its own words when a full buffer cannot be written.
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (std::ferror(stdout) != 0 && system && system->code().value() == EPIPE) return end_quietly();
+    if (std::ferror(stdout) != 0) return fail_with("cannot write to standard output", kFailure);
+    return fail_with(error);
+  } catch (...) {
+    return fail_with("an exception that is none of std::exception", kFailure);
+  }
 }
 
 }  // namespace
@@ -206,6 +237,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   chorus::watch_mapped_files();
+  chorus::set_failure_hook([] { ::_exit(chorus::fail_with_current()); });
   try {
     chorus::Group alone;
     chorus::set_threads(0, alone);  // until a command knows better
@@ -214,24 +246,7 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const chorus::ExitCode& code) {
     return code.value;
-  } catch (const chorus::UserError& error) {
-    return chorus::fail_with(error.what(), chorus::kUserMistake);
-  } catch (const chorus::ClosedPipe&) {
-    return chorus::end_quietly();
-  } catch (const chorus::Error& error) {
-    return chorus::fail_with(error.what(), chorus::kFailure);
-  } catch (const std::bad_alloc&) {
-    return chorus::fail_with("out of memory", chorus::kFailure);
-  } catch (const std::filesystem::filesystem_error& error) {
-    return chorus::fail_with(error);
-  } catch (const std::exception& error) {
-    // fmt::print throws its own words when a full buffer cannot be written.
-    const auto* system = dynamic_cast<const std::system_error*>(&error);
-    if (std::ferror(stdout) != 0 && system && system->code().value() == EPIPE) return chorus::end_quietly();
-    if (std::ferror(stdout) != 0)
-      return chorus::fail_with("cannot write to standard output", chorus::kFailure);
-    return chorus::fail_with(error);
   } catch (...) {
-    return chorus::fail_with("an exception that is none of std::exception", chorus::kFailure);
+    return chorus::fail_with_current();
   }
 }

@@ -18,7 +18,7 @@ struct Piece {
   size_t bytes = 0;
 };
 
-/// One operation at a time. Errors: Error, in the words of the transport; after a time-out all that follows.
+/// One operation at a time. Errors: Error, in the words of the transport; after the first all that follows.
 class Channel {
  public:
   virtual ~Channel() = default;

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <numeric>
 #include <thread>
 
@@ -14,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/failure.h"
 #include "kernels/device.h"
 
 #include "mpi/internal/nccl.h"
@@ -136,12 +138,19 @@ std::unique_ptr<Channel> MpiChannel::subset(std::span<const int> ranks, std::str
 
 void MpiChannel::exchange(at::Device device, std::string_view what, std::span<const Piece> send,
                           std::span<const Piece> receive) {
-  if (is_host(device)) {
-    exchange_on_host(what, send, receive);
-  } else if (is_nvidia(device)) {
-    exchange_on_gpu(device, what, send, receive);
-  } else {
-    exchange_by_host(device, what, send, receive);
+  if (!failure_.empty()) throw Error("{}", failure_);
+  try {
+    if (is_host(device)) {
+      exchange_on_host(what, send, receive);
+    } else if (is_nvidia(device)) {
+      exchange_on_gpu(device, what, send, receive);
+    } else {
+      exchange_by_host(device, what, send, receive);
+    }
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+    end_by_hook();
+    throw;
   }
 }
 
@@ -168,33 +177,32 @@ void MpiChannel::exchange_by_host(at::Device device, std::string_view what, std:
 
 void MpiChannel::exchange_on_host(std::string_view what, std::span<const Piece> send,
                                   std::span<const Piece> receive) {
-  check_alive();
   const int tag = static_cast<int>(operations_++ % kTags);
   std::vector<MPI_Request> requests;
   std::vector<size_t> expected;  // bytes of each request, which come first for what is received
-  for (int step = 1; step < size_; ++step) {
-    const int from = (rank_ + size_ - step) % size_;
-    for (size_t at = 0; at < receive[from].bytes; at += kLargest) {
-      const size_t bytes = std::min(kLargest, receive[from].bytes - at);
-      check(MPI_Irecv(receive[from].data + at, static_cast<int>(bytes), MPI_BYTE, from, tag, communicator_,
-                      &requests.emplace_back()),
-            what);
-      expected.push_back(bytes);
+  const auto post = [&] {
+    for (int step = 1; step < size_; ++step) {
+      const int from = (rank_ + size_ - step) % size_;
+      for (size_t at = 0; at < receive[from].bytes; at += kLargest) {
+        const size_t bytes = std::min(kLargest, receive[from].bytes - at);
+        expected.push_back(bytes);
+        check(MPI_Irecv(receive[from].data + at, static_cast<int>(bytes), MPI_BYTE, from, tag, communicator_,
+                        &requests.emplace_back(MPI_REQUEST_NULL)),
+              what);
+      }
     }
-  }
-  for (int step = 1; step < size_; ++step) {
-    const int to = (rank_ + step) % size_;
-    for (size_t at = 0; at < send[to].bytes; at += kLargest) {
-      const size_t bytes = std::min(kLargest, send[to].bytes - at);
-      check(MPI_Isend(send[to].data + at, static_cast<int>(bytes), MPI_BYTE, to, tag, communicator_,
-                      &requests.emplace_back()),
-            what);
+    for (int step = 1; step < size_; ++step) {
+      const int to = (rank_ + step) % size_;
+      for (size_t at = 0; at < send[to].bytes; at += kLargest) {
+        const size_t bytes = std::min(kLargest, send[to].bytes - at);
+        check(MPI_Isend(send[to].data + at, static_cast<int>(bytes), MPI_BYTE, to, tag, communicator_,
+                        &requests.emplace_back(MPI_REQUEST_NULL)),
+              what);
+      }
+      bytes_sent_ += static_cast<int64_t>(send[to].bytes);
     }
-    bytes_sent_ += static_cast<int64_t>(send[to].bytes);
-  }
-  if (send[rank_].bytes > 0 && send[rank_].data != receive[rank_].data)
-    std::memcpy(receive[rank_].data, send[rank_].data, send[rank_].bytes);
-  std::vector<MPI_Status> statuses(requests.size());
+  };
+  std::vector<MPI_Status> statuses;
   const auto done = [&] {
     int all = 0;
     const int result = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &all, statuses.data());
@@ -209,6 +217,10 @@ void MpiChannel::exchange_on_host(std::string_view what, std::span<const Piece> 
     return all != 0;
   };
   try {
+    post();
+    if (send[rank_].bytes > 0 && send[rank_].data != receive[rank_].data)
+      std::memcpy(receive[rank_].data, send[rank_].data, send[rank_].bytes);
+    statuses.resize(requests.size());
     wait(what, done);
   } catch (...) {  // what comes too late must not be written to memory that the caller takes back
     for (size_t i = 0; i < expected.size(); ++i) {
@@ -230,7 +242,6 @@ void MpiChannel::exchange_on_host(std::string_view what, std::span<const Piece> 
 
 void MpiChannel::exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                                  std::span<const Piece> receive) {
-  check_alive();
   if (!nccl_) {
     std::string id = rank_ == 0 ? Nccl::new_id() : std::string(Nccl::kIdBytes, '\0');
     Piece whole = {id.data(), id.size()};
@@ -249,10 +260,6 @@ void MpiChannel::exchange_on_gpu(at::Device gpu, std::string_view what, std::spa
   wait(what, [&] { return nccl_->done(); });
 }
 
-void MpiChannel::check_alive() const {
-  if (!failure_.empty()) throw Error("{}", failure_);
-}
-
 void MpiChannel::wait(std::string_view what, const std::function<bool()>& done) {
   const double began = steady_seconds(), asks = timeout_ - std::min(5.0, timeout_ / 2);
   RollCall roll_call(*this, what);
@@ -262,11 +269,9 @@ void MpiChannel::wait(std::string_view what, const std::function<bool()>& done) 
     if (waited > 0.1) roll_call.look(waited > asks);
     if (waited > timeout_) {
       const std::string missing = roll_call.missing();
-      failure_ = fmt::format("{} in group {} has waited {:.0f} s (parallel.timeout) {}", what, name_, waited,
-                             missing.empty()
-                                 ? "though all ranks are there: the network between them may be gone"
-                                 : fmt::format("for {}: dead, hanging, or doing something else", missing));
-      throw Error("{}", failure_);
+      throw Error("{} in group {} has waited {:.0f} s (parallel.timeout) {}", what, name_, waited,
+                  missing.empty() ? "though all ranks are there: the network between them may be gone"
+                                  : fmt::format("for {}: dead, hanging, or doing something else", missing));
     }
   }
 }

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "comm/failure.h"
 #include "formats/folder.h"
 #include "kernels/cpu.h"
 #include "kernels/device.h"
@@ -393,7 +394,7 @@ Ending train_run(const RunConfig& config, const RunOptions& options) {
   RunFiles files(options.folder, group);
   Run run(config, options, prepare(config, options, initial ? &*initial : nullptr, files, group), files,
           group);
-  return run.train();
+  return or_end(group, [&] { return run.train(); });  // exchanges in the background use the run
 }
 
 }  // namespace chorus::inline train

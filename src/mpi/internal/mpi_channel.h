@@ -39,8 +39,6 @@ class MpiChannel : public Channel {
                         std::span<const Piece> receive);
   void exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                        std::span<const Piece> receive);
-  /// Error when there was a time-out before: what is still to be done would wait for the same ranks.
-  void check_alive() const;
   /// Until `done`; Error after the time-out.
   void wait(std::string_view what, const std::function<bool()>& done);
 
@@ -48,7 +46,7 @@ class MpiChannel : public Channel {
   double timeout_;                 // seconds
   int64_t operations_ = 0;
   std::atomic<int64_t> bytes_sent_ = 0;
-  std::string failure_;         // of the first time-out
+  std::string failure_;         // the first: what is still to be done would wait for the same ranks
   std::unique_ptr<Nccl> nccl_;  // once something lies on a GPU
 };
 
