@@ -9,7 +9,7 @@ from pathlib import Path
 
 KINDS = ("open list read write sync rename mmap space close unlink mkdir stat flock uring submit await begin spawn thread "
          "socket accept receive send mpi_start mpi_send mpi_receive mpi_wait").split()
-SHARED = struct.Struct("<34Q512s")  # preload.cpp's Shared: uses of 32 kinds and of any, struck, what
+SHARED = struct.Struct("<34Q512s")  # plan.cpp's Shared: uses of 32 kinds and of any, struck, what
 
 RUN = """threads = 1
 [[data.train]]

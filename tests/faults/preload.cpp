@@ -3,7 +3,7 @@
 //
 //   CHORUS_FAULT_UNDER    only files below this folder (an absolute path without links) count; sockets, processes, MPI always do
 //   CHORUS_FAULT_COUNTS   a file of sizeof(Shared) bytes, shared by all processes: uses of each kind, and what was struck
-//   CHORUS_FAULT_CALL     a kind (kNames), or "any": calls of all kinds in one count
+//   CHORUS_FAULT_CALL     a kind (kNames of plan.cpp), or "any": calls of all kinds in one count
 //   CHORUS_FAULT_AT       the n-th, from 1; "5+": that and all after it; nothing: count only
 //   CHORUS_FAULT_EFFECT   an errno by name; "short": half of the bytes are read or written; "kill": SIGKILL before the call;
 //                         "term": SIGTERM before it
@@ -11,17 +11,8 @@
 //
 // Hooks allocate nothing and hold no lock. What libc calls inside itself (stdio's reads and writes) is out of their reach.
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <climits>
-#include <csignal>
 #include <cstdarg>
-#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
-#include <string_view>
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -34,208 +25,20 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "plan.h"
+
+using namespace faults;  // hooks are a table, which long names would hide
+
 namespace {
-
-enum Kind : uint8_t {
-  kOpen,
-  kList,  // a folder is opened
-  kRead,
-  kWrite,
-  kSync,
-  kRename,
-  kMap,
-  kSpace,
-  kClose,
-  kUnlink,
-  kMkdir,
-  kStat,
-  kLock,
-  kUring,   // what becomes of a request
-  kSubmit,  // requests are handed to the kernel
-  kAwait,   // waiting for one
-  kBegin,   // a ring is made
-  kSpawn,
-  kThread,
-  kSocket,
-  kAccept,
-  kReceive,
-  kSend,
-  kMpiStart,
-  kMpiSend,
-  kMpiReceive,
-  kMpiWait,
-  kKinds
-};
-constexpr const char* kNames[] = {
-    "open",   "list",   "read",   "write",   "sync",  "rename",    "mmap",     "space",       "close",
-    "unlink", "mkdir",  "stat",   "flock",   "uring", "submit",    "await",    "begin",       "spawn",
-    "thread", "socket", "accept", "receive", "send",  "mpi_start", "mpi_send", "mpi_receive", "mpi_wait"};
-static_assert(std::size(kNames) == kKinds);
-
-struct Shared {
-  std::atomic<uint64_t> uses[32];  // by kind
-  std::atomic<uint64_t> any;
-  std::atomic<uint64_t> struck;  // times
-  char what[512];                // the first that was struck: "kind path"
-};
-static_assert(sizeof(Shared) == 784);  // run.py reads it
-
-Shared own_counts;
-
-struct Plan {
-  Shared* shared = &own_counts;
-  char under[PATH_MAX] = "";
-  size_t under_length = 0;
-  int kind = -1;  // kKinds: any
-  uint64_t at = 0;
-  bool on = false;  // and all after it
-  int error = 0, signal = 0;
-  bool halve = false;
-  time_t clock = 0;
-} plan;
 
 template <class F>
 F real(F, const char* name) {
   return reinterpret_cast<F>(::dlsym(RTLD_NEXT, name));
 }
 #define REAL(name) static const auto next = real(&name, #name)
-
-[[noreturn]] void refuse(const char* what) {
-  std::fprintf(stderr, "faults: %s\n", what);
-  ::_exit(99);
-}
-
-int error_of(std::string_view name) {
-  constexpr std::pair<std::string_view, int> kErrors[] = {{"ENOSPC", ENOSPC},
-                                                          {"EIO", EIO},
-                                                          {"EINTR", EINTR},
-                                                          {"EAGAIN", EAGAIN},
-                                                          {"EMFILE", EMFILE},
-                                                          {"ENOMEM", ENOMEM},
-                                                          {"EACCES", EACCES},
-                                                          {"EROFS", EROFS},
-                                                          {"EDQUOT", EDQUOT},
-                                                          {"EBADF", EBADF},
-                                                          {"ECONNRESET", ECONNRESET},
-                                                          {"EPIPE", EPIPE},
-                                                          {"ENOSYS", ENOSYS},
-                                                          {"EPERM", EPERM},
-                                                          {"ESTALE", ESTALE},
-                                                          {"ENOLCK", ENOLCK},
-                                                          {"EINVAL", EINVAL},
-                                                          {"EOPNOTSUPP", EOPNOTSUPP},
-                                                          {"EXDEV", EXDEV}};
-  for (const auto& [known, error] : kErrors) {
-    if (known == name) return error;
-  }
-  refuse("CHORUS_FAULT_EFFECT is none that is known");
-}
-
-[[gnu::constructor]] void read_plan() {
-  const auto value = [](const char* name) {
-    const char* const text = std::getenv(name);
-    return text ? text : "";
-  };
-  std::snprintf(plan.under, sizeof plan.under, "%s", value("CHORUS_FAULT_UNDER"));
-  plan.clock = std::atol(value("CHORUS_FAULT_CLOCK"));
-  if (const char* counts = value("CHORUS_FAULT_COUNTS"); *counts) {
-    const auto fd = static_cast<int>(::syscall(SYS_openat, AT_FDCWD, counts, O_RDWR | O_CLOEXEC, 0));
-    void* const memory = reinterpret_cast<void*>(
-        ::syscall(SYS_mmap, nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-    if (fd < 0 || memory == MAP_FAILED) refuse("CHORUS_FAULT_COUNTS cannot be mapped");
-    ::syscall(SYS_close, fd);
-    plan.shared = static_cast<Shared*>(memory);
-  }
-  const std::string_view call = value("CHORUS_FAULT_CALL"), effect = value("CHORUS_FAULT_EFFECT");
-  char* end = nullptr;
-  plan.at = std::strtoull(value("CHORUS_FAULT_AT"), &end, 10);
-  plan.on = *end == '+';
-  if (plan.at > 0) {
-    const auto* const kind = std::find(std::begin(kNames), std::end(kNames), call);
-    if (kind == std::end(kNames) && call != "any") refuse("CHORUS_FAULT_CALL is none that is known");
-    plan.kind = static_cast<int>(kind - kNames);
-    plan.halve = effect == "short";
-    plan.signal = effect == "kill" ? SIGKILL : effect == "term" ? SIGTERM : 0;
-    if (!plan.halve && plan.signal == 0) plan.error = error_of(effect);
-  }
-  plan.under_length = std::strlen(plan.under);  // last: until now nothing is below it
-}
-
-// ---- what counts
-
-bool is_under(const char* full) {
-  return plan.under_length > 0 && std::strncmp(full, plan.under, plan.under_length) == 0 &&
-         (full[plan.under_length] == '/' || full[plan.under_length] == '\0');
-}
-
-/// Where a descriptor leads, as /proc says.
-struct Link {
-  char path[PATH_MAX] = "";
-  explicit Link(int fd) {
-    char name[32];
-    std::snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-    const long n = ::syscall(SYS_readlink, name, path, sizeof path - 1);
-    path[n > 0 ? n : 0] = '\0';
-  }
-  [[nodiscard]] bool file() const { return is_under(path); }
-  [[nodiscard]] bool socket() const { return std::strncmp(path, "socket:", 7) == 0; }
-};
-
-bool counts(int folder, const char* path) {
-  if (plan.under_length == 0 || path == nullptr) return false;
-  if (*path == '/') return is_under(path);
-  if (folder != AT_FDCWD) return Link(folder).file();
-  char here[PATH_MAX];
-  return ::syscall(SYS_getcwd, here, sizeof here) > 0 && is_under(here);
-}
-
-/// What becomes of this use of a kind.
-struct Verdict {
-  int error = 0;
-  bool halve = false;
-  /// Whether the call is to fail: errno is set.
-  [[nodiscard]] bool fails() const {
-    if (error != 0) errno = error;
-    return error != 0;
-  }
-  [[nodiscard]] size_t bytes(size_t asked) const { return halve && asked > 1 ? asked / 2 : asked; }
-};
-
-Verdict use(Kind kind, const char* where) {
-  Shared& shared = *plan.shared;
-  const uint64_t of_kind = ++shared.uses[kind], of_any = ++shared.any;
-  const uint64_t n = plan.kind == kKinds ? of_any : of_kind;
-  if (plan.at == 0 || (plan.kind != kKinds && plan.kind != kind) || (plan.on ? n < plan.at : n != plan.at))
-    return {};
-  if (shared.struck++ == 0) std::snprintf(shared.what, sizeof shared.what, "%s %s", kNames[kind], where);
-  if (plan.signal != 0) ::kill(::getpid(), plan.signal);
-  return {.error = plan.error, .halve = plan.halve};
-}
-
-Verdict use_path(Kind kind, int folder, const char* path) {
-  return counts(folder, path) ? use(kind, path) : Verdict{};
-}
-Verdict use_file(Kind kind, int fd) {
-  if (plan.under_length == 0) return {};
-  const Link link(fd);
-  return link.file() ? use(kind, link.path) : Verdict{};
-}
-/// Of a file or a socket.
-Verdict use_stream(Kind of_file, Kind of_socket, int fd) {
-  if (plan.under_length == 0) return {};
-  const Link link(fd);
-  return link.file() ? use(of_file, link.path) : link.socket() ? use(of_socket, link.path) : Verdict{};
-}
-
-/// Folders are opened to be listed by libstdc++, which does not try again.
-Kind kind_of_open(int flags) {
-  return (flags & O_TMPFILE) == O_DIRECTORY ? kList : kOpen;
-}
 
 mode_t mode_of(int flags, va_list& list) {
   return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
@@ -440,7 +243,7 @@ MPI(kMpiWait, MPI_Iprobe, (int from, int tag, MPI_Comm of, int* there, MPI_Statu
 int clock_gettime(clockid_t clock, timespec* time) {
   REAL(clock_gettime);
   const int result = next(clock, time);
-  if (clock == CLOCK_REALTIME) time->tv_sec += plan.clock;
+  if (clock == CLOCK_REALTIME) time->tv_sec += clock_error();
   return result;
 }
 
