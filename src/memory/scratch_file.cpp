@@ -8,6 +8,7 @@
 
 #include "base/again.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "memory/disk_calls.h"
 
 namespace chorus::inline memory {
@@ -45,9 +46,8 @@ uint64_t ScratchFile::reserve(uint64_t bytes) {
   while (error == EINTR)
     error = disk_calls().allocate(fd_, static_cast<off_t>(begin), static_cast<off_t>(whole));
   if (error != 0) {
-    throw UserError(
-        "cannot set {:.1f} GB aside in {}: {}; free some space, or set memory.folder to another disk",
-        static_cast<double>(begin + whole) * 1e-9, folder_.string(), reason(error));
+    throw UserError("cannot set {} aside in {}: {}; free some space, or set memory.folder to another disk",
+                    human_bytes(begin + whole), folder_.string(), reason(error));
   }
   size_ += whole;
   return begin;

@@ -34,6 +34,7 @@ init = ["a", "b"]
 set = ["train.duration=4u"]
 """
 
+
 class Scenario:
     def __init__(self, name, out, command, ranks=1, replaces=True):
         self.name, self.out, self.command, self.ranks = name, out, command, ranks
@@ -201,6 +202,8 @@ def main():
                 wrong += 1
                 print(f"WRONG  SEED={seed} {scenario.name}: {'; '.join(story)}: {problem}", flush=True)
             seed += 1
+            if (seed - arguments.seed) % 50 == 0:
+                print(f"{sum(kills.values())} kills, {seed - arguments.seed} runs, {wrong} wrong, {time.monotonic() - began:.0f} s", flush=True)
     print(f"{sum(kills.values())} kills, {seed - arguments.seed} runs, {wrong} wrong, {time.monotonic() - began:.0f} s: "
           + ", ".join(f"{name} {n}" for name, n in sorted(kills.items())))
     sys.exit(wrong > 0)

@@ -6,9 +6,11 @@
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "memory/disk_calls.h"
@@ -244,9 +246,16 @@ TEST_F(ScratchFileFaults, WithoutIoUringNamelessFilesOrSpace) {
   disk_calls() = kReal;
   disk_calls().allocate = [](int, off_t, off_t) { return ENOSPC; };
   ScratchFile file(folder_.path());
-  EXPECT_NE(message_of<UserError>([&] { file.reserve(1); }).find("cannot set 0.0 GB aside"),
+  EXPECT_NE(message_of<UserError>([&] { file.reserve(1); }).find("cannot set 4.0 KiB aside"),
             std::string::npos);
-  EXPECT_EQ(file.size(), 0U);
+  disk_calls().allocate = [](int fd, off_t, off_t) {  // interrupted once
+    static bool interrupted = false;
+    return std::exchange(interrupted, true) ? ::ftruncate(fd, 4096) : EINTR;
+  };
+  EXPECT_EQ(file.reserve(1), 0U);
+  disk_calls().allocate = [](int, off_t, off_t) { return ENOSPC; };
+  EXPECT_THROW(file.reserve(1), UserError);
+  EXPECT_EQ(file.size(), 4096U);
 }
 
 TEST_F(ScratchFileFaults, NobodyIsKeptFromTheFileByOneWhoWaits) {
