@@ -186,4 +186,5 @@ def load(a, name, command, lines, tokens, batch):
     return before, after
 
 
-main()
+if __name__ == "__main__":
+    main()
