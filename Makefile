@@ -4,10 +4,11 @@
 #   TORCH_DIR=DIR     take this libtorch (site-packages/torch, or its virtual environment) and fetch none
 #   JOBS=N            compile and test N at a time
 #   N=KILLS SEED=S    of `make kill`
+#   MINUTES=N         how long `make fuzz` goes on (10); FUZZ=ARGUMENTS is for scripts/fuzz.py
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo quick tests test check kill lint bench docs gpu-kit package help
+.PHONY: setup build demo quick tests test check fuzz kill lint bench docs gpu-kit package help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -22,7 +23,7 @@ configure = cmake --preset $(1) >build/$(1).configure.log 2>&1 || { cat build/$(
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
-	@echo "make setup | build | demo | quick | test | check | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
+	@echo "make setup | build | demo | quick | test | check | fuzz | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install compiler, libraries and libtorch where they are missing
@@ -63,6 +64,13 @@ check: tests ## what `make test` leaves out: slow tests, against other programs 
 
 kill: tests ## kill trainings and exports at N random moments (N=1000; SEED=S repeats), and compare what they make in the end
 	@tests/faults/kill.py --chorus build/release/chorus --library build/release/tests/faults/libfaults.so --kills $(or $(N),1000) $(if $(SEED),--seed $(SEED))
+
+fuzz: ## feed the parsers mutated files for MINUTES, with feedback from clang's libFuzzer (docs/building.md)
+	@scripts/setup.sh --fuzz
+	$(call say,building the fuzz targets with clang)
+	@$(call configure,fuzz)
+	@$(call compile,fuzz)
+	@scripts/fuzz.py --minutes $(or $(MINUTES),10) -j $(JOBS) $(FUZZ)
 
 lint: setup ## formatting, clang-tidy, include directions, file lengths
 	@scripts/lint.py -j $(JOBS)

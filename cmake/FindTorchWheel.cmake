@@ -41,8 +41,8 @@ if(NOT TARGET Torch::Torch)
   target_compile_options(Torch::Torch INTERFACE "SHELL:-idirafter ${_torch}/include" "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
   # libtorch is compiled with it; without, classes of its headers (at::RecordFunction) have another layout.
   target_compile_definitions(Torch::Torch INTERFACE $<$<NOT:$<CONFIG:Release>>:NDEBUG>)
-  # One OpenMP runtime in the process: the wheel's own.
-  target_compile_options(Torch::Torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  # One OpenMP runtime in the process: the wheel's own, which is GCC's.
+  target_compile_options(Torch::Torch INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fopenmp>)
   target_link_directories(Torch::Torch INTERFACE "${_torch}/lib")
   # The C++ library first: libtorch.so of some CUDA builds exports parts of std::filesystem, which crash when called.
   # libtorch's operators register themselves when the library loads: keep it though no symbol of ours names it.

@@ -5,6 +5,7 @@
 #   scripts/setup.sh --reference  besides, what only tests need: the Python packages that chorus is compared with, what builds and
 #                                 tests our own one, and the tools of scripts/rehearse_hosts.sh
 #   scripts/setup.sh --package    besides, what `make package` runs
+#   scripts/setup.sh --fuzz       besides, the compiler of `make fuzz`
 #
 # Packages come from apt (as root or through sudo), torch from the package index that your pip is set to use.
 # TORCH_DIR=<site-packages/torch, or the virtual environment that holds it> takes that libtorch and fetches none.
@@ -15,6 +16,7 @@ torch_wanted=2.13.0 # 2.11 to 2.13 work; this one is fetched when there is none
 log=build/setup.log
 for_tests='ip:iproute2 pgrep:procps python3-config:python3-dev'
 for_package='file:file dpkg-shlibdeps:dpkg-dev'
+for_fuzz='/usr/lib/llvm-19/lib/clang/19/include/fuzzer/FuzzedDataProvider.h:libclang-rt-19-dev'
 
 # What has to be there, and the Debian package that brings it: commands, headers, Python modules.
 commands='c++:g++ cmake:cmake ninja:ninja-build ccache:ccache make:make git:git pkg-config:pkg-config python3:python3
@@ -149,13 +151,14 @@ mkdir -p build
 case "${1:-}" in
   --reference) commands+=" $for_tests" ;;
   --package) commands+=" $for_package" ;;
+  --fuzz) commands+=' clang++-19:clang-19 llvm-symbolizer-19:llvm-19' headers+=" $for_fuzz" ;;
 esac
 install_packages
 check_versions
 install_torch
 case "${1:-}" in
-  '') ;;
+  '' | --fuzz) ;;
   --reference) install_reference ;;
   --package) make_venv ;; # whose pip builds the wheel
-  *) die "unknown argument '$1' (--reference and --package are known)" ;;
+  *) die "unknown argument '$1' (--reference, --package and --fuzz are known)" ;;
 esac

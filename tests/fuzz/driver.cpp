@@ -2,9 +2,9 @@
 //
 //   fuzz_NAME [--seeds DIR] [--runs N] [--seconds T] [--seed S] [--first R]
 //
-// Input number R is a pure function of (the seeds, S, R). When the target dies or hangs, R is printed with
-// the line that repeats it. Ends after N inputs or T seconds, whichever is first; T = 0, the default, is no
-// limit.
+// Input number R is a pure function of (the seeds, S, R); the first are the seeds as they are. When the target
+// dies or hangs, R is printed with the line that repeats it. Ends after N inputs or T seconds, whichever is
+// first, but not before each seed has had its turn; T = 0, the default, is no limit.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   uint64_t run = options.first;
   for (; run - options.first < options.runs; ++run) {
-    if (options.seconds != 0 &&
+    if (options.seconds != 0 && run >= seeds.size() &&
         std::chrono::steady_clock::now() - start > std::chrono::seconds(options.seconds)) {
       break;
     }
