@@ -102,7 +102,10 @@ void use(const VocabOptions& options) {
     const std::string line(lines.text());
     if (lines.over_long()) throw UserError("standard input, line {} is longer than 1 MiB", lines.number());
     if (options.decode) {
-      fmt::print("{}\n", vocabulary.decode(parse_ids(line, lines.number())));
+      std::string text = vocabulary.decode(parse_ids(line, lines.number()));
+      for (char& c : text)
+        if (c == '\n' || c == '\r') c = ' ';  // which bytes can spell; a line of ids is a line of text
+      fmt::print("{}\n", text);
     } else if (is_valid_utf8(line)) {
       fmt::print("{}\n", fmt::join(vocabulary.encode(line), " "));
     } else {

@@ -12,6 +12,7 @@
 #include <unicode/unistr.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 namespace chorus::inline corpus {
@@ -79,7 +80,7 @@ class Decoder {
       return;  // CHARSET: never filled in
     UErrorCode status = U_ZERO_ERROR;
     converter_.reset(ucnv_open(charset.c_str(), &status));
-    if (U_FAILURE(status)) throw UserError("{}: unknown character set {}", name, charset.substr(0, 40));
+    if (U_FAILURE(status)) throw UserError("{}: unknown character set {}", name, one_line(charset));
     ucnv_setToUCallBack(converter_.get(), UCNV_TO_U_CALLBACK_STOP, nullptr, nullptr, nullptr, &status);
   }
 

@@ -66,7 +66,7 @@ struct Tag {
   bool breaks_line = false;
 };
 
-/// A tag of HTML, Pango or LibreOffice's help at the start of `text`.
+/// A tag of HTML, Pango or LibreOffice's help at the start of `text`, in which there is a '>'.
 Tag markup_tag(std::string_view text) {
   constexpr std::array<std::string_view, 14> kBreaking = {"br", "p",  "li", "ul", "ol", "div", "hr",
                                                           "tr", "td", "h1", "h2", "h3", "h4",  "table"};
@@ -81,10 +81,9 @@ Tag markup_tag(std::string_view text) {
                          [](char c) { return is_upper(c) ? static_cast<char>(c - 'A' + 'a') : c; });
   const bool breaks = std::ranges::find(kBreaking, name) != kBreaking.end();
   if (!breaks && std::ranges::find(kInline, name) == kInline.end()) return {};
-  const size_t end = text.find('>', begin);
   const char after = begin + length < text.size() ? text[begin + length] : '\0';
-  if (end == std::string_view::npos || (after != '>' && after != ' ' && after != '/')) return {};
-  return {end + 1, breaks};
+  if (after != '>' && after != ' ' && after != '/') return {};
+  return {text.find('>', begin) + 1, breaks};
 }
 
 /// Whether the marker at `position`, the only one of its kind in `text`, makes the next character a mnemonic.
@@ -131,8 +130,10 @@ size_t bracketed_mnemonic(std::string_view text) {
 /// Markup and entities out, placeholders and all else as they were.
 std::string without_markup(std::string_view text) {
   std::string result;
+  const size_t last_end =
+      text.rfind('>');  // known before, or each '<' behind it would be looked after to the end
   for (size_t i = 0; i < text.size();) {
-    if (text[i] == '<') {
+    if (text[i] == '<' && last_end != text.npos && i < last_end) {
       const Tag tag = markup_tag(text.substr(i));
       if (tag.length > 0) {
         if (tag.breaks_line) result += ' ';

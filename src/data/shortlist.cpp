@@ -156,7 +156,7 @@ std::vector<int32_t> read_shortlist(const std::filesystem::path& path, const Voc
   const std::string name = vocabulary.languages()[vocabulary.language(language)];
   if (!file.contains(name))
     throw UserError("{}: there is no list for '{}', only for {}", path.string(), name,
-                    join(file.names(), ", "));
+                    one_line(join(file.names(), ", ")));
   const TensorView tensor = file.get(name);
   std::vector<int32_t> list(tensor.bytes.size() / sizeof(int32_t));
   if (tensor.dtype == DType::i32 && !list.empty())

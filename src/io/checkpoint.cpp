@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,8 @@
 namespace chorus::inline io {
 namespace fs = std::filesystem;
 using nlohmann::json;
+template <>
+std::optional<int64_t> exactly(const json& value);  // of json.cpp, which may follow in the same unity file
 namespace {
 
 constexpr int kFormat = 1;
@@ -67,10 +70,11 @@ json describe_file(const fs::path& path) {
 }
 
 void verify_file(const fs::path& path, const json& entry) {
-  const uint64_t bytes = entry.at("bytes").get<uint64_t>();
+  const int64_t bytes = exactly<int64_t>(entry.at("bytes")).value_or(-1);
   std::error_code ignored;  // a file that is missing is named by whoever opens it
   const uintmax_t size = fs::file_size(path, ignored);
-  if (!ignored && size != bytes) throw damaged(path, fmt::format("{} bytes of {}", size, bytes));
+  if (!ignored && std::cmp_not_equal(size, bytes))
+    throw damaged(path, fmt::format("{} bytes of {}", size, bytes));
   if (entry.contains("header_xxh3")) {
     const SafetensorsFile file(path);
     if (!file.verify() || hash_text(file.hash()) != entry.at("header_xxh3").get<std::string>()) {
@@ -102,15 +106,18 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   const fs::path manifest_path = folder / kState;
   const json manifest = read_sealed(manifest_path);
   try {
-    if (const int64_t format = manifest.at("format").get<int64_t>(); format != kFormat) {
+    const auto format = exactly<int64_t>(manifest.at("format"));
+    if (format && *format != kFormat) {
       throw NewerFormat("{}: format {}; this chorus reads format {}: use the one that wrote it",
-                        manifest_path.string(), format, kFormat);
+                        manifest_path.string(), *format, kFormat);
     }
+    const auto step = exactly<int64_t>(manifest.at("step"));
+    if (!format || !step) throw damaged(manifest_path, "its format or step is no whole number");
     for (const auto& [name, entry] : manifest.at("files").items()) {
       if (name.find('/') != std::string::npos) throw damaged(manifest_path, "a file outside of the folder");
       verify_file(folder / name, entry);
     }
-    return {manifest.at("step").get<int64_t>(), folder, manifest.at("state").dump()};
+    return {*step, folder, manifest.at("state").dump()};
   } catch (const json::exception&) {
     throw damaged(manifest_path, "an entry is missing or of another type");
   }
@@ -216,10 +223,10 @@ std::optional<int64_t> CheckpointStore::best() const {
   const fs::path path = folder_ / kBest;
   if (!fs::exists(path)) return std::nullopt;
   const json best = read_sealed(path);
-  const auto step = best.find("step");
-  if (step == best.end() || !step->is_number_integer()) throw damaged(path, "it has no step");
-  if (!fs::exists(folder_of(step->get<int64_t>()))) return std::nullopt;
-  return step->get<int64_t>();
+  const auto entry = best.find("step");
+  const auto step = entry != best.end() ? exactly<int64_t>(*entry) : std::nullopt;
+  if (!step) throw damaged(path, "it has no step");
+  return fs::exists(folder_of(*step)) ? step : std::nullopt;
 }
 
 }  // namespace chorus::inline io

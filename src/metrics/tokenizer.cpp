@@ -10,6 +10,7 @@
 #include <unicode/uscript.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "data/sentencepiece.h"
 #include "io/files.h"
@@ -178,7 +179,7 @@ Tokenizer::Tokenizer(std::string_view name, const std::filesystem::path& spm_mod
   const auto* kind =
       std::find_if(kKinds.begin(), kKinds.end(), [name](const auto& entry) { return entry.first == name; });
   if (kind == kKinds.end())
-    throw UserError("no tokeniser is called '{}': choose 13a, intl, zh, char, none or spm", name);
+    throw UserError("no tokeniser is called '{}': choose 13a, intl, zh, char, none or spm", one_line(name));
   kind_ = kind->second;
   if (kind_ != Kind::kSpm) {
     if (!spm_model.empty())

@@ -34,18 +34,6 @@ bool is_numbers(const nlohmann::json& array) {
          std::ranges::all_of(array, [](const nlohmann::json& item) { return item.is_number(); });
 }
 
-/// The numbers of an object, those of the objects in it too, by path.
-void collect(const nlohmann::json& object, const std::string& prefix,
-             std::map<std::string, Spread>& numbers) {
-  for (const auto& [key, value] : object.items()) {
-    const std::string name = prefix + key;
-    if (name == "layers") continue;
-    if (value.is_object() && prefix.size() < 200) collect(value, name + "/", numbers);
-    if (value.is_number() && numbers.size() < RunHistory::kMostNumbers)
-      numbers[name].add(value.get<double>());
-  }
-}
-
 /// Which of `bins` a place among `of` belongs to.
 size_t bin_of(size_t place, size_t of, size_t bins) {
   return place * bins / of;
@@ -94,6 +82,24 @@ void ExpertRow::merge(const ExpertRow& next) {
   }
 }
 
+bool RunHistory::is_kept(Names& names, const std::string& name, size_t most) {
+  if (names.contains(name)) return true;
+  if (names.size() == most || name.size() > kLongestName) return false;
+  names.insert(name);
+  return true;
+}
+
+void RunHistory::collect(const nlohmann::json& object, const std::string& prefix,
+                         std::map<std::string, Spread>& numbers) {
+  for (const auto& [key, value] : object.items()) {
+    const std::string name = prefix + key;
+    if (name == "layers") continue;
+    if (value.is_object() && name.size() < kLongestName) collect(value, name + "/", numbers);
+    if (value.is_number() && is_kept(number_names_, name, kMostNumbers))
+      numbers[name].add(value.get<double>());
+  }
+}
+
 void RunHistory::take(std::string_view line) {
   const nlohmann::json record = nlohmann::json::parse(line, nullptr, false);
   const bool numbered = record.is_object() && std::isfinite(number_in(record, "update"));
@@ -122,7 +128,7 @@ void RunHistory::take_train(const nlohmann::json& record) {
   if (const auto layers = record.find("layers"); layers != record.end() && layers->is_object()) {
     for (const auto& [name, layer] : layers->items()) {
       if (!layer.is_object() || !layer.contains("load") || !is_numbers(layer["load"])) continue;
-      if (expert_counts.size() == kMostLayers && !expert_counts.contains(name)) continue;
+      if (!is_kept(layer_names_, name, kMostLayers)) continue;
       expert_counts[name] = layer["load"].size();
       loads.layers[name] = layer_row(layer);
     }
@@ -139,7 +145,7 @@ void RunHistory::take_validation(const nlohmann::json& record) {
   if (const auto directions = record.find("directions");
       directions != record.end() && directions->is_object()) {
     for (const auto& [name, direction] : directions->items()) {
-      if (!direction.is_object() || row.directions.size() == kMostDirections) continue;
+      if (!direction.is_object() || !is_kept(direction_names_, name, kMostDirections)) continue;
       row.directions[name] = {.loss = number_in(direction, "loss"),
                               .bleu = number_in(direction, "bleu"),
                               .chrf = number_in(direction, "chrf")};
@@ -168,7 +174,8 @@ void RunHistory::take_languages(const nlohmann::json& record) {
     const size_t of = load->size();
     LanguageLayer own = {.name = text_in(layer, "name"), .experts = of, .shares = {}};
     const size_t bins = std::min(of, kMostExperts);
-    for (size_t language = 0; (language + 1) * of <= counts->size(); ++language) {
+    const size_t most = std::min(kMostDirections, counts->size() / of);
+    for (size_t language = 0; language < most; ++language) {
       std::vector<double> row(bins);
       double sum = 0;
       for (size_t e = 0; e < of; ++e) {

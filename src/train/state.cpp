@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/json.h"
 
 namespace chorus::inline train {
 
@@ -46,8 +47,15 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     s.skipped_in_a_row = count("skipped_in_a_row");
     s.seconds = json.at("seconds").get<double>();
     if (!json.at("best").is_null()) s.best = json.at("best").get<double>();
-    s.best_update = json.value("best_update", s.best_update);
-    s.validated = json.value("validated", s.validated);
+    const auto number_if_there = [&](const char* key, int64_t& value) {
+      const auto found = json.find(key);
+      if (found == json.end()) return;
+      const auto whole = exactly<int64_t>(*found);
+      if (!whole) throw UserError("{}: {} is no whole number", where, key);
+      value = *whole;
+    };
+    number_if_there("best_update", s.best_update);
+    number_if_there("validated", s.validated);
     s.stale_validations = count("stale_validations");
     s.data_hash = json.at("data_hash").get<std::string>();
     s.vocabulary_hash = json.at("vocabulary_hash").get<std::string>();

@@ -31,6 +31,9 @@ normalization: nmt_nfkc" ] || fail "wrong summary"
 text="die Katze __en__ sat"
 back=$(echo "$text" | "$chorus" vocab --model "$folder/model" --encode | "$chorus" vocab --model "$folder/model" --decode)
 [ "$back" = "$text" ] || fail "'$text' came back as '$back'"
+# 漢 is three bytes, the last of them 0xA2: a line end, 0x0A, is 152 ids before, and no line of its own.
+byte=$(echo 漢 | "$chorus" vocab --model "$folder/model" --encode | awk '{print $NF - 152}')
+[ "$(echo "$byte $byte" | "$chorus" vocab --model "$folder/model" --decode | wc -l)" -eq 1 ] || fail "bytes spelt lines"
 
 # The same files as one pattern give the same vocabulary; --normalization decides what becomes of text.
 cp "$folder/en" "$folder/text.en"

@@ -161,6 +161,9 @@ TEST(CheckpointStore, StrangeManifestsAreRefused) {
        {R"({"format":"1","step":3,"state":null,"files":{})", R"({"format":1,"state":null,"files":{})",
         R"({"format":1,"step":3,"files":{})", R"({"format":1,"step":3,"state":null)",
         R"({"format":1,"step":3,"state":null,"files":{"state.json":{}})",
+        R"({"format":1,"step":1e300,"state":null,"files":{})",
+        R"({"format":1.0,"step":3,"state":null,"files":{})",
+        R"({"format":1,"step":3,"state":null,"files":{"state.json":{"bytes":1e300,"xxh3":""}})",
         R"({"format":1,"step":3,"state":null,"files":{"../c/state.json":{"bytes":1,"xxh3":""}})",
         R"({"format":1,"step":3,"state":null,"files":{"state.json":{"bytes":-1,"xxh3":1}})",
         R"({"format":1)"}) {

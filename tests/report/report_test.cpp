@@ -244,6 +244,24 @@ TEST_F(ReportOfRuns, StaysSmallHoweverLongTheRunIs) {
   EXPECT_EQ(layer["load"].get<std::string>().size(), 2 * 128 * a["experts"]["updates"].size());
 }
 
+TEST_F(ReportOfRuns, StaysSmallWhateverItsNamesAre) {
+  std::string metrics;
+  for (int update = 1; update <= 1000; ++update) {
+    std::string names;
+    for (int i = 0; i < 20; ++i) names += fmt::format(R"("number {} {}":1,)", update, i);
+    metrics += train_line(update, R"(,"memory":{)" + names + R"("host":1})");
+    metrics +=
+        fmt::format(R"({{"kind":"validation","update":{},"loss":1,"directions":{{"{}":{{"loss":1}}}}}})",
+                    update, std::string(1000, 'x') + std::to_string(update)) +
+        "\n";
+  }
+  run("a", metrics);
+  const json a = data_of({"a"})["runs"][0];
+  EXPECT_LE(a["curves"]["columns"].size(), 256);
+  EXPECT_TRUE(a["curves"]["columns"].contains("loss"));
+  EXPECT_TRUE(a["validations"]["directions"].empty());
+}
+
 json translations_of(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references) {
   return {{"update", 5},
           {"directions",

@@ -29,7 +29,7 @@ Enum value_of(const std::vector<std::pair<std::string, Enum>>& names, const std:
   for (const auto& [name, value] : names) {
     if (name == text) return value;
   }
-  throw UserError("config.json: {} is '{}', which this version does not know", key, text);
+  throw UserError("config.json: {} is {}, which this version does not know", key, in_quotes(text));
 }
 
 /// Typed reads from an object.

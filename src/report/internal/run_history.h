@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -65,7 +67,8 @@ struct LanguageLayer {
 };
 
 struct RunHistory {
-  static constexpr size_t kMostExperts = 128, kMostLayers = 64, kMostDirections = 4096, kMostNumbers = 256;
+  static constexpr size_t kMostExperts = 128, kMostLayers = 64, kMostDirections = 4096, kMostNumbers = 256,
+                          kLongestName = 200;
 
   Downsampled<TrainRow> train{800};
   Downsampled<ExpertRow> experts{128};
@@ -84,9 +87,18 @@ struct RunHistory {
   void take(std::string_view line);
 
  private:
+  using Names = std::set<std::string, std::less<>>;
+  /// Whether it is one of `names`, or becomes one of the first `most`: what has been met decides, so that no history grows
+  /// with records whose names differ.
+  static bool is_kept(Names& names, const std::string& name, size_t most);
+  /// The numbers of an object, those of the objects in it too, by path.
+  void collect(const nlohmann::json& object, const std::string& prefix,
+               std::map<std::string, Spread>& numbers);
   void take_train(const nlohmann::json& record);
   void take_validation(const nlohmann::json& record);
   void take_languages(const nlohmann::json& record);
+
+  Names number_names_, direction_names_, layer_names_;
 };
 
 }  // namespace chorus::inline report
