@@ -35,13 +35,15 @@ def run_inside(venv):
     os.execv(python, [str(python), *sys.argv, "--inside"])
 
 
-def start(description):
+def start(description, numbers):
     """The arguments, and the programs to compare, in the Python that has transformers."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", type=Path, default=Path("build/release/chorus"))
     parser.add_argument("--venv", type=Path, default=Path(".venv"))
     parser.add_argument("--keep", type=Path, help="a folder to leave the models in")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    for name, value in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"{value} where it is not given")
     args = parser.parse_args()
     probe = args.chorus.parent / "tests/probe"
     for program in (args.chorus, probe):
@@ -53,9 +55,10 @@ def start(description):
 
 
 @contextlib.contextmanager
-def comparing(description):
-    """Arguments, checks and a folder for what is compared; then how many were equal, and the script's end."""
-    args, chorus = start(description)
+def comparing(description, **numbers):
+    """Checks, chorus, a folder for what is compared, and the values of the options `numbers`, whose defaults are given, where
+    there are any; then how many comparisons were equal, and the script's end."""
+    args, chorus = start(description, numbers)
 
     import torch
     import transformers
@@ -67,7 +70,8 @@ def comparing(description):
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
-        yield checks, chorus, folder
+        chosen = [getattr(args, name) for name in numbers]
+        yield checks, chorus, folder, *chosen
     seconds = time.monotonic() - started
     print(f"transformers {transformers.__version__}: {checks.equal} comparisons equal, {checks.different} different; {seconds:.0f} s")
     sys.exit(1 if checks.different or not checks.equal else 0)
@@ -76,6 +80,16 @@ def comparing(description):
 class Chorus:
     def __init__(self, program, probe):
         self.program, self.probe_program = program, probe
+
+    def encode(self, vocabulary, lines):
+        """Of each line the ids."""
+        output = self.run("vocab", "--model", vocabulary, "--encode", input="".join(line + "\n" for line in lines).encode())
+        return [[int(word) for word in row.split()] for row in output.decode().split("\n")[:-1]]
+
+    def decode(self, vocabulary, rows):
+        """Of each list of ids the text."""
+        text = "".join(" ".join(map(str, row)) + "\n" for row in rows).encode()
+        return self.run("vocab", "--model", vocabulary, "--decode", input=text).decode().split("\n")[:-1]
 
     def run(self, *arguments, input=None):
         command = [self.program, *map(str, arguments)]
@@ -138,10 +152,9 @@ def train_sentencepiece(folder, name, **options):
     sentencepiece.SentencePieceTrainer.train(
         input=str(text),
         model_prefix=str(folder / name),
-        vocab_size=400,
         hard_vocab_limit=False,
         minloglevel=2,
-        **options,
+        **{"vocab_size": 400, **options},
     )
     return folder / f"{name}.model"
 

@@ -10,6 +10,10 @@
 //   when training; b.router.l [B S or B T, E] b.experts.l and b.kept.l [.., k] of sparse layer l;
 //   with "gradients": true, b.gradient.TENSOR, by each stored tensor of the summed loss
 // OUTPUT.json: {"beam": [{"tokens": [id], "score": x}]}, the best of each source
+//
+//   probe --copy FOLDER
+//
+// Reads each FOLDER/NAME.safetensors and writes what is in it to NAME.copy, or why it is refused to NAME.refused.
 #include <cstdio>
 
 #include <ATen/core/grad_mode.h>
@@ -138,12 +142,39 @@ void probe(const std::filesystem::path& folder, const std::filesystem::path& inp
   write_file_atomically(output + ".json", run_decode(*loaded.model, json.at("decode")).dump());
 }
 
+void copy_all(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().extension() == ".safetensors") paths.push_back(entry.path());
+  for (std::filesystem::path path : paths) {
+    try {
+      const SafetensorsFile file(path);
+      static_cast<void>(file.verify());
+      std::vector<TensorSpec> specs;
+      for (const std::string& name : file.names()) {
+        const TensorView view = file.get(name);
+        specs.push_back({name, view.dtype, view.shape});
+      }
+      SafetensorsWriter writer(path.replace_extension("copy"), specs, file.metadata());
+      for (const TensorSpec& spec : specs) writer.write(spec.name, file.get(spec.name).bytes);
+      writer.commit();
+    } catch (const UserError& error) {
+      write_file_atomically(path.replace_extension("refused"), error.what());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chorus
 
 int main(int argc, char** argv) {
   try {
-    if (argc != 4) throw chorus::UserError("usage: probe MODEL_DIR INPUT.json OUTPUT");
+    if (argc == 3 && argv[1] == std::string_view("--copy")) {
+      chorus::copy_all(argv[2]);
+      return 0;
+    }
+    if (argc != 4)
+      throw chorus::UserError("usage: probe MODEL_DIR INPUT.json OUTPUT, or probe --copy FOLDER");
     chorus::probe(argv[1], argv[2], argv[3]);
     return 0;
   } catch (const std::exception& error) {

@@ -6,7 +6,8 @@
 Real text (Multi30k in ../shared/data/multi30k, left out with a word when it is not there), text made to be nasty, and
 the characters of Unicode one by one are perturbed into hypotheses by a seeded generator and scored by both, with every
 tokeniser and metric, with and without --lowercase, against one and two references. Means and 95 % intervals by
-bootstrap, and p-values against a second system, of 300 resamples.
+bootstrap, and p-values against a second system, of 300 resamples. Then --lines of random text, made from --seed, 25 at a time,
+each time with one tokeniser, drawn too.
 
 The virtual environment is made, and sacreBLEU put into it, where that has not been done. Exit code: 0 all equal, 1
 otherwise.
@@ -93,6 +94,22 @@ def nasty_lines(rng, count):
     while len(lines) < count:
         glue = rng.choice(["", " ", " ", " ", "  "])
         lines.append(glue.join(rng.choice(NASTY_PIECES) for _ in range(rng.randint(0, 14))))
+    return lines
+
+
+def random_lines(rng, count):
+    """Nasty pieces, and characters of anywhere in Unicode, each block of it as likely as any other; no line ends."""
+    blocks = [(0x20, 0x7F), (0x80, 0x250), (0x250, 0x600), (0x600, 0x900), (0x900, 0x2000), (0x2000, 0x2C00), (0x3000, 0xA000),
+              (0xAC00, 0xD7A4), (0xF900, 0x10000), (0x10000, 0x20000), (0x20000, 0x30000), (0xE0000, 0xE0200)]  # fmt: skip
+    lines = []
+    for _ in range(count):
+        words = []
+        for _ in range(rng.choice([0, 1, 2, 5, 5, 12, 30])):
+            low, high = rng.choice(blocks)
+            known = rng.random() < 0.4
+            words.append(rng.choice(NASTY_PIECES) if known else "".join(chr(rng.randrange(low, high)) for _ in range(rng.randint(1, 6))))
+        line = rng.choice(["", " ", " ", "  "]).join(words)
+        lines.append("".join(c for c in line if c not in "\n\r\0" and unicodedata.category(c) not in ("Cn", "Cs")))
     return lines
 
 
@@ -263,8 +280,11 @@ def compare_resampling(chorus, sacrebleu, streams):
     return equal, different
 
 
-def compare_corpus(chorus, sacrebleu, name, hypotheses, references):
-    """How many outputs are what sacreBLEU prints, and how many are not."""
+ALL_CASES = [(tokenizer, lowercase, refs) for tokenizer in TOKENIZERS for lowercase, refs in [(False, 1), (True, 2), (True, 1), (False, 2)]]
+
+
+def compare_corpus(chorus, sacrebleu, name, hypotheses, references, cases=ALL_CASES):
+    """How many outputs are what sacreBLEU prints, and how many are not; `cases`: tokeniser, lowercase, references."""
     streams = {"hypothesis": hypotheses, "reference0": references[0], "reference1": references[1]}
     for stream, lines in streams.items():
         streams[stream] = [lines[0].lstrip("\ufeff"), *lines[1:]]
@@ -272,19 +292,20 @@ def compare_corpus(chorus, sacrebleu, name, hypotheses, references):
         # sacreBLEU's command does so when it reads a file; chorus must come to the same.
         streams[stream] = [line.rstrip() for line in streams[stream]]
     equal = different = 0
-    for tokenizer in TOKENIZERS:
+    for tokenizer, lowercase, nrefs in cases:
         metrics = ["bleu", *CHRF_WORD_ORDER] if tokenizer == "13a" else ["bleu"]  # chrF knows no tokeniser
-        for lowercase, nrefs in [(False, 1), (True, 2), (True, 1), (False, 2)]:
-            if len(hypotheses) > 10000 and nrefs > 1:
-                continue  # it would take sacreBLEU minutes
-            corpus = streams["hypothesis"], [streams[f"reference{r}"] for r in range(nrefs)]
-            theirs = sacrebleu.score(metrics, tokenizer, lowercase, corpus)
-            for our, their in zip(chorus.score(metrics, tokenizer, lowercase, nrefs), theirs):
-                if our == their:
-                    equal += 1
-                elif our is not None:
-                    different += 1
-                    print(f"DIFFERENT: {name}\n--- chorus\n{our}\n--- sacreBLEU\n{their}")
+        if len(hypotheses) > 10000 and nrefs > 1:
+            continue  # it would take sacreBLEU minutes
+        corpus = streams["hypothesis"], [streams[f"reference{r}"] for r in range(nrefs)]
+        theirs = sacrebleu.score(metrics, tokenizer, lowercase, corpus)
+        for our, their in zip(chorus.score(metrics, tokenizer, lowercase, nrefs), theirs):
+            if our == their:
+                equal += 1
+            elif our is not None:
+                different += 1
+                print(f"DIFFERENT: {name}\n--- chorus\n{our}\n--- sacreBLEU\n{their}")
+    if cases is not ALL_CASES:
+        return equal, different
     if len(hypotheses) <= 10000:
         counts = compare_resampling(chorus, sacrebleu, streams)
         equal, different = equal + counts[0], different + counts[1]
@@ -292,10 +313,30 @@ def compare_corpus(chorus, sacrebleu, name, hypotheses, references):
     return equal, different
 
 
+def compare_random(chorus, sacrebleu, lines, seed):
+    if tuple(map(int, unicodedata.unidata_version.split("."))) > (15, 0, 0):
+        print(f"left out: random text, Unicode {unicodedata.unidata_version} may be newer than ICU's")
+        return 0, 0
+    rng = random.Random(seed)
+    equal = different = 0
+    for number in range(max(1, lines // 25)):
+        text = random_lines(rng, 25)
+        pool = "".join(text).split() or ["x"]
+        _, hypotheses, references = from_reference("", text, rng, pool)
+        case = rng.choice(TOKENIZERS), rng.random() < 0.5, rng.randint(1, 2)
+        counts = compare_corpus(chorus, sacrebleu, f"random text {number} of seed {seed}, {case}", hypotheses, references, [case])
+        equal, different = equal + counts[0], different + counts[1]
+    print(f"random text of seed {seed}, {lines} lines: {equal} outputs equal, {different} different", flush=True)
+    return equal, different
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", type=Path, default=Path("build/release/chorus"))
     parser.add_argument("--venv", type=Path, default=Path(".venv"))
+    parser.add_argument("--lines", type=int, default=500, help="of random text (500)")
+    parser.add_argument("--seed", type=int, default=1, help="of random text (1)")
+    parser.add_argument("--only-random", action="store_true", help="nothing but random text")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.chorus.is_file():
@@ -305,14 +346,14 @@ def main():
 
     import sacrebleu
 
-    equal = different = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         model = train_spm(folder)
         chorus, theirs = Chorus(args.chorus.absolute(), model, folder), Sacrebleu(model)
-        for corpus in corpora():
-            counts = compare_corpus(chorus, theirs, *corpus)
-            equal, different = equal + counts[0], different + counts[1]
+        counts = [compare_random(chorus, theirs, args.lines, args.seed)]
+        if not args.only_random:
+            counts += [compare_corpus(chorus, theirs, *corpus) for corpus in corpora()]
+        equal, different = map(sum, zip(*counts))
     print(f"sacreBLEU {sacrebleu.__version__}: {equal} outputs equal, {different} different")
     sys.exit(1 if different or not equal else 0)
 

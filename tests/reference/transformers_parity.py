@@ -63,16 +63,11 @@ def compare_tokenizer(checks, chorus, name, tokenizer, folder):
     lines += [line.replace(" ", f" {symbol}", 2) for line in lines[:100] for symbol in SYMBOLS]
     special = [token for token in tokenizer.all_special_tokens if token.strip()]
     lines = [line.replace("\n", " ") for line in lines if not any(token in line for token in special)]
-    text = "".join(line + "\n" for line in lines).encode()
-    encoded = chorus.run("vocab", "--model", folder, "--encode", input=text).decode().split("\n")[:-1]
     theirs = [tokenizer.encode(line, add_special_tokens=False) for line in lines]
-    ours = [[int(word) for word in line.split()] for line in encoded]
-    for line, our, their in zip(lines, ours, theirs, strict=True):
+    for line, our, their in zip(lines, chorus.encode(folder, lines), theirs, strict=True):
         checks(f"{name}: ids of {line!r}", our == their, f"{our} {their}")
     known = [ids for ids in theirs if tokenizer.unk_token_id not in ids]
-    text = "".join(" ".join(map(str, ids)) + "\n" for ids in known).encode()
-    decoded = chorus.run("vocab", "--model", folder, "--decode", input=text).decode().split("\n")[:-1]
-    for ids, our in zip(known, decoded, strict=True):
+    for ids, our in zip(known, chorus.decode(folder, known), strict=True):
         their = tokenizer.decode(ids, skip_special_tokens=True)
         checks(f"{name}: text of {ids}", our.strip() == their.strip(), f"{our!r} {their!r}")
     about = json.loads(chorus.run("vocab", "--model", folder, "--json"))
