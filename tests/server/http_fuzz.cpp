@@ -1,14 +1,13 @@
-// Any bytes as what a client sends: each connection ends, and the server goes on.
-#include <cstdint>
-#include <cstdlib>
-#include <string>
+// Any bytes as what a client sends, in pieces parted by 0xFF: each connection ends, and the server goes on.
 #include <thread>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fuzz/target.h"
 #include "server/http_server.h"
 #include "server/request_fields.h"
 
@@ -48,12 +47,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   address.sin_family = AF_INET;
   address.sin_port = htons(served.port());
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) std::abort();
+  chorus::check(::connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  const int at_once = 1;
+  chorus::check(::setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once) == 0);
   std::string reply;
-  for (size_t sent = 0; sent < size;) {
-    const ssize_t count = ::send(connection, data + sent, size - sent, MSG_NOSIGNAL);
-    if (count <= 0) break;  // it has closed: what it was sent is too long
-    sent += static_cast<size_t>(count);
+  bool open = true;  // until it has closed, as what it was sent is too long
+  for (chorus::FuzzInput input(data, size); open && !input.rest().empty();) {
+    for (std::string_view piece = input.text(); open && !piece.empty();) {
+      const ssize_t count = ::send(connection, piece.data(), piece.size(), MSG_NOSIGNAL);
+      open = count > 0;
+      if (open) piece.remove_prefix(static_cast<size_t>(count));
+    }
+    std::this_thread::yield();
   }
   ::shutdown(connection, SHUT_WR);
   char room[4096];
@@ -63,6 +68,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     reply.append(room, static_cast<size_t>(count));
   }
   ::close(connection);
-  if (!reply.empty() && !reply.starts_with("HTTP/1.")) std::abort();
+  chorus::check(reply.empty() || reply.starts_with("HTTP/1."));
   return 0;
 }
