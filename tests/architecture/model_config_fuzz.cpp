@@ -7,7 +7,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace chorus;
   accepted([&] {
     const ModelConfig config = model_config_from_json(parse_json(FuzzInput(data, size).rest(), "input"));
-    check(config.d_model % config.attention_heads == 0 && config.vocabulary > 0);
+    check((config.head_dim > 0 || config.d_model % config.attention_heads == 0) && config.vocabulary > 0);
     check(to_json(model_config_from_json(to_json(config))) == to_json(config));
     for (const Architecture* architecture : architectures())
       accepted([&] { (void)to_json(config, architecture->format); });

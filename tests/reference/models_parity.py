@@ -29,7 +29,7 @@ def shape(rng, heads="attention_heads"):
     width = {f"{side}_{heads}": count for side in ("encoder", "decoder")}
     return dict(
         width, d_model=count * rng.choice([2, 4, 6, 8, 16]), encoder_layers=rng.randint(1, 4), decoder_layers=rng.randint(1, 4),
-        encoder_ffn_dim=(ffn := rng.choice([8, 17, 32, 48])), decoder_ffn_dim=ffn, scale_embedding=rng.random() < 0.7,
+        encoder_ffn_dim=(ffn := rng.choice([8, 17, 32, 48])), decoder_ffn_dim=ffn,
     )  # fmt: skip
 
 
@@ -73,7 +73,8 @@ class Architectures:
             rows, numbering = (len(self.t5) + 28, t5_parity.Numbering(False)) if kind == "t5" else (len(self.madlad), t5_parity.Numbering(True))
             return t5_parity.make_model(rows, seed, numbering, **options), self.t5 if kind == "t5" else self.madlad, "t5"
         options = shape(rng)
-        options.update(activation_function=rng.choice(["relu", "swish", "gelu"]), tie_word_embeddings=rng.random() < 0.7)
+        options.update(activation_function=rng.choice(["relu", "swish", "gelu"]), tie_word_embeddings=rng.random() < 0.7,
+                       scale_embedding=rng.random() < 0.7)  # fmt: skip
         return marian_parity.make_model(len(self.marian), seed, **options), self.marian, "marian"
 
 
