@@ -18,6 +18,7 @@
 #   7. A host's rank is stopped (SIGSTOP): it is named, and all end.
 #   8. A host's clock is an hour ahead: nothing changes. (By tests/faults' library, where it was built.)
 #   9. A host's scratch disk is full: its rank and the disk are named, and all end.
+#  10. chorus launch on four; a host's link is cut: it goes on by itself on ranks of the others.
 #
 # It needs root, or permission for user namespaces; iproute2, procps, util-linux; and Open MPI. Exit codes: 0 all as it should be, 1
 # something was not, 77 the machine does not permit it. Everything happens in namespaces of this process, so when it ends,
@@ -152,15 +153,20 @@ train_on() {
 ranks() { pgrep -f "^$chorus train"; }
 bytes_sent() { ip netns exec "$1" cat /sys/class/net/eth0/statistics/tx_bytes; }
 
-# start_on_four FOLDER ARGUMENTS...: comes back soon after the first checkpoint, in the middle of an update; the job is $job.
-start_on_four() {
-  train_on 4 --out "$@" 2>words &
-  job=$!
+# await_checkpoint FOLDER: of the run that is $job; soon after, in the middle of an update.
+await_checkpoint() {
   until [ -e "$1/checkpoints/step-00000010" ]; do
     kill -0 $job 2>/dev/null || fail "the run ended before its first checkpoint: $(cat words)"
     sleep 0.1
   done
   sleep 0.3
+}
+
+# start_on_four FOLDER ARGUMENTS...: comes back soon after the first checkpoint; the job is $job.
+start_on_four() {
+  train_on 4 --out "$@" 2>words &
+  job=$!
+  await_checkpoint "$1"
 }
 
 # await_end SECONDS: until no rank lives, $took seconds.
@@ -292,4 +298,18 @@ train_on 4 --out full --set memory.optimizer=nvme --set memory.folder="$TMPDIR/d
 rm on-h2
 say "   all ended in $((SECONDS - began)) s, code $code: $(grep -m 1 "^chorus: error: rank 2: .*$TMPDIR/disk" words || fail "nobody named rank 2 and its disk: $(cat words)")"
 [ "$(grep -c '^chorus: error:' words)" = 1 ] || fail "more than one line: $(cat words)"
+say "10. chorus launch on four, with parallel.timeout = 8; once there is a checkpoint, the link of h3 is cut"
+(
+  export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm_rsh_agent=$TMPDIR/agent OMPI_MCA_hwloc_base_binding_policy=none
+  export OMPI_MCA_oob_tcp_if_include=$net.0/24 OMPI_MCA_btl_tcp_if_include=$net.0/24 OMPI_MCA_pml=ob1 OMPI_MCA_btl=tcp,vader,self
+  export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+  exec "$chorus" launch --host h0,h1,h2,h3 --restarts 1 run.toml --out launched --set parallel.ep=2 --set parallel.zero=2 --set parallel.timeout=8
+) 2>words &
+job=$!
+await_checkpoint launched
+ip link set to-h3 down
+wait $job || fail "launch: code $?; $(cat words)"
+say "   $(grep -m 1 '^the run ended with exit code .* restart 1 of 1 on 2 ranks (h0, h1, h2)' words || fail "not started again on two ranks: $(cat words)")"
+result=$(compare one launched) || fail "the losses differ from one process's: $result"
+say "   against one process: $result"
 say "all as it should be, in $SECONDS s"

@@ -20,8 +20,6 @@
 namespace chorus::inline io {
 namespace fs = std::filesystem;
 using nlohmann::json;
-template <>
-std::optional<int64_t> exactly(const json& value);  // of json.cpp, which may follow in the same unity file
 namespace {
 
 constexpr int kFormat = 1;

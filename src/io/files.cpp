@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -213,18 +212,17 @@ void SharedFile::sync() {
 }
 
 AtomicFolder::AtomicFolder(fs::path path, Check check)
-    : path_(path.has_filename() ? std::move(path) : path.parent_path()) {
-  check(path_);
+    : path_(path.has_filename() ? std::move(path) : path.parent_path()), check_(std::move(check)) {
+  check_(path_);
   const fs::path parent = path_.parent_path().empty() ? fs::path(".") : path_.parent_path();
   remove_abandoned(parent);
-  auto held = std::make_shared<Descriptor>(hold_new_folder(parent, path_, temporary_));
-  check_ = [check = std::move(check), held = std::move(held)](const fs::path& place) { check(place); };
+  lock_ = hold_new_folder(parent, path_, temporary_);
 }
 
 AtomicFolder::~AtomicFolder() {
-  if (temporary_.empty()) return;
   std::error_code error;
-  fs::remove_all(temporary_, error);  // after commit(): what was there before
+  if (!temporary_.empty()) fs::remove_all(temporary_, error);  // after commit(): what was there before
+  ::close(lock_);
   if (error) log_warning("cannot remove {}: {}; remove it yourself", temporary_.string(), error.message());
 }
 

@@ -77,6 +77,7 @@ class AtomicFolder {
  private:
   std::filesystem::path path_, temporary_;
   Check check_;
+  int lock_ = -1;  // says to others that what is in the temporary folder is not abandoned
 };
 
 /// A whole file mapped read-only. Empty files map to an empty span.

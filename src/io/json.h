@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -23,6 +24,22 @@ nlohmann::json read_json(const std::filesystem::path& path);
 /// int64_t and std::string.
 template <class T>
 std::optional<T> exactly(const nlohmann::json& value);
+template <>
+std::optional<bool> exactly(const nlohmann::json& value);
+template <>
+std::optional<int32_t> exactly(const nlohmann::json& value);
+template <>
+std::optional<int64_t> exactly(const nlohmann::json& value);
+template <>
+std::optional<double> exactly(const nlohmann::json& value);
+template <>
+std::optional<std::string> exactly(const nlohmann::json& value);
+template <>
+std::optional<std::vector<int32_t>> exactly(const nlohmann::json& value);
+template <>
+std::optional<std::vector<int64_t>> exactly(const nlohmann::json& value);
+template <>
+std::optional<std::vector<std::string>> exactly(const nlohmann::json& value);
 
 /// Text from a file, fit for a one-line message: in double quotes, control and non-ASCII characters escaped,
 /// cut at 80.

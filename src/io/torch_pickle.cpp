@@ -30,7 +30,9 @@ constexpr std::array<std::pair<std::string_view, DType>, 10> kStorages = {
 constexpr std::string_view kDictionary = "collections OrderedDict",
                            kTensor = "torch._utils _rebuild_tensor_v2",
                            kParameter = "torch._utils _rebuild_parameter";
-constexpr size_t kDeepest = 8, kMostDimensions = 8, kLongestKey = 256, kLongestName = 1024;
+constexpr size_t kDeepest = 8, kMostDimensions = 8, kLongestKey = 64, kLongestName = 1024;
+constexpr size_t kMostTensors =
+    1 << 18;  // and storages: a few bytes of the program can say one of them again
 
 struct Value {
   // An index into what the reader holds, but of numbers and truths their value. A type's name, a function's
@@ -266,6 +268,11 @@ class Reader {
     if (found == memory_.end()) throw damaged();
     stack_.push_back(found->second);
   }
+  void push_tensor(Kind kind, PickledTensor tensor) {
+    if (tensors_.size() == kMostTensors)
+      throw fail(fmt::format("more than {} tensors and storages", kMostTensors));
+    push(kind, tensors_, std::move(tensor));
+  }
   /// ('storage', type, key, device, elements)
   void push_storage() {
     constexpr size_t kFields = 5;
@@ -281,7 +288,7 @@ class Reader {
     if (storage.storage.size() > kLongestKey) throw damaged();
     storage.storage_size = about[4].number;
     storage.dtype = type->second;
-    push(Kind::storage, tensors_, std::move(storage));
+    push_tensor(Kind::storage, std::move(storage));
   }
   void call() {
     const std::vector<Value>& arguments = tuple(pop());
@@ -297,7 +304,7 @@ class Reader {
       tensor.shape = numbers(arguments[2]);
       tensor.strides = numbers(arguments[3]);
       if (tensor.shape.size() != tensor.strides.size()) throw damaged();
-      push(Kind::tensor, tensors_, std::move(tensor));
+      push_tensor(Kind::tensor, std::move(tensor));
     } else {
       throw damaged();
     }

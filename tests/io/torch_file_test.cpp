@@ -118,6 +118,12 @@ TEST(TorchFile, RunsNothing) {
   for (const char op : "sutbRQ.\x85\x86\x87"s)
     folder.refused(program(std::string(1, op)), "its pickle is damaged");
   EXPECT_TRUE(folder.open(program("\x80\x02}."s)).names().empty());
+  // One storage, said again and again in three bytes.
+  std::string many =
+      "\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0"
+      "0X\x03\0\0\0cpuK\x06tq\0"s;
+  for (int i = 0; i <= 1 << 18; ++i) many += "h\0Q"s;
+  folder.refused(program(many), "more than 262144 tensors and storages");
 }
 
 TEST(TorchFile, NamesWhatItIsNot) {
