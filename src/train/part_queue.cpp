@@ -1,5 +1,6 @@
 #include "train/internal/part_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -7,39 +8,41 @@
 
 namespace chorus::inline train {
 
-namespace {
-
-int64_t bytes_of(const Optimizer::Part& part) {
-  return 3 * part.master.numel() * static_cast<int64_t>(sizeof(float));
+void PartQueue::begin() {
+  const std::lock_guard lock(mutex_);
+  parts_.clear();
+  taken_ = unwritten_ = 0;
+  closed_ = given_up_ = false;
 }
-
-Optimizer::Part copy_of(const Optimizer::Part& part) {
-  const int64_t n = part.master.numel();
-  const at::Tensor memory = allocate_on_host(3 * n, at::kFloat, part.master.device()).view({3, n});
-  memory[0].copy_(part.master);
-  memory[1].copy_(part.m);
-  memory[2].copy_(part.v);
-  return {.parameter = part.parameter,
-          .local = part.local,
-          .first = part.first,
-          .master = memory[0],
-          .m = memory[1],
-          .v = memory[2]};
-}
-
-}  // namespace
 
 void PartQueue::push(const Optimizer::Part& part) {
-  const int64_t bytes = bytes_of(part);
+  const int64_t n = part.master.numel(),
+                whole = std::max(budget_ / static_cast<int64_t>(sizeof(float)), 3 * n);
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return given_up_ || held_ == 0 || held_ + bytes <= budget_; });
+    changed_.wait(lock, [&] {
+      return given_up_ || unwritten_ == 0 || (block_.defined() && taken_ + 3 * n <= block_.numel());
+    });
     if (given_up_) return;
-    held_ += bytes;
+    if (unwritten_ == 0) taken_ = 0;
+    ++unwritten_;
   }
-  Optimizer::Part copy = copy_of(part);
+  if (!block_.defined() || block_.numel() < 3 * n) {  // nothing lies in it
+    block_.reset();
+    block_ = allocate_on_host(whole, at::kFloat, part.master.device());
+  }
+  const at::Tensor copy = block_.narrow(0, taken_, 3 * n).view({3, n});
+  taken_ += 3 * n;
+  copy[0].copy_(part.master);
+  copy[1].copy_(part.m);
+  copy[2].copy_(part.v);
   const std::lock_guard lock(mutex_);
-  parts_.push_back(std::move(copy));
+  parts_.push_back({.parameter = part.parameter,
+                    .local = part.local,
+                    .first = part.first,
+                    .master = copy[0],
+                    .m = copy[1],
+                    .v = copy[2]});
   changed_.notify_all();
 }
 
@@ -55,25 +58,19 @@ void PartQueue::give_up() {
   changed_.notify_all();
 }
 
-void PartQueue::release(int64_t bytes) {
-  const std::lock_guard lock(mutex_);
-  held_ -= bytes;
-  changed_.notify_all();
-}
-
 void PartQueue::write_all(const Optimizer::Visit& visit) {
   while (true) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return given_up_ || closed_ || !parts_.empty(); });
     if (given_up_) throw Error("a checkpoint was given up");
     if (parts_.empty()) return;
-    Optimizer::Part part = std::move(parts_.front());
+    const Optimizer::Part part = std::move(parts_.front());
     parts_.pop_front();
     lock.unlock();
     visit(part);
-    const int64_t bytes = bytes_of(part);
-    part = {};
-    release(bytes);
+    lock.lock();
+    --unwritten_;
+    changed_.notify_all();
   }
 }
 

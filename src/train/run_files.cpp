@@ -105,6 +105,10 @@ RunFiles::RunFiles(std::filesystem::path run, Group& group)
   checkpoints_.emplace(run_);
 }
 
+void RunFiles::set_save_budget(int64_t bytes) {
+  save_budget_ = bytes;
+}
+
 std::optional<Checkpoint> RunFiles::latest() {
   Checkpoint checkpoint;  // without a folder when there is none
   side_by_side(group_, "looking for a checkpoint", [&] {
@@ -141,7 +145,8 @@ void RunFiles::load(const Checkpoint& checkpoint, const TrainState& state, Optim
 void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transformer& model,
                     const Vocabulary& vocabulary, const Save& how) {
   finish_saving();
-  queue_ = std::make_unique<PartQueue>(how.budget);
+  if (!queue_) queue_ = std::make_unique<PartQueue>(save_budget_);
+  queue_->begin();
   const auto fill = [this, &model](const std::filesystem::path& checkpoint,
                                    const std::filesystem::path& exported_weights) {
     write_parts(saving_, model.catalogue(),
@@ -180,7 +185,7 @@ void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transfo
     queue_->give_up();
     throw;
   }
-  if (how.budget == 0) finish_saving();
+  if (save_budget_ == 0) finish_saving();
 }
 
 void RunFiles::finish_saving() {

@@ -67,6 +67,7 @@ class Run {
         languages_(data_->train->language_pairs()),
         tasks_(data_->train->tasks().size()),
         statistics_(model_.catalogue().sparse_layers()) {
+    files_.set_save_budget(memory_.save_budget);
     if (!config.train.freeze.empty())
       optimizer_.freeze(frozen_parameters(model_.catalogue(), config.train.freeze));
     if (start.checkpoint) {
@@ -317,10 +318,9 @@ void Run::save(bool better) {
   begin();
   TrainState state = state_;
   state.seconds = seconds();
-  files_.save(state, optimizer_, model_, data_->vocabulary,
-              {.keep = config_.train.keep,
-               .budget = memory_.save_budget,
-               .exported = better ? options_.folder / "model" : std::filesystem::path()});
+  files_.save(
+      state, optimizer_, model_, data_->vocabulary,
+      {.keep = config_.train.keep, .exported = better ? options_.folder / "model" : std::filesystem::path()});
   unsaved_ = false;
   saving_seconds_ += steady_seconds() - began;
 }

@@ -23,6 +23,9 @@ class RunFiles {
  public:
   /// Rank 0 must hold the folder's FolderLock. `group` must outlive it.
   RunFiles(std::filesystem::path run, Group& group);
+  /// Before the first save(): bytes of copies that may wait to be written, on this rank. 0: save() comes back when all is
+  /// on disk.
+  void set_save_budget(int64_t bytes);
 
   /// The newest whole checkpoint, verified. UserError when there are only damaged ones.
   std::optional<Checkpoint> latest();
@@ -31,9 +34,7 @@ class RunFiles {
   void load(const Checkpoint& checkpoint, const TrainState& state, Optimizer& optimizer,
             const Catalogue& catalogue);
   struct Save {
-    int64_t keep = 1;  // checkpoints that stay, besides the best
-    int64_t budget =
-        0;  // bytes of copies that may wait to be written, on this rank; 0: save() comes back when all is
+    int64_t keep = 1;                // checkpoints that stay, besides the best
     std::filesystem::path exported;  // where the model goes too, before the checkpoint; empty: nowhere
   };
   /// A checkpoint of state.updates, which is a model folder too. Comes back when what is left to write has been copied,
@@ -61,9 +62,10 @@ class RunFiles {
   std::filesystem::path run_;
   Group& group_;
   std::optional<CheckpointStore> checkpoints_;  // rank 0's; the saving thread's while it saves
-  std::unique_ptr<PartQueue> queue_;            // of the present save
-  std::future<void> saved_;                     // valid until what it gives has been looked at
-  Group saving_;                                // of all ranks, for its thread, which ends first
+  int64_t save_budget_ = 0;
+  std::unique_ptr<PartQueue> queue_;  // once something has been saved
+  std::future<void> saved_;           // valid until what it gives has been looked at
+  Group saving_;                      // of all ranks, for its thread, which ends first
 };
 
 }  // namespace chorus::inline train
