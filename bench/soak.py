@@ -117,7 +117,8 @@ class Samples:
         columns = [(name, [statistics.median(r[2][i] for r in part) for part in tenths]) for i, name in enumerate(self.names)]
         costs = [1e3 * (part[-1][1] - part[0][1]) / max(part[-1][0] - part[0][0], 1) for part in tenths]
         for name, values in [*columns, (f"processor, ms per {unit}", costs)]:
-            growth = statistics.median(values[-3:]) / max(statistics.median(values[1:4]), 1e-9) - 1
+            begin, end = statistics.median(values[1:4]), statistics.median(values[-3:])
+            growth = end / begin - 1 if begin > 0 else 0  # a short run has no model yet
             judged = not name.startswith("processor")
             flat &= not judged or growth <= bound
             print(f"{name:28}", *(f"{v:9.3f}" for v in values), f"{100 * growth:+6.1f} %", "" if judged else "(not judged)")
