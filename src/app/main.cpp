@@ -137,10 +137,11 @@ int fail_with(const std::filesystem::filesystem_error& error) {
 /// What a library threw: its first line, below which it may have put its call stack.
 int fail_with(const std::exception& error) {
   const auto* const system = dynamic_cast<const std::system_error*>(&error);
-  if (system && system->code() == std::errc::resource_unavailable_try_again)  // std::thread says no more
+  if (system && system->code() == std::errc::resource_unavailable_try_again) {  // std::thread says no more
     return fail_with(fmt::format("cannot start a thread: {}; allow more (ulimit -u), or take fewer --threads",
                                  system->code().message()),
                      kFailure);
+  }
   const std::string_view message = split(trim(error.what()), '\n').front();
   constexpr std::string_view kRefused = "DefaultCPUAllocator: can't allocate memory: you tried to allocate ";
   const size_t at = message.find(kRefused);
