@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "io/places.h"
 #include "mpi/starter.h"
 #include "train/job.h"
 
@@ -49,13 +50,12 @@ int ranks_that_fit(const RunConfig& config, int most) {
 /// All checkpoints of a run and its stages, by name.
 std::set<std::string> checkpoints_in(const std::filesystem::path& folder) {
   std::set<std::string> found;
-  std::error_code ignored;
   const auto look = [&](const std::filesystem::path& run) {
-    for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints", ignored))
-      if (entry.path().filename().string().starts_with("step-")) found.insert(entry.path().string());
+    for (const std::string& name : names_in(run / "checkpoints"))
+      if (name.starts_with("step-")) found.insert((run / name).string());
   };
   look(folder);
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) look(entry.path());
+  for (const std::string& name : names_in(folder)) look(folder / name);
   return found;
 }
 
@@ -94,7 +94,7 @@ int run(const LaunchArguments& a) {
     saved = std::move(now);
     if (++in_vain > a.restarts) {
       throw Error("{} ended with exit code {}, {} in a row without a new checkpoint: see what it said above",
-                  starter == Starter::mpirun ? "mpirun" : "srun", outcome.code, counted(in_vain, "time"));
+                  name_of(starter), outcome.code, counted(in_vain, "time"));
     }
     std::this_thread::sleep_for(std::chrono::seconds(1 << std::min(in_vain - 1, 5)));
     there = hosts_that_answer(starter, hosts, kAnswer);

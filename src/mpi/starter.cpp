@@ -192,10 +192,13 @@ int slots_of(std::span<const Host> hosts) {
   return slots;
 }
 
+const char* name_of(Starter starter) {
+  return starter == Starter::mpirun ? "mpirun" : "srun";
+}
+
 std::vector<std::string> start_line(Starter starter, std::span<const Host> hosts, int ranks,
                                     const std::vector<std::string>& program) {
-  std::vector<std::string> words = {starter == Starter::mpirun ? "mpirun" : "srun", "-n",
-                                    std::to_string(ranks)};
+  std::vector<std::string> words = {name_of(starter), "-n", std::to_string(ranks)};
   if (!hosts.empty()) {
     std::vector<std::string> names;
     for (const Host& host : hosts)

@@ -9,6 +9,8 @@
 namespace chorus::inline mpi {
 
 enum class Starter { mpirun, srun };
+/// Of its program.
+const char* name_of(Starter starter);
 
 struct Host {
   std::string name;
