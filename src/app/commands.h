@@ -19,6 +19,9 @@
 
 namespace chorus::inline app {
 
+/// Exit codes of the program.
+inline constexpr int kFailure = 1, kUserMistake = 2;
+
 /// Thrown by a command that has said all there is to say.
 struct ExitCode {
   int value = 0;

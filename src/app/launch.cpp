@@ -21,7 +21,6 @@ namespace {
 
 constexpr double kGrace = 30;   // seconds in which all ends after an error was told
 constexpr double kAnswer = 20;  // seconds in which a host has to start a process
-constexpr int kUsersMistake = 2;
 
 struct LaunchArguments {
   TrainArguments train;
@@ -86,7 +85,7 @@ int run(const LaunchArguments& a) {
   while (true) {
     const Outcome outcome = run_and_watch(start_line(starter, there, ranks, program), kGrace);
     if (outcome.signal != 0) return 128 + outcome.signal;
-    if (outcome.code == 0 || outcome.code == kUsersMistake || outcome.code == 128 + SIGINT ||
+    if (outcome.code == 0 || outcome.code == kUserMistake || outcome.code == 128 + SIGINT ||
         outcome.code == 128 + SIGTERM)
       return outcome.code;
     std::set<std::string> now = checkpoints_in(a.train.run_folder());

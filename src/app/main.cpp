@@ -28,8 +28,6 @@
 namespace chorus::inline app {
 namespace {
 
-constexpr int kFailure = 1, kUserMistake = 2;
-
 struct Purpose {
   const char* name;
   std::vector<void (*)(CLI::App&)> commands;
