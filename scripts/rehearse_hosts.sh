@@ -62,6 +62,7 @@ lay_cables() {
   hostname switch
   ip link set lo up
   ip link add switch type bridge
+  ip link set switch address 02:00:0a:4d:00:fe # its own, or it takes the lowest of its ports', and hosts lose it when that port goes
   ip address add $net.254/24 dev switch
   ip link set switch up
   local i h
