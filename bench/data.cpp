@@ -8,7 +8,9 @@
 #include <ATen/ops/norm.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "kernels/device.h"
 #include "kernels/peak.h"
+#include "ranks.h"
 #include "work.h"
 
 namespace chorus::bench {
@@ -23,7 +25,7 @@ at::Tensor Tensors::get(const std::string& name) const {
 }
 
 at::Device device_of(const Json& options) {
-  return at::Device(options.value("device", "cpu"));
+  return device_of_rank(options.value("device", "cpu"), ranks().rank_here(), ranks().ranks_here());
 }
 
 void wait_for(at::Device device) {

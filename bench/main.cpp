@@ -3,6 +3,7 @@
 //
 //   {"case": {"work": NAME, ...}}  prepares it            -> {"facts": {...}}   (null: drops all)
 //   {"run": N}                     N repetitions          -> {"seconds": S}
+//   {"profile": true}              one repetition         -> where its time went: profile.h
 //   {"peak": true}                 one repetition         -> {"bytes": B}  highest resident memory beyond
 //                                                            that of the process before its first case, and
 //                                                            "state_bytes"
@@ -25,6 +26,7 @@
 #include "base/process.h"
 #include "kernels/cpu.h"
 #include "mpi/world.h"
+#include "profile.h"
 #include "ranks.h"
 #include "work.h"
 
@@ -92,6 +94,7 @@ Json answer(const Json& request, std::map<std::string, Work>& works, int64_t idl
     }
     return {{"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count()}};
   }
+  if (request.contains("profile")) return profile(work.run);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts again from what is resident now
   work.run();
   return {{"bytes", status_bytes("VmHWM") - idle_bytes - work.facts.value("state_bytes", int64_t{0})}};

@@ -1,5 +1,4 @@
 // Whole models: a training step, translation, weights for the peers.
-#include <chrono>
 
 #include <ATen/ops/randint.h>
 #include <ATen/ops/stack.h>
@@ -102,15 +101,6 @@ struct Training {
     optimizer.update(1e-4, optimizer.gradient_norm());
     wait_for(device);
   }
-  /// Seconds of the norm and AdamW in one step.
-  double update_seconds() {
-    run_micro_batches();
-    wait_for(device);
-    const auto begun = std::chrono::steady_clock::now();
-    optimizer.update(1e-4, optimizer.gradient_norm());
-    wait_for(device);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
-  }
   void run_micro_batches() {
     optimizer.begin_update();
     LossSums sums;
@@ -137,14 +127,19 @@ struct Training {
   double loss = 0;
 };
 
+Tier tier_of(const std::string& name) {
+  return name == "nvme" ? Tier::nvme : name == "host" ? Tier::host : Tier::device;
+}
+
 /// The optimizer's part of an update, with gradients that are there.
 struct Phase {
   explicit Phase(const Json& options)
       : parallel(parallel_of(options, 0)),
-        model(config_of(options), {.compute = type_of(options), .gradients = true, .parallel = &parallel}),
+        device(device_of(options)),
+        model(config_of(options),
+              {.device = device, .compute = type_of(options), .gradients = true, .parallel = &parallel}),
         optimizer(model, {.weight_decay = 0.01, .clip_norm = 1}, parallel,
-                  {.optimizer = options["tier"] == "nvme" ? Tier::nvme : Tier::host,
-                   .folder = options.value("folder", "")}) {
+                  {.optimizer = tier_of(options["tier"]), .folder = options.value("folder", "")}) {
     optimizer.initialise(RandomKey(1));
     for (Parameter& p : model.parameters()) p.gradient.normal_();
   }
@@ -152,8 +147,10 @@ struct Phase {
     for (Parameter& p : model.parameters()) p.has_gradient = true;
     optimizer.update(1e-4, optimizer.gradient_norm());
     optimizer.begin_update();
+    wait_for(device);
   }
   Parallel parallel;
+  at::Device device;
   Transformer model;
   Optimizer optimizer;
 };
@@ -161,13 +158,12 @@ struct Phase {
 }  // namespace
 
 /// model, dtype, data: a file of source, target and labels, int64 [B, L], which is a micro-batch; ep, zero;
-/// micro_batches: of an update, over all ranks (one each); device; update_alone: seconds of the norm and AdamW as a fact.
+/// micro_batches: of an update, over all ranks (one each); device.
 Work training_step(const Json& options) {
   auto training = std::make_shared<Training>(options);
   Work work = {.run = [training] { training->step(); }};
   training->step();
   work.facts["checks"]["loss"] = training->loss;
-  if (options.value("update_alone", false)) work.facts["update_seconds"] = training->update_seconds();
   double skew = 0;
   for (const MoeStatistics& layer : training->statistics) skew = std::max(skew, skew_of(layer));
   if (!training->statistics.empty()) work.facts["skew"] = skew;
@@ -182,8 +178,8 @@ Work training_step(const Json& options) {
   return work;
 }
 
-/// model, dtype, tier of the optimizer's state ("host" or "nvme"), folder of its file: norm, clipping, AdamW,
-/// weights for the next forward.
+/// model, dtype, device, tier of the optimizer's state ("device", "host" or "nvme"), folder of its file: norm, clipping,
+/// AdamW, weights for the next forward.
 Work optimizer_phase(const Json& options) {
   auto phase = std::make_shared<Phase>(options);
   Work work = {.run = [phase] { phase->step(); }};

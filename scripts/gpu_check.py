@@ -9,6 +9,7 @@ smallest   two updates of a model as small as there can be, for compute-sanitize
 updates    20 updates of one model on the CPU and on the GPU: the losses beside each other
 layers     MoE layers both ways, also as a CUDA graph, against the same by torch's own operators (a grouped product where torch has it)
 steps      training steps: tokens per second, MFU, the part of the norm and AdamW; transformers' and torch's for the same
+           (layers and steps write profiles.txt, too: each case's kernels by the time they take)
 tiers      a training whose gradients and moments lie on the host, and one that has all on the GPU: tokens per second
 largest    the largest model whose gradients and moments the host can hold
 
@@ -81,6 +82,18 @@ class Bench:
         if "error" in reply:
             raise RuntimeError(reply["error"])
         return reply
+
+    def profile(self, name):
+        """Where the time of the case that was measured last goes, to profiles.txt."""
+        took = self.ask({"profile": True})
+        busy, kernels = took["busy"], took["kernels"]
+        with open("profiles.txt", "a") as out:
+            print(f"## {name}\n{took['seconds'] * 1e3:.2f} ms as profiled; the device busy for {busy * 1e3:.2f} ms, with "
+                  f"{sum(k['count'] for k in kernels)} kernels and copies; {took['waits']} waits of {took['waits_seconds'] * 1e3:.2f} ms\n\n"
+                  "| ms | share | count | ms idle before | kernel |\n| --- | --- | --- | --- | --- |", file=out)
+            for k in kernels[:40]:
+                print(f"| {k['seconds'] * 1e3:.3f} | {k['seconds'] / max(busy, 1e-9):.1%} | {k['count']} | {k['idle'] * 1e3:.3f} | `{k['name'][:200]}` |", file=out)
+            print(file=out)
 
     def end(self):
         self.process.stdin.close()
@@ -214,7 +227,7 @@ def suites(arguments, _):
 
 
 def layers(arguments, folder):
-    bench = Bench(arguments.run)
+    bench = None
     print("| MoE layer both ways, bf16 | skew | chorus | TFLOP/s | as a graph | TFLOP/s | torch's grouped products | TFLOP/s |\n"
           "| --- | --- | --- | --- | --- | --- | --- | --- |")
     for experts, k, width, inner, tokens, swiglu in ((8, 1, 1024, 4096, 8192, False), (32, 1, 1024, 4096, 8192, False),
@@ -229,18 +242,21 @@ def layers(arguments, folder):
         case = {"work": "moe_layer", "device": device, "dtype": "bf16", "data": str(folder / "layer.safetensors"), "k": k, "capacity": 0,
                 "rts": False, "normalize": k > 1, "balance": 0.0, "swiglu": swiglu}
         flops, skew, cells = 6 * tokens * k * width * (outer + inner), "", []
-        for graph in (False, True):
+        for graph in (True, False):  # what a profile leaves behind slows launches, so it comes last
             if graph and device == "cpu":
                 cells.append("|")
                 continue
+            bench = bench or Bench(arguments.run)
             try:
                 taken, facts = bench.seconds({**case, "graph": graph})
                 skew = f"{facts['skew']:.2f}"
-                cells.append(f"{taken * 1e3:.2f} ms | {flops / taken / 1e12:.0f}")
+                cells.insert(0, f"{taken * 1e3:.2f} ms | {flops / taken / 1e12:.0f}")
+                if not graph:
+                    bench.profile(f"MoE layer both ways, {experts} experts, top-{k}, {tokens} x {width} x {inner}")
             except RuntimeError as error:
-                cells.append(f"{failed(f'{experts} experts, top-{k}', error)} |")
-                bench = Bench(arguments.run)
-        bench.ask({"case": None})
+                cells.insert(0, f"{failed(f'{experts} experts, top-{k}', error)} |")
+                bench = bench.end()
+        bench = bench and bench.end()  # the GPU's memory is all torch's
         try:
             taken = gpu.layer_seconds(data, k, swiglu, device)
             cells.append(f"{taken * 1e3:.2f} ms | {flops / taken / 1e12:.0f}")
@@ -260,7 +276,7 @@ def step_case(folder, experts, vocabulary, micro_batches, rows):
     model = {"vocabulary": vocabulary, "d_model": small(1024), "layers": 12 if device == "cuda" else 2, "heads": small(16), "ffn": small(4096),
              "experts": experts}
     return {"work": "training_step", "device": device, "dtype": "bf16", "data": str(path), "micro_batches": micro_batches,
-            "update_alone": True, "model": model}, micro_batches * target.numel()
+            "tier": "device", "model": model}, micro_batches * target.numel()
 
 
 def steps(arguments, folder):
@@ -279,8 +295,11 @@ def steps(arguments, folder):
         try:
             taken, facts = bench.seconds(case)
             parameters = facts["parameters"]
+            bench.profile(f"training step, {experts} experts, {micro_batches} micro-batches")
+            update, _ = bench.seconds({**case, "work": "optimizer_phase"})
+            bench.profile(f"norm and AdamW, {experts} experts")
             row(f"{experts} experts, {parameters / 1e9:.2f} G parameters, {micro_batches} x {tokens // micro_batches} tokens",
-                f"{facts['skew']:.2f}" if experts else "none", taken, tokens, facts["flops"], f"{facts['update_seconds'] * 1e3:.1f} ms")
+                f"{facts['skew']:.2f}" if experts else "none", taken, tokens, facts["flops"], f"{update * 1e3:.1f} ms")
             if experts == 0:
                 dense = case, tokens, facts["flops"]
         except RuntimeError as error:

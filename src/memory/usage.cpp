@@ -138,12 +138,25 @@ size_t in_one_piece(std::span<const int64_t> sizes) {
   return best;
 }
 
+/// Where in `block` a page begins.
+void* first_page(const c10::DataPtr& block) {
+  const auto address = reinterpret_cast<uintptr_t>(block.get());
+  return static_cast<char*>(block.get()) + (kPage - address % kPage) % kPage;
+}
+
+/// Page-locked, from a page's begin on. CUDA gives small blocks any multiple of 512, larger ones whole pages.
+std::shared_ptr<void> page_locked(c10::Allocator& allocator, size_t bytes) {
+  auto owner = std::make_shared<c10::DataPtr>(allocator.allocate(bytes));
+  if (first_page(*owner) != owner->get())
+    owner = std::make_shared<c10::DataPtr>(allocator.allocate(bytes + kPage));
+  return {owner, first_page(*owner)};
+}
+
 /// Bytes of the host's memory, as long as the tensor lives.
 at::Tensor host_block(int64_t bytes, at::Device accelerator) {
   std::shared_ptr<void> data;
   if (c10::Allocator* const allocator = page_locking(accelerator)) {
-    const auto owner = std::make_shared<c10::DataPtr>(allocator->allocate(std::max<int64_t>(bytes, 1)));
-    data = std::shared_ptr<void>(owner, owner->get());
+    data = page_locked(*allocator, std::max<size_t>(static_cast<size_t>(bytes), 1));
   } else {
     data.reset(allocate(std::max(static_cast<size_t>(bytes), kPage), kPage), &std::free);
   }
@@ -188,13 +201,19 @@ void check_device_budget() {
   }
 }
 
-int64_t whole_memory_of(at::Device accelerator) {
+int64_t free_memory_of(at::Device accelerator) {
   auto* const allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(accelerator.type()));
   try {
-    return allocator ? static_cast<int64_t>(allocator->getMemoryInfo(accelerator.index()).second) : 0;
+    return allocator ? static_cast<int64_t>(allocator->getMemoryInfo(accelerator.index()).first) : 0;
   } catch (const c10::Error&) {  // it does not say
     return 0;
   }
+}
+
+int64_t workspaces_of(at::Device accelerator) {
+  constexpr int64_t kWorkspace = int64_t{32}
+                                 << 20;  // of cuBLAS, for each thread that computes: forward's and backward's
+  return is_nvidia(accelerator) ? 2 * kWorkspace : 0;
 }
 
 at::Tensor allocate_on_host(int64_t elements, at::ScalarType type, at::Device accelerator) {

@@ -33,8 +33,10 @@ class DeviceMemoryCount {
 MemoryUse device_memory();
 /// Error where the device's peak is above the budget.
 void check_device_budget();
-/// What a device has, taken or free; 0 where libtorch does not say.
-int64_t whole_memory_of(at::Device device);
+/// What a device has that nobody has taken; 0 where libtorch does not say.
+int64_t free_memory_of(at::Device device);
+/// What libtorch's libraries keep there for their own use once they have computed; it counts as device_memory().
+int64_t workspaces_of(at::Device device);
 
 // Memory of the host, counted as such; undefined contents. Where `device` is an accelerator for which libtorch has
 // it, page-locked memory, with which copies to and from that device are fast and need not be waited for.

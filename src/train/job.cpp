@@ -129,8 +129,10 @@ TextShape text_shape(const RunConfig& config, const std::filesystem::path& folde
 Budgets budgets_of(const RunConfig& config, int rank_here) {
   Budgets budgets = {.device = parse_bytes(config.memory.device_budget, "memory.device_budget"),
                      .host = parse_bytes(config.memory.host_budget, "memory.host_budget")};
-  if (budgets.device == 0 && !names_host(config.device) && devices_here(config.device) > 0)
-    budgets.device = whole_memory_of(device_of_rank(config.device, rank_here, rank_here + 1));
+  if (names_host(config.device) || devices_here(config.device) == 0) return budgets;
+  const at::Device device = device_of_rank(config.device, rank_here, rank_here + 1);
+  if (budgets.device == 0) budgets.device = free_memory_of(device);
+  if (budgets.device > 0) budgets.device = std::max<int64_t>(budgets.device - workspaces_of(device), 1);
   return budgets;
 }
 

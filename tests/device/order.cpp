@@ -125,10 +125,11 @@ struct Order {
   void protect(const char* begin, const char* end) {
     const auto block = find(begin);
     const char *const first = block->first, *const last = first + block->second.bytes;
-    for (const char* page = begin - (begin - first) % Arena::kPage; page < end; page += Arena::kPage) {
+    const size_t within = reinterpret_cast<uintptr_t>(begin) % Arena::kPage;
+    for (const char* page = begin - within; page < end; page += Arena::kPage) {
       int protection = PROT_READ | PROT_WRITE;
       for (const Pending& copy : pending) {
-        if (copy.begin <= page && std::min(page + Arena::kPage, last) <= copy.end)
+        if (copy.begin <= std::max(page, first) && std::min(page + Arena::kPage, last) <= copy.end)
           protection &= copy.write ? PROT_NONE : PROT_READ;
       }
       pinned_arena().protect(page, protection);

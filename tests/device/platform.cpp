@@ -48,13 +48,16 @@ void release(void* name) {
   device_arena().release(name, bytes);
 }
 
+constexpr size_t kWithinPage =
+    512;  // where page-locked memory begins: CUDA's small blocks do at any multiple
+
 void release_page_locked(void* name) {
-  pinned_arena().release(name, freed(name));
+  pinned_arena().release(static_cast<char*>(name) - kWithinPage, freed(name) + kWithinPage);
 }
 
 struct PageLockedAllocator final : c10::Allocator {
   c10::DataPtr allocate(size_t size) override {
-    void* const name = pinned_arena().allocate(size);
+    void* const name = static_cast<char*>(pinned_arena().allocate(size + kWithinPage)) + kWithinPage;
     allocated_page_locked(name, size);
     return {name, name, &release_page_locked, c10::Device(at::kCPU)};
   }

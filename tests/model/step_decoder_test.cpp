@@ -155,7 +155,8 @@ TEST(InferenceByRows, KeysAndValuesOfDeadHypothesesMakeRoom) {
   }
 }
 
-/// Wide and long enough that sums are made in blocks. On the host to the bit: a server says so of its answers.
+/// Wide and long enough that sums are made in blocks. On the host to the bit: a server says so of its answers. A GPU's
+/// libraries sum in another order where there are other numbers of rows, and bf16 rounds what comes out of each product.
 TEST_P(Inference, ARowDoesNotDependOnTheRestOfTheBatch) {
   ModelConfig wide = config();
   wide.d_model = 96;
@@ -173,12 +174,13 @@ TEST_P(Inference, ARowDoesNotDependOnTheRestOfTheBatch) {
     return state->step(ids).clone();
   };
   const at::Tensor ids = at::arange(6, 15, there(at::kLong)), together = logits(batch, ids);
+  const double close = std::get<0>(GetParam()) == at::kBFloat16 ? 0.03 : 1e-4;
   for (int64_t row = 0; row < batch.rows; ++row) {
     const at::Tensor alone = logits(single_row(batch, row), ids.narrow(0, row, 1))[0];
     if (suite_device().is_cpu()) {
       EXPECT_TRUE(at::equal(alone, together[row])) << (alone - together[row]).abs().max();
     } else {
-      EXPECT_TRUE(at::allclose(alone, together[row], 1e-4, 1e-5)) << (alone - together[row]).abs().max();
+      EXPECT_TRUE(at::allclose(alone, together[row], close, close)) << (alone - together[row]).abs().max();
     }
   }
 }

@@ -43,14 +43,16 @@ TEST_P(LinearCrossEntropyTest, MatchesAPlainCompositionInDouble) {
   const bool rounded = type == at::kBFloat16 && !host;  // logits too; on the host gradients alone
   const double exact = type == at::kDouble ? 1e-10 : rounded ? 1e-2 : 1e-5;  // of losses
   const double tolerance = type == at::kBFloat16 ? 2e-2 : exact;  // a sum of few rounded terms may cancel
-  const auto hidden = at::randn({c.rows, c.width}, there(at::kFloat)).to(type);
-  const auto value = at::randn({c.vocabulary, c.width}, there(at::kFloat)).mul_(0.3).to(type);
+  const auto random = [&, type = type](int64_t rows, int64_t columns) {  // the same numbers everywhere
+    return there(at::randn({rows, columns}).to(type));
+  };
+  const auto hidden = random(c.rows, c.width), value = random(c.vocabulary, c.width).mul_(0.3);
   auto labels = at::randint(2, c.vocabulary, {c.rows}, at::kLong);
   labels.masked_fill_(at::rand({c.rows}) < c.padding, kIgnore);
   const auto labels_there = there(labels), predicted = labels_there.ne(kIgnore);
 
   Parameter weight = parameter_of(value);
-  Parameter bias = parameter_of(at::randn({1, c.vocabulary}, there(at::kFloat)).to(type));
+  Parameter bias = parameter_of(random(1, c.vocabulary));
   const LinearCrossEntropyOptions options = {
       .ignore = kIgnore, .label_smoothing = 0.1, .gradient_scale = 0.125, .gradient = true, .bias = &bias};
   const LinearCrossEntropy ours = linear_cross_entropy(hidden, weight, labels, options);

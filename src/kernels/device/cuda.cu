@@ -1,6 +1,8 @@
 // Kernels of ours on CUDA: a team is a block of threads. Compiled by nvcc alone; with one more body, it is listed below.
 #include <algorithm>
 
+#include "kernels/internal/device_columns.h"
+#include "kernels/internal/device_norms.h"
 #include "kernels/internal/device_routing.h"
 #include "kernels/internal/device_rows.h"
 #include "kernels/internal/device_sums.h"
@@ -120,8 +122,12 @@ CHORUS_ON_CUDA(DrawStretch<c10::BFloat16, JitterBy>);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRow);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRowBackward);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(AddBiasRow);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(PartOfSum);
-CHORUS_ON_CUDA(Each<SumOfParts>);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(SumOfSegment);
+CHORUS_ON_CUDA(Each<SumOfSegments>);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(AddWidened);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(NormRow);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(NormRowBackward);
+CHORUS_ON_CUDA_IN_BOTH_TYPES(NormSegment);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(LossOfRow);
 CHORUS_ON_CUDA(AdamWOfWeights);
 CHORUS_ON_CUDA(SquaresOfStretches);

@@ -7,6 +7,7 @@
 
 #include "kernels/internal/backend.h"
 #include "kernels/internal/composed.h"
+#include "kernels/internal/device_columns.h"
 #include "kernels/internal/device_rows.h"
 #include "kernels/internal/drawing.h"
 #include "kernels/internal/launch.h"
@@ -81,22 +82,34 @@ at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, con
 void accumulate(const Experts& x, const at::Tensor& grad, const at::Tensor& input, const Parameter& weight,
                 const Parameter* bias, bool overwrite) {
   const at::Tensor sum = at::_grouped_mm(grad.t(), input, x.order.ends);
-  overwrite ? weight.gradient.copy_(sum) : weight.gradient.add_(sum);
+  with_type(sum, [&]<class T>(T) {
+    const Launch on("add widened", grad.device());
+    constexpr int64_t kPiece = AddWidened<T>::kPiece;
+    on.teams((sum.numel() + kPiece - 1) / kPiece, AddWidened<T>{.from = on.reads<T>(sum),
+                                                                .count = sum.numel(),
+                                                                .overwrite = overwrite,
+                                                                .to = on.writes<float>(weight.gradient)});
+  });
   if (!bias) return;
   const int64_t experts = x.order.ends.numel(), width = grad.size(1);
-  const at::Tensor parts = at::empty({experts, PartOfSum<float>::kParts, width}, bias->gradient.options());
+  const auto segments = [&](const Launch& on) {
+    return Segments{.ends = on.reads<int32_t>(x.order.ends), .groups = experts, .rows = grad.size(0)};
+  };
+  const int64_t count = Segments{.ends = nullptr, .groups = experts, .rows = grad.size(0)}.count();
+  const at::Tensor of_segments = at::empty({count, width}, bias->gradient.options());
   with_type(grad, [&]<class T>(T) {
-    const Launch on("parts of a sum", grad.device());
-    on.teams(experts * PartOfSum<T>::kParts, PartOfSum<T>{.ends = on.reads<int32_t>(x.order.ends),
-                                                          .width = width,
-                                                          .rows = on.reads<T>(grad),
-                                                          .parts = on.writes<float>(parts)});
+    const Launch on("sum of a segment", grad.device());
+    on.teams(count * pieces_of(width), SumOfSegment<T>{.of = segments(on),
+                                                       .width = width,
+                                                       .rows = on.reads<T>(grad),
+                                                       .sums = on.writes<float>(of_segments)});
   });
-  const Launch on("sum of parts", grad.device());
-  on.each(experts * width, SumOfParts{.parts = on.reads<float>(parts),
-                                      .width = width,
-                                      .overwrite = overwrite,
-                                      .sums = on.writes<float>(bias->gradient)});
+  const Launch on("sum of segments", grad.device());
+  on.each(experts * width, SumOfSegments{.of = segments(on),
+                                         .of_segments = on.reads<float>(of_segments),
+                                         .width = width,
+                                         .overwrite = overwrite,
+                                         .sums = on.writes<float>(bias->gradient)});
 }
 
 }  // namespace

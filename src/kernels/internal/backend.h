@@ -144,6 +144,9 @@ class DeviceBackend final : public Backend {
                           const at::Tensor& weight) const override;
   at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot,
                       const RowsElsewhere& elsewhere) const override;
+  NormedRows norm_rows(const at::Tensor& rows, const NormScaling& scaling) const override;
+  NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
+                                   const NormScaling& scaling) const override;
   at::Tensor dropout(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice) const override;
   at::Tensor dropout_rows(const at::Tensor& rows, double p, const at::Tensor& keys,
                           int64_t first) const override;

@@ -9,6 +9,9 @@
 
 namespace chorus::inline kernels {
 
+/// Elements of a row that are worked on at once.
+inline constexpr int kOfRow = 8;
+
 /// Piece: a token. out = sum_j weight[j] rows[slot[j]].
 template <class T>
 struct CombineRow {
@@ -22,16 +25,20 @@ struct CombineRow {
 
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t token) const {
-    for_lanes(team, width, [&](int64_t i) {
-      float sum = 0;
+    const bool packs = width % kOfRow == 0 && takes_packs<kOfRow>(rows, elsewhere, out);
+    for_packs<kOfRow>(team, width, packs, [&](auto n, int64_t i) {
+      constexpr int kN = decltype(n)::value;
+      Neighbours<kN> sum = {};
       for (int64_t j = token * k; j < (token + 1) * k; ++j) {
         const int64_t row = slot[j];
         if (row < 0) continue;
         const T* const from =
             row >= first && row < end ? elsewhere + (row - first) * width : rows + row * width;
-        sum += (weight ? weight[j] : 1) * widen(from[i]);
+        const Neighbours<kN> x = read<kN>(from + i);
+        const float factor = weight ? weight[j] : 1;
+        for (int l = 0; l < kN; ++l) sum.x[l] += factor * x.x[l];
       }
-      out[token * width + i] = narrow<T>(sum);
+      write(out + token * width + i, sum);
     });
   }
 };
@@ -119,15 +126,16 @@ struct ExpertRowsOf {
     return RandomKey(static_cast<uint64_t>(keys[token[row]]))
         .derive(static_cast<uint64_t>(first_expert + expert));
   }
-  /// f(inner value, what dropout multiplies it by) for the f inner values of a row.
+  /// f(HowMany, first of so many inner values, what dropout multiplies them by) for the f inner values of a row; more than
+  /// one at a time where there is no dropout and `packs`.
   template <class Team, class F>
-  CHORUS_DEVICE void for_inner(const Team& team, int64_t row, int64_t expert, int64_t inner,
+  CHORUS_DEVICE void for_inner(const Team& team, int64_t row, int64_t expert, int64_t inner, bool packs,
                                const F& f) const {
     if (!keys) {
-      for_lanes(team, inner, [&](int64_t i) { f(i, 1.0F); });
+      for_packs<kOfRow>(team, inner, packs && inner % kOfRow == 0, [&](auto n, int64_t i) { f(n, i, 1.0F); });
     } else {
       for_bits(team, key_of(row, expert), first_inner, inner,
-               [&](int64_t i, uint32_t bits) { f(i, drop(1, bits)); });
+               [&](int64_t i, uint32_t bits) { f(HowMany<1>(), i, drop(1, bits)); });
     }
   }
 };
@@ -164,19 +172,40 @@ struct ActivateRow {
     const int64_t e = expert_of(of.ends, of.experts, row);
     if (e == of.experts) return;
     const int64_t width = is_gated(activation) ? 2 * inner : inner;
-    const auto biased = [&](int64_t i) {
-      const float x = widen(kept[row * width + i]);
-      const T sum = narrow<T>(bias ? x + widen(bias[e * width + i]) : x);
-      kept[row * width + i] = activation == Activation::relu && widen(sum) < 0 ? T(0) : sum;
-      return widen(kept[row * width + i]);
-    };
-    of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
-      float y = biased(i);
-      if (activation == Activation::gelu) y *= normal_below(y);
-      if (activation == Activation::silu) y *= sigmoid(y);
-      if (is_gated(activation)) y = y * openness(activation, y) * biased(inner + i);
-      out[row * inner + i] = narrow<T>(y * factor);
+    T* const row_kept = kept + row * width;
+    const T* const row_bias = bias ? bias + e * width : nullptr;
+    const bool packs = takes_packs<kOfRow>(kept, bias, out);
+    of.for_inner(team, row, e, inner, packs, [&](auto n, int64_t i, float factor) {
+      constexpr int kN = decltype(n)::value;
+      Neighbours<kN> y = biased<kN>(row_kept + i, row_bias ? row_bias + i : nullptr);
+      Neighbours<kN> value = {};
+      if (is_gated(activation))
+        value = biased<kN>(row_kept + inner + i, row_bias ? row_bias + inner + i : nullptr);
+      for (int l = 0; l < kN; ++l) {
+        float& x = y.x[l];
+        if (activation == Activation::gelu) x *= normal_below(x);
+        if (activation == Activation::silu) x *= sigmoid(x);
+        if (is_gated(activation)) x = x * openness(activation, x) * value.x[l];
+        x *= factor;
+      }
+      write(out + row * inner + i, y);
     });
+  }
+
+ private:
+  /// What the activation keeps of these, which it writes there; as the host has it, rounded.
+  template <int N>
+  CHORUS_DEVICE Neighbours<N> biased(T* at, const T* with) const {
+    Neighbours<N> x = read<N>(at);
+    if (!with && activation != Activation::relu) return x;
+    Neighbours<N> more = {};
+    if (with) more = read<N>(with);
+    for (int l = 0; l < N; ++l) {
+      x.x[l] = widen(narrow<T>(x.x[l] + more.x[l]));
+      if (activation == Activation::relu && x.x[l] < 0) x.x[l] = 0;
+    }
+    write(at, x);
+    return x;
   }
 };
 
@@ -199,34 +228,57 @@ struct ActivateRowBackward {
     const int64_t e = expert_of(of.ends, of.experts, row);
     if (e == of.experts) return;
     const int64_t outer = is_gated(activation) ? 2 * inner : inner;
+    const float share = weight[row];
+    const bool packs = takes_packs<kOfRow>(by_hidden, kept, by_inner);
     float dot = 0;
-    of.for_inner(team, row, e, inner, [&](int64_t i, float factor) {
-      const float g = widen(by_hidden[row * inner + i]) * factor, x = widen(kept[row * outer + i]);
-      T* const to = by_inner + row * outer + i;
-      float y = x, slope = x > 0 ? 1 : 0;
-      if (activation == Activation::gelu) {
-        y = x * normal_below(x);
-        slope = normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x);
-      } else if (activation == Activation::silu) {
-        const float s = sigmoid(x);
-        y = x * s;
-        slope = s * (1 + x * (1 - s));
-      } else if (is_gated(activation)) {
-        const float s = openness(activation, x), value = widen(kept[row * outer + inner + i]);
-        y = x * s * value;
-        slope = value * s * (1 + x * (1 - s) * openness_rate(activation, x));
-        to[inner] = narrow<T>(weight[row] * g * x * s);
+    of.for_inner(team, row, e, inner, packs, [&](auto n, int64_t i, float factor) {
+      constexpr int kN = decltype(n)::value;
+      Neighbours<kN> g = read<kN>(by_hidden + row * inner + i);
+      const Neighbours<kN> x = read<kN>(kept + row * outer + i);
+      Neighbours<kN> value = {}, by_value = {};
+      if (is_gated(activation)) value = read<kN>(kept + row * outer + inner + i);
+      for (int l = 0; l < kN; ++l) {
+        const Slope slope = slope_at(x.x[l], value.x[l]);
+        const float by = g.x[l] * factor;
+        dot += by * slope.output;
+        g.x[l] = share * by * slope.by_x;
+        by_value.x[l] = share * by * slope.by_value;
       }
-      dot += g * y;
-      *to = narrow<T>(weight[row] * g * slope);
+      write(by_inner + row * outer + i, g);
+      if (is_gated(activation)) write(by_inner + row * outer + inner + i, by_value);
     });
-    for_lanes(team, width, [&](int64_t i) {
-      const float g = widen(by_output[row * width + i]);
-      if (bias) dot += g * widen(bias[e * width + i]);
-      by_output[row * width + i] = narrow<T>(weight[row] * g);
+    const bool whole = width % kOfRow == 0 && takes_packs<kOfRow>(by_output, bias);
+    for_packs<kOfRow>(team, width, whole, [&](auto n, int64_t i) {
+      constexpr int kN = decltype(n)::value;
+      Neighbours<kN> g = read<kN>(by_output + row * width + i), added = {};
+      if (bias) added = read<kN>(bias + e * width + i);
+      for (int l = 0; l < kN; ++l) {
+        dot += g.x[l] * added.x[l];
+        g.x[l] *= share;
+      }
+      write(by_output + row * width + i, g);
     });
     dot = team.sum(dot);
     if (team.lane() == 0) by_weight[row] = dot;
+  }
+
+ private:
+  struct Slope {
+    float output, by_x, by_value;  // by_value: where it is gated
+  };
+  /// The activation of x, of which a gate lets `value` through.
+  [[nodiscard]] CHORUS_DEVICE Slope slope_at(float x, float value) const {
+    if (activation == Activation::gelu)
+      return {x * normal_below(x), normal_below(x) + x * 0.39894228F * std::exp(-0.5F * x * x), 0};
+    if (activation == Activation::silu) {
+      const float s = sigmoid(x);
+      return {x * s, s * (1 + x * (1 - s)), 0};
+    }
+    if (is_gated(activation)) {
+      const float s = openness(activation, x);
+      return {x * s * value, value * s * (1 + x * (1 - s) * openness_rate(activation, x)), x * s};
+    }
+    return {x, x > 0 ? 1.0F : 0.0F, 0};
   }
 };
 
@@ -242,47 +294,14 @@ struct AddBiasRow {
   CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
     const int64_t e = expert_of(ends, experts, row);
     if (e == experts) return;
-    for_lanes(team, width, [&](int64_t i) {
-      rows[row * width + i] = narrow<T>(widen(rows[row * width + i]) + widen(bias[e * width + i]));
+    const bool packs = width % kOfRow == 0 && takes_packs<kOfRow>(rows, bias);
+    for_packs<kOfRow>(team, width, packs, [&](auto n, int64_t i) {
+      constexpr int kN = decltype(n)::value;
+      Neighbours<kN> x = read<kN>(rows + row * width + i);
+      const Neighbours<kN> more = read<kN>(bias + e * width + i);
+      for (int l = 0; l < kN; ++l) x.x[l] += more.x[l];
+      write(rows + row * width + i, x);
     });
-  }
-};
-
-/// Piece: one of kParts parts of an expert's rows. Sums each column.
-template <class T>
-struct PartOfSum {
-  static constexpr int64_t kParts = 16;
-  const int32_t* ends;
-  int64_t width;
-  const T* rows;  // [M, m]
-  float* parts;   // [E, kParts, m]
-
-  template <class Team>
-  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
-    const int64_t e = piece / kParts, part = piece % kParts;
-    const int64_t begin = e > 0 ? ends[e - 1] : 0, count = ends[e] - begin;
-    const int64_t first = begin + count * part / kParts, last = begin + count * (part + 1) / kParts;
-    for_lanes(team, width, [&](int64_t column) {
-      float sum = 0;
-      for (int64_t row = first; row < last; ++row) sum += widen(rows[row * width + column]);
-      parts[piece * width + column] = sum;
-    });
-  }
-};
-
-/// Element: a column of an expert. Adds up its parts.
-struct SumOfParts {
-  const float* parts;  // [E, kParts, m]
-  int64_t width;
-  bool overwrite;
-  float* sums;  // [E, m]
-
-  CHORUS_DEVICE void operator()(int64_t i) const {
-    constexpr int64_t kParts = PartOfSum<float>::kParts;
-    float sum = 0;
-    for (int64_t part = 0; part < kParts; ++part)
-      sum += parts[(i / width * kParts + part) * width + i % width];
-    sums[i] = overwrite ? sum : sums[i] + sum;
   }
 };
 

@@ -62,7 +62,7 @@ struct LossOfRow {
 };
 
 /// Weights that one kernel goes over, in pieces of kPiece elements.
-inline constexpr int kManyWeights = 48;
+inline constexpr int kManyWeights = 48, kOfWeight = 4;
 template <class Weight>
 struct ManyWeights {
   static constexpr int64_t kPiece = 8192;
@@ -79,13 +79,14 @@ struct ManyWeights {
   }
   [[nodiscard]] int64_t pieces() const { return size == 0 ? 0 : first_piece[size]; }
 
-  /// f(weight, element) for those of a piece.
-  template <class Team, class F>
-  CHORUS_DEVICE void for_elements(const Team& team, int64_t piece, const F& f) const {
+  /// f(weight, HowMany, first of so many elements) for those of a piece; more than one at a time where packs(weight).
+  template <class Team, class Packs, class F>
+  CHORUS_DEVICE void for_elements(const Team& team, int64_t piece, const Packs& packs, const F& f) const {
     int i = 0;
     while (first_piece[i + 1] <= piece) ++i;
     const int64_t first = (piece - first_piece[i]) * kPiece, left = counts[i] - first;
-    for_lanes(team, left < kPiece ? left : kPiece, [&](int64_t n) { f(weights[i], first + n); });
+    for_packs<kOfWeight>(team, left < kPiece ? left : kPiece, packs(weights[i]),
+                         [&](auto n, int64_t at) { f(weights[i], n, first + at); });
   }
 };
 
@@ -103,11 +104,20 @@ struct AdamWOfWeights {
 
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
-    many.for_elements(team, piece, [&](const AdamWWeight& w, int64_t i) {
+    const auto packs = [](const AdamWWeight& w) {
+      return takes_packs<kOfWeight>(w.p, w.m, w.v, w.gradient, w.copy);
+    };
+    many.for_elements(team, piece, packs, [&](const AdamWWeight& w, auto n, int64_t i) {
+      constexpr int kN = decltype(n)::value;
       AdamWFactors own = factors;
       own.shrink = w.shrink;
-      advance(w.p[i], w.m[i], w.v[i], w.gradient ? w.gradient[i] * own.scale : 0, own);
-      if (w.copy) w.copy[i] = narrow<c10::BFloat16>(w.p[i]);
+      Neighbours<kN> p = read<kN>(w.p + i), m = read<kN>(w.m + i), v = read<kN>(w.v + i), g = {};
+      if (w.gradient) g = read<kN>(w.gradient + i);
+      for (int l = 0; l < kN; ++l) advance(p.x[l], m.x[l], v.x[l], w.gradient ? g.x[l] * own.scale : 0, own);
+      write(w.p + i, p);
+      write(w.m + i, m);
+      write(w.v + i, v);
+      if (w.copy) write(w.copy + i, p);
     });
   }
 };
@@ -120,8 +130,11 @@ struct SquaresOfStretches {
   template <class Team>
   CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
     double sum = 0;
-    many.for_elements(team, piece,
-                      [&](const float* x, int64_t i) { sum += static_cast<double>(x[i]) * x[i]; });
+    const auto packs = [](const float* x) { return takes_packs<kOfWeight>(x); };
+    many.for_elements(team, piece, packs, [&](const float* x, auto n, int64_t i) {
+      const auto values = read<decltype(n)::value>(x + i);
+      for (const float value : values.x) sum += static_cast<double>(value) * value;
+    });
     sum = team.sum(sum);
     if (team.lane() == 0) sums[piece] = sum;
   }

@@ -12,13 +12,16 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/bfloat16.h"
 
 #ifdef __CUDACC__
 #define CHORUS_DEVICE __device__
+#define CHORUS_ON_DEVICE_UNROLLED _Pragma("unroll 8")
 #else
 #define CHORUS_DEVICE
+#define CHORUS_ON_DEVICE_UNROLLED
 #endif
 
 namespace chorus::inline kernels {
@@ -60,6 +63,50 @@ struct HostTeam {
 template <class Team, class F>
 CHORUS_DEVICE void for_lanes(const Team& team, int64_t n, const F& f) {
   for (int64_t i = team.lane(); i < n; i += team.lanes()) f(i);
+}
+
+/// How many neighbouring elements are worked on at once: a GPU is as slow in reading two bytes as in reading sixteen.
+template <int N>
+using HowMany = std::integral_constant<int, N>;
+
+/// Neighbouring values, widened.
+template <int N>
+struct Neighbours {
+  float x[N];
+};
+
+template <class T, int N>
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
+  T x[N];
+};
+
+/// Whether Pack<T, N> may lie at each of these, and at all that are N elements on; null may, too.
+template <int N, class... T>
+CHORUS_DEVICE bool takes_packs(const T*... at) {
+  return ((reinterpret_cast<uintptr_t>(at) % alignof(Pack<T, N>) == 0) && ...);
+}
+
+template <int N, class T>
+CHORUS_DEVICE Neighbours<N> read(const T* from) {
+  const auto pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  Neighbours<N> values;
+  for (int j = 0; j < N; ++j) values.x[j] = widen(pack.x[j]);
+  return values;
+}
+
+template <int N, class T>
+CHORUS_DEVICE void write(T* to, const Neighbours<N>& values) {
+  Pack<T, N> pack;
+  for (int j = 0; j < N; ++j) pack.x[j] = narrow<T>(values.x[j]);
+  *reinterpret_cast<Pack<T, N>*>(to) = pack;
+}
+
+/// f(HowMany, i) for runs of HowMany elements from i on: N, and what is left one by one; where `packs` is false all are.
+template <int N, class Team, class F>
+CHORUS_DEVICE void for_packs(const Team& team, int64_t n, bool packs, const F& f) {
+  const int64_t whole = packs ? n / N : 0;
+  for_lanes(team, whole, [&](int64_t i) { f(HowMany<N>(), i * N); });
+  for_lanes(team, n - whole * N, [&](int64_t i) { f(HowMany<1>(), whole * N + i); });
 }
 
 /// A body whose pieces are single elements, each done by one thread: body(i).
