@@ -42,6 +42,19 @@ double in_seconds(uint64_t nanoseconds) {
   return 1e-9 * static_cast<double>(nanoseconds);
 }
 
+Json longest_first(const std::map<std::string, Sum>& sums) {
+  Json rows = Json::array();
+  for (const auto& [name, sum] : sums) {
+    rows.push_back({{"name", name},
+                    {"count", sum.count},
+                    {"seconds", in_seconds(sum.nanoseconds)},
+                    {"idle", in_seconds(sum.idle)}});
+  }
+  std::sort(rows.begin(), rows.end(),
+            [](const Json& a, const Json& b) { return a["seconds"] > b["seconds"]; });
+  return rows;
+}
+
 }  // namespace
 
 Json profile(const std::function<void()>& work) {
@@ -60,6 +73,7 @@ Json profile(const std::function<void()>& work) {
   std::map<std::string, Sum> kernels;
   std::vector<Span> spans;
   Sum waits;
+  std::map<std::string, Sum> calls;
   const auto add = [](Sum& sum, const profiler::KinetoEvent& event) {
     ++sum.count;
     sum.nanoseconds += event.durationNs();
@@ -69,6 +83,7 @@ Json profile(const std::function<void()>& work) {
       static const std::set<std::string> kWaits = {"cudaStreamSynchronize", "cudaEventSynchronize",
                                                    "cudaDeviceSynchronize"};
       if (kWaits.contains(event.name())) add(waits, event);
+      add(calls[event.name()], event);
       continue;
     }
     Sum& sum = kernels[event.name()];
@@ -76,20 +91,12 @@ Json profile(const std::function<void()>& work) {
     spans.push_back({.begin = event.startNs(), .end = event.endNs(), .sum = &sum});
   }
   const uint64_t busy = note_idle(std::move(spans));
-  Json rows = Json::array();
-  for (const auto& [name, sum] : kernels) {
-    rows.push_back({{"name", name},
-                    {"count", sum.count},
-                    {"seconds", in_seconds(sum.nanoseconds)},
-                    {"idle", in_seconds(sum.idle)}});
-  }
-  std::sort(rows.begin(), rows.end(),
-            [](const Json& a, const Json& b) { return a["seconds"] > b["seconds"]; });
   return {{"seconds", seconds},
           {"busy", in_seconds(busy)},
           {"waits", waits.count},
           {"waits_seconds", in_seconds(waits.nanoseconds)},
-          {"kernels", rows}};
+          {"kernels", longest_first(kernels)},
+          {"calls", longest_first(calls)}};
 }
 
 }  // namespace chorus::bench

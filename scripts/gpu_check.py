@@ -10,8 +10,8 @@ updates    20 updates of one model on the CPU and on the GPU: the losses beside 
 layers     MoE layers both ways, also as a CUDA graph, against the same by torch's own operators (a grouped product where torch has it)
 steps      training steps: tokens per second, MFU, the part of the norm and AdamW; transformers' and torch's for the same
            (layers and steps write profiles.txt, too: each case's kernels by the time they take)
-tiers      a training whose gradients and moments lie on the host, and one that has all on the GPU: tokens per second
-largest    the largest model whose gradients and moments the host can hold
+tiers      a training whose moments, or gradients too, lie on the host, and one that has all on the GPU: tokens per second
+largest    the largest model whose masters and moments the host can hold
 
 --trial tries the steps where there is no GPU: the CPU in its place, and everything small.
 """
@@ -93,7 +93,8 @@ class Bench:
                   "| ms | share | count | ms idle before | kernel |\n| --- | --- | --- | --- | --- |", file=out)
             for k in kernels[:40]:
                 print(f"| {k['seconds'] * 1e3:.3f} | {k['seconds'] / max(busy, 1e-9):.1%} | {k['count']} | {k['idle'] * 1e3:.3f} | `{k['name'][:200]}` |", file=out)
-            print(file=out)
+            calls = ", ".join(f"{c['count']} x {c['name']} {c['seconds'] * 1e3:.2f}" for c in took["calls"][:12])
+            print(f"\nthe host's calls, ms: {calls}\n", file=out)
 
     def end(self):
         self.process.stdin.close()
@@ -341,9 +342,10 @@ TRAINED = "| 6+6 layers of d 1,024, bf16 | loss at the end | target tokens/s | G
 def tiers(arguments, folder):
     print(TRAINED)
     near = sized(arguments, folder, "16 experts, all on the GPU", 16, 3, 32)  # 256k tokens an update
-    far = sized(arguments, folder, "16 experts, gradients and moments on the host", 16, 3, 32, *OFF)
-    if near and far:
-        print(f"\non the host {far / near:.0%} of the tokens per second with all on the GPU")
+    for what, settings in (("moments", OFF[1:]), ("gradients and moments", OFF)):
+        far = sized(arguments, folder, f"16 experts, {what} on the host", 16, 3, 32, *settings)
+        if near and far:
+            print(f"\n{what} on the host: {far / near:.0%} of the tokens per second with all on the GPU\n", flush=True)
 
 
 def host_memory():
@@ -356,12 +358,13 @@ def host_memory():
 
 
 def largest(arguments, folder):
-    """The host has 16 bytes of each parameter. What is left of it is for all the rest."""
+    """The host has 12 bytes of each parameter, masters and moments, and the GPU 6."""
     per_expert = 6 * 2 * small(1024) * small(4096)
-    experts = int(0.85 * host_memory() / 16 / per_expert) if device == "cuda" else 4
+    experts = 4
+    if device == "cuda":
+        experts = int(min(0.8 * host_memory() / 12, 0.85 * torch.cuda.mem_get_info()[0] / 6) / per_expert)
     print(TRAINED)
-    sized(arguments, folder, f"{experts} experts, {experts * per_expert / 1e9:.2f} G parameters, gradients and moments on the host", experts,
-          2, 4, *OFF)
+    sized(arguments, folder, f"{experts} experts, {experts * per_expert / 1e9:.2f} G parameters, moments on the host", experts, 2, 4, *OFF[1:])
 
 
 def main():

@@ -54,6 +54,7 @@ Arrays::Arrays(const at::Tensor& flat, Cuts cuts)
 
 void Arrays::lie_in(const at::Tensor& whole) {
   here_ = whole.device();
+  whole_ = whole;
   for (int64_t chunk = 0; chunk < chunks(); ++chunk)
     in_memory_.push_back(whole.narrow(1, first(chunk), size(chunk)));
 }

@@ -40,6 +40,8 @@ class Arrays {
   [[nodiscard]] int64_t first(int64_t chunk) const { return cuts_[chunk]; }
   [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
 
+  /// [count, elements], all chunks beside each other: of arrays that lie on the device. Undefined for others.
+  [[nodiscard]] const at::Tensor& whole() const { return whole_; }
   /// Begins to read a chunk that will be asked for, where it has to be read.
   void prefetch(int64_t chunk);
   /// Before load() with `where`.
@@ -86,8 +88,9 @@ class Arrays {
   int64_t count_ = 0;
   Cuts cuts_ = {0};
   at::ScalarType type_ = at::kFloat;
-  at::Device device_ = at::kCPU;       // where the model computes
-  at::Device here_ = at::kCPU;         // where chunks lie that are in memory
+  at::Device device_ = at::kCPU;  // where the model computes
+  at::Device here_ = at::kCPU;    // where chunks lie that are in memory
+  at::Tensor whole_;
   std::vector<at::Tensor> in_memory_;  // each chunk; empty where they are on disk
   ScratchFile* file_ = nullptr;
   std::vector<uint64_t> offsets_;  // of each chunk in the file

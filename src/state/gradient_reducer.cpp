@@ -63,12 +63,16 @@ void GradientReducer::finish_all() {
 /// Of this rank's own part of it.
 void GradientReducer::add_squares(SumOfSquares& sum, const Chunk& chunk) {
   Shard& shard = chunk.shard;
-  const at::Tensor gradient = shard.gradient.load(chunk.number)[0];
-  shards_.for_stretches(shard.bucket, std::max(chunk.begin(), shard.own),
-                        std::min(chunk.end(), shard.own_end),
+  add_squares(sum, shard, chunk.begin(), chunk.end(), shard.gradient.load(chunk.number)[0]);
+}
+
+/// Likewise, of its elements [begin, end), which `gradient` begins with.
+void GradientReducer::add_squares(SumOfSquares& sum, const Shard& shard, int64_t begin, int64_t end,
+                                  const at::Tensor& gradient) {
+  shards_.for_stretches(shard.bucket, std::max(begin, shard.own), std::min(end, shard.own_end),
                         [&](size_t i, int64_t, int64_t at, int64_t count) {
                           if (!shards_.is_frozen(shard, i) && !shards_.local(shard, i).double_of_another)
-                            sum.add(gradient.narrow(0, at - chunk.begin(), count));
+                            sum.add(gradient.narrow(0, at - begin, count));
                         });
 }
 
@@ -78,6 +82,9 @@ double GradientReducer::sum_of_squares() {
     if (!chunk.shard.squares) chunks.push_back(chunk);
   }
   SumOfSquares all;
+  for (const Shard& shard : shards_.all()) {
+    if (shards_.is_whole(shard)) add_squares(all, shard, shard.begin, shard.end, shard.gradient.whole()[0]);
+  }
   // What lies on the host is added up in one order, wherever the rest lies.
   std::vector<SumOfSquares> on_host;
   for (const Shard& shard : shards_.all()) on_host.push_back(shard.squares.value_or(SumOfSquares()));

@@ -20,7 +20,7 @@ struct Optimizer::State {
 
   void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
   void gather_all();
-  void update_chunk(const Chunk& chunk, const AdamWStep& step, std::vector<AdamWTensor>& weights);
+  void update_chunk(const Chunk& chunk, const AdamWStep& step);
   void update_beside(std::vector<Chunk> chunks, const AdamWStep& step);
 };
 
@@ -160,20 +160,14 @@ void prefetch_for_update(const Chunk& chunk) {
 
 }  // namespace
 
-/// `weights`: of a chunk, or of many where nothing has to come and go.
-void Optimizer::State::update_chunk(const Chunk& chunk, const AdamWStep& step,
-                                    std::vector<AdamWTensor>& weights) {
+void Optimizer::State::update_chunk(const Chunk& chunk, const AdamWStep& step) {
   Shard& shard = chunk.shard;
   const Loaded loaded = shards.load_for_update(chunk);
   const at::Tensor gradient = shard.gradient.load(chunk.number, shard.home)[0];
   shards.for_weights(chunk, loaded, [&](AdamWTensor& weight, int64_t at) {
     weight.gradient = gradient.narrow(0, at, weight.m.numel());
-    weights.push_back(weight);
+    adamw_step(weight, step);
   });
-  if (chunk.number + 1 == shard.chunks() || !shard.stays()) {
-    adamw_step(weights, step);
-    weights.clear();
-  }
   shards.store(chunk, loaded);
 }
 
@@ -187,9 +181,8 @@ void Optimizer::State::update_beside(std::vector<Chunk> chunks, const AdamWStep&
       std::move(chunks), &prefetch_for_update);
   for (Shard* const shard : of_chunks) {
     shard->updating.begin(beside, SideStream::copies, shards.device(), [this, shard, coming, step] {
-      std::vector<AdamWTensor> weights;
       coming->work_on([&](const Chunk& chunk) { return &chunk.shard == shard; },
-                      [&](const Chunk& chunk) { update_chunk(chunk, step, weights); });
+                      [&](const Chunk& chunk) { update_chunk(chunk, step); });
       shard->finish_writing();
     });
     if (!shard->values_go && shard->in_parts()) provider.gather(*shard, false);
@@ -209,15 +202,21 @@ void Optimizer::update(double learning_rate, double norm) {
                           .step = shards.updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
   shards.note_update(step);
+  const auto gather = [&](Shard& shard) {
+    if (!shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
+  };
+  for (Shard& shard : shards.all()) {
+    if (!shards.is_whole(shard) || shards.rests(shard)) continue;
+    adamw_step(shards.whole_weights(shard), step);
+    gather(shard);
+  }
   std::vector<Chunk> here, beside;
   for (const Chunk& chunk : shards.in_update())
     (shards.updates_beside(chunk.shard) ? beside : here).push_back(chunk);
-  std::vector<AdamWTensor> weights;
   for_update(shards.all(), std::move(here), &prefetch_for_update, [&](const Chunk& chunk) {
     Shard& shard = chunk.shard;
-    state_->update_chunk(chunk, step, weights);
-    if (chunk.number + 1 == shard.chunks() && !shard.values_go && shard.in_parts())
-      state_->provider.gather(shard, false);
+    state_->update_chunk(chunk, step);
+    if (chunk.number + 1 == shard.chunks()) gather(shard);
   });
   for (Shard& shard : shards.all()) shard.gathering.finish();
   state_->update_beside(std::move(beside), step);

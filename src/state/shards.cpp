@@ -154,10 +154,28 @@ void Shards::for_weights(const Chunk& chunk, const Loaded& loaded,
   });
 }
 
+std::span<AdamWTensor> Shards::whole_weights(Shard& shard) {
+  std::ranges::fill(shard.made, made_);
+  if (!shard.weights.empty()) return shard.weights;
+  for_stretches(shard.bucket, shard.begin, shard.end, [&](size_t i, int64_t, int64_t at, int64_t count) {
+    if (is_frozen(shard, i)) return;
+    const auto view = [&](const Arrays& arrays, int64_t row) {
+      return arrays.whole()[row].narrow(0, at - shard.begin, count);
+    };
+    shard.weights.push_back({.value = view(shard.value, 0),
+                             .master = shard.has_master ? view(shard.moments, 2) : at::Tensor(),
+                             .gradient = view(shard.gradient, 0),
+                             .m = view(shard.moments, 0),
+                             .v = view(shard.moments, 1),
+                             .decay = model_.catalogue().parameters[shard.bucket.parameters[i]].decay});
+  });
+  return shard.weights;
+}
+
 std::vector<Chunk> Shards::in_update() {
   std::vector<Chunk> chunks;
   for (Shard& shard : all()) {
-    if (rests(shard)) continue;
+    if (rests(shard) || is_whole(shard)) continue;
     for (int64_t number = 0; number < shard.chunks(); ++number) {
       if (shard.in_update(number)) chunks.push_back({shard, number});
     }

@@ -8,6 +8,8 @@
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
+#include "kernels/internal/device_columns.h"
+#include "kernels/internal/device_norms.h"
 #include "kernels/internal/device_routing.h"
 #include "kernels/internal/device_rows.h"
 #include "kernels/internal/device_sums.h"
@@ -57,6 +59,9 @@ class ThreadTeam {
   void add(int64_t bin) { ++shared_.bins[bin]; }
   [[nodiscard]] int bin(int64_t i) const { return shared_.bins[i]; }
   void sync() { shared_.barrier.arrive_and_wait(); }
+  [[nodiscard]] static HostTeam squad() { return {}; }
+  [[nodiscard]] int64_t squad_number() const { return lane_; }
+  [[nodiscard]] int64_t squads() const { return lanes(); }
 
  private:
   template <class T>
@@ -159,6 +164,49 @@ TEST(Team, SumsWithAnyNumberOfLanes) {
     return at::cat({rows.view(-1), gradient.to(at::kDouble).view(-1)});
   };
   EXPECT_TRUE(at::allclose(losses_with(5), losses_with(1), 1e-6, 1e-6));
+}
+
+/// Of groups without rows, and of more than a segment.
+TEST(Team, SumsColumnsAndNormsRowsWithAnyNumberOfLanes) {
+  constexpr int64_t kGroups = 4, kAll = 300;
+  const at::Tensor ends = at::tensor({0, 70, 70, 300}, at::kInt);
+  for (const int64_t width : {4, 30, 1028}) {
+    const at::Tensor rows = at::randn({kAll, width}), weight = at::randn({width}), bias = at::randn({width});
+    const auto done_with = [&](int64_t lanes) {
+      const Segments segments = {.ends = ends.const_data_ptr<int32_t>(), .groups = kGroups, .rows = kAll};
+      const at::Tensor of_segments = at::full({segments.count(), width}, std::nan("")),
+                       sums = at::ones({kGroups, width}), out = at::empty_like(rows),
+                       mean = at::empty({kAll}), scale = at::empty({kAll});
+      run(lanes, segments.count() * pieces_of(width),
+          SumOfSegment<float>{.of = segments,
+                              .width = width,
+                              .rows = rows.const_data_ptr<float>(),
+                              .sums = of_segments.mutable_data_ptr<float>()});
+      run(lanes, kGroups * width,
+          Each<SumOfSegments>{.body = {.of = segments,
+                                       .of_segments = of_segments.const_data_ptr<float>(),
+                                       .width = width,
+                                       .overwrite = false,
+                                       .sums = sums.mutable_data_ptr<float>()},
+                              .count = kGroups * width});
+      run(lanes, (kAll + 7) / 8,
+          EachRow<NormRow<float>>{.body = {.rows = rows.const_data_ptr<float>(),
+                                        .weight = weight.const_data_ptr<float>(),
+                                        .bias = bias.const_data_ptr<float>(),
+                                        .width = width,
+                                        .epsilon = 1e-5F,
+                                        .out = out.mutable_data_ptr<float>(),
+                                        .mean = mean.mutable_data_ptr<float>(),
+                                        .scale = scale.mutable_data_ptr<float>()},
+                               .count = kAll});
+      EXPECT_TRUE(at::allclose(out, at::layer_norm(rows, {width}, weight, bias, 1e-5), 1e-4, 1e-5));
+      const std::vector<at::Tensor> expected = {at::ones({width}), 1 + rows.narrow(0, 0, 70).sum(0),
+                                                at::ones({width}), 1 + rows.narrow(0, 70, 230).sum(0)};
+      EXPECT_TRUE(at::allclose(sums, at::stack(expected), 1e-4, 1e-4));
+      return at::cat({sums, out});
+    };
+    EXPECT_TRUE(at::equal(done_with(1), done_with(5)));
+  }
 }
 
 TEST(Team, DrawsWithAnyNumberOfLanes) {

@@ -28,8 +28,7 @@ class CudaTeam {
   __device__ static int64_t lanes() { return kThreads; }
   template <class T>
   __device__ T sum(T x) {
-    for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
-    const T* const of_warps = share(x, threadIdx.x % kWarp == 0);
+    const T* const of_warps = share(sum_of_warp(x), threadIdx.x % kWarp == 0);
     T all = of_warps[0];
     for (int warp = 1; warp < kWarps; ++warp) all += of_warps[warp];
     return all;
@@ -67,7 +66,24 @@ class CudaTeam {
   __device__ int bin(int64_t i) const { return shared_.bins[i]; }
   __device__ static void sync() { __syncthreads(); }
 
+  struct Squad {
+    __device__ static int64_t lane() { return threadIdx.x % kWarp; }
+    __device__ static int64_t lanes() { return kWarp; }
+    template <class T>
+    __device__ static T sum(T x) {
+      return sum_of_warp(x);
+    }
+  };
+  __device__ static Squad squad() { return {}; }
+  __device__ static int64_t squad_number() { return threadIdx.x / kWarp; }
+  __device__ static int64_t squads() { return kWarps; }
+
  private:
+  template <class T>
+  __device__ static T sum_of_warp(T x) {
+    for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
+    return x;
+  }
   template <class T>
   __device__ static T greater(T a, T b) {
     return b > a ? b : a;
@@ -108,25 +124,28 @@ const char* launch_on_cuda(const Body& body, int64_t pieces, void* stream) {
 #define CHORUS_ON_CUDA_IN_BOTH_TYPES(Body) \
   CHORUS_ON_CUDA(Body<float>);             \
   CHORUS_ON_CUDA(Body<c10::BFloat16>)
+#define CHORUS_ROWS_ON_CUDA(Body)       \
+  CHORUS_ON_CUDA(EachRow<Body<float>>); \
+  CHORUS_ON_CUDA(EachRow<Body<c10::BFloat16>>)
 
 CHORUS_ON_CUDA(ChooseExperts);
 CHORUS_ON_CUDA(KeepChoices);
 CHORUS_ON_CUDA(PlaceRows);
 CHORUS_ON_CUDA(Each<GateRow>);
 CHORUS_ON_CUDA(RouterRow);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(CombineRow);
+CHORUS_ROWS_ON_CUDA(CombineRow);
 CHORUS_ON_CUDA(DrawStretch<float, DropBy>);
 CHORUS_ON_CUDA(DrawStretch<c10::BFloat16, DropBy>);
 CHORUS_ON_CUDA(DrawStretch<float, JitterBy>);
 CHORUS_ON_CUDA(DrawStretch<c10::BFloat16, JitterBy>);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRow);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(ActivateRowBackward);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(AddBiasRow);
+CHORUS_ROWS_ON_CUDA(ActivateRow);
+CHORUS_ROWS_ON_CUDA(ActivateRowBackward);
+CHORUS_ROWS_ON_CUDA(AddBiasRow);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(SumOfSegment);
 CHORUS_ON_CUDA(Each<SumOfSegments>);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(AddWidened);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(NormRow);
-CHORUS_ON_CUDA_IN_BOTH_TYPES(NormRowBackward);
+CHORUS_ROWS_ON_CUDA(NormRow);
+CHORUS_ROWS_ON_CUDA(NormRowBackward);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(NormSegment);
 CHORUS_ON_CUDA_IN_BOTH_TYPES(LossOfRow);
 CHORUS_ON_CUDA(AdamWOfWeights);

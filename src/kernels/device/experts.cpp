@@ -45,12 +45,12 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
   at::Tensor out = in_place ? kept : at::empty({kept.size(0), inner}, kept.options());
   with_type(kept, [&]<class T>(T) {
     const Launch on("activate", kept.device());
-    on.teams(kept.size(0), ActivateRow<T>{.of = rows_of(on, x),
-                                          .activation = x.activation,
-                                          .bias = on.reads<T>(bias),
-                                          .inner = inner,
-                                          .kept = on.writes<T>(kept),
-                                          .out = on.writes<T>(out)});
+    on.rows(kept.size(0), ActivateRow<T>{.of = rows_of(on, x),
+                                         .activation = x.activation,
+                                         .bias = on.reads<T>(bias),
+                                         .inner = inner,
+                                         .kept = on.writes<T>(kept),
+                                         .out = on.writes<T>(out)});
   });
   return out;
 }
@@ -62,18 +62,18 @@ at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, con
   at::Tensor by_inner = is_gated(x.activation) ? at::empty_like(kept) : by_hidden;
   with_type(kept, [&]<class T>(T) {
     const Launch on("activate backward", kept.device());
-    on.teams(kept.size(0),
-             ActivateRowBackward<T>{.of = rows_of(on, x),
-                                    .activation = x.activation,
-                                    .by_hidden = on.reads<T>(by_hidden),
-                                    .kept = on.reads<T>(kept),
-                                    .inner = by_hidden.size(1),
-                                    .width = grad.size(1),
-                                    .bias = on.reads<T>(value_of(x.adds_bias ? x.weights.fc2_bias : nullptr)),
-                                    .weight = on.reads<float>(weight),
-                                    .by_output = on.writes<T>(grad),
-                                    .by_inner = on.writes<T>(by_inner),
-                                    .by_weight = on.writes<float>(by.weight)});
+    on.rows(kept.size(0),
+            ActivateRowBackward<T>{.of = rows_of(on, x),
+                                   .activation = x.activation,
+                                   .by_hidden = on.reads<T>(by_hidden),
+                                   .kept = on.reads<T>(kept),
+                                   .inner = by_hidden.size(1),
+                                   .width = grad.size(1),
+                                   .bias = on.reads<T>(value_of(x.adds_bias ? x.weights.fc2_bias : nullptr)),
+                                   .weight = on.reads<float>(weight),
+                                   .by_output = on.writes<T>(grad),
+                                   .by_inner = on.writes<T>(by_inner),
+                                   .by_weight = on.writes<float>(by.weight)});
   });
   return by_inner;
 }
@@ -124,11 +124,11 @@ ExpertRun DeviceBackend::run_experts(const Experts& x, const at::Tensor& input) 
   if (w.fc2_bias && x.adds_bias) {
     with_type(output, [&]<class T>(T) {
       const Launch on("add bias", output.device());
-      on.teams(output.size(0), AddBiasRow<T>{.ends = on.reads<int32_t>(x.order.ends),
-                                             .experts = x.order.ends.numel(),
-                                             .width = output.size(1),
-                                             .bias = on.reads<T>(w.fc2_bias->value),
-                                             .rows = on.writes<T>(output)});
+      on.rows(output.size(0), AddBiasRow<T>{.ends = on.reads<int32_t>(x.order.ends),
+                                            .experts = x.order.ends.numel(),
+                                            .width = output.size(1),
+                                            .bias = on.reads<T>(w.fc2_bias->value),
+                                            .rows = on.writes<T>(output)});
     });
   }
   return {.kept = kept, .output = output};

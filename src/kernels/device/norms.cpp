@@ -60,14 +60,14 @@ NormedRows DeviceBackend::norm_rows(const at::Tensor& rows, const NormScaling& s
                        .scale = at::empty({rows.size(0)}, options)};
   with_type(rows, [&]<class T>(T) {
     const Launch on("norm", rows.device());
-    on.teams(rows.size(0), NormRow<T>{.rows = on.reads<T>(rows),
-                                      .weight = on.reads<T>(s.weight),
-                                      .bias = on.reads<T>(s.bias),
-                                      .width = rows.size(1),
-                                      .epsilon = static_cast<float>(s.epsilon),
-                                      .out = on.writes<T>(normed.output),
-                                      .mean = on.writes<float>(normed.mean),
-                                      .scale = on.writes<float>(normed.scale)});
+    on.rows(rows.size(0), NormRow<T>{.rows = on.reads<T>(rows),
+                                     .weight = on.reads<T>(s.weight),
+                                     .bias = on.reads<T>(s.bias),
+                                     .width = rows.size(1),
+                                     .epsilon = static_cast<float>(s.epsilon),
+                                     .out = on.writes<T>(normed.output),
+                                     .mean = on.writes<float>(normed.mean),
+                                     .scale = on.writes<float>(normed.scale)});
   });
   return normed;
 }
@@ -79,9 +79,9 @@ NormGradients DeviceBackend::norm_rows_backward(const at::Tensor& given, const a
   NormGradients by = {.rows = at::empty_like(rows), .weight = {}, .bias = {}};
   with_type(rows, [&]<class T>(T) {
     const Launch on("norm backward", rows.device());
-    on.teams(rows.size(0), NormRowBackward<T>{.of = normed_of<T>(on, grad, rows, normed),
-                                              .weight = on.reads<T>(s.weight),
-                                              .by_rows = on.writes<T>(by.rows)});
+    on.rows(rows.size(0), NormRowBackward<T>{.of = normed_of<T>(on, grad, rows, normed),
+                                             .weight = on.reads<T>(s.weight),
+                                             .by_rows = on.writes<T>(by.rows)});
   });
   const at::Tensor sums = sums_of(grad, rows, normed);
   by.weight = sums.narrow(0, 0, rows.size(1));

@@ -18,16 +18,16 @@ at::Tensor combined(const at::Tensor& given, const at::Tensor& slots, const at::
   at::Tensor out = at::empty({slot.size(0), rows.size(1)}, rows.options());
   const bool done = with_type(rows, [&]<class T>(T) {
     const Launch on("combine rows", rows.device());
-    on.teams(slot.size(0),
-             CombineRow<T>{.rows = on.reads<T>(rows),
-                           .slot = on.reads<int64_t>(slot),
-                           .weight = on.reads<float>(weight),
-                           .elsewhere = on.reads<T>(elsewhere.rows),
-                           .first = elsewhere.first,
-                           .end = elsewhere.first + (elsewhere.rows.defined() ? elsewhere.rows.size(0) : 0),
-                           .k = slot.size(1),
-                           .width = rows.size(1),
-                           .out = on.writes<T>(out)});
+    on.rows(slot.size(0),
+            CombineRow<T>{.rows = on.reads<T>(rows),
+                          .slot = on.reads<int64_t>(slot),
+                          .weight = on.reads<float>(weight),
+                          .elsewhere = on.reads<T>(elsewhere.rows),
+                          .first = elsewhere.first,
+                          .end = elsewhere.first + (elsewhere.rows.defined() ? elsewhere.rows.size(0) : 0),
+                          .k = slot.size(1),
+                          .width = rows.size(1),
+                          .out = on.writes<T>(out)});
   });
   return done ? out : at::Tensor();
 }

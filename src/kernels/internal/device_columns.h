@@ -13,7 +13,7 @@ inline constexpr int64_t kColumns = 1024;
 
 /// Rows in segments of at most kRows, each of one group. Group e's are numbered from first_of(e) on; numbers may be left out.
 struct Segments {
-  static constexpr int64_t kRows = 128;
+  static constexpr int64_t kRows = 64;
   const int32_t* ends;  // [groups] behind each group's last row; null: there is one group
   int64_t groups, rows;
 
@@ -39,6 +39,21 @@ struct Segments {
     return {first > from ? first : from, first + kRows < to ? first + kRows : to};
   }
 };
+
+/// use(load(row)) for the rows of a range in their order. Those of a batch are loaded together, as a GPU waits long for each.
+template <class Load, class Use>
+CHORUS_DEVICE void for_batches(const Segments::Range& range, const Load& load, const Use& use) {
+  constexpr int kBatch = 8;
+  int64_t row = range.begin;
+  for (; row + kBatch <= range.end; row += kBatch) {
+    decltype(load(row)) batch[kBatch];
+    CHORUS_ON_DEVICE_UNROLLED
+    for (int j = 0; j < kBatch; ++j) batch[j] = load(row + j);
+    CHORUS_ON_DEVICE_UNROLLED
+    for (int j = 0; j < kBatch; ++j) use(batch[j]);
+  }
+  for (; row < range.end; ++row) use(load(row));
+}
 
 /// So many pieces lie beside each other.
 [[nodiscard]] CHORUS_DEVICE inline int64_t pieces_of(int64_t width) {
@@ -70,11 +85,11 @@ struct SumOfSegment {
                 [&](auto count, int64_t column) {
                   constexpr int kN = decltype(count)::value;
                   Neighbours<kN> sum = {};
-                  CHORUS_ON_DEVICE_UNROLLED
-                  for (int64_t row = range.begin; row < range.end; ++row) {
-                    const Neighbours<kN> x = read<kN>(rows + row * width + column);
-                    for (int l = 0; l < kN; ++l) sum.x[l] += x.x[l];
-                  }
+                  for_batches(
+                      range, [&](int64_t row) { return read<kN>(rows + row * width + column); },
+                      [&](const Neighbours<kN>& x) {
+                        for (int l = 0; l < kN; ++l) sum.x[l] += x.x[l];
+                      });
                   write(sums + segment * width + column, sum);
                 });
   }
@@ -91,8 +106,9 @@ struct SumOfSegments {
   CHORUS_DEVICE void operator()(int64_t i) const {
     const int64_t group = i / width, begin = of.first_of(group), end = of.last_of(group);
     float sum = 0;
-    CHORUS_ON_DEVICE_UNROLLED
-    for (int64_t segment = begin; segment < end; ++segment) sum += of_segments[segment * width + i % width];
+    for_batches(
+        {begin, end}, [&](int64_t segment) { return of_segments[segment * width + i % width]; },
+        [&](float x) { sum += x; });
     sums[i] = overwrite ? sum : sums[i] + sum;
   }
 };

@@ -5,7 +5,7 @@
 
 namespace chorus::inline kernels {
 
-/// Piece: a row.
+/// Row: of any kind.
 template <class T>
 struct NormRow {
   const T *rows, *weight, *bias;  // [n, d], [d], [d]; a null bias: root-mean-square normalisation
@@ -64,7 +64,7 @@ struct NormedRowsOf {
   }
 };
 
-/// Piece: a row. With n the normalised row and g the gradient by it: scale (g - mean(g) - n mean(g n)), of which the root-mean-
+/// Row: with n the normalised row and g the gradient by it: scale (g - mean(g) - n mean(g n)), of which the root-mean-
 /// square normalisation has no mean(g).
 template <class T>
 struct NormRowBackward {
@@ -114,23 +114,30 @@ struct NormSegment {
     const Segments::Range range = segments.range(segment);
     if (range.begin >= range.end) return;
     float* const to = sums + segment * (of.mean ? 2 * width : width);
-    for_columns(team, piece % pieces_of(width), width, takes_packs<kOfColumns>(of.grad, of.rows, sums),
-                [&](auto count, int64_t column) {
-                  constexpr int kN = decltype(count)::value;
-                  Neighbours<kN> by_weight = {}, by_bias = {};
-                  CHORUS_ON_DEVICE_UNROLLED
-                  for (int64_t row = range.begin; row < range.end; ++row) {
-                    const Neighbours<kN> g = read<kN>(of.grad + row * width + column);
-                    const Neighbours<kN> normal = of.template normal<kN>(row, column);
-                    for (int l = 0; l < kN; ++l) {
-                      by_weight.x[l] += g.x[l] * normal.x[l];
-                      by_bias.x[l] += g.x[l];
-                    }
-                  }
-                  write(to + column, by_weight);
-                  if (of.mean) write(to + width + column, by_bias);
-                });
+    for_columns(
+        team, piece % pieces_of(width), width, takes_packs<kOfColumns>(of.grad, of.rows, sums),
+        [&](auto count, int64_t column) {
+          constexpr int kN = decltype(count)::value;
+          Neighbours<kN> by_weight = {}, by_bias = {};
+          const auto load = [&](int64_t row) {
+            return Both<kN>{read<kN>(of.grad + row * width + column), of.template normal<kN>(row, column)};
+          };
+          for_batches(range, load, [&](const Both<kN>& x) {
+            for (int l = 0; l < kN; ++l) {
+              by_weight.x[l] += x.g.x[l] * x.normal.x[l];
+              by_bias.x[l] += x.g.x[l];
+            }
+          });
+          write(to + column, by_weight);
+          if (of.mean) write(to + width + column, by_bias);
+        });
   }
+
+ private:
+  template <int N>
+  struct Both {
+    Neighbours<N> g, normal;
+  };
 };
 
 }  // namespace chorus::inline kernels

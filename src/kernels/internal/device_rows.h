@@ -12,7 +12,7 @@ namespace chorus::inline kernels {
 /// Elements of a row that are worked on at once.
 inline constexpr int kOfRow = 8;
 
-/// Piece: a token. out = sum_j weight[j] rows[slot[j]].
+/// Row: a token. out = sum_j weight[j] rows[slot[j]].
 template <class T>
 struct CombineRow {
   const T* rows;        // [M, d]
@@ -157,7 +157,7 @@ CHORUS_DEVICE inline float openness_rate(Activation activation, float x) {
   return activation == Activation::swiglu ? 1 : 1.59576912F * (1 + 0.134145F * x * x);
 }
 
-/// Piece: a sorted row. Adds the bias of its expert, and makes of it what the second product takes.
+/// Row: a sorted one. Adds the bias of its expert, and makes of it what the second product takes.
 template <class T>
 struct ActivateRow {
   ExpertRowsOf of;
@@ -209,7 +209,7 @@ struct ActivateRow {
   }
 };
 
-/// Piece: a sorted row. From the gradient by what ActivateRow made of it, as if its output had a weight of 1, to that by
+/// Row: a sorted one. From the gradient by what ActivateRow made of it, as if its output had a weight of 1, to that by
 /// the first product and that by the weight (kernels/experts.h).
 template <class T>
 struct ActivateRowBackward {
@@ -282,7 +282,7 @@ struct ActivateRowBackward {
   }
 };
 
-/// Piece: a sorted row. Adds its expert's bias.
+/// Row: a sorted one. Adds its expert's bias.
 template <class T>
 struct AddBiasRow {
   const int32_t* ends;

@@ -51,6 +51,12 @@ class Launch {
       for (int64_t piece = 0; piece < pieces; ++piece) body(team, piece);
     });
   }
+  /// body(squad, row) for rows [0, count).
+  template <class Body>
+  void rows(int64_t count, const Body& body) const {
+    teams((count + EachRow<Body>::kPiece - 1) / EachRow<Body>::kPiece,
+          EachRow<Body>{.body = body, .count = count});
+  }
   /// body(i) for i in [0, count).
   template <class Body>
   void each(int64_t count, const Body& body) const {

@@ -57,6 +57,11 @@ struct HostTeam {
   /// Once all lanes have added.
   [[nodiscard]] int bin(int64_t i) const { return bins_[i]; }
   static void sync() {}
+
+  // A team is divided into squads, each a team whose lanes wait for each other at little cost; they have a lane, lanes and sum.
+  [[nodiscard]] HostTeam& squad() { return *this; }
+  [[nodiscard]] static int64_t squad_number() { return 0; }
+  [[nodiscard]] static int64_t squads() { return 1; }
 };
 
 /// f(i) for i in [0, n), shared out over the lanes.
@@ -120,6 +125,21 @@ struct Each {
   CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
     const int64_t first = piece * kPiece, n = count - first < kPiece ? count - first : kPiece;
     for_lanes(team, n, [&](int64_t i) { body(first + i); });
+  }
+};
+
+/// A body whose pieces are rows, each done by a squad: body(squad, row).
+template <class Body>
+struct EachRow {
+  static constexpr int64_t kPiece = 8;
+  Body body;
+  int64_t count;
+
+  template <class Team>
+  CHORUS_DEVICE void operator()(Team& team, int64_t piece) const {
+    const int64_t first = piece * kPiece, end = count - first < kPiece ? count : first + kPiece;
+    auto&& squad = team.squad();
+    for (int64_t row = first + team.squad_number(); row < end; row += team.squads()) body(squad, row);
   }
 };
 

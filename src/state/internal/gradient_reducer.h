@@ -18,6 +18,8 @@ class GradientReducer {
 
  private:
   void add_squares(SumOfSquares& sum, const Chunk& chunk);
+  void add_squares(SumOfSquares& sum, const Shard& shard, int64_t begin, int64_t end,
+                   const at::Tensor& gradient);
 
   Shards& shards_;
 };

@@ -45,6 +45,8 @@ struct Shard : ShardPlan {
   Background updating;  // AdamW on the host of an accelerator; gathering follows it
   DeviceEvent copied;   // the last copies from `value`, which must not change before
 
+  std::vector<AdamWTensor> weights;  // Shards::whole_weights(): views, made once
+
   std::vector<int64_t> expert_of;  // Division::expert_of
   std::vector<int64_t> made;       // of each chunk: how many of the optimizer's updates it has had
   bool by_use = false;             // experts without rows are not fetched, and updated later

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "kernels/device.h"
 #include "memory/scratch_file.h"
 #include "model/transformer.h"
 
@@ -32,6 +34,7 @@ class Shards {
 
   /// This rank's part of the bucket's parameter number i.
   [[nodiscard]] LocalPart local(const Shard& shard, size_t i) const;
+  /// Before the first update.
   void freeze(std::vector<bool> parameters) { frozen_ = std::move(parameters); }
   [[nodiscard]] bool is_frozen(const Shard& shard, size_t i) const;
   /// Whether all parameters of it are frozen.
@@ -45,6 +48,11 @@ class Shards {
 
   /// Whether AdamW takes the host's time while an accelerator has other things to do.
   [[nodiscard]] bool updates_beside(const Shard& shard) const { return shard.home != device(); }
+
+  /// Whether all of it lies on an accelerator, throughout: it is updated as a whole, not chunk by chunk.
+  [[nodiscard]] bool is_whole(const Shard& shard) const { return shard.stays() && !is_host(device()); }
+  /// Of such a shard, for an update, which counts as made: all its weights, with their gradients.
+  std::span<AdamWTensor> whole_weights(Shard& shard);
 
   /// A chunk, with the updates made up for that it had missed; where it had missed any, it has to be stored.
   Loaded load(const Chunk& chunk) { return load(chunk, made_); }
@@ -60,7 +68,7 @@ class Shards {
   /// parameter among elements [begin, end) of the bucket.
   void for_stretches(const Bucket& bucket, int64_t begin, int64_t end,
                      const std::function<void(size_t, int64_t, int64_t, int64_t)>& f) const;
-  /// The chunks that take part in an update, of shards that do not rest.
+  /// The chunks that take part in an update, of shards that do not rest and are not updated as a whole.
   std::vector<Chunk> in_update();
 
   /// An update begins: chunks that take no part in it miss it.
