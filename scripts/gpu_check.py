@@ -192,6 +192,7 @@ def updates(arguments, folder):
     for name, where in (("CPU", "cpu"), ("GPU", device)):
         records = train(arguments, run, name, 20, f"device={where}")
         if records:
+            records = records[:20]  # it may have gone on
             losses[name] = [r["loss"] for r in records]
             print(f"{name}: dropped {records[-1]['dropped']:.4f}")
     if len(losses) == 2:

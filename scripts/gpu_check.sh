@@ -39,7 +39,7 @@ step suites 50 "${check[@]}" suites
 step updates 35 "${check[@]}" updates
 step layers 60 "${check[@]}" layers
 step steps 70 "${check[@]}" steps
-step tiers 55 "${check[@]}" tiers
+step tiers 75 "${check[@]}" tiers
 step largest 120 "${check[@]}" largest
 if command -v compute-sanitizer >/dev/null; then
   few=(compute-sanitizer --target-processes all --error-exitcode 1 --print-limit 5 --tool)

@@ -117,7 +117,7 @@ CHORUS_DEVICE void for_packs(const Team& team, int64_t n, bool packs, const F& f
 /// A body whose pieces are single elements, each done by one thread: body(i).
 template <class Body>
 struct Each {
-  static constexpr int64_t kPiece = 1024;
+  static constexpr int64_t kPiece = 256;  // many blocks, as there may be few elements
   Body body;
   int64_t count;
 
