@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""How long saving holds training up: seconds per update of one run without saves, with saves beside training, and with saves that
-training waits for (memory.save_budget = ""), taking turns.
+"""How long saving holds training up: seconds per update of one run without saves, with saves beside training, with saves that
+training waits for (memory.save_budget = ""), and beside it in parts (train.checkpoint_part_size), taking turns.
 
     bench/saving.py [--rounds 3] [--every 20] [--updates 60] [--threads N] [--program build/release/chorus] [--set KEY=VALUE ...]
 
@@ -77,7 +77,8 @@ def main():
     parser.add_argument("--program", default="build/release/chorus")
     parser.add_argument("--set", action="append", default=[])
     a = parser.parse_args()
-    cases = {"no saves": (0, []), "beside": (a.every, []), "waits": (a.every, ['memory.save_budget=""'])}
+    cases = {"no saves": (0, []), "beside": (a.every, []), "waits": (a.every, ['memory.save_budget=""']),
+             "in parts": (a.every, ["train.checkpoint_part_size=256MiB"])}
     seen = {name: [] for name in cases}
     with tempfile.TemporaryDirectory() as folder:
         make_text(folder)

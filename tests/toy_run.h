@@ -80,19 +80,25 @@ inline bool train_and_kill(const RunConfig& config, const std::filesystem::path&
   return !WIFSIGNALED(status);
 }
 
-/// Every tensor of a run's last checkpoint, as bytes, by name.
+/// Every tensor of a run's last checkpoint, as bytes, by name; those in parts put together.
 inline std::map<std::string, std::string> last_tensors(const std::filesystem::path& run) {
   std::vector<std::string> complaints;
   const auto checkpoint = CheckpointStore(run).latest_valid(complaints);
   EXPECT_TRUE(checkpoint && complaints.empty());
   std::map<std::string, std::string> tensors;
-  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-    const SafetensorsFile file(checkpoint->folder / name);
-    for (const std::string& tensor : file.names()) {
-      const auto bytes = file.get(tensor).bytes;
-      tensors[tensor].assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::map<std::string, std::map<int64_t, std::string>> parts;  // by where they begin
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoint->folder)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    const SafetensorsFile file(entry.path());
+    for (const std::string& name : file.names()) {
+      const auto bytes = file.get(name).bytes;
+      const size_t at = name.find('@');
+      parts[name.substr(0, at)][at == std::string::npos ? 0 : std::stoll(name.substr(at + 1))] =
+          std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     }
   }
+  for (const auto& [name, pieces] : parts)
+    for (const auto& [first, bytes] : pieces) tensors[name] += bytes;
   tensors["step"] = std::to_string(checkpoint->step);
   return tensors;
 }

@@ -2,14 +2,17 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
 #include "formats/language_detector.h"
+#include "formats/parts.h"
 #include "formats/quantize.h"
 #include "formats/stored_tensors.h"
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 
@@ -139,7 +142,42 @@ void write_imported(const Imported& model, const Weights& weights, const fs::pat
 
 }  // namespace
 
+namespace {
+
+/// A checkpoint in parts. Memory: the largest parameter, in fp32.
+void import_parts(const fs::path& checkpoint, const fs::path& out) {
+  check_out(out, checkpoint);
+  const Checkpoint verified = read_checkpoint(checkpoint);
+  const ModelDescription model = describe_model(verified.folder);
+  const Catalogue catalogue = make_catalogue(model.config);
+  const std::vector<std::string> no_prefix = {""};
+  const PartReader parts(verified.folder, catalogue, no_prefix);
+  save_model(out, model.config, model.vocabulary, DType::f32, [&](const fs::path& weights) {
+    Group alone;
+    PartWriter whole(alone, weights, catalogue, no_prefix);
+    for (size_t p = 0; p < catalogue.parameters.size(); ++p) {
+      const ParameterSpec& spec = catalogue.parameters[p];
+      const TensorPart part = {.parameter = p,
+                               .local = local_part(spec, Place()),
+                               .data = at::empty({c10::multiply_integers(spec.shape)}, at::kFloat)};
+      parts.read(0, part);
+      whole.write(0, part);
+    }
+    whole.finish();
+  });
+}
+
+}  // namespace
+
 void import_model(const fs::path& folder, const fs::path& out, const QuantizationConfig& types) {
+  if (is_in_parts(folder)) {
+    if (types.any())
+      throw UserError(
+          "{}: a checkpoint in parts is imported as it is; chorus quantize makes another of the model",
+          folder.string());
+    import_parts(folder, out);
+    return;
+  }
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;
   try {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "detect/classifier.h"
 #include "formats/folder_files.h"
+#include "formats/parts.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/places.h"
@@ -60,9 +61,11 @@ void write_manifest(const fs::path& folder) {
   std::ranges::copy(vocabulary_files(), std::back_inserter(noted));
   for (const char* file : noted)
     if (fs::exists(folder / file)) files[file] = hash_text(hash_file(folder / file));
-  const SafetensorsFolder weights(folder);
-  for (const SafetensorsFile& file : weights.files())
-    files[file.path().filename().string()] = hash_text(file.hash());
+  if (!is_in_parts(folder)) {  // which the checkpoint's own state vouches for
+    const SafetensorsFolder weights(folder);
+    for (const SafetensorsFile& file : weights.files())
+      files[file.path().filename().string()] = hash_text(file.hash());
+  }
   write_json(folder / kManifestFile, {{"format", kFormatVersion}, {"files", files}});
 }
 

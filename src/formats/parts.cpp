@@ -1,12 +1,16 @@
 #include "formats/parts.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
 #include "formats/stored_tensors.h"
 #include "io/files.h"
+#include "io/places.h"
+
+#include "formats/internal/part_slices.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
@@ -86,15 +90,77 @@ void PartWriter::finish() {
   group_.barrier("finishing a file together");
 }
 
+namespace {
+
+std::string part_name(int rank, int number) {
+  return fmt::format("part-{:05}-{:05}.safetensors", rank, number);
+}
+
+}  // namespace
+
+RankPartsWriter::RankPartsWriter(fs::path folder, int rank, const Catalogue& catalogue,
+                                 std::vector<std::string> prefixes, uint64_t most)
+    : folder_(std::move(folder)),
+      rank_(rank),
+      catalogue_(catalogue),
+      prefixes_(std::move(prefixes)),
+      most_(std::max(most, kLeastPartFile)) {}
+
+void RankPartsWriter::write(size_t set, const TensorPart& part) {
+  const ParameterSpec& spec = catalogue_.parameters[part.parameter];
+  const at::Tensor data = part.data.detach().to(at::kCPU, at::kFloat).contiguous();
+  for_runs(spec, part, [&](size_t slice, int64_t stored, int64_t first, int64_t count) {
+    write_slice(prefixes_[set] + spec.stored[slice], stored,
+                {data.const_data_ptr<float>() + first, static_cast<size_t>(count)});
+  });
+}
+
+void RankPartsWriter::write_slice(const std::string& name, int64_t first, std::span<const float> values) {
+  const uint64_t room = std::max<uint64_t>(most_ / 4096, uint64_t{1} << 14);  // some 200 bytes for each 2^20
+  while (!values.empty()) {
+    const TensorSpec least = {fmt::format("{}@{}", name, first), DType::f32, {std::ssize(values)}};
+    if (file_ && (!file_->takes(least) || file_->bytes() + sizeof(float) > most_)) finish();
+    if (!file_) file_.emplace(folder_ / part_name(rank_, number_++), room);
+    const size_t count = std::min<uint64_t>(values.size(), (most_ - file_->bytes()) / sizeof(float));
+    file_->write({least.name, DType::f32, {static_cast<int64_t>(count)}}, std::as_bytes(values.first(count)));
+    values = values.subspan(count);
+    first += static_cast<int64_t>(count);
+  }
+}
+
+void RankPartsWriter::finish() {
+  if (file_) file_->commit();
+  file_.reset();
+}
+
+bool is_in_parts(const fs::path& folder) {
+  return is_there(folder / part_name(0, 0));
+}
+
 struct PartReader::Stored {
   std::optional<SafetensorsFile> file;  // one of these
   std::optional<SafetensorsFolder> folder;
   std::vector<StoredTensors> tensors;  // by prefix
+  std::optional<PartSlices> parts;
+  std::vector<std::vector<std::vector<Slices>>> slices;  // in parts: by prefix, parameter and stored tensor
 };
 
 PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
                        std::span<const std::string> prefixes)
     : catalogue_(catalogue), stored_(std::make_unique<Stored>()) {
+  if (is_in_parts(path)) {
+    stored_->parts.emplace(path);
+    for (const std::string& prefix : prefixes) {
+      auto& of_prefix = stored_->slices.emplace_back();
+      for (const ParameterSpec& spec : catalogue.parameters) {
+        auto& of_parameter = of_prefix.emplace_back();
+        for (const std::string& name : spec.stored)
+          of_parameter.push_back(
+              stored_->parts->of(prefix + name, c10::multiply_integers(spec.stored_shape())));
+      }
+    }
+    return;
+  }
   stored_->tensors = fs::is_directory(path)
                          ? find_tensors(stored_->folder.emplace(path), catalogue, prefixes)
                          : find_tensors_unverified(stored_->file.emplace(path), catalogue, prefixes);
@@ -106,6 +172,11 @@ void PartReader::read(size_t set, const TensorPart& part) const {
   const at::NoGradGuard plain;
   for_runs(catalogue_.parameters[part.parameter], part,
            [&](size_t slice, int64_t from, int64_t first, int64_t count) {
+             if (!stored_->slices.empty()) {
+               copy_slices(stored_->slices[set][part.parameter][slice], from,
+                           part.data.narrow(0, first, count));
+               return;
+             }
              const at::Tensor whole = as_tensor(stored_->tensors[set][part.parameter][slice]).view(-1);
              part.data.narrow(0, first, count).copy_(whole.narrow(0, from, count));
            });

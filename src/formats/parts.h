@@ -50,11 +50,37 @@ class PartWriter {
   std::optional<SharedFile> file_;
 };
 
-/// Reads parts of such a file, checking names and shapes as load_tensors() does, but no checksums: see
-/// SafetensorsFile::verify. Of a folder (SafetensorsFolder) it checks these too.
+/// The same values in files of a rank's own, FOLDER/part-RANK-NUMBER.safetensors: slices of stored tensors, each flat and named
+/// PREFIX NAME@FIRST ELEMENT. Nobody waits for others, and nothing is read again. The files of all ranks together have to
+/// make up every value once; then any ranks, of any mesh, read them. Errors as write_file_atomically.
+class RankPartsWriter {
+ public:
+  /// A file has at most `most` bytes. `catalogue` must outlive it.
+  RankPartsWriter(std::filesystem::path folder, int rank, const Catalogue& catalogue,
+                  std::vector<std::string> prefixes, uint64_t most);
+  void write(size_t set, const TensorPart& part);
+  void finish();
+
+ private:
+  void write_slice(const std::string& name, int64_t first, std::span<const float> values);
+
+  std::filesystem::path folder_;
+  int rank_, number_ = 0;
+  const Catalogue& catalogue_;
+  std::vector<std::string> prefixes_;
+  uint64_t most_;
+  std::optional<SafetensorsStream> file_;
+};
+/// The least that files of it may be limited to.
+inline constexpr uint64_t kLeastPartFile = uint64_t{1} << 20;
+/// Whether a folder has such files.
+bool is_in_parts(const std::filesystem::path& folder);
+
+/// Reads parts of any of these, checking names and shapes as load_tensors() does, but no checksums: see
+/// SafetensorsFile::verify. Of a folder that SafetensorsFolder reads it checks these too.
 class PartReader {
  public:
-  /// `catalogue` must outlive it.
+  /// A file, a folder of whole tensors, or one of ranks' parts, which may have other prefixes too. `catalogue` must outlive it.
   PartReader(const std::filesystem::path& path, const Catalogue& catalogue,
              std::span<const std::string> prefixes);
   ~PartReader();

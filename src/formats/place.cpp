@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "formats/folder_files.h"
+#include "formats/parts.h"
 #include "io/files.h"
 #include "io/places.h"
 
@@ -69,12 +70,19 @@ std::vector<std::string> runs_in(const fs::path& dir) {
 }  // namespace
 
 ModelPlace find_model(const fs::path& dir) {
+  const auto whole = [](const fs::path& folder) -> ModelPlace {
+    if (!is_in_parts(folder)) return {.weights = folder, .description = folder};
+    throw UserError(
+        "{0} is a checkpoint in parts (train.checkpoint_part_size), and no model yet: chorus import {0} "
+        "--out FOLDER "
+        "makes one of it",
+        folder.string());
+  };
   for (const fs::path& folder : {dir, dir / "model"}) {
-    if (has(folder, kConfigFile)) return {.weights = folder, .description = folder};
+    if (has(folder, kConfigFile)) return whole(folder);
   }
   if (!is_there(dir)) throw UserError("{}: no such folder", dir.string());
-  if (const fs::path checkpoint = newest_checkpoint(dir); !checkpoint.empty())
-    return {.weights = checkpoint, .description = checkpoint};
+  if (const fs::path checkpoint = newest_checkpoint(dir); !checkpoint.empty()) return whole(checkpoint);
   if (has(dir, kWeightsFile)) {
     const fs::path model = fs::canonical(dir).parent_path().parent_path() / "model";
     if (has(model, kConfigFile)) return {.weights = dir, .description = model};

@@ -13,7 +13,7 @@ struct ModelPlace {
 
 /// DIR, when it is a model folder or a run's checkpoint (RUN/checkpoints/NAME). Of a run: DIR/model, its best
 /// model so far; before there is one, its newest checkpoint. UserError when DIR is none of these; of a
-/// run without a checkpoint it says when there will be one.
+/// run without a checkpoint it says when there will be one, of one whose checkpoint is in parts what to do.
 ModelPlace find_model(const std::filesystem::path& dir);
 
 }  // namespace chorus::inline formats

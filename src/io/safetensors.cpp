@@ -179,7 +179,7 @@ SafetensorsFolder::Place SafetensorsFolder::place_of(const TensorView& tensor) c
 // ---- writing
 
 SafetensorsLayout::SafetensorsLayout(const fs::path& path, const std::vector<TensorSpec>& tensors,
-                                     const std::map<std::string, std::string>& metadata) {
+                                     const std::map<std::string, std::string>& metadata, uint64_t room) {
   const auto text = [&path](const std::string& value) {
     try {
       return nlohmann::json(value).dump();
@@ -220,7 +220,7 @@ SafetensorsLayout::SafetensorsLayout(const fs::path& path, const std::vector<Ten
     at = end;
   }
   header_ += '}';
-  header_.resize((header_.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  header_.resize((std::max<uint64_t>(header_.size(), room) + kAlignment - 1) / kAlignment * kAlignment, ' ');
   const uint64_t length = header_.size() - sizeof(uint64_t);
   if (length > SafetensorsHeader::kLongest)
     throw Error("{}: a header of {} bytes; split the file", path.string(), length);
@@ -313,6 +313,48 @@ void SafetensorsWriter::commit() {
   }
   const std::string header = layout_.header(hashes);
   hash_ = layout_.hash(header);
+  file_.write_at(0, header.data(), header.size());
+  file_.commit();
+}
+
+namespace {
+
+/// What the header needs for a tensor, and without any, at most.
+uint64_t listed_bytes(const TensorSpec& tensor) {
+  return 6 * tensor.name.size() + 20 * tensor.shape.size() + kDigits + 100;
+}
+constexpr uint64_t kListedBytes = 200;
+
+}  // namespace
+
+SafetensorsStream::SafetensorsStream(fs::path path, uint64_t room)
+    : path_(std::move(path)),
+      room_((room + kAlignment - 1) / kAlignment * kAlignment),
+      taken_(kListedBytes),
+      bytes_(room_),
+      file_(path_) {
+  const std::string blank(room_, ' ');
+  file_.write(blank.data(), blank.size());
+}
+
+bool SafetensorsStream::takes(const TensorSpec& tensor) const {
+  return taken_ + listed_bytes(tensor) <= room_;
+}
+
+void SafetensorsStream::write(const TensorSpec& tensor, std::span<const std::byte> bytes) {
+  if (!takes(tensor) || bytes.size() != bytes_of(tensor) ||
+      (!tensors_.empty() && tensor.dtype != tensors_.front().dtype))
+    throw Error("{}: {} does not fit in there", path_.string(), in_quotes(tensor.name));
+  file_.write(bytes.data(), bytes.size());
+  hashes_.push_back(hash_bytes(bytes));
+  tensors_.push_back(tensor);
+  taken_ += listed_bytes(tensor);
+  bytes_ += bytes.size();
+}
+
+void SafetensorsStream::commit() {
+  const std::string header = SafetensorsLayout(path_, tensors_, {}, room_).header(hashes_);
+  if (header.size() != room_) throw Error("{}: its header takes more than its room", path_.string());
   file_.write_at(0, header.data(), header.size());
   file_.commit();
 }

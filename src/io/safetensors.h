@@ -137,9 +137,9 @@ class SafetensorsLayout {
     std::string name;
     uint64_t begin = 0, end = 0;  // bytes in the file
   };
-  /// As SafetensorsWriter; `path` for errors.
+  /// As SafetensorsWriter; `path` for errors. The header takes at least `room` bytes.
   SafetensorsLayout(const std::filesystem::path& path, const std::vector<TensorSpec>& tensors,
-                    const std::map<std::string, std::string>& metadata = {});
+                    const std::map<std::string, std::string>& metadata = {}, uint64_t room = 0);
 
   [[nodiscard]] const std::vector<Tensor>& tensors() const { return tensors_; }  // in the order of the data
   /// The position of a tensor in tensors(); none when it was not declared.
@@ -186,6 +186,27 @@ class SafetensorsWriter {
   AtomicFile file_;
   std::vector<Progress> progress_;  // as layout_.tensors()
   uint64_t hash_ = 0;
+};
+
+/// Writes a file whose tensors, all of one type, become known one after the other. The header has its room before them. It
+/// appears under its name when commit() returns, and never otherwise.
+class SafetensorsStream {
+ public:
+  /// `room`: bytes for the header.
+  SafetensorsStream(std::filesystem::path path, uint64_t room);
+  /// Whether the header has room for one more.
+  [[nodiscard]] bool takes(const TensorSpec& tensor) const;
+  /// All bytes of a tensor. Error where the header does not take it, or as SafetensorsWriter's constructor.
+  void write(const TensorSpec& tensor, std::span<const std::byte> bytes);
+  [[nodiscard]] uint64_t bytes() const { return bytes_; }  // of the file so far
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  uint64_t room_, taken_ = 0, bytes_;  // of the header, by what it has to list; of the file
+  AtomicFile file_;
+  std::vector<TensorSpec> tensors_;
+  std::vector<uint64_t> hashes_;
 };
 
 }  // namespace chorus::inline io

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/curriculum.h"
+#include "formats/parts.h"
 #include "layout/shapes.h"
 #include "state/frozen.h"
 
@@ -73,6 +74,12 @@ void describe(Schema& s, RunConfig& c) {
   s.add("log_every", t.log_every, {.help = "how often metrics are written", .unit = "updates", .min = 1});
   s.add("checkpoint_every", t.checkpoint_every,
         {.help = "how often a checkpoint is written; 0: only at the end", .unit = "updates", .min = 0});
+  s.add("checkpoint_part_size", t.checkpoint_part_size,
+        {.help = "each rank writes its part of a checkpoint to files of its own of at most this size, such "
+                 "as \"4GB\", which any "
+                 "number of ranks can go on from; such a checkpoint is no model folder until chorus import "
+                 "makes one of it; \"\": all "
+                 "ranks write one file of weights and one of moments together"});
   s.add("keep", t.keep, {.help = "checkpoints kept, besides the best", .min = 1});
   s.list(
       "stage", t.stages, &describe_stage,
@@ -120,6 +127,9 @@ void read_run_file(RunConfig& config, Schema& schema, const std::filesystem::pat
 void check(const RunConfig& c) {
   check(c.model);
   parse_bytes(c.memory.device_budget, "memory.device_budget");
+  if (const int64_t size = parse_bytes(c.train.checkpoint_part_size, "train.checkpoint_part_size");
+      size > 0 && std::cmp_less(size, kLeastPartFile))
+    throw UserError("train.checkpoint_part_size = \"{}\": at least 1MiB", c.train.checkpoint_part_size);
   parse_bytes(c.memory.host_budget, "memory.host_budget");
   parse_bytes(c.memory.save_budget, "memory.save_budget");
   const Tier activations = c.memory.activations;
@@ -153,8 +163,9 @@ void check(const RunConfig& c) {
 bool may_change(const std::string& option) {
   constexpr auto kFree = std::to_array<std::string_view>(
       {"device", "threads", "train.duration", "train.time_limit", "train.recompute", "train.skip_limit",
-       "train.log_every", "train.checkpoint_every", "train.keep", "validation.patience", "parallel.ep",
-       "parallel.etp", "parallel.tp", "parallel.zero", "parallel.exchange_chunks", "parallel.timeout"});
+       "train.log_every", "train.checkpoint_every", "train.checkpoint_part_size", "train.keep",
+       "validation.patience", "parallel.ep", "parallel.etp", "parallel.tp", "parallel.zero",
+       "parallel.exchange_chunks", "parallel.timeout"});
   return option.starts_with("memory.") || std::find(kFree.begin(), kFree.end(), option) != kFree.end();
 }
 

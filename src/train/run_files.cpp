@@ -25,7 +25,7 @@ namespace chorus::inline train {
 namespace {
 
 // The tensors of model.safetensors, and of optimizer.safetensors.
-const std::vector<std::string> kWeights = {""}, kMoments = {"m.", "v."};
+const std::vector<std::string> kWeights = {""}, kMoments = {"m.", "v."}, kAll = {"", "m.", "v."};
 
 /// Checks that weights are finite as they are written.
 class FiniteCheck {
@@ -70,6 +70,8 @@ Group all_of(const Group& group) {
 struct PartFiles {
   std::vector<std::filesystem::path> weights;
   std::filesystem::path moments;
+  std::filesystem::path parts;  // folder for files of each rank's own, of at most part_size bytes
+  uint64_t part_size = 0;
 };
 
 /// All that parts(visit) shows on the ranks, which call it together. Error where weights are not finite.
@@ -83,17 +85,28 @@ void write_parts(Group& group, const Catalogue& catalogue,
   std::optional<PartWriter> moments;
   if (const std::string path = from_first(group, files.moments.string()); !path.empty())
     moments.emplace(group, path, catalogue, kMoments);
+  std::optional<RankPartsWriter> own;
+  if (const std::string path = from_first(group, files.parts.string()); !path.empty())
+    own.emplace(path, group.rank(), catalogue, kAll, files.part_size);
   FiniteCheck finite(catalogue);
   parts([&](const Optimizer::Part& part) {
     finite.look(part);
     for (PartWriter& file : weights) file.write(0, tensor_part(part, part.master));
-    if (!moments) return;
-    moments->write(0, tensor_part(part, part.m));
-    moments->write(1, tensor_part(part, part.v));
+    if (moments) {
+      moments->write(0, tensor_part(part, part.m));
+      moments->write(1, tensor_part(part, part.v));
+    }
+    if (!own) return;
+    own->write(0, tensor_part(part, part.master));
+    own->write(1, tensor_part(part, part.m));
+    own->write(2, tensor_part(part, part.v));
   });
   finite.settle(group);
   for (PartWriter& file : weights) file.finish();
   if (moments) moments->finish();
+  if (!own) return;
+  own->finish();
+  group.barrier("writing parts of a checkpoint");
 }
 
 }  // namespace
@@ -105,8 +118,9 @@ RunFiles::RunFiles(std::filesystem::path run, Group& group)
   checkpoints_.emplace(run_);
 }
 
-void RunFiles::set_save_budget(int64_t bytes) {
-  save_budget_ = bytes;
+void RunFiles::set_saving(int64_t budget, const std::string& part_size) {
+  save_budget_ = budget;
+  part_size_ = static_cast<uint64_t>(parse_bytes(part_size, "train.checkpoint_part_size"));
 }
 
 std::optional<Checkpoint> RunFiles::latest() {
@@ -132,13 +146,22 @@ std::optional<Checkpoint> RunFiles::latest() {
 
 void RunFiles::load(const Checkpoint& checkpoint, const TrainState& state, Optimizer& optimizer,
                     const Catalogue& catalogue) {
-  const PartReader weights(checkpoint.folder / "model.safetensors", catalogue, kWeights);
-  const PartReader moments(checkpoint.folder / "optimizer.safetensors", catalogue, kMoments);
-  optimizer.change([&](const Optimizer::Part& part) {
-    weights.read(0, tensor_part(part, part.master));
-    moments.read(0, tensor_part(part, part.m));
-    moments.read(1, tensor_part(part, part.v));
-  });
+  if (is_in_parts(checkpoint.folder)) {
+    const PartReader parts(checkpoint.folder, catalogue, kAll);
+    optimizer.change([&](const Optimizer::Part& part) {
+      parts.read(0, tensor_part(part, part.master));
+      parts.read(1, tensor_part(part, part.m));
+      parts.read(2, tensor_part(part, part.v));
+    });
+  } else {
+    const PartReader weights(checkpoint.folder / "model.safetensors", catalogue, kWeights);
+    const PartReader moments(checkpoint.folder / "optimizer.safetensors", catalogue, kMoments);
+    optimizer.change([&](const Optimizer::Part& part) {
+      weights.read(0, tensor_part(part, part.master));
+      moments.read(0, tensor_part(part, part.m));
+      moments.read(1, tensor_part(part, part.v));
+    });
+  }
   if (writes()) mark_best(state);
 }
 
@@ -149,10 +172,17 @@ void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transfo
   queue_->begin();
   const auto fill = [this, &model](const std::filesystem::path& checkpoint,
                                    const std::filesystem::path& exported_weights) {
-    write_parts(saving_, model.catalogue(),
-                [this](const Optimizer::Visit& visit) { queue_->write_all(visit); },
-                {.weights = {checkpoint.empty() ? checkpoint : checkpoint / kWeightsFile, exported_weights},
-                 .moments = checkpoint.empty() ? checkpoint : checkpoint / "optimizer.safetensors"});
+    PartFiles files = {.weights = {exported_weights}, .moments = {}, .parts = {}, .part_size = part_size_};
+    const auto in_it = [&](const char* name) { return checkpoint.empty() ? checkpoint : checkpoint / name; };
+    if (part_size_ > 0) {
+      files.parts = checkpoint;
+    } else {
+      files.weights.push_back(in_it(kWeightsFile));
+      files.moments = in_it("optimizer.safetensors");
+    }
+    write_parts(
+        saving_, model.catalogue(), [this](const Optimizer::Visit& visit) { queue_->write_all(visit); },
+        files);
   };
   const auto write_files = [fill, exported = how.exported, &model,
                             &vocabulary](const std::filesystem::path& folder) {
@@ -214,7 +244,7 @@ void RunFiles::export_model(const std::filesystem::path& folder, const Transform
                             const Vocabulary& vocabulary, Optimizer& optimizer) {
   const auto write = [&](const std::filesystem::path& path) {
     write_parts(group_, model.catalogue(), [&](const Optimizer::Visit& visit) { optimizer.read(visit); },
-                {.weights = {path}, .moments = {}});
+                {.weights = {path}, .moments = {}, .parts = {}});
   };
   writes() ? save_model(folder, model.config(), vocabulary, DType::f32, write) : write({});
 }

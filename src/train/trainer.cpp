@@ -67,7 +67,7 @@ class Run {
         languages_(data_->train->language_pairs()),
         tasks_(data_->train->tasks().size()),
         statistics_(model_.catalogue().sparse_layers()) {
-    files_.set_save_budget(memory_.save_budget);
+    files_.set_saving(memory_.save_budget, config_.train.checkpoint_part_size);
     if (!config.train.freeze.empty())
       optimizer_.freeze(frozen_parameters(model_.catalogue(), config.train.freeze));
     if (start.checkpoint) {

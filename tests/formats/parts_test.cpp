@@ -1,16 +1,23 @@
 #include "formats/parts.h"
 
+#include <deque>
+
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "formats/folder.h"
 #include "io/files.h"
+#include "io/places.h"
 #include "temporary_folder.h"
 
 namespace chorus {
 namespace {
+
+using testing::HasSubstr, testing::ThrowsMessage;
 
 ModelConfig config_of() {
   ModelConfig config;
@@ -63,6 +70,88 @@ TEST(Parts, MakeTheFileThatWholeTensorsMake) {
         EXPECT_TRUE(at::equal(values[p], read[p])) << catalogue.parameters[p].name;
       }
     }
+  }
+}
+
+/// Some values of a model, of each prefix, written by several ranks.
+class RankParts : public testing::Test {
+ protected:
+  void write(uint64_t most, int64_t length) {
+    std::deque<RankPartsWriter> writers;
+    for (int rank = 0; rank < 3; ++rank)
+      writers.emplace_back(folder_.path(), rank, catalogue_, prefixes_, most);
+    size_t number = 0;
+    for (size_t set = 0; set < values_.size(); ++set)
+      for (const TensorPart& part : cut(catalogue_, values_[set], length))
+        writers[number++ % 3].write(set, part);
+    for (RankPartsWriter& writer : writers) writer.finish();
+  }
+  /// Once more, of other lengths.
+  void expect_values() {
+    const PartReader reader(folder_.path(), catalogue_, prefixes_);
+    for (size_t set = 0; set < values_.size(); ++set) {
+      std::vector<at::Tensor> read;
+      for (const ParameterSpec& spec : catalogue_.parameters) read.push_back(at::zeros(spec.shape));
+      for (const TensorPart& part : cut(catalogue_, read, 1013)) reader.read(set, part);
+      for (size_t p = 0; p < read.size(); ++p)
+        EXPECT_TRUE(at::equal(values_[set][p], read[p])) << set << " " << catalogue_.parameters[p].name;
+    }
+  }
+  [[nodiscard]] std::vector<std::filesystem::path> files() const {
+    std::vector<std::filesystem::path> files;
+    for (const std::string& name : names_in(folder_.path())) files.push_back(folder_ / name);
+    return files;
+  }
+  void SetUp() override {
+    ModelConfig config = config_of();
+    config.vocabulary = 30'000;  // an embedding of nearly a file
+    catalogue_ = make_catalogue(config, Format::switch_transformers);
+    for (const auto& prefix : prefixes_) {
+      static_cast<void>(prefix);
+      auto& values = values_.emplace_back();
+      for (const ParameterSpec& spec : catalogue_.parameters) values.push_back(at::randn(spec.shape));
+    }
+  }
+
+  TemporaryFolder folder_;
+  Catalogue catalogue_;
+  const std::vector<std::string> prefixes_ = {"", "m.", "v."};
+  std::vector<std::vector<at::Tensor>> values_;
+};
+
+TEST_F(RankParts, OfAnyRanksMakeUpAllValues) {
+  for (const int64_t length : {int64_t{1'000'000}, int64_t{777}}) {
+    for (const auto& file : files()) std::filesystem::remove(file);
+    EXPECT_FALSE(is_in_parts(folder_.path()));
+    write(kLeastPartFile, length);
+    EXPECT_TRUE(is_in_parts(folder_.path()));
+    EXPECT_GT(files().size(), 3U);
+    for (const auto& file : files()) {
+      EXPECT_LE(std::filesystem::file_size(file), kLeastPartFile);
+      EXPECT_TRUE(SafetensorsFile(file).verify());
+    }
+    expect_values();
+  }
+}
+
+TEST_F(RankParts, ThatAreMissingOrThereTwiceAreNamed) {
+  write(kLeastPartFile, 5000);
+  const auto all = files();
+  const std::string bytes = read_file(all.back());
+  std::filesystem::remove(all.back());
+  EXPECT_THAT([&] { expect_values(); },
+              ThrowsMessage<UserError>(HasSubstr("a file is missing, or of another checkpoint")));
+  write_file_atomically(all.back(), bytes);
+  expect_values();
+  write_file_atomically(folder_ / "part-00007-00000.safetensors", bytes);
+  EXPECT_THROW(expect_values(), UserError);
+  for (const char* name : {"w", "w@", "w@-1", "w@1x", "w@99999999999999999999"}) {
+    SafetensorsStream file(folder_ / "part-00007-00000.safetensors", 4096);
+    const std::vector<float> values = {1, 2};
+    file.write({name, DType::f32, {2}}, std::as_bytes(std::span(values)));
+    file.commit();
+    EXPECT_THAT([&] { expect_values(); }, ThrowsMessage<UserError>(HasSubstr("is no part of a tensor")))
+        << name;
   }
 }
 

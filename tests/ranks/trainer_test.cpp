@@ -325,17 +325,21 @@ TEST_F(RanksTest, CheckpointsAreReadInOtherLayouts) {
   RunConfig c = config();
   const Outcome one = alone(c, "one");
   const int64_t two = ranks().size() % 2 == 0 ? 2 : 1;
-  c.parallel = {.ep = two, .tp = two, .zero = 3};
-  c.train.duration.count = 4;
-  together(c, "many");
-  c.parallel = {.etp = two, .zero = 1};
-  c.train.duration.count = 7;
-  together(c, "many");
-  c.parallel = {};
-  c.train.duration.count = 10;
-  if (ranks().rank() == 0) train_run(c, {.folder = run("many")});
-  ranks().barrier("the last part of the run");
-  expect_equal(one, outcome_of(run("many")));
+  for (const char* part_size : {"", "1MiB"}) {
+    const std::string name = fmt::format("many{}", part_size);
+    c.train.checkpoint_part_size = part_size;
+    c.parallel = {.ep = two, .tp = two, .zero = 3};
+    c.train.duration.count = 4;
+    together(c, name);
+    c.parallel = {.etp = two, .zero = 1};
+    c.train.duration.count = 7;
+    together(c, name);
+    c.parallel = {};
+    c.train.duration.count = 10;
+    if (ranks().rank() == 0) train_run(c, {.folder = run(name)});
+    ranks().barrier("the last part of the run");
+    expect_equal(one, outcome_of(run(name)));
+  }
 }
 
 TEST_F(RanksTest, TranslationsForValidationAreThoseOfOneProcess) {

@@ -12,6 +12,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/convert.h"
+#include "formats/place.h"
+#include "io/files.h"
 #include "io/json.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
@@ -119,6 +122,35 @@ TEST(Saving, TheBytesAreThoseOfARunThatWaits) {
   EXPECT_EQ(planned("little") - planned("waits"), 1000);
   EXPECT_GE(planned("all") - planned("waits"), bytes);
   EXPECT_LE(planned("all") - planned("waits"), bytes + bytes / 100);  // buckets are padded
+}
+
+TEST(Saving, InPartsIsTheSameAndBecomesAModel) {
+  console().set_quiet(true);
+  const TemporaryFolder folder;
+  RunConfig config = toy_run(folder.path(), 7);
+  config.data.valid.clear();
+  train_run(config, {.folder = folder / "whole"});
+  const auto expected = last_tensors(folder / "whole");
+  config.train.checkpoint_part_size = "1MiB";
+  for (const int64_t updates : {3, 7}) {  // it goes on from parts
+    config.train.duration.count = updates;
+    train_run(config, {.folder = folder / "run"});
+  }
+  EXPECT_TRUE(last_tensors(folder / "run") == expected);
+  const std::filesystem::path checkpoint = folder / "run/checkpoints/step-00000007";
+  EXPECT_FALSE(std::filesystem::exists(checkpoint / "model.safetensors"));
+  EXPECT_THAT(message_of<UserError>([&] { find_model(checkpoint); }), testing::HasSubstr("chorus import"));
+  import_model(checkpoint, folder / "imported");
+  EXPECT_TRUE(read_file(folder / "imported/model.safetensors") ==
+              read_file(folder / "run/model/model.safetensors"));
+  config.train.checkpoint_part_size = "";
+  config.train.duration.count = 9;
+  train_run(config, {.folder = folder / "run"});
+  train_run(config, {.folder = folder / "whole"});
+  EXPECT_TRUE(last_tensors(folder / "run") == last_tensors(folder / "whole"));
+  config.train.checkpoint_part_size = "1kB";
+  EXPECT_THAT(message_of<UserError>([&] { train_run(config, {.folder = folder / "run"}); }),
+              testing::HasSubstr("train.checkpoint_part_size"));
 }
 
 TEST(Saving, WhatGoesWrongEndsTheRunAndLeavesTheCheckpointBefore) {

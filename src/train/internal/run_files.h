@@ -23,9 +23,9 @@ class RunFiles {
  public:
   /// Rank 0 must hold the folder's FolderLock. `group` must outlive it.
   RunFiles(std::filesystem::path run, Group& group);
-  /// Before the first save(): bytes of copies that may wait to be written, on this rank. 0: save() comes back when all is
-  /// on disk.
-  void set_save_budget(int64_t bytes);
+  /// Before the first save(). `budget`: bytes of copies that may wait to be written, on this rank; 0: save() comes back when
+  /// all is on disk. `part_size`: train.checkpoint_part_size.
+  void set_saving(int64_t budget, const std::string& part_size);
 
   /// The newest whole checkpoint, verified. UserError when there are only damaged ones.
   std::optional<Checkpoint> latest();
@@ -37,7 +37,7 @@ class RunFiles {
     int64_t keep = 1;                // checkpoints that stay, besides the best
     std::filesystem::path exported;  // where the model goes too, before the checkpoint; empty: nowhere
   };
-  /// A checkpoint of state.updates, which is a model folder too. Comes back when what is left to write has been copied,
+  /// A checkpoint of state.updates, which is a model folder too unless it is in parts. Comes back when what is left to write has been copied,
   /// once what was saved before is on disk. `model` and `vocabulary` must stay until then. Throws what went wrong
   /// before.
   void save(const TrainState& state, Optimizer& optimizer, const Transformer& model,
@@ -63,6 +63,7 @@ class RunFiles {
   Group& group_;
   std::optional<CheckpointStore> checkpoints_;  // rank 0's; the saving thread's while it saves
   int64_t save_budget_ = 0;
+  uint64_t part_size_ = 0;
   std::unique_ptr<PartQueue> queue_;  // once something has been saved
   std::future<void> saved_;           // valid until what it gives has been looked at
   Group saving_;                      // of all ranks, for its thread, which ends first
