@@ -355,8 +355,7 @@ void SafetensorsStream::write(const TensorSpec& tensor, std::span<const std::byt
 void SafetensorsStream::commit() {
   const std::string header = SafetensorsLayout(path_, tensors_, {}, room_).header(hashes_);
   if (header.size() != room_) throw Error("{}: its header takes more than its room", path_.string());
-  file_.write_at(0, header.data(), header.size());
-  file_.commit();
+  file_.commit(header);
 }
 
 }  // namespace chorus::inline io

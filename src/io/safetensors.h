@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/direct_file.h"
 #include "io/files.h"
 
 namespace chorus::inline io {
@@ -188,8 +189,8 @@ class SafetensorsWriter {
   uint64_t hash_ = 0;
 };
 
-/// Writes a file whose tensors, all of one type, become known one after the other. The header has its room before them. It
-/// appears under its name when commit() returns, and never otherwise.
+/// Writes a file whose tensors, all of one type, become known one after the other, as DirectFile. The header has its room
+/// before them.
 class SafetensorsStream {
  public:
   /// `room`: bytes for the header.
@@ -204,7 +205,7 @@ class SafetensorsStream {
  private:
   std::filesystem::path path_;
   uint64_t room_, taken_ = 0, bytes_;  // of the header, by what it has to list; of the file
-  AtomicFile file_;
+  DirectFile file_;
   std::vector<TensorSpec> tensors_;
   std::vector<uint64_t> hashes_;
 };

@@ -146,6 +146,7 @@ TEST_F(RankParts, ThatAreMissingOrThereTwiceAreNamed) {
   write_file_atomically(folder_ / "part-00007-00000.safetensors", bytes);
   EXPECT_THROW(expect_values(), UserError);
   for (const char* name : {"w", "w@", "w@-1", "w@1x", "w@99999999999999999999"}) {
+    std::filesystem::remove(folder_ / "part-00007-00000.safetensors");
     SafetensorsStream file(folder_ / "part-00007-00000.safetensors", 4096);
     const std::vector<float> values = {1, 2};
     file.write({name, DType::f32, {2}}, std::as_bytes(std::span(values)));

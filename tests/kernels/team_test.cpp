@@ -191,14 +191,14 @@ TEST(Team, SumsColumnsAndNormsRowsWithAnyNumberOfLanes) {
                               .count = kGroups * width});
       run(lanes, (kAll + 7) / 8,
           EachRow<NormRow<float>>{.body = {.rows = rows.const_data_ptr<float>(),
-                                        .weight = weight.const_data_ptr<float>(),
-                                        .bias = bias.const_data_ptr<float>(),
-                                        .width = width,
-                                        .epsilon = 1e-5F,
-                                        .out = out.mutable_data_ptr<float>(),
-                                        .mean = mean.mutable_data_ptr<float>(),
-                                        .scale = scale.mutable_data_ptr<float>()},
-                               .count = kAll});
+                                           .weight = weight.const_data_ptr<float>(),
+                                           .bias = bias.const_data_ptr<float>(),
+                                           .width = width,
+                                           .epsilon = 1e-5F,
+                                           .out = out.mutable_data_ptr<float>(),
+                                           .mean = mean.mutable_data_ptr<float>(),
+                                           .scale = scale.mutable_data_ptr<float>()},
+                                  .count = kAll});
       EXPECT_TRUE(at::allclose(out, at::layer_norm(rows, {width}, weight, bias, 1e-5), 1e-4, 1e-5));
       const std::vector<at::Tensor> expected = {at::ones({width}), 1 + rows.narrow(0, 0, 70).sum(0),
                                                 at::ones({width}), 1 + rows.narrow(0, 70, 230).sum(0)};
