@@ -56,7 +56,8 @@ def make_text(folder):
 
 
 def run(a, folder, name, every, settings):
-    """Seconds per update, and those of it that training stood still for saves."""
+    """Seconds per update; those of it that training stood still for saves; and what a save adds to the updates up to the next one: their
+    time beyond as many of the median, which most of them have that no save disturbs."""
     words = [os.path.abspath(a.program), "train", "run.toml", "--out", name, "-q", "--set", f"train.duration={FIRST + a.updates + 1}u", "--set",
              f"train.checkpoint_every={every}", "--set", f"threads={a.threads}"]
     for setting in settings + a.set:
@@ -67,7 +68,11 @@ def run(a, folder, name, every, settings):
     first, last = records[FIRST], records[FIRST + a.updates]
     held = sum(records[u]["saving_seconds"] for u in range(FIRST + 1, FIRST + a.updates + 1))
     subprocess.run(["rm", "-r", name], cwd=folder, check=True)
-    return (last["seconds"] - first["seconds"]) / a.updates, held / a.updates
+    added = []
+    for save in range(-(-FIRST // a.every) * a.every, FIRST + a.updates - a.every + 1, a.every):
+        taken = [records[u]["seconds"] - records[u - 1]["seconds"] for u in range(save + 1, save + a.every + 1)]
+        added.append(sum(taken) - len(taken) * statistics.median(taken))
+    return (last["seconds"] - first["seconds"]) / a.updates, held / a.updates, statistics.mean(added or [0])
 
 
 def main():
@@ -86,11 +91,13 @@ def main():
         for _ in range(a.rounds):
             for name, (every, settings) in cases.items():
                 seen[name].append(run(a, folder, "run", every, settings))
-    base = statistics.median(seconds for seconds, _ in seen["no saves"])
+    base = statistics.median(r[0] for r in seen["no saves"])
     for name, results in seen.items():
         seconds = statistics.median(r[0] for r in results)
         held = statistics.median(r[1] for r in results)
-        print(f"{name:9} {seconds:.3f} s per update ({100 * (seconds / base - 1):+.1f} %), of which training stood still {held:.4f} s ({100 * held / base:.2f} %)")
+        added = statistics.mean(r[2] for r in results)
+        print(f"{name:9} {seconds:.3f} s per update ({100 * (seconds / base - 1):+.1f} %), of which training stood still {held:.4f} s ({100 * held / base:.2f} %); "
+              f"a save adds {added:.2f} s, {100 * added / (a.every * base):.1f} %")
     print(f"medians of {a.rounds} runs of {a.updates} updates, a save every {a.every}, {a.threads} threads, {os.cpu_count()} cores")
 
 

@@ -57,6 +57,7 @@ def make_scenarios(chorus):
         Scenario("one process", "run", train),
         Scenario("tiers", "run", [*train, *tiers]),
         Scenario("3 ranks", "run", [*train, "--set", "parallel.zero=2"], ranks=3),
+        Scenario("3 ranks in parts", "run", [*train, "--set", "parallel.zero=2", "--set", "train.checkpoint_part_size=1MiB"], ranks=3),
         Scenario("3 ranks with tiers", "run", [*train, "--set", "parallel.zero=3", *tiers], ranks=3),
         Scenario("stages", "run", [chorus, "train", "stages.toml", "-q", "--out", "run"]),
         Scenario("export", "made", [chorus, "export", "trained", "--out", "made", "--format", "nllb-moe", "-q"]),

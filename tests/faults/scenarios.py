@@ -103,6 +103,7 @@ def prepare(base, chorus, mpirun):
     return [
         Scenario("train", [*train, "--out", "new", "--set", "train.duration=2u"]),
         Scenario("resume", [*train, "--out", "run", "--set", "train.duration=4u"]),
+        Scenario("parts", [*train, "--out", "run", "--set", "train.duration=4u", "--set", "train.checkpoint_part_size=1MiB"]),
         Scenario("tiers", [*train, "--out", "run", "--set", "train.duration=4u", *tiers]),
         Scenario("export", [chorus, "export", "trained", "--out", "made", "--format", "nllb-moe", "-q"], out="made"),
         Scenario("import", [chorus, "import", "foreign", "--out", "made", "-q"], out="made"),
