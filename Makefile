@@ -8,7 +8,7 @@
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo quick tests test check fuzz kill lint bench docs gpu-kit package help
+.PHONY: setup build demo quick tests test check fuzz tsan kill lint bench docs gpu-kit package help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -23,7 +23,7 @@ configure = cmake --preset $(1) >build/$(1).configure.log 2>&1 || { cat build/$(
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
-	@echo "make setup | build | demo | quick | test | check | fuzz | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
+	@echo "make setup | build | demo | quick | test | check | fuzz | tsan | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install compiler, libraries and libtorch where they are missing
@@ -71,6 +71,12 @@ fuzz: ## feed the parsers mutated files for MINUTES, with feedback from clang's 
 	@$(call configure,fuzz)
 	@$(call compile,fuzz)
 	@scripts/fuzz.py --minutes $(or $(MINUTES),10) -j $(JOBS) $(FUZZ)
+
+tsan: setup ## the suites that have threads, under ThreadSanitizer
+	$(call say,building them with ThreadSanitizer)
+	@$(call configure,tsan)
+	@$(call compile,tsan) --target threads
+	@ctest --preset tsan --label-regex threads
 
 lint: setup ## formatting, clang-tidy, include directions, file lengths
 	@scripts/lint.py -j $(JOBS)
