@@ -171,10 +171,11 @@ void import_parts(const fs::path& checkpoint, const fs::path& out) {
 
 void import_model(const fs::path& folder, const fs::path& out, const QuantizationConfig& types) {
   if (is_in_parts(folder)) {
-    if (types.any())
+    if (types.any()) {
       throw UserError(
           "{}: a checkpoint in parts is imported as it is; chorus quantize makes another of the model",
           folder.string());
+    }
     import_parts(folder, out);
     return;
   }
