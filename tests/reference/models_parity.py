@@ -28,7 +28,8 @@ def shape(rng, heads="attention_heads"):
     count = rng.choice([1, 2, 3, 4])
     width = {f"{side}_{heads}": count for side in ("encoder", "decoder")}
     return dict(
-        width, d_model=count * rng.choice([2, 4, 6, 8, 16]), encoder_layers=rng.randint(1, 4), decoder_layers=rng.randint(1, 4),
+        width, d_model=max(4, count * rng.choice([2, 4, 6, 8, 16])),  # of fewer transformers makes no sinusoids
+        encoder_layers=rng.randint(1, 4), decoder_layers=rng.randint(1, 4),
         encoder_ffn_dim=(ffn := rng.choice([8, 17, 32, 48])), decoder_ffn_dim=ffn,
     )  # fmt: skip
 
