@@ -140,10 +140,6 @@ void write_imported(const Imported& model, const Weights& weights, const fs::pat
   whole.commit();
 }
 
-}  // namespace
-
-namespace {
-
 /// A checkpoint in parts. Memory: the largest parameter, in fp32.
 void import_parts(const fs::path& checkpoint, const fs::path& out) {
   check_out(out, checkpoint);

@@ -146,22 +146,17 @@ std::optional<Checkpoint> RunFiles::latest() {
 
 void RunFiles::load(const Checkpoint& checkpoint, const TrainState& state, Optimizer& optimizer,
                     const Catalogue& catalogue) {
-  if (is_in_parts(checkpoint.folder)) {
-    const PartReader parts(checkpoint.folder, catalogue, kAll);
-    optimizer.change([&](const Optimizer::Part& part) {
-      parts.read(0, tensor_part(part, part.master));
-      parts.read(1, tensor_part(part, part.m));
-      parts.read(2, tensor_part(part, part.v));
-    });
-  } else {
-    const PartReader weights(checkpoint.folder / "model.safetensors", catalogue, kWeights);
-    const PartReader moments(checkpoint.folder / "optimizer.safetensors", catalogue, kMoments);
-    optimizer.change([&](const Optimizer::Part& part) {
-      weights.read(0, tensor_part(part, part.master));
-      moments.read(0, tensor_part(part, part.m));
-      moments.read(1, tensor_part(part, part.v));
-    });
-  }
+  const bool in_parts = is_in_parts(checkpoint.folder);  // weights and moments in the same files
+  const auto place_of = [&](const char* name) {
+    return in_parts ? checkpoint.folder : checkpoint.folder / name;
+  };
+  const PartReader weights(place_of("model.safetensors"), catalogue, kWeights);
+  const PartReader moments(place_of("optimizer.safetensors"), catalogue, kMoments);
+  optimizer.change([&](const Optimizer::Part& part) {
+    weights.read(0, tensor_part(part, part.master));
+    moments.read(0, tensor_part(part, part.m));
+    moments.read(1, tensor_part(part, part.v));
+  });
   if (writes()) mark_best(state);
 }
 
