@@ -19,6 +19,7 @@ struct Optimizer::State {
   Group beside = {};  // its thread has what is done beside an accelerator
 
   void visit_chunk(const Chunk& chunk, bool changes, const Visit& visit);
+  void gather(Shard& shard);
   void gather_all();
   void update_chunk(const Chunk& chunk, const AdamWStep& step);
   void update_beside(std::vector<Chunk> chunks, const AdamWStep& step);
@@ -136,11 +137,13 @@ void Optimizer::initialise(RandomKey seed) {
   });
 }
 
-/// Values that stay are put together from all ranks' parts.
+/// Begins to put values that stay together from all ranks' parts.
+void Optimizer::State::gather(Shard& shard) {
+  if (!shard.values_go && shard.in_parts()) provider.gather(shard, false);
+}
+
 void Optimizer::State::gather_all() {
-  for (Shard& shard : shards.all()) {
-    if (!shard.values_go && shard.in_parts()) provider.gather(shard, false);
-  }
+  for (Shard& shard : shards.all()) gather(shard);
   for (Shard& shard : shards.all()) shard.gathering.finish();
 }
 
@@ -185,7 +188,7 @@ void Optimizer::State::update_beside(std::vector<Chunk> chunks, const AdamWStep&
                       [&](const Chunk& chunk) { update_chunk(chunk, step); });
       shard->finish_writing();
     });
-    if (!shard->values_go && shard->in_parts()) provider.gather(*shard, false);
+    gather(*shard);
   }
 }
 
@@ -202,13 +205,10 @@ void Optimizer::update(double learning_rate, double norm) {
                           .step = shards.updates,
                           .gradient_scale = clips ? config_.clip_norm / norm : 1.0};
   shards.note_update(step);
-  const auto gather = [&](Shard& shard) {
-    if (!shard.values_go && shard.in_parts()) state_->provider.gather(shard, false);
-  };
   for (Shard& shard : shards.all()) {
     if (!shards.is_whole(shard) || shards.rests(shard)) continue;
     adamw_step(shards.whole_weights(shard), step);
-    gather(shard);
+    state_->gather(shard);
   }
   std::vector<Chunk> here, beside;
   for (const Chunk& chunk : shards.in_update())
@@ -216,7 +216,7 @@ void Optimizer::update(double learning_rate, double norm) {
   for_update(shards.all(), std::move(here), &prefetch_for_update, [&](const Chunk& chunk) {
     Shard& shard = chunk.shard;
     state_->update_chunk(chunk, step);
-    if (chunk.number + 1 == shard.chunks()) gather(shard);
+    if (chunk.number + 1 == shard.chunks()) state_->gather(shard);
   });
   for (Shard& shard : shards.all()) shard.gathering.finish();
   state_->update_beside(std::move(beside), step);
