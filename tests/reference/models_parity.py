@@ -6,9 +6,11 @@ are drawn at random.
 
 Each architecture in its turn (NLLB-MoE, M2M100, SMaLL-100, Switch, T5, MADLAD-400, Marian): encoder states, routing, logits, losses,
 gradients where the scripts for single architectures look at them, greedy and beam search of a few sentences, and the tensors that come
-back when the model is exported. What else there is, these scripts test. Model number N of a seed is made again by --models 1 --first N.
+back when the model is exported. Where transformers in fp32 is itself over 2.5e-5 from transformers in fp64, four times that distance is
+allowed instead of 1e-4. What else there is, these scripts test. Model number N of a seed is made again by --models 1 --first N.
 """
 
+import copy
 import json
 import random
 import shutil
@@ -79,6 +81,41 @@ class Architectures:
         return marian_parity.make_model(len(self.marian), seed, **options), self.marian, "marian"
 
 
+def rounding_of(model, batches):
+    """How far the model in fp32 is from itself in fp64: the largest distance of logits and of gradients of the summed loss, these
+    against the largest of their tensor where that is above 1. Of models whose routing does not flip: dense ones."""
+    import torch
+
+    pad, exact = model.config.pad_token_id, copy.deepcopy(model).double()
+
+    def computed(model, source, target):
+        mask, real = switch_parity.mask_of(source), switch_parity.mask_of(target).bool()
+        longest = [max(map(len, rows)) for rows in (source, target)]
+        source, target = (torch.tensor([row + [pad] * (most - len(row)) for row in rows]) for rows, most in zip((source, target), longest))
+        model.zero_grad()
+        logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
+        labels = target.masked_fill(~real, -100)[:, 1:].flatten()
+        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels, reduction="sum").backward()
+        gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        return logits.detach()[real], gradients
+
+    worst = 0.0
+    for batch in batches:
+        (logits, gradients), (exact_logits, exact_gradients) = (computed(m, batch["source"], batch["target"]) for m in (model, exact))
+        worst = max(worst, (logits - exact_logits).abs().max().item())
+        for a, b in zip(gradients, exact_gradients, strict=True):
+            worst = max(worst, (a - b).abs().max().item() / max(1.0, b.abs().max().item()))
+    model.zero_grad()
+    return worst
+
+
+def set_tolerance(checks, name, model, batches):
+    """Few columns under a norm, or layers that enlarge a difference, make models of which fp32 gives fewer digits to everybody."""
+    checks.tolerance = max(parity.TOLERANCE, 4 * rounding_of(model, batches))
+    if checks.tolerance > parity.TOLERANCE:
+        print(f"{name}: transformers is {checks.tolerance / 4:.1e} from itself in fp64; {checks.tolerance:.1e} is allowed", flush=True)
+
+
 def compare(checks, chorus, folder, name, kind, model, tokenizer, format):
     theirs, ours, back, data = (folder / part for part in ("theirs", "ours", "back", "input.json"))
     model.save_pretrained(theirs)
@@ -87,10 +124,13 @@ def compare(checks, chorus, folder, name, kind, model, tokenizer, format):
         about = json.loads((theirs / "tokenizer_config.json").read_text())
         (theirs / "tokenizer_config.json").write_text(json.dumps({**about, "tokenizer_class": "SMALL100Tokenizer"}))
     chorus.run("import", theirs, "--out", ours)
+    checks.tolerance = parity.TOLERANCE
     if kind in ("nllb-moe", "m2m100", "small100"):
         tags = tokenizer.convert_tokens_to_ids(["eng_Latn", "deu_Latn"] if kind == "nllb-moe" else ["__en__", "__de__"])
         batches = transformers_parity.make_input(data, model.config.vocab_size, tags)
         numbers, translations = chorus.probe(ours, data, folder / "output")
+        if kind != "nllb-moe":
+            set_tolerance(checks, name, model, batches["batches"])
         transformers_parity.compare_numbers(checks, name, model, batches, numbers)
         if kind != "small100":  # whose decoder is given no tag
             transformers_parity.compare_decoding(checks, name, model, batches, translations)
@@ -105,6 +145,7 @@ def compare(checks, chorus, folder, name, kind, model, tokenizer, format):
         numbering = marian_parity.Numbering(model.config.vocab_size) if kind == "marian" else t5_parity.Numbering(kind == "madlad")
         batches, sources = t5_parity.make_input(data, model.config.vocab_size, numbering)
         numbers, translations = chorus.probe(ours, data, folder / "output")
+        set_tolerance(checks, name, model, batches)
         t5_parity.compare_numbers(checks, name, model, numbering, batches, numbers)
         t5_parity.compare_decoding(checks, name, model, numbering, sources, translations)
         tensors_of = marian_parity.tensors_of if kind == "marian" else switch_parity.tensors_of

@@ -110,8 +110,10 @@ class Chorus:
 
 
 class Checks:
+    """How many comparisons were equal, within `tolerance` where they are of numbers."""
+
     def __init__(self):
-        self.equal, self.different = 0, 0
+        self.equal, self.different, self.tolerance = 0, 0, TOLERANCE
 
     def __call__(self, name, good, detail=""):
         self.equal += bool(good)
@@ -128,7 +130,7 @@ class Checks:
         if where is not None:
             error = error[where]
         worst = error.max().item() if error.numel() else 0.0
-        self(name, error.numel() > 0 and not torch.isnan(error).any() and worst <= TOLERANCE, f"by up to {worst:.2e}")
+        self(name, error.numel() > 0 and not torch.isnan(error).any() and worst <= self.tolerance, f"by up to {worst:.2e}")
         return worst
 
 

@@ -161,7 +161,7 @@ def compare_gradients(checks, name, model, numbering, batch, ours, b, worst):
                 mine, theirs = (torch.cat([g[:1], g[2:]]) for g in (mine, theirs))
         error = (mine - theirs).abs().max().item() / max(1.0, theirs.abs().max().item())
         worst["gradients"] = max(worst.get("gradients", 0), error)
-        checks(f"{name} {b}.gradient.{key}", error <= parity.TOLERANCE, f"by up to {error:.2e}")
+        checks(f"{name} {b}.gradient.{key}", error <= checks.tolerance, f"by up to {error:.2e}")
 
 
 def generated(model, numbering, sources, beam, never=None):
@@ -202,7 +202,7 @@ def compare_decoding(checks, name, model, numbering, sources, ours):
             good = mine == their
             if not good and beam > 1:
                 a, b = (score_of(model, numbering, sources[i], tokens) for tokens in (mine, their))
-                good = abs(a - b) <= parity.TOLERANCE
+                good = abs(a - b) <= checks.tolerance
                 ties += good
             checks(f"{name}: beam {beam} of sentence {i}", good, f"{mine} {their}")
         ends += ended > 0

@@ -23,7 +23,7 @@ tokens to transformers; unknown characters, which chorus shows as SentencePiece 
 import json
 import random
 
-from parity import TIE, TOLERANCE, comparing, load_quietly, same_tensors, train_sentencepiece, training_lines
+from parity import TIE, comparing, load_quietly, same_tensors, train_sentencepiece, training_lines
 
 SENTENCES, MOST = 200, 24  # translations of at most MOST tokens, tag and </s> included
 NLLB_LANGUAGES = ["eng_Latn", "deu_Latn", "zho_Hans", "fra_Latn"]
@@ -254,7 +254,7 @@ def compare_decoding(checks, name, model, data, ours):
                 good = mine == their
                 if not good and beam > 1:
                     a, b = (score_of(model, decode["source"][i], tokens, tag, penalty) for tokens in (mine, their))
-                    good = abs(a - b) <= TOLERANCE
+                    good = abs(a - b) <= checks.tolerance
                     ties += good
                 checks(f"{name}: beam {case} of sentence {i}", good, f"{mine} {their}")
         counts.append(f"beam {case}: {ended} of {SENTENCES} ended, {ties} ties")
