@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -42,11 +43,11 @@ checkpoint_every = 2
 [validation]
 every = 2
 """
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
 
 
 def write_corpus(folder):
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
-    pairs = [(f"{words[i % 10]} {words[i * 7 % 10]}", words[i * 7 % 10]) for i in range(100)]
+    pairs = [(f"{WORDS[i % 10]} {WORDS[i * 7 % 10]}", WORDS[i * 7 % 10]) for i in range(100)]
     (folder / "train.xx").write_text("".join(f"{a}\n" for a, _ in pairs))
     (folder / "train.yy").write_text("".join(f"{b}\n" for _, b in pairs))
     (folder / "dev.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs[:20]))
@@ -103,6 +104,8 @@ def content(path):
         return [(line["kind"], line.get("update"), line.get("loss")) for line in lines if line["kind"] in ("train", "validation")]
     if path.name == "vocabulary.json":  # which text its vocabulary was trained on, by where it lies
         return "a vocabulary's origin"
+    if path.suffix == ".html":  # a page of a report
+        return re.sub(r'"made":"[^"]*"', "", path.read_text())
     if path.name == "state.json":
         state = json.loads(path.read_text())
         state["state"].pop("seconds")

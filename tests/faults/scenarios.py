@@ -3,15 +3,22 @@ import http.client
 import json
 import re
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import urllib.request
 
-from faults import KINDS, execute, plain_environment, write_corpus
+from faults import KINDS, RUN, WORDS, execute, plain_environment, write_corpus
 
 SECONDS = 60  # no scenario takes 3 undisturbed
 FILES = {kind for kind in KINDS if not kind.startswith("mpi") and kind not in ("socket", "accept", "receive", "send")}
+CURRICULUM = """[[data.denoise]]
+languages = ["xx"]
+[[data.curriculum]]
+update = 2
+weights = ["denoise=0.5"]
+"""
 
 
 class Scenario:
@@ -81,10 +88,27 @@ class Server(Scenario):
         return code, b"".join(answers), words.decode(errors="replace")
 
 
+def write_catalogs(root):
+    """Gettext's, of two languages; their originals differ in a third of the messages."""
+    for language in ("de", "fr"):
+        rows = [f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS[:3] if a < b]
+        texts = [(row, f"{language} {row}") for i, row in enumerate(rows) if i % 3 or language == "de"]
+        originals, translations = ([text.encode() + b"\0" for text in column] for column in zip(*texts))
+        head, tables, at = struct.pack("<7I", 0x950412DE, 0, len(texts), 28, 28 + 8 * len(texts), 0, 0), b"", 28 + 16 * len(texts)
+        for text in originals + translations:
+            tables += struct.pack("<2I", len(text) - 1, at)
+            at += len(text)
+        folder = root / language / "LC_MESSAGES"
+        folder.mkdir(parents=True)
+        (folder / "program.mo").write_bytes(head + tables + b"".join(originals + translations))
+
+
 def prepare(base, chorus, mpirun):
     """Makes the folder that all scenarios begin with; the scenarios."""
     base.mkdir(parents=True)
     write_corpus(base)
+    write_catalogs(base / "locale")
+    (base / "curriculum.toml").write_text(RUN + CURRICULUM)
     train = [chorus, "train", "run.toml", "-q"]
     model = ["--model", "trained", "--from", "xx", "--to", "yy", "-q", "--threads", "1", "--beam", "2", "--max-length", "2",
              "--max-length-factor", "1", "--nbest", "2"]
@@ -116,4 +140,15 @@ def prepare(base, chorus, mpirun):
         Server("serve", [chorus, "serve", "--model", "trained", "--port", "0", "--threads", "1", "--beam", "2"]),
         Ranks("ranks", [*train, "--out", "run", "--set", "train.duration=3u", "--set", "parallel.timeout=5", "--set", "parallel.zero=2"], mpirun),
         Scenario("report", [chorus, "corpus", "report", "--files", "train.{lang}"]),
+        Scenario("gettext", [chorus, "corpus", "gettext", "--root", "locale", "--languages", "en,de,fr", "--out", "made", "--valid", "4", "--test", "4"]),
+        Scenario("curriculum", [chorus, "train", "curriculum.toml", "-q", "--out", "new", "--set", "train.duration=4u", "--set", "vocabulary.size=290"]),
+        Scenario("evaluate", [chorus, "evaluate", "--hypothesis", "train.xx", "--reference", "train.yy"]),
+        Scenario("assess", [chorus, "assess", "--model", "trained", "--files", "train.{lang}", "--threads", "1", "--beam", "1", "-q"]),
+        Scenario("score", [chorus, "score", *model[:6], "--source", "train.xx", "--target", "train.yy", "--threads", "1"]),
+        Scenario("merge", [chorus, "merge", "trained", "trained", "--out", "made", "-q"], out="made"),
+        Scenario("average", [chorus, "average", "trained", "trained", "--out", "made", "-q"], out="made"),
+        Scenario("grow", [chorus, "grow", "trained", "--out", "made", "-q", "--experts", "8"], out="made"),
+        Scenario("shortlist", [chorus, "shortlist", "trained", "--files", "train.{lang}", "--out", "made", "-q"], out="made"),
+        Scenario("lid", [chorus, "lid", "train", "--files", "train.{lang}", "--out", "made", "-q"], out="made"),
+        Scenario("page", [chorus, "report", "run", "--out", "made.html", "-q"]),
     ]

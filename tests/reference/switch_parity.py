@@ -19,7 +19,7 @@ import random
 
 import parity
 
-TOLERANCE, TIE = parity.TOLERANCE, parity.TIE
+TIE = parity.TIE
 SENTENCES, MOST = 200, 24
 PAD, EOS = 0, 1  # transformers'
 
@@ -196,7 +196,7 @@ def compare_gradients(checks, name, model, b, batch, ours, worst):
             theirs = theirs.roll(1, 0)
         error = (mine - theirs).abs().max().item() / max(1.0, theirs.abs().max().item())
         worst["gradients"] = max(worst.get("gradients", 0), error)
-        checks(f"{name} {b}.gradient.{key}", error <= TOLERANCE, f"by up to {error:.2e}")
+        checks(f"{name} {b}.gradient.{key}", error <= checks.tolerance, f"by up to {error:.2e}")
 
 
 def score_of(model, source, tokens):
@@ -233,7 +233,7 @@ def compare_decoding(checks, name, model, sources, ours):
             good = mine == their
             if not good and beam > 1:
                 a, b = (score_of(model, sources[i], tokens) for tokens in (mine, their))
-                good = abs(a - b) <= TOLERANCE
+                good = abs(a - b) <= checks.tolerance
                 ties += good
             checks(f"{name}: beam {beam} of sentence {i}", good, f"{mine} {their}")
         counts.append(f"beam {beam}: {ended} of {SENTENCES} ended, {ties} ties")

@@ -182,6 +182,11 @@ def compare_numbers(checks, name, model, data, ours):
 
     seen = watch_routers(model)
     worst, skipped = {}, 0
+
+    def close(what, tensor, mine, theirs, sure):
+        if sure.any():
+            worst[what] = max(worst.get(what, 0), checks.close(f"{name} {tensor}", mine, theirs, sure) or 0)
+
     for b, batch in enumerate(data["batches"]):
         source, target = padded(batch["source"]), padded(batch["target"])
         seen.clear()
@@ -199,7 +204,7 @@ def compare_numbers(checks, name, model, data, ours):
             near = (top[:, :-1] - top[:, 1:] < TIE).any(-1) & active
             doubtful |= near.view(len(source), -1).any(-1)
             sure = (active.view(len(source), -1) & ~doubtful.unsqueeze(1)).reshape(-1)
-            worst["router"] = max(worst.get("router", 0), checks.close(f"{name} {b}.router.{layer}", mine, probabilities, sure) or 0)
+            close("router", f"{b}.router.{layer}", mine, probabilities, sure)
             chosen = gates.topk(k, -1).indices if k > 1 else gates.argmax(-1, keepdim=True)
             checks(f"{name} {b}.experts.{layer}", experts[sure].sort(-1).values.equal(chosen[sure].sort(-1).values))
             checks(f"{name} {b}.experts.{layer} of padding", (experts[~active] == -1).all())
@@ -208,13 +213,10 @@ def compare_numbers(checks, name, model, data, ours):
             ("encoder", ours[f"{b}.encoder"], result.encoder_last_hidden_state, s_rows),
             ("logits", ours[f"{b}.logits"], result.logits, t_rows),
         ]:
-            sure = rows & ~doubtful.unsqueeze(1)
-            worst[what] = max(worst.get(what, 0), checks.close(f"{name} {b}.{what}", mine, theirs, sure) or 0)
+            close(what, f"{b}.{what}", mine, theirs, rows & ~doubtful.unsqueeze(1))
         labels = torch.cat([target[:, 1:], torch.ones_like(target[:, :1])], 1)
         nll = -torch.log_softmax(result.logits, -1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-        sure = labels.ne(1) & ~doubtful.unsqueeze(1)
-        if sure.any():
-            worst["nll"] = max(worst.get("nll", 0), checks.close(f"{name} {b}.nll", ours[f"{b}.nll"], nll, sure) or 0)
+        close("nll", f"{b}.nll", ours[f"{b}.nll"], nll, labels.ne(1) & ~doubtful.unsqueeze(1))
     print(f"{name}: " + ", ".join(f"{k} {v:.1e}" for k, v in worst.items()) + f"; {skipped} rows near a tie", flush=True)
 
 
