@@ -31,7 +31,8 @@ void sync_folder_of(const fs::path& path) {
   sync_to_disk(parent.empty() ? fs::path(".") : parent);
 }
 
-// Folders of AtomicFolder lie beside what others own, so no FolderLock says whether their process lives. It holds a lock on the folder itself.
+// What AtomicFile and AtomicFolder fill lies beside what others own, so no FolderLock says whether their process lives. It holds a lock on the
+// file or folder itself.
 constexpr std::string_view kHeldSuffix = ".held";
 
 /// Whether the lock was free, or the file system has none.
@@ -45,35 +46,42 @@ bool leads_to(const fs::path& path, int fd) {
          named.st_ino == open.st_ino;
 }
 
-int open_folder(const fs::path& path) {
-  return again([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW); });
-}
-
-/// Makes a folder in `parent` that is to become `place`, and locks it; sets its name. The lock is the descriptor's.
-int hold_new_folder(const fs::path& parent, const fs::path& place, fs::path& name) {
-  for (;;) {
-    name = temporary_name(parent);
-    name += kHeldSuffix;
-    std::error_code error;
-    const bool made = fs::create_directory(name, error);
-    if (error) throw UserError("cannot write {}: {}", place.string(), error.message());
-    if (!made) continue;
-    Descriptor fd(open_folder(name));
-    if (fd.get() < 0 && errno != ENOENT) fail_to_write(place, errno);
-    // remove_abandoned() of another process may have been faster.
-    if (fd.get() >= 0 && lock(fd.get()) && leads_to(name, fd.get())) return fd.release();
-  }
-}
-
 /// Removes what killed processes left; what cannot be looked at or removed stays.
 void remove_abandoned(const fs::path& parent) {
   std::error_code error;
   for (fs::directory_iterator it(parent, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
     if (!name.starts_with(kTemporaryPrefix) || !name.ends_with(kHeldSuffix)) continue;
-    const Descriptor fd(open_folder(it->path()));
+    const Descriptor fd(
+        again([&] { return ::open(it->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); }));
     std::error_code ignored;
     if (fd.get() >= 0 && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) fs::remove_all(it->path(), ignored);
+  }
+}
+
+// A new file or folder, open; -1 and EEXIST where it is to be tried again under another name.
+
+int make_file(const fs::path& path) {
+  return again([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+}
+
+int make_folder(const fs::path& path) {
+  if (::mkdir(path.c_str(), 0777) != 0) return -1;
+  const int fd = again([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW); });
+  if (fd < 0 && errno == ENOENT) errno = EEXIST;  // remove_abandoned() of another process was faster
+  return fd;
+}
+
+/// Makes what is to become `place`, beside it and locked, and sets its name. The lock is the descriptor's.
+int hold_new(const fs::path& place, fs::path& name, int (*make)(const fs::path&)) {
+  const fs::path parent = place.parent_path();
+  remove_abandoned(parent.empty() ? "." : parent);
+  for (;;) {
+    name = temporary_name(parent);
+    name += kHeldSuffix;
+    Descriptor fd(make(name));
+    if (fd.get() < 0 && errno != EEXIST) fail_to_write(place, errno);
+    if (fd.get() >= 0 && lock(fd.get()) && leads_to(name, fd.get())) return fd.release();
   }
 }
 
@@ -149,17 +157,13 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
-  while (fd_ < 0) {
-    temporary_ = temporary_name(path_.parent_path());
-    fd_ = again([&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
-    if (fd_ < 0 && errno != EEXIST) fail_to_write(path_, errno);
-  }
-}
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), fd_(hold_new(path_, temporary_, make_file)) {}
 
 AtomicFile::~AtomicFile() {
-  if (fd_ >= 0) ::close(fd_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  for (const int fd : {fd_, lock_}) {
+    if (fd >= 0) ::close(fd);
+  }
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
@@ -178,11 +182,15 @@ void AtomicFile::write_at(uint64_t offset, const void* data, size_t bytes) {
 
 void AtomicFile::commit() {
   if (sync(fd_) != 0) fail_to_write(path_, errno);
+  // Until it has its name it stays locked.
+  lock_ = again([&] { return ::fcntl(fd_, F_DUPFD_CLOEXEC, 0); });
+  if (lock_ < 0) fail_to_write(path_, errno);
   // Network file systems report a full disk here at the latest; EINTR says nothing about the bytes, which are
   // synced.
   if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail_to_write(path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_to_write(path_, errno);
   temporary_.clear();
+  ::close(std::exchange(lock_, -1));
   sync_folder_of(path_);
 }
 
@@ -214,9 +222,7 @@ void SharedFile::sync() {
 AtomicFolder::AtomicFolder(fs::path path, Check check)
     : path_(path.has_filename() ? std::move(path) : path.parent_path()), check_(std::move(check)) {
   check_(path_);
-  const fs::path parent = path_.parent_path().empty() ? fs::path(".") : path_.parent_path();
-  remove_abandoned(parent);
-  lock_ = hold_new_folder(parent, path_, temporary_);
+  lock_ = hold_new(path_, temporary_, make_folder);
 }
 
 AtomicFolder::~AtomicFolder() {

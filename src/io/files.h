@@ -20,7 +20,8 @@ namespace chorus::inline io {
 std::string read_file(const std::filesystem::path& path);
 
 /// Makes `path` hold what `write` puts out, or leaves it as it was: a temporary file beside it, fsync,
-/// rename, fsync of the folder. On failure the temporary file is removed and Error says why ("cannot write
+/// rename, fsync of the folder. What a process that was killed meanwhile left, the next such write into the folder
+/// removes. On failure the temporary file is removed and Error says why ("cannot write
 /// PATH: No space left on device"); UserError when the place is wrong (no such folder, read-only, not
 /// permitted, a folder by that name).
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
@@ -39,7 +40,7 @@ class AtomicFile {
 
  private:
   std::filesystem::path path_, temporary_;
-  int fd_ = -1;
+  int fd_ = -1, lock_ = -1;
 };
 
 /// A file that several processes write at once, each its own bytes; one of them makes it first, with its
@@ -60,7 +61,8 @@ class SharedFile {
   int fd_ = -1;
 };
 
-/// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed.
+/// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed, and what a killed
+/// process left by the next one that is made there.
 class AtomicFolder {
  public:
   /// Throws where something is at a path that is not to be replaced.

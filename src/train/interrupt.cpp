@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "mpi/launcher.h"
@@ -21,7 +22,30 @@ constexpr int kAnswer = 3;  // seconds in which all ranks say that they were tol
 std::atomic<int> noted = 0;
 std::atomic<int64_t> noted_at = 0;  // seconds
 std::atomic<pid_t> from = 0;        // whose signal is told through the pipe
-std::atomic<int> pipe_end = -1;
+
+/// Made once, and open until the process ends, since a handler may still be about to write. {-1, -1}: there is none.
+const std::array<int, 2>& pipe_ends() {
+  static const std::array<int, 2> ends = [] {
+    std::array<int, 2> made = {-1, -1};
+    return ::pipe2(made.data(), O_CLOEXEC | O_NONBLOCK) == 0 ? made : std::array{-1, -1};
+  }();
+  return ends;
+}
+
+void tell(char what) {
+  if (::write(pipe_ends()[1], &what, 1) < 0) {
+    // It is full: something was told.
+  }
+}
+
+/// The next byte that is told.
+char wait_for_word() {
+  for (char byte = 0;;) {
+    if (::read(pipe_ends()[0], &byte, 1) == 1) return byte;
+    pollfd readable = {pipe_ends()[0], POLLIN, 0};
+    ::poll(&readable, 1, -1);
+  }
+}
 
 void note(int signal, siginfo_t* info, void* /*context*/) {
   const int error = errno;
@@ -34,9 +58,7 @@ void note(int signal, siginfo_t* info, void* /*context*/) {
   } else if (now.tv_sec > noted_at + 1) {
     ::_exit(128 + signal);
   }
-  if (from > 0 && info->si_pid == from && ::write(pipe_end, "s", 1) < 0) {
-    // Nobody reads any more: it is being ended.
-  }
+  if (from > 0 && info->si_pid == from) tell('s');
   errno = error;
 }
 
@@ -44,21 +66,19 @@ void note(int signal, siginfo_t* info, void* /*context*/) {
 
 Interrupt::Interrupt() {
   noted = 0;
-  std::array<int, 2> ends = {};
-  if (const pid_t own = launcher(); own > 0 && ::pipe2(ends.data(), O_CLOEXEC) == 0) {
-    pipe_end = ends[1];
+  if (const pid_t own = launcher(); own > 0 && pipe_ends()[0] >= 0) {
+    for (char old = 0; ::read(pipe_ends()[0], &old, 1) == 1;) {
+      // Told to one that had ended.
+    }
     from = own;
-    holder_ = std::thread([this, own, end = ends[0]] {
-      char byte = 0;
-      if (::read(end, &byte, 1) == 1) {
-        hold_launcher(own, kAnswer + 1);
-        if (all_are_told(kAnswer, leaving_)) {
-          keep_launcher_held();
-        } else if (!leaving_) {
-          release_launcher();
-        }
+    holder_ = std::thread([this, own] {
+      if (wait_for_word() == 'e') return;
+      hold_launcher(own, kAnswer + 1);
+      if (all_are_told(kAnswer, leaving_)) {
+        keep_launcher_held();
+      } else if (!leaving_) {
+        release_launcher();
       }
-      ::close(end);
     });
   }
   struct sigaction action = {};
@@ -75,7 +95,7 @@ Interrupt::~Interrupt() {
   from = 0;
   if (!holder_.joinable()) return;
   leaving_ = true;
-  ::close(pipe_end.exchange(-1));
+  tell('e');
   holder_.join();
 }
 

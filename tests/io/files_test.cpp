@@ -341,6 +341,25 @@ TEST(AtomicFolder, RemovesWhatAKilledProcessLeft) {
   EXPECT_EQ(entries(folder.path()), 2U);
 }
 
+TEST(AtomicFile, RemovesWhatAKilledProcessLeft) {
+  const TemporaryFolder folder;
+  EXPECT_EQ(in_child([&] {
+              AtomicFile growing(folder / "killed");
+              growing.write("half", 4);
+              return ::raise(SIGKILL);
+            }),
+            128 + SIGKILL);
+  EXPECT_EQ(entries(folder.path()), 1U);
+  AtomicFile living(folder / "living");
+  EXPECT_EQ(entries(folder.path()), 1U);
+  write_file_atomically(folder / "other", "whole");
+  EXPECT_EQ(entries(folder.path()), 2U);
+  living.write("whole", 5);
+  living.commit();
+  EXPECT_EQ(read_file(folder / "living"), "whole");
+  EXPECT_EQ(entries(folder.path()), 2U);
+}
+
 TEST(FolderLock, SaysWhyItCannotWriteWhoHoldsIt) {
   const TemporaryFolder folder;
   EXPECT_EQ(in_child([&] {
