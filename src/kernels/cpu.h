@@ -30,7 +30,14 @@ Isa cpu_isa();
 /// Lets kernels use at most `most` from here on (tests and benchmarks; not while kernels are running).
 void limit_isa(Isa most);
 
+// CHORUS_INLINE_AVX512: for a function with assembler on vectors of 512 bits.
+#ifdef __clang__  // of the fuzzers: knows no preferred width, and takes such operands only in functions compiled for them
+#define CHORUS_AVX512 "avx512f,avx512bw,avx512dq,avx512vl"
+#define CHORUS_INLINE_AVX512 __attribute__((target(CHORUS_AVX512)))
+#else
 #define CHORUS_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"
+#define CHORUS_INLINE_AVX512 CHORUS_INLINE
+#endif
 template <class Kernel>
 __attribute__((target(CHORUS_AVX512))) void run_kernel_avx512(const Kernel& kernel) {
   kernel();

@@ -43,7 +43,7 @@ struct PairElements {
   using Element = uint32_t;
   static constexpr int64_t kDepth = 2;
   template <class V>
-  CHORUS_INLINE static void add_product(V& sum, const Element& left, const V& right) {
+  CHORUS_INLINE_AVX512 static void add_product(V& sum, const Element& left, const V& right) {
     if constexpr (sizeof(V) == 64) {
       asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(right), "m"(left));
     } else {
@@ -167,7 +167,7 @@ struct LeftBlock {
 };
 
 template <class V>
-CHORUS_INLINE inline void stream_store(float* to, const V& x) {
+CHORUS_INLINE_AVX512 inline void stream_store(float* to, const V& x) {
   asm("vmovntps %1, %0" : "=m"(*reinterpret_cast<V*>(to)) : "v"(x));
 }
 

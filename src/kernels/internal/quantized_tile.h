@@ -34,11 +34,11 @@ struct VnniTiles {
   using Ints __attribute__((vector_size(64))) = int32_t;
   using Bytes __attribute__((vector_size(64))) = uint8_t;
 
-  CHORUS_INLINE static void add_products(Ints& sum, const Bytes& weight, const Ints& input) {
+  CHORUS_INLINE_AVX512 static void add_products(Ints& sum, const Bytes& weight, const Ints& input) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weight), "v"(input));
   }
   /// Four columns of the input, for all rows of the weight.
-  CHORUS_INLINE static void broadcast(const void* input, Ints& to) {
+  CHORUS_INLINE_AVX512 static void broadcast(const void* input, Ints& to) {
     asm("vpbroadcastd %1, %0" : "=v"(to) : "m"(*static_cast<const float*>(input)));
   }
   /// sums [kRows][kVectors] of the group at weight[vector] by that of the input; for few rows memory is asked for what
