@@ -30,11 +30,15 @@ PieceSampler::PieceSampler(const Vocabulary& vocabulary)
   std::unordered_map<std::string_view, float> scores;
   for (const SentencePieceModel::Piece& piece : model.pieces)
     if (piece.type == SentencePieceModel::Type::normal) scores.emplace(piece.text, piece.score);
+  // A byte or one of T5's extra ids may be called like a piece: none of the two is drawn.
+  std::unordered_map<std::string, int32_t> ids_called;
+  for (int32_t id = kUnk + 1; id < vocabulary.pieces_end(); ++id)
+    if (vocabulary.is_text(id)) ++ids_called[vocabulary.name_of(id)];
   const std::vector<AddedWord>& words = vocabulary.layout().words;  // of these, some may be plain pieces
   for (int32_t id = kUnk + 1; id < vocabulary.pieces_end(); ++id) {
     std::string text = vocabulary.name_of(id);
     const auto score = scores.find(text);
-    if (score != scores.end() && vocabulary.is_text(id) &&
+    if (score != scores.end() && vocabulary.is_text(id) && ids_called[text] == 1 &&
         std::ranges::find(words, id, &AddedWord::id) == words.end())
       pieces_.push_back({.text = std::move(text), .id = id, .score = score->second});
   }

@@ -15,6 +15,7 @@
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "data/config.h"
 #include "data/sentencepiece.h"
@@ -215,7 +216,7 @@ void load(const SentencePieceModel& model, sentencepiece::SentencePieceProcessor
   } catch (const std::exception& error) {  // of the tries that it builds
     problem = error.what();
   }
-  if (problem != "OK") throw Error("SentencePiece refuses it ({})", problem);
+  if (problem != "OK") throw Error("SentencePiece refuses it ({})", one_line(problem));
 }
 
 std::string read_sentencepiece(const std::filesystem::path& path) {
