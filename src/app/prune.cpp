@@ -1,7 +1,9 @@
 // chorus prune: a model with fewer experts, those that some text needs most.
 #include "surgery/prune.h"
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,30 +30,58 @@ struct PruneArguments {
   TextArguments text;
   ComputeArguments compute;
   PruneOptions options;
+  bool refit = false;
   bool json = false;
 };
 
-std::vector<ExpertUsage> measure(const PruneArguments& a, nlohmann::json& directions) {
-  Group alone;
-  const ModelPlace place = find_model(a.folder);
-  ModelDescription description = describe_model(place.description);
-  for (const std::string& language : a.text.languages)
-    static_cast<void>(description.vocabulary.language(language));
-  const std::vector<DirectionText> texts =
-      read_directions(sources_of(a.text), a.text.sentences, description.vocabulary.languages());
-  int64_t total = 0;
-  for (const DirectionText& text : texts) {
-    total += std::ssize(text.sources);
-    directions.push_back({{"name", text.name}, {"sentences", text.sources.size()}});
-  }
-  const LoadedModel loaded =
-      load_model(place.weights, std::move(description), compute_options(a.compute, alone));
-  Progress progress({.task = "routing", .unit = "pair", .total = total});
-  std::vector<ExpertUsage> usage =
-      measure_usage(*loaded.model, loaded.vocabulary, texts, [&](int64_t done) { progress.update(done); });
-  progress.finish();
-  return usage;
+std::vector<DirectionText> read_text(const PruneArguments& a, const ModelPlace& place) {
+  const Vocabulary vocabulary = describe_model(place.description).vocabulary;
+  for (const std::string& language : a.text.languages) static_cast<void>(vocabulary.language(language));
+  return read_directions(sources_of(a.text), a.text.sentences, vocabulary.languages());
 }
+
+/// The model and the text that it is run over.
+struct Measuring {
+  explicit Measuring(const PruneArguments& a)
+      : options(compute_options(a.compute, alone)),
+        place(find_model(a.folder)),
+        texts(read_text(a, place)),
+        model(load_model(place.weights, describe_model(place.description), options)) {
+    for (const DirectionText& text : texts) pairs += std::ssize(text.sources);
+  }
+
+  std::vector<ExpertUsage> usage() {
+    Progress progress({.task = "routing", .unit = "pair", .total = pairs});
+    std::vector<ExpertUsage> found =
+        measure_usage(*model.model, model.vocabulary, texts, [&](int64_t done) { progress.update(done); });
+    progress.finish();
+    return found;
+  }
+
+  std::vector<std::vector<OutputCorrection>> refit(const std::filesystem::path& folder) {
+    const LoadedModel pruned = load_model(folder, options);
+    Progress progress(
+        {.task = "fitting", .unit = "pair", .total = pairs * model.model->catalogue().sparse_layers()});
+    auto corrections = refit_outputs(*pruned.model, *model.model, model.vocabulary, texts,
+                                     [&](int64_t done) { progress.update(done); });
+    progress.finish();
+    return corrections;
+  }
+
+  [[nodiscard]] nlohmann::json directions() const {
+    nlohmann::json list = nlohmann::json::array();
+    for (const DirectionText& text : texts)
+      list.push_back({{"name", text.name}, {"sentences", text.sources.size()}});
+    return list;
+  }
+
+  Group alone;
+  Transformer::Options options;
+  ModelPlace place;
+  std::vector<DirectionText> texts;
+  LoadedModel model;
+  int64_t pairs = 0;
+};
 
 void prune(PruneArguments& a) {
   a.options.by = choice(kPruneBy, a.by);
@@ -59,13 +89,17 @@ void prune(PruneArguments& a) {
   const bool measured = has_text(a.text, "--files or --tsv");
   if (!measured && a.options.by != PruneBy::random)
     throw UserError("--by {} needs text: name it with --files or --tsv", a.by);
+  if (a.refit && !measured) throw UserError("--refit needs text: name it with --files or --tsv");
+  check_prunable(describe_model(find_model(a.folder).description).config, a.options, a.refit, a.folder);
   check_absent(a.out);
-  nlohmann::json directions = nlohmann::json::array();
+  std::optional<Measuring> text;
   std::vector<ExpertUsage> usage;
-  if (measured) usage = measure(a, directions);
-  const PruneReport report = prune_model(a.folder, usage, a.options, a.out);
+  if (measured) usage = text.emplace(a).usage();
+  Refit refit;
+  if (a.refit) refit = [&](const std::filesystem::path& pruned) { return text->refit(pruned); };
+  const PruneReport report = prune_model(a.folder, usage, a.options, a.out, refit);
   nlohmann::json json = to_json(report);
-  json["directions"] = std::move(directions);
+  json["directions"] = text ? text->directions() : nlohmann::json::array();
   fmt::print("{}", a.json ? json.dump(2) + "\n" : to_text(report));
   log_info("wrote {}", a.out);
 }
@@ -101,6 +135,10 @@ void add_prune(CLI::App& app) {
       ->check(between(0, 65536))
       ->capture_default_str()
       ->type_name("N");
+  command->add_flag(
+      "--refit", a.refit,
+      "correct the experts that stay by least squares, so that for this text each layer gives what "
+      "it gave before; some thousand pairs do well");
   command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
   add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);

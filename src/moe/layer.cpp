@@ -332,12 +332,12 @@ struct MoeFunction : Function<MoeFunction> {
     if (call.observer.statistics) {
       leave_to_count(s.call, s.routing, s.probabilities, s.log_partition);
     }
-    if (call.observer.record) {
-      *call.observer.record = {s.probabilities, s.routing};
-    }
     s.weight = gates(s.probabilities, s.routing, config.gate_normalization);
     apply_output_dropout(s);
     at::Tensor output = run(s);
+    if (call.observer.record) {
+      *call.observer.record = {s.probabilities, s.routing, hidden, output};
+    }
     if (call.training) {
       ctx->saved_data["saved"] = c10::IValue::make_capsule(saved);
     }

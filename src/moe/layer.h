@@ -30,6 +30,7 @@ inline constexpr int64_t kCrowd = 2;
 struct RoutingRecord {
   at::Tensor probabilities;  // [N, E]
   Routing routing;
+  at::Tensor input = {}, output = {};  // [N, d] of the layer, without the residual
 };
 
 /// What is to be recorded of a call, and where.

@@ -81,7 +81,10 @@ class Composer {
       }
       for (size_t i = 0; i < spec.stored.size(); ++i) {
         const NewExpert expert = layer_of[p] == kNone ? dense(i) : recipe_.experts[layer_of[p]][i];
-        list.push_back(blend(spec, i, from, expert));
+        at::Tensor added;
+        if (layer_of[p] != kNone && p == layers[layer_of[p]].ffn.fc2.weight) added = expert.correction.weight;
+        if (layer_of[p] != kNone && p == layers[layer_of[p]].ffn.fc2.bias) added = expert.correction.bias;
+        list.push_back(blend(spec, i, from, expert, added));
         const Ingredient& first = expert.of.front();
         const QuantizationErrors& known = errors_[first.source];
         const auto error = known.find(sources_[first.source].catalogue.parameters[from].stored[first.expert]);
@@ -114,12 +117,14 @@ class Composer {
     return expert;
   }
 
-  [[nodiscard]] Transfer blend(const ParameterSpec& spec, size_t i, size_t from, NewExpert expert) const {
+  /// `added`: to the sum; undefined: nothing.
+  [[nodiscard]] Transfer blend(const ParameterSpec& spec, size_t i, size_t from, NewExpert expert,
+                               const at::Tensor& added) const {
     const Ingredient& first = expert.of.front();
     const DType dtype = sources_[0].tensors[from][0].dtype;
     Transfer transfer = {file_tensor(spec, i, dtype), view(first, from)};
     const bool as_it_is = expert.of.size() == 1 && first.weight == 1 && first.units.empty() &&
-                          expert.noise == 0 && transfer.from.dtype == dtype &&
+                          expert.noise == 0 && !added.defined() && transfer.from.dtype == dtype &&
                           transfer.from.shape == transfer.tensor.shape;
     if (as_it_is) return transfer;
     if (spec.quantization != Quantization::none || dtype == DType::u8) {
@@ -133,7 +138,7 @@ class Composer {
                             });
     const auto elements = static_cast<int64_t>(transfer.from.bytes.size() / size_of(transfer.from.dtype));
     if (by_element) transfer.pieces = (elements + kPiece - 1) / kPiece;
-    transfer.make = [this, &spec, i, from, pieces = transfer.pieces,
+    transfer.make = [this, &spec, i, from, added, pieces = transfer.pieces,
                      expert = std::move(expert)](int64_t piece) {
       at::Tensor sum;
       for (const Ingredient& part : expert.of) {
@@ -144,6 +149,8 @@ class Composer {
         sum = sum.defined() ? sum.add_(value) : value;
       }
       add_noise(sum, expert.noise, recipe_.key.derive("noise").derive(spec.stored[i]));
+      if (added.defined())
+        sum.add_(pieces > 1 ? added.flatten().narrow(0, piece * kPiece, sum.numel()) : added);
       return sum;
     };
     return transfer;

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "io/files.h"
 #include "surgery/models.h"
 
 #include "surgery/internal/align.h"
@@ -163,18 +164,22 @@ std::vector<std::vector<int64_t>> choose_experts(const std::vector<std::vector<d
   return chosen;
 }
 
+void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
+                    const std::string& name) {
+  if (config.expert_counts().empty()) throw UserError("{} is a dense model: it has no experts", name);
+  if (config.quantization.any() && (options.method == PruneMethod::merge || refit)) {
+    throw UserError("{}: its weights are quantized, and cannot be {}: prune the model that it was made from",
+                    name, refit ? "fitted" : "merged");
+  }
+}
+
 PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usage, const PruneOptions& given,
-                        const fs::path& out) {
+                        const fs::path& out, const Refit& refit) {
   const Source source = open_source(model);
+  check_prunable(source.config, given, refit != nullptr, model.string());
   PruneOptions options = given;
   if (options.least == 0) options.least = source.config.moe.top_k;
   const std::vector<int64_t> counts = source.config.expert_counts();
-  if (counts.empty()) throw UserError("{} is a dense model: it has no experts", model.string());
-  if (source.config.quantization.any() && options.method == PruneMethod::merge) {
-    throw UserError(
-        "{}: its weights are quantized, and cannot be merged: prune the model that it was made from",
-        model.string());
-  }
   const std::vector<std::vector<double>> scores = expert_scores(counts, usage, options);
   const std::vector<std::vector<int64_t>> kept = choose_experts(scores, options);
   const std::vector<SparseLayer> layers = sparse_layers(source.catalogue);
@@ -196,6 +201,13 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
   }
   recipe.config.set_expert_counts(left);
   recipe.config.moe.top_k = std::min(recipe.config.moe.top_k, std::ranges::min(left));
+  if (refit && left != counts) {
+    const AtomicFolder scratch(out, check_absent);  // never committed
+    compose({&source, 1}, recipe, scratch.temporary() / "pruned");
+    const std::vector<std::vector<OutputCorrection>> corrections = refit(scratch.temporary() / "pruned");
+    for (size_t l = 0; l < layers.size(); ++l)
+      for (size_t e = 0; e < corrections[l].size(); ++e) recipe.experts[l][e].correction = corrections[l][e];
+  }
   if (options.types.any()) recipe.config.quantization = options.types;
   compose({&source, 1}, recipe, out);
   report.bytes_before = bytes_of_weights(source.weights->files().front().path().parent_path());

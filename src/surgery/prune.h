@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -22,6 +23,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "surgery/refit.h"
 #include "surgery/usage.h"
 
 namespace chorus::inline surgery {
@@ -80,11 +82,20 @@ struct PruneReport {
   int64_t bytes_before = 0, bytes_after = 0;  // of the weights
 };
 
+/// What is to be added to the experts of a pruned model that lies in a folder (surgery/refit.h).
+using Refit = std::function<std::vector<std::vector<OutputCorrection>>(const std::filesystem::path& pruned)>;
+
+/// UserError, which calls the model `name`, where prune_model() would refuse such a model: a dense one, and a quantized one
+/// whose weights would change. A caller with long work to do before it calls this first.
+void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
+                    const std::string& name);
+
 /// Writes the pruned model (see surgery/models.h). `usage` as above; with random scores merging needs none
-/// either: all experts then weigh the same. A model none of whose layers loses an expert is a
-/// copy.
+/// either: all experts then weigh the same. A model none of whose layers loses an expert is a copy. `refit`, where there is
+/// one, is asked once about the model that it would be without; that one is gone when it has answered.
 PruneReport prune_model(const std::filesystem::path& model, std::span<const ExpertUsage> usage,
-                        const PruneOptions& options, const std::filesystem::path& out);
+                        const PruneOptions& options, const std::filesystem::path& out,
+                        const Refit& refit = {});
 
 /// For people: of each layer how many stay, which, and their share of the scores.
 std::string to_text(const PruneReport& report);

@@ -51,6 +51,15 @@ cmp -s global/model.safetensors same/model.safetensors || fail "--files prunes o
 translates global
 "$chorus" inspect global | grep -q "experts in the MoE layers, top-2" || fail "inspect does not show layers of different size"
 
+# Fitted to what the whole model gives, from one direction, quantized or not.
+run prune four --keep 0.5 --data "train.{lang}" --directions xx-yy --out dropped > report
+run prune four --keep 0.5 --data "train.{lang}" --directions xx-yy --refit --out fitted > report
+cmp -s dropped/model.safetensors fitted/model.safetensors && fail "--refit changes nothing"
+[ "$(wc -c < dropped/model.safetensors)" = "$(wc -c < fitted/model.safetensors)" ] || fail "--refit changes the size"
+run prune four --keep 0.5 --method merge --data "train.{lang}" --refit --quantize int8 --out fitted8 > report
+translates fitted
+translates fitted8
+
 # What transformers wrote, in shards.
 run export four --format nllb-moe --shard-size 0.001 --out theirs
 run import theirs --out imported
@@ -86,6 +95,8 @@ refuse "are quantized" train run.toml --out again --set train.init=int4
 
 refuse "is there already" prune large --keep 0.5 --by random --out direction
 refuse "needs text" prune large --keep 0.5 --out more
+refuse "refit needs text" prune large --keep 0.5 --by random --refit --out more
+refuse "are quantized, and cannot be fitted" prune int4 --keep 0.5 --data "train.{lang}" --refit --out more
 refuse "are about text: name it with --files or --tsv" prune four --by random --directions xx-yy --out more
 refuse "--json is about what text shows" quantize four --json --out more
 refuse "is a dense model" merge four large run --out more

@@ -23,6 +23,8 @@ def test_inspect(model):
 
 def test_prune(model, text, tmp_path):
     report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions="xx-yy", sentences=50)
+    fitted = chorus.prune(model, tmp_path / "fitted", keep=0.5, data=text / "train.{lang}", directions="xx-yy", sentences=50, refit=True)
+    assert fitted == report and (tmp_path / "fitted/model.safetensors").read_bytes() != (tmp_path / "half/model.safetensors").read_bytes()
     assert [len(layer["kept"]) for layer in report["layers"]] == [2, 2] and report["directions"][0]["sentences"] == 50
     assert translates(tmp_path / "half") == 3
     with pytest.raises(chorus.UserError, match="there already"):

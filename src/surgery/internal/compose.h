@@ -16,6 +16,7 @@
 #include "formats/quantize.h"
 #include "layout/shapes.h"
 #include "surgery/models.h"
+#include "surgery/refit.h"
 
 namespace chorus::inline surgery {
 
@@ -47,6 +48,7 @@ struct Ingredient {
 struct NewExpert {
   std::vector<Ingredient> of;
   double noise = 0;  // normal, in standard deviations of each tensor (of the router: of the row)
+  OutputCorrection correction = {};
 };
 
 struct Recipe {
