@@ -43,8 +43,8 @@ class FuzzInput {
   template <class Number = uint8_t>
   Number number() {
     Number value = 0;
-    std::memcpy(&value, rest_.data(), std::min(sizeof value, rest_.size()));
-    rest_.remove_prefix(std::min(sizeof value, rest_.size()));
+    const std::string_view given = bytes(sizeof value);
+    if (!given.empty()) std::memcpy(&value, given.data(), given.size());  // empty, it may point to nowhere
     return value;
   }
   std::string_view bytes(size_t count) {
