@@ -1,6 +1,5 @@
 #include "surgery/refit.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
@@ -15,6 +14,7 @@
 #include "kernels/activation.h"
 #include "kernels/gates.h"
 #include "layout/shapes.h"
+#include "surgery/usage.h"
 
 namespace chorus::inline surgery {
 namespace {
@@ -122,9 +122,7 @@ std::vector<std::vector<OutputCorrection>> refit_outputs(Transformer& pruned, Tr
                                                          const Vocabulary& vocabulary,
                                                          std::span<const DirectionText> texts,
                                                          const std::function<void(int64_t pairs)>& progress) {
-  const std::vector<LayerIndex>& encoder = pruned.catalogue().encoder;
-  const auto in_encoder = static_cast<size_t>(
-      std::ranges::count_if(encoder, [](const LayerIndex& layer) { return layer.ffn.sparse; }));
+  const size_t in_encoder = moe_layers_in_encoder(pruned.catalogue());
   std::vector<std::vector<OutputCorrection>> corrections;
   int64_t done = 0;
   for (const SparseLayer& layer : sparse_layers(pruned.catalogue())) {

@@ -41,13 +41,16 @@ void add(const RoutingRecord& record, GateNormalization normalization, int64_t l
 
 }  // namespace
 
+size_t moe_layers_in_encoder(const Catalogue& catalogue) {
+  const auto is_sparse = [](const LayerIndex& layer) { return layer.ffn.sparse; };
+  return static_cast<size_t>(std::ranges::count_if(catalogue.encoder, is_sparse));
+}
+
 std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& vocabulary,
                                        std::span<const DirectionText> texts,
                                        const std::function<void(int64_t pairs)>& progress) {
   const auto layers = static_cast<size_t>(model.catalogue().sparse_layers());
-  const std::vector<LayerIndex>& encoder = model.catalogue().encoder;
-  const auto in_encoder = static_cast<size_t>(
-      std::ranges::count_if(encoder, [](const LayerIndex& layer) { return layer.ffn.sparse; }));
+  const size_t in_encoder = moe_layers_in_encoder(model.catalogue());
   const auto languages = std::ssize(vocabulary.languages());
   std::vector<ExpertUsage> usage(layers);
   int64_t done = 0;

@@ -22,6 +22,9 @@ struct ExpertUsage {
   std::vector<double> confidence;    // [E] sum of its probability over the tokens whose first choice it is
 };
 
+/// How many of the MoE layers, of which they are the first, are the encoder's.
+[[nodiscard]] size_t moe_layers_in_encoder(const Catalogue& catalogue);
+
 /// Runs the pairs through the model, teacher-forced and without dropping; one result per MoE layer, encoder
 /// first. Pairs beyond the model's positions are left out. UserError on a language that the model does not
 /// know. `progress`, which may be empty, is told of the pairs that are done.

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
-#include <ATen/ops/zeros.h>
 
 #include "surgery/fixtures.h"
 #include "surgery/prune.h"
@@ -39,15 +38,16 @@ std::vector<double> errors(Transformer& pruned, Transformer& whole, const Vocabu
   return sums;
 }
 
-PruneReport prune_half(Saved& saved, const fs::path& model, const fs::path& out, bool refit) {
-  Refit fit;
-  if (refit) {
-    fit = [&](const fs::path& folder) {
-      const LoadedModel pruned = load_model(folder, {});
-      return refit_outputs(*pruned.model, *saved.model, saved.vocabulary, calibration_text(), {});
-    };
-  }
-  return prune_model(model, {}, {.keep = 0.5, .by = PruneBy::random}, out, fit);
+Refit fit_to(Saved& whole) {
+  return [&whole](const fs::path& folder) {
+    const LoadedModel pruned = load_model(folder, {});
+    EXPECT_FALSE(pruned.model->config().quantization.any());
+    return refit_outputs(*pruned.model, *whole.model, whole.vocabulary, calibration_text(), {});
+  };
+}
+
+void prune_half(Saved& saved, const fs::path& model, const fs::path& out, bool refit) {
+  prune_model(model, {}, {.keep = 0.5, .by = PruneBy::random}, out, refit ? fit_to(saved) : Refit());
 }
 
 TEST(Refit, BringsLayersNearerToThoseOfTheWholeModel) {
@@ -74,17 +74,16 @@ TEST(Refit, NoOtherOutputMatrixIsNearer) {
   prune_half(saved, saved.path, out, true);
   const LoadedModel fitted = load_model(out, {});
   const std::vector<double> best = errors(*fitted.model, *saved.model, saved.vocabulary);
-  const std::vector<size_t> weights = parameters_called(fitted.model->catalogue(), "fc2");
-  for (uint64_t seed = 0; seed < 12; ++seed) {
-    const size_t p = weights[seed % weights.size()];
-    if (!has_experts(fitted.model->catalogue().parameters[p])) continue;
+  for (const size_t p : parameters_called(fitted.model->catalogue(), "fc2")) {
+    const ParameterSpec& spec = fitted.model->catalogue().parameters[p];
+    if (!has_experts(spec)) continue;
     at::Tensor& weight = fitted.model->parameters()[p].value;
     const at::Tensor value = weight;
-    for (const double size : {-0.05, 0.05}) {
+    for (const double size : {-0.05, 0.05, -0.05, 0.05}) {
       weight = value + size * at::randn(value.sizes());  // the file's own are mapped
       const std::vector<double> other = errors(*fitted.model, *saved.model, saved.vocabulary);
-      const size_t layer = has(fitted.model->catalogue().parameters[p].name, "encoder") ? 0 : 1;
-      EXPECT_GT(other[layer], best[layer]) << fitted.model->catalogue().parameters[p].name;
+      const size_t layer = has(spec.name, "encoder") ? 0 : 1;
+      EXPECT_GT(other[layer], best[layer]) << spec.name;
     }
     weight = value;
   }
@@ -102,18 +101,11 @@ TEST(Refit, BringsTheLossNearer) {
 
 TEST(Refit, IsQuantizedAfterwards) {
   Saved saved({}, summing_config(1));
-  const fs::path plain = saved.folder / "plain", fitted = saved.folder / "fitted",
-                 types = saved.folder / "types";
+  const fs::path fitted = saved.folder / "fitted", types = saved.folder / "types";
   prune_half(saved, saved.path, fitted, true);
   quantize_model(fitted, {.experts = Quantization::int8}, types);
-  const Refit refit = [&](const fs::path& folder) {
-    EXPECT_FALSE(load_model(folder, {}).model->config().quantization.any());
-    const LoadedModel pruned = load_model(folder, {});
-    return refit_outputs(*pruned.model, *saved.model, saved.vocabulary, calibration_text(), {});
-  };
-  PruneOptions options = {.keep = 0.5, .by = PruneBy::random};
-  options.types = {.experts = Quantization::int8};
-  prune_model(saved.path, {}, options, saved.folder / "both", refit);
+  const PruneOptions options = {.keep = 0.5, .by = PruneBy::random, .types = {.experts = Quantization::int8}};
+  prune_model(saved.path, {}, options, saved.folder / "both", fit_to(saved));
   EXPECT_TRUE(weights_of(types) == weights_of(saved.folder / "both"));
   EXPECT_TRUE(has(message_of<UserError>([&] { prune_half(saved, types, saved.folder / "again", true); }),
                   "cannot be fitted"));
