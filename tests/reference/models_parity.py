@@ -102,8 +102,7 @@ def rounding_of(model, batches, gradients_too):
     def computed(model, source, target):
         """Logits of each sentence, its experts, and gradients."""
         mask, real = switch_parity.mask_of(source), switch_parity.mask_of(target)
-        longest = [max(map(len, rows)) for rows in (source, target)]
-        source, target = (torch.tensor([row + [pad] * (most - len(row)) for row in rows]) for rows, most in zip((source, target), longest))
+        source, target = parity.padded(source, pad), parity.padded(target, pad)
         routes.clear()
         model.zero_grad()
         torch.set_default_dtype(model.dtype)  # of masks that transformers makes

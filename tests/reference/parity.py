@@ -134,6 +134,14 @@ class Checks:
         return worst
 
 
+def padded(rows, pad):
+    """Lists of ids as a tensor, each as long as the longest."""
+    import torch
+
+    longest = max(map(len, rows))
+    return torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
+
+
 def training_lines(rng, count):
     """Text that begets a few hundred pieces."""
     from sacrebleu_parity import NASTY_PIECES

@@ -61,10 +61,7 @@ def make_model(rows, seed, **options):
 
 
 def padded(rows):
-    import torch
-
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+    return parity.padded(rows, PAD)
 
 
 def mask_of(rows):

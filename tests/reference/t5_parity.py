@@ -44,10 +44,7 @@ class Numbering:
         return tensor.index_select(dim, torch.tensor([self.theirs(id, rows) for id in range(rows)]))
 
     def padded(self, rows):
-        import torch
-
-        longest = max(map(len, rows))
-        return torch.tensor([row + [self.pad] * (longest - len(row)) for row in rows])
+        return parity.padded(rows, self.pad)
 
 
 def madlad_tokenizer(folder):

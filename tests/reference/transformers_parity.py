@@ -23,6 +23,7 @@ tokens to transformers; unknown characters, which chorus shows as SentencePiece 
 import json
 import random
 
+import parity
 from parity import TIE, comparing, load_quietly, same_tensors, train_sentencepiece, training_lines
 
 SENTENCES, MOST = 200, 24  # translations of at most MOST tokens, tag and </s> included
@@ -138,10 +139,7 @@ def random_rows(rng, count, longest, vocabulary, head):
 
 
 def padded(rows):
-    import torch
-
-    longest = max(map(len, rows))
-    return torch.tensor([row + [1] * (longest - len(row)) for row in rows])
+    return parity.padded(rows, 1)
 
 
 def make_input(path, vocabulary, tags):
