@@ -142,15 +142,6 @@ Vocabulary load_vocabulary(const fs::path& folder, const nlohmann::json& json, c
 
 }  // namespace
 
-void check_is_trainable(const ModelConfig& config, const fs::path& folder) {
-  if (config.quantization.any()) {
-    throw UserError(
-        "{}: its weights are quantized, and training needs them as they were: begin with the model that it "
-        "was made from",
-        folder.string());
-  }
-}
-
 void check_not_quantized(const ModelConfig& config, const fs::path& folder) {
   if (config.quantization.any())
     throw UserError("{}: its weights are quantized already: quantize the model that it was made from",
@@ -270,7 +261,8 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
   const StoredTensors stored = std::move(find_tensors(*weights, catalogue, {&no_prefix, 1},
                                                       bounded ? experts_in_file(catalogue) : TensorFilter())
                                              .front());
-  if (options.gradients) check_is_trainable(description.config, folder);
+  if (options.gradients && description.config.quantization.any())
+    throw Error("{}: quantized weights have no gradients", folder.string());
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
                         std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;

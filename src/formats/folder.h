@@ -68,8 +68,7 @@ struct ModelDescription {
 };
 ModelDescription describe_model(const std::filesystem::path& folder);
 
-/// UserError when its weights are quantized: what cannot train, and what cannot be quantized.
-void check_is_trainable(const ModelConfig& config, const std::filesystem::path& folder);
+/// UserError when its weights are quantized.
 void check_not_quantized(const ModelConfig& config, const std::filesystem::path& folder);
 
 /// Reads a model folder, or what find_model() finds. Every checksum is verified first. Without gradients and

@@ -4,11 +4,13 @@
 #include <utility>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
 #include "formats/stored_tensors.h"
 #include "io/files.h"
 #include "io/places.h"
+#include "kernels/quantized.h"
 
 #include "formats/internal/part_slices.h"
 
@@ -168,18 +170,29 @@ PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
 
 PartReader::~PartReader() = default;
 
+namespace {
+
+/// Elements `from` .. `from` + `count` of a stored tensor, in fp32 where it is quantized.
+at::Tensor elements(const ParameterSpec& spec, const at::Tensor& stored, int64_t from, int64_t count) {
+  if (spec.quantization == Quantization::none) return stored.view(-1).narrow(0, from, count);
+  const int64_t rows = spec.stored_shape()[0], depth = spec.stored_shape()[1];
+  const at::Tensor ids = at::arange(from / depth, (from + count - 1) / depth + 1);
+  return select_rows({stored, spec.quantization, rows, depth}, ids).view(-1).narrow(0, from % depth, count);
+}
+
+}  // namespace
+
 void PartReader::read(size_t set, const TensorPart& part) const {
   const at::NoGradGuard plain;
-  for_runs(catalogue_.parameters[part.parameter], part,
-           [&](size_t slice, int64_t from, int64_t first, int64_t count) {
-             if (!stored_->slices.empty()) {
-               copy_slices(stored_->slices[set][part.parameter][slice], from,
-                           part.data.narrow(0, first, count));
-               return;
-             }
-             const at::Tensor whole = as_tensor(stored_->tensors[set][part.parameter][slice]).view(-1);
-             part.data.narrow(0, first, count).copy_(whole.narrow(0, from, count));
-           });
+  const ParameterSpec& spec = catalogue_.parameters[part.parameter];
+  for_runs(spec, part, [&](size_t slice, int64_t from, int64_t first, int64_t count) {
+    if (!stored_->slices.empty()) {
+      copy_slices(stored_->slices[set][part.parameter][slice], from, part.data.narrow(0, first, count));
+      return;
+    }
+    const at::Tensor stored = as_tensor(stored_->tensors[set][part.parameter][slice]);
+    part.data.narrow(0, first, count).copy_(elements(spec, stored, from, count));
+  });
 }
 
 }  // namespace chorus::inline formats

@@ -6,6 +6,7 @@
 #include <map>
 #include <numeric>
 #include <string_view>
+#include <utility>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -117,8 +118,8 @@ class VocabularyRows {
 InitialModel find_initial_model(const fs::path& path) {
   const ModelPlace place = find_model(path);
   ModelDescription description = describe_model(place.description);
-  check_is_trainable(description.config, path);
-  return {.weights = place.weights, .description = std::move(description)};
+  const QuantizationConfig quantization = std::exchange(description.config.quantization, {});
+  return {.weights = place.weights, .quantization = quantization, .description = std::move(description)};
 }
 
 ModelConfig model_of(const std::string& init) {
@@ -144,7 +145,9 @@ void check_architecture(const RunConfig& config, const ModelConfig& initial) {
 void load_initial_model(const RunConfig& config, const Catalogue& catalogue, const Vocabulary& vocabulary,
                         Optimizer& optimizer) {
   const InitialModel initial = find_initial_model(config.train.init);
-  const Catalogue stored = make_catalogue(initial.description.config);
+  ModelConfig as_stored = initial.description.config;
+  as_stored.quantization = initial.quantization;
+  const Catalogue stored = make_catalogue(as_stored);
   const std::string no_prefix;
   const PartReader weights(initial.weights, stored, {&no_prefix, 1});
   const VocabularyRows rows(initial.description.vocabulary, vocabulary, config.vocabulary);
@@ -162,7 +165,8 @@ void load_initial_model(const RunConfig& config, const Catalogue& catalogue, con
     }
   });
   log_info(
-      "the run begins with the weights of {}{}", initial.weights.string(),
+      "the run begins with the weights of {}{}{}", initial.weights.string(),
+      initial.quantization.any() ? ", which are quantized, as fp32" : "",
       rows.new_rows() > 0 ? fmt::format("; {} in the embedding", counted(rows.new_rows(), "new row")) : "");
 }
 

@@ -91,7 +91,8 @@ refuse "are quantized" export int4 --format nllb-moe --out more
 refuse "are quantized" average int4 int4 --out more
 refuse "nothing is left" quantize four --experts none --dense none --out more
 refuse "name it with --data" quantize four --sentences 10 --out more
-refuse "are quantized" train run.toml --out again --set train.init=int4
+run train run.toml --out again --set train.init=int4 --set moe.experts=4 --set moe.top_k=2 --set moe.gate_normalization=after_drop
+translates again
 
 refuse "is there already" prune large --keep 0.5 --by random --out direction
 refuse "needs text" prune large --keep 0.5 --out more

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <fstream>
 
+#include <ATen/ops/from_blob.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,9 @@
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/safetensors.h"
+#include "kernels/quantized.h"
+#include "layout/catalogue.h"
+#include "surgery/models.h"
 #include "temporary_folder.h"
 #include "toy_run.h"
 
@@ -108,6 +112,37 @@ TEST_F(TrainerTest, ARunBeginsWithTheModelOfAnother) {
   EXPECT_EQ(train_run(tuned, {.folder = more}), Ending::done);
   EXPECT_EQ(describe_model(find_model(more).description).vocabulary.symbols_in_text(),
             tuned.vocabulary.symbols);
+}
+
+TEST_F(TrainerTest, ARunBeginsWithWhatQuantizedWeightsStandFor) {
+  const RunConfig config = toy_run(folder_.path(), 3);
+  const std::filesystem::path base = folder_ / "base", small = folder_ / "small", run = folder_ / "run";
+  train_run(config, {.folder = base});
+  const ModelConfig quantized =
+      quantize_model(base / "model", {.experts = Quantization::int4, .dense = Quantization::int8}, small);
+  RunConfig tuned = config;
+  tuned.model = model_of(small.string());
+  EXPECT_FALSE(tuned.model.quantization.any());
+  tuned.vocabulary.model.clear();
+  tuned.train.init = small.string();
+  tuned.train.duration.count = 0;
+  train_run(tuned, {.folder = run});
+  const auto before = last_tensors(base), after = last_tensors(run);
+  int different = 0;
+  for (const ParameterSpec& spec : make_catalogue(quantized).parameters) {
+    for (const std::string& name : spec.stored) {
+      std::string expected = before.at(name);
+      if (spec.quantization != Quantization::none) {
+        const at::Tensor weight = at::from_blob(expected.data(), spec.stored_shape(), at::kFloat);
+        const int64_t rows = weight.size(0), depth = weight.size(1);
+        weight.copy_(
+            dequantize({quantize(weight, spec.quantization), spec.quantization, rows, depth}).clone());
+        different += expected == before.at(name) ? 0 : 1;
+      }
+      EXPECT_TRUE(after.at(name) == expected) << name;
+    }
+  }
+  EXPECT_GT(different, 0);
 }
 
 TEST_F(TrainerTest, NoUpdatesWriteTheInitialModelAndCanGoOn) {

@@ -11,8 +11,9 @@
 namespace chorus::inline train {
 
 struct InitialModel {
-  std::filesystem::path weights;  // folder of model.safetensors or its shards
-  ModelDescription description;
+  std::filesystem::path weights;    // folder of model.safetensors or its shards
+  QuantizationConfig quantization;  // of the weights there: a run begins with what they stand for, in fp32
+  ModelDescription description;     // of what the run begins with
 };
 
 /// What find_model() finds. UserError when it is none.
