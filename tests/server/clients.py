@@ -13,10 +13,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from served import Server
 
 CHORUS, MODEL = sys.argv[1:3]
 KEY = "a-key-of-20-letters!"
@@ -29,54 +30,8 @@ def expect(condition, what):
         print("clients.py:", what, file=sys.stderr)
 
 
-class Server:
-    def __init__(self, *arguments):
-        self.process = subprocess.Popen([CHORUS, "serve", "--model", MODEL, "--port", "0", "--threads", "1", *arguments],
-                                        stderr=subprocess.PIPE, text=True)
-        self.log = ""
-        while not (found := re.search(r"http://(?:[^\s/]*):(\d+)", self.log)):
-            line = self.process.stderr.readline()
-            if not line:
-                sys.exit(f"clients.py: the server ended: {self.log}")
-            self.log += line
-        self.port = int(found[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def ask(self, path, body=None, headers={}, method=None):
-        """Status and JSON (or text) of the reply. A dict is sent as JSON, a text as a form."""
-        data, sent = None, dict(headers)
-        if isinstance(body, dict):
-            data = json.dumps(body).encode()
-            sent.setdefault("Content-Type", "application/json")
-        elif body is not None:
-            data = body.encode() if isinstance(body, str) else body
-        request = urllib.request.Request(self.url + path, data, sent, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                status, text = reply.status, reply.read().decode()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode()
-            self.retry = error.headers.get("Retry-After")
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text
-
-    def raw(self, data, wait=True):
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(data)
-            if not wait:
-                return b""
-            reply = b""
-            while chunk := connection.recv(65536):
-                reply += chunk
-            return reply
-
-    def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        code = self.process.wait(timeout=60)
-        self.log += self.process.stderr.read()
-        return code
+def serve(*arguments):
+    return Server(CHORUS, MODEL, *arguments)
 
 
 def offline(lines, *arguments):
@@ -265,7 +220,7 @@ def pypi_client(server, key=None):
 
 
 def main():
-    server = Server()
+    server = serve()
     libretranslate(server)
     concurrent_requests(server)
     raw_http(server)
@@ -281,22 +236,22 @@ def main():
     idle.close()
     expect(secret not in server.log and MODEL + "/" not in server.log, f"the log has what it should not: {server.log}")
 
-    second = Server("--address", "127.0.0.2")
+    second = serve("--address", "127.0.0.2")
     second.url = f"http://127.0.0.2:{second.port}"
     expect(second.ask("/health")[0] == 200, "another address of this machine")
     second.end()
 
-    wide = Server("--characters", "1000000")
+    wide = serve("--characters", "1000000")
     text = {"q": "\U0001F600" * 200_000, "source": "xx", "target": "yy"}  # 2.4 MB of JSON, with nothing to translate
     expect(wide.ask("/translate", text) == (200, {"translatedText": text["q"]}), "a body as long as --characters allows")
     wide.end()
 
-    late = Server("--timeout", "0.001")
+    late = serve("--timeout", "0.001")
     status, reply = late.ask("/translate", {"q": ["alpha beta"] * 100, "source": "xx", "target": "yy"})
     expect(status == 504 and "longer than" in reply["error"], f"a deadline: {status} {reply}")
     late.end()
 
-    narrow = Server("--queue", "1")
+    narrow = serve("--queue", "1")
     text = {"q": "\n".join(["alpha beta gamma delta"] * 200), "source": "xx", "target": "yy"}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         statuses = [status for status, _ in pool.map(lambda _: narrow.ask("/translate", text), range(8))]
@@ -306,7 +261,7 @@ def main():
     with open("keys", "w") as file:
         file.write(f"# ours\n{KEY} 4\n")
     os.chmod("keys", 0o600)
-    closed = Server("--keys", "keys")
+    closed = serve("--keys", "keys")
     text = {"q": "alpha", "source": "xx", "target": "yy"}
     expect(closed.ask("/translate", text)[0] == 400, "no key")
     expect(closed.ask("/translate", text | {"api_key": KEY + "x"}) == (403, {"error": "Invalid API key"}), "a wrong key")

@@ -5,11 +5,11 @@ usage: page.py PATH_OF_CHORUS MODEL      (ends with 77 where there is no Chromiu
 """
 import json
 import os
-import subprocess
 import sys
 import urllib.request
 
 import browser
+from served import Server
 
 CHORUS, MODEL = sys.argv[1:3]
 KEY = "a-key-of-20-letters!"
@@ -23,11 +23,8 @@ def expect(condition, what):
 
 
 def serve(*arguments):
-    process = subprocess.Popen([CHORUS, "serve", "--model", MODEL, "--port", "0", "--threads", "1", *arguments], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "http://" in line:
-            return process, line.split()[-1]
-    sys.exit("page.py: the server ended")
+    server = Server(CHORUS, MODEL, *arguments)
+    return server.process, server.url
 
 
 def translated(url, text, key=None):
