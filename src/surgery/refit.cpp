@@ -1,6 +1,9 @@
 #include "surgery/refit.h"
 
+#include <array>
 #include <cmath>
+#include <optional>
+#include <tuple>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
@@ -8,6 +11,7 @@
 #include <ATen/ops/linalg_cholesky.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 
 #include "base/error.h"
@@ -19,13 +23,52 @@
 namespace chorus::inline surgery {
 namespace {
 
-constexpr double kRidge = 1e-3;
+constexpr std::array kRidges = {1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0};
 
 at::Tensor on_host(const at::Tensor& x) {
   return x.to(at::kCPU, at::kFloat);
 }
 
-/// The experts of one layer, and the normal equations of their corrections.
+/// The normal equations of an expert's correction: of some of its tokens.
+struct Equations {
+  at::Tensor products;  // sum of g^2 h h^T [f, f], where h has a 1 for the bias
+  at::Tensor lacking;   // sum of g^2 h (r / s)^T [f, d]
+
+  /// Mean of g^2 h^2, over tokens and units.
+  [[nodiscard]] double scale() const { return products.diagonal().mean().item<double>(); }
+
+  /// The correction [f, d] of an output matrix [f, d]: a multiple of it, and beyond that what the ridge allows.
+  [[nodiscard]] at::Tensor solve(const at::Tensor& weight, double ridge) const {
+    const at::Tensor given = at::mm(products, weight);
+    const double square = at::sum(weight * given).item<double>();
+    const double factor = square > 0 ? at::sum(weight * lacking).item<double>() / square : 0;
+    at::Tensor with_ridge = products.clone();
+    with_ridge.diagonal().add_(ridge * scale());
+    return factor * weight + at::cholesky_solve(lacking - factor * given, at::linalg_cholesky(with_ridge));
+  }
+
+  /// What a correction adds to the sum of g^2 |r / s|^2 over these tokens: below 0, it brings them nearer.
+  [[nodiscard]] double change(const at::Tensor& correction) const {
+    return at::sum(correction * (at::mm(products, correction) - 2 * lacking)).item<double>();
+  }
+};
+
+/// The ridge with which what is fitted to each half of the tokens brings the other half nearest; none where none does.
+std::optional<double> best_ridge(const std::array<Equations, 2>& halves, const at::Tensor& weight) {
+  std::optional<double> best;
+  double least = 0;
+  if (halves[0].scale() == 0 || halves[1].scale() == 0) return best;
+  for (const double ridge : kRidges) {
+    const double sum =
+        halves[1].change(halves[0].solve(weight, ridge)) + halves[0].change(halves[1].solve(weight, ridge));
+    if (sum >= least) continue;
+    least = sum;
+    best = ridge;
+  }
+  return best;
+}
+
+/// The experts of one layer, and the equations of their corrections.
 class LayerFit {
  public:
   LayerFit(Transformer& model, const FeedForwardIndex& ffn)
@@ -37,8 +80,9 @@ class LayerFit {
     const int64_t width = fc2_weight_->value.size(1),
                   units = fc2_weight_->value.size(2) + (fc2_bias_ ? 1 : 0);
     for (int64_t e = 0; e < fc2_weight_->value.size(0); ++e) {
-      products_.push_back(at::zeros({units, units}, at::kDouble));
-      lacking_.push_back(at::zeros({units, width}, at::kDouble));
+      auto& halves = halves_.emplace_back();
+      for (Equations& half : halves)
+        half = {at::zeros({units, units}, at::kDouble), at::zeros({units, width}, at::kDouble)};
     }
   }
 
@@ -51,33 +95,40 @@ class LayerFit {
         gates(on_host(record.probabilities).contiguous(), routing, config_.moe.gate_normalization) *
         (1 - config_.moe.expert_output_dropout);
     const at::Tensor sums = gate.sum(1, true);
-    for (size_t e = 0; e < products_.size(); ++e) {
+    const int64_t middle = input.size(0) / 2;  // the tokens of a sentence lie side by side
+    for (size_t e = 0; e < halves_.size(); ++e) {
       const at::Tensor own = (gate * routing.experts.eq(static_cast<int64_t>(e))).sum(1, true);  // [N, 1]
       const at::Tensor rows = own.squeeze(1).nonzero().squeeze(1);
       if (rows.numel() == 0) continue;
       const at::Tensor weight = own.index_select(0, rows);
       const at::Tensor hidden = hidden_units(input.index_select(0, rows), static_cast<int64_t>(e)) * weight;
       const at::Tensor share = lacks.index_select(0, rows) * (weight / sums.index_select(0, rows));
-      products_[e] += at::mm(hidden.t(), hidden);
-      lacking_[e] += at::mm(hidden.t(), share);
+      const int64_t first = rows.lt(middle).sum().item<int64_t>(), all = rows.numel();
+      for (const auto& [half, from, count] : {std::tuple{0, int64_t{0}, first}, {1, first, all - first}}) {
+        const at::Tensor h = hidden.narrow(0, from, count).t();
+        halves_[e][half].products += at::mm(h, h.t());
+        halves_[e][half].lacking += at::mm(h, share.narrow(0, from, count));
+      }
     }
   }
 
   /// Of each expert; the model has them from now on.
   std::vector<OutputCorrection> solve() {
-    std::vector<OutputCorrection> corrections(products_.size());
+    std::vector<OutputCorrection> corrections(halves_.size());
     // Weights may be mapped from a file, which is not to be changed.
     fc2_weight_->value = fc2_weight_->value.clone();
     if (fc2_bias_) fc2_bias_->value = fc2_bias_->value.clone();
-    for (size_t e = 0; e < products_.size(); ++e) {
-      const double mean = products_[e].diagonal().mean().item<double>();
-      if (!std::isfinite(mean) || !lacking_[e].isfinite().all().item<bool>())
+    for (size_t e = 0; e < halves_.size(); ++e) {
+      const auto& [one, other] = halves_[e];
+      const Equations all = {one.products + other.products, one.lacking + other.lacking};
+      if (!std::isfinite(all.scale()) || !all.lacking.isfinite().all().item<bool>())
         throw UserError("what the experts compute is not finite: are the model's weights?");
-      if (mean == 0) continue;
-      products_[e].diagonal().add_(kRidge * mean);
-      const at::Tensor change =
-          at::cholesky_solve(lacking_[e], at::linalg_cholesky(products_[e])).t();  // [d, f]
-      const int64_t units = fc2_weight_->value.size(2), expert = static_cast<int64_t>(e);
+      const auto expert = static_cast<int64_t>(e);
+      const at::Tensor weight = output_matrix(expert);
+      const std::optional<double> ridge = best_ridge(halves_[e], weight);
+      if (!ridge) continue;
+      const at::Tensor change = all.solve(weight, *ridge).t();  // [d, f]
+      const int64_t units = fc2_weight_->value.size(2);
       corrections[e].weight = change.narrow(1, 0, units).contiguous();
       fc2_weight_->value[expert].add_(corrections[e].weight.to(fc2_weight_->value.options()));
       if (!fc2_bias_) continue;
@@ -99,9 +150,16 @@ class LayerFit {
     return fc2_bias_ ? at::cat({hidden, at::ones({hidden.size(0), 1})}, 1) : hidden;
   }
 
+  /// fp64 [f, d], its bias as the last row.
+  [[nodiscard]] at::Tensor output_matrix(int64_t expert) const {
+    at::Tensor weight = fc2_weight_->value[expert].to(at::kCPU, at::kDouble).t();
+    if (!fc2_bias_) return weight;
+    return at::cat({weight, fc2_bias_->value[expert].to(at::kCPU, at::kDouble).unsqueeze(0)});
+  }
+
   const ModelConfig& config_;
   Parameter *fc1_weight_, *fc1_bias_, *fc2_weight_, *fc2_bias_;
-  std::vector<at::Tensor> products_, lacking_;  // of each expert: g^2 h h^T [f, f], g^2 h (r / s)^T [f, d]
+  std::vector<std::array<Equations, 2>> halves_;  // of each expert, over the two halves of each batch
 };
 
 /// What the MoE layers do with a batch: those of the encoder alone, or all.

@@ -68,6 +68,24 @@ TEST(Refit, BringsLayersNearerToThoseOfTheWholeModel) {
   }
 }
 
+TEST(Refit, WhatALittleTextSaysHoldsForOther) {
+  Saved saved({}, summing_config(1));
+  const fs::path plain = saved.folder / "plain", fitted = saved.folder / "fitted";
+  prune_half(saved, saved.path, plain, false);
+  // Fewer tokens for an expert than it has hidden units.
+  std::vector<DirectionText> little = calibration_text();
+  for (DirectionText& text : little) {
+    text.sources.resize(4);
+    text.references.resize(4);
+  }
+  prune_model(saved.path, {}, {.keep = 0.5, .by = PruneBy::random}, fitted, [&](const fs::path& folder) {
+    return refit_outputs(*load_model(folder, {}).model, *saved.model, saved.vocabulary, little, {});
+  });
+  const std::vector<double> before = errors(*load_model(plain, {}).model, *saved.model, saved.vocabulary),
+                            after = errors(*load_model(fitted, {}).model, *saved.model, saved.vocabulary);
+  for (size_t l = 0; l < 2; ++l) EXPECT_LT(after[l], before[l]) << "layer " << l;
+}
+
 TEST(Refit, NoOtherOutputMatrixIsNearer) {
   Saved saved({}, summing_config(1));
   const fs::path out = saved.folder / "out";
