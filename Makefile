@@ -3,12 +3,13 @@
 #
 #   TORCH_DIR=DIR     take this libtorch (site-packages/torch, or its virtual environment) and fetch none
 #   JOBS=N            compile and test N at a time
+#   FROM=en TO=de     the languages of `make try`
 #   N=KILLS SEED=S    of `make kill`
 #   MINUTES=N         how long `make fuzz` goes on (10); FUZZ=ARGUMENTS is for scripts/fuzz.py
 #   BENCH=ARGUMENTS   what `make bench` measures (bench/run.py --help); BENCH_VENV=DIR takes the peers from there
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: setup build demo quick tests test check fuzz tsan kill lint bench docs gpu-kit package help
+.PHONY: setup build try demo quick tests test check fuzz tsan kill lint bench docs gpu-kit package help
 
 # As many as there are cores, but no more than memory serves: a compiler takes up to 1.5 GB, more under sanitizers.
 JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/^MemTotal/ {print int($$2 / 2000000)}' /proc/meminfo); \
@@ -23,7 +24,7 @@ configure = cmake --preset $(1) >build/$(1).configure.log 2>&1 || { cat build/$(
 compile = cmake --build --preset $(1) -j $(JOBS)
 
 help: ## list these words
-	@echo "make setup | build | demo | quick | test | check | fuzz | tsan | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
+	@echo "make setup | build | try | demo | quick | test | check | fuzz | tsan | kill | lint | bench | docs | gpu-kit | package; the program is build/release/chorus"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: ## install compiler, libraries and libtorch where they are missing
@@ -34,7 +35,14 @@ build: setup ## build/release/chorus
 	@$(call configure,release)
 	@$(call compile,release) --target chorus
 
-demo: build ## real text to a scored translation in 8 languages, in 12 minutes
+FROM ?= en
+TO ?= de
+try: build ## type sentences, read translations by the model in models/help-24 (FROM=en TO=de: 25 languages)
+	$(call say,in a browser: build/release/chorus serve --model models/help-24)
+	$(call say,type sentences as in the help of an office program (FROM=$(FROM)) and read them in another language (TO=$(TO)); Ctrl-D ends)
+	@build/release/chorus translate -q --model models/help-24 --from $(FROM) --to $(TO)
+
+demo: build ## that model learns two more languages from real text, in 12 minutes
 	@scripts/demo.sh
 
 quick: setup ## the tests of what has changed since the last commit

@@ -10,12 +10,12 @@ class ReportError(Exception):
     pass
 
 
-# ---- measures of one run: "loss", "loss *-cs", "bleu en-de", "chrf *", "dropped", "ms" ---------------------------------------
+# ---- measures of one run: "loss", "loss *-cs", "bleu en-de", "chrf *", "length *", "dropped" ----------------------------------
 
 def measure(result, name):
     """The measure of a result, or None where the run has no such thing."""
     kind, _, pattern = name.partition(" ")
-    if kind in ("loss", "bleu", "chrf"):
+    if kind in ("loss", "bleu", "chrf", "length"):
         found = result.get("directions" if kind == "loss" else kind, {})
         values = [v for d, v in found.items() if fnmatch.fnmatch(d, pattern or "*")]
         return statistics.fmean(values) if values else None

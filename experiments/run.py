@@ -151,6 +151,7 @@ def read_assessment(text):
     return {
         "bleu": {d["name"]: round(d["bleu"], 2) for d in found["directions"]},
         "chrf": {d["name"]: round(d["chrf"], 2) for d in found["directions"]},
+        "length": {d["name"]: round(d["length_ratio"], 4) for d in found["directions"]},
         "languages": found["languages"],
         "load": by_language(found["load"], found["languages"]),
         "layers": [layer["name"] for layer in found["load"]],

@@ -21,7 +21,7 @@ if words[0] == "vocab":
 elif words[0] == "merge":
     pass
 elif words[0] == "assess":
-    print(json.dumps({"languages": ["de", "en"], "directions": [{"name": "en-de", "bleu": 12.345, "chrf": 40}], "load": []}))
+    print(json.dumps({"languages": ["de", "en"], "directions": [{"name": "en-de", "bleu": 12.345, "chrf": 40, "length_ratio": 1.01}], "load": []}))
 elif "moe.experts=3" in words:
     sys.exit("chorus: error: three experts are a crowd")
 else:

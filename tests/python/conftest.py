@@ -9,6 +9,7 @@ import pytest
 import chorus
 from chorus import _program
 
+STARTER = Path(__file__).parents[2] / "models" / "help-24"
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa".split()
 PAIRS = [(f"{WORDS[i % 10]} {WORDS[i // 10 % 10]} {WORDS[i * 7 % 10]}", i) for i in range(300)]
 SOURCES = [text for text, _ in PAIRS]

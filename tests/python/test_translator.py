@@ -11,7 +11,7 @@ import pytest
 
 import chorus
 
-from conftest import SOURCES, TARGETS, command, python
+from conftest import SOURCES, STARTER, TARGETS, command, python
 
 ODD = ["alpha beta gamma", "", "  ", "alpha\tbeta", "Ünïcödé 👍 日本語", "a\nb\r\nc", "alpha " * 200, "\u200b", "__yy__ beta"]
 
@@ -28,6 +28,16 @@ def test_is_what_the_program_says(model, translator):
     assert translator.translate(SOURCES[3], beam=4).text == made[3]
     assert [str(t) for t in translator.translate(iter(SOURCES[:3]), "xx", "yy", beam=4)] == made[:3]
     assert translator.translate([]) == []
+
+
+def test_a_model_that_has_learnt_says_what_the_program_says():
+    texts = (STARTER / "sample" / "test.fr").read_text(encoding="utf-8").splitlines()[:20]
+    made = [t.text for t in chorus.Translator(STARTER, source="fr", target="en").translate(texts, beam=3)]
+    theirs = command("translate", "--model", STARTER, "--threads", 1, "--from", "fr", "--to", "en", "--beam", 3, "-q",
+                     given="\n".join(texts) + "\n")
+    assert made == theirs.split("\n")[:-1]
+    references = (STARTER / "sample" / "test.en").read_text(encoding="utf-8").splitlines()[:20]
+    assert chorus.bleu(made, references) > 20
 
 
 def test_odd_texts_have_one_line_each(translator):
