@@ -24,7 +24,7 @@ at_least "$(bleu "$model" $from)" 15 "translations from English"
 translate() { "$chorus" translate --model "$model" --from de --to en --beam 3 --sentences -q "$@"; }
 head -n 40 "$model/sample/test.de" > source
 translate < source > whole || fail "translating failed"
-for options in "--batch-tokens 1" "--threads 1 --batch-tokens 700" "--memory 15MB"; do
+for options in "--batch-tokens 1" "--threads 1 --batch-tokens 700" "--memory 10MB"; do
   translate $options < source | cmp -s - whole || fail "translate $options: other lines"
 done
 tac source | translate | tac | cmp -s - whole || fail "other lines from last to first"
