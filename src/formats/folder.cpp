@@ -262,7 +262,7 @@ LoadedModel load_model(const fs::path& folder, ModelDescription description,
                                                       bounded ? experts_in_file(catalogue) : TensorFilter())
                                              .front());
   if (options.gradients && description.config.quantization.any())
-    throw Error("{}: quantized weights have no gradients", folder.string());
+    throw UserError("{}: quantized weights have no gradients", folder.string());
   LoadedModel loaded = {std::make_unique<Transformer>(description.config, made),
                         std::move(description.vocabulary)};
   const std::vector<ParameterSpec>& specs = loaded.model->catalogue().parameters;

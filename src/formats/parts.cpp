@@ -37,6 +37,14 @@ void for_runs(const ParameterSpec& spec, const TensorPart& part, const F& f) {
       });
 }
 
+/// Elements `from` .. `from` + `count` of a stored tensor, in fp32 where it is quantized.
+at::Tensor elements(const ParameterSpec& spec, const at::Tensor& stored, int64_t from, int64_t count) {
+  if (spec.quantization == Quantization::none) return stored.view(-1).narrow(0, from, count);
+  const int64_t rows = spec.stored_shape()[0], depth = spec.stored_shape()[1];
+  const at::Tensor ids = at::arange(from / depth, (from + count - 1) / depth + 1);
+  return select_rows({stored, spec.quantization, rows, depth}, ids).view(-1).narrow(0, from % depth, count);
+}
+
 std::vector<TensorSpec> specs_of(const Catalogue& catalogue, std::span<const std::string> prefixes) {
   std::vector<TensorSpec> specs;
   for (const std::string& prefix : prefixes) add_specs(catalogue, prefix, DType::f32, specs);
@@ -169,18 +177,6 @@ PartReader::PartReader(const fs::path& path, const Catalogue& catalogue,
 }
 
 PartReader::~PartReader() = default;
-
-namespace {
-
-/// Elements `from` .. `from` + `count` of a stored tensor, in fp32 where it is quantized.
-at::Tensor elements(const ParameterSpec& spec, const at::Tensor& stored, int64_t from, int64_t count) {
-  if (spec.quantization == Quantization::none) return stored.view(-1).narrow(0, from, count);
-  const int64_t rows = spec.stored_shape()[0], depth = spec.stored_shape()[1];
-  const at::Tensor ids = at::arange(from / depth, (from + count - 1) / depth + 1);
-  return select_rows({stored, spec.quantization, rows, depth}, ids).view(-1).narrow(0, from % depth, count);
-}
-
-}  // namespace
 
 void PartReader::read(size_t set, const TensorPart& part) const {
   const at::NoGradGuard plain;

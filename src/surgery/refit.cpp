@@ -37,14 +37,20 @@ struct Equations {
   /// Mean of g^2 h^2, over tokens and units.
   [[nodiscard]] double scale() const { return products.diagonal().mean().item<double>(); }
 
-  /// The correction [f, d] of an output matrix [f, d]: a multiple of it, and beyond that what the ridge allows.
-  [[nodiscard]] at::Tensor solve(const at::Tensor& weight, double ridge) const {
+  /// The correction [f, d] of an output matrix [f, d] for each ridge: a multiple of it, and beyond that what the ridge allows.
+  [[nodiscard]] std::vector<at::Tensor> solve(const at::Tensor& weight,
+                                              std::span<const double> ridges) const {
     const at::Tensor given = at::mm(products, weight);
     const double square = at::sum(weight * given).item<double>();
     const double factor = square > 0 ? at::sum(weight * lacking).item<double>() / square : 0;
-    at::Tensor with_ridge = products.clone();
-    with_ridge.diagonal().add_(ridge * scale());
-    return factor * weight + at::cholesky_solve(lacking - factor * given, at::linalg_cholesky(with_ridge));
+    const at::Tensor multiple = factor * weight, still_lacking = lacking - factor * given;
+    std::vector<at::Tensor> corrections;
+    for (const double ridge : ridges) {
+      at::Tensor with_ridge = products.clone();
+      with_ridge.diagonal().add_(ridge * scale());
+      corrections.push_back(multiple + at::cholesky_solve(still_lacking, at::linalg_cholesky(with_ridge)));
+    }
+    return corrections;
   }
 
   /// What a correction adds to the sum of g^2 |r / s|^2 over these tokens: below 0, it brings them nearer.
@@ -58,12 +64,13 @@ std::optional<double> best_ridge(const std::array<Equations, 2>& halves, const a
   std::optional<double> best;
   double least = 0;
   if (halves[0].scale() == 0 || halves[1].scale() == 0) return best;
-  for (const double ridge : kRidges) {
-    const double sum =
-        halves[1].change(halves[0].solve(weight, ridge)) + halves[0].change(halves[1].solve(weight, ridge));
+  const std::vector<at::Tensor> one = halves[0].solve(weight, kRidges),
+                                other = halves[1].solve(weight, kRidges);
+  for (size_t i = 0; i < kRidges.size(); ++i) {
+    const double sum = halves[1].change(one[i]) + halves[0].change(other[i]);
     if (sum >= least) continue;
     least = sum;
-    best = ridge;
+    best = kRidges[i];
   }
   return best;
 }
@@ -127,7 +134,7 @@ class LayerFit {
       const at::Tensor weight = output_matrix(expert);
       const std::optional<double> ridge = best_ridge(halves_[e], weight);
       if (!ridge) continue;
-      const at::Tensor change = all.solve(weight, *ridge).t();  // [d, f]
+      const at::Tensor change = all.solve(weight, {&*ridge, 1}).front().t();  // [d, f]
       const int64_t units = fc2_weight_->value.size(2);
       corrections[e].weight = change.narrow(1, 0, units).contiguous();
       fc2_weight_->value[expert].add_(corrections[e].weight.to(fc2_weight_->value.options()));

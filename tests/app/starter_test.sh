@@ -42,7 +42,7 @@ duration = "0u"
 END
 "$chorus" train run.toml --out run -q || fail "no run begins with models/help-24"
 whole=$(bleu run/model $into --beam 1) int4=$(bleu "$model" $into --beam 1)
-at_least "$int4" "$(echo "$whole" | awk '{ print $1 - 1.5 }')" "products of int8 and int4, where fp32 has $whole"
+at_least "$int4" "$whole - 1.5" "products of int8 and int4, where fp32 has $whole"
 for language in de fr ja ru en; do tail -n 48 "$model/sample/test.$language" > text.$language; done # assessed are the first 48
 prune() { # prune OUT OPTION...
   out=$1
@@ -53,8 +53,8 @@ prune random --by random
 prune merged --method merge
 prune fitted --method merge --refit
 random=$(bleu random $into --beam 1) merged=$(bleu merged $into --beam 1) fitted=$(bleu fitted $into --beam 1)
-at_least "$merged" "$(echo "$random" | awk '{ print $1 + 3 }')" "a quarter of the experts, merged, where a random quarter has $random"
-at_least "$fitted" "$(echo "$merged" | awk '{ print $1 - 0.5 }')" "a quarter of the experts, merged and fitted, where merged they have $merged"
-at_least "$fitted" "$(echo "$whole" | awk '{ print $1 - 4 }')" "a quarter of the experts, merged and fitted, where all have $whole"
+at_least "$merged" "$random + 3" "a quarter of the experts, merged, where a random quarter has $random"
+at_least "$fitted" "$merged - 0.5" "a quarter of the experts, merged and fitted, where merged they have $merged"
+at_least "$fitted" "$whole - 4" "a quarter of the experts, merged and fitted, where all have $whole"
 echo "BLEU into English: $int4 in int4, $whole in fp32; of a quarter of the experts $random by chance, $merged merged, $fitted fitted"
 exit $failed

@@ -185,7 +185,7 @@ TEST(Quantize, RefusesWhatNeedsTheWeightsAsTheyWere) {
   dense.moe.experts = 0;
   const ToQuantize without_experts(dense);
   EXPECT_THROW(quantize_model(without_experts.path, {.experts = Quantization::int4}, x), UserError);
-  EXPECT_THROW(load_model(models.out, {.gradients = true}), Error);
+  EXPECT_THROW(load_model(models.out, {.gradients = true}), UserError);
   EXPECT_THROW(average_models(std::vector<fs::path>{models.out, models.out}, x), UserError);
   EXPECT_THROW(merge_models(std::vector<fs::path>{models.out, models.out}, DenseWeights::average, x),
                UserError);
