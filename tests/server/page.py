@@ -22,17 +22,9 @@ def expect(condition, what):
         print("page.py:", what, file=sys.stderr)
 
 
-def serve(*arguments):
-    server = Server(CHORUS, MODEL, *arguments)
-    return server.process, server.url
-
-
-def translated(url, text, key=None):
+def translated(server, text, key=None):
     """What the server says to a program."""
-    body = json.dumps({"q": text, "source": "xx", "target": "yy", "api_key": key}).encode()
-    request = urllib.request.Request(url + "/translate", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.loads(reply.read())["translatedText"]
+    return server.ask("/translate", {"q": text, "source": "xx", "target": "yy", "api_key": key})[1]["translatedText"]
 
 
 def shows(page, text):
@@ -45,17 +37,17 @@ def choose(page, name, value):
     page.evaluate(f"(() => {{ const one = document.getElementById('{name}'); one.value = '{value}'; one.dispatchEvent(new Event('change')); }})()")
 
 
-def texts(page, url):
-    page.open(url)
+def texts(page, server):
+    page.open(server.url)
     page.until("document.getElementById('source').options.length === 3")
     choose(page, "source", "xx")
     expect(page.evaluate("document.getElementById('target').value") == "yy", "what xx is translated into")
     page.evaluate("document.getElementById('text').focus()")
     page.type("alpha beta")
-    shows(page, translated(url, "alpha beta"))
+    shows(page, translated(server, "alpha beta"))
     expect(page.evaluate("document.getElementById('counter').textContent").startswith("10 / "), "characters are counted")
     page.type("\n\ngamma delta")
-    text = translated(url, "alpha beta\n\ngamma delta")
+    text = translated(server, "alpha beta\n\ngamma delta")
     shows(page, text)
     page.evaluate("document.getElementById('result').focus()")
     page.press("ArrowDown")
@@ -74,7 +66,7 @@ def texts(page, url):
     expect(page.evaluate("document.images.length") == 0, "no text becomes markup")
 
 
-def documents(page, url):
+def documents(page, server):
     choose(page, "source", "xx")
     with open("letter.txt", "w") as file:
         file.write("alpha beta\ngamma\n")
@@ -84,15 +76,15 @@ def documents(page, url):
     link = page.until("document.querySelector('#document-list a')?.href")
     expect(link.endswith("/letter.yy.txt"), f"how the translation is called: {link}")
     with urllib.request.urlopen(link, timeout=60) as reply:
-        expect(reply.read().decode() == translated(url, "alpha beta\ngamma\n"), "the document that was translated")
+        expect(reply.read().decode() == translated(server, "alpha beta\ngamma\n"), "the document that was translated")
     expect("those are .txt" in page.evaluate("document.getElementById('document-list').lastChild.innerText"), "a picture is no document")
 
 
-def meets_a_bad_server(page, url):
+def meets_a_bad_server(page, server):
     """The server's replies are made up here."""
     answer = "window.fetch = async () => new Response({}, {{ status: {}, headers: {{ 'Content-Type': {} }} }})".format
     error = "document.getElementById('error').hidden ? '' : document.getElementById('error').textContent"
-    page.open(url)
+    page.open(server.url)
     page.until("document.getElementById('source').options.length === 3")
     page.evaluate("document.getElementById('text').value = 'alpha'; window.real = window.fetch")
     for body, status, kind, words in [("'<html>'", 502, "'text/html'", "answers 502"),
@@ -111,11 +103,11 @@ def meets_a_bad_server(page, url):
     page.until("!!settings.charLimit")
 
 
-def copies(page, url):
+def copies(page, server):
     """Without navigator.clipboard, as for pages that came without TLS."""
     choose(page, "source", "xx")
     page.evaluate("document.getElementById('text').value = 'alpha beta\\n\\ngamma\\ndelta'; document.getElementById('text').dispatchEvent(new Event('input'))")
-    text = translated(url, "alpha beta\n\ngamma\ndelta")
+    text = translated(server, "alpha beta\n\ngamma\ndelta")
     shows(page, text)
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined }); "
                   "window.set = null; DataTransfer.prototype.setData = function(kind, what) { window.set = what; }")
@@ -126,7 +118,7 @@ def copies(page, url):
     shows(page, "12 34")
 
 
-def drops(page, url):
+def drops(page):
     choose(page, "source", "xx")
     page.evaluate("(() => { const data = new DataTransfer(); data.items.add(new File(['alpha beta'], '<script>\"x.txt')); for (const kind of ['dragover', 'drop']) "
                   "document.body.dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: data })); })()")
@@ -140,38 +132,36 @@ def keys(page):
     with open("keys", "w") as file:
         file.write(KEY + "\n")
     os.chmod("keys", 0o600)
-    server, url = serve("--keys", "keys")
-    page.open(url)
+    server = Server(CHORUS, MODEL, "--keys", "keys")
+    page.open(server.url)
     page.until("!document.getElementById('key-form').hidden")
     choose(page, "source", "xx")
     page.evaluate("document.getElementById('text').focus()")
     page.type("alpha beta")
     page.until("document.getElementById('error').textContent.includes('needs an API key')")
     page.evaluate(f"document.getElementById('key').value = '{KEY}'; document.getElementById('key-form').requestSubmit()")
-    shows(page, translated(url, "alpha beta", KEY))
+    shows(page, translated(server, "alpha beta", KEY))
     expect(page.evaluate("JSON.stringify(localStorage).includes('20-letters')") is False, "the key is not kept for good")
-    server.terminate()
-    server.wait()
+    server.end()
 
 
 def main():
     if not browser.program():
         print("page.py: there is no Chromium: skipped", file=sys.stderr)
         sys.exit(77)
-    server, url = serve()
+    server = Server(CHORUS, MODEL)
     page = browser.Browser("profile")
     try:
-        texts(page, url)
-        documents(page, url)
-        drops(page, url)
-        copies(page, url)
-        meets_a_bad_server(page, url)
+        texts(page, server)
+        documents(page, server)
+        drops(page)
+        copies(page, server)
+        meets_a_bad_server(page, server)
         keys(page)
         expect(not page.faults, f"what the page's script says: {page.faults}")
     finally:
         page.end()
-        server.terminate()
-        server.wait()
+        server.end()
     sys.exit(1 if failures else 0)
 
 
