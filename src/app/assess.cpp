@@ -38,11 +38,9 @@ void run(AssessArguments& arguments) {
   const LoadedModel loaded = load_model(arguments.model, compute_options(arguments.compute, world.group()));
   for (const std::string& language : arguments.text.languages)
     static_cast<void>(loaded.vocabulary.language(language));
-  std::unique_ptr<Progress> progress;
+  std::optional<Progress> progress;
   options.progress = [&](int64_t done, int64_t total) {
-    if (!progress)
-      progress =
-          std::make_unique<Progress>(ProgressOptions{.task = "translating", .unit = "line", .total = total});
+    if (!progress) progress.emplace(ProgressOptions{.task = "translating", .unit = "line", .total = total});
     progress->update(done);
   };
   const Assessment assessment = assess(*loaded.model, loaded.vocabulary, sources, options);

@@ -40,7 +40,8 @@ std::string translate_document(const Document& document, const LineTranslator& t
                        .prefix_where = {},
                        .fault = {}});
     }
-    for (TranslatedLine& line : translator.translate(lines)) {
+    const auto done = [&](int64_t part) { progress(static_cast<int64_t>(begin) + part); };
+    for (TranslatedLine& line : translator.translate(lines, {}, done)) {
       const size_t i = translations.size();
       ++report.lines;
       if (!line.fault.empty()) report.faults.add(line.fault);

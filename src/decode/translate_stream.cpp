@@ -129,7 +129,9 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
       lines.push_back(unpack_line(line));
       lines.back().number = index(lines.size() - 1);
     }
-    const std::vector<TranslatedLine> translated = translator.translate(lines);
+    const std::vector<TranslatedLine> translated = translator.translate(lines, {}, [&](int64_t own) {
+      if (options.progress && group.rank() == 0) options.progress(done + own * ranks);
+    });
     std::vector<std::string> made;
     for (size_t i = 0; i < lines.size(); ++i) {
       const TranslatedLine& line = translated[i];

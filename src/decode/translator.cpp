@@ -89,8 +89,9 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   shortlist_ = model_->take_tokens(std::move(tokens));
 }
 
-std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine> lines,
-                                                      const std::function<bool(size_t line)>& stopped) const {
+std::vector<TranslatedLine> LineTranslator::translate(
+    std::span<const SourceLine> lines, const std::function<bool(size_t line)>& stopped,
+    const std::function<void(int64_t lines)>& progress) const {
   const Preparation prepare(vocabulary_, options_, *required_, model_->max_positions());
   std::vector<TranslatedLine> translated(lines.size());
   std::vector<PreparedLine> prepared(lines.size());
@@ -115,7 +116,9 @@ std::vector<TranslatedLine> LineTranslator::translate(std::span<const SourceLine
 
   DecodeOptions options = options_.decode;
   if (stopped) options.stopped = [&](size_t input) { return stopped(line_of[input]); };
-  auto results = decode(inputs, options);
+  auto results = decode(inputs, options, [&](int64_t done) {
+    if (progress && done < std::ssize(inputs)) progress(done * std::ssize(lines) / std::ssize(inputs));
+  });
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
   const auto links = align(inputs, results);
@@ -204,12 +207,13 @@ std::string LineTranslator::text_of(const Hypothesis& hypothesis) const {
   return on_one_line(vocabulary_.decode(hypothesis.tokens));
 }
 
-std::vector<std::vector<Hypothesis>> LineTranslator::decode(std::span<const DecodeInput> inputs,
-                                                            const DecodeOptions& options) const {
+std::vector<std::vector<Hypothesis>> LineTranslator::decode(
+    std::span<const DecodeInput> inputs, const DecodeOptions& options,
+    const std::function<void(int64_t done)>& progress) const {
   DecodeOptions search = options;
   if (options_.mbr) search.nbest = options_.mbr->candidates;
-  auto results = options_.sampling ? sample(*model_, inputs, search, *options_.sampling)
-                                   : beam_search(*model_, inputs, search);
+  auto results = options_.sampling ? sample(*model_, inputs, search, *options_.sampling, progress)
+                                   : beam_search(*model_, inputs, search, progress);
   if (options_.mbr)
     for (std::vector<Hypothesis>& candidates : results)
       if (!candidates.empty()) keep_worthiest(candidates);
@@ -243,7 +247,7 @@ void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std
   for (const size_t i : which) chosen.push_back(inputs[i]);
   DecodeOptions options = options_.decode;
   options.no_repeat_ngram = kGuardNgram;
-  auto again = decode(chosen, options);
+  auto again = decode(chosen, options, {});
   for (size_t i = 0; i < which.size(); ++i) results[which[i]] = std::move(again[i]);
 }
 

@@ -114,9 +114,11 @@ class LineTranslator {
   /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
   /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
   /// OnError::stop no line behind the first that cannot be translated is. `stopped`, which may be empty, is asked between
-  /// steps of lines that are not done: true drops the line, which then has neither a translation nor a fault.
+  /// steps of lines that are not done: true drops the line, which then has neither a translation nor a fault. `progress`,
+  /// which may be empty, is told after each batch but the last how many lines are done by then, about.
   [[nodiscard]] std::vector<TranslatedLine> translate(
-      std::span<const SourceLine> lines, const std::function<bool(size_t line)>& stopped = {}) const;
+      std::span<const SourceLine> lines, const std::function<bool(size_t line)>& stopped = {},
+      const std::function<void(int64_t lines)>& progress = {}) const;
 
   /// Whether a line's translation is the same bits whatever else is translated with it.
   [[nodiscard]] bool independent() const { return model_->independent(); }
@@ -127,7 +129,8 @@ class LineTranslator {
   [[nodiscard]] std::string text_of(const Hypothesis& hypothesis) const;
   [[nodiscard]] Translation made_of(const Hypothesis& hypothesis) const;
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
-                                              const DecodeOptions& options) const;
+                                              const DecodeOptions& options,
+                                              const std::function<void(int64_t done)>& progress) const;
   /// Of each hypothesis of each input.
   [[nodiscard]] std::vector<std::vector<std::vector<WordLink>>> align(
       std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const;
@@ -159,7 +162,7 @@ struct StreamOptions {
   // Lines held at a time, per rank; a window is translated sorted by length, and written in order.
   int64_t window = 1024;
   std::function<void(std::string_view)> write;  // output, complete lines
-  std::function<void(int64_t lines)> progress;  // lines done so far, after each window; may be empty
+  std::function<void(int64_t lines)> progress;  // lines done so far, after each batch about; may be empty
   // The ranks that share the lines, each with the whole model; null: this process alone.
   Group* group = nullptr;
 };

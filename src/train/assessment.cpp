@@ -1,5 +1,6 @@
 #include "train/assessment.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -22,7 +23,8 @@ namespace chorus::inline train {
 namespace {
 
 std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary,
-                                   const DirectionText& pairs, const AssessOptions& options) {
+                                   const DirectionText& pairs, const AssessOptions& options,
+                                   const std::function<void(int64_t lines)>& progress) {
   const LineTranslator translator(model, vocabulary,
                                   {.from = pairs.from, .to = pairs.to, .decode = options.decode});
   std::vector<SourceLine> lines;
@@ -33,7 +35,7 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
         {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
   }
   std::string own;  // one line per translation, whose own text has no line ends
-  for (const TranslatedLine& line : translator.translate(lines)) {
+  for (const TranslatedLine& line : translator.translate(lines, {}, progress)) {
     if (line.best.empty()) throw UserError("{}", line.fault);
     own += line.best.front().text + '\n';
   }
@@ -88,9 +90,14 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
   if (options.load) result.layers = sparse_layer_names(model.catalogue());
   result.load.resize(result.layers.size());
   const auto count = static_cast<int64_t>(directions.size());
+  if (options.progress) options.progress(0, total);
   for (int64_t d = 0; d < count; ++d) {
     const DirectionText& pairs = directions[d];
-    std::vector<std::string> translations = translate(model, vocabulary, pairs, options);
+    const auto progress = [&](int64_t lines) {
+      const int64_t all = lines * (options.group ? options.group->size() : 1);
+      if (options.progress) options.progress(done + std::min(all, std::ssize(pairs.sources)), total);
+    };
+    std::vector<std::string> translations = translate(model, vocabulary, pairs, options, progress);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
     // Each direction gives its share of the samples, from different rows.
@@ -105,7 +112,7 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
                              .references = pairs.references,
                              .translations = std::move(translations)});
     }
-    done += static_cast<int64_t>(pairs.sources.size());
+    done += std::ssize(pairs.sources);
     if (options.progress) options.progress(done, total);
   }
   return result;

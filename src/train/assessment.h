@@ -28,7 +28,7 @@ struct AssessOptions {
   bool keep = false;                   // keep all translations
   std::optional<Tokenizer> tokenizer;  // of BLEU; by default tokenizer_for() each target language
   Group* group = nullptr;  // the ranks that translate together, each with the whole model; all get the result
-  std::function<void(int64_t done, int64_t total)> progress;  // sentences; may be empty
+  std::function<void(int64_t done, int64_t total)> progress;  // sentences, at first 0; may be empty
 };
 
 struct DirectionScore {

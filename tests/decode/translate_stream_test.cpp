@@ -1,4 +1,5 @@
 #include <array>
+#include <numeric>
 
 #include <unistd.h>
 
@@ -68,6 +69,15 @@ TEST(TranslateStream, WindowsAndLineEndsDoNotMatter) {
                        {.window = 8, .progress = [&](int64_t done) { progress.push_back(done); }}),
             expected);
   EXPECT_EQ(progress, (std::vector<int64_t>{8, 16, 20}));
+  progress.clear();
+  TranslatorOptions one_by_one = small_options();
+  one_by_one.decode.batch_tokens = 1;
+  EXPECT_EQ(translated(joined(lines), one_by_one,
+                       {.window = 8, .progress = [&](int64_t done) { progress.push_back(done); }}),
+            expected);
+  std::vector<int64_t> each(20);
+  std::iota(each.begin(), each.end(), 1);
+  EXPECT_EQ(progress, each) << "within a window, too";
 }
 
 TEST(TranslateStream, WritesNBestListsInOrder) {
