@@ -14,8 +14,10 @@ struct PruneText {
 };
 
 /// Writes the model folder `out`, which must not exist yet. Of each MoE layer of `model` it has the share
-/// `keep` of the experts, those that most tokens of the text are sent to (2109.10465, section 3.3). Returns
-/// the share of the weights that is left. UserError on a model or text that cannot be used.
+/// `keep` of the experts, those that most tokens of the text are sent to (2109.10465, section 3.3); the others are
+/// merged into these, which then are corrected so that for this text the layer gives what it gave before
+/// (docs/surgery.md), unless the model is quantized: then they are left out. Returns the share of the weights that is
+/// left. Both models are in memory at once. UserError on a model or text that cannot be used.
 double prune(const std::filesystem::path& model, double keep, const PruneText& text,
              const std::filesystem::path& out);
 

@@ -28,20 +28,21 @@ def prune(
     directions: str | Sequence[str] = (),
     sentences: int = 0,
     by: str = "utilization",
-    method: str = "drop",
-    refit: bool = False,
+    method: str = "auto",
+    refit: bool = True,
 ) -> dict[str, Any]:
     """Writes the model folder `out`, with the share `keep` of the experts of each MoE layer: those that `data` needs most.
 
     data: aligned text, "valid.{lang}", one file for each language; or TSV files with a column for each of `languages`.
     directions: "en-de", "*-en"; by default all. sentences: of each direction, at most; 0: all.
-    by: "utilization", "importance", "gate". method: "drop" the other experts, or "merge" them into similar ones.
-    refit: correct those that stay by least squares, so that for `data` each layer gives what it gave before.
+    by: "utilization", "importance", "gate". method: "drop" the other experts, or "merge" them into similar ones; "auto"
+    merges unless the model's weights are quantized. refit: correct those that stay by least squares, so that for `data`
+    each layer gives what it gave before (not where weights are quantized).
     Returns what was kept, layer by layer. As `chorus prune --json`.
     """
     return _program.run_json(
         "prune", model, "--out", out,
-        *_program.options(keep=keep, by=by, method=method, refit=refit, data=_files(data), **_which(languages, directions, sentences)))
+        *_program.options(keep=keep, by=by, method=method, no_refit=not refit, data=_files(data), **_which(languages, directions, sentences)))
 
 
 def quantize(

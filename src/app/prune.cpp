@@ -25,12 +25,14 @@
 namespace chorus::inline app {
 namespace {
 
+constexpr const char* kAuto = "auto";  // of --method
+
 struct PruneArguments {
-  std::string folder, out, by = "utilization", method = "drop";
+  std::string folder, out, by = "utilization", method = "auto";
   TextArguments text;
   ComputeArguments compute;
   PruneOptions options;
-  bool refit = false;
+  bool no_refit = false;
   bool json = false;
 };
 
@@ -85,19 +87,35 @@ struct Measuring {
 
 void prune(PruneArguments& a) {
   a.options.by = choice(kPruneBy, a.by);
-  a.options.method = choice(kPruneMethods, a.method);
   const bool measured = has_text(a.text, "--files or --tsv");
   if (!measured && a.options.by != PruneBy::random)
     throw UserError("--by {} needs text: name it with --files or --tsv", a.by);
-  if (a.refit && !measured) throw UserError("--refit needs text: name it with --files or --tsv");
-  check_prunable(describe_model(find_model(a.folder).description).config, a.options, a.refit, a.folder);
+  const ModelConfig config = describe_model(find_model(a.folder).description).config;
+  const bool adapts = measured && !config.quantization.any();
+  if (a.method != kAuto)
+    a.options.method = choice(kPruneMethods, a.method);
+  else
+    a.options.method = adapts ? PruneMethod::merge : PruneMethod::drop;
+  check_prunable(config, a.options, a.folder);
   check_absent(a.out);
+  if (measured && !adapts) {
+    log_info(
+        "{}: quantized experts stay as they are, and take on nothing of those that go; the model that it was "
+        "made from would lose less",
+        a.folder);
+  }
   std::optional<Measuring> text;
   std::vector<ExpertUsage> usage;
   if (measured) usage = text.emplace(a).usage();
   Refit refit;
-  if (a.refit) refit = [&](const std::filesystem::path& pruned) { return text->refit(pruned); };
-  const PruneReport report = prune_model(a.folder, usage, a.options, a.out, refit);
+  if (adapts && !a.no_refit) refit = [&](const std::filesystem::path& pruned) { return text->refit(pruned); };
+  std::optional<Progress> progress;
+  const auto merged = [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace(ProgressOptions{.task = "merging", .unit = "expert", .total = total});
+    progress->update(done);
+    if (done == total) progress->finish();
+  };
+  const PruneReport report = prune_model(a.folder, usage, a.options, a.out, refit, merged);
   nlohmann::json json = to_json(report);
   json["directions"] = text ? text->directions() : nlohmann::json::array();
   fmt::print("{}", a.json ? json.dump(2) + "\n" : to_text(report));
@@ -123,8 +141,14 @@ void add_prune(CLI::App& app) {
   command->add_option("--by", a.by, "how experts are ranked")
       ->check(CLI::IsMember(names_of(kPruneBy)))
       ->capture_default_str();
-  command->add_option("--method", a.method, "drop the other experts, or merge them into similar ones")
-      ->check(CLI::IsMember(names_of(kPruneMethods)))
+  std::vector<std::string> methods = names_of(kPruneMethods);
+  methods.emplace(methods.begin(), kAuto);
+  command
+      ->add_option(
+          "--method", a.method,
+          "drop the other experts, or merge them into similar ones; auto: merge, where text is named and the "
+          "model's weights are not quantized")
+      ->check(CLI::IsMember(methods))
       ->capture_default_str();
   command->add_flag(
       "--global", a.options.global,
@@ -136,9 +160,11 @@ void add_prune(CLI::App& app) {
       ->capture_default_str()
       ->type_name("N");
   command->add_flag(
-      "--refit", a.refit,
-      "correct the experts that stay by least squares, so that for this text each layer gives what "
-      "it gave before; some thousand pairs do well");
+      "--no-refit", a.no_refit,
+      "leave the experts that stay as they are; by default, where text is named and the model's weights are "
+      "not quantized, least squares correct them, so that for this text each layer gives what it gave "
+      "before; "
+      "some thousand pairs do well");
   command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
   add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);

@@ -54,9 +54,9 @@ std::vector<int64_t> destinations(const Source& source, const SparseLayer& layer
   return becomes;
 }
 
-/// What each new expert is made of: one that stays, first, and those that go into it.
+/// What each new expert is made of: one that stays, first, and those that go into it; `merged` is called after each of these.
 std::vector<NewExpert> new_experts(const Source& source, const SparseLayer& layer, const ExpertUsage& usage,
-                                   const PruneReport::Layer& plan) {
+                                   const PruneReport::Layer& plan, const std::function<void()>& merged) {
   std::vector<NewExpert> experts;
   experts.reserve(plan.kept.size());
   for (const int64_t e : plan.kept) experts.push_back({.of = {{.expert = e}}});
@@ -66,6 +66,7 @@ std::vector<NewExpert> new_experts(const Source& source, const SparseLayer& laye
     const auto other = static_cast<int64_t>(e);
     experts[into].of.push_back(
         {.expert = other, .units = align_units(source, layer.ffn, plan.kept[into], other)});
+    merged();
   }
   for (NewExpert& expert : experts) {
     double sum = 0;
@@ -164,19 +165,22 @@ std::vector<std::vector<int64_t>> choose_experts(const std::vector<std::vector<d
   return chosen;
 }
 
-void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
-                    const std::string& name) {
+void check_prunable(const ModelConfig& config, const PruneOptions& options, const std::string& name) {
   if (config.expert_counts().empty()) throw UserError("{} is a dense model: it has no experts", name);
-  if (config.quantization.any() && (options.method == PruneMethod::merge || refit)) {
-    throw UserError("{}: its weights are quantized, and cannot be {}: prune the model that it was made from",
-                    name, refit ? "fitted" : "merged");
-  }
+  if (config.quantization.any() && options.method == PruneMethod::merge)
+    throw UserError(
+        "{}: its weights are quantized, and cannot be merged: prune the model that it was made from", name);
 }
 
 PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usage, const PruneOptions& given,
-                        const fs::path& out, const Refit& refit) {
+                        const fs::path& out, const Refit& refit,
+                        const std::function<void(int64_t merged, int64_t total)>& progress) {
   const Source source = open_source(model);
-  check_prunable(source.config, given, refit != nullptr, model.string());
+  check_prunable(source.config, given, model.string());
+  if (refit && source.config.quantization.any())
+    throw UserError(
+        "{}: its weights are quantized, and cannot be fitted: prune the model that it was made from",
+        model.string());
   PruneOptions options = given;
   if (options.least == 0) options.least = source.config.moe.top_k;
   const std::vector<int64_t> counts = source.config.expert_counts();
@@ -186,18 +190,24 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
   PruneReport report = {.languages = source.vocabulary.languages()};
   Recipe recipe = {.config = source.config};
   std::vector<int64_t> left;
+  for (const std::vector<int64_t>& stay : kept) left.push_back(std::ssize(stay));
+  const int64_t gone = std::reduce(counts.begin(), counts.end()) - std::reduce(left.begin(), left.end());
+  int64_t merged = 0;
+  const auto count_merged = [&] {
+    if (++merged; progress) progress(merged, gone);
+  };
   for (size_t l = 0; l < layers.size(); ++l) {
     report.layers.push_back({.name = layers[l].name,
                              .scores = scores[l],
                              .kept = kept[l],
                              .becomes = destinations(source, layers[l], kept[l], options.method)});
     PruneReport::Layer& plan = report.layers.back();
-    recipe.experts.push_back(new_experts(source, layers[l], usage.empty() ? ExpertUsage() : usage[l], plan));
+    recipe.experts.push_back(
+        new_experts(source, layers[l], usage.empty() ? ExpertUsage() : usage[l], plan, count_merged));
     if (!usage.empty()) {
       plan.assigned = added_up(usage[l].chosen, plan);
       plan.by_language = added_up(usage[l].by_language, plan);
     }
-    left.push_back(std::ssize(kept[l]));
   }
   recipe.config.set_expert_counts(left);
   recipe.config.moe.top_k = std::min(recipe.config.moe.top_k, std::ranges::min(left));

@@ -14,7 +14,16 @@ double prune(const std::filesystem::path& model, double keep, const PruneText& t
   const std::vector<DirectionText> texts =
       read_directions({&source, 1}, text.sentences, loaded.vocabulary.languages());
   const std::vector<ExpertUsage> usage = measure_usage(*loaded.model, loaded.vocabulary, texts, {});
-  const PruneReport report = prune_model(model, usage, {.keep = keep}, out);
+  const bool adapts = !loaded.model->config().quantization.any();
+  Refit refit;
+  if (adapts) {
+    refit = [&](const std::filesystem::path& folder) {
+      const LoadedModel pruned = load_model(folder, {});
+      return refit_outputs(*pruned.model, *loaded.model, loaded.vocabulary, texts, {});
+    };
+  }
+  const PruneReport report = prune_model(
+      model, usage, {.keep = keep, .method = adapts ? PruneMethod::merge : PruneMethod::drop}, out, refit);
   return static_cast<double>(report.bytes_after) / static_cast<double>(report.bytes_before);
 }
 

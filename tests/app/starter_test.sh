@@ -49,9 +49,9 @@ prune() { # prune OUT OPTION...
   shift
   "$chorus" prune run/model --keep 0.25 --files "text.{lang}" --directions "$into" --out "$out" -q "$@" > report || fail "prune $* failed"
 }
-prune random --by random
-prune merged --method merge
-prune fitted --method merge --refit
+prune random --by random --method drop --no-refit
+prune merged --method merge --no-refit
+prune fitted
 random=$(bleu random $into --beam 1) merged=$(bleu merged $into --beam 1) fitted=$(bleu fitted $into --beam 1)
 at_least "$merged" "$random + 3" "a quarter of the experts, merged, where a random quarter has $random"
 at_least "$fitted" "$merged - 0.5" "a quarter of the experts, merged and fitted, where merged they have $merged"

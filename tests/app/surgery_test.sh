@@ -27,7 +27,7 @@ limited merge large other --out union
 limited prune union --keep 0.25 --by random --out pruned > report
 grep -q "^encoder.layers.1 *512 *128 " report || fail "the report of pruning says $(cat report)"
 limited prune large --keep 0.5 --by random --method merge --out merged > report
-limited prune large --keep 0.5 --data "train.{lang}" --out used > report
+limited prune large --keep 0.5 --method drop --no-refit --data "train.{lang}" --out used > report
 
 # Quantized, which is no more at a time either: what is written takes more than the limit leaves, too.
 limited quantize union --experts int8 --out union8
@@ -51,14 +51,26 @@ cmp -s global/model.safetensors same/model.safetensors || fail "--files prunes o
 translates global
 "$chorus" inspect global | grep -q "experts in the MoE layers, top-2" || fail "inspect does not show layers of different size"
 
-# Fitted to what the whole model gives, from one direction, quantized or not.
-run prune four --keep 0.5 --data "train.{lang}" --directions xx-yy --out dropped > report
-run prune four --keep 0.5 --data "train.{lang}" --directions xx-yy --refit --out fitted > report
-cmp -s dropped/model.safetensors fitted/model.safetensors && fail "--refit changes nothing"
-[ "$(wc -c < dropped/model.safetensors)" = "$(wc -c < fitted/model.safetensors)" ] || fail "--refit changes the size"
-run prune four --keep 0.5 --method merge --data "train.{lang}" --refit --quantize int8 --out fitted8 > report
+# Merged and fitted to what the whole model gives, from one direction, quantized or not; or one of both, or neither.
+halve() { run prune four --keep 0.5 --data "train.{lang}" --directions xx-yy "$@" > report; }
+halve --out fitted
+halve --method merge --out same_fitted
+halve --method merge --no-refit --out merged
+halve --method drop --out dropped_fitted
+halve --method drop --no-refit --out dropped
+halve --quantize int8 --out fitted8
+cmp -s fitted/model.safetensors same_fitted/model.safetensors || fail "with text prune does not merge by itself"
+for one in merged dropped_fitted dropped; do
+  for other in fitted merged dropped; do
+    [ $one = $other ] || ! cmp -s $one/model.safetensors $other/model.safetensors || fail "$one and $other are the same"
+  done
+  [ "$(wc -c < $one/model.safetensors)" = "$(wc -c < fitted/model.safetensors)" ] || fail "$one and fitted differ in size"
+done
 translates fitted
 translates fitted8
+run prune four --keep 0.5 --by random --out chance > report
+run prune four --keep 0.5 --by random --method drop --no-refit --data "train.{lang}" --out same_chance > report
+cmp -s chance/model.safetensors same_chance/model.safetensors || fail "without text prune does not drop by itself"
 
 # What transformers wrote, in shards.
 run export four --format nllb-moe --shard-size 0.001 --out theirs
@@ -75,6 +87,10 @@ translates int4
 "$chorus" inspect int4 --tensors | grep -q "expert_0.fc1.weight *int4" || fail "inspect does not show what is int4"
 run prune int4 --keep 0.5 --by random --out half4 > report
 translates half4
+"$chorus" prune int4 --keep 0.5 --data "train.{lang}" --out used4 > report 2> err || fail "a quantized model is not pruned by text"
+grep -q "int4: quantized experts stay as they are" err || fail "of quantized experts prune says $(cat err)"
+run prune int4 --keep 0.5 --data "train.{lang}" --method drop --no-refit --out same4 > report
+cmp -s used4/model.safetensors same4/model.safetensors || fail "of a quantized model prune does not drop by itself"
 run prune four --keep 0.5 --by random --quantize int4 --out other4 > report
 run import theirs --quantize int8 --out imported8
 translates imported8
@@ -96,8 +112,7 @@ translates again
 
 refuse "is there already" prune large --keep 0.5 --by random --out direction
 refuse "needs text" prune large --keep 0.5 --out more
-refuse "refit needs text" prune large --keep 0.5 --by random --refit --out more
-refuse "are quantized, and cannot be fitted" prune int4 --keep 0.5 --data "train.{lang}" --refit --out more
+refuse "are quantized, and cannot be merged" prune int4 --keep 0.5 --data "train.{lang}" --method merge --out more
 refuse "are about text: name it with --files or --tsv" prune four --by random --directions xx-yy --out more
 refuse "--json is about what text shows" quantize four --json --out more
 refuse "is a dense model" merge four large run --out more

@@ -22,9 +22,13 @@ def test_inspect(model):
 
 
 def test_prune(model, text, tmp_path):
-    report = chorus.prune(model, tmp_path / "half", keep=0.5, data=text / "train.{lang}", directions="xx-yy", sentences=50)
-    fitted = chorus.prune(model, tmp_path / "fitted", keep=0.5, data=text / "train.{lang}", directions="xx-yy", sentences=50, refit=True)
-    assert fitted == report and (tmp_path / "fitted/model.safetensors").read_bytes() != (tmp_path / "half/model.safetensors").read_bytes()
+    which = {"keep": 0.5, "data": text / "train.{lang}", "directions": "xx-yy", "sentences": 50}
+    report = chorus.prune(model, tmp_path / "half", **which)
+    merged = chorus.prune(model, tmp_path / "merged", method="merge", refit=False, **which)
+    dropped = chorus.prune(model, tmp_path / "dropped", method="drop", refit=False, **which)
+    assert merged == report and [layer["kept"] for layer in dropped["layers"]] == [layer["kept"] for layer in report["layers"]]
+    assert -1 in dropped["layers"][0]["becomes"] and -1 not in report["layers"][0]["becomes"]
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in ("half", "merged", "dropped")}) == 3
     assert [len(layer["kept"]) for layer in report["layers"]] == [2, 2] and report["directions"][0]["sentences"] == 50
     assert translates(tmp_path / "half") == 3
     with pytest.raises(chorus.UserError, match="there already"):

@@ -323,6 +323,19 @@ TEST(PruneByMerging, AddsUpWhatEachLanguageChose) {
   EXPECT_EQ(to_json(report)["load"][0]["by_language"], report.layers[0].by_language);
 }
 
+TEST(PruneByMerging, SaysHowManyExpertsAreMerged) {
+  Twins twins(Activation::relu);
+  std::vector<std::pair<int64_t, int64_t>> said;
+  const auto progress = [&](int64_t merged, int64_t total) { said.emplace_back(merged, total); };
+  const auto usage = chosen({5, 4, 1, 3});
+  prune_model(twins.folder / "twins", usage, {.keep = 0.5, .method = PruneMethod::merge},
+              twins.folder / "out", {}, progress);
+  EXPECT_EQ(said, (std::vector<std::pair<int64_t, int64_t>>{{1, 4}, {2, 4}, {3, 4}, {4, 4}}))
+      << "two in each of two layers";
+  prune_model(twins.folder / "twins", usage, {.keep = 0.5}, twins.folder / "dropped", {}, progress);
+  EXPECT_EQ(said.size(), 4U) << "what is dropped is not merged";
+}
+
 TEST(PruneByMerging, WeighsByUse) {
   Saved saved({}, tiny_config());
   const fs::path out = saved.folder / "out";
