@@ -48,8 +48,8 @@ build/train RUN.toml run 2>train.log || fail "train: $(cat train.log)"
 build/train missing.toml other 2>message && fail "a run file that is not there was trained" || [ $? = 2 ]
 grep -q missing.toml message || fail "the message does not name the file: $(cat message)"
 build/prune run 0.5 'text.{lang}' pruned >left
-"$work/prefix/bin/chorus" prune run --keep 0.5 --files 'text.{lang}' --sentences 1000 --out theirs -q >report
-cmp pruned/model.safetensors theirs/model.safetensors || fail "the library and the program prune otherwise"
+"$work/prefix/bin/chorus" prune run --keep 0.5 --files 'text.{lang}' --sentences 1000 --out expected -q >report
+cmp pruned/model.safetensors expected/model.safetensors || fail "the library and the program prune otherwise"
 for model in run pruned; do
   printf 'the number 7 is here\n\nthe number 9 is here\n' >lines
   build/translate $model en de <lines >ours
