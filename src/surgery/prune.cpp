@@ -177,10 +177,11 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
                         const std::function<void(int64_t merged, int64_t total)>& progress) {
   const Source source = open_source(model);
   check_prunable(source.config, given, model.string());
-  if (refit && source.config.quantization.any())
+  if (refit && source.config.quantization.any()) {
     throw UserError(
         "{}: its weights are quantized, and cannot be fitted: prune the model that it was made from",
         model.string());
+  }
   PruneOptions options = given;
   if (options.least == 0) options.least = source.config.moe.top_k;
   const std::vector<int64_t> counts = source.config.expert_counts();
@@ -189,8 +190,8 @@ PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usag
   const std::vector<SparseLayer> layers = sparse_layers(source.catalogue);
   PruneReport report = {.languages = source.vocabulary.languages()};
   Recipe recipe = {.config = source.config};
-  std::vector<int64_t> left;
-  for (const std::vector<int64_t>& stay : kept) left.push_back(std::ssize(stay));
+  std::vector<int64_t> left(kept.size());
+  std::ranges::transform(kept, left.begin(), [](const auto& experts) { return std::ssize(experts); });
   const int64_t gone = std::reduce(counts.begin(), counts.end()) - std::reduce(left.begin(), left.end());
   int64_t merged = 0;
   const auto count_merged = [&] {
