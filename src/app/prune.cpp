@@ -163,8 +163,7 @@ void add_prune(CLI::App& app) {
       "--no-refit", a.no_refit,
       "leave the experts that stay as they are; by default, where text is named and the model's weights are "
       "not quantized, least squares correct them, so that for this text each layer gives what it gave "
-      "before; "
-      "some thousand pairs do well");
+      "before; some thousand pairs do well");
   command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
   add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);
