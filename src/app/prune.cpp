@@ -96,7 +96,8 @@ void prune(PruneArguments& a) {
     a.options.method = choice(kPruneMethods, a.method);
   else
     a.options.method = adapts ? PruneMethod::merge : PruneMethod::drop;
-  check_prunable(config, a.options, a.folder);
+  const bool refits = adapts && !a.no_refit;
+  check_prunable(config, a.options, refits, a.folder);
   check_absent(a.out);
   if (measured && !adapts) {
     log_info(
@@ -108,7 +109,7 @@ void prune(PruneArguments& a) {
   std::vector<ExpertUsage> usage;
   if (measured) usage = text.emplace(a).usage();
   Refit refit;
-  if (adapts && !a.no_refit) refit = [&](const std::filesystem::path& pruned) { return text->refit(pruned); };
+  if (refits) refit = [&](const std::filesystem::path& pruned) { return text->refit(pruned); };
   std::optional<Progress> progress;
   const auto merged = [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace(ProgressOptions{.task = "merging", .unit = "expert", .total = total});

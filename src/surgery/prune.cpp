@@ -165,23 +165,20 @@ std::vector<std::vector<int64_t>> choose_experts(const std::vector<std::vector<d
   return chosen;
 }
 
-void check_prunable(const ModelConfig& config, const PruneOptions& options, const std::string& name) {
+void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
+                    const std::string& name) {
   if (config.expert_counts().empty()) throw UserError("{} is a dense model: it has no experts", name);
-  if (config.quantization.any() && options.method == PruneMethod::merge)
-    throw UserError(
-        "{}: its weights are quantized, and cannot be merged: prune the model that it was made from", name);
+  if (config.quantization.any() && (options.method == PruneMethod::merge || refit)) {
+    throw UserError("{}: its weights are quantized, and cannot be {}: prune the model that it was made from",
+                    name, refit ? "fitted" : "merged");
+  }
 }
 
 PruneReport prune_model(const fs::path& model, std::span<const ExpertUsage> usage, const PruneOptions& given,
                         const fs::path& out, const Refit& refit,
                         const std::function<void(int64_t merged, int64_t total)>& progress) {
   const Source source = open_source(model);
-  check_prunable(source.config, given, model.string());
-  if (refit && source.config.quantization.any()) {
-    throw UserError(
-        "{}: its weights are quantized, and cannot be fitted: prune the model that it was made from",
-        model.string());
-  }
+  check_prunable(source.config, given, refit != nullptr, model.string());
   PruneOptions options = given;
   if (options.least == 0) options.least = source.config.moe.top_k;
   const std::vector<int64_t> counts = source.config.expert_counts();

@@ -86,13 +86,14 @@ struct PruneReport {
 using Refit = std::function<std::vector<std::vector<OutputCorrection>>(const std::filesystem::path& pruned)>;
 
 /// UserError, which calls the model `name`, where prune_model() would refuse such a model: a dense one, and a quantized one
-/// whose experts would be merged. A caller with long work to do before it calls this first.
-void check_prunable(const ModelConfig& config, const PruneOptions& options, const std::string& name);
+/// whose experts would be merged or fitted. A caller with long work to do before it calls this first.
+void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
+                    const std::string& name);
 
 /// Writes the pruned model (see surgery/models.h). `usage` as above; with random scores merging needs none
 /// either: all experts then weigh the same. A model none of whose layers loses an expert is a copy. `refit`, where there is
-/// one, is asked once about the model that it would be without; that one is gone when it has answered. A quantized model
-/// cannot be fitted either: UserError. `progress`, where there is one, hears after each merged expert how many are, of how many.
+/// one, is asked once about the model that it would be without; that one is gone when it has answered. `progress`,
+/// where there is one, hears after each merged expert how many are, of how many.
 PruneReport prune_model(const std::filesystem::path& model, std::span<const ExpertUsage> usage,
                         const PruneOptions& options, const std::filesystem::path& out,
                         const Refit& refit = {},

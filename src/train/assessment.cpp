@@ -35,7 +35,8 @@ std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabul
         {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
   }
   std::string own;  // one line per translation, whose own text has no line ends
-  for (const TranslatedLine& line : translator.translate(lines, {}, progress)) {
+  const auto of_all = [&](int64_t done) { progress(done * static_cast<int64_t>(ranks)); };
+  for (const TranslatedLine& line : translator.translate(lines, {}, of_all)) {
     if (line.best.empty()) throw UserError("{}", line.fault);
     own += line.best.front().text + '\n';
   }
@@ -90,13 +91,12 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
   if (options.load) result.layers = sparse_layer_names(model.catalogue());
   result.load.resize(result.layers.size());
   const auto count = static_cast<int64_t>(directions.size());
-  if (options.progress) options.progress(0, total);
+  const auto progress = [&](int64_t lines) {
+    if (options.progress) options.progress(done + lines, total);
+  };
+  progress(0);
   for (int64_t d = 0; d < count; ++d) {
     const DirectionText& pairs = directions[d];
-    const auto progress = [&](int64_t lines) {
-      const int64_t all = lines * (options.group ? options.group->size() : 1);
-      if (options.progress) options.progress(done + std::min(all, std::ssize(pairs.sources)), total);
-    };
     std::vector<std::string> translations = translate(model, vocabulary, pairs, options, progress);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
@@ -113,7 +113,7 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
                              .translations = std::move(translations)});
     }
     done += std::ssize(pairs.sources);
-    if (options.progress) options.progress(done, total);
+    progress(0);
   }
   return result;
 }
