@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
@@ -43,29 +42,28 @@ def main():
     chorus, run = sys.argv[1], Path(sys.argv[2]).resolve()
     other = changed(run, "<script>'other'", many, lambda text: re.sub("(?m)^character_coverage = .*", "character_coverage = 0.99", text))
     exploded = changed(run, "exploded", explodes)
-    with tempfile.TemporaryDirectory() as folder:
-        page = browser.Browser(folder)
-        try:
-            def opened(*runs):
-                subprocess.run([chorus, "report", *runs, "--out", "looked_at.html", "-q"], check=True)
-                page.open(f"file://{Path('looked_at.html').resolve()}")
-                page.until("document.querySelectorAll('#training svg').length > 0")
-                return page.evaluate("document.body.innerText")
+    page = browser.Browser()
+    try:
+        def opened(*runs):
+            subprocess.run([chorus, "report", *runs, "--out", "looked_at.html", "-q"], check=True)
+            page.open(f"file://{Path('looked_at.html').resolve()}")
+            page.until("document.querySelectorAll('#training svg').length > 0")
+            return page.evaluate("document.body.innerText")
 
-            said = opened(run)
-            assert "cannot be compared" not in said, said
-            said = opened(run, other)
-            assert "validated on different directions" in said and "vocabularies differ (vocabulary." in said, said
-            assert "<script>'other'" in said, said
-            page.evaluate("document.querySelector('#scores input').focus()")
-            page.type("ah-")
-            assert page.evaluate("[...document.querySelectorAll('#scores tbody th')].map((cell) => cell.textContent)") == ["ah-xx"]
-            opened(exploded)
-            names = page.evaluate("[...document.querySelectorAll('#training svg text')].map((text) => text.textContent)")
-            assert max(map(len, names)) < 12, names
-            assert page.faults == [], page.faults
-        finally:
-            page.end()
+        said = opened(run)
+        assert "cannot be compared" not in said, said
+        said = opened(run, other)
+        assert "validated on different directions" in said and "vocabularies differ (vocabulary." in said, said
+        assert "<script>'other'" in said, said
+        page.evaluate("document.querySelector('#scores input').focus()")
+        page.type("ah-")
+        assert page.evaluate("[...document.querySelectorAll('#scores tbody th')].map((cell) => cell.textContent)") == ["ah-xx"]
+        opened(exploded)
+        names = page.evaluate("[...document.querySelectorAll('#training svg text')].map((text) => text.textContent)")
+        assert max(map(len, names)) < 12, names
+        assert page.faults == [], page.faults
+    finally:
+        page.end()
 
 
 if __name__ == "__main__":

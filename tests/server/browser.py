@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -18,7 +19,9 @@ def program():
 class Browser:
     """Raises on what the page's script throws or logs as an error, once the next command is sent."""
 
-    def __init__(self, folder):
+    def __init__(self):
+        # What the browser's processes still write when it has ended may be left behind, and is no fault of what is tested.
+        self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         read_here, write_there = os.pipe()
         read_there, write_here = os.pipe()
 
@@ -28,7 +31,7 @@ class Browser:
             os.dup2(high[1], 4)
 
         self.process = subprocess.Popen([program(), "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
-                                         f"--user-data-dir={folder}"], close_fds=False, preexec_fn=give, stderr=subprocess.DEVNULL)
+                                         f"--user-data-dir={self.profile.name}"], close_fds=False, preexec_fn=give, stderr=subprocess.DEVNULL)
         os.close(read_there)
         os.close(write_there)
         self.commands, self.answers = os.fdopen(write_here, "wb", 0), os.fdopen(read_here, "rb")
@@ -105,5 +108,10 @@ class Browser:
             file.write(base64.b64decode(self.send("Page.captureScreenshot")["data"]))
 
     def end(self):
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.commands.write(b'{"id": 0, "method": "Browser.close"}\0')
+            self.process.wait(timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.profile.cleanup()

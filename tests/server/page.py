@@ -150,7 +150,7 @@ def main():
         print("page.py: there is no Chromium: skipped", file=sys.stderr)
         sys.exit(77)
     server = Server(CHORUS, MODEL)
-    page = browser.Browser("profile")
+    page = browser.Browser()
     try:
         texts(page, server)
         documents(page, server)
