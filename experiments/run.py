@@ -133,6 +133,7 @@ def read_training(program, folder):
     last = train[-1] if train else {}
     languages = json.loads(call(program, ["vocab", "--model", f"{folder}/model", "--json"])[0])["languages"]
     return {
+        "updates": last.get("update", 0),
         "curve": [[line["update"], round(line["loss"], 4)] for line in valid],
         "directions": {d: round(v["loss"], 4) for d, v in valid[-1]["directions"].items()} if valid else {},
         "dropped": round(last.get("dropped", 0), 4),
@@ -158,16 +159,30 @@ def read_assessment(text):
     }
 
 
-def run_row(program, steps):
-    """Runs a row's commands; what the last training and the last assessment of them say."""
-    result = {"seconds": {}}
-    for words in steps:
+def updates_saved(folder):
+    """The update from which a training in the folder goes on."""
+    return max((int(path.name.removeprefix("step-")) for path in (ROOT / folder / "checkpoints").glob("step-*")), default=0)
+
+
+def run_row(program, steps, begun):
+    """Runs those of a row's commands that the file `begun` does not count as done, and keeps count there; what the last
+    training and the last assessment of all say. A training that was cut short is resumed: its seconds are those of its last
+    start, times all updates over those made since."""
+    state = json.loads(begun.read_text())
+    result = state["result"]
+    for words in steps[state["done"] :]:
+        run_folder = words[words.index("--out") + 1] if words[0] == "train" else None
+        saved = updates_saved(run_folder) if run_folder else 0
         output, seconds = call(program, [*words, "--quiet"])
-        result["seconds"][words[0]] = round(result["seconds"].get(words[0], 0) + seconds, 1)
-        if words[0] == "train":
-            result.update(read_training(program, words[words.index("--out") + 1]))
+        if run_folder:
+            found = read_training(program, run_folder)
+            seconds *= found["updates"] / max(1, found["updates"] - saved)
+            result.update(found)
         elif words[0] == "assess":
             result.update(read_assessment(output))
+        result["seconds"][words[0]] = round(result["seconds"].get(words[0], 0) + seconds, 1)
+        state["done"] += 1
+        write(begun, json.dumps(state))
     return result
 
 
@@ -193,11 +208,12 @@ def settle(experiment, row, seed, program, results):
         say(f"{experiment['name']}: {row['label']}, seed {seed}")
         out = ROOT / folder(experiment, row, seed)
         begun = out.with_suffix(".json")
-        if "steps" in row or not begun.exists() or json.loads(begun.read_text()) != same:  # else a training, which is resumed
+        if not begun.exists() or not same.items() <= json.loads(begun.read_text()).items():  # else it is resumed
             shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True, exist_ok=True)
-        begun.write_text(json.dumps(same))
-        result = run_row(program, commands(experiment, row, seed, folder(experiment, row, seed)))
+            out.mkdir(parents=True)
+            write(begun, json.dumps({**same, "done": 0, "result": {"seconds": {}}}))
+        result = run_row(program, commands(experiment, row, seed, folder(experiment, row, seed)), begun)
+        begun.unlink()
     others = [r for r in read_results(path) if (r["row"], r["seed"]) != (row["label"], seed)]
     write_results(path, [*others, {**result, "row": row["label"], **same}])
 
@@ -213,9 +229,13 @@ def read_results(path):
 
 
 def write_results(path, results):
+    write(path, "".join(json.dumps(r) + "\n" for r in results))
+
+
+def write(path, text):
     """Whole or not at all, as a reader or a second runner may look on."""
     part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(r) + "\n" for r in results))
+    part.write_text(text)
     os.replace(part, path)
 
 

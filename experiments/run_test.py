@@ -6,6 +6,7 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 import report
 import run
@@ -107,6 +108,29 @@ class Runner(unittest.TestCase):
         self.run_all()
         self.assertEqual(len(self.calls("train")), 11)
         self.assertEqual(len(results), 4)
+
+    def test_goes_on_where_it_was_cut_short(self):
+        row = {"only": ["with experts"], "seeds": [1]}
+        working = self.program.read_text()
+        self.program.write_text(working.replace('== "assess":', '== "assess":\n    sys.exit("no room")'))
+        with self.assertRaisesRegex(run.ExperimentError, "no room"):
+            self.run_all(**row)
+        self.program.write_text(working)
+        (result,) = self.run_all(**row)
+        self.assertEqual((len(self.calls("train")), len(self.calls("assess"))), (1, 2))
+        self.assertEqual((result["curve"], result["bleu"]), ([[10, 4.6], [20, 4.1]], {"en-de": 12.35}))
+
+        self.program.write_text(working.replace(
+            "    layer =", "    (out / 'checkpoints/step-00000010').mkdir(parents=True)\n    sys.exit('killed')\n    layer ="))
+        with self.assertRaisesRegex(run.ExperimentError, "killed"):
+            self.run_all(**row, again=True)
+        self.assertEqual(run.updates_saved("runs/experiments/one/with-experts/1"), 10)
+        self.program.write_text(working)
+        call = run.call
+        with unittest.mock.patch("run.call", lambda *words: (call(*words)[0], 4.0)):
+            (result,) = self.run_all(**row, again=True)
+        self.assertEqual((len(self.calls("train")), len(self.calls("assess"))), (3, 3))
+        self.assertEqual(result["seconds"], {"train": 8.0, "assess": 4.0})  # of 20 updates 10 were made in four seconds
 
     def test_a_row_with_each_stands_for_several(self):
         rows = [*run.expand({"label": "{n}, {x} of {lang}", "set": ["a={n}"], "each": {"n": [1, 2], "x": [0.5]}})]
