@@ -4,6 +4,7 @@
 #   experiments/corpora.sh imbalanced      German 29,000, French 6,000, Czech 1,200 pairs with English
 #   experiments/corpora.sh little          the first 10,000 pairs of English and German
 #   experiments/corpora.sh libreoffice     26 languages, from Debian's packages (network), and validation text of 20 lines
+#   experiments/corpora.sh help            LibreOffice's help in 15 languages with English, two of which have 2,000 pairs and two 500
 set -eu
 cd "$(dirname "$0")/.."
 chorus=${CHORUS:-build/release/chorus}
@@ -59,6 +60,26 @@ libreoffice() {
   for l in $names en; do # English last: with it all are there
     head -n 20 $to/valid.$l >$to/head.$l
   done
+}
+
+help() {
+  to=corpora/help-15
+  names="de nl sv fr es it pl cs ru fi hu da ca sl et"
+  [ ! -e $to ] || return 0
+  # shellcheck disable=SC2086  # a list of words
+  [ -e corpora/help/help/train.et ] || scripts/fetch_help.py --out corpora/help $names
+  mkdir -p $to.part
+  for l in en $names; do
+    cp corpora/help/help/train.$l corpora/help/help/valid.$l corpora/help/help/test.$l $to.part/
+  done
+  for pair in da:2000 ca:2000 sl:500 et:500; do # mono.LANGUAGE has all paragraphs, train.LANGUAGE one of every so many
+    l=${pair%:*}
+    grep . corpora/help/help/train.$l >$to.part/mono.$l
+    awk -v all="$(wc -l <$to.part/mono.$l)" -v kept="${pair#*:}" \
+      '/./ { n++; if (int(n * kept / all) == int((n - 1) * kept / all)) $0 = "" } { print }' corpora/help/help/train.$l >$to.part/train.$l
+  done
+  $chorus vocab --files "$to.part/train.{lang}" --size 8000 --out $to.part/sp.model --quiet
+  mv $to.part $to
 }
 
 for corpus in "$@"; do

@@ -10,14 +10,14 @@ class ReportError(Exception):
     pass
 
 
-# ---- measures of one run: "loss", "loss *-cs", "bleu en-de", "chrf *", "length *", "dropped" ----------------------------------
+# ---- measures of one run: "loss", "loss *-cs", "bleu en-de,en-fr", "chrf *", "length *", "dropped" ----------------------------------
 
 def measure(result, name):
     """The measure of a result, or None where the run has no such thing."""
     kind, _, pattern = name.partition(" ")
     if kind in ("loss", "bleu", "chrf", "length"):
         found = result.get("directions" if kind == "loss" else kind, {})
-        values = [v for d, v in found.items() if fnmatch.fnmatch(d, pattern or "*")]
+        values = [v for d, v in found.items() if any(fnmatch.fnmatch(d, p) for p in (pattern or "*").split(","))]
         return statistics.fmean(values) if values else None
     if kind == "best":  # the lowest validation loss of the run
         return min((loss for _, loss in result.get("curve", [])), default=None)

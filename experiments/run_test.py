@@ -183,6 +183,7 @@ class Measures(unittest.TestCase):
     def test_a_measure_is_the_mean_of_the_directions_that_match(self):
         result = {"directions": {"en-de": 2.0, "de-en": 3.0, "fr-en": 4.0}}
         self.assertEqual(report.measure(result, "loss *-en"), 3.5)
+        self.assertEqual(report.measure(result, "loss en-*,fr-*"), 3.0)
         self.assertEqual(report.measure(result, "loss"), 3.0)
         self.assertIsNone(report.measure(result, "chrf"))
         with self.assertRaises(report.ReportError):
