@@ -61,15 +61,18 @@ void serve(ServeArguments& a) {
   constexpr uint64_t kLongestCharacter = 12;  // as it is written: "\ud83d\ude00", "%F0%9F%98%80"
   a.http.body_bytes =
       std::max(a.http.body_bytes, kLongestCharacter * static_cast<uint64_t>(a.limits.characters));
+  a.http.memory = std::max(a.http.memory, a.http.copies * a.http.body_bytes);
   a.http.any_host = !local && a.http.hosts.empty();
   a.limits.timeout = std::chrono::milliseconds(static_cast<int64_t>(a.timeout * 1000));
   a.served.compute = compute_options(a.compute, alone);
   a.served.memory = memory_limit(a.memory, alone) / a.models.size();
   std::vector<AccessKey> keys;
   if (!a.keys.empty()) keys = read_keys(a.keys);
+  ::signal(SIGHUP, SIG_IGN);  // until there is something to load anew
   Service service(load_models(a), std::move(keys), a.limits);
   std::atomic<bool> is_loading = false;
   std::jthread loading;  // beside serving
+  a.http.refused = [&](int status) { service.count_refused(status); };
   HttpServer http(a.http, [&](const HttpRequest& request, Answer answer) {
     return service.handle(request, std::move(answer));
   });

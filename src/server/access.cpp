@@ -50,6 +50,7 @@ double wait_for(State& allowance, int64_t per_minute, int64_t amount, AccessCont
 
 std::vector<AccessKey> read_keys(const std::filesystem::path& file) {
   std::string text = read_file(file);
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);  // a byte order mark
   std::ranges::replace(text, '\t', ' ');
   struct stat status {};
   if (::stat(file.c_str(), &status) == 0 && (status.st_mode & (S_IROTH | S_IWOTH)) != 0)

@@ -62,6 +62,7 @@ std::shared_ptr<Waiting> Service::score(const HttpRequest& request, const Answer
   std::vector<std::string> both = texts;
   both.insert(both.end(), translations.begin(), translations.end());
   admit(request, fields, both);
+  require(fields, {"source", "target"});
   check(both, limits_.characters);
   if (texts.empty() || texts.size() != translations.size())
     throw Refusal(400, "Invalid request: q and translation are lists of as many texts");

@@ -29,6 +29,7 @@ struct HttpReply {
   std::vector<std::pair<std::string, std::string>> headers = {};  // more of them
   bool more =
       false;  // it is the beginning of a body, or a piece of it: of later pieces only the body is looked at
+  int outcome = 0;  // of the last piece, where a fault ends it: the status that it would have had alone
 };
 
 /// Takes the reply to a request, on any thread: once, or in pieces, of which the last alone is without `more`.

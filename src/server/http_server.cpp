@@ -103,6 +103,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   }
 
   void refuse(HttpReply reply) {
+    server_.options.refused(reply.status);
     last_ = true;
     write(std::move(reply));
   }
@@ -126,22 +127,27 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     if (encodings > 1 ||
         (encodings == 1 && !beast::iequals(header[http::field::transfer_encoding], "chunked")))
       return refuse(501, "Transfer-Encoding may only be chunked");
+    if (encodings > 0 && header.version() < 11) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
     const auto hosts = header.count(http::field::host);
     if (hosts > 1 || (hosts == 0 && header.version() >= 11)) return refuse(400, "A request names one Host");
     if (hosts == 1 && !server_.serves(header[http::field::host])) return refuse(421, "Unknown Host");
+    if (const std::string_view site = parts_of(header.target()).site; !site.empty() && !server_.serves(site))
+      return refuse(421, "Unknown Host");
     const std::string_view origin = header[http::field::origin];  // the site of the page that asks
     if (!origin.empty() && !server_.serves(origin)) return refuse(403, "A page of another site asks");
     const auto length = parser_->content_length();
     if (!take(length ? *length : parser_->chunked() ? server_.options.body_bytes : 0))
       return refuse(error_reply(429, "Slowdown: too much text is waiting", 1));
     stream_.expires_after(server_.options.transfer);
-    if (beast::iequals(header[http::field::expect], "100-continue") && !parser_->is_done())
+    if (header.version() >= 11 && beast::iequals(header[http::field::expect], "100-continue") &&
+        !parser_->is_done())
       return send_continue();
     read_body();
   }
 
-  /// Memory for a body of so many bytes, if there is some.
+  /// Memory for a body of so many bytes, if there is some: what was taken for it before is given back.
   bool take(uint64_t bytes) {
+    give_back();
     const uint64_t wanted = bytes * server_.options.copies;
     if (wanted > server_.options.memory - server_.held) return false;
     held_bytes_ = wanted;
@@ -168,7 +174,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
       return;
     if (error) return refuse(refusal_of(error));
     auto& message = parser_->get();
-    const std::string_view target = message.target();
+    take(message.body().size());  // of one in chunks: no more than it has
+    const std::string_view target = parts_of(message.target()).path;
     const size_t question = target.find('?');
     HttpRequest request = {
         .method = message.method_string(),

@@ -28,9 +28,11 @@ struct HttpOptions {
   uint32_t header_bytes = 16 << 10;
   uint64_t body_bytes = 1 << 20;
   // For the bodies of requests until they are answered, and what is made of them, for which `copies` times their size is
-  // taken before they are read; beyond, a request is answered 429.
+  // taken before they are read (of one in chunks that of body_bytes, until it is there); beyond, a request is answered 429.
   uint64_t memory = 256 << 20;
-  uint64_t copies = 24;                        // a document full of markup, and its translation
+  uint64_t copies = 24;  // a document full of markup, and its translation
+  std::function<void(int status)> refused = [](int) {
+  };                                           // told of each request that is answered without the handler
   std::chrono::milliseconds idle{60'000};      // until a request begins
   std::chrono::milliseconds transfer{30'000};  // for the rest of a request, and for a reply
 };

@@ -95,12 +95,12 @@ void RequestFields::read_json(std::string_view body) {
       texts = {*list, true};
     } else if (value.is_string()) {
       texts = {{value.get<std::string>()}, false};
-    } else if (value.is_boolean() || value.is_number()) {
+    } else if (value.is_boolean() || value.is_number_integer()) {
       texts = {{value.dump()}, false};
     } else if (value.is_null()) {
       continue;
     } else {
-      refuse(fmt::format("{} is neither a text, a number nor a list of texts", in_quotes(name)));
+      refuse(fmt::format("{} is neither a text, a whole number nor a list of texts", in_quotes(name)));
     }
     fields_[name] = std::move(texts);
   }

@@ -4,11 +4,13 @@
 #include <exception>
 #include <utility>
 
+#include <boost/beast/core/string.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
 #include "base/message.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "io/json.h"
 #include "server/asked_texts.h"
@@ -32,6 +34,12 @@ void bound(int64_t size, int64_t limit, std::string_view unit = "") {
   if (size > limit)
     throw Refusal(400,
                   fmt::format("Invalid request: request ({}{}) exceeds text limit ({})", size, unit, limit));
+}
+
+/// What a client wrote, in a message.
+std::string said_back(const std::string& text) {
+  constexpr size_t kLongest = 32;  // as it is
+  return text.size() > kLongest ? in_quotes(text) : one_line(text);
 }
 
 std::string line_event(size_t line, size_t count, const std::string& text) {
@@ -68,11 +76,11 @@ std::shared_ptr<Waiting> Service::handle(const HttpRequest& request, Answer answ
     constexpr std::string_view kError = R"({"error":)";
     if (deepl && reply.status >= 400 && reply.body.starts_with(kError))
       reply.body.replace(0, kError.size(), R"({"message":)");
-    const std::string endpoint = reply.status == 404            ? "other"
+    const std::string endpoint = reply.status == 404            ? kOther
                                  : path.starts_with(kDownloads) ? std::string(kDownloads)
                                                                 : path;
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begun;
-    counters_.count(endpoint, reply.status, passed.count());
+    counters_.count(endpoint, reply.outcome > 0 ? reply.outcome : reply.status, passed.count());
     answer(std::move(reply));
   };
   try {
@@ -124,6 +132,7 @@ std::shared_ptr<Waiting> Service::dispatch(const HttpRequest& request, const Ans
     if (endpoint.method == (request.method == "HEAD" ? "GET" : request.method)) return endpoint.run();
     allowed = endpoint.method == "GET" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
   }
+  if (request.path == "*" && request.method == "OPTIONS") allowed = "GET, HEAD, POST, OPTIONS";
   if (allowed.empty()) throw Refusal(404, "Not found");
   HttpReply reply = request.method == "OPTIONS" ? HttpReply{} : error_reply(405, "Method not allowed");
   reply.headers.emplace_back("Allow", allowed);
@@ -139,7 +148,8 @@ HttpReply Service::metrics(const HttpRequest& request) {
 std::string Service::key_of(const HttpRequest& request, const RequestFields& fields) {
   if (std::string key = fields.text("api_key"); !key.empty()) return key;
   for (const std::string_view scheme : {"Bearer ", "DeepL-Auth-Key "})
-    if (request.authorization.starts_with(scheme)) return request.authorization.substr(scheme.size());
+    if (boost::beast::iequals(request.authorization.substr(0, scheme.size()), scheme))
+      return request.authorization.substr(scheme.size());
   return "";
 }
 
@@ -159,10 +169,8 @@ void Service::check(std::span<const std::string> texts, int64_t characters) cons
 }
 
 std::string Service::language(const ServedModels& models, const std::string& code) {
-  constexpr size_t kLongest = 32;  // that is said back as it is
   const auto found = models.codes().find(code);
-  if (!found)
-    throw Refusal(400, fmt::format("{} is not supported", code.size() > kLongest ? in_quotes(code) : code));
+  if (!found) throw Refusal(400, fmt::format("{} is not supported", said_back(code)));
   return *found;
 }
 
@@ -220,7 +228,10 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   };
   const Answer last = [answer, begun](HttpReply end) {
     const bool done = end.status == 200;
-    answer(done || *begun ? event_reply(done ? "done" : "error", end.body, false) : std::move(end));
+    if (!done && !*begun) return answer(std::move(end));
+    HttpReply event = event_reply(done ? "done" : "error", end.body, false);
+    event.outcome = end.status;
+    answer(std::move(event));
   };
   return submit(route, texts->lines(), timeout, last, reply, progress);
 }

@@ -53,8 +53,12 @@ class Service {
   void replace(std::shared_ptr<const ServedModels> models);
   /// /ready says no from now on.
   void begin_drain() { draining_ = true; }
+  /// Counts a request that never came here.
+  void count_refused(int status) { counters_.count(kOther, status, 0); }
 
  private:
+  static constexpr const char* kOther = "other";  // endpoint of what is none of ours, in /metrics
+
   /// Texts to translate, whatever the interface.
   struct Asked {
     std::vector<std::string> texts;

@@ -132,6 +132,27 @@ def raw_http(server):
     got = server.raw(f"POST /health HTTP/1.1\r\n{head}Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\nGET /health HTTP/1.1\r\n{head}"
                      "Connection: close\r\n\r\n".encode())
     expect(b" 501 " in got.splitlines()[0] and got.count(b"HTTP/1.1 ") == 1, f"two lengths: {got}")
+    old = chunked.replace("HTTP/1.1", "HTTP/1.0").replace("Connection: close", "Connection: keep-alive")
+    got = server.raw((old + f"{len(text):x}\r\n{text}\r\n0\r\n\r\nGET /health HTTP/1.1\r\n{head}Connection: close\r\n\r\n").encode())
+    expect(b" 400 " in got.splitlines()[0] and got.count(b"\r\nServer: chorus") == 1, f"chunks in HTTP/1.0: {got}")
+    waits = f"POST /health HTTP/1.0\r\n{head}Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx"
+    expect(b" 100 " not in server.raw(waits.encode()), "Expect in HTTP/1.0 is none")
+    for target, status in [("http://localhost/health", 200), (f"http://127.0.0.1:{server.port}/health", 200), ("http://evil.example/health", 421),
+                           ("http://localhost", 200), ("*", 404)]:
+        got = server.raw(f"GET {target} HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode()).splitlines()[0]
+        expect(f" {status} ".encode() in got, f"GET {target}: {got}")
+    expect(b" 200 " in server.raw(f"OPTIONS * HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode()).splitlines()[0], "OPTIONS *")
+    for host in ("[::1].evil.example", "localhost:80@evil.example", "localhost:x"):
+        got = server.raw(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()).splitlines()[0]
+        expect(b" 421 " in got, f"Host {host}: {got}")
+    expect(re.search(r'requests_total\{[^}]*"other"[^}]*"421"\} [4-9]', server.ask("/metrics")[1]), f"what is refused is counted: {server.ask('/metrics')[1]}")
+    # A body in chunks holds no more than it has once it is there: many wait together.
+    slow = json.dumps({"q": ["alpha beta gamma"] * 60, "source": "xx", "target": "yy"})
+    whole = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" \
+            f"{len(slow):x}\r\n{slow}\r\n0\r\n\r\n"
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        statuses = [got.split(b" ", 2)[1] for got in pool.map(server.raw, [whole.encode()] * 24)]
+    expect(statuses == [b"200"] * 24, f"24 bodies in chunks at once: {statuses}")
     two = server.raw(f"GET /health HTTP/1.1\r\n{head}\r\nGET /ready HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
     expect(two.count(b"HTTP/1.1 200 OK") == 2, f"two requests on one connection: {two}")
     for path, status in [("/nowhere", 404), ("/health", 200), ("/translate", 405)]:

@@ -60,6 +60,16 @@ def texts(page, server):
     page.press("S", "KeyS", 9)
     page.until("document.getElementById('source').value === 'yy' && document.getElementById('target').value === 'xx'")
     expect(page.evaluate("document.getElementById('text').value") == text.split("\n")[0] + "\n\n" + other, "swapped with what it shows")
+    # What was typed since is not thrown away by swapping.
+    page.evaluate("(() => { const one = document.getElementById('text'); one.value = 'gamma and more'; one.dispatchEvent(new Event('input')); })()")
+    page.press("S", "KeyS", 9)
+    expect(page.evaluate("document.getElementById('text').value") == "gamma and more", "swapped with text that is not translated yet")
+    page.press("S", "KeyS", 9)
+    # Separators of lines that JSON has as they are.
+    with_separator = "alpha\u2028beta\u2029\n\ngamma"
+    page.evaluate(f"(() => {{ const one = document.getElementById('text'); one.value = {json.dumps(with_separator)}; one.dispatchEvent(new Event('input')); }})()")
+    page.until("document.getElementById('result').getAttribute('aria-busy') === 'false' && !document.getElementById('result').classList.contains('stale')")
+    expect(page.evaluate("document.getElementById('error').hidden"), "U+2028 in a text: " + page.evaluate("document.getElementById('error').textContent"))
     # A text is a text: what looks like a tag is none.
     page.evaluate("document.getElementById('text').value = '<img src=x>'; document.getElementById('text').dispatchEvent(new Event('input'))")
     page.until("document.getElementById('result').getAttribute('aria-busy') === 'false' && document.getElementById('error').hidden")
@@ -139,6 +149,9 @@ def keys(page):
     page.evaluate("document.getElementById('text').focus()")
     page.type("alpha beta")
     page.until("document.getElementById('error').textContent.includes('needs an API key')")
+    page.evaluate(f"document.getElementById('key').value = '{KEY}\u200b'; document.getElementById('key-form').requestSubmit()")
+    page.until("document.getElementById('error').textContent.includes('that no key has')")
+    expect(page.evaluate("sessionStorage.getItem('chorus key') === null"), "a key that no header can have is not kept")
     page.evaluate(f"document.getElementById('key').value = '{KEY}'; document.getElementById('key-form').requestSubmit()")
     shows(page, translated(server, "alpha beta", KEY))
     expect(page.evaluate("JSON.stringify(localStorage).includes('20-letters')") is False, "the key is not kept for good")

@@ -46,7 +46,7 @@ async function events(reply, on_line) {
     const all = (text + value).split("\n\n");
     text = all.pop();
     for (const event of all) {
-      const [, name, data] = event.match(/^event: (\w+)\ndata: (.*)$/);
+      const [, name, data] = event.match(/^event: (\w+)\ndata: ([^\n]*)$/);
       const json = JSON.parse(data);
       if (name === "done") return json;
       if (name === "error") throw new Refused(500, json.error, 0);

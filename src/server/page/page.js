@@ -48,7 +48,8 @@ function swap() {
   const text = shown.text();
   $("source").value = to;
   fill_targets(from);
-  if (text && !shown.partial) { $("text").value = text; count(); }
+  // What was typed since the translation was made stays.
+  if (text && !shown.partial && !$("result").classList.contains("stale")) { $("text").value = text; count(); }
   chose_languages();
 }
 
@@ -253,7 +254,12 @@ $("choose").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", () => { add_documents($("files").files); $("files").value = ""; });
 $("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keep(session, "chorus key", $("key").value.trim());
+  const key = $("key").value.trim();
+  if (!/^[\x21-\x7e]*$/.test(key)) {  // no header can have it
+    fail(new Refused(400, "The key has characters that no key has: copy it anew.", 0));
+    return;
+  }
+  keep(session, "chorus key", key);
   $("key").value = "";
   show_key();
   translate();
