@@ -92,6 +92,12 @@ def run_json(command: str, *arguments: str | os.PathLike[str], quiet: bool = Tru
     return json.loads(run(command, *arguments, "--json", quiet=quiet))
 
 
+def place(path: str | os.PathLike[str]) -> str:
+    """A path on the command line, where one that begins with - would be an option."""
+    text = os.fspath(path)
+    return os.path.join(".", text) if text.startswith("-") else text
+
+
 def options(**values: Any) -> Sequence[str]:
     """As the command line has them: None and False are left out, lists are given item by item."""
     words: list[str] = []
@@ -101,7 +107,7 @@ def options(**values: Any) -> Sequence[str]:
             words.append(option)
         elif value is not None and value is not False:
             for one in value if isinstance(value, (list, tuple)) else [value]:
-                words += [option, os.fspath(one) if isinstance(one, os.PathLike) else str(one)]
+                words.append(f"{option}={os.fspath(one) if isinstance(one, os.PathLike) else one}")
     return words
 
 

@@ -15,7 +15,7 @@ Paths = StrPath | Sequence[StrPath]
 def inspect(model: StrPath, *, tensors: bool = False) -> dict[str, Any]:
     """What a model is made of and what it costs: "config", "languages", "vocabulary", "parameters" (by role), "layers",
     "flops", "memory_bytes"; with `tensors`, also each of "tensors". As `chorus inspect --json`."""
-    return _program.run_json("inspect", model, *_program.options(tensors=tensors), quiet=False)
+    return _program.run_json("inspect", _program.place(model), *_program.options(tensors=tensors), quiet=False)
 
 
 def prune(
@@ -41,8 +41,8 @@ def prune(
     Returns what was kept, layer by layer. As `chorus prune --json`.
     """
     return _program.run_json(
-        "prune", model, "--out", out,
-        *_program.options(keep=keep, by=by, method=method, no_refit=not refit, data=_files(data), **_which(languages, directions, sentences)))
+        "prune", _program.place(model),
+        *_program.options(out=out, keep=keep, by=by, method=method, no_refit=not refit, data=_files(data), **_which(languages, directions, sentences)))
 
 
 def quantize(
@@ -59,7 +59,7 @@ def quantize(
     """Writes the model folder `out`, with weights in "int8" or "int4" ("none": as they are): those of the experts, and the
     other ones. With `data`, as `prune` takes it, scales are chosen by what that text makes the weights compute, and what
     changed is returned direction by direction: loss, BLEU, chrF, before and after; else []. As `chorus quantize --json`."""
-    words = [model, "--out", out, *_program.options(experts=experts, dense=dense)]
+    words = [_program.place(model), *_program.options(out=out, experts=experts, dense=dense)]
     files = _files(data)
     if not files:
         _program.run("quantize", *words)
@@ -70,13 +70,13 @@ def quantize(
 def import_model(folder: StrPath, out: StrPath, *, quantize: str | None = None) -> Path:
     """Turns a folder of transformers (NLLB-MoE, M2M100, NLLB, SMaLL-100, OPUS-MT, Switch, T5, MADLAD-400), as
     `huggingface_hub.snapshot_download` or `save_pretrained` leave it, into the model folder `out`, which it returns."""
-    _program.run("import", folder, "--out", out, *_program.options(quantize=quantize))
+    _program.run("import", _program.place(folder), *_program.options(out=out, quantize=quantize))
     return Path(out)
 
 
 def export_model(model: StrPath, out: StrPath, *, format: str) -> Path:
     """Writes a model as transformers reads it, and returns `out`. `format`: "nllb-moe", "m2m100", "marian", "switch", "t5"."""
-    _program.run("export", model, "--out", out, "--format", format)
+    _program.run("export", _program.place(model), *_program.options(out=out, format=format))
     return Path(out)
 
 

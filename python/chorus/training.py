@@ -45,7 +45,7 @@ def train(
         on_line = lambda line: callback(json.loads(line))  # noqa: E731
     if not isinstance(run, Mapping):
         folder = Path(out) if out is not None else Path("runs") / Path(run).stem
-        _program.run("train", run, "--out", folder, *words, quiet=quiet, on_line=on_line)
+        _program.run("train", _program.place(run), *_program.options(out=folder), *words, quiet=quiet, on_line=on_line)
         return folder
     if out is None:
         raise UserError("train(dict, out): name the folder of the run")
@@ -57,7 +57,7 @@ def train(
             file.write_text(tomli_w.dumps(run), encoding="utf-8")
         except (TypeError, ValueError) as error:
             raise UserError(f"train(dict): it cannot be written as a run file: {error}") from error
-        _program.run("train", file, "--out", out, *words, quiet=quiet, on_line=on_line)
+        _program.run("train", file, *_program.options(out=out), *words, quiet=quiet, on_line=on_line)
     return Path(out)
 
 

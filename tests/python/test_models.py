@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,22 @@ def test_quantize(model, text, tmp_path):
     assert translates(tmp_path / "int4") == translates(tmp_path / "int8") == 3
     with pytest.raises(chorus.UserError):
         chorus.quantize(model, tmp_path / "other", experts="int5")
+
+
+def test_no_path_is_an_option(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model, "-model")
+    assert chorus.inspect("-model")["languages"] == ["xx", "yy"]
+    assert chorus.export_model("-model", "--help", format="nllb-moe") == Path("--help") and Path("--help/config.json").exists()
+    chorus.quantize("-model", "-q")
+    assert translates("./-q") == 3
+    for wrong in ("--help", "--version"):
+        with pytest.raises(chorus.UserError):
+            chorus.import_model(wrong + "x", tmp_path / "back")
+    with pytest.raises(chorus.UserError, match="no such folder"):
+        chorus.inspect("--version")
+    with pytest.raises(chorus.UserError):
+        chorus.train("--help", tmp_path / "run")
 
 
 def test_to_transformers_and_back(model, translator, tmp_path):
