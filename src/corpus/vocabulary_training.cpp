@@ -208,7 +208,7 @@ void train_vocabulary(std::span<const SourceConfig> given, const VocabularyConfi
                     config.size, kSmallestVocabulary);
   }
   check_symbols(config.symbols, "vocabulary.symbols");
-  const std::vector<SourceConfig> sources = find_sources(given, "train", {.least = 1});
+  const std::vector<SourceConfig> sources = find_sources(given, "", {.least = 1});
   check(sources);
   const auto report = [&](const std::string& line) {
     if (training.progress) training.progress(line);

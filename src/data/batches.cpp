@@ -9,9 +9,12 @@
 #include <tuple>
 #include <utility>
 
+#include <fmt/ranges.h>
+
 #include "base/error.h"
 #include "base/parallel_for.h"
 #include "data/curriculum.h"
+#include "io/files.h"
 
 namespace chorus::inline data {
 namespace {
@@ -284,6 +287,14 @@ struct BatchStream::State {
     pending = std::async(std::launch::async, [this, at = position] { return prepare(at); });
   }
 };
+
+uint64_t hash(const BatchOptions& options) {
+  std::string text = fmt::format("{} {} {} {} {}", options.seed, options.temperature, options.batch_tokens,
+                                 options.micro_batches, options.pool_batches);
+  for (const CurriculumConfig& phase : options.curriculum)
+    text += fmt::format("\n{} {}", phase.update, fmt::join(phase.weights, " "));
+  return hash_bytes(std::string_view(text));
+}
 
 BatchStream::BatchStream(const DataSet& data, const BatchOptions& options)
     : state_(std::make_unique<State>(data, options)) {}

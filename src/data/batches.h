@@ -38,6 +38,9 @@ struct BatchOptions {
   int threads = 1;  // that sample the pieces of a pool
 };
 
+/// Equal for options with which positions mean the same.
+uint64_t hash(const BatchOptions& options);
+
 /// The endless stream of global batches. The next one is prepared in the background.
 class BatchStream {
  public:

@@ -188,6 +188,7 @@ void describe(Schema& s, VocabularyConfig& c) {
 }
 
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i) {
+  if (list.empty()) return fmt::format("text '{}'", source.name);
   return fmt::format("data.{}[{}]{}", list, i, source.name.empty() ? "" : fmt::format(" '{}'", source.name));
 }
 

@@ -131,7 +131,8 @@ TextSource text_source(const SourceConfig& source);
 /// The text of a denoising task in one of its languages, which need not be aligned with others'.
 SourceConfig monolingual_source(const DenoiseConfig& task, const std::string& language);
 
-/// "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid").
+/// "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid"); "text 'opus'" where `list` is empty,
+/// of text that no run file names.
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i);
 
 }  // namespace chorus::inline data

@@ -53,7 +53,7 @@ std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources
                                            std::span<const std::string> among) {
   std::vector<DirectionText> directions;
   for (size_t i = 0; i < sources.size(); ++i) {
-    const std::string where = source_label(sources[i], "text", i);
+    const std::string where = source_label(sources[i], "", i);
     for (const SourceConfig& source : find_sources(sources[i], where, {.among = among}))
       read_pairs(source, where, limit, directions);
   }

@@ -46,14 +46,15 @@ Mixing::Mixing(const std::vector<DataSet::Part>& parts, double temperature, uint
   std::map<int32_t, double> of_direction;
   double total = 0;
   for (const auto& part : parts) {
-    of_direction[part.direction] += static_cast<double>(part.examples);
+    if (part.weight > 0) of_direction[part.direction] += static_cast<double>(part.examples);
     total += static_cast<double>(part.examples);
   }
   std::vector<double> shares;
   for (const auto& part : parts) {
     const double n = of_direction[part.direction];
-    shares.push_back(part.weight * static_cast<double>(part.examples) *
-                     std::pow(n / total, 1 / temperature - 1));
+    shares.push_back(part.weight > 0 ? part.weight * static_cast<double>(part.examples) *
+                                           std::pow(n / total, 1 / temperature - 1)
+                                     : 0);
     examples_.push_back(part.examples);
   }
   const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);

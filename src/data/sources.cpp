@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "io/places.h"
 
@@ -175,8 +176,12 @@ std::vector<SourceConfig> bilingual_sources(const SourceConfig& source, const st
 std::vector<SourceConfig> find_sources(const SourceConfig& source, const std::string& where,
                                        const FindOptions& options) {
   SourceConfig found = source;
-  if (!source.tsv.empty() && source.languages.empty())
+  if (!source.tsv.empty() && source.languages.empty()) {
     found.languages.assign(options.among.begin(), options.among.end());
+    if (!found.languages.empty())
+      log_warning("{}: its columns are taken for {}: name them where that is wrong", where,
+                  join(found.languages, ", "));
+  }
   check_source(found, where, options.least);
   if (source.files.find(kPairSlot) != std::string::npos) return bilingual_sources(source, where, options);
   if (found.languages.empty()) {

@@ -28,7 +28,7 @@ struct FindOptions {
 /// direction that no pair has.
 std::vector<SourceConfig> find_sources(const SourceConfig& source, const std::string& where,
                                        const FindOptions& options = {});
-/// The same for a whole list: data.train, data.valid.
+/// The same for a whole list, as source_label() names it.
 std::vector<SourceConfig> find_sources(std::span<const SourceConfig> sources, std::string_view list,
                                        const FindOptions& options = {});
 

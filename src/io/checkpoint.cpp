@@ -217,6 +217,10 @@ void CheckpointStore::mark_best(int64_t step) {
   write_file_atomically(folder_ / kBest, seal({{"step", step}}));
 }
 
+void CheckpointStore::forget_best() {
+  fs::remove(folder_ / kBest);
+}
+
 std::optional<int64_t> CheckpointStore::best() const {
   const fs::path path = folder_ / kBest;
   if (!fs::exists(path)) return std::nullopt;

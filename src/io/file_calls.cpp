@@ -31,8 +31,8 @@ void fail_to_read(const fs::path& path, int error) {
 }
 
 bool is_wrong_place(int error) {
-  constexpr int kWrong[] = {ENOENT, ENOTDIR, EISDIR,       EACCES, EPERM,
-                            EROFS,  EEXIST,  ENAMETOOLONG, ELOOP,  ENOTEMPTY};
+  constexpr int kWrong[] = {ENOENT, ENOTDIR,      EISDIR, EACCES,    EPERM, EROFS,
+                            EEXIST, ENAMETOOLONG, ELOOP,  ENOTEMPTY, EBUSY};
   return std::ranges::find(kWrong, error) != std::end(kWrong);
 }
 

@@ -157,7 +157,16 @@ void write_file_atomically(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), fd_(hold_new(path_, temporary_, make_file)) {}
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  std::error_code ignored;  // where nobody can look, nobody can write
+  const fs::file_status status = fs::symlink_status(path_, ignored);
+  if (fs::exists(status) && !fs::is_regular_file(status) && !fs::is_directory(status)) {
+    throw UserError(
+        "cannot write {}: it is {}", path_.string(),
+        fs::is_symlink(status) ? "a symbolic link: name the file that it leads to" : "no regular file");
+  }
+  fd_ = hold_new(path_, temporary_, make_file);
+}
 
 AtomicFile::~AtomicFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());

@@ -17,6 +17,7 @@
 
 #include "base/again.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "io/files.h"
 
 #include "io/internal/file_calls.h"
@@ -27,9 +28,6 @@ namespace {
 std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
-
-/// A file with a line longer than this is not ours.
-constexpr size_t kLongestRecord = size_t{1} << 20;
 
 void check_record(size_t bytes, const std::filesystem::path& path) {
   if (bytes > kLongestRecord)
@@ -135,7 +133,13 @@ JsonlWriter::JsonlWriter(const std::filesystem::path& path) : file_(path, Append
 }
 
 void JsonlWriter::write(const nlohmann::json& record) {
-  file_.append(record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n');
+  const std::string line = record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  if (line.size() > kLongestRecord) {
+    log_warning("metrics: a record of {} bytes is left out: its readers take {} at most", line.size(),
+                kLongestRecord);
+    return;
+  }
+  file_.append(line);
 }
 
 void drop_records_after(const std::filesystem::path& path, int64_t update) {

@@ -29,11 +29,14 @@ class AppendFile {
   int fd_ = -1;
 };
 
+/// The longest line of a metrics.jsonl: what is longer is not written, and no record to those who read.
+constexpr size_t kLongestRecord = size_t{64} << 20;
+
 /// One JSON object per line. Opening a file that a crash left with half a line at its end cuts that off.
 class JsonlWriter {
  public:
   explicit JsonlWriter(const std::filesystem::path& path);
-  /// NaN and infinity become null; invalid UTF-8 becomes U+FFFD.
+  /// NaN and infinity become null; invalid UTF-8 becomes U+FFFD. Leaves a record beyond kLongestRecord out, with a warning.
   void write(const nlohmann::json& record);
 
  private:

@@ -37,7 +37,7 @@ void describe(Schema& s, MoeConfig& c) {
   s.add(
       "gate_normalization", c.gate_normalization, kGateNormalizations,
       {.help = "whether a token's k gates are scaled to sum to one, over all its choices or over those kept; "
-               "`chorus export` to NLLB-MoE needs one of these"});
+               "`chorus export` to NLLB-MoE needs before_drop or after_drop"});
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
   s.add("balance_loss", c.balance_loss,

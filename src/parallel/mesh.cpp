@@ -60,8 +60,11 @@ void describe(Schema& schema, ParallelConfig& config) {
 
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model) {
   const std::string processes = counted(world, "process", "processes");
-  require("tp", config.tp, world, fmt::format("{} and {}", processes, counted(model.heads, "attention head")),
-          "it must divide both", [&](int64_t n) { return world % n == 0 && model.heads % n == 0; });
+  require("tp", config.tp, world,
+          fmt::format("{}, {} and feed-forward networks of width {}", processes,
+                      counted(model.heads, "attention head"), model.ffn),
+          "it must divide the first two, and the networks be wide enough",
+          [&](int64_t n) { return world % n == 0 && model.heads % n == 0 && n <= model.ffn; });
   require("ep", config.ep, world, fmt::format("{} and {}", processes, counted(model.experts, "expert")),
           "it must divide both", [&](int64_t n) {
             return world % n == 0 && (model.experts == 0 ? n == 1 : model.experts % n == 0);

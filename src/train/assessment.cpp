@@ -100,9 +100,11 @@ Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<co
     std::vector<std::string> translations = translate(model, vocabulary, pairs, options, progress);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);
-    // Each direction gives its share of the samples, from different rows.
-    for (int64_t s = options.samples * d / count; s < options.samples * (d + 1) / count; ++s) {
-      const size_t row = static_cast<size_t>(s) * 7919 % pairs.sources.size();
+    // Each direction gives its share of the samples, as far as it has so many, each from another row.
+    const size_t rows = pairs.sources.size(), step = rows % 7919 == 0 ? 7907 : 7919;
+    const int64_t first = options.samples * d / count, share = options.samples * (d + 1) / count - first;
+    for (int64_t s = first; s < first + std::min(share, std::ssize(pairs.sources)); ++s) {
+      const size_t row = static_cast<size_t>(s) * step % rows;
       result.samples.push_back({pairs.name, pairs.sources[row], pairs.references[row], translations[row]});
     }
     if (options.keep) {

@@ -115,13 +115,24 @@ std::string vocabulary_place(const RunConfig& config, const InputsOf& of) {
                     : (of.run / kVocabulary).string();
 }
 
+bool says_how_to_make_one(VocabularyConfig config) {
+  const auto text = [](VocabularyConfig& own) {
+    own.model.clear(), own.add.clear(), own.symbols.clear();
+    Schema schema;
+    describe(schema, own);
+    return schema.dump();
+  };
+  VocabularyConfig unsaid;
+  return text(config) != text(unsaid);
+}
+
 Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
-  std::vector<std::string> added;
-  for (const AddedLanguage& language : added_languages(config.vocabulary)) added.push_back(language.name);
-  for (std::string& symbol : symbols_of(config)) added.push_back(std::move(symbol));
-  const std::vector<std::string>& symbols = config.vocabulary.symbols;
-  if (config.vocabulary.model.empty() && of.initial)
-    return of.initial->with_tags(added).with_symbols(symbols);
+  const bool is_there =
+      config.vocabulary.model.empty() ? of.initial != nullptr : fs::exists(config.vocabulary.model);
+  if (is_there && says_how_to_make_one(config.vocabulary))
+    log_info("vocabulary: {} is there, so vocabulary.size and the like do not count",
+             vocabulary_place(config, of));
+  if (config.vocabulary.model.empty() && of.initial) return extended(*of.initial, config);
   if (of.initial && of.initial->is_marian())
     throw UserError("vocabulary.model = {}: the model of train.init, {}, keeps its own: leave it out",
                     config.vocabulary.model, config.train.init);
@@ -132,9 +143,9 @@ Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   } else if (of.trained_with.empty()) {
     make_own_vocabulary(config, of.run);
   }
-  Vocabulary vocabulary = Vocabulary::load(path);
+  const Vocabulary vocabulary = Vocabulary::load(path);
   log_info("vocabulary: {} rows, {}", vocabulary.size(), path.string());
-  return vocabulary.with_tags(added).with_symbols(symbols);
+  return extended(vocabulary, config);
 }
 
 /// UserError unless the vocabulary is the run's and has all languages of its text.
@@ -199,6 +210,13 @@ void write_report(const DataSet& data, const fs::path& run, const std::string& l
 }
 
 }  // namespace
+
+Vocabulary extended(const Vocabulary& vocabulary, const RunConfig& config) {
+  std::vector<std::string> added;
+  for (const AddedLanguage& language : added_languages(config.vocabulary)) added.push_back(language.name);
+  for (std::string& symbol : symbols_of(config)) added.push_back(std::move(symbol));
+  return vocabulary.with_tags(added).with_symbols(config.vocabulary.symbols);
+}
 
 std::unique_ptr<Data> open_inputs(const RunConfig& config, const InputsOf& of, Group& group) {
   std::unique_ptr<Data> data;

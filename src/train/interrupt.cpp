@@ -12,11 +12,15 @@
 
 #include "mpi/launcher.h"
 
+#include "train/internal/sums.h"
+
 namespace chorus::inline train {
 
 namespace {
 
 constexpr int kAnswer = 3;  // seconds in which all ranks say that they were told to end
+
+int living = 0;
 
 // What the handler sees.
 std::atomic<int> noted = 0;
@@ -65,6 +69,7 @@ void note(int signal, siginfo_t* info, void* /*context*/) {
 }  // namespace
 
 Interrupt::Interrupt() {
+  if (living++ > 0) return;
   noted = 0;
   if (const pid_t own = launcher(); own > 0 && pipe_ends()[0] >= 0) {
     for (char old = 0; ::read(pipe_ends()[0], &old, 1) == 1;) {
@@ -90,6 +95,7 @@ Interrupt::Interrupt() {
 }
 
 Interrupt::~Interrupt() {
+  if (--living > 0) return;
   ::sigaction(SIGINT, &int_before_, nullptr);
   ::sigaction(SIGTERM, &term_before_, nullptr);
   from = 0;
@@ -101,6 +107,12 @@ Interrupt::~Interrupt() {
 
 int Interrupt::signal() {
   return noted;
+}
+
+std::optional<Ending> Interrupt::ending(Group& group) {
+  const int64_t signal = most_of_ranks(group, Interrupt::signal());
+  if (signal == 0) return std::nullopt;
+  return signal == SIGTERM ? Ending::terminated : Ending::interrupted;
 }
 
 }  // namespace chorus::inline train

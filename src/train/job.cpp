@@ -20,6 +20,8 @@
 
 #include "train/internal/initial_model.h"
 #include "train/internal/inputs.h"
+#include "train/internal/run_files.h"
+#include "train/internal/run_folder.h"
 
 namespace chorus::inline train {
 
@@ -117,13 +119,27 @@ void set_largest(Job& job, std::span<const PaddedShape> batches) {
 
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder) {
   Group alone;
-  std::filesystem::create_directories(folder);
+  const RunFolder held(folder, alone);
+  std::string trained_with;
+  if (const std::optional<Checkpoint> checkpoint = RunFiles(folder, alone).latest())
+    trained_with = state_of(*checkpoint).vocabulary_hash;
   std::optional<InitialModel> initial;
   if (!config.train.init.empty()) initial = find_initial_model(config.train.init);
-  const std::unique_ptr<Data> data = open_inputs(
-      config, {.run = folder, .initial = initial ? &initial->description.vocabulary : nullptr}, alone);
+  const std::unique_ptr<Data> data =
+      open_inputs(config,
+                  {.run = folder,
+                   .initial = initial ? &initial->description.vocabulary : nullptr,
+                   .trained_with = trained_with},
+                  alone);
   return {.vocabulary = data->vocabulary.size(),
           .largest = BatchStream(*data->train, batch_options(config)).largest()};
+}
+
+int64_t vocabulary_rows(const RunConfig& config) {
+  const std::string& named = config.vocabulary.model;
+  if (!config.train.init.empty()) return config.model.vocabulary;
+  if (named.empty() || !std::filesystem::exists(named)) return config.vocabulary.size;
+  return extended(Vocabulary::load(named), config).size();
 }
 
 Budgets budgets_of(const RunConfig& config, int rank_here) {

@@ -30,8 +30,13 @@ struct TextShape {
   int64_t vocabulary = 0;
   std::vector<PaddedShape> largest;  // BatchStream::largest()
 };
-/// That of a run in `folder`, where vocabulary and text are first made ready, as train() does.
+/// That of a run in `folder`, where vocabulary and text are first made ready, as train() does; of a run that has begun, with
+/// its vocabulary. UserError while a process has the folder.
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder);
+
+/// Rows of the embedding as far as no text has to be read: of train.init, of vocabulary.model where that file is there,
+/// or vocabulary.size. 0: the text will say.
+int64_t vocabulary_rows(const RunConfig& config);
 
 /// The budgets of the run file; of an accelerator that is here, without one, what that of rank `rank_here` of this host
 /// has.

@@ -15,14 +15,25 @@
 #include "base/log.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
+#include "formats/language_detector.h"
 #include "formats/parts.h"
 #include "io/files.h"
+#include "io/json.h"
 #include "kernels/adamw.h"
 #include "mpi/world.h"
 
 namespace chorus::inline train {
 
 namespace {
+
+/// The language classifier that `chorus lid train` put into the model that another takes the place of.
+void keep_classifier(const std::filesystem::path& from, const std::filesystem::path& to) {
+  try {
+    copy_language_detector(from, to);
+  } catch (const UserError& error) {
+    log_warning("{}; its language classifier is lost", error.what());
+  }
+}
 
 // The tensors of model.safetensors, and of optimizer.safetensors.
 const std::vector<std::string> kWeights = {""}, kMoments = {"m.", "v."}, kAll = {"", "m.", "v."};
@@ -111,6 +122,11 @@ void write_parts(Group& group, const Catalogue& catalogue,
 
 }  // namespace
 
+TrainState state_of(const Checkpoint& checkpoint) {
+  const std::string where = (checkpoint.folder / "state.json").string();
+  return train_state_from_json(parse_json(checkpoint.state, where), where);
+}
+
 RunFiles::RunFiles(std::filesystem::path run, Group& group)
     : run_(std::move(run)), group_(group), saving_(all_of(group)) {
   if (!writes()) return;
@@ -184,8 +200,10 @@ void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transfo
     if (exported.empty()) {
       fill(folder, {});
     } else {
-      save_model(exported, model.config(), vocabulary, DType::f32,
-                 [&](const std::filesystem::path& weights) { fill(folder, weights); });
+      save_model(exported, model.config(), vocabulary, DType::f32, [&](const std::filesystem::path& weights) {
+        keep_classifier(exported, weights.parent_path());
+        fill(folder, weights);
+      });
     }
     write_description(folder, model.config(), DType::f32, vocabulary);
   };
@@ -226,12 +244,14 @@ void RunFiles::abandon_saving() noexcept {
 }
 
 void RunFiles::mark_best(const TrainState& state) {
-  if (state.best_update < 0 || !std::filesystem::exists(checkpoints_->folder_of(state.best_update))) return;
   std::optional<int64_t> known;
   try {
     known = checkpoints_->best();
-  } catch (const UserError&) {  // damaged: written anew
+  } catch (const UserError& error) {
+    log_warning("{}: it is written anew with the best model", error.what());
+    checkpoints_->forget_best();
   }
+  if (state.best_update < 0 || !std::filesystem::exists(checkpoints_->folder_of(state.best_update))) return;
   if (known != state.best_update) checkpoints_->mark_best(state.best_update);
 }
 

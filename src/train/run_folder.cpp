@@ -35,8 +35,18 @@ struct Change {
   std::string option, text;  // "optim.learning_rate", "optim.learning_rate 0.001 -> 0.0005"
 };
 
+/// Whether two spellings of train.init name one place: to the file system, or as a run that lies beside the one in
+/// `folder`, wherever both have been moved to.
+bool names_same_init(const std::string& before, const std::string& now, const fs::path& folder) {
+  if (before.empty() || now.empty()) return before == now;
+  const fs::path old_place = fs::weakly_canonical(before), place = fs::weakly_canonical(now);
+  return old_place == place || (place.parent_path() == fs::weakly_canonical(folder).parent_path() &&
+                                place.filename() == old_place.filename());
+}
+
 /// The changes that may_change() does not allow.
-std::vector<Change> changes_of(const RunConfig& before, const RunConfig& now) {
+std::vector<Change> changes_of(RunConfig before, const RunConfig& now, const fs::path& folder) {
+  if (names_same_init(before.train.init, now.train.init, folder)) before.train.init = now.train.init;
   std::map<std::string, std::string> old_values = values_of(before), new_values = values_of(now);
   std::vector<Change> found;
   for (const auto& [name, value] : new_values) {
@@ -98,8 +108,15 @@ void check_settings(const RunConfig& config, const RunOptions& options, bool has
   Schema schema;
   describe(schema, before);
   schema.read_file(path);
-  const std::vector<Change> changes = changes_of(before, config);
+  const std::vector<Change> changes = changes_of(before, config, options.folder);
   const std::string folder = options.folder.string();
+  if (!has_weights && read_file(path) != settings_text(before)) {
+    throw UserError(
+        "{} is there, and chorus, which keeps a run's settings under that name, has not written it: take "
+        "another "
+        "--out, or move it away",
+        path.string());
+  }
   if (!changes.empty() && !options.accept_changes) {
     throw UserError(
         "{} is a run with other settings: {}; give --accept-changes to go on with the new ones, or another "

@@ -11,10 +11,13 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/folder_files.h"
+#include "io/places.h"
 #include "mpi/world.h"
 #include "surgery/models.h"
 
 #include "train/internal/initial_model.h"
+#include "train/internal/interrupt.h"
 #include "train/internal/start.h"
 
 namespace chorus::inline train {
@@ -73,6 +76,13 @@ fs::path place_of_init(const StageConfig& stage, const RunOptions& options) {
   return options.folder / (stage.init.size() == 1 ? stage.init.front() : stage.name + ".init");
 }
 
+/// Whether the stage has a checkpoint, and so needs no more what it began with.
+bool has_begun(const StageConfig& stage, const RunOptions& options) {
+  return std::ranges::any_of(names_in(options.folder / stage.name / "checkpoints"),
+                             [](const std::string& name) { return name.starts_with("step-"); });
+}
+
+/// The models of before may have been trained further since a start that came no further than this.
 void make_init(const StageConfig& stage, const RunOptions& options) {
   if (stage.init.size() < 2) return;
   const fs::path merged = place_of_init(stage, options);
@@ -81,7 +91,10 @@ void make_init(const StageConfig& stage, const RunOptions& options) {
   for (const std::string& init : stage.init) models.push_back(options.folder / init);
   Group alone;
   first_alone(options.group ? *options.group : alone, "the merged model", [&] {
-    if (!fs::exists(merged)) merge_models(models, DenseWeights::average, merged);
+    if (fs::exists(merged) && has_begun(stage, options)) return;
+    check_is_replaceable(merged);
+    fs::remove_all(merged);
+    merge_models(models, DenseWeights::average, merged);
   });
 }
 
@@ -118,6 +131,8 @@ std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& o
     log_info("checking stage {}", stage.name);
     in_stage(stage, [&] {
       RunConfig& own = settings[i];
+      if (!stage.init.empty() && own.train.init != config.train.init)
+        throw UserError("it begins with {}, so train.init cannot be set", stage.init.front());
       const std::string init = stage.init.empty() ? own.train.init : place_of_init(stage, options).string();
       const std::optional<ModelDescription> initial = model_of_init(stage, models, init);
       if (init != config.train.init && initial) {  // then [model] and [moe] are of another model
@@ -161,8 +176,12 @@ Ending train_stages(const RunConfig& config, const RunOptions& options) {
   if (stages.empty()) return train_run(config, options);
   check(stages);
   const std::vector<RunConfig> settings = check_stages(config, options);
+  Group alone;
+  const Interrupt interrupt;  // of all stages: a signal may come as one ends
   Ending ending = Ending::done;
-  for (size_t i = 0; i < stages.size() && !by_signal(ending); ++i) {
+  for (size_t i = 0; i < stages.size(); ++i) {
+    if (const std::optional<Ending> signalled = Interrupt::ending(options.group ? *options.group : alone))
+      return *signalled;
     log_info("stage {} of {}: {}", i + 1, stages.size(), stages[i].name);
     make_init(stages[i], options);
     ending = train_run(settings[i], options_of(stages[i], options));

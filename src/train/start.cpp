@@ -1,5 +1,6 @@
 #include "train/internal/start.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
@@ -21,25 +22,48 @@ namespace chorus::inline train {
 
 namespace {
 
-/// The state of the checkpoint that a run goes on from.
-TrainState state_of(const Checkpoint& checkpoint) {
-  const std::string where = (checkpoint.folder / "state.json").string();
-  return train_state_from_json(parse_json(checkpoint.state, where), where);
+/// What decides the number that a validation is judged by.
+std::string criterion_hash(const RunConfig& config, const Data& data) {
+  const ValidationConfig& v = config.validation;
+  std::string text = data.valid ? hash_text(data.valid->hash()) : "";
+  text += fmt::format(" {}", static_cast<int>(v.criterion));
+  text += v.criterion == Criterion::loss ? fmt::format(" {}", v.sentences)
+                                         : fmt::format(" {} {} {}", v.decode, v.beam, v.tokenize);
+  return hash_text(hash_bytes(std::string_view(text)));
 }
 
-/// `state`, with the text as it is now.
-void take_text(TrainState& state, const std::string& hash, const RunOptions& options) {
-  if (state.data_hash == hash) return;
-  if (!options.accept_changes) {
-    throw UserError(
-        "the training text has changed since {} was started: give --accept-changes to go on with it from "
-        "the beginning of an epoch, or another --out",
-        options.folder.string());
+/// `state`, of a checkpoint or a beginning, with the text, its order and the criterion as they are now.
+void take_text(TrainState& state, const Start& start, const RunConfig& config, const RunOptions& options) {
+  const std::string text = hash_text(start.data->train->hash());
+  const std::string order = hash_text(hash(batch_options(config)));
+  const std::string criterion = criterion_hash(config, *start.data);
+  const int64_t per_epoch = start.stream->examples_per_epoch();
+  if (start.checkpoint) {
+    const bool other_text = state.data_hash != text;
+    if (other_text && !options.accept_changes) {
+      throw UserError(
+          "the training text has changed since {} was started: give --accept-changes to go on with it from "
+          "the beginning of an epoch, or another --out",
+          options.folder.string());
+    }
+    if (other_text || (!state.order_hash.empty() && state.order_hash != order)) {
+      log_warning("the training text{} has changed: going on from the beginning of epoch {}",
+                  other_text ? "" : "'s order", state.position.epoch + 1);
+      state.position = {.epoch = state.position.epoch + 1, .update = state.updates};
+    }
+    if (state.sentences_per_epoch > 0 && state.sentences_per_epoch != per_epoch)  // as many epochs as before
+      state.sentences = std::llround(state.epochs() * static_cast<double>(per_epoch));
+    if (!state.criterion_hash.empty() && state.criterion_hash != criterion && state.best) {
+      log_warning("what the best model is chosen by has changed: the next validation is the best so far");
+      state.best.reset();
+      state.best_update = -1;
+      state.stale_validations = 0;
+    }
   }
-  log_warning("the training text has changed: going on from the beginning of epoch {}",
-              state.position.epoch + 1);
-  state.position = {.epoch = state.position.epoch + 1, .update = state.updates};
-  state.data_hash = hash;
+  state.data_hash = text;
+  state.order_hash = order;
+  state.criterion_hash = criterion;
+  state.sentences_per_epoch = per_epoch;
 }
 
 /// The model with what the text decides.
@@ -89,16 +113,11 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
                             .trained_with = start.state.vocabulary_hash},
                            group);
   start.state.vocabulary_hash = hash_text(start.data->vocabulary.hash());
-  const std::string text = hash_text(start.data->train->hash());
-  if (start.checkpoint) {
-    take_text(start.state, text, options);
-  } else {
-    start.state.data_hash = text;
-  }
+  start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
+  take_text(start.state, start, config, options);
 
   start.model = model_for(config, *start.data);
   if (start.checkpoint) take_alignment(start.model, options.folder / "model");
-  start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
   start.memory =
       settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder, group);
   if (start.checkpoint) start.stream->seek(start.state.position);

@@ -12,6 +12,7 @@ nlohmann::json to_json(const TrainState& s) {
                          {"optimizer_updates", s.optimizer_updates},
                          {"target_tokens", s.target_tokens},
                          {"sentences", s.sentences},
+                         {"sentences_per_epoch", s.sentences_per_epoch},
                          {"epoch", s.position.epoch},
                          {"pool", s.position.pool},
                          {"batch", s.position.batch},
@@ -22,6 +23,8 @@ nlohmann::json to_json(const TrainState& s) {
                          {"validated", s.validated},
                          {"stale_validations", s.stale_validations},
                          {"data_hash", s.data_hash},
+                         {"order_hash", s.order_hash},
+                         {"criterion_hash", s.criterion_hash},
                          {"vocabulary_hash", s.vocabulary_hash}};
   if (s.best) json["best"] = *s.best;
   return json;
@@ -56,9 +59,12 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     };
     number_if_there("best_update", s.best_update);
     number_if_there("validated", s.validated);
+    number_if_there("sentences_per_epoch", s.sentences_per_epoch);
     s.stale_validations = count("stale_validations");
     s.data_hash = json.at("data_hash").get<std::string>();
     s.vocabulary_hash = json.at("vocabulary_hash").get<std::string>();
+    s.order_hash = json.value("order_hash", "");
+    s.criterion_hash = json.value("criterion_hash", "");
     return s;
   } catch (const nlohmann::json::exception&) {
     throw UserError("{}: not the state of a training run: an entry is missing or of another type", where);

@@ -15,18 +15,21 @@ struct TrainState {
   int64_t updates = 0;            // global batches consumed, skipped ones included
   int64_t optimizer_updates = 0;  // of these, applied
   int64_t target_tokens = 0;
-  int64_t sentences = 0;  // pairs served
-  DataPosition position;  // of the next global batch
+  int64_t sentences = 0;            // pairs served, of the text as it is now
+  int64_t sentences_per_epoch = 0;  // of that text; 0: not known
+  DataPosition position;            // of the next global batch
   int64_t skipped_in_a_row = 0;
   double seconds = 0;             // of training, over all starts of the run
   std::optional<double> best;     // criterion of the best validation
   int64_t best_update = -1;       // the update of that validation; -1: none, or not known
   int64_t validated = -1;         // the last update that was validated, or whose model was exported unseen
   int64_t stale_validations = 0;  // validations since then
-  std::string data_hash;          // what the positions refer to
+  std::string data_hash;          // what the position refers to, with the next
+  std::string order_hash;         // of the options that order the text; "": not known
+  std::string criterion_hash;     // of what `best` measures; "": not known
   std::string vocabulary_hash;
 
-  [[nodiscard]] double epochs(int64_t sentences_per_epoch) const {
+  [[nodiscard]] double epochs() const {
     return static_cast<double>(sentences) / static_cast<double>(sentences_per_epoch);
   }
 

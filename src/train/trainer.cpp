@@ -103,9 +103,7 @@ class Run {
   /// The rank that writes what is written once: logs, metrics, manifests.
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   [[nodiscard]] RunProgress elapsed_now() const {
-    return {.updates = state_.updates,
-            .epochs = state_.epochs(stream_->examples_per_epoch()),
-            .tokens = state_.target_tokens};
+    return {.updates = state_.updates, .epochs = state_.epochs(), .tokens = state_.target_tokens};
   }
   [[nodiscard]] double seconds() const { return state_.seconds + steady_seconds() - began_; }
   [[nodiscard]] double share_of_duration() const;
@@ -222,8 +220,7 @@ void Run::update() {
     progress_->expect(std::llround(std::min(static_cast<double>(state_.updates) / share, 1e15)));
   if (config_.train.time_limit > 0) progress_->limit(seconds(), 60 * config_.train.time_limit);
   progress_->update(state_.updates,
-                    fmt::format("epoch {:.2f}  loss {:.3f}  {} tokens/s  dropped {:.1f}%",
-                                state_.epochs(stream_->examples_per_epoch()),
+                    fmt::format("epoch {:.2f}  loss {:.3f}  {} tokens/s  dropped {:.1f}%", state_.epochs(),
                                 window_.sums.loss / static_cast<double>(window_.sums.tokens),
                                 human_count(window_.tokens_per_second()), 100 * drop_rate(statistics_)));
   if (state_.updates % config_.train.log_every == 0) report(learning_rate, norm);
@@ -236,7 +233,7 @@ void Run::tell_length() {
   if (std::exchange(length_told_, true) || share <= 0 || share >= 1 || updates == 0) return;
   const double pace = window_.seconds / static_cast<double>(updates);
   const double total = static_cast<double>(state_.updates) / share;
-  log_info("{}", length_line(config_.train, total, state_.epochs(stream_->examples_per_epoch()) / share, pace,
+  log_info("{}", length_line(config_.train, total, state_.epochs() / share, pace,
                              (total - static_cast<double>(state_.updates)) * pace));
 }
 
@@ -251,7 +248,7 @@ void Run::report(double learning_rate, double norm) {
   const std::vector<std::string> layers = sparse_layer_names(model_.catalogue());
   for (size_t i = 0; i < layers.size(); ++i) record["layers"][layers[i]] = load_record(statistics_[i]);
   record["update"] = state_.updates;
-  record["epoch"] = state_.epochs(stream_->examples_per_epoch());
+  record["epoch"] = state_.epochs();
   record["target_tokens"] = state_.target_tokens;
   record["learning_rate"] = learning_rate;
   record["gradient_norm"] = norm;
@@ -343,10 +340,8 @@ std::optional<Ending> Run::ending() const {
 std::optional<Ending> Run::common_ending() {
   const std::optional<Ending> own = ending();
   const double first = group_.sum(writes() && own ? 1 + static_cast<double>(*own) : 0);
-  const int64_t signal = most_of_ranks(group_, Interrupt::signal());
-  if (first > 0) return static_cast<Ending>(static_cast<int>(first) - 1);
-  if (signal > 0) return signal == SIGTERM ? Ending::terminated : Ending::interrupted;
-  return std::nullopt;
+  const std::optional<Ending> signalled = Interrupt::ending(group_);
+  return first > 0 ? static_cast<Ending>(static_cast<int>(first) - 1) : signalled;
 }
 
 Ending Run::train() {

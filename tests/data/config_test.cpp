@@ -122,6 +122,7 @@ TEST(Sources, AreReadFromARunFile) {
   EXPECT_EQ(vocabulary.size, 8000);
   EXPECT_EQ(source_label(data.train[0], "train", 0), "data.train[0] 'a'");
   EXPECT_EQ(source_label(data.train[1], "train", 1), "data.train[1]");
+  EXPECT_EQ(source_label(data.train[0], "", 0), "text 'a'");
 }
 
 }  // namespace

@@ -92,6 +92,14 @@ TEST(Mixing, OrderDependsOnSeedAndEpoch) {
   EXPECT_NE(order(1, 0), order(2, 0));
 }
 
+TEST(Mixing, APartOfWeightNothingDoesNotMakeItsDirectionRarer) {
+  const Mixing with({part(0, 1000), part(1, 1000), part(1, 100000, 0)}, 5, 1);
+  EXPECT_NEAR(static_cast<double>(with.draws(0)), static_cast<double>(with.draws(1)), 1);
+  EXPECT_EQ(with.draws(2), 0);
+  const Mixing without({part(0, 1000), part(1, 1000, 0)}, 5, 1);  // a direction without any
+  EXPECT_EQ(without.draws(0), 2000);
+}
+
 TEST(Mixing, RefusesNonsense) {
   EXPECT_THROW(Mixing({}, 1, 1), UserError);
   EXPECT_THROW(Mixing({part(0, 1)}, 0.5, 1), UserError);

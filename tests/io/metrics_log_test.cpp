@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "io/files.h"
 #include "temporary_folder.h"
 
@@ -56,6 +57,17 @@ TEST_F(MetricsLogTest, OpeningCutsTheHalfLineOfACrash) {
       EXPECT_EQ(read_file(jsonl), whole + "{\"update\":3}\n");
     }
   }
+}
+
+TEST_F(MetricsLogTest, LongRecordsComeBackAndThoseThatCannotAreLeftOut) {
+  const std::string large(size_t{3} << 20, '1');  // of 200 languages and 256 experts in 12 layers
+  JsonlWriter(jsonl).write({{"load", large}, {"update", 3}});
+  console().set_quiet(true);
+  JsonlWriter(jsonl).write({{"load", std::string(kLongestRecord, '1')}, {"update", 4}});
+  console().set_quiet(false);
+  JsonlWriter(jsonl).write({{"update", 5}});
+  drop_records_after(jsonl, 4);
+  EXPECT_EQ(read_file(jsonl), "{\"load\":\"" + large + "\",\"update\":3}\n");
 }
 
 TEST_F(MetricsLogTest, ResumingDropsWhatWillComeAgain) {

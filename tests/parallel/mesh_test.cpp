@@ -48,8 +48,12 @@ TEST(Mesh, WhatCannotBeIsRefusedWithWhatCan) {
   EXPECT_THAT(refusal({.ep = 4}, 6, 8), HasSubstr("as 1 or 2 does"));
   EXPECT_THAT(refusal({.ep = 2}, 2, 0), HasSubstr("as 1 does"));
   EXPECT_THAT(refusal({.ep = 16}, 16, 8), HasSubstr("as 1 or 2 or 4 or 8 does"));
-  EXPECT_THAT(refusal({.tp = 3}, 6, 8), HasSubstr("parallel.tp = 3 does not go with 6 processes and 4 "
-                                                  "attention heads: it must divide both, as 1 or 2 does"));
+  EXPECT_THAT(
+      refusal({.tp = 3}, 6, 8),
+      HasSubstr(
+          "parallel.tp = 3 does not go with 6 processes, 4 attention heads and feed-forward networks of "
+          "width 24: it must divide the first two, and the networks be wide enough, as 1 or 2 does"));
+  EXPECT_THROW(make_mesh({.tp = 4}, 4, {.heads = 4, .ffn = 3}), UserError);
   EXPECT_THAT(refusal({.ep = 2, .etp = 3}, 8, 8),
               HasSubstr("parallel.etp = 3 does not go with 8 processes, parallel.ep = 2"));
   EXPECT_THAT(refusal({.ep = 2, .etp = 3}, 8, 8), HasSubstr("as 1 or 2 or 4 does"));

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -56,6 +57,29 @@ TEST_F(StagesTest, TrainSmallMergeGoOn) {
   EXPECT_EQ(hash_file(run / "large.init" / "model.safetensors"), merged);
   EXPECT_EQ(last_tensors(run / "large"), whole);
   EXPECT_EQ(last_tensors(run / "b").at("step"), "4");
+
+  // What a stage that has not begun is merged of is what those before have become.
+  std::filesystem::remove_all(run / "large");
+  config.train.stages[0].set = {"train.duration=6u"};
+  EXPECT_EQ(train_stages(config, {.folder = run}), Ending::done);
+  EXPECT_NE(hash_file(run / "large.init" / "model.safetensors"), merged);
+
+  // The folder may be named otherwise, and moved.
+  EXPECT_EQ(train_stages(config, {.folder = std::filesystem::relative(run)}), Ending::done);
+  std::filesystem::rename(run, folder_.path() / "moved");
+  EXPECT_EQ(train_stages(config, {.folder = folder_.path() / "moved"}), Ending::done);
+}
+
+TEST_F(StagesTest, ASignalAsAStageEndsIsNotLost) {
+  RunConfig config = toy_run(folder_.path(), 3);
+  config.train.stages = {{.name = "a"}, {.name = "b"}};
+  const RunOptions options = {.folder = folder_.path() / "run",
+                              .on_record = [](const nlohmann::json& record) {
+                                if (record.at("kind") == "validation") std::raise(SIGTERM);
+                              }};
+  EXPECT_EQ(train_stages(config, options), Ending::terminated);
+  EXPECT_EQ(last_tensors(options.folder / "a").at("step"), "3");
+  EXPECT_FALSE(std::filesystem::exists(options.folder / "b" / "checkpoints"));
 }
 
 TEST_F(StagesTest, AStageBeginsWithTheModelOfOneBefore) {

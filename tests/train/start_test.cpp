@@ -64,6 +64,12 @@ TEST_F(StartTest, AStartThatFailsDoesNotBindTheNext) {
   fails([](RunConfig& c) { c.parallel.tp = 2; }, "parallel.tp");
   fails([](RunConfig& c) { c.memory.device_budget = "1KiB"; }, "memory.device_budget");
   fails([](RunConfig& c) { c.train.freeze = {"nothing.*"}; }, "nothing.*");
+  fails(
+      [](RunConfig& c) {
+        c.optim.schedule = Schedule::cosine;
+        c.train.duration = {.count = 1, .unit = Duration::Unit::epochs};
+      },
+      "optim.warmup");
   // What these left is of their settings: it is made anew for others, and taken where it fits.
   EXPECT_EQ(Vocabulary::load(run_ / "sentencepiece.bpe.model").size(), 290);
   config_.vocabulary.size = 280;

@@ -2,9 +2,11 @@
 
 #include <cstring>
 #include <fstream>
+#include <sstream>
 
 #include <ATen/ops/from_blob.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,6 +183,63 @@ TEST_F(TrainerTest, ChangedTextIsRefusedUnlessAccepted) {
   const std::string message = message_of<UserError>([&] { train_run(config, {.folder = run}); });
   EXPECT_NE(message.find("has changed"), std::string::npos) << message;
   EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
+}
+
+/// Of the last checkpoint.
+nlohmann::json state_of(const std::filesystem::path& run) {
+  std::vector<std::string> complaints;
+  return nlohmann::json::parse(CheckpointStore(run).latest_valid(complaints)->state);
+}
+
+TEST_F(TrainerTest, OptionsThatOrderTheTextBeginAnEpoch) {
+  RunConfig config = toy_run(folder_.path(), 4);
+  const std::filesystem::path run = folder_.path() / "run";
+  train_run(config, {.folder = run});
+  EXPECT_EQ(state_of(run).at("epoch"), 0);
+  config.train.duration.count = 6;
+  config.data.batch_tokens = 2048;
+  config.data.pool_batches = 1;
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_GE(state_of(run).at("epoch"), 1);
+  config.train.duration.count = 7;  // and no other one where nothing has changed since
+  config.optim.learning_rate = 1e-3;
+  const auto before = state_of(run).at("epoch").get<int64_t>();
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_LE(state_of(run).at("epoch").get<int64_t>() - before, 1);
+}
+
+TEST_F(TrainerTest, EpochsDoneStayDoneWhenTheTextChanges) {
+  RunConfig config = toy_run(folder_.path(), 0);
+  config.train.duration = {.count = 2, .unit = Duration::Unit::epochs};
+  const std::filesystem::path run = folder_.path() / "run";
+  train_run(config, {.folder = run});
+  const auto long_text = state_of(run).at("updates").get<int64_t>();
+  for (const char* side : {"train.xx", "train.yy"}) {
+    std::istringstream text(read_file(folder_.path() / side));
+    std::ofstream third(folder_.path() / side);
+    std::string line;
+    for (int i = 0; i < 100 && std::getline(text, line); ++i) third << line << '\n';
+  }
+  config.train.duration.count = 4;
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
+  const nlohmann::json state = state_of(run);
+  const double epochs = state.at("sentences").get<double>() / state.at("sentences_per_epoch").get<double>();
+  EXPECT_NEAR(epochs, 4, 0.5);
+  const auto more = state.at("updates").get<int64_t>() - long_text;
+  EXPECT_GT(more, long_text / 6);
+  EXPECT_LT(more, long_text / 2);
+}
+
+TEST_F(TrainerTest, ScoresOfAnotherCriterionAreNotCompared) {
+  RunConfig config = toy_run(folder_.path(), 4);
+  const std::filesystem::path run = folder_.path() / "run";
+  train_run(config, {.folder = run});
+  EXPECT_EQ(state_of(run).at("best_update"), 4);
+  for (const char* side : {"valid.xx", "valid.yy"})  // what it does not know, so that the loss is larger
+    std::ofstream(folder_.path() / side) << "qqqq wwww xxxx\nyyyy vvvv zzzz\n";
+  config.train.duration.count = 6;
+  EXPECT_EQ(train_run(config, {.folder = run, .accept_changes = true}), Ending::done);
+  EXPECT_EQ(state_of(run).at("best_update"), 6);
 }
 
 TEST_F(TrainerTest, TwoProcessesCannotShareARun) {

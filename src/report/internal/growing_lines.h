@@ -10,6 +10,8 @@
 
 #include <sys/types.h>
 
+#include "io/metrics_log.h"
+
 namespace chorus::inline report {
 
 class GrowingLines {
@@ -25,7 +27,7 @@ class GrowingLines {
   /// end waits for it. A missing file is an empty one. UserError where it is none to be read.
   bool read(const Reader& reader);
 
-  static constexpr size_t kLongest = size_t{16} << 20;
+  static constexpr size_t kLongest = kLongestRecord;
 
  private:
   void take(std::string_view text, const Reader& reader);

@@ -24,6 +24,9 @@ struct InputsOf {
   std::string trained_with;             // hash of the vocabulary of a run that has begun; "": it has not
 };
 
+/// The vocabulary with the tags and symbols that the run adds to it.
+Vocabulary extended(const Vocabulary& vocabulary, const RunConfig& config);
+
 /// Made ready by rank 0, then found by the others. Trains a vocabulary if there is none, nor one of
 /// train.init, or if the one in the run's folder was made for other settings or text and the run has not
 /// begun; builds the stores if they are not there. Logs reports of the text. For validation, denoising tasks

@@ -3,13 +3,18 @@
 
 #include <atomic>
 #include <csignal>
+#include <optional>
 #include <thread>
+
+#include "comm/group.h"
+#include "train/trainer.h"
 
 namespace chorus::inline train {
 
 /// While one lives, SIGINT and SIGTERM are noted instead of killing; another one, more than a second later,
 /// ends the process at once with code 130 or 143. Where mpirun passed it on, mpirun is held
-/// (mpi/launcher.h). When it ends, the signals do again what they did before.
+/// (mpi/launcher.h). When it ends, the signals do again what they did before. One within another does nothing. For one
+/// thread.
 class Interrupt {
  public:
   Interrupt();
@@ -18,6 +23,8 @@ class Interrupt {
   Interrupt& operator=(const Interrupt&) = delete;
   /// The signal that was noted; 0: none.
   [[nodiscard]] static int signal();
+  /// That a run ends with where one of the ranks has noted a signal. Called by all of them.
+  [[nodiscard]] static std::optional<Ending> ending(Group& group);
 
  private:
   struct sigaction int_before_ = {}, term_before_ = {};

@@ -18,6 +18,9 @@
 
 namespace chorus::inline train {
 
+/// The state that a checkpoint carries. UserError where it is none.
+TrainState state_of(const Checkpoint& checkpoint);
+
 /// Every member is called by all ranks.
 class RunFiles {
  public:
