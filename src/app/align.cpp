@@ -98,8 +98,7 @@ void add_align(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "align", "choose the decoder layer and head by which translate --alignments aligns words");
   command->add_option("DIR", a.model, "model folder or run")->required()->option_text(" ");
-  add_data_argument(*command, a.text, "parallel text: --files if {lang} is in it, else --tsv");
-  add_text_arguments(*command, a.text);
+  add_text_arguments(*command, a.text, "parallel text");
   add_direction_arguments(*command, a.text);
   command
       ->add_option(

@@ -1,4 +1,5 @@
 // chorus bench machine: the rates from which the planner computes times.
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "kernels/peak.h"
 #include "mpi/world.h"
 #include "plan/measure.h"
+#include "plan/time.h"
 
 namespace chorus::inline app {
 namespace {
@@ -28,6 +30,8 @@ constexpr int64_t kMemoryBytes = int64_t{1} << 28;
 void bench_machine(const BenchArguments& a) {
   World world;
   set_threads(a.threads, world.group());
+  if (!a.out.empty() && std::filesystem::exists(a.out))
+    static_cast<void>(read_machine(a.out));  // nothing else goes
   const Machine m =
       measure_machine(world.group(), {.compute = a.bf16 ? at::kBFloat16 : at::kFloat, .folder = a.folder});
   if (world.group().rank() != 0) return;

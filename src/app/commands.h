@@ -1,8 +1,10 @@
 // The subcommands: one file each, which parses its arguments, calls the library and prints.
 #pragma once
 
+#include <charconv>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -77,17 +79,27 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments);
 
 /// More lines than any text has that a command takes whole.
 inline constexpr int64_t kMostLines = 1'000'000'000;
-/// A number from `low` to `high`, both included; nan, which CLI11's own checks let pass, is none. Every
+/// A number from `low` to `high`, both included, in decimal digits; nan, which CLI11's own checks let pass, is none. Every
 /// option that takes a number has such a check.
 template <class Number>
 CLI::Validator between(Number low, Number high) {
   constexpr const char* kKind = std::is_integral_v<Number> ? "whole number" : "number";
-  const auto check = [=](const std::string& text) -> std::string {
+  const auto check = [=](std::string& text) -> std::string {
     Number value = 0;
-    if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
+    const char* const begin = text.data() + (text.starts_with('+') ? 1 : 0);
+    const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
+    if (error == std::errc() && end == text.data() + text.size() && value >= low && value <= high) {
+      if constexpr (std::is_integral_v<Number>) text = std::to_string(value);  // CLI11 takes 010 for 8
+      return "";
+    }
     return fmt::format("'{}' is not a {} from {} to {}", one_line(text), kKind, low, high);
   };
   return {check, fmt::format("{} to {}", low, high)};
+}
+
+/// Of an option that is a seed.
+inline CLI::Validator any_seed() {
+  return between<int64_t>(0, std::numeric_limits<int64_t>::max()).description("");
 }
 
 /// Of the named choices of an option, whose text CLI::IsMember(names_of()) has checked.

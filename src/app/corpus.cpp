@@ -44,7 +44,9 @@ void add_gettext(CLI::App& corpus) {
   command->add_option("--test", arguments->options.test, "rows of the test text")
       ->check(between<int64_t>(0, kMostLines))
       ->capture_default_str();
-  command->add_option("--seed", arguments->options.seed, "seed of the split")->capture_default_str();
+  command->add_option("--seed", arguments->options.seed, "seed of the split")
+      ->check(any_seed())
+      ->capture_default_str();
   command->add_option("--max-characters", arguments->options.max_characters, "drop longer strings")
       ->check(between(1, 100000))
       ->capture_default_str();

@@ -147,7 +147,7 @@ std::string architecture_text(const ModelConfig& c) {
   if (!c.layer_experts.empty()) {
     text += fmt::format("\n           {} experts in the MoE layers, top-{}", fmt::join(c.layer_experts, ", "),
                         c.moe.top_k);
-  } else if (c.moe.experts > 0) {
+  } else if (!c.expert_counts().empty()) {
     text += fmt::format("\n           {} in every MoE layer, top-{}", counted(c.moe.experts, "expert"),
                         c.moe.top_k);
   }

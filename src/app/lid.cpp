@@ -33,10 +33,10 @@ using Sentences = std::map<std::string, std::vector<std::string>>;  // by langua
 /// The first usable cells of each language, at most `most`, each once.
 Sentences read_sentences(const TextArguments& text, int64_t most) {
   const std::vector<SourceConfig> named = sources_of(text);
-  if (named.empty()) throw UserError("name text with --data");
+  if (named.empty()) throw UserError("name text with --files or --tsv");
   Sentences sentences;
   std::map<std::string, std::set<std::string>> seen;
-  for (const SourceConfig& source : find_sources(named, "text", {.among = {}, .least = 1})) {
+  for (const SourceConfig& source : find_sources(named, "", {.among = {}, .least = 1})) {
     ParallelReader reader(text_source(source));
     while (reader.next()) {
       bool full = true;
@@ -79,7 +79,7 @@ void train(const TrainArguments& a) {
     const Vocabulary vocabulary = describe_model(folder).vocabulary;
     for (const std::string& language : languages) static_cast<void>(vocabulary.language(language));
   }
-  Progress progress({.task = "training", .unit = "%", .total = 100});
+  Progress progress({.task = "training", .unit = "part", .total = 100});
   const LanguageClassifier classifier = train_classifier(
       languages, texts, [&](double share) { progress.update(static_cast<int64_t>(100 * share)); });
   progress.update(100);
@@ -165,8 +165,7 @@ void add_lid_train(CLI::App& lid) {
   const auto arguments = std::make_shared<TrainArguments>();
   TrainArguments& a = *arguments;
   CLI::App* command = lid.add_subcommand("train", "train it on text of each language, in seconds to minutes");
-  add_data_argument(*command, a.text, "text of every language: --files if {lang} is in it, else --tsv");
-  add_text_arguments(*command, a.text);
+  add_text_arguments(*command, a.text, "text of every language");
   command->add_option("--lines", a.lines, "lines of each language, the first different ones, at most")
       ->check(between<int64_t>(1, kMostLines))
       ->capture_default_str()
@@ -188,8 +187,7 @@ void add_lid_eval(CLI::App& lid) {
   command->add_option("FILE", a.classifier, "the classifier, or a model that has one")
       ->required()
       ->option_text(" ");
-  add_data_argument(*command, a.text, "held-out text: --files if {lang} is in it, else --tsv");
-  add_text_arguments(*command, a.text);
+  add_text_arguments(*command, a.text, "held-out text");
   command->add_option("--lines", a.lines, "lines of each language, the first different ones, at most")
       ->check(between<int64_t>(1, kMostLines))
       ->capture_default_str()

@@ -44,7 +44,9 @@ constexpr const char* kModelHelp = "model folder, run, or checkpoint of a run";
 
 void add_language_arguments(CLI::App& command, ModelArguments& a) {
   command
-      .add_option("--from", a.from, "language of the source, if the model has languages and is told this one")
+      .add_option("--from", a.from,
+                  "language of the source; needed but where the model has no languages, or is told that of "
+                  "the target alone")
       ->type_name("LANG");
   command.add_option("--to", a.to, "language of the target")->type_name("LANG");
   command

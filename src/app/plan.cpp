@@ -158,8 +158,7 @@ void print_table(const std::vector<Candidate>& list) {
 
 /// Of a vocabulary that is yet to be made.
 int64_t vocabulary_of(const RunConfig& config) {
-  if (!config.train.init.empty()) return config.model.vocabulary;
-  if (config.vocabulary.size > 0) return config.vocabulary.size;
+  if (const int64_t rows = vocabulary_rows(config); rows > 0) return rows;
   const int64_t most = suited_size(std::numeric_limits<int64_t>::max());
   log_info("vocabulary.size is left to the amount of text: planned with the most it takes, {}", most);
   return most;
@@ -182,6 +181,9 @@ Foreseen foresee(const PlanArguments& a, const RunConfig& config, const Cluster&
   ModelConfig model = config.model;
   model.vocabulary = text.vocabulary;
   Job job = job_of(config, model, mesh_of(config, cluster.world));
+  if (const size_t layers = model.expert_counts().size(); !a.skew.empty() && a.skew.size() != layers)
+    throw UserError("--skew: {} for {}", counted(std::ssize(a.skew), "number"),
+                    counted(static_cast<int64_t>(layers), "MoE layer"));
   job.skew = a.skew;
   set_largest(job, text.largest);
   if (job.memory.uses(Tier::automatic)) {

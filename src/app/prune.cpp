@@ -165,10 +165,12 @@ void add_prune(CLI::App& app) {
       "leave the experts that stay as they are; by default, where text is named and the model's weights are "
       "not quantized, least squares correct them, so that for this text each layer gives what it gave "
       "before; some thousand pairs do well");
-  command->add_option("--seed", a.options.seed, "seed of --by random")->capture_default_str()->type_name("N");
+  command->add_option("--seed", a.options.seed, "seed of --by random")
+      ->check(any_seed())
+      ->capture_default_str()
+      ->type_name("N");
   add_quantize_option(*command, a.options.types);
   add_text_arguments(*command, a.text);
-  add_data_argument(*command, a.text, "older name: --files if {lang} is in it, else --tsv");
   add_direction_arguments(*command, a.text);
   add_compute_arguments(*command, a.compute);
   command->add_flag("--json", a.json, "print JSON");

@@ -92,8 +92,12 @@ void print_table(const nlohmann::json& rows) {
 
 void quantize(QuantizeArguments& a) {
   if (!a.types.any()) throw UserError("--experts none --dense none: nothing is left to quantize");
-  const bool measured = has_text(a.text, "--data");
-  if (!measured && a.json) throw UserError("--json is about what text shows: name it with --data");
+  const bool measured = has_text(a.text, "--files or --tsv");
+  if (!measured && a.json) throw UserError("--json is about what text shows: name it with --files or --tsv");
+  for (const std::string& tsv : a.text.tsv) {
+    if (tsv == "-" || std::filesystem::is_fifo(tsv))
+      throw UserError("--tsv {}: the text is read several times, so take a file", tsv);
+  }
   check_absent(a.out);
   check_not_quantized(describe_model(find_model(a.model).description).config, a.model);
   Quality before, after;
@@ -136,10 +140,7 @@ void add_quantize(CLI::App& app) {
   add_type(*command, "--experts", "type of the experts' weights", a.types.experts);
   add_type(*command, "--dense", "type of the other weights, but for the router's, norms and biases",
            a.types.dense);
-  add_data_argument(*command, a.text,
-                    "text that scales are chosen for and that tells what has changed: --files if {lang} is "
-                    "in it, else --tsv");
-  add_text_arguments(*command, a.text);
+  add_text_arguments(*command, a.text, "text that scales are chosen for and that tells what has changed");
   add_direction_arguments(*command, a.text);
   command->add_flag("--json", a.json, "print JSON");
   add_quiet_option(*command);

@@ -5,8 +5,10 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -90,7 +92,15 @@ std::vector<RunToReport> runs_of(const PageArguments& a) {
 
 class WrittenPage {
  public:
-  explicit WrittenPage(const PageArguments& arguments) : arguments_(arguments) {}
+  /// UserError where there is a file of that name that is no page.
+  explicit WrittenPage(const PageArguments& arguments) : arguments_(arguments) {
+    constexpr std::string_view kBeginning = "<!doctype html>";
+    if (!fs::is_regular_file(arguments_.out) || fs::file_size(arguments_.out) == 0) return;
+    std::string beginning(kBeginning.size(), '\0');
+    std::ifstream(arguments_.out, std::ios::binary).read(beginning.data(), std::ssize(beginning));
+    if (beginning != kBeginning)
+      throw UserError("{} is there, and no page that chorus wrote: take another --out", arguments_.out);
+  }
 
   /// Writes the page if there is anything new, or `last`; whether a run is still being trained, or a stage is to
   /// come.

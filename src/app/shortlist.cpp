@@ -43,7 +43,8 @@ ShortlistText text_of(const ShortlistArguments& a) {
   if (counted.empty()) {
     const std::filesystem::path run_file = a.model / "run.toml";
     if (!std::filesystem::exists(run_file))
-      throw UserError("{} is no run whose text could be counted: name text with --data", a.model.string());
+      throw UserError("{} is no run whose text could be counted: name text with --files or --tsv",
+                      a.model.string());
     RunConfig config;
     Schema schema;
     describe(schema, config);
@@ -52,7 +53,7 @@ ShortlistText text_of(const ShortlistArguments& a) {
     if (held_out.empty()) held_out = config.data.valid;
   }
   const FindOptions any = {.among = {}, .least = 1};
-  return {find_sources(counted, "text", any), find_sources(held_out, "held-out text", any)};
+  return {find_sources(counted, "", any), find_sources(held_out, "", any)};
 }
 
 PieceCounts count(const std::vector<SourceConfig>& sources, const Vocabulary& vocabulary) {
@@ -122,15 +123,13 @@ void add_shortlist(CLI::App& app) {
       ->required()
       ->option_text(" ");
   command->add_option("--out", a.out, "the file to write")->required()->type_name("FILE");
-  add_data_argument(
+  add_text_arguments(
       *command, a.text,
-      "text whose pieces are counted, of every language that is to have a list: --files if {lang} is in "
-      "it, else --tsv (default: a run's training text, without data.denoise's)");
-  add_text_arguments(*command, a.text);
-  add_data_argument(*command, a.held_out,
-                    "other text, also of --languages, of which the table says what share the lists cover "
-                    "(default: a run's validation text)",
-                    "--held-out");
+      "text whose pieces are counted, of every language that is to have a list (default: a run's "
+      "training text, without data.denoise's)");
+  add_either_argument(*command, a.held_out, "--held-out",
+                      "other text, also of --languages, of which the table says what share the lists cover: "
+                      "as --data (default: a run's validation text)");
   const auto number = [&](const char* name, int64_t& value, const char* help) {
     command->add_option(name, value, help)
         ->check(between<int64_t>(0, kMostLines))

@@ -105,6 +105,8 @@ void add_upcycle(CLI::App& app) {
       ->capture_default_str()
       ->type_name("X");
   command->add_option("--seed", o.seed, "seed of the noise and of the routers")
+      ->check(any_seed())
+      ->check(any_seed())
       ->capture_default_str()
       ->type_name("N");
   command->callback([given = a] {
@@ -129,7 +131,10 @@ void add_grow(CLI::App& app) {
       ->check(between(0.0, 10.0))
       ->capture_default_str()
       ->type_name("X");
-  command->add_option("--seed", o.seed, "seed of the noise")->capture_default_str()->type_name("N");
+  command->add_option("--seed", o.seed, "seed of the noise")
+      ->check(any_seed())
+      ->capture_default_str()
+      ->type_name("N");
   command->callback([given = a] { say(*given, grow_model(given->models.front(), given->grow, given->out)); });
 }
 

@@ -7,16 +7,19 @@
 
 namespace chorus::inline app {
 
-void add_text_arguments(CLI::App& command, TextArguments& a) {
+void add_text_arguments(CLI::App& command, TextArguments& a, const std::string& text) {
   command
-      .add_option("--files", a.files,
-                  "aligned text, one file per language: \"dev.{lang}.gz\", or \"dev.{pair}.{lang}\" for many "
-                  "pairs of languages; may be given several times")
+      .add_option(
+          "--files", a.files,
+          text +
+              ", one file per language: \"dev.{lang}.gz\", or \"dev.{pair}.{lang}\" for many pairs of "
+              "languages; may be given several times")
       ->allow_extra_args(false)
       ->type_name("FILE");
   command.add_option("--tsv", a.tsv, "the same as one TSV file, one column per language")
       ->allow_extra_args(false)
       ->type_name("FILE");
+  add_either_argument(command, a, "--data", "the same as --files where {lang} is in it, else as --tsv");
   command
       .add_option("--languages", a.languages, "languages of the text: en,de (default: those that have files)")
       ->delimiter(',')
@@ -24,7 +27,7 @@ void add_text_arguments(CLI::App& command, TextArguments& a) {
       ->type_name("LIST");
 }
 
-void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help, const char* name) {
+void add_either_argument(CLI::App& command, TextArguments& arguments, const char* name, const char* help) {
   command
       .add_option_function<std::vector<std::string>>(
           name,
@@ -56,6 +59,10 @@ bool has_text(const TextArguments& a, const char* how) {
 }
 
 std::vector<SourceConfig> sources_of(const TextArguments& a) {
+  if (!a.tsv.empty() && a.languages.size() == 1)
+    throw UserError(
+        "--languages {}: a TSV file has a column for each of two languages or more: name them all",
+        a.languages.front());
   if (std::ranges::count(a.tsv, "-") > 1) throw UserError("only one --tsv can be - (standard input)");
   std::vector<SourceConfig> sources;
   for (const std::string& files : a.files)

@@ -16,11 +16,12 @@ struct TextArguments {
   int64_t sentences = 0;
 };
 
-/// Adds --files, --tsv and --languages. `arguments` must live as long as the command.
-void add_text_arguments(CLI::App& command, TextArguments& arguments);
-/// Adds --data, or an option of another name, for what --files or --tsv name: a file is one of --files if {lang} is in it.
-void add_data_argument(CLI::App& command, TextArguments& arguments, const char* help,
-                       const char* name = "--data");
+/// Adds --files, --tsv, --data and --languages; `text` says in the help what the text is for. `arguments` must live as long as the
+/// command.
+void add_text_arguments(CLI::App& command, TextArguments& arguments,
+                        const std::string& text = "aligned text");
+/// Adds an option for what --files or --tsv name: a file is one of --files if {lang} is in it.
+void add_either_argument(CLI::App& command, TextArguments& arguments, const char* name, const char* help);
 /// Adds --directions and --sentences.
 void add_direction_arguments(CLI::App& command, TextArguments& arguments);
 

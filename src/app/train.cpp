@@ -1,4 +1,7 @@
 #include <csignal>
+#include <cstdio>
+#include <functional>
+#include <iostream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -13,9 +16,21 @@ namespace chorus::inline app {
 
 namespace {
 
-void print_record(const nlohmann::json& record) {
-  fmt::print("{}\n", record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  flush_stdout();
+/// Prints each record; once nobody reads them, no more: what is trained is worth more than that.
+std::function<void(const nlohmann::json&)> printer_of_records() {
+  return [broken = false](const nlohmann::json& record) mutable {
+    if (broken) return;
+    try {
+      fmt::print("{}\n", record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      flush_stdout();
+    } catch (...) {  // ClosedPipe is no exception of the library's
+      // What is left of it would fail again at the end.
+      broken = std::freopen("/dev/null", "w", stdout) != nullptr;
+      if (!broken) throw;
+      std::cout.clear();
+      log_warning("--records: standard output takes no more; the run goes on without it");
+    }
+  };
 }
 
 /// The exit code: 0, or as a shell says which signal ended the run.
@@ -27,7 +42,7 @@ int run(const TrainArguments& arguments) {
   const std::filesystem::path folder = arguments.run_folder();
   RunOptions options = {
       .folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()};
-  if (arguments.records) options.on_record = print_record;
+  if (arguments.records) options.on_record = printer_of_records();
   const Ending ending = train_stages(config, options);
   const std::string model = (last_run(config, folder) / "model").string();
   switch (ending) {
@@ -61,7 +76,8 @@ std::filesystem::path TrainArguments::run_folder() const {
 }
 
 std::vector<std::string> TrainArguments::words() const {
-  std::vector<std::string> words = {config.file, "--out", run_folder().string()};
+  std::vector<std::string> words = {(config.file.starts_with('-') ? "./" : "") + config.file, "--out",
+                                    run_folder().string()};
   for (const std::string& setting : config.settings) words.insert(words.end(), {"--set", setting});
   if (console().quiet()) words.emplace_back("--quiet");
   if (accept_changes) words.emplace_back("--accept-changes");

@@ -35,7 +35,7 @@ struct TranslateArguments {
   Sampling sampling;
   std::string mbr;
   std::string terms, keep, shortlist, format;
-  int64_t candidates = MbrOptions().candidates;
+  int64_t candidates = 0;  // 0: as many as there are of a beam, or as MbrOptions says
   bool scores = false, json = false, align = false;
   AlignmentOptions alignment;
   bool progress = false;
@@ -91,11 +91,16 @@ void translate(const TranslateArguments& a) {
   if (a.align && !a.json && a.decode.nbest > 1)
     throw UserError("--alignments with --nbest {}: add --json", a.decode.nbest);
   if (!a.terms.empty()) options.terms = read_terms(a.terms);
-  if (!a.mbr.empty())
-    options.mbr = MbrOptions{.utility = choice(kUtilities, a.mbr), .candidates = a.candidates};
-  if (options.mbr && !a.sample && a.candidates > a.decode.beam)
-    throw UserError("--candidates {}: with a --beam of {} there are not so many; --sample draws any number",
-                    a.candidates, a.decode.beam);
+  if (!a.mbr.empty()) {
+    options.mbr = MbrOptions{.utility = choice(kUtilities, a.mbr)};
+    if (a.candidates > 0)
+      options.mbr->candidates = a.candidates;
+    else if (!a.sample)
+      options.mbr->candidates = a.decode.beam;
+    if (!a.sample && options.mbr->candidates > a.decode.beam)
+      throw UserError("--candidates {}: with a --beam of {} there are not so many; --sample draws any number",
+                      a.candidates, a.decode.beam);
+  }
   if (!a.prefix.empty() && !a.prefix_file.empty())
     throw UserError("--prefix and --prefix-file: give one of them");
   if (a.prefix_file == "-") throw UserError("--prefix-file - : standard input is what is translated");
@@ -194,15 +199,22 @@ void add_translate(CLI::App& app) {
          "of --sample: never draw a token that is less probable than this (0: any)", "P")
       ->check(between(0.0, 0.999999))
       ->needs(sample);
-  option("--seed", a.sampling.seed, "of --sample: another one draws others", "N")->needs(sample);
+  option("--seed", a.sampling.seed, "of --sample: another one draws others", "N")
+      ->check(any_seed())
+      ->needs(sample);
   CLI::Option* mbr =
       command
           ->add_option("--mbr", a.mbr,
                        "of several candidates write the one most like the others, by chrF or BLEU, which is "
                        "then the SCORE (minimum Bayes risk)")
           ->check(CLI::IsMember(names_of(kUtilities)));
-  option("--candidates", a.candidates, "of --mbr: samples or hypotheses that it chooses from", "N")
+  command
+      ->add_option("--candidates", a.candidates,
+                   fmt::format("of --mbr: samples (default: {}) or hypotheses (those of the beam) that it "
+                               "chooses from",
+                               MbrOptions().candidates))
       ->check(between(2, 1024))
+      ->type_name("N")
       ->needs(mbr);
   option("--length-penalty", a.decode.length_penalty,
          "score = sum of log p / length^PENALTY: larger ones prefer long translations", "PENALTY")

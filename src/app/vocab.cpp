@@ -165,6 +165,7 @@ void add_vocab(CLI::App& app) {
       ->capture_default_str()
       ->type_name("T");
   command->add_option("--seed", options->seed, "seed of the sample of lines")
+      ->check(any_seed())
       ->capture_default_str()
       ->type_name("N");
   command->add_flag("--force", options->force, "replace --out if it exists");

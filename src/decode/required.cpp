@@ -89,6 +89,7 @@ RequiredText::RequiredText(const Vocabulary& vocabulary, std::span<const Term> t
   }
   lengths_.assign(lengths.begin(), lengths.end());
   if (keep.empty()) return;
+  if (!is_valid_utf8(keep)) throw UserError("--keep {}: it is not UTF-8", in_quotes(keep));
   UErrorCode status = U_ZERO_ERROR;
   UParseError place = {};
   pattern_.reset(icu::RegexPattern::compile(icu::UnicodeString::fromUTF8(keep), place, status));

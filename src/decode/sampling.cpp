@@ -95,7 +95,7 @@ class SampleSearch final : public Search {
 void check(const DecodeOptions& options, const Sampling& s) {
   if (options.nbest < 1 || options.nbest > kMostSamples)
     throw UserError("{} samples are outside 1 to {}", options.nbest, kMostSamples);
-  if (!(s.temperature > 0) || !std::isfinite(s.temperature))
+  if (const auto used = static_cast<float>(s.temperature); !(used > 0) || !std::isfinite(used))
     throw UserError("a temperature of {}: it must be a number above 0 (1: none)", s.temperature);
   if (s.top_k < 0) throw UserError("a top-k of {}: it must be 0 (all) or more", s.top_k);
   if (!(s.top_p > 0 && s.top_p <= 1))
@@ -107,6 +107,9 @@ void check(const DecodeOptions& options, const Sampling& s) {
 }  // namespace
 
 std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampling& sampling) {
+  // Without <, which no number is to NaN.
+  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }))
+    throw Error("the model's output is not a number: its weights are damaged or not finite");
   const float best = *std::ranges::max_element(logits);
   if (best == -HUGE_VALF) return {};
   const at::Tensor weights = at::from_blob(const_cast<float*>(logits.data()), {std::ssize(logits)})

@@ -150,9 +150,9 @@ Document::Document(DocumentFormat format, std::string bytes, const DocumentLangu
     throw UserError("a document of {}: more than {} are not taken at once", human_bytes(bytes_.size()),
                     human_bytes(kMostBytes));
   if (const size_t valid = valid_utf8_prefix(bytes_); valid < bytes_.size()) {
-    throw UserError(
-        "the document is not UTF-8: byte {} of line {}", valid,
-        1 + std::count(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(valid), '\n'));
+    const std::string_view before(bytes_.data(), valid);
+    throw UserError("the document is not UTF-8: byte {} of line {}", valid - (before.rfind('\n') + 1) + 1,
+                    1 + std::ranges::count(before, '\n'));
   }
   SegmentBuilder builder(texts_, places_);
   switch (format) {

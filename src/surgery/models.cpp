@@ -6,6 +6,7 @@
 
 #include "architecture/format.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "formats/folder.h"
 
@@ -164,6 +165,12 @@ ModelConfig grow_model(const fs::path& model, const GrowOptions& options, const 
     for (int64_t e = 0; e < options.experts; ++e) {
       experts.push_back({.of = {{.expert = e % count}}, .noise = e < count ? 0 : options.noise});
     }
+  }
+  if (source.config.moe.top_k > 1) {
+    log_warning(
+        "moe.top_k = {}: the copy of a token's best expert takes the place of its second, so that the model "
+        "says something else until it is trained",
+        source.config.moe.top_k);
   }
   compose({&source, 1}, recipe, out);
   return recipe.config;

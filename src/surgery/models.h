@@ -67,12 +67,14 @@ ModelConfig quantize_model(const std::filesystem::path& model, const Quantizatio
 
 struct GrowOptions {
   int64_t experts = 0;  // of each MoE layer afterwards
-  double noise = 0.01;  // as above, on the copies and their rows of the router: without it, ties go to the
-                        // expert that was there
+  double noise =
+      0.01;  // as above, on the copies and their rows of the router: without it a token's best expert
+             // stays the one that was there
   uint64_t seed = 1;
 };
 /// More experts in each MoE layer: expert e of the new ones is a copy of expert e mod E with noise, its row
-/// of the router too. Those that were there stay as they are.
+/// of the router too. Those that were there stay as they are. Warns where tokens go to several experts: the copy of a
+/// token's best one then takes the place of its second.
 ModelConfig grow_model(const std::filesystem::path& model, const GrowOptions& options,
                        const std::filesystem::path& out);
 

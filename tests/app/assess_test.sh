@@ -62,6 +62,7 @@ assess --files "valid.{lang}" --files "train.{pair}.{lang}" --tokenize none --se
 grep -q "to each expert, encoder.layers.0$" text || fail "no name of a layer in $(cat text)"
 # The same beam as translate's.
 "$chorus" translate --model run --threads 1 --from en --to ja < valid.en > translated
+[ "$(assess --files "valid.{lang}" --directions en-ja --samples 1000000 --json -q | grep -c '"reference"')" -eq 12 ] || fail "samples are shown more than once"
 assess --files "valid.{lang}" --directions en-ja --samples 12 | sed -n 's/^chorus  *//p' | sort > assessed
 sort translated | cmp -s - assessed || fail "assess translates otherwise than translate"
 refuse "no tokeniser is called" assess --model run --files "valid.{lang}" --tokenize 14a

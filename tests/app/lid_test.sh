@@ -12,7 +12,7 @@ tr abdeghilm mlihgedba < train.yy > yy && mv yy train.yy # other words
 "$chorus" lid train --files "train.{lang}" --languages xx,yy --out b.lid -q && cmp a.lid b.lid || fail "another classifier of the same text"
 refuse "a.lid exists" lid train --data "train.{lang}" --out a.lid
 refuse "give --out FILE, or --model DIR" lid train --data "train.{lang}"
-refuse "name text with --data" lid train --out c.lid
+refuse "name text with --files or --tsv" lid train --out c.lid
 refuse "two languages or more" lid train --data "train.{lang}" --languages xx --out c.lid
 [ ! -e c.lid ] || fail "a file is left of what failed"
 "$chorus" lid eval a.lid --data "train.{lang}" > table || fail "lid eval"
@@ -41,6 +41,16 @@ for folder in small there back few; do
   cmp a.lid $folder/languages.lid || fail "$folder lost the classifier: $(ls $folder)"
 done
 grep -q '"languages.lid"' small/chorus.json || fail "the manifest does not name it"
+# A run that goes on keeps it, too.
+cat >> run.toml << 'END'
+[[data.valid]]
+files = "train.{lang}"
+languages = ["xx", "yy"]
+END
+"$chorus" train run.toml --out lasting -q --set validation.every=2 --set train.duration=2u || fail "training"
+"$chorus" lid train --data "train.{lang}" --languages xx,yy --model lasting -q || fail "lid train --model RUN"
+"$chorus" train run.toml --out lasting -q --set validation.every=2 --set train.duration=6u || fail "going on"
+cmp a.lid lasting/model/languages.lid && grep -q '"languages.lid"' lasting/model/chorus.json || fail "a run that goes on lost it: $(ls lasting/model)"
 printf x >> model/languages.lid
 refuse "is not the language classifier that this model was saved with" quantize model --experts int8 --dense int8 --out smaller
 exit $failed

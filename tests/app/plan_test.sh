@@ -41,6 +41,17 @@ grep -q "^optimizer" plan.txt || fail "no optimizer in the plan"
 $chorus plan run.toml --length 16 --device-memory 16MiB >plan.txt
 grep -q "IT DOES NOT FIT" plan.txt || fail "16 MiB are enough?"
 grep -q "it would fit with --set memory.optimizer=host" plan.txt || fail "nothing was proposed"
+$chorus plan run.toml --length 16 >sized.txt
+$chorus vocab --files "train.{lang}" --size 282 --out named.model -q
+$chorus plan run.toml --length 16 --set vocabulary.model=named.model --set vocabulary.size=0 >named.txt
+cmp -s sized.txt named.txt || fail "the rows of a vocabulary that is there are not planned with"
+$chorus train run.toml --out trained -q
+before=$(cksum trained/sentencepiece.bpe.model)
+$chorus plan run.toml --run trained --set vocabulary.size=285 >named.txt
+[ "$(cksum trained/sentencepiece.bpe.model)" = "$before" ] || fail "plan --run made the vocabulary of a trained run anew"
+$chorus train run.toml --out trained -q --set train.duration=4u || fail "a run that was planned does not go on"
+! $chorus plan run.toml --skew 1 2>error.txt || fail "--skew of one layer, of two"
+grep -q "1 number for 2 MoE layers" error.txt || fail "$(cat error.txt)"
 $chorus bench machine --out machine.json --threads 1 >bench.txt
 grep -q "FLOP/s" bench.txt || fail "no rate of products"
 grep -q "a core's peak, fp32, AVX2" bench.txt || fail "no peak of a core"

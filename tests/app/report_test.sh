@@ -62,6 +62,14 @@ mkdir empty
 refuse "empty is no run" report empty
 refuse "1 to 12 runs" report one one one one one one one one one one one one one
 refuse "no/such" report one --out no/such/page.html
+echo "my notes" > notes.txt
+refuse "no page that chorus wrote" report one --out notes.txt
+mkfifo pipe
+refuse "no regular file" report one --out pipe
+ln -s elsewhere.html link.html
+refuse "a symbolic link" report one --out link.html
+[ "$(cat notes.txt)" = "my notes" ] && [ -p pipe ] && [ -L link.html ] || fail "report replaced what is none of its own"
+refuse "notes.txt" bench machine --out notes.txt
 mkdir -p odd/metrics.jsonl
 refuse "no regular file" report odd
 

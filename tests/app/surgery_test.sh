@@ -106,7 +106,11 @@ refuse "no weight of the model" quantize run --dense none --out more
 refuse "are quantized" export int4 --format nllb-moe --out more
 refuse "are quantized" average int4 int4 --out more
 refuse "nothing is left" quantize four --experts none --dense none --out more
-refuse "name it with --data" quantize four --sentences 10 --out more
+refuse "read several times" quantize four --tsv - --languages xx,yy --out more
+refuse "a column for each" shortlist four --tsv dev.tsv --languages xx --out more
+refuse "--seed" grow four --experts 8 --seed -1 --out more
+refuse "--seed" grow four --experts 8 --seed 0x10 --out more
+refuse "name it with --files or --tsv" quantize four --sentences 10 --out more
 run train run.toml --out again --set train.init=int4 --set moe.experts=4 --set moe.top_k=2 --set moe.gate_normalization=after_drop
 translates again
 

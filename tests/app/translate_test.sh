@@ -128,7 +128,9 @@ refuse "--top-p: '0' is not a number from" --sample --top-p 0
 refuse "--candidates requires --mbr" --candidates 4
 refuse "not in {chrf,bleu}" --mbr comet
 refuse "--candidates: '1' is not a whole number from 2" --mbr chrf --candidates 1
-refuse "with a --beam of 5 there are not so many" --mbr chrf
+refuse "with a --beam of 5 there are not so many" --mbr chrf --candidates 64
+refuse "not a whole number" --beam 0x10
+refuse "--keep" --keep "$(printf '\377')"
 refuse "--beam-groups requires --diversity" --beam-groups 2
 refuse "--diversity excludes --sample" --sample --diversity 1
 refuse "a beam of 4 cannot be cut into 3 groups" --beam 4 --diversity 1 --beam-groups 3
@@ -329,6 +331,7 @@ awk -F '\t' 'NF != 2 || $2 < 0 || $2 > 100 { exit 1 } END { if (NR != 40) exit 1
 translate --sample --epsilon 0.02 --mbr bleu --candidates 16 < source | cut -f 1 > mbr
 translate --beam 4 < source > best
 "$chorus" evaluate --hypothesis mbr --reference best --metric chrf | awk '{ exit $3 < 50 }' || fail "--mbr is far from the best"
+translate --mbr chrf < source > mbr.beam; translate --mbr chrf --candidates 5 < source | cmp - mbr.beam || fail "--mbr chooses from the beam"
 translate --beam 2 --min-length 20 < source | awk 'length($0) < 25 { exit 1 }' || fail "--min-length 20 left short translations"
 
 # A run that goes on keeps what align chose.

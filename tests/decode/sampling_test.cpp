@@ -74,6 +74,7 @@ TEST(PossibleTokens, LeavesOutWhatMustNotBe) {
   for (const float broken : {std::nanf(""), HUGE_VALF}) {
     EXPECT_THROW(possible_tokens(std::vector{broken, 1.F}, {}), Error);
     EXPECT_THROW(possible_tokens(std::vector{1.F, broken}, {}), Error);
+    EXPECT_THROW(possible_tokens(std::vector{kNone, broken}, {}), Error);
   }
 }
 
@@ -254,7 +255,8 @@ TEST(Sample, RefusesWhatCannotBe) {
   };
   EXPECT_EQ(refused({}, 0), "0 samples are outside 1 to 1024");
   EXPECT_EQ(refused({.temperature = 0}), "a temperature of 0: it must be a number above 0 (1: none)");
-  EXPECT_NE(refused({.temperature = HUGE_VAL}), "");
+  for (const double beyond_fp32 : {HUGE_VAL, 1e39, 1e-46})
+    EXPECT_NE(refused({.temperature = beyond_fp32}), "") << beyond_fp32;
   EXPECT_EQ(refused({.top_k = -1}), "a top-k of -1: it must be 0 (all) or more");
   for (const double p : {0.0, 1.1, std::nan("")}) EXPECT_NE(refused({.top_p = p}), "");
   for (const double e : {-0.1, 1.0, std::nan("")}) EXPECT_NE(refused({.epsilon = e}), "");
