@@ -86,12 +86,11 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
   for (MarkupScanner scanner(bytes); !scanner.at_end();) {
     const MarkupToken token = scanner.next();
     if (token.kind != MarkupToken::Kind::tag) continue;
-    if (token.name == "tu" && !token.closing) {
+    if (token.name == "tu") {
+      if (token.closing && source && !has_target) add_variant(bytes, *source, languages.to, builder);
       source.reset();
+      variant = {};
       has_target = false;
-    } else if (token.name == "tu") {
-      if (source && !has_target) add_variant(bytes, *source, languages.to, builder);
-      source.reset();
     } else if (token.name == "tuv" && !token.closing) {
       variant = {.bytes = token.bytes, .segment = {}, .language = std::string(token.language)};
     } else if (token.name == "seg" && !token.self_closing) {
@@ -104,6 +103,7 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
       else if (!source && is_language(variant.language, languages.from) &&
                variant.segment.end > variant.segment.begin)
         source = variant;
+      variant = {};  // each is of one unit: else ends without a beginning would give it to many
     }
   }
 }

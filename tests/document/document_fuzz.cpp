@@ -55,13 +55,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const Document document(format, bytes, {"en", "de"});
     std::vector<TranslatedSegment> same, other;
+    size_t size_of_texts = 0;
     for (const std::string& text : document.segments()) {
       if (text.empty() || text != trim_space(text) || !is_valid_utf8(text)) std::abort();
+      size_of_texts += text.size();
       same.push_back({text});
       other.push_back({reversed(text)});
       for (int64_t i = 0; data[0] >= 0x80 && i < 64; ++i)
         other.back().links.emplace_back((i * data[0]) % 61, i);
     }
+    if (size_of_texts > bytes.size()) std::abort();  // no byte is of two segments
     if (format != DocumentFormat::tmx && document.write(same) != bytes) std::abort();
     const std::string written = document.write(other);
     if (!is_valid_utf8(written)) std::abort();

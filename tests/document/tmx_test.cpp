@@ -1,0 +1,78 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "document/document.h"
+#include "document/documents.h"
+
+namespace chorus {
+namespace {
+
+using testing::ElementsAre;
+
+constexpr const char* kUnits =
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<tmx version=\"1.4\"><header srclang=\"en-US\"/>\n<body>\n"
+    "  <tu tuid=\"1\">\n    <tuv xml:lang=\"en-US\"><seg>A <bpt i=\"1\">&lt;b></bpt>red<ept "
+    "i=\"1\">&lt;/b></ept> car &amp; more</seg></tuv>\n"
+    "  </tu>\n  <tu>\n    <tuv xml:lang=\"EN\"><seg>Done</seg></tuv>\n    <tuv "
+    "xml:lang=\"de\"><seg>Fertig</seg></tuv>\n  </tu>\n"
+    "  <tu><tuv xml:lang=\"fr\"><seg>Oui</seg></tuv></tu>\n  <tu><tuv xml:lang=\"en\"><seg><ph "
+    "x=\"1\"/>Last</seg></tuv></tu>\n</body></tmx>\n";
+
+TEST(TmxDocument, UnitsGetTheSegmentThatTheyLack) {
+  const Document document(DocumentFormat::tmx, kUnits, {"eng_Latn", "deu_Latn"});
+  EXPECT_THAT(segments_of(document), ElementsAre("A red car & more", "Last"));
+  std::string expected = kUnits;
+  const auto add = [&](const std::string& behind, const std::string& text) {
+    expected.insert(expected.find(behind) + behind.size(), text);
+  };
+  add("car &amp; more</seg></tuv>",
+      "\n    <tuv xml:lang=\"de\"><seg>Ein <bpt i=\"1\">&lt;b></bpt>rotes<ept i=\"1\">&lt;/b></ept> Auto "
+      "&lt; mehr</seg></tuv>");
+  add("Last</seg></tuv>", "<tuv xml:lang=\"de\"><seg><ph x=\"1\"/>Letzte</seg></tuv>");
+  EXPECT_EQ(document.write(std::vector<TranslatedSegment>{
+                {"Ein rotes Auto < mehr", {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}}}, {"Letzte"}}),
+            expected);
+}
+
+TEST(TmxDocument, ReadsTheLanguageFromItsAttribute) {
+  for (const std::string attributes :
+       {"creationid=\"langer\" xml:lang=\"en\"", "xml:lang='en' o-lang='fr'", "lang = \"en\"",
+        "lang=\"fr\" xml:lang=\"en\"", "xml:lang=\"en\" lang=\"fr\"",
+        "note=\" xml:lang='fr'\" xml:lang=\"en\""}) {
+    const std::string tmx = "<tu><tuv " + attributes + "><seg>x</seg></tuv></tu>";
+    EXPECT_THAT(segments_of(Document(DocumentFormat::tmx, tmx, {"en", "de"})), ElementsAre("x")) << tmx;
+    EXPECT_THAT(segments_of(Document(DocumentFormat::tmx, tmx, {"fr", "de"})), testing::IsEmpty()) << tmx;
+  }
+}
+
+TEST(TmxDocument, AVariantIsOfOneUnit) {
+  const std::string variant = "<tuv xml:lang=\"en\"><seg>Save <ph/> it</seg>";
+  std::string ends;
+  for (int i = 0; i < 1000; ++i) ends += "</tuv></tu>";
+  const auto segments = [](const std::string& tmx) {
+    return segments_of(Document(DocumentFormat::tmx, tmx, {"en", "de"}));
+  };
+  EXPECT_THAT(segments("<tu>" + variant + ends), ElementsAre("Save it"));
+  EXPECT_THAT(segments("<tu>" + variant + "</tu>" + ends), ElementsAre());
+  EXPECT_THAT(segments("<tu>" + variant + "<tu>" + ends), ElementsAre());
+}
+
+TEST(TmxDocument, NeedsLanguagesAndSurvivesBrokenUnits) {
+  EXPECT_THROW(Document(DocumentFormat::tmx, kUnits), UserError);
+  for (const std::string tmx :
+       {"<tu><tuv xml:lang='en'><seg>x</tuv></tu>", "</tuv></tu>", "<tu><tuv lang=en><seg>x</seg></tuv></tu>",
+        "<tu></seg><seg></tuv></tu>", "<tu><tuv xml:lang='en'><seg>a <bpt>b</seg></tuv></tu>",
+        "<tu><tuv xml:lang=\"en", "text"}) {
+    const Document document(DocumentFormat::tmx, tmx, {"en", "de"});
+    std::vector<TranslatedSegment> translations(document.segments().size(), {"y"});
+    EXPECT_GE(document.write(translations).size(), tmx.size());
+  }
+  const Document chinese(DocumentFormat::tmx, "<tu><tuv xml:lang='en'><seg>x</seg></tuv></tu>",
+                         {"en", "zho_Hant"});
+  EXPECT_THAT(chinese.write(std::vector<TranslatedSegment>{{"y"}}),
+              testing::HasSubstr("xml:lang=\"zh-Hant\""));
+}
+
+}  // namespace
+}  // namespace chorus
