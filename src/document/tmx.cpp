@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "data/languages.h"
 
 #include "document/internal/formats.h"
@@ -18,17 +19,37 @@ struct UnitVariant {
   std::string language;
 };
 
-/// As XML names a language: "de", "zh-Hant".
+/// Whether a code of a language names a region: "pt-BR", "es_419". The "XX" of "en_XX" is none.
+bool names_region(std::string_view code) {
+  std::string name(code);
+  std::ranges::replace(name, '_', '-');
+  const std::vector<std::string_view> parts = split(name, '-');
+  return std::any_of(parts.begin() + 1, parts.end(), [](std::string_view part) {
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    return (part.size() == 2 && part != "XX") || (part.size() == 3 && std::ranges::all_of(part, is_digit));
+  });
+}
+
+/// As XML names a language: "de", "pt-BR", "zh-Hant".
 std::string xml_name(const std::string& language) {
   const LanguageCode code = language_code(language);
   if (code.language.empty()) return language;
-  const bool usual = language_code(code.language).script == code.script;
-  return usual ? code.language : code.language + "-" + code.script;
+  const std::string region = names_region(language) ? "-" + code.region : "";
+  const bool usual = language_code(code.language + region).script == code.script;
+  return code.language + (usual ? "" : "-" + code.script) + region;
 }
 
-bool is_language(std::string_view name, const std::string& language) {
-  return name == language || (!language_code(name).language.empty() &&
-                              language_code(name).language == language_code(language).language);
+/// How much a unit's language is one that is asked for: it is another, or its script is; it is; its region is, too.
+enum class Likeness { none, language, region };
+
+Likeness likeness(std::string_view name, const std::string& language) {
+  if (name == language) return Likeness::region;
+  const LanguageCode one = language_code(name), other = language_code(language);
+  if (one.language.empty() || one.language != other.language || one.script != other.script)
+    return Likeness::none;
+  const bool named = names_region(name);
+  const bool same = named == names_region(language) && (!named || one.region == other.region);
+  return same ? Likeness::region : Likeness::language;
 }
 
 /// The content of <seg>: text, and elements of other programs' codes, whose content is no text (but that of <hi> is).
@@ -81,6 +102,7 @@ void add_variant(std::string_view bytes, const UnitVariant& source, const std::s
 void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder) {
   if (languages.from.empty() || languages.to.empty()) throw UserError("a TMX document needs both languages");
   std::optional<UnitVariant> source;  // of the unit
+  Likeness source_likeness = Likeness::none;
   bool has_target = false;
   UnitVariant variant;
   for (MarkupScanner scanner(bytes); !scanner.at_end();) {
@@ -89,6 +111,7 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
     if (token.name == "tu") {
       if (token.closing && source && !has_target) add_variant(bytes, *source, languages.to, builder);
       source.reset();
+      source_likeness = Likeness::none;
       variant = {};
       has_target = false;
     } else if (token.name == "tuv" && !token.closing) {
@@ -98,11 +121,16 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
           token.closing ? token.bytes.begin : token.bytes.end;
     } else if (token.name == "tuv") {
       variant.bytes.end = token.bytes.end;
-      if (is_language(variant.language, languages.to))
+      // "de-AT" is German to who asks for "de", but "pt" is not "pt-BR".
+      const Likeness enough = names_region(languages.to) ? Likeness::region : Likeness::language;
+      const Likeness from = likeness(variant.language, languages.from),
+                     to = likeness(variant.language, languages.to);
+      if (to >= enough && to >= from) {
         has_target = true;
-      else if (!source && is_language(variant.language, languages.from) &&
-               variant.segment.end > variant.segment.begin)
+      } else if (from > source_likeness && variant.segment.end > variant.segment.begin) {
         source = variant;
+        source_likeness = from;
+      }
       variant = {};  // each is of one unit: else ends without a beginning would give it to many
     }
   }

@@ -46,6 +46,58 @@ TEST(TmxDocument, ReadsTheLanguageFromItsAttribute) {
   }
 }
 
+/// A unit with these languages, of which each says its name.
+std::string unit_of(const std::vector<std::string>& languages) {
+  std::string tmx = "<tu>";
+  for (const std::string& language : languages)
+    tmx += "<tuv xml:lang=\"" + language + "\"><seg>" + language + "</seg></tuv>";
+  return tmx + "</tu>";
+}
+
+TEST(TmxDocument, LanguagesAreWrittenByTheirCode) {
+  const std::vector<std::pair<std::string, std::string>> names = {
+      {"pt-BR", "pt-BR"},      {"pt_BR", "pt-BR"}, {"por_Latn", "pt"},   {"pt_XX", "pt"},
+      {"zh-CN", "zh-CN"},      {"zh-TW", "zh-TW"}, {"es-419", "es-419"}, {"sr_Latn_RS", "sr-Latn-RS"},
+      {"zho_Hant", "zh-Hant"}, {"deu", "de"},      {"xx", "xx"}};
+  for (const auto& [to, name] : names) {
+    const Document document(DocumentFormat::tmx, unit_of({"en"}), {"en", to});
+    EXPECT_EQ(
+        document.write(std::vector<TranslatedSegment>{{"x"}}),
+        "<tu><tuv xml:lang=\"en\"><seg>en</seg></tuv><tuv xml:lang=\"" + name + "\"><seg>x</seg></tuv></tu>");
+  }
+}
+
+TEST(TmxDocument, ALanguageIsThereInItsScriptAndRegion) {
+  const auto lacks = [](const std::vector<std::string>& languages, const std::string& to) {
+    return !segments_of(Document(DocumentFormat::tmx, unit_of(languages), {"en", to})).empty();
+  };
+  EXPECT_TRUE(lacks({"en", "pt"}, "pt-BR"));
+  EXPECT_TRUE(lacks({"en", "pt-PT"}, "pt_BR"));
+  EXPECT_FALSE(lacks({"en", "pt-br"}, "pt_BR"));
+  EXPECT_FALSE(lacks({"en", "pt"}, "por_Latn"));
+  EXPECT_FALSE(lacks({"en-US", "de-AT"}, "deu_Latn"));
+  EXPECT_FALSE(lacks({"en", "de"}, "de_XX"));
+  EXPECT_TRUE(lacks({"en", "zh-TW"}, "zh-CN"));
+  EXPECT_TRUE(lacks({"en", "zh-TW"}, "zho_Hans"));
+  EXPECT_FALSE(lacks({"en", "zh-TW"}, "zho_Hant"));
+  EXPECT_FALSE(lacks({"en", "zh-CN"}, "zh"));
+  EXPECT_FALSE(lacks({"en", "xx"}, "xx"));
+}
+
+TEST(TmxDocument, TheSourceIsTheVariantThatIsNearest) {
+  const auto source = [](const std::vector<std::string>& languages, const std::string& from,
+                         const std::string& to) {
+    return segments_of(Document(DocumentFormat::tmx, unit_of(languages), {from, to}));
+  };
+  EXPECT_THAT(source({"en-US", "en-GB", "en"}, "en_GB", "de"), ElementsAre("en-GB"));
+  EXPECT_THAT(source({"en-US", "en-GB"}, "eng_Latn", "de"), ElementsAre("en-US"));
+  EXPECT_THAT(source({"en-US"}, "en_GB", "de"), ElementsAre("en-US"));
+  EXPECT_THAT(source({"zh-TW", "zh"}, "zho_Hans", "de"), ElementsAre("zh"));
+  EXPECT_THAT(source({"sr-Latn"}, "sr", "de"), ElementsAre());
+  EXPECT_THAT(source({"pt-BR"}, "pt-BR", "pt"), ElementsAre("pt-BR"));
+  EXPECT_THAT(source({"pt"}, "pt", "pt-BR"), ElementsAre("pt"));
+}
+
 TEST(TmxDocument, AVariantIsOfOneUnit) {
   const std::string variant = "<tuv xml:lang=\"en\"><seg>Save <ph/> it</seg>";
   std::string ends;
