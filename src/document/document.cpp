@@ -96,7 +96,7 @@ class SegmentWriter {
   }
 
   void write_point(const InlineMark& mark) {
-    if (mark.space_before && !mark.space_after) write_gap();
+    if (mark.takes_space) write_gap();
     if (mark.shows && mark.space_before && next_ > 0 && !out_.ends_with(' ')) out_ += ' ';
     out_ += written(mark.open);
     const std::vector<TextAtom>& atoms = placement_.atoms;

@@ -253,8 +253,7 @@ class Placer {
       PlacedMark& placed = placed_[mark];
       if (placed.end == 0) {
         const auto atom = std::ranges::lower_bound(source_, marks_[mark].begin, {}, &TextAtom::begin);
-        const bool with_next = marks_[mark].space_before && !marks_[mark].space_after;
-        placed.begin = place_before(atom - source_.begin(), with_next, within);
+        placed.begin = place_before(atom - source_.begin(), marks_[mark].with_next, within);
         if (const auto next = claims.lower_bound(placed.begin); next != claims.begin()) {
           const auto& [begin, claim] = *std::prev(next);
           if (placed.begin < claim.end) placed.begin = mark < claim.mark ? begin : claim.end;

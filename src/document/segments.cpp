@@ -80,6 +80,9 @@ SegmentPlace* SegmentBuilder::cut() {
 
 bool SegmentBuilder::make_segment() {
   const auto is_text = [](const Item& item) { return item.kind == Kind::text; };
+  const auto is_space = [](const Item& item) {
+    return item.kind == Kind::space || item.kind == Kind::line_end;
+  };
   if (std::ranges::none_of(items_, [&](const Item& item) { return is_text(item) && has_letter(item.text); }))
     return false;
   const size_t first_text = std::ranges::find_if(items_, is_text) - items_.begin();
@@ -97,7 +100,7 @@ bool SegmentBuilder::make_segment() {
   bool space = false;          // before what comes
   for (size_t i = first; i <= last; ++i) {
     const Item& item = items_[i];
-    if (item.kind == Kind::space || item.kind == Kind::line_end) {
+    if (is_space(item)) {
       space = true;
       if (item.kind == Kind::line_end && place.lines++ == 1) place.line_end = item.bytes;
     } else if (item.kind == Kind::text) {
@@ -116,22 +119,31 @@ bool SegmentBuilder::make_segment() {
       const auto end = items_.begin() + static_cast<std::ptrdiff_t>(element ? item.partner : i) + 1;
       const bool holds_text =
           element && std::any_of(items_.begin() + static_cast<std::ptrdiff_t>(i), end, is_text);
-      const size_t place_in_text = text.size();
-      place.marks.push_back({.open = item.bytes,
-                             .begin = place_in_text,
-                             .end = place_in_text,
-                             .after = place.marks.size() + 1});
+      const bool behind_point = !place.marks.empty() && place.marks.back().is_point() &&
+                                (inside.empty() || inside.back() + 1 < place.marks.size()) &&
+                                place.marks.back().open.end == item.bytes.begin;
+      if (holds_text || !behind_point) {
+        place.marks.push_back({.open = item.bytes,
+                               .begin = text.size(),
+                               .end = text.size(),
+                               .after = place.marks.size() + 1,
+                               .space_before = i > first && is_space(items_[i - 1])});
+      }
       if (holds_text) {
         inside.push_back(place.marks.size() - 1);
         continue;
       }
-      InlineMark& mark = place.marks.back();
+      InlineMark& mark = place.marks.back();  // one of all points that touch: apart their order could be lost
       mark.open.end = std::prev(end)->bytes.end;
-      mark.shows = element || item.shows;
-      mark.space_before = space;
+      mark.shows = mark.shows || element || item.shows;
       i = static_cast<size_t>(end - items_.begin()) - 1;
-      mark.space_after =
-          i < last && (items_[i + 1].kind == Kind::space || items_[i + 1].kind == Kind::line_end);
+      mark.space_after = i < last && is_space(items_[i + 1]);
+      const bool begins_element = !inside.empty() && place.marks[inside.back()].begin == mark.begin;
+      const bool ends_element = i < last && items_[i + 1].kind == Kind::close;
+      size_t behind = i + 1;
+      while (behind < last && items_[behind].kind == Kind::close) ++behind;
+      mark.takes_space = mark.space_before && (behind > last || !is_space(items_[behind]));
+      mark.with_next = begins_element || (mark.space_before && !mark.space_after && !ends_element);
     }
   }
   texts_.push_back(std::move(text));

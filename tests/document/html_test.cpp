@@ -54,6 +54,41 @@ TEST(HtmlDocument, CodeInsideOfASentenceMovesWithItsNeighbours) {
       "<p>Dr\u00fccke <kbd>X</kbd>, bitte</p>");
 }
 
+TEST(HtmlDocument, PointsThatTouchStayTogether) {
+  const Links links = {{0, 0}, {0, 1}, {1, 2}, {2, 5}, {3, 3}, {4, 4}};
+  const auto pressed = [&](const std::string& keys) {
+    return translated(kHtml, "<p>Press " + keys + " to save the file.</p>",
+                      "Klicken Sie, um die Datei zu speichern.", links);
+  };
+  for (const std::string keys :
+       {"<kbd>Ctrl</kbd><kbd>S</kbd>", "<code>a</code><b><code>b</code></b>", "<img src=a><img src=b>",
+        "<kbd>a</kbd><!-- x --><kbd>b</kbd><wbr><kbd>c</kbd>", "<i><img src=a></i><kbd>b</kbd></u>"}) {
+    EXPECT_EQ(pressed(keys), "<p>Klicken Sie " + keys + ", um die Datei zu speichern.</p>");
+  }
+  EXPECT_EQ(translated(kHtml, "<p>Save <img src=a><img src=b> the file</p>", "Die Datei sichern",
+                       {{0, 2}, {1, 0}, {2, 1}}),
+            "<p>Die Datei sichern <img src=a><img src=b></p>");
+  EXPECT_EQ(translated(kHtml, "<p>Save <img src=a><img src=b>the file</p>", "Die Datei sichern",
+                       {{0, 2}, {1, 0}, {2, 1}}),
+            "<p><img src=a><img src=b>Die Datei sichern</p>");
+}
+
+TEST(HtmlDocument, APointAtTheEndOfAnElementStaysThere) {
+  const auto written = [](const std::string& element) {
+    return translated(kHtml, "<p>Press " + element + " now</p>", "Jetzt sehr gut dr\u00fccken",
+                      {{0, 3}, {1, 1}, {2, 2}, {3, 0}});
+  };
+  for (const std::string element : {"<b><code>a</code>very good</b>", "<b><code>a</code> very good</b>",
+                                    "<b>very good<code>a</code></b>", "<b>very good <code>a</code></b>"}) {
+    std::string german = element;
+    german.replace(german.find("very good"), 9, "sehr gut");
+    EXPECT_EQ(written(element), "<p>Jetzt " + german + " dr\u00fccken</p>");
+  }
+  const Links in_order = {{0, 0}, {1, 1}, {2, 2}};
+  EXPECT_EQ(translated(kHtml, "<p>see <b>the <code>a</code></b>.</p>", "siehe das .", in_order),
+            "<p>siehe <b>das <code>a</code></b>.</p>");
+}
+
 TEST(HtmlDocument, ReferencesAreTextAndTextIsEscaped) {
   const std::string line =
       "<p>&Eacute;t&eacute; &#233;&#xE9; a&nbsp;b &lt;tag&gt; AT&T &unknown; end&nbsp;</p>";

@@ -65,6 +65,15 @@ TEST(MarkdownDocument, InlineMarkupMovesWithItsWords) {
             "**BOLD OVER LINES** AND [A LINK](u)");
 }
 
+TEST(MarkdownDocument, PointsThatTouchStayTogether) {
+  EXPECT_EQ(
+      translated(kMarkdown, "Click ![a](1)![b](2) to save", "Zum Sichern klicken", {{0, 2}, {1, 0}, {2, 1}}),
+      "Zum Sichern klicken ![a](1)![b](2)");
+  EXPECT_EQ(translated(kMarkdown, "Click `a`![b](2)<https://x.y> to save", "Zum Sichern klicken",
+                       {{0, 2}, {1, 0}, {2, 1}}),
+            "Zum Sichern klicken `a`![b](2)<https://x.y>");
+}
+
 TEST(MarkdownDocument, TextIsEscaped) {
   EXPECT_THAT(segments_of(kMarkdown, "a \\* b \\_c &amp; d"), ElementsAre("a * b _c & d"));
   EXPECT_EQ(translated(kMarkdown, "x\n", "a*b [c] <d> `e` _f_ g_h | &amp;"),

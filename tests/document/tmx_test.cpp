@@ -46,6 +46,18 @@ TEST(TmxDocument, ReadsTheLanguageFromItsAttribute) {
   }
 }
 
+TEST(TmxDocument, CodesThatTouchStayTogether) {
+  const std::string tmx =
+      "<tu><tuv xml:lang=\"en\"><seg>Click <ph x=\"1\"/><ph x=\"2\"/> to save the file.</seg></tuv>";
+  const Document document(DocumentFormat::tmx, tmx + "</tu>", {"en", "de"});
+  EXPECT_EQ(
+      document.write(std::vector<TranslatedSegment>{
+          {"Klicken Sie, um die Datei zu speichern.", {{0, 0}, {0, 1}, {1, 2}, {2, 5}, {3, 3}, {4, 4}}}}),
+      tmx +
+          "<tuv xml:lang=\"de\"><seg>Klicken Sie <ph x=\"1\"/><ph x=\"2\"/>, um die Datei zu "
+          "speichern.</seg></tuv></tu>");
+}
+
 /// A unit with these languages, of which each says its name.
 std::string unit_of(const std::vector<std::string>& languages) {
   std::string tmx = "<tu>";

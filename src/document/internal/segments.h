@@ -13,12 +13,14 @@ struct ByteRange {
   size_t begin = 0, end = 0;
 };
 
-/// An element inside a segment, or a point: what has no words of its own there, such as an image.
+/// An element inside a segment, or a point: what has no words of its own there, such as an image, or several that touch.
 struct InlineMark {
   ByteRange open, close;      // where its markup is written; of a point `close` is empty
   size_t begin = 0, end = 0;  // bytes of the segment's text that it is around; of a point both are its place
   size_t after = 0;           // in SegmentPlace::marks, the first behind those inside of it
-  bool space_before = false, space_after = false;  // of a point
+  bool space_before = false, space_after = false;  // of a point: what is beside it
+  bool takes_space = false;                        // of a point: space between its neighbours is before it
+  bool with_next = false;                          // of a point: it belongs to what it is before
   bool shows = false;                              // of a point: it is seen, so that space beside it matters
 
   [[nodiscard]] bool is_point() const { return close.begin == close.end; }
