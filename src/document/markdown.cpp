@@ -54,14 +54,17 @@ class MarkdownScanner {
   }
 
  private:
-  /// Of settings between lines "---" at the beginning.
+  /// Of settings at the beginning, between lines "---" (YAML) or "+++" (TOML).
   [[nodiscard]] size_t front_matter_end() const {
     constexpr std::string_view kMark = "\xEF\xBB\xBF";  // that some editors begin a file with
     const size_t begin = bytes_.starts_with(kMark) ? kMark.size() : 0;
     const std::string_view rest = bytes_.substr(begin);
-    if (!rest.starts_with("---\n") && !rest.starts_with("---\r\n")) return begin;
-    const size_t end = bytes_.find("\n---", begin + 3);
-    return end == kMissing ? begin : std::min(bytes_.find('\n', end + 1), bytes_.size());
+    for (const std::string line : {"---", "+++"}) {
+      if (!rest.starts_with(line + "\n") && !rest.starts_with(line + "\r\n")) continue;
+      const size_t end = bytes_.find("\n" + line, begin + line.size());
+      return end == kMissing ? begin : std::min(bytes_.find('\n', end + 1), bytes_.size());
+    }
+    return begin;
   }
 
   void end_block() {

@@ -39,6 +39,13 @@ TEST(MarkdownDocument, AByteOrderMarkIsNoText) {
   EXPECT_EQ(in_capitals(kMarkdown, mark), mark);
 }
 
+TEST(MarkdownDocument, SettingsAtTheBeginningStay) {
+  for (const std::string settings : {"---\ntitle: x\n---\n", "+++\ntitle = \"x\"\n\n[extra]\na = 1\n+++\n",
+                                     "+++\r\ntitle = 'x'\r\n+++\r\n", "\xEF\xBB\xBF+++\na = 'b'\n+++\n"})
+    EXPECT_EQ(in_capitals(kMarkdown, settings + "text\n"), settings + "TEXT\n");
+  EXPECT_THAT(segments_of(kMarkdown, "text\n\n+++\na\n+++\n"), ElementsAre("text", "+++ a +++"));
+}
+
 TEST(MarkdownDocument, MarksOfDeepListsAreText) {
   std::string deep;  // in time that its square would exceed by far
   for (int i = 0; i < 200'000; ++i) deep += "- ";
