@@ -37,6 +37,14 @@ bool is_rule(std::string_view line, std::string_view characters, size_t least) {
   return count >= least && std::ranges::all_of(line, [&](char c) { return c == line[0] || is_gap(c); });
 }
 
+/// What begins a fence of code; empty: the line is none, as "```a``` b" is not.
+std::string_view fence_of(std::string_view line) {
+  if (!line.starts_with("```") && !line.starts_with("~~~")) return {};
+  const size_t length = std::min(line.find_first_not_of(line[0]), line.size());
+  if (line[0] == '`' && line.find('`', length) != kMissing) return {};
+  return line.substr(0, length);
+}
+
 class MarkdownScanner {
  public:
   MarkdownScanner(std::string_view bytes, SegmentBuilder& builder) : bytes_(bytes), builder_(builder) {}
@@ -117,14 +125,24 @@ class MarkdownScanner {
     add_block(cell, std::max(cell, end));
   }
 
+  /// A line behind the beginning of a fence. False where it is not in the fence's quote, with which the fence ends.
+  bool scan_code_line(std::string_view line) {
+    size_t at = std::min(line.find_first_not_of(" \t"), line.size());
+    for (size_t quotes = 0; quotes < fence_quotes_; ++quotes) {
+      if (at == line.size() || line[at] != '>') {
+        fence_ = {};
+        return false;
+      }
+      at = std::min(line.find_first_not_of(" \t", at + 1), line.size());
+    }
+    const std::string_view rest = line.substr(at);
+    if (rest.starts_with(fence_) && is_rule(rest, fence_.substr(0, 1), fence_.size())) fence_ = {};
+    return true;
+  }
+
   void scan_line(size_t begin, size_t end, bool hard_break) {
     const std::string_view bare = line(begin, end);
-    if (!fence_.empty()) {
-      const size_t at = std::min(bare.find_first_not_of(" \t>"), bare.size());
-      if (bare.substr(at).starts_with(fence_) && is_rule(bare.substr(at), fence_.substr(0, 1), fence_.size()))
-        fence_ = {};
-      return;
-    }
+    if (!fence_.empty() && scan_code_line(bare)) return;
     if (bare.find_first_not_of(" \t>") == kMissing) return end_block();
     const bool indented = bare.starts_with("    ") || bare.starts_with("\t");
     if (indented && block_.empty() && !in_list_) return;  // code
@@ -132,10 +150,9 @@ class MarkdownScanner {
     const size_t at = skip_containers(begin, end);
     const std::string_view rest = line(at, end);
     if (rest.empty()) return end_block();
-    if (rest.starts_with("```") || rest.starts_with("~~~")) {
-      end_block();
-      fence_ = rest.substr(0, std::min(rest.find_first_not_of(rest[0]), rest.size()));
-      return;
+    if (fence_ = fence_of(rest); !fence_.empty()) {
+      fence_quotes_ = std::ranges::count(line(begin, at), '>');
+      return end_block();
     }
     if (is_rule(rest, "=-*_", 1)) return end_block();
     const size_t level = std::min(rest.find_first_not_of('#'), rest.size());
@@ -167,6 +184,7 @@ class MarkdownScanner {
   size_t at_ = 0;
   std::vector<ByteRange> block_;  // its lines, without what contains them
   std::string_view fence_;        // of the code that we are in
+  size_t fence_quotes_ = 0;       // that it is in
   bool in_list_ = false;
 };
 

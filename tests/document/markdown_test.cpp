@@ -46,6 +46,21 @@ TEST(MarkdownDocument, SettingsAtTheBeginningStay) {
   EXPECT_THAT(segments_of(kMarkdown, "text\n\n+++\na\n+++\n"), ElementsAre("text", "+++ a +++"));
 }
 
+TEST(MarkdownDocument, AFenceEndsWithItsQuote) {
+  EXPECT_THAT(segments_of(kMarkdown, "> ```\n> code\n\nSave\n"), ElementsAre("Save"));
+  EXPECT_THAT(segments_of(kMarkdown, "> > ~~~\n> > code\n> Save\n"), ElementsAre("Save"));
+  EXPECT_THAT(segments_of(kMarkdown, "> ```\n> code\n>\n> code\n> ```\n> Save\n"), ElementsAre("Save"));
+  EXPECT_THAT(segments_of(kMarkdown, "```\n> ```\n> code\n```\nSave\n"), ElementsAre("Save"));
+  EXPECT_THAT(segments_of(kMarkdown, "- ```\n  code\n\n  code\n  ```\n  Save\n"), ElementsAre("Save"));
+}
+
+TEST(MarkdownDocument, BackticksWithMoreBehindThemAreNoFence) {
+  const std::string page = "```ls -l``` lists the files\n\nSave\n\n``` a`b\n\nOpen\n\n~~~ a`b\ncode\n~~~\n";
+  EXPECT_THAT(segments_of(kMarkdown, page), ElementsAre("lists the files", "Save", "``` a`b", "Open"));
+  EXPECT_EQ(in_capitals(kMarkdown, "```ls -l``` lists the files\n\nSave\n"),
+            "```ls -l``` LISTS THE FILES\n\nSAVE\n");
+}
+
 TEST(MarkdownDocument, MarksOfDeepListsAreText) {
   std::string deep;  // in time that its square would exceed by far
   for (int i = 0; i < 200'000; ++i) deep += "- ";
