@@ -3,6 +3,7 @@
 #include "document/internal/markdown.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/utf8.h"
@@ -43,6 +44,33 @@ std::string_view fence_of(std::string_view line) {
   const size_t length = std::min(line.find_first_not_of(line[0]), line.size());
   if (line[0] == '`' && line.find('`', length) != kMissing) return {};
   return line.substr(0, length);
+}
+
+/// The cells of a row of a table, as it is written: from "|" to "|", of which a row may lack the first and last.
+std::vector<ByteRange> cells_of(std::string_view row) {
+  std::vector<ByteRange> cells;
+  size_t cell = row.starts_with('|') ? 1 : 0;
+  for (size_t at = cell; at < row.size(); ++at) {
+    if (row[at] == '\\') {
+      ++at;
+    } else if (row[at] == '|') {
+      cells.push_back({cell, at});
+      cell = at + 1;
+    }
+  }
+  if (cell < row.size()) cells.push_back({cell, row.size()});
+  return cells;
+}
+
+/// Whether the line is what is below the head of a table: "--- | :-:".
+bool is_delimiter_row(std::string_view line) {
+  return line.find('|') != kMissing && line.find_first_not_of("|-: \t") == kMissing &&
+         std::ranges::all_of(cells_of(line), [&](ByteRange cell) {
+           std::string_view dashes = trim_space(line.substr(cell.begin, cell.end - cell.begin));
+           if (dashes.starts_with(':')) dashes.remove_prefix(1);
+           if (dashes.ends_with(':')) dashes.remove_suffix(1);
+           return !dashes.empty() && dashes.find_first_not_of('-') == kMissing;
+         });
 }
 
 class MarkdownScanner {
@@ -94,6 +122,7 @@ class MarkdownScanner {
 
   /// Goes behind the marks of quotes and list items; a list item begins a block. What is deeper than anybody writes is text.
   size_t skip_containers(size_t at, size_t end) {
+    begins_item_ = false;
     size_t items = 0;
     while (at < end) {
       if (is_gap(bytes_[at]) || bytes_[at] == '>') {
@@ -104,7 +133,7 @@ class MarkdownScanner {
       const size_t marker = list_marker(line(at, end));
       if (marker == 0 || items++ == SegmentBuilder::kDeepest) break;
       end_block();
-      in_list_ = true;
+      in_list_ = begins_item_ = true;
       at += marker;
       const std::string_view rest = line(at, end);
       if (rest.starts_with("[ ] ") || rest.starts_with("[x] ") || rest.starts_with("[X] ")) at += 4;
@@ -113,16 +142,15 @@ class MarkdownScanner {
   }
 
   void scan_table_row(size_t begin, size_t end) {
-    size_t cell = begin + 1;
-    for (size_t at = cell; at < end; ++at) {
-      if (bytes_[at] == '\\') {
-        ++at;
-      } else if (bytes_[at] == '|') {
-        add_block(cell, at);
-        cell = at + 1;
-      }
-    }
-    add_block(cell, std::max(cell, end));
+    for (const ByteRange cell : cells_of(line(begin, end))) add_block(begin + cell.begin, begin + cell.end);
+  }
+
+  /// Whether the line is the head of a table: the next has dashes below each of its cells.
+  [[nodiscard]] bool is_table_head(std::string_view line) const {
+    const std::string_view next = bytes_.substr(at_, bytes_.find('\n', at_) - at_);
+    const size_t begin = std::min(next.find_first_not_of(" \t>"), next.size());
+    const std::string_view below = trim_space(next.substr(begin));
+    return is_delimiter_row(below) && cells_of(below).size() == cells_of(line).size();
   }
 
   /// A line behind the beginning of a fence. False where it is not in the fence's quote, with which the fence ends.
@@ -143,12 +171,14 @@ class MarkdownScanner {
   void scan_line(size_t begin, size_t end, bool hard_break) {
     const std::string_view bare = line(begin, end);
     if (!fence_.empty() && scan_code_line(bare)) return;
+    const bool was_in_table = std::exchange(in_table_, false);
     if (bare.find_first_not_of(" \t>") == kMissing) return end_block();
     const bool indented = bare.starts_with("    ") || bare.starts_with("\t");
     if (indented && block_.empty() && !in_list_) return;  // code
     if (!is_gap(bare[0]) && block_.empty()) in_list_ = false;
     const size_t at = skip_containers(begin, end);
     const std::string_view rest = line(at, end);
+    const bool in_table = was_in_table && !begins_item_;
     if (rest.empty()) return end_block();
     if (fence_ = fence_of(rest); !fence_.empty()) {
       fence_quotes_ = std::ranges::count(line(begin, at), '>');
@@ -160,7 +190,13 @@ class MarkdownScanner {
       const size_t last = rest.find_last_not_of('#');
       return add_block(at + level, is_gap(rest[last]) ? at + last : end);
     }
-    if (rest[0] == '|') return scan_table_row(at, end);
+    const bool html = rest[0] == '<' && block_.empty() && begins_html_block(rest);
+    const bool row = in_table && (!html || rest.find('|') != kMissing);
+    if (row || rest[0] == '|' || is_table_head(rest)) {
+      in_table_ = row || is_table_head(rest);
+      end_block();
+      return scan_table_row(at, end);
+    }
     if (rest[0] == '[') {
       const size_t label = behind_bracket(bytes_.substr(0, end), at, '[', ']');
       if (label != kMissing && label < end && bytes_[label] == ':') {
@@ -169,7 +205,7 @@ class MarkdownScanner {
         return;
       }
     }
-    if (rest[0] == '<' && block_.empty() && begins_html_block(rest)) {
+    if (html) {
       at_ = scan_html_block(bytes_, at, builder_);
       builder_.cut();
       return;
@@ -185,7 +221,7 @@ class MarkdownScanner {
   std::vector<ByteRange> block_;  // its lines, without what contains them
   std::string_view fence_;        // of the code that we are in
   size_t fence_quotes_ = 0;       // that it is in
-  bool in_list_ = false;
+  bool in_list_ = false, in_table_ = false, begins_item_ = false;
 };
 
 }  // namespace

@@ -61,6 +61,26 @@ TEST(MarkdownDocument, BackticksWithMoreBehindThemAreNoFence) {
             "```ls -l``` LISTS THE FILES\n\nSAVE\n");
 }
 
+TEST(MarkdownDocument, TablesWithoutOuterBars) {
+  const std::string table = "Name | Value\n--- | :-:\nSave \\| x | Open\n| a | **b** |\nlast\n";
+  EXPECT_THAT(segments_of(kMarkdown, table),
+              ElementsAre("Name", "Value", "Save | x", "Open", "a", "b", "last"));
+  EXPECT_EQ(unchanged(kMarkdown, table), table);
+  EXPECT_EQ(in_capitals(kMarkdown, table),
+            "NAME | VALUE\n--- | :-:\nSAVE \\| X | OPEN\n| A | **B** |\nLAST\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "Text\nName|Value  \r\n-|-\r\na|b\r\n\r\na | b\r\n"),
+            "TEXT\nNAME|VALUE  \r\n-|-\r\nA|B\r\n\r\nA \\| B\r\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "> a | b\n> --|--\n> c | d\n"), "> A | B\n> --|--\n> C | D\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "- a | b\n  --|--\n  c | d\n- e\n  f\n"),
+            "- A | B\n  --|--\n  C | D\n- E F\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "| a |\n|---|\n| b |\n# c\nd\ne\n"), "| A |\n|---|\n| B |\n# C\nD E\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "a | b\n--|--\n<b>c</b> | d\n<div>\ne\nf\n"),
+            "A | B\n--|--\n<b>C</b> | D\n<div>\nE F\n");
+  // Not as many cells, or no bar: text, or a heading.
+  EXPECT_THAT(segments_of(kMarkdown, "a | b\n--- | --- | ---\nc\n"), ElementsAre("a | b --- | --- | --- c"));
+  EXPECT_THAT(segments_of(kMarkdown, "a | b\n---\nc\nd\n"), ElementsAre("a | b", "c d"));
+}
+
 TEST(MarkdownDocument, MarksOfDeepListsAreText) {
   std::string deep;  // in time that its square would exceed by far
   for (int i = 0; i < 200'000; ++i) deep += "- ";
