@@ -90,7 +90,7 @@ class SegmentWriter {
     for (; next_ < end; ++next_) {
       write_gap();
       const TextAtom& atom = placement_.atoms[next_];
-      out_ += escaped(format_, translation_.substr(atom.begin, atom.end - atom.begin));
+      out_ += escaped(format_, translation_, {atom.begin, atom.end});
       gap_done_ = false;
     }
   }
@@ -199,14 +199,18 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
     out.append(bytes_, done, place.bytes.begin - done);
     done = place.bytes.end;
     out += place.before;
+    const size_t begin = out.size();
     if (translation.text == texts_[i] && !place.is_added) {
       out.append(bytes_, place.bytes.begin, place.bytes.end - place.bytes.begin);
-    } else if (place.marks.empty() && place.lines == 1) {
-      out += escaped(format_, translation.text);
     } else {
-      const Placement placement =
-          place_marks(texts_[i], place.marks, translation.text, translation.links, splitter);
-      SegmentWriter(bytes_, place, placement, translation.text, format_, out).write();
+      if (place.marks.empty() && place.lines == 1) {
+        out += escaped(format_, translation.text, {0, translation.text.size()});
+      } else {
+        const Placement placement =
+            place_marks(texts_[i], place.marks, translation.text, translation.links, splitter);
+        SegmentWriter(bytes_, place, placement, translation.text, format_, out).write();
+      }
+      if (place.begins_line) escape_line_begin(out, begin);
     }
     out += place.after;
   }

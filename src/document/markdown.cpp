@@ -104,16 +104,20 @@ class MarkdownScanner {
   }
 
   void end_block() {
+    if (!block_.empty()) builder_.begin_line(block_.front().begin);
     scan_inline(bytes_, block_, builder_);
     builder_.cut();
     block_.clear();
   }
-  void add_block(size_t begin, size_t end) {
+  /// What is in a heading or a cell. `at_line_begin`: no mark of it is before.
+  void add_block(size_t begin, size_t end, bool at_line_begin) {
     end_block();
     while (begin < end && is_gap(bytes_[begin])) ++begin;
     while (end > begin && is_gap(bytes_[end - 1])) --end;
-    if (begin < end) block_.push_back({begin, end});
-    end_block();
+    if (begin == end) return;
+    if (at_line_begin) builder_.begin_line(begin);
+    scan_inline(bytes_, {{begin, end}}, builder_);
+    builder_.cut();
   }
 
   [[nodiscard]] std::string_view line(size_t begin, size_t end) const {
@@ -142,7 +146,8 @@ class MarkdownScanner {
   }
 
   void scan_table_row(size_t begin, size_t end) {
-    for (const ByteRange cell : cells_of(line(begin, end))) add_block(begin + cell.begin, begin + cell.end);
+    for (const ByteRange cell : cells_of(line(begin, end)))
+      add_block(begin + cell.begin, begin + cell.end, cell.begin == 0);
   }
 
   /// Whether the line is the head of a table: the next has dashes below each of its cells.
@@ -188,7 +193,7 @@ class MarkdownScanner {
     const size_t level = std::min(rest.find_first_not_of('#'), rest.size());
     if (level >= 1 && level <= 6 && level < rest.size() && is_gap(rest[level])) {
       const size_t last = rest.find_last_not_of('#');
-      return add_block(at + level, is_gap(rest[last]) ? at + last : end);
+      return add_block(at + level, is_gap(rest[last]) ? at + last : end, false);
     }
     const bool html = rest[0] == '<' && block_.empty() && begins_html_block(rest);
     const bool row = in_table && (!html || rest.find('|') != kMissing);
@@ -201,7 +206,8 @@ class MarkdownScanner {
       const size_t label = behind_bracket(bytes_.substr(0, end), at, '[', ']');
       if (label != kMissing && label < end && bytes_[label] == ':') {
         end_block();
-        if (rest.starts_with("[^")) block_.push_back({label + 1, end});
+        const size_t text = std::min(bytes_.find_first_not_of(" \t", label + 1), end);
+        if (rest.starts_with("[^") && text < end) block_.push_back({text, end});
         return;
       }
     }

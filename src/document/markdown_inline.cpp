@@ -202,10 +202,26 @@ void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, Se
       builder.space({lines[i].end, lines[i + 1].begin});
 }
 
-std::string escape_markdown(std::string_view text) {
+void escape_line_begin(std::string& written, size_t begin) {
+  const std::string_view line = std::string_view(written).substr(begin);
+  if (line.empty()) return;
+  const char c = line[0];
+  const size_t run = std::min(line.find_first_not_of(c), line.size());
+  const size_t digits = std::min(line.find_first_not_of("0123456789"), line.size());
+  const auto ends_at = [&](size_t at) { return at == line.size() || line[at] == ' ' || line[at] == '\t'; };
+  const bool is_rule = line.find_first_not_of(c == '=' ? "=" : "- ") == kNotThere;
+  if (c == '>' || (c == '#' && run <= 6 && ends_at(run)) || ((c == '+' || c == '-') && ends_at(1)) ||
+      ((c == '-' || c == '=') && is_rule) || (c == '~' && run >= 3))
+    written.insert(begin, 1, '\\');
+  else if (digits > 0 && digits <= 9 && digits < line.size() &&
+           (line[digits] == '.' || line[digits] == ')') && ends_at(digits + 1))
+    written.insert(begin + digits, 1, '\\');
+}
+
+std::string escape_markdown(std::string_view text, ByteRange range) {
   std::string written;
-  written.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
+  written.reserve(range.end - range.begin);
+  for (size_t i = range.begin; i < range.end; ++i) {
     const char c = text[i];
     const bool in_word =
         i > 0 && i + 1 < text.size() && is_inside_word(text[i - 1]) && is_inside_word(text[i + 1]);

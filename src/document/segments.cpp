@@ -95,6 +95,7 @@ bool SegmentBuilder::make_segment() {
       last = i;
 
   SegmentPlace place = {.bytes = {items_[first].bytes.begin, items_[last].bytes.end}};
+  place.begins_line = place.bytes.begin == line_begin_;
   std::string text;
   std::vector<size_t> inside;  // marks that have begun and not ended
   bool space = false;          // before what comes

@@ -46,9 +46,10 @@ void scan_text(std::string_view bytes, SegmentBuilder& builder) {
   scan_line(bytes.substr(begin), begin, builder);
 }
 
-std::string escaped(DocumentFormat format, std::string_view text) {
+std::string escaped(DocumentFormat format, std::string_view whole, ByteRange range) {
+  if (format == DocumentFormat::markdown) return escape_markdown(whole, range);
+  const std::string_view text = whole.substr(range.begin, range.end - range.begin);
   if (format == DocumentFormat::text || format == DocumentFormat::srt) return std::string(text);
-  if (format == DocumentFormat::markdown) return escape_markdown(text);
   std::string written;
   written.reserve(text.size());
   for (const char c : text) {

@@ -120,6 +120,38 @@ TEST(MarkdownDocument, TextIsEscaped) {
   EXPECT_THAT(segments_of(kMarkdown, "a \\* b \\_c &amp; d"), ElementsAre("a * b _c & d"));
   EXPECT_EQ(translated(kMarkdown, "x\n", "a*b [c] <d> `e` _f_ g_h | &amp;"),
             "a\\*b \\[c\\] \\<d> \\`e\\` \\_f\\_ g_h \\| \\&amp;\n");
+  // What is markup together is seen in atoms apart, too.
+  EXPECT_EQ(translated(kMarkdown, "**x** y", "X &amp; ~~Y~~", {{0, 0}}), "**X** \\&amp; \\~~Y\\~~");
+}
+
+TEST(MarkdownDocument, TextDoesNotBecomeTheMarkOfABlock) {
+  for (const std::string line : {"\\# Save", "\\###### Save", "\\+ Save", "\\- Save", "\\- - Save",
+                                 "1\\. Save", "123456789\\) Save", "\\> Save", "\\>> Save", "\\~\\~~ Save"}) {
+    std::string capitals = line;
+    capitals.replace(capitals.find("Save"), 4, "SAVE");
+    EXPECT_EQ(in_capitals(kMarkdown, line), capitals);
+    EXPECT_EQ(in_capitals(kMarkdown, "a\n\n> - " + line + "  \n" + line),
+              "A\n\n> - " + capitals + "  \n" + capitals);
+    EXPECT_EQ(
+        in_capitals(kMarkdown, line + " *it* | x\n---|---\n" + line + "|" + line),
+        capitals + " *IT* | X\n---|---\n" + capitals + "|" + in_capitals(kMarkdown, "| " + line).substr(2));
+  }
+  EXPECT_EQ(in_capitals(kMarkdown, "&gt; Save &#35; it"), "\\> SAVE # IT");
+  EXPECT_EQ(in_capitals(kMarkdown, "[^1]: 1\\. save"), "[^1]: 1\\. SAVE");
+  // Its words do not have to begin the line in the source.
+  const Links links = {{0, 1}, {1, 0}};
+  EXPECT_EQ(translated(kMarkdown, "Save **1.**", "1. Save", links), "**1.** Save");
+  EXPECT_EQ(translated(kMarkdown, "*Save* 1)", "1) Save", links), "1\\) *Save*");
+  EXPECT_EQ(translated(kMarkdown, "Save - *it*", "- it", {{1, 0}, {2, 1}}), "\\- *it*");
+  for (const std::string text : {"---", "=", "===", "-"})
+    EXPECT_EQ(translated(kMarkdown, "one  \ntwo\n", text), "\\" + text + "  \n\\" + text + "\n");
+  // What is none stays as it is, and so does what is not at the beginning.
+  for (const std::string text : {"#Save", "####### Save", "-5 Save", "-- Save", "+5", "1.5 Save",
+                                 "1234567890. Save", "= Save", "Save # - + 1. > it", "~~ Save"})
+    EXPECT_EQ(translated(kMarkdown, "x", text), text == "~~ Save" ? "\\~~ Save" : text);
+  EXPECT_EQ(translated(kMarkdown, "# x", "1. Save"), "# 1. Save");
+  EXPECT_EQ(translated(kMarkdown, "**x**", "1. Save"), "**1. Save**");
+  EXPECT_EQ(translated(kMarkdown, "| x |", "1. Save"), "| 1. Save |");
 }
 
 TEST(MarkdownDocument, WhatIsBrokenSurvives) {

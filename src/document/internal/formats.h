@@ -24,7 +24,10 @@ bool begins_html_block(std::string_view line);
 /// reads it, and says where it ends.
 size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder);
 
-/// Text as the format writes it inside of a segment.
-std::string escaped(DocumentFormat format, std::string_view text);
+/// Puts a backslash into a line of Markdown that is written from byte `begin` on, where its text would begin a block.
+void escape_line_begin(std::string& written, size_t begin);
+
+/// Bytes of a text as the format writes them inside of a segment.
+std::string escaped(DocumentFormat format, std::string_view text, ByteRange range);
 
 }  // namespace chorus::inline document

@@ -16,7 +16,7 @@ size_t behind_bracket(std::string_view text, size_t at, char open, char close);
 /// Text, emphasis, links, code, tags in the lines of a block, which are in order; none: nothing.
 void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, SegmentBuilder& builder);
 
-/// With a backslash before what would be markup.
-std::string escape_markdown(std::string_view text);
+/// Bytes of the text, with a backslash before what would be markup in it.
+std::string escape_markdown(std::string_view text, ByteRange range);
 
 }  // namespace chorus::inline document

@@ -27,10 +27,11 @@ struct InlineMark {
 };
 
 struct SegmentPlace {
-  ByteRange bytes;        // of the document
-  size_t lines = 1;       // of subtitles: which its translation gets, too
-  ByteRange line_end;     // between the first two
-  bool is_added = false;  // of TMX: between `before` and `after` it goes to `bytes`, which are none
+  ByteRange bytes;           // of the document
+  size_t lines = 1;          // of subtitles: which its translation gets, too
+  ByteRange line_end;        // between the first two
+  bool begins_line = false;  // of Markdown: text at its beginning could be taken for the mark of a block
+  bool is_added = false;     // of TMX: between `before` and `after` it goes to `bytes`, which are none
   std::string before, after;
   std::vector<InlineMark> marks;  // outer ones before those inside of them, else as they follow
 };
@@ -54,6 +55,8 @@ class SegmentBuilder {
   /// Of the nearest open element of that name; without one, a point.
   void close(ByteRange bytes, std::string_view name);
   void point(ByteRange bytes, bool shows);
+  /// Text that begins at this byte, with or without markup, is at the beginning of a line (SegmentPlace::begins_line).
+  void begin_line(size_t at) { line_begin_ = at; }
   /// The segment, valid until the next one; null: there is no text.
   SegmentPlace* cut();
 
@@ -75,6 +78,7 @@ class SegmentBuilder {
   std::vector<Item> items_;
   std::vector<size_t> open_;  // items
   size_t size_ = 0;           // of the text so far
+  size_t line_begin_ = static_cast<size_t>(-1);
 };
 
 }  // namespace chorus::inline document
