@@ -119,12 +119,32 @@ class SegmentWriter {
         write_point(mark);
         continue;
       }
-      if (placed.end > placed.begin) write_gap();
-      out_ += written(mark.open);
+      const bool empty = placed.begin == placed.end;
+      if (!empty) write_gap();
+      const bool left_out = empty && is_emphasis(mark);  // "****" is text
+      if (!left_out) out_ += written(mark.open);
+      const size_t inside = out_.size();
       write_marks(i + 1, mark.after);
       write_atoms(placed.end);
-      out_ += written(mark.close);
+      if (!left_out) write_close(mark, inside);
     }
+  }
+
+  [[nodiscard]] bool is_emphasis(const InlineMark& mark) const {
+    return format_ == DocumentFormat::markdown &&
+           std::string_view("*_~").find(bytes_[mark.open.begin]) != std::string_view::npos;
+  }
+
+  /// The end of an element whose content begins at byte `inside`: of a link by its text with the label that this was.
+  void write_close(const InlineMark& mark, size_t inside) {
+    const std::string_view label = written(mark.label);
+    if (label.empty() || std::string_view(out_).substr(inside) == label) {
+      out_ += written(mark.close);
+      return;
+    }
+    out_ += "][";
+    out_ += label;
+    out_ += "]";
   }
 
   const std::string& bytes_;

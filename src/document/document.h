@@ -6,7 +6,8 @@
 //
 // Inside a segment there is markup that belongs to words: <b>, <a href>, an image. The translator sees plain text. Afterwards
 // each element is put around the words that its own words have become, by links of words where there are any, else by
-// proportion, always at ends of words: elements that were inside each other are so again, none is lost, none crosses another.
+// proportion, always at ends of words: elements that were inside each other are so again, none is lost (but emphasis of
+// Markdown that no word is left for), none crosses another.
 #pragma once
 
 #include <cstddef>

@@ -77,6 +77,18 @@ class MarkdownScanner {
  public:
   MarkdownScanner(std::string_view bytes, SegmentBuilder& builder) : bytes_(bytes), builder_(builder) {}
 
+  /// Only what the document defines; the builder gets what is of no use.
+  LinkLabels find_labels() {
+    finds_labels_ = true;
+    scan();
+    return std::move(labels_);
+  }
+  void scan(LinkLabels labels) {
+    labels_ = std::move(labels);
+    scan();
+  }
+
+ private:
   void scan() {
     at_ = front_matter_end();
     while (at_ < bytes_.size()) {
@@ -89,7 +101,6 @@ class MarkdownScanner {
     end_block();
   }
 
- private:
   /// Of settings at the beginning, between lines "---" (YAML) or "+++" (TOML).
   [[nodiscard]] size_t front_matter_end() const {
     constexpr std::string_view kMark = "\xEF\xBB\xBF";  // that some editors begin a file with
@@ -103,21 +114,22 @@ class MarkdownScanner {
     return begin;
   }
 
-  void end_block() {
-    if (!block_.empty()) builder_.begin_line(block_.front().begin);
-    scan_inline(bytes_, block_, builder_);
+  /// Makes a segment. `at_line_begin`: nothing but marks of quotes and lists is before.
+  void give(const std::vector<ByteRange>& lines, bool at_line_begin) {
+    if (lines.empty() || finds_labels_) return;
+    if (at_line_begin) builder_.begin_line(lines.front().begin);
+    scan_inline(bytes_, lines, labels_, builder_);
     builder_.cut();
+  }
+  void end_block() {
+    give(block_, true);
     block_.clear();
   }
-  /// What is in a heading or a cell. `at_line_begin`: no mark of it is before.
   void add_block(size_t begin, size_t end, bool at_line_begin) {
     end_block();
     while (begin < end && is_gap(bytes_[begin])) ++begin;
     while (end > begin && is_gap(bytes_[end - 1])) --end;
-    if (begin == end) return;
-    if (at_line_begin) builder_.begin_line(begin);
-    scan_inline(bytes_, {{begin, end}}, builder_);
-    builder_.cut();
+    if (begin < end) give({{begin, end}}, at_line_begin);
   }
 
   [[nodiscard]] std::string_view line(size_t begin, size_t end) const {
@@ -206,6 +218,8 @@ class MarkdownScanner {
       const size_t label = behind_bracket(bytes_.substr(0, end), at, '[', ']');
       if (label != kMissing && label < end && bytes_[label] == ':') {
         end_block();
+        if (finds_labels_ && !rest.starts_with("[^"))
+          labels_.try_emplace(plain_label(line(at + 1, label - 1)), ByteRange{at + 1, label - 1});
         const size_t text = std::min(bytes_.find_first_not_of(" \t", label + 1), end);
         if (rest.starts_with("[^") && text < end) block_.push_back({text, end});
         return;
@@ -223,6 +237,8 @@ class MarkdownScanner {
 
   std::string_view bytes_;
   SegmentBuilder& builder_;
+  LinkLabels labels_;
+  bool finds_labels_ = false;
   size_t at_ = 0;
   std::vector<ByteRange> block_;  // its lines, without what contains them
   std::string_view fence_;        // of the code that we are in
@@ -233,7 +249,14 @@ class MarkdownScanner {
 }  // namespace
 
 void scan_markdown(std::string_view bytes, SegmentBuilder& builder) {
-  MarkdownScanner(bytes, builder).scan();
+  LinkLabels labels;
+  if (bytes.find("]:") != kMissing) {
+    std::vector<std::string> texts;
+    std::vector<SegmentPlace> places;
+    SegmentBuilder unused(texts, places);
+    labels = MarkdownScanner(bytes, unused).find_labels();
+  }
+  MarkdownScanner(bytes, builder).scan(std::move(labels));
 }
 
 }  // namespace chorus::inline document

@@ -1,6 +1,10 @@
 #include <algorithm>
 #include <set>
 
+#include <unicode/uchar.h>
+
+#include "base/utf8.h"
+
 #include "document/internal/formats.h"
 #include "document/internal/markdown.h"
 #include "document/internal/markup.h"
@@ -19,7 +23,8 @@ bool is_inside_word(char c) {
 /// One block.
 class InlineScanner {
  public:
-  InlineScanner(std::string_view text, SegmentBuilder& builder) : text_(text), builder_(builder) {}
+  InlineScanner(std::string_view text, const LinkLabels& labels, SegmentBuilder& builder)
+      : text_(text), labels_(labels), builder_(builder) {}
 
   /// From `begin`, or behind markup that has ended later, to `end`. False where markup goes on beyond.
   bool scan_line(size_t begin, size_t end) {
@@ -34,6 +39,11 @@ class InlineScanner {
   }
 
  private:
+  struct Opened {
+    std::string name;
+    size_t at = 0;
+  };
+
   void give_text(size_t end) {
     if (given_ < end) build_text(text_.substr(given_, end - given_), given_, builder_);
     given_ = std::max(given_, end);
@@ -52,7 +62,7 @@ class InlineScanner {
   size_t open(size_t begin, size_t end) {
     const std::string_view name = text_.substr(begin, end - begin);
     builder_.open(markup(begin, end), name);
-    if (open_.size() < SegmentBuilder::kDeepest) open_.emplace_back(name);
+    if (open_.size() < SegmentBuilder::kDeepest) open_.push_back({std::string(name), begin});
     return end;
   }
 
@@ -108,10 +118,18 @@ class InlineScanner {
     return end == kNotThere ? at : end;
   }
 
+  /// Where the document defines the link whose text is between these bytes; empty: nowhere.
+  [[nodiscard]] ByteRange definition(size_t begin, size_t end) const {
+    constexpr size_t kLongest = 1000;  // more is no label
+    if (labels_.empty() || end - begin > kLongest) return {};
+    const auto defined = labels_.find(plain_label(text_.substr(begin, end - begin)));
+    return defined == labels_.end() ? ByteRange{} : defined->second;
+  }
+
   size_t scan_image(size_t at) {
     if (at + 1 >= text_.size() || text_[at + 1] != '[') return at;
     const size_t end = behind_bracket(text_, at + 1, '[', ']');
-    if (end == kNotThere || behind_target(end) == end) return at;
+    if (end == kNotThere || (behind_target(end) == end && definition(at + 2, end - 1).end == 0)) return at;
     return give_point(at, behind_target(end));
   }
 
@@ -123,11 +141,13 @@ class InlineScanner {
   }
 
   size_t scan_link_end(size_t at) {
-    const auto opened = std::ranges::find(open_.rbegin(), open_.rend(), std::string("["));
+    const auto opened = std::ranges::find(open_.rbegin(), open_.rend(), "[", &Opened::name);
     if (opened == open_.rend()) return at;
+    const size_t begin = opened->at + 1, end = behind_target(at + 1);
     open_.erase(opened.base() - 1, open_.end());
-    const size_t end = behind_target(at + 1);
-    builder_.close(markup(at, end), "[");
+    const std::string_view target = text_.substr(at + 1, end - at - 1);
+    const bool by_text = target.empty() || target == "[]";
+    builder_.close(markup(at, end), "[", by_text ? definition(begin, at) : ByteRange{});
     return end;
   }
 
@@ -140,9 +160,9 @@ class InlineScanner {
     };
     const bool in_word = c == '_' && is_inside_word(before) && is_inside_word(after);
     const auto opened =
-        std::find_if(open_.rbegin(), open_.rend(), [&](const std::string& name) { return name[0] == c; });
-    if (!in_word && !is_space(before) && opened != open_.rend() && opened->size() <= length) {
-      const std::string name = *opened;
+        std::find_if(open_.rbegin(), open_.rend(), [&](const Opened& open) { return open.name[0] == c; });
+    if (!in_word && !is_space(before) && opened != open_.rend() && opened->name.size() <= length) {
+      const std::string name = opened->name;
       open_.erase(opened.base() - 1, open_.end());
       builder_.close(markup(at, at + name.size()), name);
       return at + name.size();
@@ -170,11 +190,12 @@ class InlineScanner {
   }
 
   std::string_view text_;  // the document to the end of the block
+  const LinkLabels& labels_;
   SegmentBuilder& builder_;
-  size_t given_ = 0;               // to the builder
-  std::vector<std::string> open_;  // emphasis and links
-  std::set<size_t> no_code_;       // lengths of backticks that do not come again
-  bool no_tags_ = false;           // no tag ends in what is left
+  size_t given_ = 0;          // to the builder
+  std::vector<Opened> open_;  // emphasis and links
+  std::set<size_t> no_code_;  // lengths of backticks that do not come again
+  bool no_tags_ = false;      // no tag ends in what is left
 };
 
 }  // namespace
@@ -194,9 +215,25 @@ size_t behind_bracket(std::string_view text, size_t at, char open, char close) {
   return kNotThere;
 }
 
-void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, SegmentBuilder& builder) {
+std::string plain_label(std::string_view label) {
+  std::string plain;
+  for (size_t at = 0; at < label.size();) {
+    const char32_t c = next_code_point(label, at);
+    if (!is_file_space(c)) {
+      append_utf8(plain, static_cast<char32_t>(u_foldCase(static_cast<UChar32>(c), U_FOLD_CASE_DEFAULT)));
+      continue;
+    }
+    // A line may begin with marks of quotes.
+    if (c == U'\n') at = std::min(label.find_first_not_of(" \t>", at), label.size());
+    if (!plain.ends_with(' ')) plain += ' ';
+  }
+  return std::string(trim_space(plain));
+}
+
+void scan_inline(std::string_view bytes, const std::vector<ByteRange>& lines, const LinkLabels& labels,
+                 SegmentBuilder& builder) {
   if (lines.empty()) return;
-  InlineScanner scanner(bytes.substr(0, lines.back().end), builder);
+  InlineScanner scanner(bytes.substr(0, lines.back().end), labels, builder);
   for (size_t i = 0; i < lines.size(); ++i)
     if (scanner.scan_line(lines[i].begin, lines[i].end) && i + 1 < lines.size())
       builder.space({lines[i].end, lines[i + 1].begin});

@@ -56,12 +56,13 @@ void SegmentBuilder::open(ByteRange bytes, std::string_view name) {
   add(Kind::open, bytes, name);
 }
 
-void SegmentBuilder::close(ByteRange bytes, std::string_view name) {
+void SegmentBuilder::close(ByteRange bytes, std::string_view name, ByteRange label) {
   const auto opened =
       std::find_if(open_.rbegin(), open_.rend(), [&](size_t item) { return items_[item].text == name; });
   if (opened == open_.rend()) return point(bytes, false);
   add(Kind::close, bytes);
   items_.back().partner = *opened;
+  items_.back().label = label;
   items_[*opened].partner = items_.size() - 1;
   open_.erase(opened.base() - 1, open_.end());  // what was opened inside of it is never closed
 }
@@ -113,6 +114,7 @@ bool SegmentBuilder::make_segment() {
       InlineMark& mark = place.marks[inside.back()];
       inside.pop_back();
       mark.close = item.bytes;
+      mark.label = item.label;
       mark.end = text.size();
       mark.after = place.marks.size();
     } else {

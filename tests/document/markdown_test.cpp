@@ -116,6 +116,39 @@ TEST(MarkdownDocument, PointsThatTouchStayTogether) {
             "Zum Sichern klicken `a`![b](2)<https://x.y>");
 }
 
+TEST(MarkdownDocument, LinksByTheirTextStayLinks) {
+  const std::string definition = "\n\n[The  Manual]: http://x/man\n";
+  EXPECT_EQ(translated(kMarkdown, "See [the manual] for help." + definition, "Hilfe steht im Handbuch.",
+                       {{0, 1}, {1, 2}, {2, 3}, {4, 0}}),
+            "Hilfe steht [im Handbuch][The  Manual]." + definition);
+  EXPECT_EQ(in_capitals(kMarkdown, "See [the\nmanual][] for help, [*the* manual]" + definition),
+            "SEE [THE MANUAL][The  Manual] FOR HELP, [*THE* MANUAL]" + definition);
+  EXPECT_EQ(
+      in_capitals(kMarkdown, "> see [the\n> manual], [the manual](u), [the manual][the manual]" + definition),
+      "> SEE [THE MANUAL][The  Manual], [THE MANUAL](u), [THE MANUAL][the manual]" + definition);
+  EXPECT_EQ(in_capitals(kMarkdown, "see ![the manual] and ![the manual][], [a]" + definition),
+            "SEE ![the manual] AND ![the manual][], [A]" + definition);
+  EXPECT_EQ(
+      in_capitals(kMarkdown, "> [a]: u\n\nsee [A] and [B]\n\n```\n[b]: u\n```\n[\u00c4]: v\n\n[\u00e4]\n"),
+      "> [a]: u\n\nSEE [A][a] AND [B]\n\n```\n[b]: u\n```\n[\u00c4]: v\n\n[\u00e4]\n");
+  EXPECT_EQ(translated(kMarkdown, "see [GitHub] now\n\n[GitHub]: u\n", "siehe GitHub jetzt",
+                       {{0, 0}, {1, 1}, {2, 2}}),
+            "siehe [GitHub] jetzt\n\n[GitHub]: u\n");
+}
+
+TEST(MarkdownDocument, AnEmphasisWithoutWordsIsLeftOut) {
+  for (const std::string mark : {"*", "_", "**", "***", "~~"})
+    EXPECT_EQ(translated(kMarkdown, "Please do " + mark + "save" + mark + " it", "", {}), "");
+  const Links links = {{0, 0}, {2, 1}};
+  EXPECT_EQ(translated(kMarkdown, "**one** *two* **three**", "eins drei", links), "**eins** **drei**");
+  EXPECT_EQ(translated(kMarkdown, "**one** *two ~~too~~* **three**", "eins drei", {{0, 0}, {3, 1}}),
+            "**eins** **drei**");
+  EXPECT_EQ(translated(kMarkdown, "**one** *two `x`* **three**", "eins drei", links),
+            "**eins** `x` **drei**");
+  EXPECT_EQ(translated(kMarkdown, "**one** [two](u)<b>too</b> **three**", "eins drei", {{0, 0}, {2, 1}}),
+            "**eins**[](u)<b></b> **drei**");
+}
+
 TEST(MarkdownDocument, TextIsEscaped) {
   EXPECT_THAT(segments_of(kMarkdown, "a \\* b \\_c &amp; d"), ElementsAre("a * b _c & d"));
   EXPECT_EQ(translated(kMarkdown, "x\n", "a*b [c] <d> `e` _f_ g_h | &amp;"),

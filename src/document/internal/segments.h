@@ -18,6 +18,7 @@ struct InlineMark {
   ByteRange open, close;      // where its markup is written; of a point `close` is empty
   size_t begin = 0, end = 0;  // bytes of the segment's text that it is around; of a point both are its place
   size_t after = 0;           // in SegmentPlace::marks, the first behind those inside of it
+  ByteRange label;            // of a link of Markdown by its text: as the link's definition names it
   bool space_before = false, space_after = false;  // of a point: what is beside it
   bool takes_space = false;                        // of a point: space between its neighbours is before it
   bool with_next = false;                          // of a point: it belongs to what it is before
@@ -52,8 +53,8 @@ class SegmentBuilder {
   /// Space that is to be there again (SegmentPlace::lines).
   void line_end(ByteRange bytes);
   void open(ByteRange bytes, std::string_view name);
-  /// Of the nearest open element of that name; without one, a point.
-  void close(ByteRange bytes, std::string_view name);
+  /// Of the nearest open element of that name; without one, a point. `label`: InlineMark::label.
+  void close(ByteRange bytes, std::string_view name, ByteRange label = {});
   void point(ByteRange bytes, bool shows);
   /// Text that begins at this byte, with or without markup, is at the beginning of a line (SegmentPlace::begins_line).
   void begin_line(size_t at) { line_begin_ = at; }
@@ -67,6 +68,7 @@ class SegmentBuilder {
     ByteRange bytes;
     std::string text;    // or the element's name
     size_t partner = 0;  // of an element's end, the other end
+    ByteRange label = {};
     bool shows = false;
   };
 
