@@ -21,14 +21,14 @@ bool is_gap(char c) {
   return c == ' ' || c == '\t';
 }
 
-/// "- ", "2. ": its length with the first space; 0: it is none.
+/// "-", "2." with a space behind it: its length; 0: it is none.
 size_t list_marker(std::string_view line) {
   size_t end = 0;
   while (end < std::min<size_t>(line.size(), 9) && line[end] >= '0' && line[end] <= '9') ++end;
   const bool marks =
       end < line.size() &&
       (end == 0 ? std::string_view("-*+") : std::string_view(".)")).find(line[end]) != kMissing;
-  return marks && end + 1 < line.size() && is_gap(line[end + 1]) ? end + 2 : 0;
+  return marks && end + 1 < line.size() && is_gap(line[end + 1]) ? end + 1 : 0;
 }
 
 /// Whether the line is nothing but these characters, `least` or more of the first kind that is there.
@@ -37,6 +37,36 @@ bool is_rule(std::string_view line, std::string_view characters, size_t least) {
   const auto count = static_cast<size_t>(std::ranges::count(line, line[0]));
   return count >= least && std::ranges::all_of(line, [&](char c) { return c == line[0] || is_gap(c); });
 }
+
+/// A line behind the marks of what it is in, and the columns before its text. Tabs end at columns 4, 8, ...
+class Margin {
+ public:
+  Margin(std::string_view bytes, size_t begin, size_t end) : bytes_(bytes.substr(0, end)), at_(begin) {
+    go_to_text();
+  }
+  [[nodiscard]] size_t at() const { return at_; }  // the text
+  [[nodiscard]] std::string_view text() const { return bytes_.substr(at_); }
+  [[nodiscard]] size_t indent() const { return text_column_ - column_; }
+  void take_indent(size_t columns) { column_ += std::min(columns, indent()); }
+  void take_text(size_t bytes) {
+    at_ += bytes;
+    column_ = text_column_ += bytes;
+    go_to_text();
+  }
+  void take_quote() {
+    take_text(1);
+    take_indent(1);
+  }
+
+ private:
+  void go_to_text() {
+    for (; at_ < bytes_.size() && is_gap(bytes_[at_]); ++at_)
+      text_column_ = bytes_[at_] == '\t' ? text_column_ / 4 * 4 + 4 : text_column_ + 1;
+  }
+
+  std::string_view bytes_;
+  size_t at_, column_ = 0, text_column_ = 0;
+};
 
 /// What begins a fence of code; empty: the line is none, as "```a``` b" is not.
 std::string_view fence_of(std::string_view line) {
@@ -89,6 +119,8 @@ class MarkdownScanner {
   }
 
  private:
+  static constexpr size_t kQuote = 0;  // in containers_
+
   void scan() {
     at_ = front_matter_end();
     while (at_ < bytes_.size()) {
@@ -121,9 +153,13 @@ class MarkdownScanner {
     scan_inline(bytes_, lines, labels_, builder_);
     builder_.cut();
   }
-  void end_block() {
+  void cut_block() {
     give(block_, true);
     block_.clear();
+  }
+  void end_block() {
+    cut_block();
+    in_paragraph_ = false;
   }
   void add_block(size_t begin, size_t end, bool at_line_begin) {
     end_block();
@@ -136,26 +172,58 @@ class MarkdownScanner {
     return bytes_.substr(begin, end - begin);
   }
 
-  /// Goes behind the marks of quotes and list items; a list item begins a block. What is deeper than anybody writes is text.
-  size_t skip_containers(size_t at, size_t end) {
-    begins_item_ = false;
-    size_t items = 0;
-    while (at < end) {
-      if (is_gap(bytes_[at]) || bytes_[at] == '>') {
-        ++at;
+  /// How many of the quotes and list items the line is in, whose marks it takes.
+  size_t continued(Margin& margin) const {
+    size_t count = 0;
+    for (; count < containers_.size(); ++count) {
+      const size_t width = containers_[count];
+      if (width == kQuote) {
+        if (!margin.text().starts_with('>')) break;
+        margin.take_quote();
+      } else if (!margin.text().empty()) {
+        if (margin.indent() < width) break;
+        margin.take_indent(width);
+      }
+    }
+    return count;
+  }
+
+  /// Takes marks of quotes and list items that begin, in `kept` of those before; a block ends there. Whether there are any.
+  /// What is deeper than anybody writes is text.
+  bool begin_containers(Margin& margin, size_t kept) {
+    bool begun = false;
+    while (!margin.text().empty() && !is_code(margin)) {
+      const std::string_view text = margin.text();
+      const bool quote = text[0] == '>';
+      const size_t marker = quote || is_rule(text, "-*_", 3) ? 0 : list_marker(text);
+      if (!quote && marker == 0) break;
+      if (!std::exchange(begun, true)) {
+        end_block();
+        containers_.resize(kept);
+      }
+      const bool deepest = containers_.size() == SegmentBuilder::kDeepest;
+      if (quote) {
+        margin.take_quote();
+        if (!deepest) containers_.push_back(kQuote);
         continue;
       }
-      if (is_rule(line(at, end), "-*_", 3)) break;
-      const size_t marker = list_marker(line(at, end));
-      if (marker == 0 || items++ == SegmentBuilder::kDeepest) break;
-      end_block();
-      in_list_ = begins_item_ = true;
-      at += marker;
-      const std::string_view rest = line(at, end);
-      if (rest.starts_with("[ ] ") || rest.starts_with("[x] ") || rest.starts_with("[X] ")) at += 4;
+      if (deepest) break;
+      const size_t before = margin.indent();
+      margin.take_text(marker);
+      const size_t behind = margin.indent() > 4 ? 1 : margin.indent();
+      margin.take_indent(behind);
+      containers_.push_back(before + marker + behind);
+      const std::string_view item = margin.text();
+      if (item.starts_with("[ ] ") || item.starts_with("[x] ") || item.starts_with("[X] ")) {
+        margin.take_text(3);
+        margin.take_indent(margin.indent());
+        break;
+      }
     }
-    return at;
+    return begun;
   }
+
+  [[nodiscard]] bool is_code(const Margin& margin) const { return !in_paragraph_ && margin.indent() >= 4; }
 
   void scan_table_row(size_t begin, size_t end) {
     for (const ByteRange cell : cells_of(line(begin, end)))
@@ -186,53 +254,75 @@ class MarkdownScanner {
   }
 
   void scan_line(size_t begin, size_t end, bool hard_break) {
-    const std::string_view bare = line(begin, end);
-    if (!fence_.empty() && scan_code_line(bare)) return;
-    const bool was_in_table = std::exchange(in_table_, false);
-    if (bare.find_first_not_of(" \t>") == kMissing) return end_block();
-    const bool indented = bare.starts_with("    ") || bare.starts_with("\t");
-    if (indented && block_.empty() && !in_list_) return;  // code
-    if (!is_gap(bare[0]) && block_.empty()) in_list_ = false;
-    const size_t at = skip_containers(begin, end);
+    if (!fence_.empty() && scan_code_line(line(begin, end))) return;
+    Margin margin(bytes_, begin, end);
+    const size_t kept = continued(margin);
+    const bool begun = !margin.text().empty() && begin_containers(margin, kept);
+    const bool is_row = std::exchange(in_table_, false) && !begun && kept == containers_.size();
+    if (margin.text().empty()) end_block();
+    // A paragraph goes on without the marks of what it is in.
+    if (!begun && !in_paragraph_) containers_.resize(kept);
+    if (margin.text().empty() || is_code(margin)) return;
+    const bool goes_on = in_paragraph_;
+    const size_t at = margin.at();
+    if (scan_block(begin, at, end, is_row)) {
+      if (goes_on) containers_.resize(kept);
+      return;
+    }
+    const bool backslash = bytes_[end - 1] == '\\';
+    if (at < end - (backslash ? 1 : 0)) block_.push_back({at, end - (backslash ? 1 : 0)});
+    in_paragraph_ = true;
+    if (hard_break || backslash) cut_block();
+  }
+
+  /// Reads a line that is not text of a paragraph; false: it is. `at`: behind the marks of what it is in.
+  bool scan_block(size_t begin, size_t at, size_t end, bool is_row) {
     const std::string_view rest = line(at, end);
-    const bool in_table = was_in_table && !begins_item_;
-    if (rest.empty()) return end_block();
     if (fence_ = fence_of(rest); !fence_.empty()) {
       fence_quotes_ = std::ranges::count(line(begin, at), '>');
-      return end_block();
+      end_block();
+      return true;
     }
-    if (is_rule(rest, "=-*_", 1)) return end_block();
+    if (is_rule(rest, "=-*_", 1)) {
+      end_block();
+      return true;
+    }
     const size_t level = std::min(rest.find_first_not_of('#'), rest.size());
     if (level >= 1 && level <= 6 && level < rest.size() && is_gap(rest[level])) {
       const size_t last = rest.find_last_not_of('#');
-      return add_block(at + level, is_gap(rest[last]) ? at + last : end, false);
+      add_block(at + level, is_gap(rest[last]) ? at + last : end, false);
+      return true;
     }
     const bool html = rest[0] == '<' && block_.empty() && begins_html_block(rest);
-    const bool row = in_table && (!html || rest.find('|') != kMissing);
-    if (row || rest[0] == '|' || is_table_head(rest)) {
-      in_table_ = row || is_table_head(rest);
+    if (html && (!is_row || rest.find('|') == kMissing)) {
       end_block();
-      return scan_table_row(at, end);
-    }
-    if (rest[0] == '[') {
-      const size_t label = behind_bracket(bytes_.substr(0, end), at, '[', ']');
-      if (label != kMissing && label < end && bytes_[label] == ':') {
-        end_block();
-        if (finds_labels_ && !rest.starts_with("[^"))
-          labels_.try_emplace(plain_label(line(at + 1, label - 1)), ByteRange{at + 1, label - 1});
-        const size_t text = std::min(bytes_.find_first_not_of(" \t", label + 1), end);
-        if (rest.starts_with("[^") && text < end) block_.push_back({text, end});
-        return;
-      }
-    }
-    if (html) {
       at_ = scan_html_block(bytes_, at, builder_);
       builder_.cut();
-      return;
+      return true;
     }
-    const bool backslash = rest.ends_with('\\');
-    if (at < end - (backslash ? 1 : 0)) block_.push_back({at, end - (backslash ? 1 : 0)});
-    if (hard_break || backslash) end_block();
+    if (is_row || rest[0] == '|' || is_table_head(rest)) {
+      in_table_ = is_row || is_table_head(rest);
+      end_block();
+      scan_table_row(at, end);
+      return true;
+    }
+    return rest[0] == '[' && scan_definition(at, end);
+  }
+
+  /// "[label]: address", "[^1]: text".
+  bool scan_definition(size_t at, size_t end) {
+    const size_t behind = behind_bracket(bytes_.substr(0, end), at, '[', ']');
+    if (behind == kMissing || behind == end || bytes_[behind] != ':') return false;
+    end_block();
+    const ByteRange label = {at + 1, behind - 1};
+    const size_t text = std::min(bytes_.find_first_not_of(" \t", behind + 1), end);
+    if (bytes_[label.begin] != '^') {
+      if (finds_labels_) labels_.try_emplace(plain_label(line(label.begin, label.end)), label);
+    } else if (text < end) {
+      block_.push_back({text, end});
+      in_paragraph_ = true;
+    }
+    return true;
   }
 
   std::string_view bytes_;
@@ -240,10 +330,12 @@ class MarkdownScanner {
   LinkLabels labels_;
   bool finds_labels_ = false;
   size_t at_ = 0;
-  std::vector<ByteRange> block_;  // its lines, without what contains them
+  std::vector<ByteRange> block_;  // its lines since the last hard break, without what contains them
   std::string_view fence_;        // of the code that we are in
   size_t fence_quotes_ = 0;       // that it is in
-  bool in_list_ = false, in_table_ = false, begins_item_ = false;
+  std::vector<size_t>
+      containers_;  // that we are in: kQuote, or by how many columns an item's text is indented
+  bool in_paragraph_ = false, in_table_ = false;
 };
 
 }  // namespace

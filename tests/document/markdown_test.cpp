@@ -81,6 +81,34 @@ TEST(MarkdownDocument, TablesWithoutOuterBars) {
   EXPECT_THAT(segments_of(kMarkdown, "a | b\n---\nc\nd\n"), ElementsAre("a | b", "c d"));
 }
 
+TEST(MarkdownDocument, IndentedCodeInListsAndQuotesStays) {
+  const auto stays = [](const std::string& before, const std::string& code, const std::string& after) {
+    std::string capitals = before + "|" + after;
+    for (char& c : capitals) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    capitals.replace(capitals.find('|'), 1, code);
+    EXPECT_EQ(in_capitals(kMarkdown, before + code + after), capitals);
+  };
+  stays("- Save the file:\n\n", "      open the file\n", "\n  then\n");
+  stays("1. Save\n\n", "       open the file\n\n       and this\n", "\n   then\n\n       \n2. more\n");
+  stays("- a\n  - b\n\n", "        code\n", "\n    text\n\n  text\n");
+  stays("-\ta\n\n", "\t\tcode\n", "\n\ttext\n");
+  stays("> - a\n>\n", ">       code\n", ">\n>   text\n");
+  stays("> a\n>\n", ">     code\n", ">\n> text\n");
+  stays("-", "     code", "\n- a\n\n  b\n");
+  stays("- a\n# b\n\n", "    code\n", "c\n");
+  stays("- a  \nb\n\n  c\n\nd\n\n", "    code\n", "e\n");
+  // Text that is deep, but not by four columns more than its item, or not behind an empty line.
+  for (const std::string text :
+       {"- a\n\n    b\n", "10. a\n\n    b\n\n  - c\n\n    d\n", "- a\n\n  - b\n\n     c\n",
+        "-   a\n\n    b\n", "> - a\n>\n>   b\n", "- [ ] a\n\n  b\n", "- a\n  > b\n\n    c\n",
+        "1. a\n\n   - b\n\n        c\n"})
+    stays(text, "", "");
+  EXPECT_THAT(segments_of(kMarkdown, "- a\n      b\n"), ElementsAre("a b"));
+  EXPECT_THAT(segments_of(kMarkdown, "a  \n    b\n"), ElementsAre("a", "b"));
+  EXPECT_THAT(segments_of(kMarkdown, "> a\nb\n\n> c\n> > d\n> e\n"), ElementsAre("a b", "c", "d e"));
+  EXPECT_THAT(segments_of(kMarkdown, "a\n> b\n"), ElementsAre("a", "b"));
+}
+
 TEST(MarkdownDocument, MarksOfDeepListsAreText) {
   std::string deep;  // in time that its square would exceed by far
   for (int i = 0; i < 200'000; ++i) deep += "- ";
