@@ -102,6 +102,11 @@ bool begins_html_block(std::string_view line) {
 
 size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder) {
   MarkupScanner scanner(bytes, begin);
+  if (bytes[begin + 1] == '!' || bytes[begin + 1] == '?') {
+    static_cast<void>(scanner.next());
+    bytes = bytes.substr(0, bytes.find('\n', scanner.at()));
+    scanner = MarkupScanner(bytes, begin);
+  }
   while (!scanner.at_end()) {
     const MarkupToken token = scanner.next();
     if (token.kind != MarkupToken::Kind::text) {

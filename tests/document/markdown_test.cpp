@@ -46,6 +46,15 @@ TEST(MarkdownDocument, SettingsAtTheBeginningStay) {
   EXPECT_THAT(segments_of(kMarkdown, "text\n\n+++\na\n+++\n"), ElementsAre("text", "+++ a +++"));
 }
 
+TEST(MarkdownDocument, ACommentEndsWithItsLine) {
+  const std::string comment = "<!-- one\n\ntwo -->";
+  EXPECT_EQ(in_capitals(kMarkdown, comment + " *a*\n| b | c |\n|---|---|\n"),
+            comment + " \\*A\\*\n| B | C |\n|---|---|\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "<?php echo '>'; ?>\n# a\n<!DOCTYPE html>\n- b\n- c"),
+            "<?php echo '>'; ?>\n# A\n<!DOCTYPE html>\n- B\n- C");
+  EXPECT_EQ(in_capitals(kMarkdown, "<div>\n# a\nb\n\nc\n"), "<div>\n# A B\n\nC\n");
+}
+
 TEST(MarkdownDocument, AFenceEndsWithItsQuote) {
   EXPECT_THAT(segments_of(kMarkdown, "> ```\n> code\n\nSave\n"), ElementsAre("Save"));
   EXPECT_THAT(segments_of(kMarkdown, "> > ~~~\n> > code\n> Save\n"), ElementsAre("Save"));

@@ -19,7 +19,8 @@ void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& bui
 /// UserError without languages.
 void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder);
 
-/// Whether HTML that a line begins with goes on to the next empty line of a Markdown document;
+/// Whether HTML that a line begins with goes on to the next empty line of a Markdown document, or if it is a comment or the
+/// like to the end of the line that this ends in;
 bool begins_html_block(std::string_view line);
 /// reads it, and says where it ends.
 size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder);
