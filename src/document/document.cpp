@@ -223,12 +223,13 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
     if (translation.text == texts_[i] && !place.is_added) {
       out.append(bytes_, place.bytes.begin, place.bytes.end - place.bytes.begin);
     } else {
+      const DocumentFormat format = place.is_html ? DocumentFormat::html : format_;
       if (place.marks.empty() && place.lines == 1) {
-        out += escaped(format_, translation.text, {0, translation.text.size()});
+        out += escaped(format, translation.text, {0, translation.text.size()});
       } else {
         const Placement placement =
             place_marks(texts_[i], place.marks, translation.text, translation.links, splitter);
-        SegmentWriter(bytes_, place, placement, translation.text, format_, out).write();
+        SegmentWriter(bytes_, place, placement, translation.text, format, out).write();
       }
       if (place.begins_line) escape_line_begin(out, begin);
     }

@@ -296,8 +296,10 @@ class MarkdownScanner {
     const bool html = rest[0] == '<' && block_.empty() && begins_html_block(rest);
     if (html && (!is_row || rest.find('|') == kMissing)) {
       end_block();
+      builder_.in_html(true);
       at_ = scan_html_block(bytes_, at, builder_);
       builder_.cut();
+      builder_.in_html(false);
       return true;
     }
     if (is_row || rest[0] == '|' || is_table_head(rest)) {

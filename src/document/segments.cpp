@@ -97,6 +97,7 @@ bool SegmentBuilder::make_segment() {
 
   SegmentPlace place = {.bytes = {items_[first].bytes.begin, items_[last].bytes.end}};
   place.begins_line = place.bytes.begin == line_begin_;
+  place.is_html = in_html_;
   std::string text;
   std::vector<size_t> inside;  // marks that have begun and not ended
   bool space = false;          // before what comes

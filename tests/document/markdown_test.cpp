@@ -46,10 +46,17 @@ TEST(MarkdownDocument, SettingsAtTheBeginningStay) {
   EXPECT_THAT(segments_of(kMarkdown, "text\n\n+++\na\n+++\n"), ElementsAre("text", "+++ a +++"));
 }
 
+TEST(MarkdownDocument, TextInHtmlIsEscapedAsThere) {
+  EXPECT_EQ(translated(kMarkdown, "<p>x</p>", "2 * 3 < `y` & z_"), "<p>2 * 3 &lt; `y` &amp; z_</p>");
+  EXPECT_EQ(translated(kMarkdown, "<p>x <b>y</b></p>", "1. * <", {{0, 0}, {1, 1}}),
+            "<p>1. <b>*</b> &lt;</p>");
+  EXPECT_EQ(translated(kMarkdown, "<p>x</p>\n\nx\n", "1*2"), "<p>1*2</p>\n\n1\\*2\n");
+}
+
 TEST(MarkdownDocument, ACommentEndsWithItsLine) {
   const std::string comment = "<!-- one\n\ntwo -->";
   EXPECT_EQ(in_capitals(kMarkdown, comment + " *a*\n| b | c |\n|---|---|\n"),
-            comment + " \\*A\\*\n| B | C |\n|---|---|\n");
+            comment + " *A*\n| B | C |\n|---|---|\n");
   EXPECT_EQ(in_capitals(kMarkdown, "<?php echo '>'; ?>\n# a\n<!DOCTYPE html>\n- b\n- c"),
             "<?php echo '>'; ?>\n# A\n<!DOCTYPE html>\n- B\n- C");
   EXPECT_EQ(in_capitals(kMarkdown, "<div>\n# a\nb\n\nc\n"), "<div>\n# A B\n\nC\n");

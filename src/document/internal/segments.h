@@ -32,6 +32,7 @@ struct SegmentPlace {
   size_t lines = 1;          // of subtitles: which its translation gets, too
   ByteRange line_end;        // between the first two
   bool begins_line = false;  // of Markdown: text at its beginning could be taken for the mark of a block
+  bool is_html = false;      // of Markdown: in a block of HTML, where a backslash is text
   bool is_added = false;     // of TMX: between `before` and `after` it goes to `bytes`, which are none
   std::string before, after;
   std::vector<InlineMark> marks;  // outer ones before those inside of them, else as they follow
@@ -58,6 +59,8 @@ class SegmentBuilder {
   void point(ByteRange bytes, bool shows);
   /// Text that begins at this byte, with or without markup, is at the beginning of a line (SegmentPlace::begins_line).
   void begin_line(size_t at) { line_begin_ = at; }
+  /// Whether what comes is HTML in Markdown (SegmentPlace::is_html).
+  void in_html(bool is_html) { in_html_ = is_html; }
   /// The segment, valid until the next one; null: there is no text.
   SegmentPlace* cut();
 
@@ -81,6 +84,7 @@ class SegmentBuilder {
   std::vector<size_t> open_;  // items
   size_t size_ = 0;           // of the text so far
   size_t line_begin_ = static_cast<size_t>(-1);
+  bool in_html_ = false;
 };
 
 }  // namespace chorus::inline document
