@@ -55,6 +55,15 @@ void skip_element(const MarkupToken& first, MarkupScanner& scanner) {
   }
 }
 
+/// The end of the line that an empty one follows; of the text, where there is none.
+size_t before_empty_line(std::string_view text) {
+  for (size_t end = text.find('\n'); end != text.npos; end = text.find('\n', end + 1)) {
+    const size_t next = text.find_first_not_of(" \t\r", end + 1);
+    if (next != text.npos && text[next] == '\n') return end;
+  }
+  return text.size();
+}
+
 }  // namespace
 
 void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuilder& builder) {
@@ -114,7 +123,7 @@ size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& bui
       continue;
     }
     const std::string_view text = bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
-    const size_t end = std::min({text.find("\n\n"), text.find("\n\r\n"), text.size()});
+    const size_t end = before_empty_line(text);
     build_text(text.substr(0, end), token.bytes.begin, builder);
     if (end < text.size()) return token.bytes.begin + end + 1;
   }

@@ -53,6 +53,13 @@ TEST(MarkdownDocument, TextInHtmlIsEscapedAsThere) {
   EXPECT_EQ(translated(kMarkdown, "<p>x</p>\n\nx\n", "1*2"), "<p>1*2</p>\n\n1\\*2\n");
 }
 
+TEST(MarkdownDocument, HtmlEndsAtAnEmptyLine) {
+  for (const std::string empty : {"\n", "\r\n", "  \t\r\n"})
+    EXPECT_EQ(in_capitals(kMarkdown, "<div>\nsee:\n" + empty + "```\ncode\n```\n" + empty + "a *b*\n" +
+                                         empty + "</div>\n"),
+              "<div>\nSEE:\n" + empty + "```\ncode\n```\n" + empty + "A *B*\n" + empty + "</div>\n");
+}
+
 TEST(MarkdownDocument, ACommentEndsWithItsLine) {
   const std::string comment = "<!-- one\n\ntwo -->";
   EXPECT_EQ(in_capitals(kMarkdown, comment + " *a*\n| b | c |\n|---|---|\n"),
@@ -261,7 +268,26 @@ TEST(MarkdownDocument, WhatIsBrokenSurvives) {
 }
 
 TEST(MarkdownDocument, TakesLinearWork) {
-  for (const char* const piece : {"[", "](", "`a``", "*a _b ", "<a ", "![", "> ", "- ", "\\", "< "}) {
+  for (const char* const piece : {"[",
+                                  "](",
+                                  "`a``",
+                                  "*a _b ",
+                                  "<a ",
+                                  "![",
+                                  "> ",
+                                  "- ",
+                                  "\\",
+                                  "< ",
+                                  "a|b\n-|-\n",
+                                  "|",
+                                  "- a\n\n      b\n",
+                                  "> ```\n",
+                                  "<!-- -->\n",
+                                  "<p>\n \n",
+                                  "[a]: b\n[a] ",
+                                  "![a][] ",
+                                  "1. > ",
+                                  "      \n"}) {
     std::string page = "a ";
     while (page.size() < 200'000) page += piece;
     EXPECT_EQ(unchanged(kMarkdown, page), page);
