@@ -31,7 +31,8 @@ enum class DocumentFormat {
   srt,
   vtt,
   // Translation memories: each unit that has the source language but not the target's gets it, behind the source; nothing else
-  // changes. Codes of other programs (ph, bpt, ept, ...) move with their neighbours.
+  // changes. The script has to be the same, and the region where the target's code names one. Codes of other programs (ph, bpt,
+  // ept, ...) move with their neighbours.
   tmx,
 };
 
