@@ -31,7 +31,7 @@ void bench_machine(const BenchArguments& a) {
   World world;
   set_threads(a.threads, world.group());
   if (!a.out.empty() && std::filesystem::exists(a.out))
-    static_cast<void>(read_machine(a.out));  // nothing else goes
+    static_cast<void>(read_machine(a.out));  // what is none is not written over
   const Machine m =
       measure_machine(world.group(), {.compute = a.bf16 ? at::kBFloat16 : at::kFloat, .folder = a.folder});
   if (world.group().rank() != 0) return;

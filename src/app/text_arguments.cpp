@@ -59,10 +59,11 @@ bool has_text(const TextArguments& a, const char* how) {
 }
 
 std::vector<SourceConfig> sources_of(const TextArguments& a) {
-  if (!a.tsv.empty() && a.languages.size() == 1)
+  if (!a.tsv.empty() && a.languages.size() == 1) {
     throw UserError(
         "--languages {}: a TSV file has a column for each of two languages or more: name them all",
         a.languages.front());
+  }
   if (std::ranges::count(a.tsv, "-") > 1) throw UserError("only one --tsv can be - (standard input)");
   std::vector<SourceConfig> sources;
   for (const std::string& files : a.files)

@@ -175,12 +175,13 @@ void import_model(const fs::path& folder, const fs::path& out, const Quantizatio
     import_parts(folder, out);
     return;
   }
-  if (!fs::exists(folder / kConfigFile))
+  if (!fs::exists(folder / kConfigFile)) {
     throw UserError(
         "{}: no model folder of transformers, which has {}; models of Marian (.npz) and fairseq (.pt) have "
         "to be "
         "converted by transformers' scripts first",
         folder.string(), kConfigFile);
+  }
   const nlohmann::json json = read_json(folder / kConfigFile);
   ModelConfig config;
   try {

@@ -151,14 +151,6 @@ void check(const RunConfig& c) {
     throw UserError("data.max_length = {} is more than model.max_positions = {}", c.data.max_length,
                     c.model.max_positions);
   }
-  if (c.model.moe.experts > 0 && c.model.expert_counts().empty()) {
-    throw UserError(
-        "moe.experts = {}, but no block has an MoE layer: of {} encoder and {} decoder blocks every n-th has "
-        "one, "
-        "with moe.encoder_every = {} and moe.decoder_every = {}",
-        c.model.moe.experts, c.model.encoder_layers, c.model.decoder_layers, c.model.moe.encoder_every,
-        c.model.moe.decoder_every);
-  }
   if (c.train.duration.count > 0)  // says where the schedule does not go with it
     static_cast<void>(learning_rate_at(c.optim, {.updates = 1}, c.train.duration));
   if (c.validation.criterion != Criterion::loss && c.validation.decode == 0) {

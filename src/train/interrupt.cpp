@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kAnswer = 3;  // seconds in which all ranks say that they were told to end
 
-int living = 0;
+int living = 0;  // Interrupts
 
 // What the handler sees.
 std::atomic<int> noted = 0;

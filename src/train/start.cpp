@@ -99,6 +99,14 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   for (const std::string& line : summary(start.mesh, common_experts(config.model)))
     log_info("mesh: {}", line);
   log_info("{}", describe_exports(config.model));
+  if (config.model.moe.experts > 0 && config.model.expert_counts().empty()) {
+    log_warning(
+        "moe.experts = {}, but of {} encoder and {} decoder blocks none has an MoE layer (moe.encoder_every "
+        "= {}, "
+        "moe.decoder_every = {}): the model is dense",
+        config.model.moe.experts, config.model.encoder_layers, config.model.decoder_layers,
+        config.model.moe.encoder_every, config.model.moe.decoder_every);
+  }
   agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
   agree(group, "settings", settings_text(config));
 

@@ -13,7 +13,9 @@ cp mine/run.toml before.toml
 refuse "run.toml is there, and chorus" train mine/run.toml --out mine -q
 cmp mine/run.toml before.toml || fail "a run file was overwritten"
 
-refuse "no block has an MoE layer" train run.toml --out none --set moe.experts=4 --set moe.encoder_every=3 --set moe.decoder_every=3
+train --out dense --set moe.experts=4 --set moe.encoder_every=3 --set moe.decoder_every=3 2> err || fail "experts without a layer: $(cat err)"
+grep -q "none has an MoE layer" err || fail "experts without a layer pass silently: $(cat err)"
+"$chorus" inspect dense | grep -q "experts in every" && fail "inspect finds experts in a dense model"
 refuse "optim.warmup" train run.toml --out none --set optim.schedule=cosine --set train.duration=1e
 [ ! -e none ] || fail "a start that failed left $(ls -a none)"
 
