@@ -106,7 +106,6 @@ void add_upcycle(CLI::App& app) {
       ->type_name("X");
   command->add_option("--seed", o.seed, "seed of the noise and of the routers")
       ->check(any_seed())
-      ->check(any_seed())
       ->capture_default_str()
       ->type_name("N");
   command->callback([given = a] {

@@ -11,6 +11,7 @@
 
 #include "decode/internal/batch.h"
 #include "decode/internal/draw.h"
+#include "decode/internal/search.h"
 
 namespace chorus::inline decode {
 
@@ -107,9 +108,8 @@ void check(const DecodeOptions& options, const Sampling& s) {
 }  // namespace
 
 std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampling& sampling) {
-  // Without <, which no number is to NaN.
-  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }))
-    throw Error("the model's output is not a number: its weights are damaged or not finite");
+  // NaN is below no number; the others' distance from infinity is NaN.
+  if (!std::ranges::all_of(logits, [](float logit) { return logit < HUGE_VALF; })) fail_not_a_number();
   const float best = *std::ranges::max_element(logits);
   if (best == -HUGE_VALF) return {};
   const at::Tensor weights = at::from_blob(const_cast<float*>(logits.data()), {std::ssize(logits)})
@@ -120,10 +120,7 @@ std::vector<Weighted> possible_tokens(std::span<const float> logits, const Sampl
   std::vector<Weighted> tokens;
   tokens.reserve(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
-    const float weight = values[i];
-    if (std::isnan(weight))
-      throw Error("the model's output is not a number: its weights are damaged or not finite");
-    if (weight > 0) tokens.push_back({static_cast<int32_t>(i), weight});
+    if (values[i] > 0) tokens.push_back({static_cast<int32_t>(i), values[i]});
   }
   if (sampling.top_k > 0) keep_most_probable(tokens, sampling.top_k);
   if (sampling.top_p < 1) keep_nucleus(tokens, sampling.top_p);

@@ -17,6 +17,7 @@
 #include "decode/internal/lines.h"
 #include "decode/internal/pairs.h"
 #include "decode/internal/prepare.h"
+#include "decode/internal/search.h"
 
 namespace chorus::inline decode {
 
@@ -49,8 +50,7 @@ std::vector<PairScore> score_pairs(Transformer& model, std::span<const SentenceP
           PairScore& score = scores[which[row]];
           score.tokens = static_cast<int64_t>(batch[row].target.size()) + (tagged ? kTagAndEnd : 1);
           for (int64_t i = tagged ? 1 : 0; i < score.tokens; ++i) {
-            if (std::isnan(of_row[i]))
-              throw Error("the model's output is not a number: its weights are damaged or not finite");
+            if (std::isnan(of_row[i])) fail_not_a_number();
             score.log_probabilities.push_back(-of_row[i]);
             score.log_probability -= of_row[i];
           }

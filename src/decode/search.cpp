@@ -11,6 +11,10 @@
 
 namespace chorus::inline decode {
 
+void fail_not_a_number() {
+  throw Error("the model's output is not a number: its weights are damaged or not finite");
+}
+
 int64_t longest_translation(const DecodeInput& input, const DecodeOptions& options, int64_t max_positions) {
   const double longest = options.max_length_factor * static_cast<double>(input.source.size()) +
                          static_cast<double>(options.max_length_offset);
@@ -84,8 +88,7 @@ std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hy
     for (int64_t j = 0; j < next.best; ++j) {
       const int64_t at = static_cast<int64_t>(i) * next.best + j;
       const double log_probability = next.log_probabilities[at];
-      if (std::isnan(log_probability))
-        throw Error("the model's output is not a number: its weights are damaged or not finite");
+      if (std::isnan(log_probability)) fail_not_a_number();
       if (std::isfinite(log_probability))
         candidates.push_back({i, static_cast<int32_t>(next.tokens[at]), log_probability});
     }

@@ -84,6 +84,10 @@ std::string made_from(const RunConfig& config) {
   return hash_text(hash_bytes(text));
 }
 
+void tell_it_is_there(const std::string& place) {
+  log_info("vocabulary: {} is there, so vocabulary.size and the like do not count", place);
+}
+
 /// Makes the vocabulary in the run's folder where it is missing, or was made by an earlier start from other
 /// settings or text. One that the run did not make stays.
 void make_own_vocabulary(const RunConfig& config, const fs::path& run) {
@@ -94,7 +98,7 @@ void make_own_vocabulary(const RunConfig& config, const fs::path& run) {
     if (fs::exists(stamp)) made = nlohmann::json::parse(read_file(stamp), nullptr, false);
     const bool ours = made.is_object() && made.value("xxh3", nlohmann::json()) == hash_text(hash_file(path));
     if (!ours) {
-      log_info("vocabulary: {} is there, so vocabulary.size and the like do not count", path.string());
+      tell_it_is_there(path.string());
       return;
     }
     if (made.value("made_from", nlohmann::json()) == from) return;
@@ -129,9 +133,7 @@ bool says_how_to_make_one(VocabularyConfig config) {
 Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
   const bool is_there =
       config.vocabulary.model.empty() ? of.initial != nullptr : fs::exists(config.vocabulary.model);
-  if (is_there && says_how_to_make_one(config.vocabulary))
-    log_info("vocabulary: {} is there, so vocabulary.size and the like do not count",
-             vocabulary_place(config, of));
+  if (is_there && says_how_to_make_one(config.vocabulary)) tell_it_is_there(vocabulary_place(config, of));
   if (config.vocabulary.model.empty() && of.initial) return extended(*of.initial, config);
   if (of.initial && of.initial->is_marian())
     throw UserError("vocabulary.model = {}: the model of train.init, {}, keeps its own: leave it out",

@@ -13,6 +13,9 @@
 
 namespace chorus::inline decode {
 
+/// Of a model whose output is NaN: Error.
+[[noreturn]] void fail_not_a_number();
+
 /// What the model says of the next token of a sentence's hypotheses, on the host. Tokens that must not be
 /// chosen are at -inf.
 struct NextTokens {
