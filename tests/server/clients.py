@@ -147,7 +147,7 @@ def raw_http(server):
         expect(b" 421 " in got, f"Host {host}: {got}")
     expect(re.search(r'requests_total\{[^}]*"other"[^}]*"421"\} [4-9]', server.ask("/metrics")[1]), f"what is refused is counted: {server.ask('/metrics')[1]}")
     # A body in chunks holds no more than it has once it is there: many wait together.
-    slow = json.dumps({"q": ["alpha beta gamma"] * 60, "source": "xx", "target": "yy"})
+    slow = json.dumps({"q": ["alpha beta gamma"] * 12, "source": "xx", "target": "yy"})
     whole = f"POST /translate HTTP/1.1\r\n{head}Content-Type: application/json\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" \
             f"{len(slow):x}\r\n{slow}\r\n0\r\n\r\n"
     with concurrent.futures.ThreadPoolExecutor(24) as pool:

@@ -1,4 +1,5 @@
 """A `chorus serve` at a port of its own, for scripts that ask it."""
+import atexit
 import json
 import re
 import signal
@@ -8,11 +9,14 @@ import sys
 import urllib.error
 import urllib.request
 
+TIMEOUT = 120  # seconds for a reply: a build with sanitizers takes its time
+
 
 class Server:
     def __init__(self, chorus, model, *arguments):
         self.process = subprocess.Popen([chorus, "serve", "--model", model, "--port", "0", "--threads", "1", *arguments],
                                         stderr=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)  # where the script ends by an exception
         self.log = ""
         while not (found := re.search(r"http://(?:[^\s/]*):(\d+)", self.log)):
             line = self.process.stderr.readline()
@@ -32,7 +36,7 @@ class Server:
             data = body.encode() if isinstance(body, str) else body
         request = urllib.request.Request(self.url + path, data, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
                 status, text = reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
@@ -43,7 +47,7 @@ class Server:
             return status, text
 
     def raw(self, data, wait=True):
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(data)
             if not wait:
                 return b""
