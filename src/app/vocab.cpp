@@ -176,6 +176,10 @@ void add_vocab(CLI::App& app) {
   command->add_flag("--encode", options->encode, "turn lines of standard input into token ids");
   command->add_flag("--decode", options->decode, "turn token ids on standard input into text");
   command->add_flag("--json", options->json, "describe it as JSON");
+  for (const char* of_training : {"--languages", "--out", "--size", "--coverage", "--normalization",
+                                  "--symbol", "--sentences", "--temperature", "--seed", "--force"})
+    command->get_option(of_training)->excludes("--model");
+  for (const char* of_use : {"--encode", "--decode", "--json"}) command->get_option(of_use)->needs("--model");
   add_quiet_option(*command);
   command->callback([options] { vocab(*options); });
 }

@@ -34,7 +34,20 @@ using namespace std::string_view_literals;
 
 constexpr std::string_view kGzipMagic = "\x1F\x8B"sv;
 constexpr std::string_view kZstdMagic = "\x28\xB5\x2F\xFD"sv;
+constexpr std::string_view kSkippableMagic =
+    "\x50\x2A\x4D\x18"sv;  // of a frame that holds no text, as pzstd writes
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"sv;
+
+/// Whether a file is zstd's (RFC 8878, section 3.1); where `so_far`, whether more bytes would have to be seen to know.
+bool is_zstd(std::string_view head, bool so_far = false) {
+  if (head.empty()) return so_far;
+  std::string skippable(head.substr(0, kSkippableMagic.size()));
+  skippable[0] = static_cast<char>(skippable[0] & '\xF0');  // 16 kinds of it
+  const auto is = [&](std::string_view bytes, std::string_view magic) {
+    return so_far ? begins_like(bytes, magic) : bytes.starts_with(magic);
+  };
+  return is(head, kZstdMagic) || is(skippable, kSkippableMagic);
+}
 
 }  // namespace
 
@@ -75,7 +88,7 @@ class PlainSource : public Source {
       const size_t got = read_file(head_ + head_size_, sizeof head_ - head_size_);
       if (got == 0) break;
       head_size_ += got;
-    } while (begins_like(head(), kGzipMagic) || begins_like(head(), kZstdMagic) || may_be_no_text(head()));
+    } while (begins_like(head(), kGzipMagic) || is_zstd(head(), true) || may_be_no_text(head()));
   }
   PlainSource(const PlainSource&) = delete;
   PlainSource& operator=(const PlainSource&) = delete;
@@ -209,7 +222,7 @@ std::unique_ptr<Source> open_source(const std::filesystem::path& path) {
   const std::string_view head = file->head();
   refuse_what_is_no_text(head, path);
   if (head.starts_with(kGzipMagic)) return std::make_unique<GzipSource>(std::move(file));
-  if (head.starts_with(kZstdMagic)) return std::make_unique<ZstdSource>(std::move(file));
+  if (is_zstd(head)) return std::make_unique<ZstdSource>(std::move(file));
   const auto extension = path.extension();
   if (extension == ".gz" || extension == ".zst") {
     throw UserError("{} is called {} but holds no such data", path.string(), extension.string());

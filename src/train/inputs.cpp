@@ -159,9 +159,17 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
         "or train into another --out, where train.init = \"{}\" begins with its weights",
         run, place, run);
   }
+  const auto has = [](const Vocabulary& one, const std::string& language) {
+    return std::ranges::find(one.languages(), language) != one.languages().end();
+  };
+  for (const auto& [name, like] : added_languages(config.vocabulary)) {
+    if (!like.empty() && !has(of.initial ? *of.initial : vocabulary, like))
+      throw UserError("vocabulary.add: \"{}={}\": there is no language '{}' that its tag could begin as",
+                      name, like, like);
+  }
   const auto check = [&](const std::vector<std::string>& languages, const std::string& label) {
     for (const std::string& language : languages) {
-      if (std::ranges::find(vocabulary.languages(), language) != vocabulary.languages().end()) continue;
+      if (has(vocabulary, language)) continue;
       const std::string how =
           of.trained_with.empty()
               ? fmt::format("vocabulary.add = [\"{}\"] gives it a tag", language)

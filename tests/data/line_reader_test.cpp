@@ -116,6 +116,11 @@ TEST(LineReader, ReadsGzipAndZstdByTheirFirstBytes) {
             lines);
   EXPECT_EQ(lines_of(folder.file("d.zst", zstd(text.substr(0, cut)) + zstd("") + zstd(text.substr(cut)))),
             lines);
+  const std::string skipped = "\x5A\x2A\x4D\x18\x03\0\0\0abc"s;
+  EXPECT_EQ(lines_of(folder.file(
+                "g.zst", skipped + zstd(text.substr(0, cut)) + skipped + zstd(text.substr(cut)) + skipped)),
+            lines);
+  EXPECT_EQ(lines_of(folder.file("h", skipped)), std::vector<std::string>{});
   EXPECT_EQ(lines_of(folder.file("e.gz", gzip(text) + std::string(600, '\0'))), lines);
   EXPECT_EQ(lines_of(folder.file("f.gz", gzip(""))), std::vector<std::string>{});
 }
@@ -204,7 +209,7 @@ TEST(LineReader, EveryTruncationIsRefused) {
   const TextFolder folder;
   std::vector<std::string> lines;
   const std::string text = long_text(lines).substr(0, 3000);
-  for (const auto& whole : {gzip(text), zstd(text)}) {
+  for (const auto& whole : {gzip(text), zstd(text), "\x50\x2A\x4D\x18\x04\0\0\0abcd"s + zstd(text)}) {
     for (size_t size = 4; size < whole.size(); size += 7) {
       const auto path = folder.file("cut", std::string_view(whole).substr(0, size));
       const std::string message = message_of<UserError>([&] { lines_of(path); });
@@ -278,7 +283,7 @@ TEST(LineReader, RefusesWhatIsNoTextFile) {
     EXPECT_NE(said.find(what), std::string::npos) << said;
   }
   for (const std::string& text :
-       {"BZh\n"s, "BZh91AY\n"s, "PK\n"s, "P"s, "7z\n"s, "Rar!\n"s, "a\0b\nc\n"s, "\0"s})
+       {"BZh\n"s, "BZh91AY\n"s, "PK\n"s, "P"s, "7z\n"s, "Rar!\n"s, "Z*M\n"s, "Z"s, "a\0b\nc\n"s, "\0"s})
     EXPECT_FALSE(lines_of(folder.file("text", text)).empty());
   if (::geteuid() != 0) {
     const auto path = folder.file("secret", "x");

@@ -87,6 +87,13 @@ TEST_F(StartTest, AVocabularyThatTheRunDidNotMakeStays) {
   EXPECT_EQ(describe_model(run_ / "model").vocabulary.size(), 285);
 }
 
+TEST_F(StartTest, ATagBeginsAsOneThatIsThere) {
+  config_.vocabulary.add = {"zz=qq"};
+  EXPECT_THAT(refusal(config_), HasSubstr("\"zz=qq\": there is no language 'qq'"));
+  config_.vocabulary.add = {"zz=xx"};
+  EXPECT_EQ(train_run(config_, {.folder = run_}), Ending::done);
+}
+
 TEST_F(StartTest, WhatCannotChangeIsRefusedBeforeAnythingIsWritten) {
   train_run(config_, {.folder = run_});
   const auto before = contents(run_), tensors = last_tensors(run_);
