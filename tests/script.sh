@@ -1,6 +1,6 @@
 # For scripts that test the program, which source it with PATH_OF_CHORUS as their first argument: a folder of their own, which
 # they are then in, and what several of them do. They end with `exit $failed`.
-chorus=$1
+chorus=$(realpath "$1")
 failed=0
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT

@@ -110,6 +110,9 @@ void translate(const TranslateArguments& a) {
   if (!a.format.empty()) {
     if (group.size() > 1) throw UserError("--format takes one process, not {}", group.size());
     document = read_document(a.format, {a.model.from, a.model.to});
+    if (document->segments().empty())
+      log_warning("the document has nothing to translate{}{}", a.model.from.empty() ? "" : " from ",
+                  a.model.from);
     for (size_t i = 0; i < document->segments().size(); ++i)
       if (document->has_markup(i)) options.alignment = a.alignment;
   }

@@ -352,7 +352,10 @@ echo '<p class=x>alpha <b>beta</b> gamma</p><pre>alpha</pre>' | translate --form
 grep -q '^<p class=x>.*<b>..*</b>.*</p><pre>alpha</pre>$' out && ! grep -q 'alpha <b>beta</b>' out || fail "--format html: $(cat out)"
 echo '<tmx><tu><tuv xml:lang="xx"><seg>alpha <ph/> beta &amp; gamma</seg></tuv></tu></tmx>' | translate --format tmx > out 2> err || fail "--format tmx: $(cat err)"
 grep -q '</tuv><tuv xml:lang="yy"><seg>.*<ph/>.*</seg></tuv></tu></tmx>$' out || fail "--format tmx: $(cat out)"
-printf '' | translate --format html > out && [ ! -s out ] || fail "an empty document"
+printf '' | translate --format html > out 2> err && [ ! -s out ] && grep -q 'nothing to translate' err || fail "an empty document"
+echo '<tmx><tu><tuv xml:lang="zz"><seg>alpha</seg></tuv></tu></tmx>' > other.tmx
+translate --format tmx < other.tmx > out 2> err && cmp other.tmx out && grep -q 'nothing to translate from xx' err ||
+  fail "a document of another language: $(cat err)"
 printf 'alpha beta gamma alpha beta gamma\nalpha\n' > document
 translate --format text --long refuse --max-source 4 < document > out 2> err
 [ $? -eq 2 ] && grep -q "segment 1: .* tokens.*; --on-error skip leaves it as it is" err || fail "a segment too long: $(cat err)"
