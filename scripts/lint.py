@@ -217,21 +217,24 @@ def verdict_file(path, flags, version):
 
 
 def tidy(group):
-    """What clang-tidy finds in some files. Most of its time goes into libtorch's headers, so the files are read as one;
-    where names in them collide, as two halves. Clang wants to know of the widest registers that any function is for."""
+    """What clang-tidy finds in some files. Most of its time goes into libtorch's headers, so the files are read as one; those
+    whose names collide with another's are then read apart. Clang wants to know of the widest registers that any function is for."""
     files, flags = group
     paths = [path for path, _ in files]
     unit = TIDY / "units" / f"{str(paths[0]).replace('/', '_')}_{len(paths)}.cpp"
     unit.write_text("".join(f'#include "{path}"\n' for path in paths))
-    run = subprocess.run(["clang-tidy", "--quiet", "--checks=-bugprone-suspicious-include", str(unit), "--", "-I.", *flags, "-mavx512f"],
+    run = subprocess.run(["clang-tidy", "--quiet", "--checks=-bugprone-suspicious-include", str(unit), "--", "-I.", "-ferror-limit=0", *flags, "-mavx512f"],
                          cwd=ROOT, capture_output=True, text=True)
     if run.returncode == 0:
         for _, verdict in files:
             verdict.touch()
         return []
     if len(files) > 1 and "[clang-diagnostic-error]" in run.stdout:
-        half = len(files) // 2
-        return tidy((files[:half], flags)) + tidy((files[half:], flags))
+        wrong = set(re.findall(r"(src/\S+\.cpp):\d+:\d+: error: .*\[clang-diagnostic-error\]", run.stdout))
+        apart = [file for file in files if str(file[0]) in wrong]
+        if len(apart) in {0, len(files)}:
+            apart = files[len(files) // 2:]
+        return tidy(([file for file in files if file not in apart], flags)) + tidy((apart, flags))
     return [(run.stdout + "\n".join(x for x in run.stderr.splitlines() if "warnings generated" not in x)).strip()]
 
 
