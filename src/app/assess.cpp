@@ -29,7 +29,6 @@ void run(AssessArguments& arguments) {
   World world;
   AssessOptions& options = arguments.options;
   options.group = &world.group();
-  options.sentences = arguments.text.sentences;
   options.load = !arguments.no_load;
   if (!arguments.tokenize.empty() || !arguments.spm.empty())
     options.tokenizer = Tokenizer(arguments.tokenize.empty() ? "spm" : arguments.tokenize, arguments.spm);
@@ -43,7 +42,9 @@ void run(AssessArguments& arguments) {
     if (!progress) progress.emplace(ProgressOptions{.task = "translating", .unit = "line", .total = total});
     progress->update(done);
   };
-  const Assessment assessment = assess(*loaded.model, loaded.vocabulary, sources, options);
+  const Assessment assessment =
+      assess(*loaded.model, loaded.vocabulary,
+             read_directions(sources, arguments.text.sentences, loaded.vocabulary.languages()), options);
   progress.reset();
   std::vector<std::string> directions;
   directions.reserve(assessment.directions.size());

@@ -50,14 +50,13 @@ struct Quality {
   std::vector<DirectionScore> scores;
 };
 
-std::vector<DirectionScore> scores_of(const LoadedModel& loaded, const QuantizeArguments& a,
-                                      const std::vector<DirectionText>& texts) {
+std::vector<DirectionScore> scores_of(const LoadedModel& loaded, const std::vector<DirectionText>& texts) {
   int64_t lines = 0;
   for (const DirectionText& text : texts) lines += std::ssize(text.sources);
   Progress progress({.task = "translating", .unit = "line", .total = lines});
-  AssessOptions options = {.sentences = a.text.sentences};
+  AssessOptions options;
   options.progress = [&](int64_t done, int64_t /*total*/) { progress.update(done); };
-  return assess(*loaded.model, loaded.vocabulary, sources_of(a.text), options).directions;
+  return assess(*loaded.model, loaded.vocabulary, texts, options).directions;
 }
 
 nlohmann::json report(const Quality& before, const Quality& after) {
@@ -94,10 +93,6 @@ void quantize(QuantizeArguments& a) {
   if (!a.types.any()) throw UserError("--experts none --dense none: nothing is left to quantize");
   const bool measured = has_text(a.text, "--files or --tsv");
   if (!measured && a.json) throw UserError("--json is about what text shows: name it with --files or --tsv");
-  for (const std::string& tsv : a.text.tsv) {
-    if (tsv == "-" || std::filesystem::is_fifo(tsv))
-      throw UserError("--tsv {}: the text is read several times, so take a file", tsv);
-  }
   check_absent(a.out);
   check_not_quantized(describe_model(find_model(a.model).description).config, a.model);
   Quality before, after;
@@ -110,13 +105,13 @@ void quantize(QuantizeArguments& a) {
     calibration =
         calibrate(*loaded.model, loaded.vocabulary, texts, [&](int64_t done) { progress.update(done); });
     progress.finish();
-    before = {.losses = calibration.losses, .scores = scores_of(loaded, a, texts)};
+    before = {.losses = calibration.losses, .scores = scores_of(loaded, texts)};
   }
   quantize_model(a.model, a.types, a.out, measured ? calibration.importance() : ColumnImportance());
   if (measured) {
     const LoadedModel loaded = load(a.out);
     after = {.losses = losses_of(*loaded.model, loaded.vocabulary, texts, {}),
-             .scores = scores_of(loaded, a, texts)};
+             .scores = scores_of(loaded, texts)};
     const nlohmann::json rows = report(before, after);
     a.json ? fmt::print("{}\n", rows.dump(2)) : print_table(rows);
   }

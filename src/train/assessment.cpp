@@ -81,22 +81,20 @@ void count_load(Transformer& model, const Vocabulary& vocabulary, const Directio
 
 }  // namespace
 
-Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
+Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const DirectionText> texts,
                   const AssessOptions& options) {
-  const std::vector<DirectionText> directions =
-      read_directions(sources, options.sentences, vocabulary.languages());
   int64_t total = 0, done = 0;
-  for (const DirectionText& pairs : directions) total += static_cast<int64_t>(pairs.sources.size());
+  for (const DirectionText& pairs : texts) total += static_cast<int64_t>(pairs.sources.size());
   Assessment result = {.languages = vocabulary.languages()};
   if (options.load) result.layers = sparse_layer_names(model.catalogue());
   result.load.resize(result.layers.size());
-  const auto count = static_cast<int64_t>(directions.size());
+  const int64_t count = std::ssize(texts);
   const auto progress = [&](int64_t lines) {
     if (options.progress) options.progress(done + lines, total);
   };
   progress(0);
   for (int64_t d = 0; d < count; ++d) {
-    const DirectionText& pairs = directions[d];
+    const DirectionText& pairs = texts[d];
     std::vector<std::string> translations = translate(model, vocabulary, pairs, options, progress);
     result.directions.push_back(score(pairs, translations, options.tokenizer));
     if (options.load) count_load(model, vocabulary, pairs, result.load);

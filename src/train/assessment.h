@@ -12,7 +12,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "comm/group.h"
-#include "data/config.h"
+#include "data/direction_text.h"
 #include "data/vocabulary.h"
 #include "decode/beam.h"
 #include "metrics/tokenizer.h"
@@ -22,7 +22,6 @@ namespace chorus::inline train {
 
 struct AssessOptions {
   DecodeOptions decode;
-  int64_t sentences = 0;               // of each direction, the first ones; 0: all
   int64_t samples = 0;                 // translations kept for display, over all directions
   bool load = false;                   // also count which experts the text is routed to
   bool keep = false;                   // keep all translations
@@ -59,9 +58,8 @@ struct Assessment {
   std::vector<std::string> layers;          // their names
 };
 
-/// Rows whose two cells are usable, in order. UserError as ParallelReader and expand_directions, and when a
-/// direction has no usable row.
-Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const SourceConfig> sources,
+/// `texts`: none of them empty.
+Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const DirectionText> texts,
                   const AssessOptions& options);
 
 /// For people: a table of scores, the samples, and the share of each language's tokens that each expert gets.

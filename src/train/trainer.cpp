@@ -269,14 +269,16 @@ void Run::report(double learning_rate, double norm) {
 Assessment Run::assess_whole() {
   if (config_.validation.decode == 0) return {};
   const AssessOptions options = assess_options(config_.validation, group_);
+  const std::vector<DirectionText> texts = read_directions(
+      config_.data.valid, translated_pairs(config_.validation), data_->vocabulary.languages());
   optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
-    return assess(model_, data_->vocabulary, config_.data.valid, options);
+    return assess(model_, data_->vocabulary, texts, options);
   const std::filesystem::path folder = options_.folder / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");
   Assessment assessment = assess(*load_model(folder, {.compute = model_.options().compute}).model,
-                                 data_->vocabulary, config_.data.valid, options);
+                                 data_->vocabulary, texts, options);
   group_.barrier("translating for validation");
   if (writes()) std::filesystem::remove_all(folder);
   return assessment;

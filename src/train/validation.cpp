@@ -158,10 +158,13 @@ nlohmann::json to_json(const ValidationResult& result) {
   return json;
 }
 
+int64_t translated_pairs(const ValidationConfig& config) {
+  return config.sentences > 0 ? std::min(config.decode, config.sentences) : config.decode;
+}
+
 AssessOptions assess_options(const ValidationConfig& config, Group& world) {
   AssessOptions options;
   options.decode.beam = config.beam;
-  options.sentences = config.sentences > 0 ? std::min(config.decode, config.sentences) : config.decode;
   options.keep = true;
   if (config.tokenize != "auto") options.tokenizer = Tokenizer(config.tokenize);
   options.group = &world;

@@ -50,7 +50,9 @@ struct ValidationResult {
 
 nlohmann::json to_json(const ValidationResult& result);
 
-/// How validation.decode translates, all ranks of `world` together; translations are kept.
+/// Pairs of each direction that validation.decode translates.
+int64_t translated_pairs(const ValidationConfig& config);
+/// How, all ranks of `world` together; translations are kept.
 AssessOptions assess_options(const ValidationConfig& config, Group& world);
 
 /// The sentences of `data` that `options` names once, teacher-forced, by all ranks of `world` together,

@@ -106,7 +106,11 @@ refuse "no weight of the model" quantize run --dense none --out more
 refuse "are quantized" export int4 --format nllb-moe --out more
 refuse "are quantized" average int4 int4 --out more
 refuse "nothing is left" quantize four --experts none --dense none --out more
-refuse "read several times" quantize four --tsv - --languages xx,yy --out more
+for tsv in dev.tsv -; do
+  run quantize four --tsv $tsv --languages xx,yy --json --out by-text < dev.tsv > "said $tsv"
+  rm -r by-text
+done
+cmp "said dev.tsv" "said -" || fail "quantize reads text from a pipe otherwise"
 refuse "a column for each" shortlist four --tsv dev.tsv --languages xx --out more
 refuse "--seed" grow four --experts 8 --seed -1 --out more
 refuse "--seed" grow four --experts 8 --seed 0x10 --out more
