@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -40,12 +41,6 @@ bool lock(int fd) {
   return ::flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
 }
 
-bool leads_to(const fs::path& path, int fd) {
-  struct stat named = {}, open = {};
-  return ::lstat(path.c_str(), &named) == 0 && ::fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
-         named.st_ino == open.st_ino;
-}
-
 /// Removes what killed processes left; what cannot be looked at or removed stays.
 void remove_abandoned(const fs::path& parent) {
   std::error_code error;
@@ -59,7 +54,7 @@ void remove_abandoned(const fs::path& parent) {
   }
 }
 
-// A new file or folder, open; -1 and EEXIST where it is to be tried again under another name.
+// A new file or folder, open; -1 and EEXIST where it is to be tried again under another name. Where it fails nothing is left.
 
 int make_file(const fs::path& path) {
   return again([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
@@ -68,8 +63,11 @@ int make_file(const fs::path& path) {
 int make_folder(const fs::path& path) {
   if (::mkdir(path.c_str(), 0777) != 0) return -1;
   const int fd = again([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW); });
-  if (fd < 0 && errno == ENOENT) errno = EEXIST;  // remove_abandoned() of another process was faster
-  return fd;
+  if (fd >= 0) return fd;
+  const int error = errno;
+  ::rmdir(path.c_str());
+  errno = error == ENOENT ? EEXIST : error;  // ENOENT: remove_abandoned() of another process was faster
+  return -1;
 }
 
 /// Makes what is to become `place`, beside it and locked, and sets its name. The lock is the descriptor's.
@@ -81,7 +79,15 @@ int hold_new(const fs::path& place, fs::path& name, int (*make)(const fs::path&)
     name += kHeldSuffix;
     Descriptor fd(make(name));
     if (fd.get() < 0 && errno != EEXIST) fail_to_write(place, errno);
-    if (fd.get() >= 0 && lock(fd.get()) && leads_to(name, fd.get())) return fd.release();
+    if (fd.get() < 0 || !lock(fd.get())) continue;
+    // Until it was locked another process may have taken it for abandoned.
+    struct stat open = {}, named = {};
+    if (::fstat(fd.get(), &open) != 0 || (::lstat(name.c_str(), &named) != 0 && errno != ENOENT)) {
+      const int error = errno;
+      std::remove(name.c_str());
+      fail_to_write(place, error);
+    }
+    if (named.st_dev == open.st_dev && named.st_ino == open.st_ino) return fd.release();
   }
 }
 

@@ -40,7 +40,8 @@ EFFECTS = {
 
 # Once wrong, always tried.
 ALWAYS = {
-    "train": [("write", 1, "short"), ("space", 1, "EINTR"), ("open", 1, "EINTR"), ("thread", 1, "EAGAIN")],
+    "train": [("write", 1, "short"), ("space", 1, "EINTR"), ("open", 1, "EINTR"), ("thread", 1, "EAGAIN"),
+              ("stat", 63, "EIO"), ("stat", 64, "EIO"), ("stat", 161, "EIO")],
     "tiers": [("space", 4, "EINTR")],
     "report": [("stat", 1, "EIO"), ("list", 1, "EIO"), ("open", 2, "EINTR")],
     "translate": [("stat", 1, "EIO")],
