@@ -334,18 +334,20 @@ std::vector<PaddedShape> BatchStream::largest() {
   constexpr int64_t kExamples = 1'000'000;
   State& state = *state_;
   std::vector<Sized> front;
-  int64_t seen = 0;
-  DataPosition at = state.position;
-  for (; at.pool < state.order_at(at.update).pools && seen < kExamples; ++at.pool) {
-    state.load_pool(at);
-    seen += static_cast<int64_t>(state.pool.examples.size());
-    const RandomKey noise = state.noise_of(at.epoch);
-    std::vector<Sized> larger;
-    for (const auto& [begin, end] : state.pool.batches) {
-      add_largest(larger, sized(std::span(state.pool.examples).subspan(begin, end - begin)));
-    }
-    for (const Sized& batch : larger) {
-      add_largest(front, {.shape = shape_of(read_batch(state.data, batch.examples, noise)), .examples = {}});
+  const RandomKey noise = state.noise_of(0);
+  for (const State::Order& order : state.orders) {
+    int64_t seen = 0;
+    for (DataPosition at = {.update = order.update}; at.pool < order.pools && seen < kExamples; ++at.pool) {
+      state.load_pool(at);
+      seen += static_cast<int64_t>(state.pool.examples.size());
+      std::vector<Sized> larger;
+      for (const auto& [begin, end] : state.pool.batches) {
+        add_largest(larger, sized(std::span(state.pool.examples).subspan(begin, end - begin)));
+      }
+      for (const Sized& batch : larger) {
+        add_largest(front,
+                    {.shape = shape_of(read_batch(state.data, batch.examples, noise)), .examples = {}});
+      }
     }
   }
   std::vector<PaddedShape> shapes;

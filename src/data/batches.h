@@ -59,9 +59,9 @@ class BatchStream {
   void seek(const DataPosition& position);
 
   [[nodiscard]] int64_t examples_per_epoch() const;
-  /// Of micro-batches from the pool where the next batch lies on, through the rest of its epoch or a million
-  /// examples, those that may take most memory: of which no other is at least as large in rows x S, rows x T
-  /// and their products with S and T. Before the first next() after seek() only.
+  /// Of the micro-batches of each phase's first epoch, or of a million examples of it, those that may take most
+  /// memory: of which no other is at least as large in rows x S, rows x T and their products with S and T. Before
+  /// the first next() after seek() only.
   [[nodiscard]] std::vector<PaddedShape> largest();
 
  private:

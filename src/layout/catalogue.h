@@ -1,8 +1,7 @@
 // The catalogue: a model as data, before it is tensors. A pure function of the configuration that allocates
 // nothing.
 //
-// Initialisation, checkpoints, the optimizer, `inspect`, and later sharding, offloading and surgery are maps
-// over it. No role is ever guessed from a name.
+// Initialisation, checkpoints, the optimizer, `inspect`, sharding, offloading and surgery are maps over it. No role is ever guessed from a name.
 //
 // Weights that are used together are one parameter: query, key and value are one [3, d, d], the experts of a
 // layer one [E, f, d]. On disk each slice is a tensor of its own, under the name transformers gives it

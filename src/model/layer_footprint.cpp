@@ -342,8 +342,9 @@ Block LayerFootprint::final_norm(const Block& x, const SideShape& side, Branch* 
 Block LayerFootprint::loss(const SideShape& side) const {
   // The language's tag is not predicted.
   const int64_t rows = std::max<int64_t>(1, side.tokens() - side.padding - side.rows);
+  const int64_t widest = (job_.model.vocabulary + job_.mesh.tp - 1) / job_.mesh.tp;
   const int64_t chunk =
-      chunk_rows(rows, vocabulary_, job_.accelerator ? kLeastLossRowsOnDevice : kLeastLossRowsOnHost);
+      chunk_rows(rows, widest, job_.accelerator ? kLeastLossRowsOnDevice : kLeastLossRowsOnHost);
   Block by_hidden = hidden(side.tokens(), kWorking);
   const Block index(device_, kWorking, 2 * 8 * rows);  // and labels
   const Block logits = wide(kWorking, chunk * vocabulary_);

@@ -71,8 +71,12 @@ Exchange::Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts, 
 int64_t Exchange::chunks(int64_t crowd) const {
   const int64_t parts = parallel_->ep.size();
   const int64_t bearable = (crowd * all_tokens_ * own_kept_.size(1) + parts - 1) / parts;
-  if (most_rows_ <= bearable) return 1;
-  return (all_tokens_ + bearable - 1) / bearable;  // even if all tokens of a chunk go to one rank
+  // Even if all tokens of a chunk go to one rank.
+  const int64_t own = most_rows_ <= bearable ? 1 : (all_tokens_ + bearable - 1) / bearable;
+  if (parallel_->lockstep.size() == 1) return own;
+  const at::Tensor all = at::empty({parallel_->lockstep.size()}, at::kLong);
+  parallel_->lockstep.all_gather(all, at::full({1}, own, at::kLong));
+  return all.max().item<int64_t>();
 }
 
 at::Tensor Exchange::kept() const {

@@ -30,7 +30,7 @@ class Exchange {
 
   /// Into how many chunks, each exchanged on its own, the tokens must be cut so that no rank gets more than
   /// `crowd` times the rows at once that it has to expect (those of all tokens, times k, divided by ep). 1
-  /// where no rank gets more anyway. The same number on all ranks.
+  /// where no rank gets more anyway. The same number on all ranks that wait for each other, which call it together.
   [[nodiscard]] int64_t chunks(int64_t crowd) const;
 
   /// [R, k] the choices of the rows received, where rows lie, as this rank numbers its experts, -1 for those that are

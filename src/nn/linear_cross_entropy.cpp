@@ -81,8 +81,10 @@ LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& wei
   const bool bf16 = hidden.scalar_type() == at::kBFloat16;
   const at::TensorOptions wide = hidden.options().dtype(bf16 ? at::kFloat : hidden.scalar_type());
   result.predicted = std::move(predicted.rows);
-  const int64_t most =
-      chunk_rows(rows, width, is_host(hidden) ? kLeastLossRowsOnHost : kLeastLossRowsOnDevice);
+  // The ranks of a cut exchange each chunk, so all take what suits the one that holds most.
+  const int64_t ranks = options.cut.over ? options.cut.over->size() : 1;
+  const int64_t most = chunk_rows(rows, (vocabulary + ranks - 1) / ranks,
+                                  is_host(hidden) ? kLeastLossRowsOnHost : kLeastLossRowsOnDevice);
   const at::Tensor logits_buffer = at::empty({most, width}, wide);
   const at::Tensor grad_buffer =
       bf16 && options.gradient ? at::empty({most, width}, hidden.options()) : logits_buffer;

@@ -47,7 +47,7 @@ struct LinearCrossEntropy {
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options);
 
-/// Rows whose logits are held at a time, of `rows` that fall into chunks of nearly one size. Each has at least `least`
+/// Rows whose logits, `vocabulary` each, are held at a time, of `rows` that fall into chunks of nearly one size. Each has at least `least`
 /// (kLeastLossRowsOnHost or kLeastLossRowsOnDevice) where there are as many, so with a large vocabulary up to
 /// 2 least - 1; the last may have one fewer per other chunk.
 int64_t chunk_rows(int64_t rows, int64_t vocabulary, int64_t least);

@@ -127,6 +127,8 @@ Parallel::Parallel(Group& world, const Mesh& mesh) : place_{.mesh = mesh, .rank 
   edp = alike("edp", ep_index, etp_index);
   ep = alike("ep", edp_index, etp_index);
   etp = alike("etp", edp_index, ep_index);
+  if ((mesh.ep * mesh.etp) % mesh.tp != 0)
+    lockstep = alike("lockstep", [&](int r) { return mesh.lockstep_index(r); });
 }
 
 bool Parallel::holds_everything() const {

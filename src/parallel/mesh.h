@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct Mesh {
   [[nodiscard]] int etp_index(int rank) const { return rank % etp; }
   [[nodiscard]] int ep_index(int rank) const { return rank / etp % ep; }
   [[nodiscard]] int edp_index(int rank) const { return rank / (ep * etp); }
+  [[nodiscard]] int lockstep_index(int rank) const { return rank / std::lcm(tp, ep * etp); }
 };
 
 /// A rank of a mesh.
@@ -76,7 +78,7 @@ class Parallel {
   [[nodiscard]] bool holds_everything() const;
   /// Whether an MoE layer needs other ranks: all of them then have to run it together.
   [[nodiscard]] bool shares_experts() const { return ep.size() > 1 || etp.size() > 1 || tp.size() > 1; }
-  /// Bytes sent to other ranks so far, by the name of the group.
+  /// Bytes sent to other ranks so far, by the name of the group; not those of `lockstep`, which are few.
   [[nodiscard]] std::map<std::string, int64_t> bytes_sent() const;
 
   // dp, edp: only the optimizer gives them work, which they do in the background.
@@ -85,6 +87,8 @@ class Parallel {
   Group tp;   // the holders of the other parts of the dense parameters, who work on the same micro-batch
   Group ep;   // the holders of all experts together, one of each part, in the order of the parts
   Group etp;  // the holders of the other parts of the same experts
+  // All that tp, ep and etp together make wait for each other, where that is more than the ranks of ep and etp; else this rank alone.
+  Group lockstep;
 
   /// The first of `experts` that this rank holds, of experts / ep.
   [[nodiscard]] int64_t first_expert(int64_t experts) const { return experts / mesh().ep * ep.rank(); }

@@ -7,6 +7,7 @@
 #include "io/files.h"
 #include "io/json.h"
 #include "layout/cost.h"
+#include "optim/compact_state.h"
 
 namespace chorus::inline plan {
 
@@ -30,6 +31,7 @@ constexpr Rate kRates[] = {{"flops", &Machine::flops},
 struct Weights {
   double count = 0, sharing = 1;
   Tier values, gradients, optimizer;
+  StateForm state = StateForm::fp32;  // of the moments
 };
 
 /// Seconds to bring `bytes` from a tier to the device.
@@ -152,7 +154,11 @@ double movement_time(const Step& s, const Weights& role) {
 /// Read for the norm and for the update; moments and masters are read and written.
 double optimizer_time(const Step& s, const Weights& role) {
   const Machine& m = s.m;
-  const double w = s.width, state = w == 4 ? 8 : 12;
+  const int64_t rows = s.width == 4 ? 2 : 3;
+  const double w = s.width,
+               state = role.state == StateForm::fp32
+                           ? 4.0 * static_cast<double>(rows)
+                           : static_cast<double>(packed_bytes(role.state, rows, kStateBlock)) / kStateBlock;
   const double kept = s.job.mesh.zero >= 1 ? role.count / role.sharing : role.count;
   const bool on_host = role.optimizer != Tier::device;
   double pass = kept * (8 + 2 * state + 2 * w) / (on_host ? m.host_memory : m.device_memory);
@@ -180,8 +186,8 @@ StepTime plan_time(const Job& job, const Machine& machine, const ModelCost& cost
   const Weights roles[] = {
       {dense_count, static_cast<double>(mesh.dp()), memory.parameters, memory.gradients, memory.optimizer},
       {expert_count, static_cast<double>(mesh.edp()), memory.expert_parameters.value_or(memory.parameters),
-       memory.expert_gradients.value_or(memory.gradients),
-       memory.expert_optimizer.value_or(memory.optimizer)}};
+       memory.expert_gradients.value_or(memory.gradients), memory.expert_optimizer.value_or(memory.optimizer),
+       job.expert_state}};
   for (const Weights& role : roles) {
     time.movement += movement_time(step, role);
     time.optimizer += optimizer_time(step, role);

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/failure.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
 #include "formats/language_detector.h"
@@ -218,6 +219,7 @@ void RunFiles::save(const TrainState& state, Optimizer& optimizer, const Transfo
       checkpoints_->keep(static_cast<size_t>(keep));
     } catch (...) {
       queue_->give_up();
+      if (group_.size() > 1) end_by_hook();  // others may wait for what this rank was to write
       throw;
     }
   });

@@ -154,7 +154,6 @@ std::vector<RunConfig> stage_settings(const RunConfig& config) {
   std::map<std::string, ModelConfig> models;  // of each stage
   for (const StageConfig& stage : config.train.stages) {
     RunConfig& own = settings.emplace_back(config);
-    own.train.stages.clear();
     if (!stage.init.empty()) {
       own.train.init.clear();
       own.model = models.at(stage.init.front());
@@ -163,9 +162,11 @@ std::vector<RunConfig> stage_settings(const RunConfig& config) {
         std::ranges::transform(experts, models.at(init).expert_counts(), experts.begin(), std::plus());
       if (!experts.empty()) own.model.set_expert_counts(experts);
     }
-    Schema schema;
-    describe(schema, own);
-    for (const std::string& assignment : stage.set) schema.set(assignment);
+    apply(stage, own);
+    if (stage.init.empty() && own.train.init != config.train.init && !own.train.init.empty()) {
+      own.model = find_initial_model(own.train.init).description.config;
+      apply(stage, own);
+    }
     models.emplace(stage.name, own.model);
   }
   return settings;

@@ -14,6 +14,7 @@
 #include "io/json.h"
 #include "mpi/world.h"
 #include "train/job.h"
+#include "train/validation.h"
 
 #include "train/internal/initial_model.h"
 #include "train/internal/run_folder.h"
@@ -28,7 +29,7 @@ std::string criterion_hash(const RunConfig& config, const Data& data) {
   std::string text = data.valid ? hash_text(data.valid->hash()) : "";
   text += fmt::format(" {}", static_cast<int>(v.criterion));
   text += v.criterion == Criterion::loss ? fmt::format(" {}", v.sentences)
-                                         : fmt::format(" {} {} {}", v.decode, v.beam, v.tokenize);
+                                         : fmt::format(" {} {} {}", translated_pairs(v), v.beam, v.tokenize);
   return hash_text(hash_bytes(std::string_view(text)));
 }
 

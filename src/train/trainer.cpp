@@ -277,8 +277,8 @@ Assessment Run::assess_whole() {
   const std::filesystem::path folder = options_.folder / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");
-  Assessment assessment = assess(*load_model(folder, {.compute = model_.options().compute}).model,
-                                 data_->vocabulary, texts, options);
+  // As it lies in the file, in fp32, whatever the run computes with: nothing of it is copied into memory.
+  Assessment assessment = assess(*load_model(folder, {}).model, data_->vocabulary, texts, options);
   group_.barrier("translating for validation");
   if (writes()) std::filesystem::remove_all(folder);
   return assessment;

@@ -46,7 +46,7 @@ inline bool by_signal(Ending ending) {
 /// Trains until the run is done, SIGINT or SIGTERM arrives (a second one ends the process at once), or the
 /// validation stops improving; a checkpoint is then written and RUN/model is there. config.model is that of
 /// train.init (model_of()) but for the options that the run sets itself. UserError on settings, text or a run
-/// folder that cannot be used; Error when `train.skip_limit` updates in a row had no finite gradient, when
+/// folder that cannot be used; Error when more than `train.skip_limit` updates in a row had no finite gradient, when
 /// weights are not finite, or when there never was a validation, so that there is no model.
 Ending train_run(const RunConfig& config, const RunOptions& options);
 

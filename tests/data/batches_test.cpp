@@ -293,6 +293,26 @@ TEST(BatchStream, FindsItsLargestMicroBatches) {
   }
 }
 
+TEST(BatchStream, ItsLargestMayBeOfALaterPhase) {
+  BatchCorpus corpus;
+  corpus.add("en", "de", 100);
+  const std::string line(90, 'x');
+  for (const char* language : {"en", "de"})
+    write_lines(corpus.folder / (std::string("long.") + language), std::vector<std::string>(20, line));
+  corpus.sources.push_back(
+      {.files = (corpus.folder / "long.{lang}").string(), .languages = {"en", "de"}, .weight = 0});
+  const auto longest = [&] {
+    const DataSet data = corpus.open();
+    int64_t most = 0;
+    for (const PaddedShape& shape : BatchStream(data, corpus.options).largest())
+      most = std::max(most, shape.source_length);
+    return most;
+  };
+  const int64_t short_ones = longest();
+  corpus.options.curriculum = {{.update = 2, .weights = {"train[0]=0", "train[1]=1"}}};
+  EXPECT_GT(longest(), short_ones);
+}
+
 TEST(BatchStream, RefusesPositionsThatAreNot) {
   BatchCorpus corpus;
   corpus.add("en", "de", 20);

@@ -167,6 +167,15 @@ TEST(Time, FallsWithTheRates) {
   EXPECT_NEAR(slow.compute, flops / 2 / 1e9, 1e-9);
 }
 
+TEST(Time, FallsWithSmallerMomentsOfExperts) {
+  Job job = job_of_experts(8);
+  job.mesh = {.world = 4, .ep = 2};
+  job.memory.expert_optimizer = Tier::nvme;
+  const double fp32 = plan_time(job, machine_of_rates(1), cost_of(job)).optimizer;
+  job.expert_state = StateForm::bf16;
+  EXPECT_LT(plan_time(job, machine_of_rates(1), cost_of(job)).optimizer, fp32);
+}
+
 TEST(Machine, IsReadBackAsWritten) {
   const TemporaryFolder folder;
   const auto file = folder.path() / "machine.json";

@@ -124,6 +124,22 @@ TEST(MoeOverRanks, GivesWhatOneProcessGivesHoweverTokensFall) {
   }
 }
 
+TEST(MoeOverRanks, EveryMeshCutsCrowdedTokensAlike) {
+  const int64_t world = ranks().size();
+  if (world != 8) GTEST_SKIP() << "it takes ranks of tp in several groups of ep";
+  Parallel p(ranks(), make_mesh({.ep = 4, .tp = 8}, 8, {.experts = kExperts, .heads = 8, .ffn = kInner}));
+  // The ranks 0 to 3 have the first half of the tokens, all for one expert.
+  std::vector<int64_t> experts(kTokens, 0);
+  for (int64_t t = kTokens / 2; t < kTokens; ++t) experts[t] = t % kExperts;
+  Parallel alone;
+  Layer spread(p), whole(alone);
+  const at::Tensor tokens = own_tokens(p, experts);
+  const auto [output, gradient] = spread.run(&p, tokens);
+  const auto [expected, expected_gradient] = whole.run(nullptr, tokens);
+  expect_near(output, expected, "output");
+  expect_near(gradient, expected_gradient, "gradient");
+}
+
 /// What the host waits for in one exchange of rows between simulated devices, which goes through its memory: a copy for each
 /// other rank, both ways. NCCL's exchange has none of these.
 int64_t waits_of_one_exchange(Parallel& p, at::Device device) {

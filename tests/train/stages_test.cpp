@@ -34,6 +34,20 @@ class StagesTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
+TEST_F(StagesTest, ThePlanOfAStageIsOfTheModelThatItBeginsWith) {
+  RunConfig base = toy_run(folder_.path(), 1);
+  base.model.moe.experts = 8;
+  train_run(base, {.folder = folder_.path() / "base"});
+  RunConfig config = toy_run(folder_.path(), 1);
+  config.train.stages = {
+      {.name = "a"},
+      {.name = "b", .set = {"train.init=" + (folder_.path() / "base").string(), "model.dropout=0.25"}}};
+  const std::vector<RunConfig> settings = stage_settings(config);
+  EXPECT_EQ(settings[0].model.moe.experts, 4);
+  EXPECT_EQ(settings[1].model.moe.experts, 8);
+  EXPECT_EQ(settings[1].model.dropout, 0.25);
+}
+
 TEST_F(StagesTest, TrainSmallMergeGoOn) {
   RunConfig config = toy_run(folder_.path(), 4);
   config.train.stages = {
