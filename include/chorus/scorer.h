@@ -13,6 +13,7 @@ struct PairProbability {
   double log_probability = 0;                  // natural logarithm, summed over the target's tokens
   int64_t tokens = 0;                          // the tag, the pieces and the end
   std::vector<double> log_probabilities = {};  // of each piece, and of the end
+  std::vector<std::string> pieces = {};  // which these are, as the vocabulary writes them: "▁the", "</s>"
 };
 
 /// Threads may share one.

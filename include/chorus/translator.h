@@ -28,7 +28,7 @@ struct SampleOptions {
 /// others, by the mean chrF or BLEU against each (minimum Bayes risk).
 struct MbrChoice {
   enum class By { chrf, bleu } by = By::chrf;
-  int candidates = 64;
+  int candidates = 0;  // 0: 64 samples, or all hypotheses of the beam
 };
 
 struct TranslateOptions {
@@ -60,7 +60,8 @@ struct ScoredToken {
 
 struct Scored {
   std::string text;
-  double score = 0;  // sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100
+  double score =
+      0;  // sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100, of a text in parts their sum
   double log_probability = 0;  // the sum over the tokens
   bool ended = true;           // false: cut at the longest length
   std::vector<ScoredToken> tokens;

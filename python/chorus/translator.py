@@ -43,7 +43,7 @@ class Options(TypedDict, total=False):
     epsilon: of sample: only tokens of this probability. 0
     seed: of sample: the same one draws the same translations of the same texts. 1
     mbr: choose, of several candidates, the one most like the others
-    candidates: of mbr. 64
+    candidates: of mbr. 64 samples, or all hypotheses of the beam
     """
 
     beam: int
@@ -77,7 +77,7 @@ class Token(NamedTuple):
 class Translation:
     """A translation of a text; str() gives its text alone.
 
-    score: the sum of log-probabilities over tokens ** length_penalty; with mbr the mean, 0 to 100
+    score: the sum of log-probabilities over tokens ** length_penalty; with mbr the mean, 0 to 100, of a text in parts their sum
     log_probability: the sum over the tokens
     tokens: the pieces and the end ("</s>"), each with its own log-probability
     alignment: words of the text and of the translation that belong together, counted from 0; None unless asked for
@@ -214,7 +214,7 @@ class Translator:
     ) -> list[list[Translation]]:
         """The `n` best translations of each text, best first, or with `sample` so many samples, as they are drawn. A beam
         has no more than it is wide."""
-        search = self._search(source, target, n, options)
+        search = self._search(source, target, _check.whole(n, "n", 1), options)
         return [[_translation(one, options) for one in best] for best in _best(search, texts)]
 
     def score(
@@ -226,17 +226,14 @@ class Translator:
     ) -> list[Score]:
         """How probable targets[i] is as a translation of sources[i]; of an ensemble to the first model."""
         given, written = _check.texts(sources), _check.texts(targets)
-        language = self._languages(source, target)
-        scorer = _core.Scorer(self._models[0], *language)
+        scorer = _core.Scorer(self._models[0], *self._languages(source, target))
         if len(given) != len(written):
             scorer.score(given, written)  # says so
-        vocabulary = self.vocabulary
         scores = []
         for first in range(0, len(given), _PAIRS):
             part = slice(first, first + _PAIRS)
-            for text, numbers in zip(written[part], scorer.score(given[part], written[part])):
-                pieces = [*vocabulary.pieces(text, language[1]), "</s>"]
-                scores.append(Score(sum(numbers), [Token(*both) for both in zip(pieces, numbers)]))
+            for pieces, numbers in scorer.score(given[part], written[part]):
+                scores.append(Score(sum(numbers), [Token(*both) for both in zip(pieces, numbers, strict=True)]))
         return scores
 
     def encode(
@@ -348,7 +345,7 @@ def _core_options(nbest: int, options: Mapping[str, Any]) -> Any:
     if "candidates" in options and "mbr" not in options:
         raise UserError("candidates is of mbr, which is missing")
     if "mbr" in options:
-        made.choose_by(options["mbr"], options.get("candidates", 64))
+        made.choose_by(options["mbr"], options.get("candidates", 0))
     return made
 
 

@@ -188,9 +188,9 @@ void define_use(nb::module_& m) {
       .def(
           "score",
           [](const chorus::Scorer& self, const Texts& sources, const Texts& targets) {
-            std::vector<std::vector<double>> scores;
+            std::vector<std::pair<Texts, std::vector<double>>> scores;
             for (chorus::PairProbability& pair : self.score(sources, targets))
-              scores.push_back(std::move(pair.log_probabilities));
+              scores.emplace_back(std::move(pair.pieces), std::move(pair.log_probabilities));
             return scores;
           },
           "sources"_a, "targets"_a, Unlocked());

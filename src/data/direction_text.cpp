@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "data/batches.h"
 #include "data/parallel_text.h"
 #include "data/sources.h"
@@ -79,6 +81,17 @@ std::vector<SentencePair> encoded_pairs(const DirectionText& text, const Vocabul
       pairs.push_back(std::move(pair));
   }
   return pairs;
+}
+
+void check_lengths(std::span<const DirectionText> texts, const Vocabulary& vocabulary, int64_t longest) {
+  for (const DirectionText& text : texts) {
+    const int64_t all = std::ssize(text.sources),
+                  left_out = all - std::ssize(encoded_pairs(text, vocabulary, longest));
+    if (left_out == 0) continue;
+    const std::string what = fmt::format("longer than the model's {} positions on one side or both", longest);
+    if (left_out == all) throw UserError("direction {}: every pair is {}", text.name, what);
+    log_warning("direction {}: {} of {} left out: {}", text.name, left_out, counted(all, "pair"), what);
+  }
 }
 
 std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest) {

@@ -69,6 +69,8 @@ LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocab
   if (options_.max_source <= vocabulary.tags_and_end() || options_.max_source > positions)
     throw UserError("a longest source of {} is outside {} to the model's {} positions",
                     counted(options_.max_source, "token"), vocabulary.tags_and_end() + 1, positions);
+  if (options_.mbr && options_.mbr->candidates == 0)
+    options_.mbr->candidates = options_.sampling ? kMbrSamples : options_.decode.beam;
   if (options_.mbr && options_.mbr->candidates < 2)
     throw UserError("MBR chooses between candidates: {} is none to choose from",
                     counted(options_.mbr->candidates, "candidate"));

@@ -38,11 +38,14 @@ enum class OnError {
 /// What a translation is worth against another one taken for its reference (metrics/).
 enum class Utility { chrf, bleu };
 
+inline constexpr int64_t kMbrSamples = 64;
+
 /// Minimum Bayes risk decoding: of several translations the one that is worth most on average against all
 /// others, each weighing the same (Eikema and Aziz 2022; 2111.09388), rather than the most probable one.
 struct MbrOptions {
   Utility utility = Utility::chrf;
-  int64_t candidates = 64;  // samples, or the best hypotheses of a beam of at least so many
+  int64_t candidates =
+      0;  // samples, or the best hypotheses of a beam of at least so many; 0: kMbrSamples, or the whole beam
 };
 
 struct TranslatorOptions {

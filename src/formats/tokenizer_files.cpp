@@ -112,6 +112,20 @@ std::vector<std::string> m2m100_tokens(const nlohmann::json& config, const fs::p
   return tokens;
 }
 
+/// The option language_codes by which M2M100Tokenizer gives the languages the ids that they have. UserError where it is neither.
+std::string_view language_codes_of(const Vocabulary& vocabulary) {
+  for (const auto& [option, list] : {std::pair{"m2m100", kM2m100Languages}, {"wmt21", kWmt21Languages}}) {
+    const std::vector<std::string_view> codes = split(list, ' ');
+    const auto is_right = [&](const std::string& language) {
+      const auto at = std::ranges::find(codes, language);
+      return at == codes.end() || vocabulary.tag(language) == vocabulary.pieces_end() + (at - codes.begin());
+    };
+    if (std::ranges::all_of(vocabulary.languages(), is_right)) return option;
+  }
+  throw UserError("M2M100's tokenizer has no place for the ids of the languages {}",
+                  join(vocabulary.languages(), ", "));
+}
+
 std::vector<std::string> nllb_tokens() {
   std::vector<std::string> tokens;
   for (const std::string_view code : split(kNllbLanguages, ' ')) tokens.emplace_back(code);
@@ -317,7 +331,7 @@ void write_tokenizer(const fs::path& folder, const Vocabulary& vocabulary, int64
                            {"clean_up_tokenization_spaces", false},
                            {"tgt_lang", nullptr}};
   if (m2m100) {
-    config["language_codes"] = "m2m100";
+    config["language_codes"] = language_codes_of(vocabulary);
     config["src_lang"] = vocabulary.languages().front();
     write_pieces(folder / kPiecesFile, vocabulary.layout().pieces);
   } else {

@@ -97,9 +97,11 @@ fs::path put_in_place(const fs::path& whole, const fs::path& place) {
   if (::renameat2(AT_FDCWD, whole.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) return whole;
   // Nothing is there yet; or the file system cannot exchange names, and for a moment neither is in place.
   fs::path before = fs::exists(place) ? temporary_name(place.parent_path()) : fs::path();
-  if ((!before.empty() && ::rename(place.c_str(), before.c_str()) != 0) ||
-      ::rename(whole.c_str(), place.c_str()) != 0) {
-    fail_to_write(place, errno);
+  if (!before.empty() && ::rename(place.c_str(), before.c_str()) != 0) fail_to_write(place, errno);
+  if (::rename(whole.c_str(), place.c_str()) != 0) {
+    const int error = errno;
+    if (!before.empty()) ::rename(before.c_str(), place.c_str());
+    fail_to_write(place, error);
   }
   return before;
 }

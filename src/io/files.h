@@ -73,7 +73,8 @@ class AtomicFolder {
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;
   [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
-  /// Puts it in the place of `path`, which then is removed: at any moment one of them is there, whole.
+  /// Puts it in the place of `path`, which then is removed: at any moment one of them is there, whole, but for an
+  /// instant on a file system that cannot exchange two names (NFS, say).
   void commit();
 
  private:

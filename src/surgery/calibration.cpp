@@ -43,6 +43,7 @@ std::vector<double> losses_of(Transformer& model, const Vocabulary& vocabulary,
 Calibration calibrate(Transformer& model, const Vocabulary& vocabulary, std::span<const DirectionText> texts,
                       const std::function<void(int64_t pairs)>& progress) {
   if (!is_host(model.options().device)) throw Error("weights are observed on the host alone");
+  check_lengths(texts, vocabulary, model.config().max_positions);
   const std::vector<ParameterSpec>& specs = model.catalogue().parameters;
   for (size_t p = 0; p < specs.size(); ++p) {
     if (!specs[p].decay || specs[p].fp32) continue;  // no matrix that quantize() would be given

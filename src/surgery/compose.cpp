@@ -211,6 +211,7 @@ void check_alike(const NamedModel& a, const NamedModel& b, bool experts_may_diff
   }
   const auto flat = [&](ModelConfig config) {
     config.directions.clear();
+    config.alignment_layer = config.alignment_head = -1;  // chosen afterwards (chorus align)
     if (experts_may_differ && config.moe.experts > 0) {
       config.moe.experts = 2;
       config.layer_experts.clear();

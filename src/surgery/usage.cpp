@@ -52,6 +52,7 @@ std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& voc
   const auto layers = static_cast<size_t>(model.catalogue().sparse_layers());
   const size_t in_encoder = moe_layers_in_encoder(model.catalogue());
   const auto languages = std::ssize(vocabulary.languages());
+  check_lengths(texts, vocabulary, model.config().max_positions);
   std::vector<ExpertUsage> usage(layers);
   int64_t done = 0;
   for (const DirectionText& text : texts) {

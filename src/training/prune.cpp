@@ -8,6 +8,8 @@ namespace chorus::inline face {
 
 double prune(const std::filesystem::path& model, double keep, const PruneText& text,
              const std::filesystem::path& out) {
+  if (!(keep > 0 && keep <= 1))
+    throw UserError("keep = {}: it is the part of the experts to keep, above 0 and at most 1", keep);
   check_absent(out);
   const SourceConfig source = {.name = text.files, .files = text.files, .directions = text.directions};
   const LoadedModel loaded = load_model(model, {});

@@ -111,6 +111,19 @@ for tsv in dev.tsv -; do
   rm -r by-text
 done
 cmp "said dev.tsv" "said -" || fail "quantize reads text from a pipe otherwise"
+cp -r four aligned
+sed -i 's/"chorus": {/"chorus": { "alignment": { "head": 1, "layer": 0 },/' aligned/config.json
+rm aligned/chorus.json
+run average four aligned --out mean
+translates mean
+awk 'BEGIN { for (i = 0; i < 200; i++) printf "alpha " }' > long.xx && cp long.xx long.yy
+for words in "prune four --keep 0.5" "quantize four"; do
+  refuse "direction xx-yy: every pair is longer than the model's 64 positions" $words --files "long.{lang}" --out more
+done
+{ cat dev.tsv; printf '%s\t%s\n' "$(cat long.xx)" alpha; } > with-long.tsv
+"$chorus" quantize four --tsv with-long.tsv --languages xx,yy --out by-text 2>&1 | grep -q "1 of 101 pairs left out" || fail "a pair that is too long"
+rm -r by-text
+refuse "--languages are those of text" shortlist run --languages xx --out more
 refuse "a column for each" shortlist four --tsv dev.tsv --languages xx --out more
 refuse "--seed" grow four --experts 8 --seed -1 --out more
 refuse "--seed" grow four --experts 8 --seed 0x10 --out more

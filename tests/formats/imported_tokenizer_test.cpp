@@ -294,6 +294,8 @@ TEST(ImportedTokenizer, M2m100KnowsItsLanguages) {
   write_file_atomically(exported.out / "tokenizer_config.json", R"({"language_codes": "wmt21"})");
   import_model(exported.out, exported.back);
   EXPECT_EQ(describe_model(exported.back).vocabulary.languages().size(), 8U);
+  export_model(exported.back, {.format = Format::m2m100}, exported.folder / "again");
+  EXPECT_EQ(read_json(exported.folder / "again" / "tokenizer_config.json")["language_codes"], "wmt21");
   write_file_atomically(exported.out / "tokenizer_config.json", R"({"language_codes": "klingon"})");
   EXPECT_TRUE(has(message_of<UserError>([&] { import_model(exported.out, exported.back); }), "klingon"));
   // transformers 4.57 gives words the ids of its languages, where no file lists these.

@@ -71,6 +71,8 @@ def test_options(model, translator):
     assert [t.text for t in translator.stream(texts, window=3, sample=True, seed=7, temperature=2.0)] == drawn
     chosen = translator.translate(texts, sample=True, mbr="chrf", candidates=8)
     assert all(0 <= t.score <= 100 for t in chosen)
+    assert [t.text for t in translator.translate(texts, mbr="chrf", beam=8)] == \
+        translate(model, texts, "--mbr", "chrf", "--beam", 8).split("\n")[:-1]
     assert all(len(t.tokens) >= 9 for t in translator.translate(texts, beam=2, min_length=10))
 
 
@@ -148,6 +150,7 @@ def test_mistakes(model, translator, tmp_path):
     refuses("unknown language 'zz': this vocabulary knows xx, yy", lambda: translator.translate("a", "zz"))
     refuses("did you mean 'beam'", lambda: translator.translate("a", beams=2))
     refuses("temperature is of sample=True", lambda: translator.translate("a", temperature=2.0))
+    refuses("n", lambda: translator.nbest(["a"], n=2.0))
     refuses("candidates is of mbr", lambda: translator.translate("a", candidates=3))
     refuses("choose 'chrf' or 'bleu'", lambda: translator.translate("a", mbr="comet"))
     refuses("a string is a list of letters", lambda: list(translator.stream("abc")))
