@@ -79,8 +79,11 @@ def peer_command(a):
 class Server:
     def __init__(self, a, command):
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        while not (found := re.search(r":(\d+)$", self.process.stderr.readline().strip())):
-            pass
+        said = []
+        while not (found := re.search(r":(\d+)$", "".join(said[-1:]).strip())):
+            said.append(self.process.stderr.readline())
+            if not said[-1]:
+                sys.exit(f"the server ended: {''.join(said)}")
         self.port, self.a = int(found[1]), a
 
     def memory(self):

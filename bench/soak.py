@@ -6,7 +6,7 @@
 
 train: a tiny model, nearly all features on (experts, random token selection, gating dropout, denoising, a curriculum, sampled pieces, moments of experts in bf16 on disk, recomputed activations, weights on the host;
 validation with translations every 200 updates, a save every 20): 28,800 updates are eight hours of a run that takes a second for each. Every record must be there once.
-serve: clients that each ask again when they are answered: lines, HTML, documents, what is refused, and connections that break off.
+serve: clients that each ask again when they are answered: lines, HTML, lists, what is refused, and connections that break off.
 
 Ends with code 1 where a quantity's median over the last three tenths is more than 2 % above that of the second to fourth, or a record is missing. Processor time is
 compared, since other work on the machine matters less to it than to time; it is looked at, not judged, where the machine is busy.

@@ -21,7 +21,7 @@ multi30k() {
     inputs="$inputs --input $l=$from/train.$l.gz"
   done
   # shellcheck disable=SC2086  # a list of words
-  $chorus vocab $inputs --size 1500 --sentences 40000 --out $to/sp.model --quiet
+  "$chorus" vocab $inputs --size 1500 --sentences 40000 --out $to/sp.model --quiet
 }
 
 imbalanced() {
@@ -55,7 +55,7 @@ libreoffice() {
   if [ ! -e $to ]; then
     # shellcheck disable=SC2086  # a list of words
     scripts/fetch_libreoffice.sh corpora/libreoffice $names
-    $chorus corpus gettext --root corpora/libreoffice --languages "en,$(echo $names | tr ' ' ,)" --valid 200 --out $to
+    "$chorus" corpus gettext --root corpora/libreoffice --languages "en,$(echo $names | tr ' ' ,)" --valid 200 --out $to
   fi
   for l in $names en; do # English last: with it all are there
     head -n 20 $to/valid.$l >$to/head.$l
@@ -78,7 +78,7 @@ help() {
     awk -v all="$(wc -l <$to.part/mono.$l)" -v kept="${pair#*:}" \
       '/./ { n++; if (int(n * kept / all) == int((n - 1) * kept / all)) $0 = "" } { print }' corpora/help/help/train.$l >$to.part/train.$l
   done
-  $chorus vocab --files "$to.part/train.{lang}" --size 8000 --out $to.part/sp.model --quiet
+  "$chorus" vocab --files "$to.part/train.{lang}" --size 8000 --out $to.part/sp.model --quiet
   mv $to.part $to
 }
 

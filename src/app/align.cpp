@@ -60,11 +60,13 @@ void align(const AlignArguments& a) {
   const ModelPlace place = find_model(a.model);
   if (!a.dry_run) check_is_replaceable(place.description);
   ModelDescription description = describe_model(place.description);
+  if (!has_text(a.text, "--files or --tsv")) throw UserError("name the text with --files or --tsv");
   const std::vector<DirectionText> texts =
       read_directions(sources_of(a.text), a.text.sentences, description.vocabulary.languages());
   if (!a.gold.empty() && texts.size() > 1)
     throw UserError("--gold is of one direction, and the text has {}: choose one with --directions",
                     texts.size());
+  check_lengths(texts, description.vocabulary, description.config.max_positions);
   std::vector<SentencePair> pairs;  // that the model has positions for
   for (const DirectionText& text : texts)
     std::ranges::move(encoded_pairs(text, description.vocabulary, description.config.max_positions),

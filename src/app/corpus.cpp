@@ -89,6 +89,8 @@ std::vector<TextSource> texts_of(const ReportArguments& arguments) {
       texts.push_back(text_source(found));
   }
   if (texts.empty()) throw UserError("chorus corpus report: name a FILE, --files or --tsv");
+  if (!arguments.text.languages.empty() && arguments.text.files.empty() && arguments.text.tsv.empty())
+    throw UserError("--languages are those of --files or --tsv; each FILE is of one language");
   return texts;
 }
 

@@ -98,6 +98,8 @@ void add(Reports& reports, const Texts& texts, const Score& score_of) {
 void evaluate(const EvaluateOptions& options) {
   // Before the files are read: a wrong option should not cost the user a wait.
   const bool resample = options.confidence || !options.baseline.empty();
+  if (!resample && options.resamples != EvaluateOptions().resamples)
+    throw UserError("--resamples is of --confidence and --baseline");
   const BleuOptions bleu_options = {.tokenizer = Tokenizer(options.tokenize, options.spm),
                                     .lowercase = options.lowercase,
                                     .resamples = resample ? options.resamples : 0};

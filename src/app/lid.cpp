@@ -68,6 +68,7 @@ void train(const TrainArguments& a) {
     throw UserError("{} exists; give --force to replace it, or another --out", a.out);
   const std::filesystem::path folder =
       a.model.empty() ? std::filesystem::path() : find_model(a.model).description;
+  if (!a.model.empty()) check_is_replaceable(folder);
   const Sentences sentences = read_sentences(a.text, a.lines);
   std::vector<std::string> languages;
   std::vector<std::vector<std::string>> texts;

@@ -53,7 +53,7 @@ void add_language_arguments(CLI::App& command, ModelArguments& a) {
       .add_option("--memory", a.memory,
                   "most memory for the weights, of each process, as in 8GB: experts beyond it stay in the "
                   "model's file, and are read when they are needed; auto: what the machine has free")
-      ->type_name("{SIZE,auto}");
+      ->type_name("SIZE|auto");
   command
       .add_option("--expert-use", a.expert_use,
                   "of --memory: which experts to read first and keep, as `chorus assess --json`, or `chorus "

@@ -62,6 +62,9 @@ void serve(ServeArguments& a) {
   a.http.body_bytes =
       std::max(a.http.body_bytes, kLongestCharacter * static_cast<uint64_t>(a.limits.characters));
   a.http.memory = std::max(a.http.memory, a.http.copies * a.http.body_bytes);
+  for (const std::string& host : a.http.hosts)
+    if (host.find_first_of("/[") != host.npos || std::ranges::count(host, ':') == 1)
+      throw UserError("--host {}: give the name alone, without scheme, port and brackets", host);
   a.http.any_host = !local && a.http.hosts.empty();
   a.limits.timeout = std::chrono::milliseconds(static_cast<int64_t>(a.timeout * 1000));
   a.served.compute = compute_options(a.compute, alone);
@@ -149,7 +152,7 @@ void add_serve(CLI::App& app) {
       ->add_option("--memory", a.memory,
                    "most memory for the weights, as in 8GB: experts beyond it stay in the model's file, and "
                    "are read when they are needed; auto: what the machine has free")
-      ->type_name("{SIZE,auto}");
+      ->type_name("SIZE|auto");
   add_compute_arguments(*command, a.compute);
   add_quiet_option(*command);
   command->callback([arguments] { serve(*arguments); });

@@ -41,6 +41,8 @@ ShortlistText text_of(const ShortlistArguments& a) {
   other.languages = a.text.languages;
   std::vector<SourceConfig> counted = sources_of(a.text), held_out = sources_of(other);
   if (counted.empty()) {
+    if (!a.text.languages.empty())
+      throw UserError("--languages are those of text: name it with --files or --tsv");
     const std::filesystem::path run_file = a.model / "run.toml";
     if (!std::filesystem::exists(run_file))
       throw UserError("{} is no run whose text could be counted: name text with --files or --tsv",

@@ -92,12 +92,8 @@ void translate(const TranslateArguments& a) {
     throw UserError("--alignments with --nbest {}: add --json", a.decode.nbest);
   if (!a.terms.empty()) options.terms = read_terms(a.terms);
   if (!a.mbr.empty()) {
-    options.mbr = MbrOptions{.utility = choice(kUtilities, a.mbr)};
-    if (a.candidates > 0)
-      options.mbr->candidates = a.candidates;
-    else if (!a.sample)
-      options.mbr->candidates = a.decode.beam;
-    if (!a.sample && options.mbr->candidates > a.decode.beam)
+    options.mbr = MbrOptions{.utility = choice(kUtilities, a.mbr), .candidates = a.candidates};
+    if (!a.sample && a.candidates > a.decode.beam)
       throw UserError("--candidates {}: with a --beam of {} there are not so many; --sample draws any number",
                       a.candidates, a.decode.beam);
   }
@@ -215,7 +211,7 @@ void add_translate(CLI::App& app) {
       ->add_option("--candidates", a.candidates,
                    fmt::format("of --mbr: samples (default: {}) or hypotheses (those of the beam) that it "
                                "chooses from",
-                               MbrOptions().candidates))
+                               kMbrSamples))
       ->check(between(2, 1024))
       ->type_name("N")
       ->needs(mbr);

@@ -180,6 +180,7 @@ void add_vocab(CLI::App& app) {
                                   "--symbol", "--sentences", "--temperature", "--seed", "--force"})
     command->get_option(of_training)->excludes("--model");
   for (const char* of_use : {"--encode", "--decode", "--json"}) command->get_option(of_use)->needs("--model");
+  command->get_option("--json")->excludes("--encode")->excludes("--decode");
   add_quiet_option(*command);
   command->callback([options] { vocab(*options); });
 }

@@ -56,6 +56,14 @@ void scan_cue_line(std::string_view line, size_t begin, bool references, Segment
   }
 }
 
+/// "00:00:01,000 --> 00:00:02,000", "00:01.000 --> 00:02.000 line:0": an arrow behind a time.
+bool is_time_line(std::string_view line) {
+  const size_t arrow = line.find("-->");
+  if (arrow == line.npos) return false;
+  const std::string_view time = trim_space(line.substr(0, arrow));
+  return !time.empty() && time.find_first_not_of("0123456789:.,") == time.npos;
+}
+
 }  // namespace
 
 void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& builder) {
@@ -66,7 +74,7 @@ void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& bui
     size_t end = newline;
     if (end > begin && bytes[end - 1] == '\r') --end;
     const std::string_view line = bytes.substr(begin, end - begin);
-    if (trim_space(line).empty() || line.find("-->") != line.npos) {
+    if (trim_space(line).empty() || is_time_line(line)) {
       builder.cut();
       in_cue = !trim_space(line).empty();
     } else if (in_cue) {

@@ -18,6 +18,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <fmt/chrono.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -275,6 +276,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   template <class Reply>
   static void set_headers(Reply& to, const HttpReply& from) {
     to.set(http::field::server, "chorus");
+    to.set(http::field::date, fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(std::time(nullptr))));
     to.set(http::field::content_type, from.type);
     to.set(http::field::cache_control, "no-store");
     to.set("X-Content-Type-Options", "nosniff");
@@ -318,8 +320,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   unsigned version_ = 11;
   bool idle_ = true;   // no byte of a request has come
   bool last_ = false;  // the connection ends with this reply
-  bool head_ = false, answered_ = false;
-  bool streaming_ = false;
+  bool head_ = false, answered_ = false, streaming_ = false;
   std::string pending_, sending_;  // of a stream
 };
 

@@ -83,6 +83,9 @@ HttpReply Service::detected(const HttpRequest& request) {
   for (const std::string& text : texts) all += text + "\n";
   Json json = Json::array();
   for (const DetectedLanguage& one : models()->detector().detect(all)) json.push_back(confidence_of(one));
+  // Clients look at the first.
+  if (json.empty())
+    json.push_back(confidence_of({.language = models()->languages().front().code, .confidence = 0}));
   return json_reply(json);
 }
 

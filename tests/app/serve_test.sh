@@ -7,6 +7,8 @@ tests=$(cd "$(dirname "$0")/.." && pwd)
 toy_run 4
 "$chorus" train run.toml --out run -q || fail "training to 0 updates"
 refuse "no address" serve --model run --address example.org
+refuse "give the name alone" serve --model run --host example.org:8080
+refuse "give the name alone" serve --model run --host http://example.org
 refuse "needs keys" serve --model run --address 0.0.0.0
 printf 'short\n' > keys && chmod 600 keys
 refuse "keys:1: a key has 16 to 128 characters" serve --model run --keys keys

@@ -67,6 +67,7 @@ refuse "is not a usable SentencePiece model" --model "$folder/en"
 refuse "--size excludes --model" --model "$folder/model" --size 300
 refuse "--languages excludes --model" --model "$folder/model" --languages en
 refuse "--json requires --model" -q --input "en=$folder/en" --out "$folder/new" --json
+refuse "--encode excludes --json" --model "$folder/model" --encode --json
 refuse "choose one of" --model "$folder/model" --encode --decode
 echo "4 five" > "$folder/in"
 refuse "line 1: 'five' is no token id" --model "$folder/model" --decode

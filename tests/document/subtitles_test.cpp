@@ -28,6 +28,11 @@ TEST(SubtitleDocument, CuesAreSegmentsOfAsManyLines) {
             "du.\r\n\r\n3\r\n00:00:05,000 --> 00:00:06,000\r\n");
 }
 
+TEST(SubtitleDocument, AnArrowInTextIsText) {
+  const std::string srt = "1\n00:00:01,000 --> 00:00:02,500\nClick here --> there.\n12:30 sharp --> go\n";
+  EXPECT_THAT(segments_of(DocumentFormat::srt, srt), ElementsAre("Click here --> there. 12:30 sharp --> go"));
+}
+
 TEST(SubtitleDocument, WebVttKeepsNotesStylesAndVoices) {
   const std::string vtt =
       "WEBVTT - a title\n\nSTYLE\n::cue { color: red }\n\nNOTE not text\n\nintro\n00:01.000 --> 00:02.000 "

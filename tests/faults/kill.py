@@ -167,7 +167,7 @@ def one(scenario, base, folder, seed, arguments, counts, expected, times, calls)
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", required=True, type=Path)
-    parser.add_argument("--library", required=True, type=Path, help="the preloaded library, build/release/tests/libfaults.so")
+    parser.add_argument("--library", required=True, type=Path, help="the preloaded library, build/release/tests/faults/libfaults.so")
     parser.add_argument("--mpirun", default="mpirun")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=int(time.time()))

@@ -142,7 +142,7 @@ def run_scenario(scenario, arguments, workers, base):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chorus", required=True, type=Path)
-    parser.add_argument("--library", required=True, type=Path, help="the preloaded library, build/release/tests/libfaults.so")
+    parser.add_argument("--library", required=True, type=Path, help="the preloaded library, build/release/tests/faults/libfaults.so")
     parser.add_argument("--mpirun", default="mpirun")
     parser.add_argument("--all", action="store_true", help="every n")
     parser.add_argument("--sample", type=int, default=8, help="n of each kind of call and effect, at most")

@@ -86,6 +86,7 @@ def libretranslate(server):
     expect(ask("/translate", {"q": ["12", ""], "source": "auto", "target": "yy"}) ==
            (200, {"detectedLanguage": [{"confidence": 0.0, "language": "yy"}] * 2, "translatedText": ["12", ""]}),
            "auto, where there is nothing to translate")
+    expect(ask("/detect", {"q": "123"}) == (200, [{"confidence": 0.0, "language": "xx"}]), "no language, which is the first")
     expect(ask("/nowhere") == (404, {"error": "Not found"}), "an unknown path")
     expect(ask("/translate", method="GET")[0] == 405, "GET /translate")
 
@@ -102,6 +103,8 @@ def concurrent_requests(server):
 
 def raw_http(server):
     head = f"Host: localhost:{server.port}\r\n"
+    dated = server.raw(f"GET /health HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode())
+    expect(re.search(rb"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n", dated), f"a date: {dated}")
     expect(b" 400 " in server.raw(b"nonsense\r\n\r\n").splitlines()[0], "what is no HTTP")
     expect(b" 421 " in server.raw(b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n").splitlines()[0], "another Host")
     expect(b" 400 " in server.raw(b"GET /health HTTP/1.1\r\n\r\n").splitlines()[0], "no Host")

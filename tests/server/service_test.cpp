@@ -81,7 +81,7 @@ TEST_F(ServiceTest, TranslatesAsTheTranslatorDoes) {
 TEST_F(ServiceTest, TellsWhichLanguageItFound) {
   EXPECT_EQ(post("/detect", {{"q", "the"}}).body,
             json::parse(R"([{"confidence":80.0,"language":"en"},{"confidence":15.0,"language":"de"}])"));
-  EXPECT_EQ(post("/detect", {{"q", "fox"}}).body, json::array());
+  EXPECT_EQ(post("/detect", {{"q", "fox"}}).body, json::parse(R"([{"confidence":0.0,"language":"de"}])"));
   const Reply reply = post("/translate", {{"q", "the fox"}, {"source", "auto"}, {"target", "deu"}});
   ASSERT_EQ(reply.status, 200) << reply.body;
   EXPECT_EQ(reply.body["detectedLanguage"], json::parse(R"({"confidence":80.0,"language":"en"})"));

@@ -102,6 +102,10 @@ function overview() {
   });
   const box = section("overview", "Overview", table(head, rows));
   box.append(make("p", { class: "note" }, "Losses are negative log-likelihoods per target token, in nats. Validation is that of the best model, scores are means over the directions of translation; tokens/s counts target tokens over all of the run's time."));
+  for (const run of runs) {
+    const recorded = last_of(run.curves.update), best = run.validations.best?.update;
+    if (best > recorded) box.append(make("p", { class: "note" }, `${several ? `${run.name}: ` : ""}what it cost is told up to update ${count(recorded)}, the last that was recorded (train.log_every); the best model is of update ${count(best)}.`));
+  }
   for (const note of incomparable()) box.append(make("p", { class: "note" }, note));
   for (const run of runs) for (const note of run.notes) box.append(make("p", { class: "note" }, several ? `${run.name}: ` : "", note));
 }
