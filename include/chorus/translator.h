@@ -60,8 +60,8 @@ struct ScoredToken {
 
 struct Scored {
   std::string text;
-  double score =
-      0;  // sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100, of a text in parts their sum
+  // Sum of log-probabilities over tokens^length_penalty; with MBR the mean, 0 to 100. Of a text in parts their sum.
+  double score = 0;
   double log_probability = 0;  // the sum over the tokens
   bool ended = true;           // false: cut at the longest length
   std::vector<ScoredToken> tokens;

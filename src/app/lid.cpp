@@ -23,6 +23,7 @@
 #include "data/sources.h"
 #include "detect/classifier.h"
 #include "formats/folder.h"
+#include "formats/folder_files.h"
 #include "formats/language_detector.h"
 
 namespace chorus::inline app {

@@ -30,7 +30,7 @@ std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources
 /// included, are left out. UserError on a language without a tag.
 std::vector<SentencePair> encoded_pairs(const DirectionText& text, const Vocabulary& vocabulary,
                                         int64_t longest);
-/// UserError where that is every pair of a direction; a warning where it is some.
+/// UserError where every pair of a direction would be left out; a warning where some would.
 void check_lengths(std::span<const DirectionText> texts, const Vocabulary& vocabulary, int64_t longest);
 /// encoded_pairs() in micro-batches of a bounded number of rows.
 std::vector<MicroBatch> batches_of(const DirectionText& text, const Vocabulary& vocabulary, int64_t longest);

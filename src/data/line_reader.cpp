@@ -34,8 +34,8 @@ using namespace std::string_view_literals;
 
 constexpr std::string_view kGzipMagic = "\x1F\x8B"sv;
 constexpr std::string_view kZstdMagic = "\x28\xB5\x2F\xFD"sv;
-constexpr std::string_view kSkippableMagic =
-    "\x50\x2A\x4D\x18"sv;  // of a frame that holds no text, as pzstd writes
+// Of a frame that holds no text, as pzstd writes.
+constexpr std::string_view kSkippableMagic = "\x50\x2A\x4D\x18"sv;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"sv;
 
 /// Whether a file is zstd's (RFC 8878, section 3.1); where `so_far`, whether more bytes would have to be seen to know.

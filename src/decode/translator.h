@@ -44,8 +44,8 @@ inline constexpr int64_t kMbrSamples = 64;
 /// others, each weighing the same (Eikema and Aziz 2022; 2111.09388), rather than the most probable one.
 struct MbrOptions {
   Utility utility = Utility::chrf;
-  int64_t candidates =
-      0;  // samples, or the best hypotheses of a beam of at least so many; 0: kMbrSamples, or the whole beam
+  // Samples, or the best hypotheses of a beam of at least so many; 0: kMbrSamples, or the whole beam.
+  int64_t candidates = 0;
 };
 
 struct TranslatorOptions {
