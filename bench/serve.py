@@ -79,11 +79,12 @@ def peer_command(a):
 class Server:
     def __init__(self, a, command):
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        said = []
-        while not (found := re.search(r":(\d+)$", "".join(said[-1:]).strip())):
-            said.append(self.process.stderr.readline())
-            if not said[-1]:
-                sys.exit(f"the server ended: {''.join(said)}")
+        said = ""
+        while not (found := re.search(r":(\d+)\s*$", said)):
+            line = self.process.stderr.readline()
+            if not line:
+                sys.exit(f"the server ended: {said}")
+            said += line
         self.port, self.a = int(found[1]), a
 
     def memory(self):

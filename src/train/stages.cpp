@@ -164,7 +164,7 @@ std::vector<RunConfig> stage_settings(const RunConfig& config) {
     }
     apply(stage, own);
     if (stage.init.empty() && own.train.init != config.train.init && !own.train.init.empty()) {
-      own.model = find_initial_model(own.train.init).description.config;
+      own.model = model_of(own.train.init);
       apply(stage, own);
     }
     models.emplace(stage.name, own.model);
