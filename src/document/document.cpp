@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <set>
 
 #include <unicode/uchar.h>
@@ -96,11 +97,16 @@ class SegmentWriter {
   }
 
   void write_point(const InlineMark& mark) {
+    const auto in_word = [](unsigned char c) { return std::isalnum(c) != 0 || c >= 0x80; };
+    // A word that touched it still does; another one does not.
+    const bool touched = mark.open.end < bytes_.size() && in_word(bytes_[mark.open.end]);
+    const bool moved = mark.takes_space && !gap().empty() && !touched;
     if (mark.takes_space) write_gap();
     if (mark.shows && mark.space_before && next_ > 0 && !out_.ends_with(' ')) out_ += ' ';
     out_ += written(mark.open);
     const std::vector<TextAtom>& atoms = placement_.atoms;
-    if (mark.shows && mark.space_after && gap().empty() && next_ < atoms.size() && atoms[next_].is_word)
+    if (mark.shows && (mark.space_after || moved) && gap().empty() && next_ < atoms.size() &&
+        atoms[next_].is_word)
       out_ += ' ';
   }
 
@@ -169,6 +175,8 @@ Document::Document(DocumentFormat format, std::string bytes, const DocumentLangu
   if (bytes_.size() > kMostBytes)
     throw UserError("a document of {}: more than {} are not taken at once", human_bytes(bytes_.size()),
                     human_bytes(kMostBytes));
+  if (bytes_.starts_with("\x1F\x8B") || bytes_.starts_with("\x28\xB5\x2F\xFD"))
+    throw UserError("the document is compressed: decompress it first (gzip -dc, zstd -dc)");
   if (const size_t valid = valid_utf8_prefix(bytes_); valid < bytes_.size()) {
     const std::string_view before(bytes_.data(), valid);
     throw UserError("the document is not UTF-8: byte {} of line {}", valid - (before.rfind('\n') + 1) + 1,

@@ -1,5 +1,6 @@
 // HTML: which tags are of blocks, and what is not translated.
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "document/internal/formats.h"
@@ -21,6 +22,8 @@ const Names kBlocks = {
     "ol",      "optgroup", "option",     "p",      "pre",        "search", "section", "select",   "source",
     "summary", "table",    "tbody",      "td",     "tfoot",      "th",     "thead",   "title",    "tr",
     "track",   "ul"};
+/// Of these, what does not begin a block of HTML in Markdown (CommonMark, 4.6).
+const Names kNoMarkdownBlocks = {"br", "button", "hgroup", "meta", "noscript", "select", "source"};
 const Names kVoid = {"area",  "base", "br",   "col",   "embed",  "frame", "hr", "img",
                      "input", "link", "meta", "param", "source", "track", "wbr"};
 /// Their content is no markup.
@@ -32,9 +35,42 @@ const Names kKept = {"pre",       "code",   "kbd",    "samp",   "var",     "svg"
                      "plaintext", "object", "canvas", "audio",  "video",   "template"};
 const Names kHidden = {"script", "style", "template", "noembed", "noframes"};
 
+/// An element whose end tag may be left out: what such are in, and what ends it as it begins or ends.
+struct Implied {
+  Names inside, neighbours;
+};
+const Names kLists = {"ul", "ol", "menu", "dir"}, kRows = {"tr", "tbody", "thead", "tfoot"},
+            kCells = {"td", "th", "tr", "tbody", "thead", "tfoot"};
+const std::map<std::string_view, Implied> kImplied = {
+    {"li", {kLists, {"li"}}},
+    {"dt", {{"dl"}, {"dt", "dd"}}},
+    {"dd", {{"dl"}, {"dt", "dd"}}},
+    {"td", {{"table"}, kCells}},
+    {"th", {{"table"}, kCells}},
+    {"tr", {{"table"}, kRows}},
+    {"option", {{"select", "datalist"}, {"option", "optgroup"}}}};
+
+void skip_implied(const MarkupToken& first, const Implied& implied, MarkupScanner& scanner) {
+  for (size_t level = 0; !scanner.at_end();) {
+    const MarkupScanner before = scanner;
+    const MarkupToken token = scanner.next();
+    if (token.kind != MarkupToken::Kind::tag) continue;
+    const bool is_inside = implied.inside.contains(token.name);
+    if (level == 0 && token.closing && token.name == first.name) return;
+    if (level == 0 && (is_inside ? token.closing : implied.neighbours.contains(token.name))) {
+      scanner = before;
+      return;
+    }
+    if (is_inside) token.closing ? --level : ++level;
+    if (!token.closing && kRaw.contains(token.name)) scanner.skip_to_closing(token.name);
+  }
+}
+
 /// Goes behind the end of the element whose first tag has been read, or to the end.
 void skip_element(const MarkupToken& first, MarkupScanner& scanner) {
   if (kVoid.contains(first.name) || (first.self_closing && !kRaw.contains(first.name))) return;
+  if (const auto implied = kImplied.find(first.name); implied != kImplied.end())
+    return skip_implied(first, implied->second, scanner);
   if (kRaw.contains(first.name)) scanner.skip_to_closing(first.name);
   for (size_t depth = 1; depth > 0 && !scanner.at_end();) {
     MarkupScanner before = scanner;
@@ -106,7 +142,8 @@ bool begins_html_block(std::string_view line) {
   if (line.starts_with("<!") || line.starts_with("<?")) return true;
   MarkupScanner scanner(line);
   const MarkupToken token = scanner.next();
-  return token.kind != MarkupToken::Kind::text && (kBlocks.contains(token.name) || kRaw.contains(token.name));
+  return token.kind != MarkupToken::Kind::text && !kNoMarkdownBlocks.contains(token.name) &&
+         (kBlocks.contains(token.name) || kRaw.contains(token.name));
 }
 
 size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder) {

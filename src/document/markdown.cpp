@@ -16,19 +16,20 @@ namespace chorus::inline document {
 namespace {
 
 constexpr auto kMissing = std::string_view::npos;
+constexpr std::string_view kFormula = "$$";
 
 bool is_gap(char c) {
   return c == ' ' || c == '\t';
 }
 
-/// "-", "2." with a space behind it: its length; 0: it is none.
+/// "-", "2." with a space or nothing behind it: its length; 0: it is none.
 size_t list_marker(std::string_view line) {
   size_t end = 0;
   while (end < std::min<size_t>(line.size(), 9) && line[end] >= '0' && line[end] <= '9') ++end;
   const bool marks =
       end < line.size() &&
       (end == 0 ? std::string_view("-*+") : std::string_view(".)")).find(line[end]) != kMissing;
-  return marks && end + 1 < line.size() && is_gap(line[end + 1]) ? end + 1 : 0;
+  return marks && (end + 1 == line.size() || is_gap(line[end + 1])) ? end + 1 : 0;
 }
 
 /// Whether the line is nothing but these characters, `least` or more of the first kind that is there.
@@ -68,8 +69,9 @@ class Margin {
   size_t at_, column_ = 0, text_column_ = 0;
 };
 
-/// What begins a fence of code; empty: the line is none, as "```a``` b" is not.
+/// What begins a fence of code, or of a formula; empty: the line is none, as "```a``` b" is not.
 std::string_view fence_of(std::string_view line) {
+  if (trim_space(line) == kFormula) return line.substr(0, kFormula.size());
   if (!line.starts_with("```") && !line.starts_with("~~~")) return {};
   const size_t length = std::min(line.find_first_not_of(line[0]), line.size());
   if (line[0] == '`' && line.find('`', length) != kMissing) return {};
@@ -101,6 +103,21 @@ bool is_delimiter_row(std::string_view line) {
            if (dashes.ends_with(':')) dashes.remove_suffix(1);
            return !dashes.empty() && dashes.find_first_not_of('-') == kMissing;
          });
+}
+
+/// An address, and nothing but a title behind it.
+bool is_address(std::string_view text) {
+  size_t end = text.starts_with('<') ? text.find('>') : text.find_first_of(" \t");
+  if (end == kMissing) return !text.starts_with('<');
+  end = text.find_first_not_of(" \t", text[end] == '>' ? end + 1 : end);
+  return end == kMissing || std::string_view("\"'(").find(text[end]) != kMissing;
+}
+
+/// "[!NOTE]", by which GitHub and others tell a quote that is a box.
+bool is_alert(std::string_view text) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  return text.size() > 3 && text.starts_with("[!") &&
+         text.find_first_not_of(kLetters, 2) == text.size() - 1 && text.ends_with(']');
 }
 
 class MarkdownScanner {
@@ -140,8 +157,14 @@ class MarkdownScanner {
     const std::string_view rest = bytes_.substr(begin);
     for (const std::string line : {"---", "+++"}) {
       if (!rest.starts_with(line + "\n") && !rest.starts_with(line + "\r\n")) continue;
-      const size_t end = bytes_.find("\n" + line, begin + line.size());
-      return end == kMissing ? begin : std::min(bytes_.find('\n', end + 1), bytes_.size());
+      size_t at = bytes_.find('\n', begin);
+      for (bool first = true; at < bytes_.size(); first = false) {
+        const size_t next = std::min(bytes_.find('\n', at + 1), bytes_.size());
+        const std::string_view text = trim_space(bytes_.substr(at + 1, next - at - 1));
+        if (first && text.empty()) return begin;  // a rule
+        if (text == line) return next;
+        at = next;
+      }
     }
     return begin;
   }
@@ -197,6 +220,8 @@ class MarkdownScanner {
       const bool quote = text[0] == '>';
       const size_t marker = quote || is_rule(text, "-*_", 3) ? 0 : list_marker(text);
       if (!quote && marker == 0) break;
+      // An item without text does not interrupt a paragraph.
+      if (marker == text.size() && in_paragraph_ && kept == containers_.size()) break;
       if (!std::exchange(begun, true)) {
         end_block();
         containers_.resize(kept);
@@ -210,7 +235,7 @@ class MarkdownScanner {
       if (deepest) break;
       const size_t before = margin.indent();
       margin.take_text(marker);
-      const size_t behind = margin.indent() > 4 ? 1 : margin.indent();
+      const size_t behind = margin.text().empty() || margin.indent() > 4 ? 1 : margin.indent();
       margin.take_indent(behind);
       containers_.push_back(before + marker + behind);
       const std::string_view item = margin.text();
@@ -275,15 +300,29 @@ class MarkdownScanner {
     if (hard_break || backslash) cut_block();
   }
 
+  /// Whether a line below is the end of a formula: without one, "$$" is text.
+  bool formula_ends(size_t at) {
+    while (!no_formula_ && at < bytes_.size()) {
+      const size_t begin = std::min(bytes_.find_first_not_of(" \t\r\n>", at), bytes_.size());
+      at = std::min(bytes_.find('\n', begin), bytes_.size());
+      if (trim_space(line(begin, at)) == kFormula) return true;
+    }
+    no_formula_ = true;
+    return false;
+  }
+
   /// Reads a line that is not text of a paragraph; false: it is. `at`: behind the marks of what it is in.
   bool scan_block(size_t begin, size_t at, size_t end, bool is_row) {
     const std::string_view rest = line(at, end);
-    if (fence_ = fence_of(rest); !fence_.empty()) {
+    fence_ = fence_of(rest);
+    if (fence_ == kFormula && !formula_ends(end)) fence_ = {};
+    if (!fence_.empty()) {
       fence_quotes_ = std::ranges::count(line(begin, at), '>');
       end_block();
       return true;
     }
-    if (is_rule(rest, "=-*_", 1)) {
+    const bool begins_quote = !in_paragraph_ && !containers_.empty() && containers_.back() == kQuote;
+    if (is_rule(rest, "=-*_", 1) || (begins_quote && is_alert(rest))) {
       end_block();
       return true;
     }
@@ -293,7 +332,8 @@ class MarkdownScanner {
       add_block(at + level, is_gap(rest[last]) ? at + last : end, false);
       return true;
     }
-    const bool html = rest[0] == '<' && block_.empty() && begins_html_block(rest);
+    // In a quote or an item its end would have to be told from theirs; tags are markup there, too.
+    const bool html = containers_.empty() && rest[0] == '<' && block_.empty() && begins_html_block(rest);
     if (html && (!is_row || rest.find('|') == kMissing)) {
       end_block();
       builder_.in_html(true);
@@ -315,10 +355,12 @@ class MarkdownScanner {
   bool scan_definition(size_t at, size_t end) {
     const size_t behind = behind_bracket(bytes_.substr(0, end), at, '[', ']');
     if (behind == kMissing || behind == end || bytes_[behind] != ':') return false;
-    end_block();
     const ByteRange label = {at + 1, behind - 1};
     const size_t text = std::min(bytes_.find_first_not_of(" \t", behind + 1), end);
-    if (bytes_[label.begin] != '^') {
+    const bool is_note = bytes_[label.begin] == '^';
+    if (!is_note && (in_paragraph_ || !is_address(line(text, end)))) return false;
+    end_block();
+    if (!is_note) {
       if (finds_labels_) labels_.try_emplace(plain_label(line(label.begin, label.end)), label);
     } else if (text < end) {
       block_.push_back({text, end});
@@ -338,6 +380,7 @@ class MarkdownScanner {
   std::vector<size_t>
       containers_;  // that we are in: kQuote, or by how many columns an item's text is indented
   bool in_paragraph_ = false, in_table_ = false;
+  bool no_formula_ = false;  // ends in what is left
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include <unicode/uchar.h>
@@ -15,6 +16,10 @@ namespace {
 
 constexpr auto kNotThere = std::string_view::npos;
 constexpr std::string_view kPunctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
+bool is_white(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 bool is_inside_word(char c) {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c & 0x80) != 0;
@@ -73,6 +78,8 @@ class InlineScanner {
         return scan_escape(at);
       case '`':
         return scan_code(at);
+      case '$':
+        return scan_formula(at);
       case '!':
         return scan_image(at);
       case '[':
@@ -106,6 +113,26 @@ class InlineScanner {
       end = behind;
     }
     no_code_.insert(length);
+    give_text(begin);
+    return begin;
+  }
+
+  /// "$x$" and "$$x$$", told from sums of money as Pandoc does: a letter or sign stands behind the first and before the last,
+  /// and no digit behind that.
+  size_t scan_formula(size_t at) {
+    const bool wide = text_.substr(at).starts_with("$$");
+    const size_t begin = at + (wide ? 2 : 1);
+    const bool opens = begin < text_.size() && (wide || !is_white(text_[begin])) &&
+                       (at == 0 || !is_inside_word(text_[at - 1]));
+    for (size_t end = begin; opens && !no_formula_[wide]; ++end) {
+      end = text_.find(wide ? "$$" : "$", end);
+      no_formula_[wide] = end == kNotThere;
+      if (end == kNotThere) break;
+      const size_t behind = end + (wide ? 2 : 1);
+      const bool closes = wide || (!is_white(text_[end - 1]) &&
+                                   (behind == text_.size() || text_[behind] < '0' || text_[behind] > '9'));
+      if (closes && end > begin && text_[end - 1] != '\\') return give_point(at, behind);
+    }
     give_text(begin);
     return begin;
   }
@@ -155,23 +182,22 @@ class InlineScanner {
     const char c = text_[at];
     const size_t end = std::min(text_.find_first_not_of(c, at), text_.size()), length = end - at;
     const char before = at == 0 ? ' ' : text_[at - 1], after = end == text_.size() ? ' ' : text_[end];
-    const auto is_space = [](char other) {
-      return other == ' ' || other == '\t' || other == '\n' || other == '\r';
-    };
     const bool in_word = c == '_' && is_inside_word(before) && is_inside_word(after);
     const auto opened =
         std::find_if(open_.rbegin(), open_.rend(), [&](const Opened& open) { return open.name[0] == c; });
-    if (!in_word && !is_space(before) && opened != open_.rend() && opened->name.size() <= length) {
+    if (!in_word && !is_white(before) && opened != open_.rend() && opened->name.size() <= length) {
       const std::string name = opened->name;
       open_.erase(opened.base() - 1, open_.end());
       builder_.close(markup(at, at + name.size()), name);
       return at + name.size();
     }
-    if (in_word || is_space(after) || length > 3 || (c == '~' && length != 2)) {
+    if (in_word || is_white(after) || length > 3 || (c == '~' && length != 2)) {
       give_text(end);
       return end;
     }
-    return open(at, end);
+    if (length < 3) return open(at, end);
+    for (size_t one = at; one < end; ++one) open(one, one + 1);  // what ends first is not known yet
+    return end;
   }
 
   size_t scan_tag(size_t at) {
@@ -192,10 +218,11 @@ class InlineScanner {
   std::string_view text_;  // the document to the end of the block
   const LinkLabels& labels_;
   SegmentBuilder& builder_;
-  size_t given_ = 0;          // to the builder
-  std::vector<Opened> open_;  // emphasis and links
-  std::set<size_t> no_code_;  // lengths of backticks that do not come again
-  bool no_tags_ = false;      // no tag ends in what is left
+  size_t given_ = 0;                  // to the builder
+  std::vector<Opened> open_;          // emphasis and links
+  std::set<size_t> no_code_;          // lengths of backticks that do not come again
+  bool no_tags_ = false;              // no tag ends in what is left
+  std::array<bool, 2> no_formula_{};  // nor a formula between "$", between "$$"
 };
 
 }  // namespace
@@ -206,6 +233,9 @@ size_t behind_bracket(std::string_view text, size_t at, char open, char close) {
   for (int depth = 0; at < end; ++at) {
     if (text[at] == '\\') {
       ++at;
+    } else if (open == '(' && (text[at] == '"' || text[at] == '\'') && is_white(text[at - 1])) {  // a title
+      const size_t quote = text.find(text[at], at + 1);
+      if (quote < end) at = quote;
     } else if (text[at] == open) {
       ++depth;
     } else if (text[at] == close && --depth == 0) {

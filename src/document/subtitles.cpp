@@ -33,6 +33,25 @@ void scan_words(std::string_view text, size_t begin, bool references, SegmentBui
   }
 }
 
+/// The bytes of a time in a cue of WebVTT, "<00:00:01.120>"; 0: there is none.
+size_t time_tag(std::string_view text) {
+  const size_t end = text.find_first_not_of("0123456789:.", 1);
+  return end != text.npos && text[end] == '>' && text.find(':') < end ? end + 1 : 0;
+}
+
+/// Text between tags, which may hold times.
+void scan_timed_words(std::string_view text, size_t begin, SegmentBuilder& builder) {
+  size_t from = 0;
+  for (size_t at = text.find('<'); at != text.npos; at = text.find('<', at + 1)) {
+    const size_t bytes = time_tag(text.substr(at));
+    if (bytes == 0) continue;
+    scan_words(text.substr(from, at - from), begin + from, true, builder);
+    from = at + bytes;
+    builder.point({begin + at, begin + from}, false);
+  }
+  scan_words(text.substr(from), begin + from, true, builder);
+}
+
 void scan_cue_line(std::string_view line, size_t begin, bool references, SegmentBuilder& builder) {
   if (const size_t words = behind_dashes(line); words > 0) {
     builder.cut();
@@ -44,8 +63,9 @@ void scan_cue_line(std::string_view line, size_t begin, bool references, Segment
     const MarkupToken token = scanner.next();
     const ByteRange bytes = {begin + token.bytes.begin, begin + token.bytes.end};
     if (token.kind == MarkupToken::Kind::text) {
-      scan_words(line.substr(token.bytes.begin, token.bytes.end - token.bytes.begin), bytes.begin, references,
-                 builder);
+      const std::string_view text = line.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
+      references ? scan_timed_words(text, bytes.begin, builder)
+                 : scan_words(text, bytes.begin, false, builder);
     } else if (token.kind != MarkupToken::Kind::tag || token.self_closing) {
       builder.point(bytes, false);
     } else if (token.closing) {
@@ -74,9 +94,14 @@ void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& bui
     size_t end = newline;
     if (end > begin && bytes[end - 1] == '\r') --end;
     const std::string_view line = bytes.substr(begin, end - begin);
-    if (trim_space(line).empty() || is_time_line(line)) {
+    const bool is_time = is_time_line(line);
+    // SubRip's players take a cue's number without an empty line before it.
+    const bool is_number = !references && !line.empty() &&
+                           line.find_first_not_of("0123456789") == line.npos &&
+                           is_time_line(bytes.substr(at, bytes.find('\n', at) - at));
+    if (is_time || is_number || trim_space(line).empty()) {
       builder.cut();
-      in_cue = !trim_space(line).empty();
+      in_cue = is_time;
     } else if (in_cue) {
       scan_cue_line(line, begin, references, builder);
       builder.line_end({end, at});

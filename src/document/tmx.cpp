@@ -52,6 +52,8 @@ Likeness likeness(std::string_view name, const std::string& language) {
   return same ? Likeness::region : Likeness::language;
 }
 
+constexpr std::string_view kCdata = "<![CDATA[";
+
 /// The content of <seg>: text, and elements of other programs' codes, whose content is no text (but that of <hi> is).
 void scan_segment(std::string_view bytes, ByteRange range, SegmentBuilder& builder) {
   const std::string_view inside = bytes.substr(range.begin, range.end - range.begin);
@@ -67,6 +69,9 @@ void scan_segment(std::string_view bytes, ByteRange range, SegmentBuilder& build
       continue;
     } else if (token.kind == MarkupToken::Kind::text) {
       build_text(bytes.substr(at.begin, at.end - at.begin), at.begin, builder);
+    } else if (const std::string_view written = bytes.substr(at.begin, at.end - at.begin);
+               written.starts_with(kCdata) && written.ends_with("]]>")) {  // text without references
+      builder.text(at, written.substr(kCdata.size(), written.size() - kCdata.size() - 3));
     } else if (!is_tag || token.self_closing) {
       builder.point(at, true);
     } else if (token.closing) {

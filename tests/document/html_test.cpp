@@ -198,5 +198,31 @@ TEST(HtmlDocument, TextWithoutSpacesTakesLinearWork) {
   EXPECT_EQ(unchanged(kHtml, page), page);
 }
 
+TEST(HtmlDocument, KeptElementsEndWhereHtmlLetsThem) {
+  EXPECT_THAT(segments_of(kHtml, "<ul><li class=\"notranslate\">Chorus<li>Open</ul><p>Click</p>"),
+              ElementsAre("Open", "Click"));
+  EXPECT_THAT(segments_of(kHtml, "<ul><li translate=no>x<ul><li>y</ul>z</ul><p>Click</p>"),
+              ElementsAre("Click"));
+  EXPECT_THAT(segments_of(kHtml, "<table><tr><td translate=no>X<td>Open</table><p>Click</p>"),
+              ElementsAre("Open", "Click"));
+  EXPECT_THAT(
+      segments_of(kHtml, "<table><tr><td translate=no><table><tr><td>x</table>y</tr><tr><td>Open</table>"),
+      ElementsAre("Open"));
+  EXPECT_THAT(segments_of(kHtml, "<dl><dt class=notranslate>X<dd>Open</dl>Click"),
+              ElementsAre("Open", "Click"));
+  EXPECT_THAT(segments_of(kHtml, "<select><option translate=no>x<option>Open</select>"), ElementsAre("Open"));
+  EXPECT_THAT(segments_of(kHtml, "<li translate=no>x</li>Open"), ElementsAre("Open"));
+}
+
+TEST(HtmlDocument, AWordThatMovesBehindAPointStaysApart) {
+  EXPECT_EQ(translated(kHtml, "You should not delete <code>a.odt</code>!", "Sie sollten nicht entfernen!",
+                       {{0, 0}, {1, 1}, {2, 2}, {3, 3}}),
+            "Sie sollten nicht entfernen <code>a.odt</code>!");
+  const std::string moved = translated(kHtml, "never delete <img src=x>!", "nie den hier entfernen!",
+                                       {{0, 0}, {1, 1}, {0, 2}, {0, 3}});
+  EXPECT_EQ(moved.find(">e"), std::string::npos) << moved;
+  EXPECT_EQ(moved.find(">h"), std::string::npos) << moved;
+}
+
 }  // namespace
 }  // namespace chorus

@@ -1,3 +1,5 @@
+#include <cctype>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -82,6 +84,19 @@ TEST(MarkdownDocument, BackticksWithMoreBehindThemAreNoFence) {
   EXPECT_THAT(segments_of(kMarkdown, page), ElementsAre("lists the files", "Save", "``` a`b", "Open"));
   EXPECT_EQ(in_capitals(kMarkdown, "```ls -l``` lists the files\n\nSave\n"),
             "```ls -l``` LISTS THE FILES\n\nSAVE\n");
+}
+
+TEST(MarkdownDocument, FormulasStay) {
+  EXPECT_THAT(segments_of(kMarkdown, "Let $x_i$ be\n\n$$\n= \\sum_i x\n\n- y\n$$\n\nSave\n"),
+              ElementsAre("Let be", "Save"));
+  EXPECT_EQ(in_capitals(kMarkdown, "let $x_i$ be $$a\nb$$, no\n\n> $$\n> - x\n> $$\n> save\n"),
+            "LET $x_i$ BE $$a\nb$$, NO\n\n> $$\n> - x\n> $$\n> SAVE\n");
+  // Money, and what does not end.
+  for (const char* text :
+       {"from $10 to $20", "us$5 or a$7", "pay in $ or $ now", "$5 and \\$6", "$$ a", "a $"})
+    EXPECT_THAT(segments_of(kMarkdown, text).size(), 1) << text;
+  EXPECT_EQ(in_capitals(kMarkdown, "from $10 to $20 or\n"), "FROM $10 TO $20 OR\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "$$\na\n\n- b\n"), "$$ A\n\n- B\n");
 }
 
 TEST(MarkdownDocument, TablesWithoutOuterBars) {
@@ -304,6 +319,70 @@ TEST(MarkdownDocument, MarkupThatIsTooDeepSurvives) {
   page += closed;
   EXPECT_EQ(unchanged(kMarkdown, page), page);
   EXPECT_EQ(std::ranges::count(in_capitals(kMarkdown, page), '['), 40);
+}
+
+TEST(MarkdownDocument, ALinkByItsTextIsLeftWithItsLabel) {
+  EXPECT_EQ(
+      in_capitals(kMarkdown,
+                  "## [unreleased]\n\n- [the manual]\n\n[unreleased]: https://x.org\n[the manual]: y\n"),
+      "## [UNRELEASED][unreleased]\n\n- [THE MANUAL][the manual]\n\n[unreleased]: https://x.org\n[the "
+      "manual]: y\n");
+}
+
+TEST(MarkdownDocument, HtmlInItemsAndQuotesEndsWithThem) {
+  EXPECT_THAT(segments_of(kMarkdown, "1. <div>Open\n2. Click\n3. Close"),
+              ElementsAre("Open", "Click", "Close"));
+  const std::string quote = "> <details>\n> <summary>Open</summary>\n> Click\n> </details>\n";
+  EXPECT_THAT(segments_of(kMarkdown, quote), ElementsAre("Open", "Click"));
+  EXPECT_EQ(unchanged(kMarkdown, quote), quote);
+}
+
+TEST(MarkdownDocument, ABreakBeginsNoBlockOfHtml) {
+  EXPECT_EQ(in_capitals(kMarkdown, "<br>click **the** button\n"), "<br>CLICK **THE** BUTTON\n");
+}
+
+TEST(MarkdownDocument, ADefinitionHasAnAddress) {
+  EXPECT_THAT(segments_of(kMarkdown, "[Warning]: do not delete it.\n\n[a]: <b c> \"title\"\n[d]: e (f)\n"),
+              ElementsAre("Warning: do not delete it."));
+  EXPECT_EQ(in_capitals(kMarkdown, "[Warning]: do not\n"), "[WARNING]: DO NOT\n");
+  EXPECT_THAT(segments_of(kMarkdown, "Text before.\n[Name]: address\n"),
+              ElementsAre("Text before. Name: address"));
+  EXPECT_THAT(segments_of(kMarkdown, "Text[^1]\n[^1]: A note\n"), ElementsAre("Text", "A note"));
+}
+
+TEST(MarkdownDocument, AlertsStay) {
+  EXPECT_EQ(in_capitals(kMarkdown, "> [!NOTE]\n> click\n\n[!NOTE]\nno\n"),
+            "> [!NOTE]\n> CLICK\n\n[!NOTE] NO\n");
+}
+
+TEST(MarkdownDocument, ItemsWithoutText) {
+  EXPECT_THAT(segments_of(kMarkdown, "1. Open\n2.\n3.\n\n+ Click\n+\n+ Close\n"),
+              ElementsAre("Open", "Click", "Close"));
+  EXPECT_THAT(segments_of(kMarkdown, "in\n1986.\n+\nyes"), ElementsAre("in 1986. + yes"));
+  EXPECT_THAT(segments_of(kMarkdown, "-\n  Open\n-\n\n  Close\n"), ElementsAre("Open", "Close"));
+}
+
+TEST(MarkdownDocument, ARuleAtTheBeginningIsNoFrontMatter) {
+  EXPECT_THAT(segments_of(kMarkdown, "---\n\nOpen\n\n---\n\nClose\n"), ElementsAre("Open", "Close"));
+  EXPECT_THAT(segments_of(kMarkdown, "---\na: b\n---x: y\n---\nClose\n"), ElementsAre("Close"));
+  EXPECT_THAT(segments_of(kMarkdown, "---\r\na: b\r\n---\r\nClose\r\n"), ElementsAre("Close"));
+}
+
+TEST(MarkdownDocument, ThreeStarsEndApart) {
+  for (const std::string text :
+       {"***open it* now** please", "***open it** now* please", "***open it*** please",
+        "**open *it*** please", "___open it_ now__ please"}) {
+    std::string capitals = text;
+    for (char& c : capitals) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    EXPECT_EQ(segments_of(kMarkdown, text).at(0).find_first_of("*_"), std::string::npos) << text;
+    EXPECT_EQ(in_capitals(kMarkdown, text), capitals);
+  }
+}
+
+TEST(MarkdownDocument, ATitleMayHoldBrackets) {
+  EXPECT_EQ(in_capitals(kMarkdown, "[link](https://e.com \"open (the) file) now\") end\n"),
+            "[LINK](https://e.com \"open (the) file) now\") END\n");
+  EXPECT_EQ(in_capitals(kMarkdown, "[link](a 'b) end\n"), "[LINK](a 'b) END\n");
 }
 
 }  // namespace

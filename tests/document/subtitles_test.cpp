@@ -84,5 +84,22 @@ TEST(SubtitleDocument, WhatIsBrokenSurvives) {
       EXPECT_EQ(unchanged(format, srt), srt);
 }
 
+TEST(SubtitleDocument, TimesInACueStay) {
+  const std::string vtt =
+      "WEBVTT\n\n00:01.000 --> 00:02.000\nopen<00:00:01.120><c> the</c><00:00:01.439><c> file</c>\n";
+  EXPECT_THAT(segments_of(DocumentFormat::vtt, vtt), ElementsAre("open the file"));
+  EXPECT_EQ(unchanged(DocumentFormat::vtt, vtt), vtt);
+  EXPECT_EQ(in_capitals(DocumentFormat::vtt, "00:01.000 --> 00:02.000\na <00:00:01.5>b < 3 <1> c\n"),
+            "00:01.000 --> 00:02.000\nA <00:00:01.5>B &lt; 3 &lt;1&gt; C\n");
+}
+
+TEST(SubtitleDocument, CuesWithoutAnEmptyLineBetween) {
+  const std::string srt =
+      "1\n00:00:01,000 --> 00:00:02,000\nsave it\n2\n00:00:02,000 --> 00:00:03,000\nat\n42\nplaces\n";
+  EXPECT_THAT(segments_of(DocumentFormat::srt, srt), ElementsAre("save it", "at 42 places"));
+  EXPECT_THAT(in_capitals(DocumentFormat::srt, srt),
+              testing::StartsWith("1\n00:00:01,000 --> 00:00:02,000\nSAVE IT\n2\n00:00:02,000 --> "));
+}
+
 }  // namespace
 }  // namespace chorus

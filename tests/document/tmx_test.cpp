@@ -138,5 +138,13 @@ TEST(TmxDocument, NeedsLanguagesAndSurvivesBrokenUnits) {
               testing::HasSubstr("xml:lang=\"zh-Hant\""));
 }
 
+TEST(TmxDocument, CdataIsText) {
+  const std::string tmx = "<tu><tuv xml:lang=\"en\"><seg><![CDATA[a < b &amp; c]]></seg></tuv></tu>";
+  const Document document(DocumentFormat::tmx, tmx, {"en", "de"});
+  EXPECT_THAT(segments_of(document), ElementsAre("a < b &amp; c"));
+  EXPECT_THAT(document.write(std::vector<TranslatedSegment>{{"x < y"}}),
+              testing::HasSubstr("<tuv xml:lang=\"de\"><seg>x &lt; y</seg></tuv>"));
+}
+
 }  // namespace
 }  // namespace chorus
