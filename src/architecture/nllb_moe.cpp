@@ -37,8 +37,8 @@ void read_nllb_moe(const JsonReader& r, ModelConfig& config) {
   read_m2m100_family(r, config);
   MoeConfig& moe = config.moe;
   moe.experts = r.count("num_experts", 1, 65536);
-  moe.encoder_every = r.count("encoder_sparse_step", 0, 1024);
-  moe.decoder_every = r.count("decoder_sparse_step", 0, 1024);
+  moe.encoder_every = r.count("encoder_sparse_step", 0, kMostEvery);
+  moe.decoder_every = r.count("decoder_sparse_step", 0, kMostEvery);
   moe.expert_output_dropout = r.fraction("moe_token_dropout", 0.2);
   moe.z_loss = r.factor("router_z_loss_coef", 0.001);
   moe.balance_loss = r.factor("router_aux_loss_coef", 0.001);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
 #include "base/text.h"
 
 namespace chorus::inline config {
@@ -31,22 +32,25 @@ std::string range_words(const Schema::About& about) {
   return "";
 }
 
-void print_section(const Schema::Section& section, const std::string& path, std::string& out) {
+/// `explained`: with comments.
+void print_section(const Schema::Section& section, const std::string& path, bool explained,
+                   std::string& out) {
   for (const Schema::Option& option : section.options) {
     if (std::holds_alternative<Schema::List>(option.target)) continue;
-    out += fmt::format("# {} ({})\n{} = {}\n", option.about.help, kind_words(option), option.key,
-                       toml_value(option.target));
+    if (explained) out += fmt::format("# {} ({})\n", option.about.help, kind_words(option));
+    out += fmt::format("{} = {}\n", option.key, toml_value(option.target));
   }
   for (const Schema::Option& option : section.options) {
     const auto* list = std::get_if<Schema::List>(&option.target);
     if (list == nullptr) continue;
     const std::string name = full_name(path, option.key);
-    out += fmt::format("\n# [[{}]]: {}{}\n", name, option.about.help, list->size() == 0 ? " (none)" : "");
+    if (explained)
+      out += fmt::format("\n# [[{}]]: {}{}\n", name, option.about.help, list->size() == 0 ? " (none)" : "");
     for (size_t i = 0; i < list->size(); ++i) {
       Schema item;
       list->describe_item(item, i);
       out += fmt::format("{}[[{}]]\n", i == 0 ? "" : "\n", name);
-      print_section(item.sections().front(), name, out);
+      print_section(item.sections().front(), name, explained && i == 0, out);
     }
   }
 }
@@ -193,7 +197,11 @@ std::string Schema::dump() const {
       if (!out.empty()) out += '\n';
       out += fmt::format("# {}\n[{}]\n", section.help, section.name);
     }
-    print_section(section, section.name, out);
+    print_section(section, section.name, true, out);
+  }
+  if (out.size() > kMaxOptionBytes) {
+    throw UserError("all options come to {} of text, more than the {} of a run file: name fewer tables",
+                    human_bytes(out.size()), human_bytes(kMaxOptionBytes));
   }
   return out;
 }

@@ -14,8 +14,6 @@
 namespace chorus::inline config {
 namespace {
 
-constexpr size_t kMaxBytes = size_t{1} << 20;  // of a file of options
-
 /// Where a value came from, for errors: "run.toml" and a line, or "--set a.b=c" alone.
 struct Origin {
   std::string name;
@@ -97,6 +95,7 @@ std::string unknown_name(const Schema& schema, std::string_view name, std::strin
     hint = fmt::format("; did you mean '{}'?", full_name(prefix, same_key));
   if (hint.empty()) hint = did_you_mean(name, names);
   if (hint.empty()) hint = did_you_mean(name, sections);
+  if (hint.empty() && !keys.empty()) hint = fmt::format("; there are {}", join(keys, ", "));
   return fmt::format("unknown option '{}'{}", shown, hint);
 }
 
@@ -336,7 +335,7 @@ void Schema::add(std::string key, Duration& value, About about) {
 }
 
 void Schema::read_file(const std::filesystem::path& path) {
-  read_text(chorus::read_file(path, kMaxBytes), path.string());
+  read_text(chorus::read_file(path, kMaxOptionBytes), path.string());
 }
 
 void Schema::read_text(std::string_view text, std::string_view origin) {

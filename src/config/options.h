@@ -101,7 +101,8 @@ class Schema {
   /// One `section.key=value`, value as in TOML with the quotes of strings optional; a list of strings may be
   /// `a,b`. Items of a list that exist are reached by number: `data.sources[0].weight=2`.
   void set(std::string_view assignment);
-  /// The options as they now stand: whole, commented TOML that read_file takes back.
+  /// The options as they now stand: whole TOML that read_file takes back, with comments, of a list's tables the first's.
+  /// UserError where it is longer than read_file takes.
   [[nodiscard]] std::string dump() const;
   /// The same without comments: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML
   /// text, in order.

@@ -189,16 +189,7 @@ struct BatchStream::State {
     if (o.batch_tokens < 1 || o.micro_batches < 1 || o.pool_batches < 1) {
       throw UserError("data.batch_tokens, data.micro_batches and data.pool_batches must be 1 or more");
     }
-    for (const auto& part : d.parts()) {
-      if (part.longest > o.batch_tokens) {
-        throw UserError(
-            "data.batch_tokens = {} has no room for {}, of {} tokens: raise it, or lower data.max_length",
-            o.batch_tokens,
-            d.is_sampled() ? "a sentence as long as data.max_length, which sampled pieces may be"
-                           : "the longest sentence",
-            part.longest);
-      }
-    }
+    check_room(d, o.batch_tokens);
     const std::vector<Phase> phases = plan_phases(o.curriculum, d.parts());
     for (size_t i = 0; i < phases.size(); ++i) add_order(phases[i], i);
   }
@@ -354,6 +345,18 @@ std::vector<PaddedShape> BatchStream::largest() {
   shapes.reserve(front.size());
   for (const Sized& batch : front) shapes.push_back(batch.shape);
   return shapes;
+}
+
+void check_room(const DataSet& data, int64_t batch_tokens) {
+  for (const auto& part : data.parts()) {
+    if (part.longest <= batch_tokens) continue;
+    throw UserError(
+        "data.batch_tokens = {} has no room for {}, of {} tokens: raise it, or lower data.max_length",
+        batch_tokens,
+        data.is_sampled() ? "a sentence as long as data.max_length, which sampled pieces may be"
+                          : "the longest sentence",
+        part.longest);
+  }
 }
 
 std::vector<MicroBatch> sequential_batches(const DataSet& data, int32_t direction,

@@ -69,6 +69,9 @@ class BatchStream {
   std::unique_ptr<State> state_;
 };
 
+/// UserError where a batch of so many tokens has no room for the longest row of the text.
+void check_room(const DataSet& data, int64_t batch_tokens);
+
 struct SequentialOptions {
   int64_t batch_tokens = 4096;  // as BatchOptions; may be exceeded only by a batch of one row
   int64_t sentences = 0;        // as many of the direction, always the same; 0: all

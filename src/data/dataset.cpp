@@ -296,7 +296,7 @@ uint64_t DataSet::hash() const {
         fmt::format("\n{} {} {} {} {}", directions_[parts_[i].direction].name, parts_[i].weight,
                     parts_[i].examples, parts_[i].length_sum, hash_text(stores_[columns_[i].store].hash()));
   }
-  if (sampler_) text += fmt::format("\n{} {}", source_sampling_, target_sampling_);
+  if (sampler_) text += fmt::format("\n{} {} {}", source_sampling_, target_sampling_, max_length_);
   for (const auto& [noise, tag] : denoising_)
     text += fmt::format("\n{} {} {} {} {}", tag, noise.mask, noise.span, noise.drop, noise.shuffle);
   return hash_bytes(std::string_view(text));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstring>
@@ -15,12 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include "base/error.h"
 #include "base/parallel_for.h"
+#include "io/folder_use.h"
 
 #include "data/internal/store_stamp.h"
 
@@ -129,15 +125,6 @@ std::string encode_block(const RawBlock& raw, std::span<const Vocabulary> column
   return bytes;
 }
 
-/// Whether some process has the lock of a folder.
-bool is_locked(const fs::path& folder) {
-  const int fd = ::open((folder / ".lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return false;
-  const bool locked = ::flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  ::close(fd);
-  return locked;
-}
-
 /// The lock of a folder of stores: another process that has it is building one, which is waited for.
 std::unique_ptr<FolderLock> lock_of(const fs::path& folder, std::string_view label,
                                     const StoreOptions& options) {
@@ -147,7 +134,7 @@ std::unique_ptr<FolderLock> lock_of(const fs::path& folder, std::string_view lab
       return std::make_unique<FolderLock>(folder);
     } catch (const UserError& error) {
       // It may have been given up since.
-      if (is_locked(folder)) {
+      if (is_in_use(folder)) {
         failed = 0;
       } else if (++failed > 2) {
         throw;

@@ -38,6 +38,7 @@
 namespace chorus::inline data {
 
 inline constexpr std::string_view kMask = "<mask>";
+inline constexpr int32_t kLargestId = 1 << 24;  // of a layout
 /// "<task:denoise>".
 std::string task_tag(std::string_view task);
 

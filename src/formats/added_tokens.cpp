@@ -16,8 +16,6 @@ namespace chorus::inline formats {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int32_t kLargestId = 1 << 24;
-
 /// json[key] if that is an object or array, else nothing to iterate over.
 nlohmann::json children(const nlohmann::json& json, const char* key) {
   const auto it = json.is_object() ? json.find(key) : json.end();

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kFormat = 1;
 constexpr uint64_t kLargestManifest = uint64_t{16} << 20;  // bytes
-constexpr std::string_view kState = "state.json", kBest = "best.json", kStepPrefix = "step-";
+constexpr std::string_view kBest = "best.json", kStepPrefix = "step-";
 
 class NewerFormat : public UserError {
  public:
@@ -101,7 +101,7 @@ void remove_folder(const fs::path& folder) {
 }  // namespace
 
 Checkpoint read_checkpoint(const fs::path& folder) {
-  const fs::path manifest_path = folder / kState;
+  const fs::path manifest_path = folder / kStateFile;
   const json manifest = read_sealed(manifest_path);
   try {
     const auto format = exactly<int64_t>(manifest.at("format"));
@@ -162,7 +162,7 @@ void CheckpointStore::write(int64_t step, std::string_view state,
                            {"step", step},
                            {"files", std::move(files)},
                            {"state", parse_json(state, "the state of the run")}};
-    write_file_atomically(growing / kState, seal(manifest));
+    write_file_atomically(growing / kStateFile, seal(manifest));
     const fs::path before = put_in_place(growing, folder_of(step));
     sync_to_disk(folder_of(step).parent_path());
     if (!before.empty()) fs::remove_all(before);

@@ -23,6 +23,9 @@
 
 namespace chorus::inline io {
 
+/// The file that makes a folder a checkpoint.
+inline constexpr const char* kStateFile = "state.json";
+
 /// A checkpoint that was read to the last byte and found as it was written.
 struct Checkpoint {
   int64_t step = 0;

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/again.h"
 #include "base/error.h"
@@ -48,6 +49,11 @@ bool is_there(const fs::path& path) {
   if (::stat(path.c_str(), &info) == 0) return true;
   if (errno != ENOENT && errno != ENOTDIR) fail_to_read(path, errno);
   return false;
+}
+
+void check_can_write(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (::access(folder.c_str(), W_OK | X_OK) != 0) fail_to_write(path, errno);
 }
 
 std::vector<std::string> names_in(const fs::path& folder) {

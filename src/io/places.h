@@ -10,6 +10,9 @@ namespace chorus::inline io {
 /// Whether there is anything; a link is followed. Errors as read_file() where that cannot be told.
 [[nodiscard]] bool is_there(const std::filesystem::path& path);
 
+/// UserError, as writing would say it, where no file can be made under that name: for what begins with long work.
+void check_can_write(const std::filesystem::path& path);
+
 /// The names in a folder, ascending; none where there is no such folder. Errors as read_file().
 [[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& folder);
 

@@ -1,26 +1,15 @@
 #include "memory/arrays.h"
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
-#include "base/error.h"
-#include "io/files.h"
 #include "kernels/device.h"
 #include "memory/usage.h"
 
 namespace chorus::inline memory {
-
-namespace {
-
-std::span<const std::byte> bytes_of(const at::Tensor& memory) {
-  return {static_cast<const std::byte*>(memory.const_data_ptr()), memory.nbytes()};
-}
-
-}  // namespace
 
 Arrays::Arrays(Tier tier, int64_t count, Cuts cuts, at::ScalarType type, at::Device device, ScratchFile* file)
     : count_(count), cuts_(std::move(cuts)), type_(type), device_(device) {
@@ -87,11 +76,7 @@ at::Tensor Arrays::load(int64_t chunk) {
   if (!hashes_[chunk]) return chunk_of(memory_of(chunk).zero_(), chunk);
   prefetch(chunk);
   const Passing read = in_flight_.take(chunk);
-  if (hash_bytes(bytes_of(read.memory)) != *hashes_[chunk]) {
-    throw Error(
-        "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
-        "whole");
-  }
+  check_scratch(read.memory, *hashes_[chunk]);
   return chunk_of(read.memory, chunk);
 }
 
@@ -156,7 +141,7 @@ void Arrays::store(int64_t chunk, const at::Tensor& values) {
     // `values` are a view of all that memory_of() gave.
     write.memory = values.as_strided({count_, values.stride(0)}, {values.stride(0), 1}, 0);
     write.file = file_;
-    hashes_[chunk] = hash_bytes(bytes_of(write.memory));
+    hashes_[chunk] = scratch_hash(write.memory);
     write.request = file_->write(offsets_[chunk], write.memory.const_data_ptr(), write.memory.nbytes());
   });
 }

@@ -1,6 +1,7 @@
 #include "memory/scratch_file.h"
 
 #include <cerrno>
+#include <cstddef>
 #include <system_error>
 
 #include <fcntl.h>
@@ -9,6 +10,7 @@
 #include "base/again.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "io/files.h"
 #include "memory/disk_calls.h"
 
 namespace chorus::inline memory {
@@ -51,6 +53,17 @@ uint64_t ScratchFile::reserve(uint64_t bytes) {
   }
   size_ += whole;
   return begin;
+}
+
+uint64_t scratch_hash(const at::Tensor& memory) {
+  return hash_bytes({static_cast<const std::byte*>(memory.const_data_ptr()), memory.nbytes()});
+}
+
+void check_scratch(const at::Tensor& memory, uint64_t hash) {
+  if (scratch_hash(memory) == hash) return;
+  throw Error(
+      "the scratch file has changed on disk, or the disk fails (memory.folder); the last checkpoint is "
+      "whole");
 }
 
 }  // namespace chorus::inline memory

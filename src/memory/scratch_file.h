@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <memory>
 
+#include <ATen/core/Tensor.h>
+
 #include "memory/block_file.h"
 
 namespace chorus::inline memory {
@@ -40,5 +42,9 @@ class ScratchFile {
   uint64_t size_ = 0;
   std::unique_ptr<BlockFile> file_;
 };
+
+/// The checksum of a tensor's bytes, to be taken as it is written; and, when it has come back, an Error where they have another.
+uint64_t scratch_hash(const at::Tensor& memory);
+void check_scratch(const at::Tensor& memory, uint64_t hash);
 
 }  // namespace chorus::inline memory

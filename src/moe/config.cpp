@@ -14,8 +14,10 @@ void describe(Schema& s, MoeConfig& c) {
   s.add("encoder_every", c.encoder_every,
         {.help = "every n-th encoder block has an MoE layer in place of its FFN; 0: none",
          .unit = "blocks",
-         .min = 0});
-  s.add("decoder_every", c.decoder_every, {.help = "the same for the decoder", .unit = "blocks", .min = 0});
+         .min = 0,
+         .max = kMostEvery});
+  s.add("decoder_every", c.decoder_every,
+        {.help = "the same for the decoder", .unit = "blocks", .min = 0, .max = kMostEvery});
   s.add("top_k", c.top_k,
         {.help = "experts that each token is sent to; `chorus export` to NLLB-MoE needs 2",
          .min = 1,
@@ -24,11 +26,11 @@ void describe(Schema& s, MoeConfig& c) {
         {.help = "an expert takes at most ceil(factor * k * tokens / experts) of a micro-batch; 0: dropless",
          .min = 0,
          .max = 1e6});
-  s.add(
-      "evaluation_capacity_factor", c.evaluation_capacity_factor,
-      {.help = "the same when evaluating and translating; 0: dropless, and no sentence depends on its batch",
-       .min = 0,
-       .max = 1e6});
+  s.add("evaluation_capacity_factor", c.evaluation_capacity_factor,
+        {.help =
+             "the same in validation and `chorus assess`; 0: dropless, as translating and scoring always are",
+         .min = 0,
+         .max = 1e6});
   s.add("selection", c.selection,
         {{"position", TokenSelection::position},
          {"probability", TokenSelection::probability},

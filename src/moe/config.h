@@ -16,6 +16,9 @@ enum class SparseBlock {
   second,  // Switch in transformers; for n = 1, all
 };
 
+/// Of encoder_every and decoder_every; as config.json may have.
+inline constexpr int64_t kMostEvery = 1024;
+
 struct MoeConfig {
   int64_t experts = 0;        // in each MoE layer; 0: a dense model
   int64_t encoder_every = 2;  // of every n encoder blocks, one has an MoE layer; 0: none

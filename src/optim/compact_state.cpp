@@ -151,7 +151,7 @@ void for_blocks(int64_t n, const F& f) {
 }  // namespace
 
 int64_t packed_bytes(StateForm form, int64_t rows, int64_t n) {
-  return layout_of(form, rows, n).end;
+  return form == StateForm::fp32 ? 4 * rows * n : layout_of(form, rows, n).end;
 }
 
 std::vector<int64_t> packed_cuts(const std::vector<int64_t>& cuts, StateForm form, int64_t rows) {

@@ -64,8 +64,9 @@ double decayed(const OptimConfig& config, const RunProgress& now, Duration run_l
     throw UserError("optim.schedule: cosine and linear need an end: give optim.decay or a length of the run");
   }
   if (warm && (end.unit != config.warmup.unit || end.count <= config.warmup.count)) {
-    throw UserError("optim.warmup = {} must count in the unit of the decay's end, {}, and lie before it",
-                    to_string(config.warmup), to_string(end));
+    throw UserError(
+        "optim.warmup = {} must count in the unit of the decay's end, {}, and lie before it, as {} may",
+        to_string(config.warmup), to_string(end), to_string(Duration{1, end.unit}));
   }
   const double start = warm ? static_cast<double>(config.warmup.count) : 0;
   const double way = (elapsed(now, end.unit) - start) / (static_cast<double>(end.count) - start);
@@ -93,6 +94,11 @@ double learning_rate_at(const OptimConfig& config, const RunProgress& now, Durat
     return std::max(least, peak / std::sqrt(ratio));
   }
   return peak;
+}
+
+bool can_apply(const OptimConfig& config, double norm) {
+  constexpr double kLargest = 1e19;  // whose square fp32 holds
+  return std::isfinite(norm) && (config.clip_norm > 0 ? std::min(norm, config.clip_norm) : norm) <= kLargest;
 }
 
 }  // namespace chorus::inline optim

@@ -162,13 +162,11 @@ class Search {
   [[nodiscard]] Needs needs_of(const Job& layout) {
     const Mesh& mesh = layout.mesh;
     Needs needs = {.least = least_of(layout), .dense = {}, .experts = {}};
-    const auto add = [&](OfRole& role, const Elements& elements, int sharing) {
+    const auto add = [&](OfRole& role, const Elements& elements, int sharing, StateForm form) {
       for (const auto& [bytes, count] : elements) {
         const int64_t part = count / sharing, kept = mesh.zero >= 1 ? part : count;
         const int64_t rows = bytes == 4 ? 2 : 3;
-        const int64_t state = &role == &needs.experts && layout.expert_state != StateForm::fp32
-                                  ? packed_bytes(layout.expert_state, rows, kept)
-                                  : 4 * rows * kept;
+        const int64_t state = packed_bytes(form, rows, kept);
         auto& [parameters, gradients, optimizer] = role;
         parameters.on_device += (mesh.zero >= 3 ? part : count) * bytes;
         parameters.elsewhere += kept * bytes;
@@ -178,8 +176,8 @@ class Search {
         optimizer.elsewhere += state;
       }
     };
-    add(needs.dense, elements_of(Role::dense, mesh), mesh.dp());
-    add(needs.experts, elements_of(Role::expert, mesh), mesh.edp());
+    add(needs.dense, elements_of(Role::dense, mesh), mesh.dp(), StateForm::fp32);
+    add(needs.experts, elements_of(Role::expert, mesh), mesh.edp(), layout.expert_state);
     return needs;
   }
 

@@ -156,9 +156,7 @@ double optimizer_time(const Step& s, const Weights& role) {
   const Machine& m = s.m;
   const int64_t rows = s.width == 4 ? 2 : 3;
   const double w = s.width,
-               state = role.state == StateForm::fp32
-                           ? 4.0 * static_cast<double>(rows)
-                           : static_cast<double>(packed_bytes(role.state, rows, kStateBlock)) / kStateBlock;
+               state = static_cast<double>(packed_bytes(role.state, rows, kStateBlock)) / kStateBlock;
   const double kept = s.job.mesh.zero >= 1 ? role.count / role.sharing : role.count;
   const bool on_host = role.optimizer != Tier::device;
   double pass = kept * (8 + 2 * state + 2 * w) / (on_host ? m.host_memory : m.device_memory);

@@ -69,6 +69,7 @@ void TierStash::write(Item& item) {
   if (end_ + bytes > file_->size()) file_->reserve(std::max<uint64_t>(kStep, bytes));
   item.offset = end_;
   end_ += bytes;
+  item.hash = scratch_hash(item.memory);
   item.request = file_->write(item.offset, item.memory.const_data_ptr(), bytes);
 }
 
@@ -81,6 +82,7 @@ void TierStash::prefetch(Ticket ticket) {
             .view(-1);
     item.request = file_->read(item.offset, memory.mutable_data_ptr(), memory.nbytes());
     item.memory = memory;
+    item.was_read = true;
   } else if (item.request == 0 && !item.arriving.defined() && !is_host(item.options.device())) {
     bring(item);
   }
@@ -100,6 +102,7 @@ at::Tensor TierStash::take(Ticket ticket) {
   auto node = items_.extract(ticket);
   Item& item = node.mapped();
   finish(item);
+  if (item.was_read) check_scratch(item.memory, item.hash);
   if (!item.arriving.defined()) bring(item);
   item.arrived.precede_current_stream();
   taken_.arrived.wait();

@@ -46,6 +46,8 @@ class TierStash final : public Stash {
     DeviceEvent arrived;
     uint64_t offset = 0;
     ScratchFile::Request request = 0;  // that reads or writes `memory`; 0: none
+    uint64_t hash = 0;                 // of what was written
+    bool was_read = false;             // `memory` is what came back from the file
   };
   void finish(Item& item);
   void write(Item& item);

@@ -13,6 +13,7 @@
 #include "data/sources.h"
 #include "io/files.h"
 #include "mpi/world.h"
+#include "train/validation.h"
 
 namespace chorus::inline train {
 namespace fs = std::filesystem;
@@ -194,6 +195,9 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
 std::unique_ptr<DataSet> open_data(const RunConfig& config, const fs::path& run, const Vocabulary& vocabulary,
                                    const std::vector<SourceConfig>& sources, const std::string& list) {
   const fs::path store = config.data.store.empty() ? run / "store" : fs::path(config.data.store);
+  if (fs::weakly_canonical(store / "") == fs::weakly_canonical(run / ""))
+    throw UserError("data.store = \"{}\" is the run's own folder: leave it out, or name another",
+                    config.data.store);
   DataSet::Options options = {.store = store, .max_length = config.data.max_length, .list = list};
   options.denoise = config.data.denoise;
   if (list == "valid") {
@@ -236,6 +240,9 @@ std::unique_ptr<Data> open_inputs(const RunConfig& config, const InputsOf& of, G
     data->train = open_data(config, of.run, data->vocabulary, config.data.train, "train");
     if (!config.data.valid.empty())
       data->valid = open_data(config, of.run, data->vocabulary, config.data.valid, "valid");
+    if (data->valid && config.validation.decode > 0)
+      data->translated = read_directions(config.data.valid, translated_pairs(config.validation),
+                                         data->vocabulary.languages());
   });
   agree(group, "a vocabulary", hash_text(data->vocabulary.hash()));
   agree(group, "training text", hash_text(data->train->hash()));

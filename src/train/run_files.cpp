@@ -124,7 +124,7 @@ void write_parts(Group& group, const Catalogue& catalogue,
 }  // namespace
 
 TrainState state_of(const Checkpoint& checkpoint) {
-  const std::string where = (checkpoint.folder / "state.json").string();
+  const std::string where = (checkpoint.folder / kStateFile).string();
   return train_state_from_json(parse_json(checkpoint.state, where), where);
 }
 

@@ -39,9 +39,13 @@ struct Change {
 /// `folder`, wherever both have been moved to.
 bool names_same_init(const std::string& before, const std::string& now, const fs::path& folder) {
   if (before.empty() || now.empty()) return before == now;
-  const fs::path old_place = fs::weakly_canonical(before), place = fs::weakly_canonical(now);
-  return old_place == place || (place.parent_path() == fs::weakly_canonical(folder).parent_path() &&
-                                place.filename() == old_place.filename());
+  const auto canonical = [](const fs::path& path) {  // "runs/a/" is "runs/a"
+    const fs::path whole = fs::weakly_canonical(path);
+    return whole.has_filename() ? whole : whole.parent_path();
+  };
+  const fs::path old_place = canonical(before), place = canonical(now);
+  return old_place == place ||
+         (place.parent_path() == canonical(folder).parent_path() && place.filename() == old_place.filename());
 }
 
 /// The changes that may_change() does not allow.
@@ -82,6 +86,11 @@ void check_shared(const fs::path& folder, Group& group) {
 
 RunFolder::RunFolder(fs::path path, Group& group) : path_(std::move(path)) {
   if (group.rank() == 0) {
+    if (is_there(path_ / kConfigFile)) {
+      throw UserError(
+          "{0} is a model's folder: name another --out, where train.init = \"{0}\" begins with it",
+          path_.string());
+    }
     std::error_code error;
     made_ = fs::create_directories(path_, error);
     if (error) throw UserError("cannot make the run folder {}: {}", path_.string(), error.message());

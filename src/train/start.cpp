@@ -12,6 +12,8 @@
 #include "formats/folder_files.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "kernels/cpu.h"
+#include "kernels/device.h"
 #include "mpi/world.h"
 #include "train/job.h"
 #include "train/validation.h"
@@ -95,6 +97,9 @@ void take_alignment(ModelConfig& model, const std::filesystem::path& folder) {
 Start prepare(const RunConfig& config, const RunOptions& options, const ModelDescription* initial,
               RunFiles& files, Group& group) {
   check(config);
+  if (config.precision == Precision::bf16 && names_host(config.device) && cpu_isa() != Isa::avx512_bf16) {
+    log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
+  }
   if (initial) check_architecture(config, initial->config);
   Start start = {.mesh = mesh_of(config, group.size())};
   for (const std::string& line : summary(start.mesh, common_experts(config.model)))
@@ -123,6 +128,8 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
                            group);
   start.state.vocabulary_hash = hash_text(start.data->vocabulary.hash());
   start.stream = std::make_unique<BatchStream>(*start.data->train, batch_options(config));
+  // The memory of its batches then is at most that of training.
+  if (start.data->valid) check_room(*start.data->valid, config.data.batch_tokens);
   take_text(start.state, start, config, options);
 
   start.model = model_for(config, *start.data);

@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "io/json.h"
 
 namespace chorus::inline train {
@@ -68,6 +70,18 @@ TrainState train_state_from_json(const nlohmann::json& json, const std::string& 
     return s;
   } catch (const nlohmann::json::exception&) {
     throw UserError("{}: not the state of a training run: an entry is missing or of another type", where);
+  }
+}
+
+void TrainState::note_gradient(bool applied, int64_t skip_limit) {
+  skipped_in_a_row = applied ? 0 : skipped_in_a_row + 1;
+  if (applied) return;
+  log_warning("update {}: the gradient is not finite; skipped", updates);
+  if (skipped_in_a_row > skip_limit) {
+    throw Error(
+        "no finite gradient in {} in a row (train.skip_limit): lower optim.learning_rate, or raise "
+        "optim.warmup",
+        counted(skipped_in_a_row, "update"));
   }
 }
 

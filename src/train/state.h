@@ -33,6 +33,8 @@ struct TrainState {
     return static_cast<double>(sentences) / static_cast<double>(sentences_per_epoch);
   }
 
+  /// Counts an update whose gradient was applied, or was not finite. Error where these are more than `skip_limit` in a row.
+  void note_gradient(bool applied, int64_t skip_limit);
   /// Records a validation's score (none: it was not finite). Returns whether it is the best so far.
   bool note_validation(std::optional<double> score, bool lower_is_better);
 };

@@ -16,7 +16,6 @@
 #include "base/text.h"
 #include "comm/failure.h"
 #include "formats/folder.h"
-#include "kernels/cpu.h"
 #include "kernels/device.h"
 #include "layout/shapes.h"
 #include "memory/usage.h"
@@ -95,6 +94,7 @@ class Run {
   void tell_length();
   void report(double learning_rate, double norm);
   bool validate();
+  bool validate_or_save();
   Assessment assess_whole();
   /// `better`: the model is exported too.
   void save(bool better);
@@ -199,21 +199,12 @@ void Run::update() {
   state_.sentences += sentences;
   ++state_.updates;
   const double learning_rate = learning_rate_at(config_.optim, elapsed_now(), config_.train.duration);
-  const bool applied = std::isfinite(norm) && std::isfinite(sums.loss);
+  const bool applied = can_apply(config_.optim, norm) && std::isfinite(sums.loss);
   if (applied) {
     optimizer_.update(learning_rate, norm);
     state_.optimizer_updates = optimizer_.updates();
-    state_.skipped_in_a_row = 0;
-  } else {
-    ++state_.skipped_in_a_row;
-    log_warning("update {}: the gradient is not finite; skipped", state_.updates);
-    if (state_.skipped_in_a_row > config_.train.skip_limit) {
-      throw Error(
-          "no finite gradient in {} in a row (train.skip_limit): lower optim.learning_rate, or "
-          "raise optim.warmup",
-          counted(state_.skipped_in_a_row, "update"));
-    }
   }
+  state_.note_gradient(applied, config_.train.skip_limit);
   check_device_budget();
   window_.add(sums, source_tokens, applied, steady_seconds() - began);
   if (const double share = share_of_duration(); share > 0)
@@ -269,16 +260,15 @@ void Run::report(double learning_rate, double norm) {
 Assessment Run::assess_whole() {
   if (config_.validation.decode == 0) return {};
   const AssessOptions options = assess_options(config_.validation, group_);
-  const std::vector<DirectionText> texts = read_directions(
-      config_.data.valid, translated_pairs(config_.validation), data_->vocabulary.languages());
   optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
-    return assess(model_, data_->vocabulary, texts, options);
+    return assess(model_, data_->vocabulary, data_->translated, options);
   const std::filesystem::path folder = options_.folder / "validation-model";
   files_.export_model(folder, model_, data_->vocabulary, optimizer_);
   group_.barrier("exporting the model");
   // As it lies in the file, in fp32, whatever the run computes with: nothing of it is copied into memory.
-  Assessment assessment = assess(*load_model(folder, {}).model, data_->vocabulary, texts, options);
+  Assessment assessment =
+      assess(*load_model(folder, {}).model, data_->vocabulary, data_->translated, options);
   group_.barrier("translating for validation");
   if (writes()) std::filesystem::remove_all(folder);
   return assessment;
@@ -306,10 +296,22 @@ bool Run::validate() {
   record["update"] = state_.updates;
   record["best"] = better;
   record["seconds"] = steady_seconds() - began;
-  if (writes()) metrics_->write("validation", record);
   if (writes() && better) write_translations(assessment.kept, state_.updates, options_.folder);
+  if (writes()) metrics_->write("validation", record);
   log_info("update {}: {}{}", state_.updates, result.line(), better ? "  (best)" : "");
   return better;
+}
+
+/// What one process has learnt is kept where that ends in an error: the next start begins with this validation.
+bool Run::validate_or_save() {
+  const TrainState before = state_;
+  try {
+    return validate();
+  } catch (const std::exception&) {
+    state_ = before;
+    if (group_.size() == 1) save(false);
+    throw;
+  }
 }
 
 void Run::save(bool better) {
@@ -350,19 +352,20 @@ Ending Run::train() {
   const Interrupt interrupt;
   const auto due = [&](int64_t every) { return every > 0 && state_.updates % every == 0; };
   std::optional<Ending> end = common_ending();
-  if (!end) {
-    progress_ = std::make_unique<Progress>(
-        ProgressOptions{.task = "training", .unit = "update", .start = state_.updates});
-  }
+  const ProgressOptions shown = {.task = "training", .unit = "update", .start = state_.updates};
+  if (!end) progress_ = std::make_unique<Progress>(shown);
+  bool owed = data_->valid && state_.updates > 0 && due(config_.validation.every) &&
+              state_.validated != state_.updates;  // the last start ended in it
   // Once at least, for a run that ended before its last validation; one that is done is left as it is.
   for (bool first = true; first || !end; first = false) {
     bool better = false;
     if (!end) {
-      update();
-      better = data_->valid && due(config_.validation.every) && validate();
+      if (!std::exchange(owed, false)) update();
+      better = data_->valid && due(config_.validation.every) && validate_or_save();
       end = common_ending();
     }
-    if (end && !by_signal(*end) && state_.validated != state_.updates) better = validate() || !data_->valid;
+    if (end && !by_signal(*end) && state_.validated != state_.updates)
+      better = validate_or_save() || !data_->valid;
     files_.look_at_saving();
     if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save(better);
   }
@@ -376,9 +379,6 @@ Ending Run::train() {
 
 Ending train_run(const RunConfig& config, const RunOptions& options) {
   check(config);
-  if (config.precision == Precision::bf16 && names_host(config.device) && cpu_isa() != Isa::avx512_bf16) {
-    log_warning("this CPU has no bf16 arithmetic: precision = \"bf16\" saves memory here, not time");
-  }
   Group alone;
   Group& group = options.group ? *options.group : alone;
   group.set_timeout(config.parallel.timeout);

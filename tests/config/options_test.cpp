@@ -156,7 +156,9 @@ TEST_F(OptionsTest, UnknownNamesGetASuggestion) {
   EXPECT_EQ(error_of("count = 1"), "run.toml:1: unknown option 'count'; did you mean 'train.count'?");
   EXPECT_EQ(error_of("[data.text]\nseed = 1"),
             "run.toml:2: unknown option 'data.text.seed'; did you mean 'train.seed'?");
-  EXPECT_EQ(error_of("[train]\nzzzzzz = 1"), "run.toml:2: unknown option 'train.zzzzzz'");
+  const std::string nothing_alike = error_of("[train]\nzzzzzz = 1");
+  EXPECT_TRUE(nothing_alike.starts_with("run.toml:2: unknown option 'train.zzzzzz'; there are count, "))
+      << nothing_alike;
   EXPECT_EQ(error_of("[[data.text.sources]]\nwieght = 1"),
             "run.toml:2: unknown option 'data.text.sources.wieght'; did you mean 'weight'?");
   EXPECT_EQ(error_of("[data.tetx]\nname = 'x'"),
@@ -273,6 +275,19 @@ TEST_F(OptionsTest, DumpReadsBackToTheSameValues) {
   EXPECT_EQ(config.sources[0].weight, 1e-30);
   EXPECT_NE(dump.find("# a count (whole number, in updates, 1 to 100)\ncount = 3\n"), std::string::npos)
       << dump;
+}
+
+TEST_F(OptionsTest, ADumpIsAsLongAsAFileMayBe) {
+  // Of many tables the first alone is explained.
+  config.sources.resize(5000);
+  const std::string dump = schema.dump();
+  const size_t first = dump.find("# the file ");
+  EXPECT_NE(first, std::string::npos);
+  EXPECT_EQ(dump.find("# the file ", first + 1), std::string::npos);
+  schema.read_text(dump, "dump");
+  EXPECT_EQ(config.sources.size(), 5000U);
+  config.sources.resize(50'000);
+  EXPECT_THROW(static_cast<void>(schema.dump()), UserError);
 }
 
 TEST_F(OptionsTest, ValuesAreFlatAndInOrder) {

@@ -87,6 +87,17 @@ TEST(SampledPieces, MayBeAsLongAsSentencesMay) {
             std::string::npos);
 }
 
+TEST(SampledPieces, AreOfOtherBatchesWithAnotherLongestLength) {
+  SampledCorpus corpus(5);
+  const auto hash = [&](int64_t max_length) {
+    corpus.options.max_length = max_length;
+    return corpus.open().hash();
+  };
+  EXPECT_EQ(hash(100), hash(90));
+  corpus.options.source_sampling = 0.1;
+  EXPECT_NE(hash(100), hash(90));
+}
+
 TEST(SampledPieces, KeepToTheBudgetAndAreAFunctionOfThePosition) {
   SampledCorpus corpus(600);
   corpus.options.max_length = 64;

@@ -101,6 +101,7 @@ TEST_P(CompactState, HasTheSameBitsOnEveryInstructionSetAndZeroBytesAreZero) {
 INSTANTIATE_TEST_SUITE_P(Forms, CompactState, testing::Values(StateForm::bf16, StateForm::fp8));
 
 TEST(CompactStateBytes, AreThose) {
+  EXPECT_EQ(packed_bytes(StateForm::fp32, 2, 1000), 8000);
   EXPECT_EQ(packed_bytes(StateForm::bf16, 2, 1000), 4000);
   EXPECT_EQ(packed_bytes(StateForm::bf16, 3, 1000), 8000);
   EXPECT_EQ(packed_bytes(StateForm::fp8, 2, 1000), 2000 + 2 * 8);

@@ -1,5 +1,8 @@
 #include "optim/config.h"
 
+#include <cmath>
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -79,6 +82,19 @@ TEST(OptimConfig, IsDescribed) {
   EXPECT_EQ(config.schedule, Schedule::cosine);
   EXPECT_EQ(config.warmup, (Duration{5'000'000, kTokens}));
   EXPECT_THROW(schema.set("optim.beta1=1.5"), UserError);
+}
+
+TEST(Gradients, AreAppliedWhereTheirSquaresAreNumbers) {
+  OptimConfig config;
+  const double infinite = std::numeric_limits<double>::infinity();
+  for (const double clip : {0.0, 1.0}) {
+    config.clip_norm = clip;
+    EXPECT_TRUE(can_apply(config, 0));
+    EXPECT_TRUE(can_apply(config, 1e18));
+    EXPECT_EQ(can_apply(config, 1e20), clip > 0);
+    EXPECT_FALSE(can_apply(config, infinite));
+    EXPECT_FALSE(can_apply(config, std::nan("")));
+  }
 }
 
 }  // namespace

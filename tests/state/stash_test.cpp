@@ -1,8 +1,12 @@
 #include "state/stash.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "temporary_folder.h"
 
 namespace chorus {
@@ -34,6 +38,26 @@ TEST(Stash, GivesBackWhatWasPutInAnyOrderAndUsesItsFileAgain) {
     EXPECT_EQ(on_disk > 0, tier == Tier::nvme);
     stash.put(at::ones({1000}));  // never taken
   }
+}
+
+TEST(Stash, NoticesADiskThatGivesBackOtherBytes) {
+  const TemporaryFolder folder;
+  TierStash stash(Tier::nvme, folder.path());
+  std::vector<Stash::Ticket> tickets;
+  for (int i = 0; i < 12; ++i) tickets.push_back(stash.put(at::full({4096}, i)));
+  const std::string place = std::filesystem::canonical(folder.path()).string();
+  int files = 0;
+  for (const auto& open : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code closed;  // that of the iterator
+    if (!std::filesystem::read_symlink(open.path(), closed).string().starts_with(place)) continue;
+    std::fstream file(open.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100);
+    file << "other bytes";
+    files += file.flush() ? 1 : 0;
+  }
+  ASSERT_EQ(files, 1);
+  EXPECT_THROW(stash.take(tickets[0]), Error);
+  EXPECT_TRUE(at::equal(stash.take(tickets[1]), at::full({4096}, 1)));
 }
 
 }  // namespace

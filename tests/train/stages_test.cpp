@@ -105,6 +105,14 @@ TEST_F(StagesTest, AStageBeginsWithTheModelOfOneBefore) {
             hash_file(folder_.path() / "run" / "copy" / weights));
 }
 
+TEST_F(StagesTest, DenseModelsFollowEachOther) {
+  RunConfig config = toy_run(folder_.path(), 1);
+  config.model.moe = {};
+  config.train.stages = {{.name = "a"}, {.name = "b", .init = {"a"}}};
+  EXPECT_EQ(train_stages(config, {.folder = folder_.path() / "run"}), Ending::done);
+  EXPECT_TRUE(describe_model(folder_.path() / "run" / "b" / "model").config.expert_counts().empty());
+}
+
 TEST_F(StagesTest, EveryStageIsLookedAtAsARunBeforeTheFirstTrains) {
   const auto late = [&](std::vector<StageConfig> stages, const char* why) {
     EXPECT_THAT(refusal(std::move(stages)), AllOf(HasSubstr("train.stage late: "), HasSubstr(why)));

@@ -80,6 +80,74 @@ TEST_F(StartTest, AStartThatFailsDoesNotBindTheNext) {
   EXPECT_EQ(last_tensors(run_), last_tensors(alone));
 }
 
+TEST_F(StartTest, AModelsFolderIsNoRun) {
+  train_run(config_, {.folder = run_});
+  const auto before = contents(run_);
+  config_.vocabulary.size = 280;
+  EXPECT_THAT(message_of<UserError>([&] { train_run(config_, {.folder = run_ / "model"}); }),
+              HasSubstr("is a model's folder: name another --out"));
+  EXPECT_EQ(contents(run_), before);
+  config_.vocabulary.size = 290;
+  config_.data.store = run_.string() + "/";
+  EXPECT_THAT(refusal(config_, true), HasSubstr("is the run's own folder"));
+}
+
+TEST_F(StartTest, APairOfRunsMayMove) {
+  const fs::path place = folder_ / "w", moved = folder_ / "moved";
+  train_run(config_, {.folder = place / "a"});
+  config_.train.init = (place / "a").string() + "/";
+  train_run(config_, {.folder = place / "b" / ""});
+  fs::rename(place, moved);
+  config_.train.init = (moved / "a").string() + "/";
+  EXPECT_EQ(train_run(config_, {.folder = moved / "b" / ""}), Ending::done);
+}
+
+TEST_F(StartTest, ValidationHasRoomInTheBatches) {
+  config_.data.max_length = config_.model.max_positions = 200;
+  std::ofstream(folder_ / "valid.xx", std::ios::app) << std::string(150, 'q') << "\n";
+  std::ofstream(folder_ / "valid.yy", std::ios::app) << "omega\n";
+  EXPECT_THAT(refusal(config_), HasSubstr("data.batch_tokens = 128 has no room for the longest sentence"));
+  config_.data.batch_tokens = 256;
+  EXPECT_EQ(train_run(config_, {.folder = run_}), Ending::done);
+}
+
+TEST_F(StartTest, AValidationThatFailsLosesNoUpdate) {
+  config_.validation.every = 2;
+  config_.validation.decode = 3;
+  config_.train.checkpoint_every = 100;
+  const fs::path alone = folder_ / "alone";
+  train_run(config_, {.folder = alone});
+  fs::create_directories(run_ / "translations.json" / "in the way");
+  EXPECT_THROW(train_run(config_, {.folder = run_}), Error);
+  EXPECT_EQ(last_tensors(run_).at("step"), "2");
+  EXPECT_THROW(train_run(config_, {.folder = run_}), Error) << "it begins with the validation";
+  EXPECT_EQ(last_tensors(run_).at("step"), "2");
+  fs::remove_all(run_ / "translations.json");
+  EXPECT_EQ(train_run(config_, {.folder = run_}), Ending::done);
+  EXPECT_EQ(last_tensors(run_), last_tensors(alone));
+  const auto validated = [](const fs::path& run) {
+    std::vector<nlohmann::json> records;
+    std::ifstream lines(run / "metrics.jsonl");
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json record = nlohmann::json::parse(line);
+      if (record["kind"] == "validation")
+        records.push_back({record["update"], record["loss"], record["best"]});
+    }
+    return records;
+  };
+  EXPECT_EQ(validated(run_), validated(alone));
+}
+
+TEST_F(StartTest, ValidationTranslatesTheTextOfItsStart) {
+  config_.validation.every = 1;
+  config_.validation.decode = 3;
+  int64_t told = 0;
+  train_run(config_, {.folder = run_, .on_record = [&](const nlohmann::json& record) {
+                        if (record["kind"] == "validation" && told++ == 0) fs::remove(folder_ / "valid.yy");
+                      }});
+  EXPECT_EQ(told, 3);
+}
+
 TEST_F(StartTest, AVocabularyThatTheRunDidNotMakeStays) {
   fs::create_directories(run_);
   train_vocabulary(config_.data.train, {.size = 285}, run_ / "sentencepiece.bpe.model");

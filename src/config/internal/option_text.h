@@ -1,12 +1,15 @@
 // How options are written: shared by the reader (errors, bare strings) and the printer.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
 #include "config/options.h"
 
 namespace chorus::inline config {
+
+inline constexpr size_t kMaxOptionBytes = size_t{1} << 20;  // of a file of options
 
 /// `text` as a TOML basic string, quotes included.
 std::string toml_quote(std::string_view text);

@@ -21,7 +21,6 @@
 namespace chorus::inline data {
 
 inline constexpr int32_t kFirstPiece = kUnk + 1;
-inline constexpr int32_t kLargestId = 1 << 24;
 inline constexpr std::string_view kWordStart = "\u2581", kTaskTag = "<task:", kMadladTag = "<2";
 inline constexpr std::array<std::string_view, 4> kSpecial = {"<s>", "<pad>", "</s>", "<unk>"};
 

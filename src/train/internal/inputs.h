@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/group.h"
 #include "data/dataset.h"
+#include "data/direction_text.h"
 #include "data/vocabulary.h"
 #include "train/config.h"
 
@@ -16,6 +18,7 @@ struct Data {
   Vocabulary
       vocabulary;  // with vocabulary.symbols, the tags of vocabulary.add and those of the denoising tasks
   std::unique_ptr<DataSet> train, valid;  // valid: null without text for it
+  std::vector<DirectionText> translated;  // of validation.decode: as much text of data.valid
 };
 
 struct InputsOf {
