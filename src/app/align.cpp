@@ -58,7 +58,7 @@ void align(const AlignArguments& a) {
   if (!a.gold.empty() && a.text.sentences > 0)
     throw UserError("--gold with --sentences: its lines belong to those of the whole text");
   const ModelPlace place = find_model(a.model);
-  if (!a.dry_run) check_is_replaceable(place.description);
+  if (!a.dry_run) check_is_rewritable(place.description);
   ModelDescription description = describe_model(place.description);
   if (!has_text(a.text, "--files or --tsv")) throw UserError("name the text with --files or --tsv");
   const std::vector<DirectionText> texts =

@@ -89,22 +89,24 @@ FoundCommand find_command(const CLI::App& app, const std::vector<std::string>& w
   for (const std::string& word : words) {
     const auto below =
         found.command->get_subcommands([&](const CLI::App* command) { return command->check_name(word); });
-    if (below.empty()) throw UserError("{}", unknown_argument(*found.command, word));
+    if (below.empty()) throw UserError("{}", unknown_argument(found, word));
     found = {below.front(), fmt::format("{} {}", found.path, word)};
   }
   return found;
 }
 
-std::string unknown_argument(const CLI::App& command, const std::string& argument) {
+std::string unknown_argument(const FoundCommand& command, const std::string& argument) {
   if (argument.size() > 1 && argument.starts_with('-')) {
+    const std::string name = argument.substr(0, argument.find('='));
+    if (command.command->get_option_no_throw(name) != nullptr)
+      return fmt::format("{} stands before the command that takes it: {} {}", name, command.path, name);
     std::vector<std::string> options;
-    for (const CLI::Option* option : command.get_options()) {
-      for (const std::string& name : option->get_lnames()) options.push_back(fmt::format("--{}", name));
+    for (const CLI::Option* option : command.command->get_options()) {
+      for (const std::string& known : option->get_lnames()) options.push_back(fmt::format("--{}", known));
     }
-    return fmt::format("unknown option '{}'{}", argument,
-                       did_you_mean(argument.substr(0, argument.find('=')), options));
+    return fmt::format("unknown option '{}'{}", argument, did_you_mean(name, options));
   }
-  const std::vector<std::string> commands = subcommand_names(command);
+  const std::vector<std::string> commands = subcommand_names(*command.command);
   if (!commands.empty())
     return fmt::format("unknown command '{}'{}", argument, did_you_mean(argument, commands));
   return fmt::format("unexpected argument '{}'", argument);

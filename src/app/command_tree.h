@@ -42,7 +42,7 @@ struct FoundCommand {
 /// is none.
 FoundCommand find_command(const CLI::App& app, const std::vector<std::string>& words);
 
-/// What is wrong with an argument that nothing takes.
-std::string unknown_argument(const CLI::App& command, const std::string& argument);
+/// What is wrong with an argument that nothing takes, `command` being the last that was named.
+std::string unknown_argument(const FoundCommand& command, const std::string& argument);
 
 }  // namespace chorus::inline app

@@ -25,6 +25,7 @@
 #include "formats/folder.h"
 #include "formats/folder_files.h"
 #include "formats/language_detector.h"
+#include "io/places.h"
 
 namespace chorus::inline app {
 namespace {
@@ -67,9 +68,10 @@ void train(const TrainArguments& a) {
     throw UserError("give --out FILE, or --model DIR to keep it with the model");
   if (!a.out.empty() && std::filesystem::exists(a.out) && !a.force)
     throw UserError("{} exists; give --force to replace it, or another --out", a.out);
+  if (!a.out.empty()) check_can_write(a.out);
   const std::filesystem::path folder =
       a.model.empty() ? std::filesystem::path() : find_model(a.model).description;
-  if (!a.model.empty()) check_is_replaceable(folder);
+  if (!a.model.empty()) check_is_rewritable(folder);
   const Sentences sentences = read_sentences(a.text, a.lines);
   std::vector<std::string> languages;
   std::vector<std::vector<std::string>> texts;

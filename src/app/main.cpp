@@ -100,7 +100,7 @@ void run(CLI::App& app, int argc, char** argv) {
     std::string path = "chorus";
     const CLI::App& command = deepest(app, path);
     const std::vector<std::string> left = app.remaining(true);
-    const std::string what = left.empty() ? error.what() : unknown_argument(command, left.front());
+    const std::string what = left.empty() ? error.what() : unknown_argument({&command, path}, left.front());
     const bool hint = what.find("did you mean") != std::string::npos;
     throw UserError("{}{}", what, hint ? "" : fmt::format("; `{} --help` shows what it takes", path));
   }

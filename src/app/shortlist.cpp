@@ -20,6 +20,7 @@
 #include "config/options.h"
 #include "data/sources.h"
 #include "formats/folder.h"
+#include "io/places.h"
 
 namespace chorus::inline app {
 namespace {
@@ -89,6 +90,7 @@ void print_lists(const nlohmann::json& rows) {
 void shortlist(const ShortlistArguments& a) {
   if (std::filesystem::exists(a.out) && !a.force)
     throw UserError("{} exists; give --force to replace it, or another --out", a.out.string());
+  check_can_write(a.out);
   const Vocabulary vocabulary = describe_model(find_model(a.model).description).vocabulary;
   if (vocabulary.languages().empty())
     throw UserError("{}: this model has no languages, and a shortlist is that of a language",

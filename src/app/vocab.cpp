@@ -20,6 +20,7 @@
 #include "data/vocabulary.h"
 #include "formats/folder.h"
 #include "io/files.h"
+#include "io/places.h"
 
 namespace chorus::inline app {
 namespace {
@@ -40,6 +41,7 @@ void make(const VocabOptions& options) {
   if (std::filesystem::exists(options.out) && !options.force) {
     throw UserError("{} exists; give --force to replace it, or another --out", options.out);
   }
+  check_can_write(options.out);
   std::vector<SourceConfig> sources = sources_of(options.text);
   for (const std::string& input : options.inputs) {
     const auto [language, file] = language_and_file("--input", input);

@@ -37,9 +37,11 @@ std::string describe_exports(const ModelConfig& config) {
     reasons.empty() ? can.push_back(architecture->name)
                     : cannot.push_back(fmt::format("{} ({})", architecture->name, join(reasons, "; ")));
   }
-  return fmt::format("chorus export can write this model as {}{}{}",
-                     can.empty() ? "nothing" : join(can, ", "), cannot.empty() ? "" : ", not as ",
-                     join(cannot, ", "));
+  if (can.empty())
+    return fmt::format("transformers has no class for this model, which only chorus export needs: not {}",
+                       join(cannot, ", "));
+  return fmt::format("chorus export can write this model as {}{}{}", join(can, ", "),
+                     cannot.empty() ? "" : ", not as ", join(cannot, ", "));
 }
 
 }  // namespace chorus::inline architecture

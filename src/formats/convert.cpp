@@ -15,6 +15,7 @@
 #include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/places.h"
 
 #include "formats/internal/tokenizer_files.h"
 
@@ -175,6 +176,9 @@ void import_model(const fs::path& folder, const fs::path& out, const Quantizatio
     import_parts(folder, out);
     return;
   }
+  if (!is_there(folder))
+    throw UserError("{}: no such folder; a model of the Hugging Face hub has to be downloaded first",
+                    folder.string());
   if (!fs::exists(folder / kConfigFile)) {
     throw UserError(
         "{}: no model folder of transformers, which has {}; models of Marian (.npz) and fairseq (.pt) have "

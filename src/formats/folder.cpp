@@ -14,8 +14,10 @@
 #include "formats/expert_files.h"
 #include "formats/folder_files.h"
 #include "formats/stored_tensors.h"
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/places.h"
 #include "kernels/device.h"
 
 #include "formats/internal/manifest.h"
@@ -319,6 +321,16 @@ void check_is_replaceable(const fs::path& folder) {
   if (std::ranges::find(names, kConfigFile) == names.end()) refuse("is there and is not a model");
   if (!strangers.empty())
     refuse(fmt::format("holds {}, which is no model's", in_quotes(*std::ranges::min_element(strangers))));
+}
+
+void check_is_rewritable(const fs::path& folder) {
+  const auto refuse = [&](std::string_view why) {
+    throw UserError("cannot write {}: it {}", folder.string(), why);
+  };
+  std::error_code error;
+  if (fs::is_symlink(folder, error)) refuse("is a symbolic link; name the folder that it leads to");
+  if (!is_there(folder / kConfigFile)) refuse("is not a model");
+  if (is_there(folder / kStateFile)) refuse("is a checkpoint of a run; name its model, or an exported one");
 }
 
 void write_description(const fs::path& folder, const ModelConfig& model, DType dtype,

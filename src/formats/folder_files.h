@@ -47,6 +47,9 @@ bool is_model_file(std::string_view name);
 /// UserError unless `folder` is absent, an empty folder, or one with a config.json in which every name is a
 /// model's file: nothing else is ours to replace. It names the first file that is not.
 void check_is_replaceable(const std::filesystem::path& folder);
+/// UserError unless `folder` is a model's that may get another file beside what else it holds: no link to one, and no
+/// checkpoint of a run.
+void check_is_rewritable(const std::filesystem::path& folder);
 
 /// UserError when the vocabulary of `folder` is of another kind than the model's: T5's, MADLAD's or neither.
 void check_kind(const ModelConfig& config, const Vocabulary& vocabulary, const std::filesystem::path& folder);

@@ -15,12 +15,17 @@ namespace chorus::inline formats {
 namespace fs = std::filesystem;
 
 void rewrite_folder(const fs::path& folder, const std::function<void(const fs::path& copy)>& change) {
-  AtomicFolder whole(folder, check_is_replaceable);
-  for (const fs::directory_entry& file : fs::directory_iterator(folder)) {
-    const fs::path copy = whole.temporary() / file.path().filename();
+  AtomicFolder whole(folder, check_is_rewritable);
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    const fs::path copy = whole.temporary() / entry.path().lexically_relative(folder);
     std::error_code no_links;  // as on some file systems
-    fs::create_hard_link(file.path(), copy, no_links);
-    if (no_links) fs::copy_file(file.path(), copy);
+    if (entry.is_symlink()) {
+      fs::copy_symlink(entry.path(), copy);
+    } else if (entry.is_directory()) {
+      fs::create_directory(copy, entry.path());
+    } else if (fs::create_hard_link(entry.path(), copy, no_links); no_links) {
+      fs::copy_file(entry.path(), copy);
+    }
   }
   change(whole.temporary());
   if (fs::exists(folder / kManifestFile)) write_manifest(whole.temporary());

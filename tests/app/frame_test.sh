@@ -28,6 +28,8 @@ expect 2 "unknown command 'hepl'; did you mean 'help'?" hepl
 expect 2 "unknown command 'zzzzzz'; \`chorus --help\` shows what it takes" zzzzzz
 expect 2 "unknown option '--verison'; did you mean '--version'?" --verison
 expect 2 "unknown option '--xyz'" help --xyz
+expect 2 "--json stands before the command that takes it: chorus translate --json" --json translate
+expect 2 "--json stands before the command that takes it: chorus corpus report --json" corpus --json report
 expect 2 "unknown command 'zzzzzz'" help zzzzzz
 expect 0 "" help
 says "Usage: chorus"

@@ -28,6 +28,8 @@ train="--input en=$folder/en --input de=$folder/de --out $folder/model"
 [ -s "$folder/err" ] && fail "quiet training said: $(cat "$folder/err")"
 [ "$("$chorus" vocab --model "$folder/model")" = "294 rows, 2 languages: de, en
 normalization: nmt_nfkc" ] || fail "wrong summary"
+# A place that cannot be written is found before the text is read.
+refuse "cannot write $folder/no/model" --input en=$folder/missing --out $folder/no/model
 text="die Katze __en__ sat"
 back=$(echo "$text" | "$chorus" vocab --model "$folder/model" --encode | "$chorus" vocab --model "$folder/model" --decode)
 [ "$back" = "$text" ] || fail "'$text' came back as '$back'"

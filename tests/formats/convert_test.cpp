@@ -240,7 +240,7 @@ TEST(Convert, SaysAllReasonsAtOnce) {
   ModelConfig sparse;
   sparse.moe.experts = 8;
   EXPECT_EQ(reasons_against(sparse, Format::nllb_moe).size(), 2U);
-  EXPECT_TRUE(has(describe_exports(sparse), "as nothing, not as nllb-moe (moe.top_k = 1"));
+  EXPECT_TRUE(has(describe_exports(sparse), "which only chorus export needs: not nllb-moe (moe.top_k = 1"));
 }
 
 TEST(Convert, ReplacesAModelAndNothingElse) {

@@ -51,9 +51,22 @@ TEST(ModelFolder, RemembersWhichHeadAligns) {
     json["chorus"]["alignment"] = nlohmann::json::parse(wrong);
     EXPECT_THROW(static_cast<void>(model_config_from_json(json)), UserError) << wrong;
   }
-  std::ofstream(saved.path / "optimizer.safetensors") << "x";
-  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(saved.path, 1, 0); }), "optimizer.safetensors"));
-  EXPECT_EQ(describe_model(saved.path).config.alignment_layer, 0);
+  // What else is in the folder stays.
+  fs::create_directories(saved.path / "sample" / "deep");
+  std::ofstream(saved.path / "README.md") << "read";
+  std::ofstream(saved.path / "sample" / "deep" / "test.en") << "a line";
+  fs::create_symlink("README.md", saved.path / "link");
+  keep_alignment(saved.path, 1, 1);
+  EXPECT_EQ(describe_model(saved.path).config.alignment_layer, 1);
+  EXPECT_EQ(read_file(saved.path / "README.md"), "read");
+  EXPECT_EQ(read_file(saved.path / "sample" / "deep" / "test.en"), "a line");
+  EXPECT_EQ(fs::read_symlink(saved.path / "link"), "README.md");
+  const fs::path link = saved.folder / "link";
+  fs::create_directory_symlink(saved.path, link);
+  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(link, 0, 0); }), "is a symbolic link"));
+  std::ofstream(saved.path / "state.json") << "{}";
+  EXPECT_TRUE(has(message_of<UserError>([&] { keep_alignment(saved.path, 0, 0); }), "checkpoint of a run"));
+  EXPECT_EQ(describe_model(saved.path).config.alignment_layer, 1);
 }
 
 TEST(ModelFolder, IsFoundInARun) {
