@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "base/utf8.h"
 #include "server/service.h"
 
@@ -71,7 +72,10 @@ std::shared_ptr<Waiting> Service::translate_file(const HttpRequest& request, con
   const std::string &stem = name_parts.first, &extension = name_parts.second;
   const auto* const found = std::ranges::find_if(
       kExtensions, [&](const auto& known) { return boost::beast::iequals(known.first, extension); });
-  if (found == kExtensions.end()) throw Refusal(400, "Invalid request: file format not supported");
+  if (found == kExtensions.end()) {
+    throw Refusal(400, fmt::format("Invalid request: file format not supported; a name ends in {}",
+                                   join(file_extensions(), ", ")));
+  }
   const std::string target = fields.text("target");
   const auto reply = [this, name = fmt::format("{}.{}{}", stem, target, extension),
                       site = request.site](Made made) {

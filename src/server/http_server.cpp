@@ -131,9 +131,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     if (encodings > 0 && header.version() < 11) return refuse(400, "HTTP/1.0 has no Transfer-Encoding");
     const auto hosts = header.count(http::field::host);
     if (hosts > 1 || (hosts == 0 && header.version() >= 11)) return refuse(400, "A request names one Host");
-    if (hosts == 1 && !server_.serves(header[http::field::host])) return refuse(421, "Unknown Host");
-    if (const std::string_view site = parts_of(header.target()).site; !site.empty() && !server_.serves(site))
-      return refuse(421, "Unknown Host");
+    const std::string_view site = parts_of(header.target()).site, host = header[http::field::host];
+    if ((hosts == 1 && !server_.serves(host)) || (!site.empty() && !server_.serves(site)))
+      return refuse(421, "Unknown Host: chorus serve --host NAME adds one");
     const std::string_view origin = header[http::field::origin];  // the site of the page that asks
     if (!origin.empty() && !server_.serves(origin)) return refuse(403, "A page of another site asks");
     const auto length = parser_->content_length();

@@ -53,8 +53,12 @@ std::optional<std::string> LanguageCodes::find(std::string_view asked) const {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
   };
   if (asked.size() > kLongest || !std::ranges::all_of(asked, in_code)) return {};
-  const auto [language, script] = language_and_script(std::string(asked));
+  const std::string code(asked);
+  const auto [language, script] = language_and_script(code);
   if (language.empty()) return {};
+  // What names a script, or a region where another is usual, means no other script.
+  const bool any_script =
+      std::string_view(locale_of(code).getScript()).empty() && script == language_and_script(language).second;
   const Known* of_language = nullptr;
   int64_t count = 0;
   for (const Known& one : known_) {
@@ -63,7 +67,7 @@ std::optional<std::string> LanguageCodes::find(std::string_view asked) const {
     ++count;
     of_language = &one;
   }
-  return count == 1 ? std::optional(of_language->code) : std::nullopt;
+  return any_script && count == 1 ? std::optional(of_language->code) : std::nullopt;
 }
 
 }  // namespace chorus::inline server

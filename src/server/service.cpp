@@ -183,6 +183,7 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
   check(asked.texts,
         asked.document ? std::max(limits_.characters, limits_.document_characters) : limits_.characters);
   const auto models = this->models();
+  const std::string to = language(*models, asked.target);
   Made made;
   std::string source = asked.source;
   if (source == kAuto) {
@@ -193,12 +194,13 @@ std::shared_ptr<Waiting> Service::translate(const Asked& asked, MakeReply make_r
     for (const SourceLine& line : without_markup.lines()) all += line.text + "\n";
     std::vector<DetectedLanguage> found = models->detector().detect(all);
     // Where there is nothing to translate, no language is the wrong one.
-    if (all.empty()) found = {{.language = language(*models, asked.target), .confidence = 0}};
-    if (found.empty()) throw Refusal(400, "The language of the text was not recognized: name it as source");
+    if (all.empty()) found = {{.language = to, .confidence = 0}};
+    if (found.empty())
+      throw Refusal(400, "The language of the text was not recognized: name the source language");
     made.detected = found.front();
     source = found.front().language;
   }
-  const std::string from = language(*models, source), to = language(*models, asked.target);
+  const std::string from = language(*models, source);
   if (from == to) {
     for (const std::string& text : asked.texts) made.texts.push_back({text});
     HttpReply reply = make_reply(std::move(made));

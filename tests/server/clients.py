@@ -200,7 +200,8 @@ def files(server):
            "a proxy that speaks nonsense")
     expect(server.ask("/translate_file", body[:-30], form)[0] == 400, "a form that is cut")
     expect(server.ask("/translate_file", body.replace(b"a.txt", b"a.docx"), form) ==
-           (400, {"error": "Invalid request: file format not supported"}), "a document of another format")
+           (400, {"error": "Invalid request: file format not supported; a name ends in .txt, .html, .htm, .md, .markdown, .srt, .vtt, .tmx"}),
+           "a document of another format")
     expect(server.ask("/download_file/" + "0" * 32 + "/a.yy.txt")[0] == 404, "a document that is not there")
     with open("letter.md", "w") as file:
         file.write("# alpha beta\n")

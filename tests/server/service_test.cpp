@@ -261,7 +261,14 @@ TEST(LanguageCodes, FindTheLanguageThatIsMeant) {
   EXPECT_EQ(codes.find("zh-TW"), "zho_Hant");
   EXPECT_EQ(codes.find("zh_Hant"), "zho_Hant");
   EXPECT_EQ(codes.find("ko"), "kor_Hang");
-  EXPECT_EQ(codes.find("sr-Latn"), "srp_Cyrl") << "the only one of the language";
+  EXPECT_EQ(codes.find("sr-RS"), "srp_Cyrl");
+  EXPECT_EQ(codes.find("sr-Latn"), std::nullopt) << "another script";
+  LanguageCodes few;
+  for (const char* code : {"zh-CN", "srp_Latn", "de"}) few.add(code);
+  EXPECT_EQ(few.find("zh"), "zh-CN");
+  EXPECT_EQ(few.find("sr"), "srp_Latn") << "the only one of the language";
+  for (const char* none : {"zh-TW", "zh-Hant", "ZH-HANT", "deu_Cyrl", "sr-Cyrl"})
+    EXPECT_EQ(few.find(none), std::nullopt) << none;
   for (const std::string& none : std::vector<std::string>{"fr", "", "x", "klingon", std::string(100000, 'd')})
     EXPECT_EQ(codes.find(none), std::nullopt) << none.substr(0, 20);
   EXPECT_EQ(language_name("deu_Latn"), "German");
