@@ -34,17 +34,24 @@ struct MbrChoice {
 struct TranslateOptions {
   int beam = 5;          // hypotheses looked at together; 1: greedy
   double diversity = 0;  // above 0: what a hypothesis loses where those before it have taken the same word
+  int beam_groups = 0;   // of diversity: groups that the beam is cut into; 0: one for each hypothesis
   std::optional<SampleOptions> sample = {};  // draw translations; `beam` does not matter then
   std::optional<MbrChoice> mbr = {};
   int nbest = 1;              // of nbest(): at most `beam`; or samples, as they are drawn
   double length_penalty = 1;  // above 0 prefers long translations
-  int min_length = 0;         // tokens at least, tag and end counted; UserError where fewer are allowed
-  int no_repeat_ngram = 0;    // above 0: no run of so many tokens occurs twice
-  bool sentences = false;     // translate every sentence of a text by itself
+  // A translation has at most max_length_factor tokens per token of its text, and max_length more.
+  double max_length_factor = 2;
+  int max_length = 30;
+  int min_length = 0;             // tokens at least, tag and end counted; UserError where fewer are allowed
+  int no_repeat_ngram = 0;        // above 0: no run of so many tokens occurs twice
+  double repetition_penalty = 1;  // above 1: tokens that were already written become less likely
+  bool guard = false;  // translate again, with no_repeat_ngram = 3, what repeats itself until it is cut off
+  bool sentences = false;  // translate every sentence of a text by itself
   // Where a text has the first phrase of a pair, its translation contains the second.
   std::vector<std::pair<std::string, std::string>> terms = {};
-  std::string keep = {};   // regular expression (ICU's): what it matches is in the translation as it is
-  bool alignment = false;  // fill in Scored::alignment; of an ensemble by the first model
+  std::string keep = {};    // regular expression (ICU's): what it matches is in the translation as it is
+  std::string prefix = {};  // what every translation begins with
+  bool alignment = false;   // fill in Scored::alignment; of an ensemble by the first model
   // Called before each step of decoding, by the thread that called, where it is not empty: what it throws ends the
   // translation and comes out of the call.
   std::function<void()> before_step = {};

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import os
 import typing
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence, TypedDict, overload
 
@@ -24,13 +25,19 @@ _core = load_core()
 
 
 class Options(TypedDict, total=False):
-    """How `Translator` searches, as options by name, each with its default; they are those of `chorus translate`.
+    """How `Translator` searches, as options by name, each with its default, as `chorus translate` has them.
 
     beam: hypotheses looked at together; 1: greedy. 5
     length_penalty: above 0 prefers long translations. 1
+    max_length_factor: tokens at most per token of the text, beside max_length. 2
+    max_length: tokens that a translation may have beyond that. 30
     min_length: tokens at least, tag and end counted. 0
     no_repeat_ngram: above 0: no run of so many tokens occurs twice. 0
+    repetition_penalty: above 1: tokens that were already written become less likely. 1
+    guard: translate again, with no_repeat_ngram=3, what repeats itself until it is cut off. False
     diversity: above 0: what a hypothesis loses where those before it have taken the same word. 0
+    beam_groups: of diversity: groups that the beam is cut into; 0: one for each hypothesis. 0
+    prefix: what every translation begins with
     sentences: translate every sentence of a text by itself. False
     terms: where a text has the first phrase, its translation has the second
     keep: regular expression (ICU's): what it matches is in the translation as it is
@@ -48,9 +55,15 @@ class Options(TypedDict, total=False):
 
     beam: int
     length_penalty: float
+    max_length_factor: float
+    max_length: int
     min_length: int
     no_repeat_ngram: int
+    repetition_penalty: float
+    guard: bool
     diversity: float
+    beam_groups: int
+    prefix: str
     sentences: bool
     terms: Mapping[str, str] | Iterable[tuple[str, str]]
     keep: str
@@ -269,6 +282,7 @@ class Translator:
         key = (language, nbest, repr(sorted(options.items(), key=lambda item: item[0])))
         search = self._made.get(key)
         if search is None:  # or another thread has just cleared what is kept
+            _warn_of_untrained(self.directions, "-".join(language))
             if len(self._made) >= _KEPT:
                 self._made.clear()
             search = self._made[key] = _core.Translator(self._models, *language, made)
@@ -290,6 +304,12 @@ _KEPT = 16
 
 _KINDS = typing.get_type_hints(Options)
 _OF_SAMPLE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "epsilon": 0.0, "seed": 1}
+
+
+def _warn_of_untrained(trained: list[str], direction: str) -> None:
+    if trained and direction not in trained:
+        more = f" and {len(trained) - 12} more" if len(trained) > 12 else ""
+        warnings.warn(f"this model was trained to translate {', '.join(trained[:12])}{more}, not {direction}", stacklevel=4)
 
 
 def _lasting(options: Mapping[str, Any]) -> dict[str, Any]:

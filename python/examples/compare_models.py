@@ -10,6 +10,8 @@ import chorus
 
 
 def main() -> None:
+    if len(sys.argv) < 6:
+        sys.exit(__doc__)
     source, target = sys.argv[1:3]
     texts, references = (Path(name).read_text(encoding="utf-8").splitlines() for name in sys.argv[3:5])
     made = {}

@@ -9,6 +9,8 @@ import chorus
 
 
 def main() -> None:
+    if len(sys.argv) < 5:
+        sys.exit(__doc__)
     model, source, target, text = sys.argv[1:5]
     encoded = chorus.Translator(model, source=source, target=target).encode([text])[0]
     for layer, probabilities in encoded.routers.items():

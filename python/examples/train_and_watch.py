@@ -22,6 +22,8 @@ class Watch:
 
 
 def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     run_file, folder = sys.argv[1:3]
     run = chorus.train(run_file, folder, callback=Watch(), quiet=True)
     print(f"{chorus.inspect(run)['parameters']['total']:,} weights in {run}")

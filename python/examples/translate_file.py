@@ -9,6 +9,8 @@ import chorus
 
 
 def main() -> None:
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     model, source, target = sys.argv[1:4]
     translator = chorus.Translator(model, source=source, target=target)
     lines = (line.rstrip("\n") for line in sys.stdin)

@@ -8,6 +8,7 @@
 #include <ATen/ops/empty.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "kernels/decoding.h"
 
 namespace chorus::inline decode {
@@ -199,6 +200,12 @@ class BatchDecoder {
 
 void check(const StepDecoder& model, std::span<const DecodeInput> inputs, const DecodeOptions& o) {
   if (!std::isfinite(o.length_penalty)) throw UserError("the length penalty is not a number");
+  if (!(o.max_length_factor >= 0 && o.max_length_factor <= 1e6))
+    throw UserError("a longest translation of {} tokens per token of the source is outside 0 to a million",
+                    o.max_length_factor);
+  if (o.max_length_offset < 0 || o.max_length_offset > 1 << 20)
+    throw UserError("a longest translation of {} more than that is outside 0 to {}",
+                    counted(o.max_length_offset, "token"), 1 << 20);
   if (o.no_repeat_ngram < 0) throw UserError("no sequence has {} tokens", o.no_repeat_ngram);
   if (!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty))
     throw UserError("a repetition penalty of {}: it must be a number above 0 (1: none)",

@@ -25,7 +25,8 @@ std::vector<std::vector<Hypothesis>> beam_search(const StepDecoder& model,
   if (options.beam < 1 || options.beam > 1000)
     throw UserError("a beam of {} is outside 1 to 1000", options.beam);
   if (options.nbest < 1 || options.nbest > options.beam)
-    throw UserError("n-best of {} is outside 1 to the beam of {}", options.nbest, options.beam);
+    throw UserError("n-best of {} is outside 1 to the beam of {}{}", options.nbest, options.beam,
+                    options.nbest < 1 ? "" : fmt::format("; take a beam of {}", options.nbest));
   if (!(options.diversity >= 0) || !std::isfinite(options.diversity))
     throw UserError("a diversity of {}: it must be a number from 0 (none)", options.diversity);
   if (options.groups < 0 || (options.groups > 0 && options.beam % options.groups != 0))

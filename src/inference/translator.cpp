@@ -37,6 +37,7 @@ std::vector<Term> terms_of(const TranslateOptions& options) {
 struct Translator::State {
   std::vector<Model> models;  // which `lines` refers to
   LineTranslator lines;
+  std::string prefix;
 };
 
 Translator::Translator(const Model& model, const std::string& from, const std::string& to,
@@ -58,25 +59,35 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
                              .decode = {.beam = options.beam,
                                         .nbest = options.nbest,
                                         .length_penalty = options.length_penalty,
+                                        .max_length_factor = options.max_length_factor,
+                                        .max_length_offset = options.max_length,
                                         .min_length = options.min_length,
                                         .diversity = options.diversity,
+                                        .groups = options.beam_groups,
                                         .no_repeat_ngram = options.no_repeat_ngram,
+                                        .repetition_penalty = options.repetition_penalty,
                                         .before_step = options.before_step},
                              .sampling = sampling_of(options.sample),
                              .mbr = mbr_of(options.mbr),
                              .sentences = options.sentences};
+  lines.guard = options.guard;
   lines.keep = options.keep;
   if (options.alignment) lines.alignment = AlignmentOptions();
   lines.terms = terms_of(options);
   if (!options.shortlist.empty()) lines.shortlist = read_shortlist(options.shortlist, vocabulary, to);
-  state_ = std::make_shared<const State>(State{models, LineTranslator(transformers, vocabulary, lines)});
+  state_ = std::make_shared<const State>(
+      State{models, LineTranslator(transformers, vocabulary, lines), options.prefix});
 }
 
 std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts,
                                                    int64_t first) const {
   std::vector<SourceLine> lines;
   for (int64_t i = 0; i < std::ssize(texts); ++i)
-    lines.push_back({.text = texts[i], .number = first + i, .where = fmt::format("text {}", first + i + 1)});
+    lines.push_back({.text = texts[i],
+                     .number = first + i,
+                     .prefix = state_->prefix,
+                     .where = fmt::format("text {}", first + i + 1),
+                     .prefix_where = "the prefix"});
   std::vector<std::vector<Scored>> best;
   for (const TranslatedLine& line : state_->lines.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);

@@ -265,7 +265,7 @@ TEST(Decode, RefusesWhatCannotBe) {
     return message_of<UserError>([&] { beam_search(*make_step_decoder(*model), inputs, options); });
   };
   EXPECT_EQ(refused({.beam = 0}), "a beam of 0 is outside 1 to 1000");
-  EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2");
+  EXPECT_EQ(refused({.beam = 2, .nbest = 3}), "n-best of 3 is outside 1 to the beam of 2; take a beam of 3");
   EXPECT_NE(refused({.length_penalty = std::nan("")}), "");
   EXPECT_EQ(refused({.no_repeat_ngram = -1}), "no sequence has -1 tokens");
   EXPECT_EQ(refused({.min_length = 33}),

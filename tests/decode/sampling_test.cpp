@@ -333,7 +333,7 @@ TEST(Translator, KeepsWhatIsWorthMostAgainstTheOthers) {
   EXPECT_EQ(message_of<UserError>([&] {
               static_cast<void>(translator.translate({&line, 1}));
             }),
-            "n-best of 4 is outside 1 to the beam of 3");
+            "n-best of 4 is outside 1 to the beam of 3; take a beam of 4");
 }
 
 }  // namespace

@@ -74,6 +74,20 @@ def test_options(model, translator):
     assert [t.text for t in translator.translate(texts, mbr="chrf", beam=8)] == \
         translate(model, texts, "--mbr", "chrf", "--beam", 8).split("\n")[:-1]
     assert all(len(t.tokens) >= 9 for t in translator.translate(texts, beam=2, min_length=10))
+    for options in (dict(max_length=2, max_length_factor=0.25), dict(repetition_penalty=1.5), dict(beam=4, diversity=0.5, beam_groups=2),
+                    dict(prefix="omega")):
+        flags = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), value)]
+        assert [t.text for t in translator.translate(texts, **options)] == translate(model, texts, *flags).split("\n")[:-1], options
+    assert not any(t.ended for t in translator.translate(texts, max_length=0, max_length_factor=0.25))
+    assert [t.text for t in translator.translate(texts, guard=True)] == translate(model, texts, "--guard").split("\n")[:-1]
+    for wrong in (dict(max_length=-1), dict(max_length_factor=float("nan")), dict(repetition_penalty=0.0), dict(beam=4, diversity=1.0, beam_groups=3)):
+        with pytest.raises(chorus.UserError):
+            translator.translate(texts, **wrong)
+
+
+def test_a_direction_that_the_model_has_not_learnt(translator):
+    with pytest.warns(UserWarning, match="trained to translate .*, not xx-xx"):
+        translator.translate("alpha", "xx", "xx", beam=3)
 
 
 def test_terms_of_any_iterable(translator):
