@@ -199,14 +199,23 @@ def make(options):
     multiparallel.hold_out(corpora)
     for path in earlier(out):
         path.unlink()
+    reports = {corpus.name: multiparallel.report(corpus) for corpus in corpora}
+    # First: by it the text that a killed run has left is known as this command's.
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "report.json").write_text(json.dumps(reports, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for corpus in corpora:
         multiparallel.write(corpus, out / corpus.name)
-    reports = {corpus.name: multiparallel.report(corpus) for corpus in corpora}
-    (out / "report.json").write_text(json.dumps(reports, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print("\n".join(table(reports)))
     if keep:
         symbols = help_pages.PLACEHOLDERS + [p for p in man_pages.PLACEHOLDERS if p not in help_pages.PLACEHOLDERS]
         print("for the run file: [vocabulary] symbols =", json.dumps(symbols))
+
+
+def count(text):
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
 
 
 def main():
@@ -218,10 +227,10 @@ def main():
     parser.add_argument("--man", action="store_true", help="manual pages too")
     parser.add_argument("--ui", type=Path, metavar="DIR", help="join with what `chorus corpus gettext` wrote here")
     parser.add_argument("--markup", choices=("drop", "keep"), default="drop", help="keep: as placeholders such as {emph}, {/emph}")
-    parser.add_argument("--valid", type=int, default=1000, metavar="N", help="paragraphs of valid, about (1000)")
-    parser.add_argument("--test", type=int, default=1000, metavar="N", help="paragraphs of test, about (1000)")
+    parser.add_argument("--valid", type=count, default=1000, metavar="N", help="paragraphs of valid, about (1000)")
+    parser.add_argument("--test", type=count, default=1000, metavar="N", help="paragraphs of test, about (1000)")
     parser.add_argument("--seed", type=int, default=1, help="of the split")
-    parser.add_argument("--longest", type=int, default=600, metavar="N", help="leave out paragraphs of more characters (600)")
+    parser.add_argument("--longest", type=count, default=600, metavar="N", help="leave out paragraphs of more characters (600)")
     parser.add_argument("--packages", type=Path, metavar="DIR", help="keep and look for packages here (OUT/packages)")
     options = parser.parse_args()
     if not options.list and not (options.out and options.languages):

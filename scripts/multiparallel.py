@@ -240,7 +240,7 @@ def split_pages(corpus, rows, valid, test, seed):
     corpus.tally["en"]["alone"] += sum(not row.cells for row in distinct)
     distinct = [row for row in distinct if row.cells]
     fit = sorted((row for row in distinct if len(row.words) >= 3), key=lambda row: -len(row.cells))
-    least = min(len(corpus.found) / 2, len(fit[:CHOICE * (valid + test)][-1].cells) if fit else 0)
+    least = min(len(corpus.found) / 2, len(fit[:CHOICE * (valid + test)][-1].cells) if fit and valid + test > 0 else 0)
     fit = [row for row in fit if len(row.cells) >= least]
     of_page = defaultdict(list)
     for row in fit:
