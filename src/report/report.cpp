@@ -83,7 +83,7 @@ std::vector<std::string> Report::Run::notes() const {
 
 Report::Report(std::vector<RunToReport> runs) {
   if (runs.empty() || runs.size() > kMostRuns)
-    throw UserError("a report is of 1 to {} runs, not of {}", kMostRuns, runs.size());
+    throw UserError("a report is of 1 to {} runs, not of {}: name those to be shown", kMostRuns, runs.size());
   runs_.reserve(runs.size());
   for (RunToReport& run : runs) runs_.push_back(std::make_unique<Run>(std::move(run)));
 }
