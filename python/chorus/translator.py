@@ -282,10 +282,10 @@ class Translator:
         key = (language, nbest, repr(sorted(options.items(), key=lambda item: item[0])))
         search = self._made.get(key)
         if search is None:  # or another thread has just cleared what is kept
-            _warn_of_untrained(self.directions, "-".join(language))
             if len(self._made) >= _KEPT:
                 self._made.clear()
             search = self._made[key] = _core.Translator(self._models, *language, made)
+            _warn_of_untrained(self.directions, "-".join(language))
         return search
 
 

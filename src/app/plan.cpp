@@ -161,9 +161,8 @@ int64_t vocabulary_of(const RunConfig& config) {
   if (const int64_t rows = vocabulary_rows(config); rows > 0) return rows;
   const int64_t most = suited_size(std::numeric_limits<int64_t>::max());
   log_info(
-      "vocabulary.size is left to the amount of text: planned with the most it takes, {}; exact with --run "
-      "DIR or "
-      "--set vocabulary.size=N",
+      "vocabulary.size is left to the amount of text: planned with the most it takes, {} (--run DIR is "
+      "exact)",
       most);
   return most;
 }

@@ -117,8 +117,8 @@ class InlineScanner {
     return begin;
   }
 
-  /// "$x$" and "$$x$$", told from sums of money as Pandoc does: a letter or sign stands behind the first and before the last,
-  /// and no digit behind that.
+  /// "$x$" and "$$x$$", told from sums of money and variables: what is inside touches both ends, and no word touches them from
+  /// outside.
   size_t scan_formula(size_t at) {
     const bool wide = text_.substr(at).starts_with("$$");
     const size_t begin = at + (wide ? 2 : 1);
@@ -129,8 +129,8 @@ class InlineScanner {
       no_formula_[wide] = end == kNotThere;
       if (end == kNotThere) break;
       const size_t behind = end + (wide ? 2 : 1);
-      const bool closes = wide || (!is_white(text_[end - 1]) &&
-                                   (behind == text_.size() || text_[behind] < '0' || text_[behind] > '9'));
+      const bool closes =
+          wide || (!is_white(text_[end - 1]) && (behind == text_.size() || !is_inside_word(text_[behind])));
       if (closes && end > begin && text_[end - 1] != '\\') return give_point(at, behind);
     }
     give_text(begin);
@@ -234,8 +234,8 @@ size_t behind_bracket(std::string_view text, size_t at, char open, char close) {
     if (text[at] == '\\') {
       ++at;
     } else if (open == '(' && (text[at] == '"' || text[at] == '\'') && is_white(text[at - 1])) {  // a title
-      const size_t quote = text.find(text[at], at + 1);
-      if (quote < end) at = quote;
+      const size_t quote = text.substr(0, end).find(text[at], at + 1);
+      if (quote != kNotThere) at = quote;
     } else if (text[at] == open) {
       ++depth;
     } else if (text[at] == close && --depth == 0) {

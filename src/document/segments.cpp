@@ -96,8 +96,11 @@ bool SegmentBuilder::make_segment() {
       last = i;
 
   // A link by its text is left without its address where that becomes another.
-  for (size_t i = last_text + 1; i < items_.size(); ++i)
-    if (items_[i].label.end > 0 && items_[i].partner < first) first = items_[i].partner, last = i;
+  for (size_t i = last_text + 1; i < items_.size(); ++i) {
+    if (items_[i].label.end == 0 || items_[i].partner > first) continue;
+    first = items_[i].partner;
+    last = i;
+  }
 
   SegmentPlace place = {.bytes = {items_[first].bytes.begin, items_[last].bytes.end}};
   place.begins_line = place.bytes.begin == line_begin_;

@@ -92,8 +92,8 @@ TEST(MarkdownDocument, FormulasStay) {
   EXPECT_EQ(in_capitals(kMarkdown, "let $x_i$ be $$a\nb$$, no\n\n> $$\n> - x\n> $$\n> save\n"),
             "LET $x_i$ BE $$a\nb$$, NO\n\n> $$\n> - x\n> $$\n> SAVE\n");
   // Money, and what does not end.
-  for (const char* text :
-       {"from $10 to $20", "us$5 or a$7", "pay in $ or $ now", "$5 and \\$6", "$$ a", "a $"})
+  for (const char* text : {"from $10 to $20", "us$5 or a$7", "pay in $ or $ now",
+                           "set $HOME to $BIN:$PATH now", "$5 and \\$6", "$$ a", "a $"})
     EXPECT_THAT(segments_of(kMarkdown, text).size(), 1) << text;
   EXPECT_EQ(in_capitals(kMarkdown, "from $10 to $20 or\n"), "FROM $10 TO $20 OR\n");
   EXPECT_EQ(in_capitals(kMarkdown, "$$\na\n\n- b\n"), "$$ A\n\n- B\n");
