@@ -82,12 +82,13 @@ Translator::Translator(const std::vector<Model>& models, const std::string& from
 std::vector<std::vector<Scored>> Translator::nbest(const std::vector<std::string>& texts,
                                                    int64_t first) const {
   std::vector<SourceLine> lines;
-  for (int64_t i = 0; i < std::ssize(texts); ++i)
+  for (int64_t i = 0; i < std::ssize(texts); ++i) {
     lines.push_back({.text = texts[i],
                      .number = first + i,
                      .prefix = state_->prefix,
                      .where = fmt::format("text {}", first + i + 1),
                      .prefix_where = "the prefix"});
+  }
   std::vector<std::vector<Scored>> best;
   for (const TranslatedLine& line : state_->lines.translate(lines)) {
     if (line.best.empty()) throw UserError("{}", line.fault);
