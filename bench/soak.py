@@ -112,6 +112,8 @@ class Samples:
 
     def table(self, unit):
         """Prints it; whether what may not grow has not."""
+        if len(self.rows) < TENTHS:
+            sys.exit(f"soak: {len(self.rows)} samples are too few to compare tenths of the time: take longer")
         tenths = [self.rows[i * len(self.rows) // TENTHS:(i + 1) * len(self.rows) // TENTHS] for i in range(TENTHS)]
         flat = True
         columns = [(name, [statistics.median(r[2][i] for r in part) for part in tenths]) for i, name in enumerate(self.names)]

@@ -122,8 +122,10 @@ void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, Segmen
     } else if (token.name == "tuv" && !token.closing) {
       variant = {.bytes = token.bytes, .segment = {}, .language = std::string(token.language)};
     } else if (token.name == "seg" && !token.self_closing) {
-      (token.closing ? variant.segment.end : variant.segment.begin) =
-          token.closing ? token.bytes.begin : token.bytes.end;
+      if (!token.closing)
+        variant.segment = {token.bytes.end, 0};
+      else if (variant.segment.begin > 0)  // has begun
+        variant.segment.end = token.bytes.begin;
     } else if (token.name == "tuv") {
       variant.bytes.end = token.bytes.end;
       // "de-AT" is German to who asks for "de", but "pt" is not "pt-BR".

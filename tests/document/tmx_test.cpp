@@ -120,6 +120,8 @@ TEST(TmxDocument, AVariantIsOfOneUnit) {
   EXPECT_THAT(segments("<tu>" + variant + ends), ElementsAre("Save it"));
   EXPECT_THAT(segments("<tu>" + variant + "</tu>" + ends), ElementsAre());
   EXPECT_THAT(segments("<tu>" + variant + "<tu>" + ends), ElementsAre());
+  // The end of a segment that has not begun would make one of all that is before.
+  EXPECT_THAT(segments("<tu>Text<tuv xml:lang=\"en\">g</seg></tuv></tu>"), ElementsAre());
 }
 
 TEST(TmxDocument, NeedsLanguagesAndSurvivesBrokenUnits) {
