@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "data/languages.h"
 
 #include "document/internal/formats.h"
 #include "document/internal/placement.h"
@@ -188,6 +189,7 @@ Document::Document(DocumentFormat format, std::string bytes, const DocumentLangu
       scan_text(bytes_, builder);
       break;
     case DocumentFormat::html:
+      find_language(languages);
       scan_html(bytes_, builder);
       break;
     case DocumentFormat::markdown:
@@ -206,6 +208,17 @@ Document::Document(DocumentFormat format, std::string bytes, const DocumentLangu
   builder.cut();
 }
 
+void Document::find_language(const DocumentLanguages& languages) {
+  const auto [begin, end] = page_language(bytes_);
+  const std::string from = language_code(languages.from).language;
+  if (from.empty() || languages.to.empty() ||
+      language_code(std::string_view(bytes_).substr(begin, end - begin)).language != from)
+    return;
+  language_ = xml_name(languages.to);
+  language_begin_ = begin;
+  language_end_ = end;
+}
+
 Document::Document(Document&&) noexcept = default;
 Document& Document::operator=(Document&&) noexcept = default;
 Document::~Document() = default;
@@ -221,6 +234,12 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
   const AtomSplitter splitter;
   std::string out;
   size_t done = 0;  // bytes
+  bool is_other = false;
+  for (size_t i = 0; i < texts_.size(); ++i) is_other = is_other || translations[i].text != texts_[i];
+  if (is_other && !language_.empty()) {  // which its first tag says
+    out = bytes_.substr(0, language_begin_) + language_;
+    done = language_end_;
+  }
   for (size_t i = 0; i < texts_.size(); ++i) {
     const SegmentPlace& place = places_[i];
     const TranslatedSegment& translation = translations[i];

@@ -36,7 +36,8 @@ enum class DocumentFormat {
   tmx,
 };
 
-/// What a TMX document is translated from and to, as models call languages. Other formats need none.
+/// What a document is translated from and to, as models call languages. TMX needs them; a page of HTML that says it is in
+/// the one then says that it is in the other.
 struct DocumentLanguages {
   std::string from, to;
 };
@@ -74,10 +75,15 @@ class Document {
   [[nodiscard]] std::string write(std::span<const TranslatedSegment> translations) const;
 
  private:
+  void find_language(const DocumentLanguages& languages);
+
   std::string bytes_;
   DocumentFormat format_;
   std::vector<std::string> texts_;
   std::vector<SegmentPlace> places_;  // of each
+  // Of a page: what it is to be in then, and the bytes that say so.
+  std::string language_;
+  size_t language_begin_ = 0, language_end_ = 0;
 };
 
 }  // namespace chorus::inline document

@@ -3,6 +3,8 @@
 #include <map>
 #include <set>
 
+#include "base/utf8.h"
+
 #include "document/internal/formats.h"
 #include "document/internal/markup.h"
 
@@ -124,6 +126,19 @@ void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuild
     build_text(scanner.bytes().substr(begin, scanner.at() - begin), begin, builder);
     builder.cut();
   }
+}
+
+ByteRange page_language(std::string_view bytes) {
+  for (MarkupScanner scanner(bytes); !scanner.at_end();) {
+    const MarkupToken token = scanner.next();
+    const std::string_view written = bytes.substr(token.bytes.begin, token.bytes.end - token.bytes.begin);
+    if (token.kind == MarkupToken::Kind::text && !trim_space(written).empty()) break;  // of a segment
+    if (token.kind != MarkupToken::Kind::tag) continue;
+    if (token.name != "html" || token.language.empty()) break;
+    const auto begin = static_cast<size_t>(token.language.data() - bytes.data());
+    return {begin, begin + token.language.size()};
+  }
+  return {};
 }
 
 void scan_html(std::string_view bytes, SegmentBuilder& builder) {

@@ -30,15 +30,6 @@ bool names_region(std::string_view code) {
   });
 }
 
-/// As XML names a language: "de", "pt-BR", "zh-Hant".
-std::string xml_name(const std::string& language) {
-  const LanguageCode code = language_code(language);
-  if (code.language.empty()) return language;
-  const std::string region = names_region(language) ? "-" + code.region : "";
-  const bool usual = language_code(code.language + region).script == code.script;
-  return code.language + (usual ? "" : "-" + code.script) + region;
-}
-
 /// How much a unit's language is one that is asked for: it is another, or its script is; it is; its region is, too.
 enum class Likeness { none, language, region };
 
@@ -103,6 +94,14 @@ void add_variant(std::string_view bytes, const UnitVariant& source, const std::s
 }
 
 }  // namespace
+
+std::string xml_name(const std::string& language) {
+  const LanguageCode code = language_code(language);
+  if (code.language.empty()) return language;
+  const std::string region = names_region(language) ? "-" + code.region : "";
+  const bool usual = language_code(code.language + region).script == code.script;
+  return code.language + (usual ? "" : "-" + code.script) + region;
+}
 
 void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder) {
   if (languages.from.empty() || languages.to.empty()) throw UserError("a TMX document needs both languages");

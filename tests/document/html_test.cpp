@@ -224,5 +224,25 @@ TEST(HtmlDocument, AWordThatMovesBehindAPointStaysApart) {
   EXPECT_EQ(moved.find(">h"), std::string::npos) << moved;
 }
 
+TEST(HtmlDocument, APageSaysItsLanguage) {
+  const auto written = [](const std::string& page, const DocumentLanguages& languages,
+                          const std::string& text) {
+    return Document(kHtml, page, languages).write(std::vector<TranslatedSegment>{{text}});
+  };
+  const std::string page = "<!DOCTYPE html>\n<!-- a --><html class=x lang='en-US'><p lang=en>Open</p>";
+  EXPECT_EQ(written(page, {"en", "de"}, "x"),
+            "<!DOCTYPE html>\n<!-- a --><html class=x lang='de'><p lang=en>x</p>");
+  EXPECT_EQ(written(page, {"eng_Latn", "zho_Hant"}, "x"),
+            "<!DOCTYPE html>\n<!-- a --><html class=x lang='zh-Hant'><p lang=en>x</p>");
+  EXPECT_EQ(written(page, {"en", "de"}, "Open"), page) << "nothing was translated";
+  const std::string same = "<!DOCTYPE html>\n<!-- a --><html class=x lang='en-US'><p lang=en>x</p>";
+  EXPECT_EQ(written(page, {"fr", "de"}, "x"), same);
+  EXPECT_EQ(written(page, {}, "x"), same);
+  EXPECT_EQ(written("<p lang=en>Open</p>", {"en", "de"}, "x"), "<p lang=en>x</p>");
+  EXPECT_EQ(written("<html><p>Open</p>", {"en", "de"}, "x"), "<html><p>x</p>");
+  EXPECT_EQ(written("Open<html lang=en>", {"en", "de"}, "x"), "x<html lang=en>");
+  EXPECT_EQ(written("\xEF\xBB\xBF <html lang=en>Open", {"en", "de"}, "x"), "\xEF\xBB\xBF <html lang=de>x");
+}
+
 }  // namespace
 }  // namespace chorus

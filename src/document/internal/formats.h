@@ -19,6 +19,11 @@ void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& bui
 /// UserError without languages.
 void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder);
 
+/// As XML and HTML name a language: "de", "pt-BR", "zh-Hant".
+std::string xml_name(const std::string& language);
+/// Where the tag <html> of a page says its language; empty: it does not.
+ByteRange page_language(std::string_view bytes);
+
 /// Whether HTML that a line begins with goes on to the next empty line of a Markdown document, or if it is a comment or the
 /// like to the end of the line that this ends in;
 bool begins_html_block(std::string_view line);
