@@ -14,7 +14,6 @@
 #include "formats/expert_files.h"
 #include "formats/folder_files.h"
 #include "formats/stored_tensors.h"
-#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
 #include "io/places.h"
@@ -299,6 +298,19 @@ bool is_model_file(std::string_view name) {
   return std::ranges::find(kModelFiles, name) != kModelFiles.end() || std::ranges::equal(name, kShard, fits);
 }
 
+/// Whether chorus has written a model folder: by its checksums or settings.
+bool is_by_chorus(const fs::path& folder, const std::vector<std::string>& names) {
+  if (is_there(folder / kManifestFile)) return true;
+  try {
+    if (read_json(folder / kConfigFile).contains("chorus")) return true;
+    return std::ranges::any_of(names, [&](const std::string& name) {
+      return name.ends_with(".safetensors") && SafetensorsFile(folder / name).has_checksums();
+    });
+  } catch (const UserError&) {  // what is damaged is nobody's
+    return false;
+  }
+}
+
 void check_is_replaceable(const fs::path& folder) {
   const fs::path path = folder.has_filename() ? folder : folder.parent_path();
   const auto refuse = [&](std::string_view why) {
@@ -321,16 +333,7 @@ void check_is_replaceable(const fs::path& folder) {
   if (std::ranges::find(names, kConfigFile) == names.end()) refuse("is there and is not a model");
   if (!strangers.empty())
     refuse(fmt::format("holds {}, which is no model's", in_quotes(*std::ranges::min_element(strangers))));
-}
-
-void check_is_rewritable(const fs::path& folder) {
-  const auto refuse = [&](std::string_view why) {
-    throw UserError("cannot write {}: it {}", folder.string(), why);
-  };
-  std::error_code error;
-  if (fs::is_symlink(folder, error)) refuse("is a symbolic link; name the folder that it leads to");
-  if (!is_there(folder / kConfigFile)) refuse("is not a model");
-  if (is_there(folder / kStateFile)) refuse("is a checkpoint of a run; name its model, or an exported one");
+  if (!is_by_chorus(path, names)) refuse("is a model that chorus has not written");
 }
 
 void write_description(const fs::path& folder, const ModelConfig& model, DType dtype,

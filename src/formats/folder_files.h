@@ -44,7 +44,7 @@ nlohmann::json generation_config(const nlohmann::json& config);
 /// format's. Whoever adds a file to such folders adds its name here.
 bool is_model_file(std::string_view name);
 
-/// UserError unless `folder` is absent, an empty folder, or one with a config.json in which every name is a
+/// UserError unless `folder` is absent, an empty folder, or a model's that chorus has written, in which every name is a
 /// model's file: nothing else is ours to replace. It names the first file that is not.
 void check_is_replaceable(const std::filesystem::path& folder);
 /// UserError unless `folder` is a model's that may get another file beside what else it holds: no link to one, and no

@@ -3,16 +3,29 @@
 #include <nlohmann/json.hpp>
 
 #include "architecture/format.h"
+#include "base/error.h"
 #include "formats/alignment_choice.h"
 #include "formats/folder_files.h"
 #include "formats/language_detector.h"
+#include "io/checkpoint.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/places.h"
 
 #include "formats/internal/manifest.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
+
+void check_is_rewritable(const fs::path& folder) {
+  const auto refuse = [&](std::string_view why) {
+    throw UserError("cannot write {}: it {}", folder.string(), why);
+  };
+  std::error_code error;
+  if (fs::is_symlink(folder, error)) refuse("is a symbolic link; name the folder that it leads to");
+  if (!is_there(folder / kConfigFile)) refuse("is not a model");
+  if (is_there(folder / kStateFile)) refuse("is a checkpoint of a run; name its model, or an exported one");
+}
 
 void rewrite_folder(const fs::path& folder, const std::function<void(const fs::path& copy)>& change) {
   AtomicFolder whole(folder, check_is_rewritable);

@@ -237,6 +237,8 @@ void SharedFile::sync() {
 AtomicFolder::AtomicFolder(fs::path path, Check check)
     : path_(path.has_filename() ? std::move(path) : path.parent_path()), check_(std::move(check)) {
   check_(path_);
+  std::error_code told_below;
+  if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), told_below);
   lock_ = hold_new(path_, temporary_, make_folder);
 }
 

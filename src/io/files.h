@@ -67,7 +67,7 @@ class AtomicFolder {
  public:
   /// Throws where something is at a path that is not to be replaced.
   using Check = std::function<void(const std::filesystem::path&)>;
-  /// UserError when the place is wrong. `check` is asked now, and again at commit().
+  /// Makes the folders that it lies in. UserError when the place is wrong. `check` is asked now, and again at commit().
   AtomicFolder(std::filesystem::path path, Check check);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;

@@ -79,6 +79,10 @@ void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) 
   parallel_for(static_cast<int>(count), std::ssize(order), [&](int64_t at) { visit(order[at]); });
 }
 
+bool SafetensorsFile::has_checksums() const {
+  return !checksums().empty();
+}
+
 std::string_view SafetensorsFile::checksums() const {
   const auto checksums = header_.metadata.find(std::string(kChecksums));
   if (checksums == header_.metadata.end()) return {};

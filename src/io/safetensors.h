@@ -80,6 +80,8 @@ class SafetensorsFile {
   /// UserError naming the file and the tensor when it is not there.
   [[nodiscard]] TensorView get(std::string_view name) const;
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+  /// Whether SafetensorsWriter wrote it.
+  [[nodiscard]] bool has_checksums() const;
 
   /// Reads all bytes but those of tensors that are to be left `unread`, large files on all cores, and compares them with
   /// the checksums: UserError naming the file and the damaged tensor. False when the file carries none, so that nothing is
