@@ -98,7 +98,7 @@ bench: build ## chorus against its peers, in interleaved runs: build/bench/table
 gpu-kit: setup ## pack program, tests and benchmarks for a machine with an NVIDIA GPU (docs/gpu.md): build/gpu-kit.tar.xz
 	@JOBS=$(JOBS) scripts/gpu_kit.sh
 
-package: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),$(shell date +%s))
 package: build ## build/package: a Debian package that brings its libtorch, and the Python wheel (docs/building.md)
 	@scripts/setup.sh --package
 	@rm -rf build/package

@@ -42,7 +42,7 @@ def say(text):
 def make_venv():
     """Installs requirements.txt, unless BENCH_VENV names an environment to take as it is."""
     stamp, requirements = VENV / "bench-requirements", (BENCH / "requirements.txt").read_text()
-    if "BENCH_VENV" in os.environ or (stamp.exists() and stamp.read_text() == requirements):
+    if os.environ.get("BENCH_VENV") or (stamp.exists() and stamp.read_text() == requirements):
         return
     say(f"installing the peers into {VENV.relative_to(ROOT)} (torch's public index serves several GB)")
     subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)

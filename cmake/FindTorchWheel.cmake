@@ -12,7 +12,7 @@ set(_candidates "${TORCH_DIR}")
 file(GLOB _venvs "${TORCH_DIR}/lib/python3*/site-packages/torch" "${CMAKE_CURRENT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
 foreach(_dir IN LISTS _candidates _venvs)
   if(_dir AND EXISTS "${_dir}/include/ATen/Tensor.h" AND EXISTS "${_dir}/lib/libtorch_cpu.so")
-    set(_torch "${_dir}")
+    get_filename_component(_torch "${_dir}" ABSOLUTE BASE_DIR "${CMAKE_SOURCE_DIR}")
     break()
   endif()
 endforeach()
@@ -38,7 +38,7 @@ file(GLOB _gomp "${_torch}/lib/libgomp*.so*" "${_torch}/../torch.libs/libgomp*.s
 if(NOT TARGET Torch::Torch)
   add_library(Torch::Torch INTERFACE IMPORTED)
   # After the system's own headers: the wheel carries a copy of fmt, newer than the library we link.
-  target_compile_options(Torch::Torch INTERFACE "SHELL:-idirafter ${_torch}/include" "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
+  target_compile_options(Torch::Torch INTERFACE "SHELL:-idirafter \"${_torch}/include\"" "SHELL:-idirafter \"${_torch}/include/torch/csrc/api/include\"")
   # libtorch is compiled with it; without, classes of its headers (at::RecordFunction) have another layout.
   target_compile_definitions(Torch::Torch INTERFACE $<$<NOT:$<CONFIG:Release>>:NDEBUG>)
   # One OpenMP runtime in the process: the wheel's own, which is GCC's.

@@ -132,8 +132,9 @@ def read_ui(folder):
     """The Corpus that `chorus corpus gettext` wrote to a folder."""
     corpus = multiparallel.Corpus("ui")
     files = {split: sorted(folder.glob(f"{split}.*")) for split in multiparallel.SPLITS}
-    if not (folder / "train.en").is_file():
-        raise Failure(f"{folder} has no train.en: it should be what `chorus corpus gettext --out` wrote", 2)
+    for split in multiparallel.SPLITS:
+        if not (folder / f"{split}.en").is_file():
+            raise Failure(f"{folder} has no {split}.en: it should be what `chorus corpus gettext --out` wrote", 2)
     for split, paths in files.items():
         texts = {path.name.partition(".")[2]: path.read_text(encoding="utf-8").split("\n")[:-1] for path in paths}
         english = texts.pop("en")

@@ -128,6 +128,9 @@ def main():
     arguments = parser.parse_args()
     only = set(filter(None, arguments.only.split(",")))
     sources = [s for s in sorted(ROOT.glob("tests/*/*_fuzz.cpp")) if not only or s.stem.removesuffix("_fuzz") in only]
+    if unknown := only - {s.stem.removesuffix("_fuzz") for s in sources}:
+        print(f"fuzz: no target {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     missing = [name for name, command in map(command_of, sources) if not command[0].exists()]
     if missing or not sources:
         print(f"fuzz: no program for {', '.join(missing) or arguments.only}: `make fuzz` builds them", file=sys.stderr)

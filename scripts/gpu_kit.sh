@@ -22,7 +22,7 @@ fetch() {
   say "fetching $torch and $nccl (0.7 GB)"
   rm -rf $site
   mkdir -p $wheels $site
-  .venv/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version $python --implementation cp \
+  .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version $python --implementation cp \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_18_x86_64 -d $wheels $torch $nccl
   for wheel in $wheels/*.whl; do
     python3 -m zipfile -e "$wheel" $site
@@ -37,7 +37,7 @@ libraries_of() {
     grep -vE "/$site/|/cuda[^/]*/|/lib(c|m|rt|dl|pthread|stdc\+\+|gcc_s|gomp|resolv)[.-]|/lib(cuda|cudart|cupti|cu[a-z]*|nv[A-Za-z]*|nccl)[.-]|ld-linux"
 }
 
-[ -x .venv/bin/pip ] || die "there is no .venv: run make setup"
+[ -x .venv/bin/python ] || python3 -m venv .venv || die "python3 -m venv failed"
 command -v nvcc >/dev/null || [ -e /usr/local/cuda/include/crt/host_defines.h ] || die "NCCL's header wants CUDA's: put a toolkit of CUDA 13 into /usr/local/cuda"
 fetch
 say "building against $torch"

@@ -40,7 +40,10 @@ def check_format(jobs):
 
     def run(chunk):
         done = subprocess.run(["clang-format", "--dry-run", *map(str, chunk)], cwd=ROOT, capture_output=True, text=True)
-        return sorted({line.split(":")[0] for line in done.stderr.splitlines() if "-Wclang-format-violations" in line})
+        wrong = sorted({line.split(":")[0] for line in done.stderr.splitlines() if "-Wclang-format-violations" in line})
+        if done.returncode and not wrong:
+            raise SystemExit(f"lint: clang-format: {(done.stderr.strip().splitlines() or ['it failed'])[0]}")
+        return wrong
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for path in sorted(sum(pool.map(run, chunks), [])):

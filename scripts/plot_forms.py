@@ -60,7 +60,10 @@ def plot(plan):
 def main():
     if len(sys.argv) > 1:
         sys.exit(__doc__)
-    plan = json.load(sys.stdin)
+    try:
+        plan = json.load(sys.stdin)
+    except json.JSONDecodeError:  # chorus has said why
+        sys.exit("plot_forms: no plan on standard input")
     if isinstance(plan, list) and len(plan) == 1:  # of the stage that --stage names
         plan = plan[0]
     if "forms" not in plan:

@@ -28,14 +28,15 @@ def changed(since):
 def tests_of(path):
     """What to build for a file, and the name of the tests to run as ctest has it; none where nothing tests it."""
     parts = path.parts
-    module = parts[2] if parts[0] == "include" else parts[1] if parts[0] in {"src", "tests"} and len(parts) > 2 else ""
+    module = "inference" if parts[0] == "include" else parts[1] if parts[0] in {"src", "tests"} and len(parts) > 2 else ""
     if module == "app":
         script = ROOT / f"tests/app/{path.stem.removesuffix('_test')}_test.sh"
         return "chorus", f"app: {script.stem if script.exists() else '.*'}"
     if path.stem.endswith("_fuzz") or module == "fuzz":
         name = path.stem.removesuffix("_fuzz")
         return (f"fuzz_{name}", f"fuzz: {name}") if module != "fuzz" else ("all", "fuzz: .*")
-    if module in {"comm", "ranks"}:
+    module = {"architecture": "formats", "training": "train"}.get(module, module)
+    if module in {"comm", "mpi", "ranks"}:
         return "test_ranks", "ranks: on 2"
     if module and (ROOT / "tests" / module).is_dir() and any((ROOT / "tests" / module).glob("*_test.cpp")):
         return f"test_{module}", f"{module}: (all|part .*)"

@@ -4,6 +4,7 @@
 #
 #   scripts/try_package.sh        build/package/chorus_*_amd64.deb
 set -euo pipefail
+self=$(realpath "$0")
 cd "$(dirname "$0")/.."
 
 root=build/package-root
@@ -14,7 +15,7 @@ package=$(echo build/package/chorus_*_amd64.deb)
 [ "$(id -u)" = 0 ] || die "only root can"
 if [ "${1:-}" != inside ]; then # mounts and processes of the trial end with it
   command -v mmdebstrap >/dev/null || die "there is no mmdebstrap: apt-get install mmdebstrap"
-  exec unshare --mount --pid --fork --kill-child "$0" inside
+  exec unshare --mount --pid --fork --kill-child "$self" inside
 fi
 
 rm -rf --one-file-system $root
