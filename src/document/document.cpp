@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <set>
 
 #include <unicode/uchar.h>
@@ -98,9 +97,8 @@ class SegmentWriter {
   }
 
   void write_point(const InlineMark& mark) {
-    const auto in_word = [](unsigned char c) { return std::isalnum(c) != 0 || c >= 0x80; };
     // A word that touched it still does; another one does not.
-    const bool touched = mark.open.end < bytes_.size() && in_word(bytes_[mark.open.end]);
+    const bool touched = mark.open.end < bytes_.size() && is_inside_word(bytes_[mark.open.end]);
     const bool moved = mark.takes_space && !gap().empty() && !touched;
     if (mark.takes_space) write_gap();
     if (mark.shows && mark.space_before && next_ > 0 && !out_.ends_with(' ')) out_ += ' ';

@@ -13,6 +13,11 @@ struct ByteRange {
   size_t begin = 0, end = 0;
 };
 
+/// Whether a byte is of a word: an ASCII letter or digit, or of a character beyond ASCII.
+inline bool is_inside_word(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c & 0x80) != 0;
+}
+
 /// An element inside a segment, or a point: what has no words of its own there, such as an image, or several that touch.
 struct InlineMark {
   ByteRange open, close;      // where its markup is written; of a point `close` is empty
