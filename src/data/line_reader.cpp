@@ -32,8 +32,6 @@ struct Damage {
 
 using namespace std::string_view_literals;
 
-constexpr std::string_view kGzipMagic = "\x1F\x8B"sv;
-constexpr std::string_view kZstdMagic = "\x28\xB5\x2F\xFD"sv;
 // Of a frame that holds no text, as pzstd writes.
 constexpr std::string_view kSkippableMagic = "\x50\x2A\x4D\x18"sv;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF"sv;

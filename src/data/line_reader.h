@@ -13,6 +13,9 @@ namespace chorus::inline data {
 /// A line longer than this is reported, as soon as it is that long, and not held.
 inline constexpr size_t kMaxLineBytes = 64 << 10;
 
+/// The first bytes of what is compressed.
+inline constexpr std::string_view kGzipMagic = "\x1F\x8B", kZstdMagic = "\x28\xB5\x2F\xFD";
+
 /// Streams the lines of a file; "-" is standard input. The format is told by the first bytes, not by the
 /// name: gzip (also of several members), zstd (also of several frames) or plain. A line ends with LF or CRLF,
 /// the last one also with the end of the file; a UTF-8 byte order mark at the start is dropped. Every other

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "data/languages.h"
+#include "data/line_reader.h"
 
 #include "document/internal/formats.h"
 #include "document/internal/placement.h"
@@ -174,7 +175,7 @@ Document::Document(DocumentFormat format, std::string bytes, const DocumentLangu
   if (bytes_.size() > kMostBytes)
     throw UserError("a document of {}: more than {} are not taken at once", human_bytes(bytes_.size()),
                     human_bytes(kMostBytes));
-  if (bytes_.starts_with("\x1F\x8B") || bytes_.starts_with("\x28\xB5\x2F\xFD"))
+  if (bytes_.starts_with(kGzipMagic) || bytes_.starts_with(kZstdMagic))
     throw UserError("the document is compressed: decompress it first (gzip -dc, zstd -dc)");
   if (const size_t valid = valid_utf8_prefix(bytes_); valid < bytes_.size()) {
     const std::string_view before(bytes_.data(), valid);
