@@ -183,8 +183,8 @@ struct LinearOperands {
 
 }  // namespace
 
-/// dtype: also "int8" and "int4" of the weight, forward. product: "forward" (x W^T, x [n, columns], W [rows, columns]), "by_input" (g W, g [n, rows]) or "by_weight" (g^T
-/// x, added in place).
+/// dtype: also "int8" and "int4" of the weight, forward. product: "forward" (x W^T, x [n, columns], W [rows, columns]),
+/// "by_input" (g W, g [n, rows]) or "by_weight" (g^T x, added in place).
 Work product(const Json& options) {
   auto layer = std::make_shared<LinearOperands>(options);
   Work work;

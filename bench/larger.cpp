@@ -256,8 +256,8 @@ class Measurement {
 
 }  // namespace
 
-/// model: vocabulary, d_model, layers (of each stack), heads, ffn, experts, every; languages; vocabulary: a SentencePiece model; path: the
-/// folder, of int4 experts and int8 for the rest, written tensor by tensor.
+/// model: vocabulary, d_model, layers (of each stack), heads, ffn, experts, every; languages; vocabulary: a
+/// SentencePiece model; path: the folder, of int4 experts and int8 for the rest, written tensor by tensor.
 Work write_random_model(const Json& options) {
   const at::NoGradGuard plain;
   const RandomModel model(options);
@@ -272,9 +272,9 @@ Work write_random_model(const Json& options) {
   return work;
 }
 
-/// path, languages (as it was written with); memory: bytes for weights, 0: all mapped; sentences (of a batch), source, target: tokens
-/// of a sentence; beam; batches; from, to: languages, each sentence's number added where `mixed`. Tokens of the
-/// target are given, not chosen: random weights would choose one and the same.
+/// path, languages (as it was written with); memory: bytes for weights, 0: all mapped; sentences (of a batch), source,
+/// target: tokens of a sentence; beam; batches; from, to: languages, each sentence's number added where `mixed`. Tokens
+/// of the target are given, not chosen: random weights would choose one and the same.
 Work larger_than_memory(const Json& options) {
   const at::NoGradGuard plain;
   Work work = {.run = [] {}};

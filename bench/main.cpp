@@ -8,8 +8,8 @@
 //                                                            that of the process before its first case, and
 //                                                            "state_bytes"
 //
-// A process holds several cases where they have names ("as": NAME beside "case" or "run"); one of the same name, or without
-// any, replaces the one before. "isa": "avx2" in a case holds kernels to AVX2.
+// A process holds several cases where they have names ("as": NAME beside "case" or "run"); one of the same name, or
+// without any, replaces the one before. "isa": "avx2" in a case holds kernels to AVX2.
 //
 // What goes wrong is answered with {"error": TEXT}. On several ranks (mpirun) rank 0 reads the requests and
 // answers; all run, and wait for each other after each repetition.

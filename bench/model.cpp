@@ -178,8 +178,8 @@ Work training_step(const Json& options) {
   return work;
 }
 
-/// model, dtype, device, tier of the optimizer's state ("device", "host" or "nvme"), folder of its file: norm, clipping,
-/// AdamW, weights for the next forward.
+/// model, dtype, device, tier of the optimizer's state ("device", "host" or "nvme"), folder of its file: norm,
+/// clipping, AdamW, weights for the next forward.
 Work optimizer_phase(const Json& options) {
   auto phase = std::make_shared<Phase>(options);
   Work work = {.run = [phase] { phase->step(); }};
@@ -196,7 +196,8 @@ Work optimizer_phase(const Json& options) {
 constexpr int32_t kTag = 5;  // of the target language, forced on every side
 
 /// model, dtype (also "int8", "int4"), caches ("bf16"; else fp32), data: a file of source, int64
-/// [B, S], </s> at the end; beam, length: of each translation, its tag included; shortlist: tokens that are candidates (0: all).
+/// [B, S], </s> at the end; beam, length: of each translation, its tag included; shortlist: tokens that are candidates
+/// (0: all).
 Work translation(const Json& options) {
   ModelConfig config = config_of(options);
   config.quantization = quantization_of(options);

@@ -74,8 +74,8 @@ double skew_of(const MoeStatistics& layer) {
 }
 
 /// data: a file of hidden [N, d], grad [N, d], router [E, d], fc1 [f, d] ([2 f, d] with swiglu), fc2 [d, f]. k, dtype,
-/// capacity (0: dropless), rts, normalize, balance, device; evaluate: forward only; swiglu: as activation; graph: what runs is
-/// replayed.
+/// capacity (0: dropless), rts, normalize, balance, device; evaluate: forward only; swiglu: as activation; graph: what
+/// runs is replayed.
 Work moe_layer(const Json& options) {
   const Tensors data(options["data"].get<std::string>());
   const at::ScalarType type = type_of(options);

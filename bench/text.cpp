@@ -67,7 +67,8 @@ Work sentencepiece(const Json& options) {
   return {.run = run};
 }
 
-/// lines: a file of sentences, each as so many `candidates`, one a line; utility: "chrf" or "bleu". A repetition is one sentence.
+/// lines: a file of sentences, each as so many `candidates`, one a line; utility: "chrf" or "bleu". A repetition is one
+/// sentence.
 Work minimum_risk(const Json& options) {
   std::ifstream file(options["lines"].get<std::string>());
   auto sentences = std::make_shared<std::vector<std::vector<std::string>>>();

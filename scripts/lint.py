@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TIDY = ROOT / "build" / "tidy"
 MAX_LINES = 400
+MAX_COLUMNS = 120  # of comments, which clang-format leaves alone
 FILES_AT_ONCE = 40  # by clang-tidy: libtorch takes it 20 s and 0.8 GB, 40 files after it 10 s and 0.3 GB
 TORCH_HEADER = re.compile(r"<(ATen|torch|c10)/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.MULTILINE)
@@ -148,6 +149,10 @@ def check_lengths():
         lines = (ROOT / path).read_bytes().count(b"\n")
         if lines > MAX_LINES:
             yield f"{path}: {lines} lines, more than {MAX_LINES}: split it"
+    for path in sources("include", "src", "tests", "bench", "python"):
+        for number, line in enumerate((ROOT / path).read_text(errors="replace").splitlines(), 1):
+            if len(line) > MAX_COLUMNS and "//" in line and '"' not in line:
+                yield f"{path}:{number}: a comment that goes to column {len(line)}, beyond {MAX_COLUMNS}: break the line"
 
 
 def check_type_names():

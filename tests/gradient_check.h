@@ -13,7 +13,7 @@
 
 namespace chorus {
 
-/// A tensor that a loss depends on, and what is said to be the gradient by it; both fp64.
+/// A tensor that a loss depends on, and what is said to be the gradient w.r.t. it; both fp64.
 struct Slope {
   std::string name;
   at::Tensor value, gradient;

@@ -1,5 +1,5 @@
-// Where some suites of nn, model, decode and train compute: on the host, and once more, within test_device, on the device
-// that it tests.
+// Where some suites of nn, model, decode and train compute: on the host, and once more, within test_device, on the
+// device that it tests.
 // CHORUS_TEST_DEVICE=cuda takes that device in any of these programs.
 #pragma once
 

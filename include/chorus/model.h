@@ -11,10 +11,11 @@ namespace chorus::inline face {
 
 struct ModelOptions {
   std::string device = "cpu";  // "cuda"; "auto": the accelerator that libtorch sees, or else the CPU
-  // Of the arithmetic; or "bf16". Of a model with quantized weights only that of the keys and values that translating keeps.
+  // Of the arithmetic; or "bf16". Of a model with quantized weights only that of the keys and values that translating
+  // keeps.
   std::string precision = "fp32";
-  // Bytes that the weights may take; experts beyond them stay in the model's file, and are read when they are needed. 0: no
-  // limit.
+  // Bytes that the weights may take; experts beyond them stay in the model's file, and are read when they are needed.
+  // 0: no limit.
   uint64_t memory = 0;
 };
 
@@ -41,8 +42,8 @@ class Model {
   std::shared_ptr<Loaded> loaded_;
 };
 
-/// Bytes for ModelOptions::memory: of a size such as "8GB", or "auto": four fifths of what the machine has free. UserError
-/// on what is neither.
+/// Bytes for ModelOptions::memory: of a size such as "8GB", or "auto": four fifths of what the machine has free.
+/// UserError on what is neither.
 uint64_t parse_memory(const std::string& text);
 
 /// Threads that one computation takes, in the whole process; 0: one for each core. Called before models run.

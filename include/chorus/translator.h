@@ -72,15 +72,15 @@ struct Scored {
   double log_probability = 0;  // the sum over the tokens
   bool ended = true;           // false: cut at the longest length
   std::vector<ScoredToken> tokens;
-  std::vector<std::pair<int64_t, int64_t>> alignment =
-      {};  // word of the text and word of the translation, from 0
+  // Word of the text and word of the translation, from 0.
+  std::vector<std::pair<int64_t, int64_t>> alignment = {};
 };
 
 /// Threads may share one: what it gives does not depend on what others ask at the same time.
 class Translator {
  public:
-  /// `from` and `to` are languages of the model, or both empty where it has none; `from` may be empty where the model is
-  /// not told it (SMaLL-100). UserError on others.
+  /// `from` and `to` are languages of the model, or both empty where it has none; `from` may be empty where the model
+  /// is not told it (SMaLL-100). UserError on others.
   Translator(const Model& model, const std::string& from, const std::string& to,
              const TranslateOptions& options = {});
   /// An ensemble: at each step the models' probabilities are averaged. UserError where they do not have one
@@ -93,8 +93,8 @@ class Translator {
   [[nodiscard]] std::string translate(const std::string& text) const;
   /// Many at once are faster than one after the other. texts[i] becomes element i.
   [[nodiscard]] std::vector<std::string> translate(const std::vector<std::string>& texts) const;
-  /// The best translations of each, best first; or samples. `first`: the number of the first text, from 0, where others came
-  /// before: samples are drawn by the text's number, which messages name.
+  /// The best translations of each, best first; or samples. `first`: the number of the first text, from 0, where
+  /// others came before: samples are drawn by the text's number, which messages name.
   [[nodiscard]] std::vector<std::vector<Scored>> nbest(const std::vector<std::string>& texts,
                                                        int64_t first = 0) const;
 

@@ -23,13 +23,14 @@ class ModelVocabulary {
   [[nodiscard]] int64_t size() const;
   /// As Model's.
   [[nodiscard]] std::vector<std::string> languages() const;
-  /// The pieces of a text, without tag and </s>. `language` matters where source and target are cut otherwise (OPUS-MT);
-  /// empty: as a source. UserError on a language that the model does not know, and on text that is not UTF-8.
+  /// The pieces of a text, without tag and </s>. `language` matters where source and target are cut otherwise
+  /// (OPUS-MT); empty: as a source. UserError on a language that the model does not know, and on text that is not
+  /// UTF-8.
   [[nodiscard]] std::vector<int32_t> encode(const std::string& text, const std::string& language = "") const;
   /// The text of ids; tags and special tokens are left out. UserError on an id outside 0 .. size() - 1.
   [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
-  /// As the vocabulary writes it: "▁the", "</s>", "__de__" for the tag of de; "" for an id that stands for nothing. UserError
-  /// as decode().
+  /// As the vocabulary writes it: "▁the", "</s>", "__de__" for the tag of de; "" for an id that stands for nothing.
+  /// UserError as decode().
   [[nodiscard]] std::string piece(int32_t id) const;
   /// The id of a language's tag; -1 where it has none. UserError on a language that the model does not know.
   [[nodiscard]] int32_t tag(const std::string& language) const;

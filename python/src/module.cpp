@@ -32,8 +32,8 @@ bool is_main_thread() {
   return ::gettid() == ::getpid();
 }
 
-/// Lets other threads of Python run. One that comes back when the interpreter ends stays away: Python would end it here, and
-/// no frame of C++ lets itself be ended.
+/// Lets other threads of Python run. One that comes back when the interpreter ends stays away: Python would end it
+/// here, and no frame of C++ lets itself be ended.
 struct WithoutLock {
   WithoutLock() = default;
   ~WithoutLock() {
@@ -49,8 +49,8 @@ using Unlocked = nb::call_guard<WithoutLock>;
 using Texts = std::vector<std::string>;
 using Rows = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
-/// Lets Python handle Ctrl-C during a long call. Asking costs the interpreter's lock, for which another thread may let us
-/// wait, so it is not done at every step; and Python tells the main thread alone.
+/// Lets Python handle Ctrl-C during a long call. Asking costs the interpreter's lock, for which another thread may let
+/// us wait, so it is not done at every step; and Python tells the main thread alone.
 void look_for_signals() {
   if (!is_main_thread()) return;
   using Clock = std::chrono::steady_clock;

@@ -16,7 +16,7 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
   return names;
 }
 
-/// Those in "{average,first}"; none without braces.
+/// Returns the choices in "{average,first}"; none without braces.
 std::vector<std::string> choices_in(const std::string& type) {
   const size_t open = type.find('{'), close = type.rfind('}');
   if (open == std::string::npos || close == std::string::npos || close < open) return {};

@@ -79,8 +79,8 @@ void add_config_arguments(CLI::App& command, ConfigArguments& arguments);
 
 /// More lines than any text has that a command takes whole.
 inline constexpr int64_t kMostLines = 1'000'000'000;
-/// A number from `low` to `high`, both included, in decimal digits; nan, which CLI11's own checks let pass, is none. Every
-/// option that takes a number has such a check.
+/// A number from `low` to `high`, both included, in decimal digits; nan, which CLI11's own checks let pass, is none.
+/// Every option that takes a number has such a check.
 template <class Number>
 CLI::Validator between(Number low, Number high) {
   constexpr const char* kKind = std::is_integral_v<Number> ? "whole number" : "number";
@@ -97,12 +97,12 @@ CLI::Validator between(Number low, Number high) {
   return {check, fmt::format("{} to {}", low, high)};
 }
 
-/// Of an option that is a seed.
+/// Checks an option that is a seed.
 inline CLI::Validator any_seed() {
   return between<int64_t>(0, std::numeric_limits<int64_t>::max()).description("");
 }
 
-/// Of the named choices of an option, whose text CLI::IsMember(names_of()) has checked.
+/// Returns the value of an option that has named choices; CLI::IsMember(names_of()) has checked the text.
 template <class Enum>
 Enum choice(const std::vector<std::pair<std::string, Enum>>& names, const std::string& text) {
   for (const auto& [name, value] : names)

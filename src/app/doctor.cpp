@@ -123,7 +123,7 @@ std::vector<std::string> gpus_of_driver() {
   return names;
 }
 
-/// Where a program is, as a shell would find it; "" nowhere.
+/// Returns where a program is, as a shell would find it; "": nowhere.
 std::string place_of(const std::string& program) {
   const char* path = std::getenv("PATH");
   std::error_code unreadable;

@@ -18,7 +18,8 @@ struct SaveTimes {
   double held = 0, written = 0;  // seconds, as Failures has them
 };
 
-/// Each rank copies its share of weights and optimizer state, as far as memory.save_budget goes, and writes it; tiers and replicas do not change what that is.
+/// Returns the seconds of a save. Each rank copies its share of weights and optimizer state, as far as
+/// memory.save_budget goes, and writes it; tiers and replicas do not change what that is.
 SaveTimes times_of_save(const Candidate& c, const Cluster& cluster) {
   constexpr double kBytesPerParameter = 12;  // fp32 masters and two moments
   const double bytes = kBytesPerParameter * static_cast<double>(c.parameters) / cluster.world;

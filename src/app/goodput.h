@@ -18,7 +18,8 @@ struct GoodputArguments {
 
 void add_goodput_arguments(CLI::App& command, GoodputArguments& arguments);
 
-/// On as many hosts as are planned, and on 4, 16 and 64 times as many, where an update takes as long. Empty without --failures.
+/// Returns what failures cost on as many hosts as are planned, and on 4, 16 and 64 times as many, if an update takes
+/// as long there. Empty without --failures.
 std::vector<Failures> failures_of(const GoodputArguments& arguments, const Candidate& planned,
                                   const Cluster& cluster);
 

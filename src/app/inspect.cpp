@@ -65,7 +65,7 @@ nlohmann::json to_json(const std::vector<TensorReport>& tensors) {
   return json;
 }
 
-/// Of each type: how many there are, their bytes, and the errors of quantized ones.
+/// Prints for each type how many tensors there are, their bytes, and the errors of quantized ones.
 void print_types(const std::vector<TensorReport>& tensors) {
   struct Sum {
     int64_t count = 0, known = 0;

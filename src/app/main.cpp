@@ -107,7 +107,7 @@ void run(CLI::App& app, int argc, char** argv) {
   flush_stdout();
 }
 
-/// Of many processes the first to fail speaks, and ends all.
+/// Prints the message, and ends the process. Of many processes the first to fail prints, and ends all.
 int fail_with(std::string_view message, int exit_code) {
   console().clear_status();
   const std::string line = fmt::format("chorus: error: {}{}\n", before_last_words(), message_line(message));
@@ -116,7 +116,7 @@ int fail_with(std::string_view message, int exit_code) {
   return exit_code;
 }
 
-/// As a program ends that does not ignore SIGPIPE: its status says so to a shell, and nothing else does.
+/// Ends as a program does that does not ignore SIGPIPE: its status tells a shell so, and nothing is printed.
 int end_quietly() {
   console().clear_status();
   constexpr int kKilled = 128;

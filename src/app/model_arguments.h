@@ -22,10 +22,11 @@ struct ComputeArguments {
 
 /// Adds --device, --precision and --threads. `arguments` must live as long as the command.
 void add_compute_arguments(CLI::App& command, ComputeArguments& arguments);
-/// As asked for; also sets the number of threads. UserError on what there is not.
+/// Returns the options that the arguments ask for; also sets the number of threads. UserError when the machine does
+/// not have what they ask for.
 Transformer::Options compute_options(const ComputeArguments& arguments, Group& group);
 
-/// Bytes that the weights may take in each process: what --memory says, "8GB" or "auto"; "": no limit.
+/// Returns the bytes that the weights may take in each process: what --memory says, "8GB" or "auto"; "": no limit.
 uint64_t memory_limit(const std::string& argument, const Group& group);
 
 struct ModelArguments : ComputeArguments {
@@ -37,10 +38,10 @@ struct ModelArguments : ComputeArguments {
 
 /// Adds --model, --from, --to, --memory, --quiet and those above. `arguments` must live as long as the command.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
-/// The same, but --model may be given more than once: what comes after the first goes to `others`.
+/// Adds the same, but --model may be given more than once: what comes after the first goes to `others`.
 void add_model_arguments(CLI::App& command, ModelArguments& arguments, std::vector<std::string>& others);
 
-/// A warning about those of the directions ("en-de") that the model is known not to have been trained in.
+/// Warns about the directions ("en-de") among these that the model is known not to have been trained in.
 void warn_untrained(const ModelConfig& model, std::span<const std::string> directions);
 
 /// Loads the model as asked for, whole on every rank. UserError on a language it does not know, before the
@@ -51,7 +52,7 @@ LoadedModel open_model(const ModelArguments& arguments, Group& group);
 std::vector<LoadedModel> open_models(const ModelArguments& arguments, std::span<const std::string> others,
                                      Group& group);
 
-/// At the end: how much was read of experts that are not all in memory, if there are such.
+/// Logs, at the end of a command, how much was read of experts that are not all in memory, if there are any.
 void tell_traffic(const LoadedModel& loaded);
 
 }  // namespace chorus::inline app

@@ -156,7 +156,8 @@ void print_table(const std::vector<Candidate>& list) {
     fmt::print("{} experts are the most that moe.experts allows\n", kMostExperts);
 }
 
-/// Of a vocabulary that is yet to be made.
+/// Returns the size of the vocabulary; where it is yet to be made and the run file leaves it open, the largest it may
+/// be.
 int64_t vocabulary_of(const RunConfig& config) {
   if (const int64_t rows = vocabulary_rows(config); rows > 0) return rows;
   const int64_t most = suited_size(std::numeric_limits<int64_t>::max());
@@ -167,7 +168,7 @@ int64_t vocabulary_of(const RunConfig& config) {
   return most;
 }
 
-/// That of the run's text, or of sentences of --length that fill micro-batches on both sides.
+/// Returns the shape of the run's text, or of sentences of --length that fill micro-batches on both sides.
 TextShape shape_of_text(const PlanArguments& a, const RunConfig& config,
                         const std::filesystem::path& folder) {
   if (!a.run.empty()) return text_shape(config, folder);

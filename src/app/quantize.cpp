@@ -38,7 +38,7 @@ void add_type(CLI::App& command, const char* name, const char* help, Quantizatio
       ->default_str(name_of(type));
 }
 
-/// In fp32, as quantized weights are computed with.
+/// Loads the model in fp32, the type that quantized weights are computed with.
 LoadedModel load(const std::filesystem::path& folder) {
   Group alone;
   return load_model(folder, compute_options({}, alone));

@@ -38,9 +38,10 @@ struct ServeArguments {
   double timeout = 60;
 };
 
-/// Where the models lie is asked anew each time: a run's best model may be another one. On a thread that then ends, and its
-/// OpenMP team with it: beside an idle team, those that translate would go to sleep after every kernel (libgomp spins only
-/// while there are no more threads in teams than processors), and a request alone take three times as long.
+/// Loads the models. Where they lie is asked anew each time: a run's best model may be another one. Loads on a thread
+/// that then ends, and its OpenMP team with it: beside an idle team, the threads that translate would go to sleep
+/// after every kernel (libgomp spins only while there are no more threads in teams than processors), and a single
+/// request would take three times as long.
 std::shared_ptr<const ServedModels> load_models(const ServeArguments& a) {
   const std::vector<std::filesystem::path> folders(a.models.begin(), a.models.end());
   return std::async(std::launch::async,

@@ -14,9 +14,9 @@ struct TrainArguments {
   std::string out;
   bool accept_changes = false, records = false;
 
-  /// Where the run goes when --out is not given: runs/ and the run file's name.
+  /// Returns where the run goes: --out, or without it runs/ and the run file's name.
   [[nodiscard]] std::filesystem::path run_folder() const;
-  /// The same arguments, as words after `train`.
+  /// Returns the arguments as words after `train`.
   [[nodiscard]] std::vector<std::string> words() const;
 };
 

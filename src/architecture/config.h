@@ -20,8 +20,8 @@ namespace chorus::inline architecture {
 /// How run files and config.json spell them.
 extern const std::vector<std::pair<std::string, Activation>> kActivations;
 
-/// In which types a model's weights are (kernels/quantized.h). What is not a matrix stays in a floating type, and so does
-/// the router, whose near ties would turn.
+/// In which types a model's weights are (kernels/quantized.h). What is not a matrix stays in a floating type, and so
+/// does the router, whose near ties would turn.
 struct QuantizationConfig {
   Quantization experts = Quantization::none;
   Quantization dense = Quantization::none;  // outside experts
@@ -62,8 +62,8 @@ struct ModelConfig {
   int64_t max_positions = 1024;   // longest sequence
   Norm norm = Norm::layer;
   double norm_epsilon = 1e-5;
-  // Each norm follows the sum of a sub-layer's input and output, and none ends a stack (1706.03762); else it stands before
-  // the sub-layer, and one ends each stack.
+  // Each norm follows the sum of a sub-layer's input and output, and none ends a stack (1706.03762); else it stands
+  // before the sub-layer, and one ends each stack.
   bool post_norm = false;
   bool biases = true;  // of the linear layers, experts included
   Positions positions = Positions::sinusoidal;
@@ -83,12 +83,12 @@ struct ModelConfig {
   QuantizationConfig quantization;
   // What it was trained to translate: "en-de". Empty: not known.
   std::vector<std::string> directions;
-  // Which decoder layer's cross-attention tells which words belong together, and which of its heads (-1: the mean of all);
-  // layer -1: nobody has chosen (decode/alignment_choice.h).
+  // Which decoder layer's cross-attention tells which words belong together, and which of its heads (-1: the mean of
+  // all); layer -1: nobody has chosen (decode/alignment_choice.h).
   int64_t alignment_layer = -1, alignment_head = -1;
 
   [[nodiscard]] int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / attention_heads; }
-  /// Of queries, keys and values of all heads together.
+  /// Returns the width of queries, keys and values of all heads together.
   [[nodiscard]] int64_t attention_width() const { return attention_heads * head_width(); }
 
   /// Whether block `layer` of a stack in which one of every `every` blocks is sparse has an MoE layer.

@@ -60,14 +60,14 @@ const std::vector<const Architecture*>& architectures();
 const Architecture& architecture_of(Format format);
 /// The one with this model_type of config.json. UserError when there is none.
 const Architecture& architecture_of(const nlohmann::json& config);
-/// Whose layout a native folder has: that of Switch or, without experts, of T5 for models with relative positions, Marian's
-/// for models with its positions, else NLLB-MoE's.
+/// Whose layout a native folder has: that of Switch or, without experts, of T5 for models with relative positions,
+/// Marian's for models with its positions, else NLLB-MoE's.
 const Architecture& native_architecture(const ModelConfig& config);
 
 /// MADLAD's <unk>, in whose place we have a newline (data/vocabulary.h); ours is 3.
 inline constexpr int64_t kMadladUnk = 0;
-/// Whether a model has <unk> there, so that these two rows of its embedding and output layer change places on the way to
-/// a native folder.
+/// Whether a model has <unk> there, so that these two rows of its embedding and output layer change places on the way
+/// to a native folder.
 bool has_madlad_unk(const nlohmann::json& config);
 
 /// Replaces the first of each pair by the second, where it occurs in `name`.

@@ -75,8 +75,8 @@ const Architecture kT5 = {
 
 namespace {
 
-/// The ids of pad, </s> and of what the decoder begins with. T5's are ours less one (ParameterSpec::row_shift). MADLAD's
-/// are ours, but for <unk>, with which its decoder begins: 0, where we have 3.
+/// The ids of pad, </s> and of what the decoder begins with. T5's are ours less one (ParameterSpec::row_shift).
+/// MADLAD's are ours, but for <unk>, with which its decoder begins: 0, where we have 3.
 struct SpecialIds {
   int64_t pad, eos, start;
   SpecialToken decoder_start;

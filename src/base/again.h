@@ -5,8 +5,8 @@
 
 namespace chorus::inline base {
 
-/// What `call()` returns, which is made again for as long as it returns -1 with EINTR. Not for close(), whose descriptor is gone
-/// all the same.
+/// What `call()` returns, which is made again for as long as it returns -1 with EINTR. Not for close(), whose
+/// descriptor is gone all the same.
 template <class Call>
 auto again(const Call& call) {
   auto result = call();

@@ -44,7 +44,7 @@ struct Mount {
   bool second_version = false;
 };
 
-/// Those that may limit a controller, from lines "36 25 0:31 TOP PLACE rw,... - cgroup2 cgroup2 rw,...".
+/// Returns the mounts that may limit a controller, from lines "36 25 0:31 TOP PLACE rw,... - cgroup2 cgroup2 rw,...".
 std::vector<Mount> mounts(std::string_view controller, const fs::path& root) {
   std::vector<Mount> found;
   for (const std::string& line : lines_of(root / "proc/self/mountinfo")) {

@@ -24,8 +24,8 @@ std::string cores();
 /// file that is missing or is not one of them limits nothing.
 double cpu_quota(const std::filesystem::path& root = "/");
 
-/// Of the cores of one host, the share of a process that may run on `own` where `all` processes there (`own`
-/// among them) may run on those, which have the time of `quota` cores together; rounded down, at least one.
+/// Returns how many cores of one host are the share of a process that may run on `own`, when `all` processes there
+/// (`own` among them) may run on those, and have the time of `quota` cores together; rounded down, at least one.
 int share_of_cores(std::string_view own, const std::vector<std::string_view>& all, double quota);
 
 }  // namespace chorus::inline base

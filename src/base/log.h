@@ -34,7 +34,7 @@ class Console {
   void show_status(std::string_view text);
   void clear_status();
 
-  /// From now on nothing is shown: on all ranks of a run but one.
+  /// Shows nothing from now on: for all ranks of a run but one.
   void mute() { muted_ = true; }
   void set_quiet(bool quiet) { quiet_ = quiet; }
   [[nodiscard]] bool quiet() const { return quiet_ || muted_; }

@@ -38,9 +38,9 @@ class Progress {
   void advance(int64_t more = 1);
   /// Sets what is done; `note` (the loss, say) is shown behind until the next one.
   void update(int64_t done, std::string_view note = {});
-  /// For work of no known total: what it is likely to come to, which gives the share done and the time left.
+  /// Sets, for work of no known total, what it is likely to come to, which gives the share done and the time left.
   void expect(int64_t total);
-  /// For work that also ends after `seconds`, of which `passed` have passed now.
+  /// Says that the work also ends after `seconds`, of which `passed` have passed now.
   void limit(double passed, double seconds);
   /// The last line: what was done, in what time.
   void finish();

@@ -34,8 +34,8 @@ constexpr std::array<uint32_t, 4> philox(uint64_t key, uint64_t counter_low, uin
 
 class RandomKey {
  public:
-  /// What a number is drawn for: the upper half of the counter, so that names, numbers and draws are apart though all go
-  /// through one generator.
+  /// What a number is drawn for: the upper half of the counter, so that names, numbers and draws are apart though all
+  /// go through one generator.
   enum Domain : uint64_t { kDraw = 0, kName = 1, kNumber = 2, kPermute = 3 };
 
   constexpr explicit RandomKey(uint64_t seed = 0) : key_(seed) {}

@@ -24,8 +24,8 @@ size_t count_code_points(std::string_view text);
 
 void append_utf8(std::string& text, char32_t code_point);
 
-/// As Python's bytes.decode(errors="replace"): what begins a character and does not end it gives one U+FFFD,
-/// however many bytes it has (next_code_point gives one for each).
+/// Decodes as Python's bytes.decode(errors="replace") does: what begins a character and does not end it gives one
+/// U+FFFD, however many bytes it has (next_code_point gives one for each).
 std::u32string to_utf32(std::string_view utf8);
 std::string to_utf8(std::u32string_view text);
 

@@ -10,13 +10,13 @@
 
 namespace chorus::inline comm {
 
-/// On a thread of a group's, and there on a stream of the device's. One piece of work at a time.
+/// Runs work on a thread of a group, and there on a side stream of the device. One piece of work at a time.
 ///
 /// What the work allocates on the device belongs to that stream, and what it is the last to use does not: see
 /// keep_for_current_stream().
 class Background {
  public:
-  /// `work` follows all that the calling thread's stream was given so far.
+  /// Begins `work`, which follows all that the calling thread's stream was given so far.
   void begin(Group& group, SideStream stream, at::Device device, std::function<void()> work) {
     end_ = std::make_shared<DeviceEvent>();
     done_ = group.later([stream, device, end = end_, work = std::move(work),
@@ -27,16 +27,16 @@ class Background {
     });
   }
   [[nodiscard]] bool pending() const { return done_.valid(); }
-  /// Until the thread has done it. It may still go on on the device.
+  /// Waits until the thread has run the work. The device may still be busy with it.
   void wait() const { done_.wait(); }
-  /// Likewise, where there is any; throws what it threw. What the calling thread's stream is given from now on
-  /// follows it. Several threads may follow it at a time.
+  /// Waits like wait(), where work is pending, and throws what the work threw. What the calling thread's stream is
+  /// given from now on runs after the work on the device. Several threads may call it at a time.
   void follow() const {
     if (!done_.valid()) return;
     done_.get();
     end_->precede_current_stream();
   }
-  /// The same, after which nothing is pending.
+  /// Does what follow() does; nothing is pending afterwards.
   void finish() {
     follow();
     done_ = {};

@@ -5,14 +5,16 @@
 
 namespace chorus::inline comm {
 
-/// To be called where an exception is handled, before what MPI and threads of groups still use has gone: tensors, weights, groups.
-/// Ends the process by the hook; comes back where there is none. Of several threads one ends it, the others wait for the end.
+/// Ends the process by the hook; returns when there is none. To be called where an exception is handled, before
+/// anything goes that MPI and the threads of groups still use: tensors, weights, groups. Of several threads one ends
+/// the process, the others wait for the end.
 void end_by_hook();
 
-/// For main: what prints std::current_exception(), ends all ranks, and does not come back.
+/// Sets the hook, for main: a function that prints std::current_exception(), ends all ranks, and does not return.
 void set_failure_hook(void (*hook)());
 
-/// What `work()` returns; where it throws on one of several ranks, end_by_hook() while all that it was given is still there.
+/// Returns what `work()` returns. When it throws on one of several ranks, calls end_by_hook() while all that it was
+/// given is still there.
 template <class Work>
 auto or_end(const Group& group, const Work& work) {
   try {

@@ -73,7 +73,7 @@ void collect_values(const Schema& schema, const std::string& prefix,
   }
 }
 
-/// As the schema's own, of options whose names begin with `prefix`.
+/// Returns the flat sections like Schema::flat_sections(), of options whose names begin with `prefix`.
 std::vector<Schema::Section> flat_sections(const Schema& schema, const std::string& prefix) {
   std::vector<Schema::Section> flat;
   for (const Schema::Section& section : schema.sections()) {

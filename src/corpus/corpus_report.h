@@ -51,7 +51,7 @@ struct CorpusReport {
 /// Reads a source once, in bounded memory. UserError as ParallelReader.
 CorpusReport report_corpus(const TextSource& source);
 
-/// For a terminal; and the same of several sources as a JSON array.
+/// Return the report as text for a terminal, and several reports as a JSON array.
 std::string to_table(const CorpusReport& report);
 std::string to_json(const std::vector<CorpusReport>& reports);
 

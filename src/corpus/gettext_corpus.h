@@ -74,7 +74,7 @@ GettextCorpus build_gettext_corpus(const GettextCorpusOptions& options);
 /// Other files stay.
 void write_gettext_corpus(const GettextCorpus& corpus, const std::filesystem::path& out, bool overwrite);
 
-/// For a terminal; and the same as JSON.
+/// Return the numbers as text for a terminal, and as JSON.
 std::string to_table(const GettextCorpus& corpus);
 std::string to_json(const GettextCorpus& corpus);
 

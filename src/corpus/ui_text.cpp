@@ -130,8 +130,8 @@ size_t bracketed_mnemonic(std::string_view text) {
 /// Markup and entities out, placeholders and all else as they were.
 std::string without_markup(std::string_view text) {
   std::string result;
-  const size_t last_end =
-      text.rfind('>');  // known before, or each '<' behind it would be looked after to the end
+  // Known before, or each '<' behind it would be looked after to the end.
+  const size_t last_end = text.rfind('>');
   for (size_t i = 0; i < text.size();) {
     if (text[i] == '<' && last_end != text.npos && i < last_end) {
       const Tag tag = markup_tag(text.substr(i));

@@ -35,7 +35,7 @@ int64_t count_words(std::string_view text);
 /// NFKC_Casefold): equal for texts that differ in case, white space and punctuation only.
 std::string fold_text(std::string_view text);
 
-/// As fold_text, without the digits: also equal for texts that differ in numbers only.
+/// Folds like fold_text, without the digits: also equal for texts that differ in numbers only.
 std::string fold_letters(std::string_view text);
 
 }  // namespace chorus::inline corpus

@@ -214,7 +214,7 @@ struct BatchStream::State {
     orders.push_back(std::move(order));
   }
 
-  /// Of the phase in which an update lies.
+  /// Returns the order of the phase in which an update lies.
   [[nodiscard]] const Order& order_at(int64_t update) const {
     return *std::prev(std::ranges::upper_bound(orders, update, {}, &Order::update));
   }

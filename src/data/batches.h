@@ -49,19 +49,19 @@ class BatchStream {
   ~BatchStream();
   BatchStream(BatchStream&&) noexcept;
 
-  /// The next global batch: 1 to micro_batches micro-batches, none empty.
+  /// Returns the next global batch: 1 to micro_batches micro-batches, none empty.
   std::vector<MicroBatch> next();
 
-  /// Where the next batch lies. seek() to it, in any process with the same data and options, gives the same
+  /// Returns where the next batch lies. seek() to it, in any process with the same data and options, gives the same
   /// batches.
   [[nodiscard]] DataPosition position() const;
-  /// Error if there is no such position.
+  /// Goes to a position. Error if there is no such position.
   void seek(const DataPosition& position);
 
   [[nodiscard]] int64_t examples_per_epoch() const;
-  /// Of the micro-batches of each phase's first epoch, or of a million examples of it, those that may take most
-  /// memory: of which no other is at least as large in rows x S, rows x T and their products with S and T. Before
-  /// the first next() after seek() only.
+  /// Returns, of the micro-batches of each phase's first epoch (or of a million examples of it), those that may take
+  /// most memory: no other is at least as large in rows x S, rows x T and their products with S and T. To be called
+  /// only before the first next() after seek().
   [[nodiscard]] std::vector<PaddedShape> largest();
 
  private:

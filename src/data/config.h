@@ -109,7 +109,7 @@ void check_language_name(std::string_view name, std::string_view where);
 /// distinct well-formed languages or, with `files`, none, a finite weight, not below 0. UserError beginning
 /// with `where`.
 void check_source(const SourceConfig& source, std::string_view where, size_t least = 2);
-/// The same for the denoising tasks of a run, whose names must differ, and which take their languages from
+/// Checks the denoising tasks of a run likewise; their names must differ, and they take their languages from
 /// data.train where they name no files.
 void check_denoising(const DataConfig& config);
 
@@ -126,13 +126,13 @@ std::vector<AddedLanguage> added_languages(const VocabularyConfig& config);
 /// What the name of a source of data.train is to a curriculum: its name, or "train[0]".
 std::string curriculum_name(const SourceConfig& source, size_t i);
 
-/// Where the rows of a source are, once it has its languages.
+/// Returns where the rows of a source are, once it has its languages.
 TextSource text_source(const SourceConfig& source);
-/// The text of a denoising task in one of its languages, which need not be aligned with others'.
+/// Returns the text of a denoising task in one of its languages, which need not be aligned with others'.
 SourceConfig monolingual_source(const DenoiseConfig& task, const std::string& language);
 
-/// "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid"); "text 'opus'" where `list` is empty,
-/// of text that no run file names.
+/// Returns "data.train[1] 'opus'": how messages name the i-th source of a list ("train", "valid"); "text 'opus'"
+/// where `list` is empty, of text that no run file names.
 std::string source_label(const SourceConfig& source, std::string_view list, size_t i);
 
 }  // namespace chorus::inline data

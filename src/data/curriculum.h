@@ -17,12 +17,13 @@ struct Phase {
   std::vector<double> weights;  // of each part
 };
 
-/// The first phase begins at 0 with the weights of the parts. UserError on a name that no part has, a weight
-/// that is none, phases that do not follow one another, and a phase in which nothing has a weight.
+/// Returns the phases of a curriculum. The first begins at 0 with the weights of the parts. UserError on a name that
+/// no part has, a weight that is none, phases that do not follow one another, and a phase in which nothing has a
+/// weight.
 std::vector<Phase> plan_phases(std::span<const CurriculumConfig> curriculum,
                                std::span<const DataSet::Part> parts);
 
-/// The same errors before there are parts.
+/// Throws the same errors, before there are parts.
 void check_curriculum(const DataConfig& config);
 
 }  // namespace chorus::inline data

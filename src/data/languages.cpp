@@ -12,7 +12,7 @@
 namespace chorus::inline data {
 namespace {
 
-/// In lower case, with "_" alone between its parts.
+/// Returns the name in lower case, with "_" alone between its parts.
 std::string plain(std::string_view name) {
   std::string text(name);
   for (char& c : text) c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

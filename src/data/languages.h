@@ -16,10 +16,10 @@ struct LanguageCode {
 };
 LanguageCode language_code(std::string_view name);
 
-/// Those of `known` that `name` most likely stands for: the same but for case, "-" for "_" and underscores
-/// around it; else the same language by ISO 639-1, 639-2 or 639-3 code, of them those in its script and
-/// region (which are guessed where it has none); else, unless ISO has a language of that name, the nearest by
-/// spelling. Empty when there is none.
+/// Returns those of `known` that `name` most likely stands for: the same but for case, "-" for "_" and underscores
+/// around it; else the same language by ISO 639-1, 639-2 or 639-3 code, of them those in its script and region (which
+/// are guessed where it has none); else, unless ISO has a language of that name, the nearest by spelling. Empty when
+/// there is none.
 std::vector<std::string> languages_like(std::string_view name, std::span<const std::string> known);
 
 /// "; did you mean 'deu_Latn'?", or "".

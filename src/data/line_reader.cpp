@@ -154,7 +154,8 @@ class GzipSource : public Source {
   }
 
  private:
-  /// Between members there may be zeros (tape padding); anything else must be another member.
+  /// Begins the next member; false at the end. Between members there may be zeros (tape padding); anything else must
+  /// be another member.
   bool start_member() {
     while (stream_.avail_in > 0 && *stream_.next_in == 0) {
       ++stream_.next_in;

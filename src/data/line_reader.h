@@ -46,7 +46,7 @@ class LineReader {
   /// bytes.
   [[nodiscard]] std::string_view text() const { return text_; }
   [[nodiscard]] bool over_long() const { return over_long_; }
-  /// Of the current line, from 1. After the last next(): how many lines there are.
+  /// Returns the number of the current line, from 1. After the last next(): how many lines there are.
   [[nodiscard]] int64_t number() const { return number_; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
 

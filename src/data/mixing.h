@@ -1,10 +1,10 @@
 // In which order examples are drawn: a pure function of (seed, epoch, position).
 //
 // An epoch has N = the number of all examples. Direction d, with n_d examples in parts of a weight
-// above 0, and mean weight w_d of these, has probability p_d ~ w_d n_d^(1/T) (T = 1: as the data are; T = 5 in the paper; large T: all directions
-// alike), shared over its parts by weight x examples. A denoising task's language is a direction too. A part
-// gets round(p N) draws an epoch, at least one unless its weight is 0, and cycles through a keyed permutation
-// of its examples, a new one each cycle and going on where the last epoch stopped, so that its examples are
+// above 0, and mean weight w_d of these, has probability p_d ~ w_d n_d^(1/T) (T = 1: as the data are; T = 5 in the
+// paper; large T: all directions alike), shared over its parts by weight x examples. A denoising task's language is a
+// direction too. A part gets round(p N) draws an epoch, at least one unless its weight is 0, and cycles through a keyed
+// permutation of its examples, a new one each cycle and going on where the last epoch stopped, so that its examples are
 // used evenly. A keyed permutation of the epoch's positions interleaves the parts.
 #pragma once
 

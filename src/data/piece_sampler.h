@@ -1,8 +1,8 @@
 // Sentences cut into other pieces, at random, so that a model in training sees many spellings of a word: subword
 // regularisation with a unigram model (Kudo, "Subword regularization", 2018) and BPE-dropout (Provilkov et al., 2020).
 //
-// The cuts have the probabilities of SentencePiece's SampleEncode. It draws from a generator of its own for each thread,
-// which cannot be set again; here a cut is a function of a key.
+// The cuts have the probabilities of SentencePiece's SampleEncode. It draws from a generator of its own for each
+// thread, which cannot be set again; here a cut is a function of a key.
 #pragma once
 
 #include <cstdint>

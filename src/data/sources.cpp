@@ -95,7 +95,7 @@ bool holds(std::span<const std::string> names, const std::string& name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-/// Of the pair's name, when `language` is one.
+/// Returns the other language of a pair's name, when `language` is one of its two.
 std::optional<std::string> other_language(const std::string& pair, const std::string& language) {
   if (pair.size() < language.size() + 2) return std::nullopt;
   const auto separates = [](char c) { return c == '-' || c == '_'; };

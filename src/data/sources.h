@@ -22,13 +22,13 @@ struct FindOptions {
   size_t least = 2;                         // languages of a source
 };
 
-/// The sources that `source` stands for, each with its languages. With {pair} that is one per pair of
+/// Returns the sources that `source` stands for, each with its languages. With {pair} that is one per pair of
 /// languages, each with those of the directions that lie between the two. UserError beginning with `where` as
 /// check_source(), where there are too few files, where one side of a pair is missing, and on a language or a
 /// direction that no pair has.
 std::vector<SourceConfig> find_sources(const SourceConfig& source, const std::string& where,
                                        const FindOptions& options = {});
-/// The same for a whole list, as source_label() names it.
+/// Finds the sources of a whole list, named as source_label() does.
 std::vector<SourceConfig> find_sources(std::span<const SourceConfig> sources, std::string_view list,
                                        const FindOptions& options = {});
 

@@ -12,7 +12,7 @@ namespace chorus::inline decode {
 
 namespace {
 
-/// The same with what -1 stands for: a layer, and a head or -1.
+/// Returns the options with what -1 stands for: a layer, and a head or -1.
 AlignmentOptions resolved(const ModelConfig& model, AlignmentOptions options) {
   check_alignment(model, options);
   if (options.layer == -1 && model.alignment_layer >= 0) {

@@ -20,7 +20,7 @@ int64_t count_words(const Vocabulary& vocabulary, std::span<const int32_t> piece
   return pieces.empty() ? 0 : words_of(vocabulary, pieces).back() + 1;
 }
 
-/// Of each word a number that stands for its pieces.
+/// Returns for each word a number that stands for its pieces.
 std::vector<uint64_t> word_numbers(const Vocabulary& vocabulary, std::span<const int32_t> pieces) {
   const std::vector<int64_t> words = words_of(vocabulary, pieces);
   std::vector<uint64_t> numbers;

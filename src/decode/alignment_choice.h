@@ -17,11 +17,11 @@ struct GoldLinks {
   std::vector<WordLink> sure, possible;  // `possible` holds the sure ones too
 };
 
-/// A line of Pharaoh's form: "0-0 1-2", source first; "3?4" and "3p4" are possible. Error on anything else.
+/// Parses a line of Pharaoh's form: "0-0 1-2", source first; "3?4" and "3p4" are possible. Error on anything else.
 GoldLinks parse_links(std::string_view line);
 
-/// A line for each pair. UserError naming file and line, also on a link to a word that is not there and where the number
-/// of lines is another, or no line has a link.
+/// Reads a line of links for each pair. UserError naming file and line, also on a link to a word that is not there,
+/// and when the number of lines is another, or no line has a link.
 std::vector<GoldLinks> read_gold(const std::filesystem::path& path, const Vocabulary& vocabulary,
                                  std::span<const SentencePair> pairs);
 
@@ -31,11 +31,13 @@ std::vector<GoldLinks> links_by_counts(const Vocabulary& vocabulary, std::span<c
 
 struct AlignmentScore {
   int64_t layer = 0, head = -1;  // -1: the mean over the heads
-  // Alignment error rate (Och and Ney, "A systematic comparison of various statistical alignment models", 2003), 0 to 1.
+  // Alignment error rate, 0 to 1 (Och and Ney, "A systematic comparison of various statistical alignment models",
+  // 2003).
   double error = 0;
 };
 
-/// Of each layer the mean, then each head; `gold` is that of each pair. `progress`: pairs done so far.
+/// Scores for each layer the mean over its heads, then each head. gold[i]: the links of pair i. `progress` is told of
+/// the pairs done so far.
 std::vector<AlignmentScore> score_alignments(Transformer& model, const Vocabulary& vocabulary,
                                              std::span<const SentencePair> pairs,
                                              std::span<const GoldLinks> gold, int64_t batch_tokens,

@@ -62,7 +62,7 @@ class BatchDecoder {
     return model_.make_side(ids, std::ssize(searches_), static_cast<int64_t>(length));
   }
 
-  /// Of each sentence, or none.
+  /// Returns the candidates of each sentence, or none.
   [[nodiscard]] std::vector<Candidates> candidates() const {
     std::vector<Candidates> all;
     if (is_restricted())
@@ -71,7 +71,7 @@ class BatchDecoder {
   }
   [[nodiscard]] bool is_restricted() const { return searches_.front()->input().candidates.shared != nullptr; }
 
-  /// One token more for every hypothesis.
+  /// Extends every hypothesis by one token.
   void extend(const at::Tensor& logits, int64_t width) {
     row_count_ = static_cast<size_t>(logits.size(0));
     sentence_count_ = searches_.size();

@@ -55,8 +55,8 @@ struct DecodeOptions {
   // with.)
   int64_t no_repeat_ngram = 0;
   double repetition_penalty = 1;  // above 1: tokens that are there already are less likely; see above
-  int64_t batch_tokens =
-      16384;  // of a batch: beam (or samples) x (source + longest translation), over its sentences
+  // Of a batch: beam (or samples) x (source + longest translation), over its sentences.
+  int64_t batch_tokens = 16384;
   std::vector<int32_t> never = {};  // tokens that are not chosen, as never_chosen() lists them
   // Called before each step, where it is not empty, by the thread that decodes: what it throws ends the search.
   std::function<void()> before_step = {};
@@ -71,8 +71,8 @@ struct DecodeInput {
   std::vector<std::vector<int32_t>> phrases = {};
   bool tagged = true;              // false: `forced` begins with no tag
   RandomKey random = RandomKey();  // what samples (decode/sampling.h) are drawn by
-  // The tokens that may be chosen, and over which probabilities sum to 1: as StepDecoder::start() takes them, and none of
-  // DecodeOptions::never, which is not looked at then. Either all inputs of a call have some, or none has.
+  // The tokens that may be chosen, and over which probabilities sum to 1: as StepDecoder::start() takes them, and none
+  // of DecodeOptions::never, which is not looked at then. Either all inputs of a call have some, or none has.
   Candidates candidates = {};
 };
 

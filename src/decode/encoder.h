@@ -18,8 +18,8 @@ struct EncodedSource {
   std::vector<at::Tensor> routers;  // of each MoE layer of the encoder: fp32 [ids, experts] on the host
 };
 
-/// Of each pair's source, in order; targets are not looked at. `batch_tokens` as score_pairs() has it. UserError on a source
-/// longer than the model has positions.
+/// Encodes each pair's source, in order; targets are not looked at. `batch_tokens` as score_pairs() has it. UserError
+/// on a source longer than the model has positions.
 std::vector<EncodedSource> encode_sources(Transformer& model, std::span<const SentencePair> pairs,
                                           int64_t batch_tokens);
 

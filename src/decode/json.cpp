@@ -10,7 +10,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// As many digits as mean something.
+/// Rounds to as many digits as mean something.
 double rounded(double value) {
   return std::round(value * 1e6) / 1e6;
 }

@@ -33,8 +33,8 @@ struct ScoreOptions {
   std::string from, to;  // languages; both empty for a vocabulary without tags
   // What is written is log p / tokens^length_penalty; with beam search's penalty that is its score.
   double length_penalty = 0;
-  bool json =
-      false;  // write one object per pair, with the log-probability of each token: see docs/decoding.md
+  // Write one object per pair, with the log-probability of each token: see docs/decoding.md.
+  bool json = false;
   int64_t batch_tokens = 8192;
   int64_t window = 4096;                        // pairs held at a time, for each rank
   std::function<void(std::string_view)> write;  // one line per pair, in order

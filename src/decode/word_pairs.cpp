@@ -35,7 +35,7 @@ struct Choices {
   }
 };
 
-/// Of each pair, after training, as Choices::of.
+/// Trains model 1, and returns its probabilities for each pair, as Choices::of.
 std::vector<std::vector<double>> train_model1(std::span<const WordPair> pairs, bool forward) {
   constexpr uint64_t kNobody = 0;
   std::unordered_map<uint64_t, Lexeme> table;

@@ -1,11 +1,12 @@
 // A small classifier of the languages of one model, trained on its own text (`chorus lid train`).
 //
-// Words in lower case, with a mark at either end, give their n-grams of 1 to 5 characters and themselves; each is a bucket by
-// its hash. A language's logit is the sum over the buckets of the text of weight x count / sqrt(all counts): multinomial
-// logistic regression, of which longer text is surer. Weights are int8 with a scale for each language.
+// Words in lower case, with a mark at either end, give their n-grams of 1 to 5 characters and themselves; each is a
+// bucket by its hash. A language's logit is the sum over the buckets of the text of weight x count / sqrt(all counts):
+// multinomial logistic regression, of which longer text is surer. Weights are int8 with a scale for each language.
 //
-// The file is a safetensors file with checksums (io/safetensors.h): "weights" I8 [buckets, languages], buckets a power of two;
-// "scales" F32 [languages]; metadata "chorus.languages": the names, a line each. All of it is at most kMostBytes.
+// The file is a safetensors file with checksums (io/safetensors.h): "weights" I8 [buckets, languages], buckets a power
+// of two; "scales" F32 [languages]; metadata "chorus.languages": the names, a line each. All of it is at most
+// kMostBytes.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +37,7 @@ class LanguageClassifier final : public LanguageDetector {
 
   /// Errors as AtomicFile.
   void save(const std::filesystem::path& file) const;
-  /// From now on only these of languages() are detected.
+  /// Restricts detection to these of languages(), from now on.
   void restrict_to(std::span<const std::string> languages);
 
   [[nodiscard]] std::span<const std::string> languages() const { return languages_; }
@@ -50,9 +51,10 @@ class LanguageClassifier final : public LanguageDetector {
   std::vector<bool> wanted_;     // [languages]
 };
 
-/// Sentences of each language, at least two languages and a sentence of each with a letter. Each language is drawn as often as
-/// every other, and of its sentences single words, a few words and the whole alike. A function of the text alone. `progress` is
-/// told what share is done. UserError on too little text, or more languages than kMostBytes are enough for (2,048).
+/// Sentences of each language, at least two languages and a sentence of each with a letter. Each language is drawn as
+/// often as every other, and of its sentences single words, a few words and the whole alike. A function of the text
+/// alone. `progress` is told what share is done. UserError on too little text, or more languages than kMostBytes are
+/// enough for (2,048).
 LanguageClassifier train_classifier(const std::vector<std::string>& languages,
                                     const std::vector<std::vector<std::string>>& sentences,
                                     const std::function<void(double share)>& progress = {});

@@ -56,8 +56,8 @@ class Cld2Detector final : public LanguageDetector {
   }
 
   [[nodiscard]] std::vector<DetectedLanguage> detect(std::string_view text) const override {
-    constexpr int kBestEffort =
-        0x4000;  // an answer for short text, too (compact_lang_det.h: kCLDFlagBestEffort)
+    // An answer for short text, too (compact_lang_det.h: kCLDFlagBestEffort).
+    constexpr int kBestEffort = 0x4000;
     const std::string plain = plain_text(text);
     const std::string script = main_script(plain);
     if (script.empty()) return {};
@@ -96,8 +96,8 @@ class Cld2Detector final : public LanguageDetector {
     std::vector<Named> names;
   };
 
-  /// Of several names that of the text's script, or else of the script that CLD2's code has (Chinese: Hans or
-  /// Hant, which no letter's script tells), and of its likely region.
+  /// Returns, of several names, that of the text's script, or else of the script that CLD2's code has (Chinese: Hans
+  /// or Hant, which no letter's script tells), and of its likely region.
   static const std::string& named(const Known& known, const std::string& script) {
     const bool decides =
         std::ranges::any_of(known.names, [&](const Named& one) { return one.code.script == script; });

@@ -1,5 +1,5 @@
-// Markdown (CommonMark, and tables, task lists, footnotes and strikethrough as GitHub has them). Blocks are told line by line,
-// more coarsely than CommonMark does: what may be code stays.
+// Markdown (CommonMark, and tables, task lists, footnotes and strikethrough as GitHub has them). Blocks are told line
+// by line, more coarsely than CommonMark does: what may be code stays.
 #include "document/internal/markdown.h"
 
 #include <algorithm>
@@ -124,7 +124,7 @@ class MarkdownScanner {
  public:
   MarkdownScanner(std::string_view bytes, SegmentBuilder& builder) : bytes_(bytes), builder_(builder) {}
 
-  /// Only what the document defines; the builder gets what is of no use.
+  /// Returns what the document defines, and nothing else; the builder gets what is of no use.
   LinkLabels find_labels() {
     finds_labels_ = true;
     scan();
@@ -150,7 +150,7 @@ class MarkdownScanner {
     end_block();
   }
 
-  /// Of settings at the beginning, between lines "---" (YAML) or "+++" (TOML).
+  /// Returns the end of settings at the beginning, between lines "---" (YAML) or "+++" (TOML).
   [[nodiscard]] size_t front_matter_end() const {
     constexpr std::string_view kMark = "\xEF\xBB\xBF";  // that some editors begin a file with
     const size_t begin = bytes_.starts_with(kMark) ? kMark.size() : 0;
@@ -211,8 +211,8 @@ class MarkdownScanner {
     return count;
   }
 
-  /// Takes marks of quotes and list items that begin, in `kept` of those before; a block ends there. Whether there are any.
-  /// What is deeper than anybody writes is text.
+  /// Takes marks of quotes and list items that begin, in `kept` of those before; a block ends there. Whether there are
+  /// any. What is deeper than anybody writes is text.
   bool begin_containers(Margin& margin, size_t kept) {
     bool begun = false;
     while (!margin.text().empty() && !is_code(margin)) {

@@ -27,7 +27,7 @@ class InlineScanner {
   InlineScanner(std::string_view text, const LinkLabels& labels, SegmentBuilder& builder)
       : text_(text), labels_(labels), builder_(builder) {}
 
-  /// From `begin`, or behind markup that has ended later, to `end`. False where markup goes on beyond.
+  /// Scans from `begin`, or behind markup that has ended later, to `end`. False where markup goes on beyond.
   bool scan_line(size_t begin, size_t end) {
     size_t at = given_ = std::max(begin, given_);
     while (at < end) {
@@ -49,7 +49,7 @@ class InlineScanner {
     if (given_ < end) build_text(text_.substr(given_, end - given_), given_, builder_);
     given_ = std::max(given_, end);
   }
-  /// Of markup from `begin` to `end`, which may then be given.
+  /// Gives the text before markup from `begin` to `end`, and returns its bytes, for the caller to give.
   ByteRange markup(size_t begin, size_t end) {
     give_text(begin);
     given_ = end;
@@ -113,8 +113,8 @@ class InlineScanner {
     return begin;
   }
 
-  /// "$x$" and "$$x$$", told from sums of money and variables: what is inside touches both ends, and no word touches them from
-  /// outside.
+  /// "$x$" and "$$x$$", told from sums of money and variables: what is inside touches both ends, and no word touches
+  /// them from outside.
   size_t scan_formula(size_t at) {
     const bool wide = text_.substr(at).starts_with("$$");
     const size_t begin = at + (wide ? 2 : 1);
@@ -133,7 +133,7 @@ class InlineScanner {
     return begin;
   }
 
-  /// Behind what may follow the "]" of a link: "(URL)", "[reference]"; or at it.
+  /// Returns the place behind what may follow the "]" of a link: "(URL)", "[reference]"; or at it.
   [[nodiscard]] size_t behind_target(size_t at) const {
     size_t end = kNotThere;
     if (at < text_.size() && text_[at] == '(') end = behind_bracket(text_, at, '(', ')');
@@ -141,7 +141,7 @@ class InlineScanner {
     return end == kNotThere ? at : end;
   }
 
-  /// Where the document defines the link whose text is between these bytes; empty: nowhere.
+  /// Returns where the document defines the link whose text is between these bytes; empty: nowhere.
   [[nodiscard]] ByteRange definition(size_t begin, size_t end) const {
     constexpr size_t kLongest = 1000;  // more is no label
     if (labels_.empty() || end - begin > kLongest) return {};

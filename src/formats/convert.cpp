@@ -26,8 +26,8 @@ namespace {
 /// What becomes of each parameter in a catalogue of another format.
 enum class Fate : uint8_t { renamed, scaled, left_out, reordered };
 
-/// A single expert is a dense layer: its router says nothing, and its output is scaled by a constant. `madlad_unk`: two rows
-/// change places (architecture/format.h).
+/// A single expert is a dense layer: its router says nothing, and its output is scaled by a constant. `madlad_unk`: two
+/// rows change places (architecture/format.h).
 std::vector<Fate> fates(const Catalogue& native, bool becomes_dense, bool madlad_unk) {
   std::vector<Fate> fate(native.parameters.size(), Fate::renamed);
   if (madlad_unk) fate[native.embedding] = fate[native.output] = Fate::reordered;

@@ -12,9 +12,10 @@
 namespace chorus::inline formats {
 
 /// Writes `folder`, which transformers wrote (any Format; one file or shards), as a model folder of ours,
-/// `out`, which must be absent, empty or a model; or a checkpoint of ours in parts (formats/parts.h), without `types`. Tensors keep their types, unless `types` quantizes them. UserError in one line: a
-/// configuration that asks for what we do not compute, a tensor that is missing, left over or of another
-/// shape, a vocabulary without languages or with more ids than the embedding has rows.
+/// `out`, which must be absent, empty or a model; or a checkpoint of ours in parts (formats/parts.h), without `types`.
+/// Tensors keep their types, unless `types` quantizes them. UserError in one line: a configuration that asks for what
+/// we do not compute, a tensor that is missing, left over or of another shape, a vocabulary without languages or with
+/// more ids than the embedding has rows.
 void import_model(const std::filesystem::path& folder, const std::filesystem::path& out,
                   const QuantizationConfig& types = {});
 

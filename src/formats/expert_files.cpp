@@ -25,7 +25,7 @@
 namespace chorus::inline formats {
 namespace {
 
-/// By block, expert and matrix.
+/// Finds the experts' matrices in their files, by block, expert and matrix.
 ExpertFiles find_experts(const Catalogue& catalogue, const SafetensorsFolder& folder,
                          const StoredTensors& stored) {
   ExpertFiles files;

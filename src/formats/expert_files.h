@@ -16,7 +16,7 @@ namespace chorus::inline formats {
 
 /// Whether a parameter may stay in its file: a stack of the experts' matrices.
 bool may_stay_in_file(const ParameterSpec& spec);
-/// By the names of their tensors.
+/// Returns a filter for the experts that may stay in their file, by the names of their tensors.
 TensorFilter experts_in_file(const Catalogue& catalogue);
 
 /// Gives what `memory` leaves beside the other weights to the experts of `model`, whose matrices have no memory.
@@ -24,9 +24,9 @@ TensorFilter experts_in_file(const Catalogue& catalogue);
 std::unique_ptr<ExpertStore> store_experts(Transformer& model, const SafetensorsFolder& folder,
                                            const StoredTensors& stored, uint64_t memory);
 
-/// What `chorus assess --json` wrote of a model, or `chorus prune --json` when it made it: by ParameterSpec::block, the
-/// share of choices that each expert gets, of source tokens in language `from` and target tokens in `to` ("": of all).
-/// UserError on a file that is none, or is of another model.
+/// Reads what `chorus assess --json` wrote of a model, or `chorus prune --json` when it made it: by
+/// ParameterSpec::block, the share of choices that each expert gets, of source tokens in language `from` and target
+/// tokens in `to` ("": of all). UserError on a file that is none, or is of another model.
 std::map<size_t, std::vector<double>> read_expert_use(const std::filesystem::path& path,
                                                       const Catalogue& catalogue, const std::string& from,
                                                       const std::string& to);

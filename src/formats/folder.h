@@ -50,7 +50,7 @@ uint64_t save_tensors(const std::filesystem::path& path, const Catalogue& catalo
 /// over. UserError naming file and tensor: missing, left over, of another shape, not of a floating type, or
 /// damaged.
 void load_tensors(const SafetensorsFile& file, const Catalogue& catalogue, std::span<const TensorSet> sets);
-/// The same for the file or the shards of a model folder.
+/// Does the same for the file or the shards of a model folder.
 void load_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                   std::span<const TensorSet> sets);
 
@@ -74,12 +74,13 @@ void check_not_quantized(const ModelConfig& config, const std::filesystem::path&
 /// Reads a model folder, or what find_model() finds. Every checksum is verified first. Without gradients and
 /// on the CPU, weights that the file holds in the compute type, slices one after the other as save_model
 /// writes them, are not copied: the parameters lie in the mapped file, must not be written to, and keep it
-/// open. The file may then be replaced, as save_model does, but not overwritten in place. Quantized weights stay so on the
-/// host, where what goes between them is fp32 and the compute type is that of caches alone, and are of the compute type elsewhere.
+/// open. The file may then be replaced, as save_model does, but not overwritten in place. Quantized weights stay so on
+/// the host, where what goes between them is fp32 and the compute type is that of caches alone, and are of the compute
+/// type elsewhere.
 LoadedModel load_model(const std::filesystem::path& dir, const Transformer::Options& options);
-/// The same for a folder of weights that were described already. Where the weights are more than `memory` bytes, the experts
-/// lie in the file, and come when they are needed (model/expert_store.h), each compared with its checksum then: UserError
-/// where that is too little, or a device cannot.
+/// Does the same for a folder of weights that were described already. Where the weights are more than `memory` bytes,
+/// the experts lie in the file, and come when they are needed (model/expert_store.h), each compared with its checksum
+/// then: UserError where that is too little, or a device cannot.
 LoadedModel load_model(const std::filesystem::path& folder, ModelDescription description,
                        const Transformer::Options& options,
                        uint64_t memory = std::numeric_limits<uint64_t>::max());
@@ -94,7 +95,7 @@ struct ModelToSave {
 /// Writes the folder beside `folder` under a temporary name and puts it in the place of `folder`, which must
 /// be absent or a model folder: at any moment one of them is there, whole. Errors as write_file_atomically.
 void save_model(const std::filesystem::path& folder, const ModelToSave& model);
-/// The same where `write_weights(path)` writes the weights' file, of that type.
+/// Does the same where `write_weights(path)` writes the weights' file, of that type.
 void save_model(const std::filesystem::path& folder, const ModelConfig& config, const Vocabulary& vocabulary,
                 DType dtype, const std::function<void(const std::filesystem::path&)>& write_weights);
 

@@ -50,9 +50,9 @@ class PartWriter {
   std::optional<SharedFile> file_;
 };
 
-/// The same values in files of a rank's own, FOLDER/part-RANK-NUMBER.safetensors: slices of stored tensors, each flat and named
-/// PREFIX NAME@FIRST ELEMENT. Nobody waits for others, and nothing is read again. The files of all ranks together have to
-/// make up every value once; then any ranks, of any mesh, read them. Errors as write_file_atomically.
+/// The same values in files of a rank's own, FOLDER/part-RANK-NUMBER.safetensors: slices of stored tensors, each flat
+/// and named PREFIX NAME@FIRST ELEMENT. Nobody waits for others, and nothing is read again. The files of all ranks
+/// together have to make up every value once; then any ranks, of any mesh, read them. Errors as write_file_atomically.
 class RankPartsWriter {
  public:
   /// A file has at most `most` bytes. `catalogue` must outlive it.
@@ -80,7 +80,8 @@ bool is_in_parts(const std::filesystem::path& folder);
 /// SafetensorsFile::verify. Of a folder that SafetensorsFolder reads it checks these too.
 class PartReader {
  public:
-  /// A file, a folder of whole tensors, or one of ranks' parts, which may have other prefixes too. `catalogue` must outlive it.
+  /// A file, a folder of whole tensors, or one of ranks' parts, which may have other prefixes too. `catalogue` must
+  /// outlive it.
   PartReader(const std::filesystem::path& path, const Catalogue& catalogue,
              std::span<const std::string> prefixes);
   ~PartReader();

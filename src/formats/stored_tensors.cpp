@@ -88,7 +88,7 @@ class Resolver {
     return views;
   }
 
-  /// After the last set.
+  /// Throws UserError when a tensor is left over; called after the last set.
   void refuse_left_over() const {
     for (const std::string& name : names_) {
       if (!used_.contains(name)) {
@@ -254,7 +254,7 @@ struct FloatBits {
   int mantissa, exponent, bias;
 };
 
-/// Of the numbers, the largest exponent field.
+/// Returns the largest exponent field of the numbers.
 template <class Word>
 int largest_exponent(std::span<const std::byte> bytes, FloatBits bits) {
   const auto mask = static_cast<Word>((Word{1} << bits.exponent) - 1);

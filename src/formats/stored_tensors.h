@@ -20,15 +20,16 @@ std::optional<at::ScalarType> scalar_type(DType dtype);  // of floating types, a
 /// "float32", as torch and config.json call it. Error on what is not a floating type.
 std::string torch_name(DType dtype);
 
-/// A parameter's i-th stored tensor in a file where weights have this type, unless they are quantized.
+/// Returns a parameter's i-th stored tensor in a file where weights have this type, unless they are quantized.
 TensorSpec file_tensor(const ParameterSpec& spec, size_t i, DType dtype);
-/// The part of a parameter that its i-th stored tensor holds.
+/// Returns the part of a parameter that its i-th stored tensor holds.
 at::Tensor slice(const ParameterSpec& spec, const at::Tensor& whole, size_t i);
-/// From a stored tensor to such a part, and back: they differ in the order of rows, and a quantized one becomes fp32.
+/// Convert a stored tensor to such a part, and back: they differ in the order of rows, and a quantized one becomes
+/// fp32.
 at::Tensor from_stored(const ParameterSpec& spec, const at::Tensor& stored);
 at::Tensor to_stored(const ParameterSpec& spec, const at::Tensor& part);
 std::span<const std::byte> bytes_of(const at::Tensor& tensor);
-/// A tensor over the bytes of a file, with its strides, only to be read from; a copy of them where they are
+/// Returns a tensor over the bytes of a file, with its strides, only to be read from; a copy of them where they are
 /// not aligned.
 at::Tensor as_tensor(const TensorView& view);
 
@@ -39,20 +40,20 @@ void add_specs(const Catalogue& catalogue, const std::string& prefix, DType dtyp
 /// Where each parameter's stored tensors lie: [parameter][slice].
 using StoredTensors = std::vector<std::vector<TensorView>>;
 
-/// For each prefix; after a look at every checksum, if there are any. What may be missing or left over, and
-/// the errors: load_tensors().
+/// Finds the tensors of each prefix; after a look at every checksum, if there are any. What may be missing or left
+/// over, and the errors: load_tensors().
 std::vector<StoredTensors> find_tensors(const SafetensorsFile& file, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
 std::vector<StoredTensors> find_tensors_unverified(const SafetensorsFile& file, const Catalogue& catalogue,
                                                    std::span<const std::string> prefixes);
-/// What lies in tensors that are to be left `unread` is not looked at.
+/// Does the same for a folder. What lies in tensors that are to be left `unread` is not looked at.
 std::vector<StoredTensors> find_tensors(const SafetensorsFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes,
                                         const TensorFilter& unread = {});
 std::vector<StoredTensors> find_tensors(const TorchFolder& folder, const Catalogue& catalogue,
                                         std::span<const std::string> prefixes);
 
-/// UserError naming the tensor that holds a number which is not finite, or larger than any weight: files of
+/// Throws UserError naming the tensor that holds a number which is not finite, or larger than any weight: files of
 /// other programs carry no checksums.
 void check_values(const StoredTensors& stored, const Catalogue& catalogue, const std::string& where);
 
@@ -67,8 +68,8 @@ struct Transfer {
 /// Writes a file of them, one after the other: memory holds no more than the piece whose turn it is.
 void write_tensors(const std::filesystem::path& path, std::span<const Transfer> transfers);
 
-/// A configuration may be anything: bounds the catalogue made from it by the number of tensors. UserError
-/// naming `path`.
+/// Bounds the catalogue made from a configuration, which may be anything, by the number of tensors. UserError naming
+/// `path`.
 void check_tensor_count(const ModelConfig& config, size_t tensors, const std::filesystem::path& path);
 
 }  // namespace chorus::inline formats

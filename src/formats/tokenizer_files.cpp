@@ -112,7 +112,8 @@ std::vector<std::string> m2m100_tokens(const nlohmann::json& config, const fs::p
   return tokens;
 }
 
-/// The option language_codes by which M2M100Tokenizer gives the languages the ids that they have. UserError where it is neither.
+/// Returns the option language_codes by which M2M100Tokenizer gives the languages the ids that they have. UserError
+/// where neither does.
 std::string_view language_codes_of(const Vocabulary& vocabulary) {
   for (const auto& [option, list] : {std::pair{"m2m100", kM2m100Languages}, {"wmt21", kWmt21Languages}}) {
     const std::vector<std::string_view> codes = split(list, ' ');
@@ -177,7 +178,7 @@ bool is_symbol(const std::string& token) {
   return token == kMask || (token.starts_with("<task:") && token.ends_with('>'));
 }
 
-/// Of a MADLAD, whose tokenizer is T5's with other special tokens: none may have been added.
+/// Throws UserError where tokens were added to a MADLAD, whose tokenizer is T5's with other special tokens.
 void refuse_added_tokens(const fs::path& folder, const nlohmann::json& config, const Vocabulary& vocabulary) {
   const auto refuse = [&](const char* file, const std::string& token) {
     throw UserError("{}: the added token {} is none of MADLAD's, and no other can be read",

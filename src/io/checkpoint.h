@@ -66,7 +66,7 @@ class CheckpointStore {
 
   /// Remembers a step as the best, and keeps it. Error when it is not there.
   void mark_best(int64_t step);
-  /// Where best.json is damaged, say.
+  /// Forgets which step is the best: where best.json is damaged, say.
   void forget_best();
   /// Nothing when none was marked or it is gone. UserError when best.json is damaged.
   [[nodiscard]] std::optional<int64_t> best() const;

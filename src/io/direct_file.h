@@ -9,16 +9,17 @@
 
 namespace chorus::inline io {
 
-/// A file that is written from its first byte to its last, past the page cache where the file system lets it (O_DIRECT): the
-/// kernel neither copies it nor writes it back later, and what others have in the cache stays. Its head may be written last.
-/// For files in a folder that is to appear whole. Errors as write_file_atomically; destroyed before commit(), it is removed.
+/// A file that is written from its first byte to its last, past the page cache where the file system lets it
+/// (O_DIRECT): the kernel neither copies it nor writes it back later, and what others have in the cache stays. Its
+/// head may be written last. For files in a folder that is to appear whole. Errors as write_file_atomically;
+/// destroyed before commit(), it is removed.
 class DirectFile {
  public:
   explicit DirectFile(std::filesystem::path path);
   ~DirectFile();
   DirectFile(const DirectFile&) = delete;
   DirectFile& operator=(const DirectFile&) = delete;
-  /// After what was written before.
+  /// Writes behind what was written before.
   void write(const void* data, size_t bytes);
   /// Writes `head` over the first bytes, and syncs. Nothing may follow.
   void commit(std::string_view head);

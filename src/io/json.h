@@ -16,7 +16,7 @@ namespace chorus::inline io {
 /// on a syntax error, a NUL and invalid UTF-8; also on a key that an object has twice, and on nesting deeper
 /// than 64, which would make recursive readers overflow the stack.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
-/// The same for a file of at most 64 MB (UserError beyond).
+/// Reads and parses a file of at most 64 MB (UserError beyond).
 nlohmann::json read_json(const std::filesystem::path& path);
 
 /// The value, if it is a T as it stands: `true` is no number, 4.0 no whole one, and a number beyond T's range

@@ -36,16 +36,16 @@ constexpr size_t kLongestRecord = size_t{64} << 20;
 class JsonlWriter {
  public:
   explicit JsonlWriter(const std::filesystem::path& path);
-  /// NaN and infinity become null; invalid UTF-8 becomes U+FFFD. Leaves a record beyond kLongestRecord out, with a warning.
+  /// NaN and infinity become null; invalid UTF-8 becomes U+FFFD. Leaves a record beyond kLongestRecord out, with a
+  /// warning.
   void write(const nlohmann::json& record);
 
  private:
   AppendFile file_;
 };
 
-/// For a run that goes on from update N: drops the records of `path` whose "update" is greater than N, as
-/// they will be written again. Other lines stay as they are. A missing file is none; UserError for a symbolic
-/// link.
+/// Drops, for a run that goes on from update N, the records of `path` whose "update" is greater than N, as they will
+/// be written again. Other lines stay as they are. A missing file is none; UserError for a symbolic link.
 void drop_records_after(const std::filesystem::path& path, int64_t update);
 
 /// Seconds since 1970.

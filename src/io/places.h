@@ -1,4 +1,5 @@
-// What there is under a name: unlike std::filesystem's with an error code, these tell what is not there from what cannot be looked at.
+// What there is under a name: unlike std::filesystem's with an error code, these tell what is not there from what
+// cannot be looked at.
 #pragma once
 
 #include <filesystem>

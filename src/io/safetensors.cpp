@@ -65,8 +65,8 @@ TensorView SafetensorsFile::get(std::string_view name) const {
   return {tensor.dtype, tensor.shape, file_.bytes().subspan(tensor.begin, tensor.end - tensor.begin)};
 }
 
-/// On several threads where the file is large. The largest tensors go
-/// first, so that none is left to one thread at the end.
+/// Calls visit(index) for each tensor, on several threads where the file is large. The largest tensors go first, so
+/// that none is left to one thread at the end.
 void SafetensorsFile::for_each_tensor(const std::function<void(size_t)>& visit) const {
   constexpr size_t kWorthAThread = size_t{16} << 20;  // bytes
   const std::vector<Tensor>& tensors = header_.tensors;
@@ -258,7 +258,7 @@ uint64_t SafetensorsLayout::hash(std::string_view header) const {
 
 namespace {
 
-/// Before hours are spent on what does not fit.
+/// Throws Error where the disk has no room, before hours are spent on what does not fit.
 void check_room(const fs::path& path, uint64_t bytes) {
   std::error_code unknown;
   const fs::space_info space = fs::space(path.has_parent_path() ? path.parent_path() : ".", unknown);

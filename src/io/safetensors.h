@@ -83,23 +83,24 @@ class SafetensorsFile {
   /// Whether SafetensorsWriter wrote it.
   [[nodiscard]] bool has_checksums() const;
 
-  /// Reads all bytes but those of tensors that are to be left `unread`, large files on all cores, and compares them with
-  /// the checksums: UserError naming the file and the damaged tensor. False when the file carries none, so that nothing is
-  /// known; a file of SafetensorsWriter without them is a damaged one.
+  /// Reads all bytes but those of tensors that are to be left `unread`, large files on all cores, and compares them
+  /// with the checksums: UserError naming the file and the damaged tensor. False when the file carries none, so that
+  /// nothing is known; a file of SafetensorsWriter without them is a damaged one.
   [[nodiscard]] bool verify(const TensorFilter& unread = {}) const;
   struct Place {
     uint64_t offset = 0;  // bytes
     std::optional<uint64_t> checksum;
   };
-  /// Of a tensor that get() returned; none: it is not of this file. The checksum means something once verify() has looked at
-  /// the header.
+  /// Returns the place of a tensor that get() returned; none: it is not of this file. The checksum means something
+  /// once verify() has looked at the header.
   [[nodiscard]] std::optional<Place> place_of(const TensorView& tensor) const;
   /// XXH3-64 of the header. With checksums it stands for the whole contents.
   [[nodiscard]] uint64_t hash() const;
 
  private:
   void for_each_tensor(const std::function<void(size_t index)>& visit) const;
-  /// Of the header and each tensor, 16 digits each; empty where it carries none. UserError where they are too few or many.
+  /// Returns the checksums of the header and each tensor, 16 digits each; empty where it carries none. UserError
+  /// where they are too few or many.
   [[nodiscard]] std::string_view checksums() const;
   [[noreturn]] void fail_by_header() const;
 
@@ -124,7 +125,7 @@ class SafetensorsFolder {
   struct Place : SafetensorsFile::Place {
     size_t file = 0;  // of files()
   };
-  /// Of a tensor that get() returned.
+  /// Returns the place of a tensor that get() returned.
   [[nodiscard]] Place place_of(const TensorView& tensor) const;
 
  private:
@@ -140,7 +141,7 @@ class SafetensorsLayout {
     std::string name;
     uint64_t begin = 0, end = 0;  // bytes in the file
   };
-  /// As SafetensorsWriter; `path` for errors. The header takes at least `room` bytes.
+  /// Lays tensors out as SafetensorsWriter; `path` for errors. The header takes at least `room` bytes.
   SafetensorsLayout(const std::filesystem::path& path, const std::vector<TensorSpec>& tensors,
                     const std::map<std::string, std::string>& metadata = {}, uint64_t room = 0);
 
@@ -174,10 +175,10 @@ class SafetensorsWriter {
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
 
-  /// The next bytes of a tensor: all of it, or piece after piece. Tensors come in any order, also
-  /// interleaved. Error on an unknown name or more bytes than the tensor has.
+  /// Writes the next bytes of a tensor: all of it, or piece after piece. Tensors come in any order, also interleaved.
+  /// Error on an unknown name or more bytes than the tensor has.
   void write(std::string_view name, std::span<const std::byte> bytes);
-  /// Error naming the first tensor that is not complete.
+  /// Ends the file. Error naming the first tensor that is not complete.
   void commit();
   /// What SafetensorsFile::hash() gives for the file; after commit().
   [[nodiscard]] uint64_t hash() const { return hash_; }
@@ -191,15 +192,15 @@ class SafetensorsWriter {
   uint64_t hash_ = 0;
 };
 
-/// Writes a file whose tensors, all of one type, become known one after the other, as DirectFile. The header has its room
-/// before them.
+/// Writes a file whose tensors, all of one type, become known one after the other, as DirectFile. The header has its
+/// room before them.
 class SafetensorsStream {
  public:
   /// `room`: bytes for the header.
   SafetensorsStream(std::filesystem::path path, uint64_t room);
   /// Whether the header has room for one more.
   [[nodiscard]] bool takes(const TensorSpec& tensor) const;
-  /// All bytes of a tensor. Error where the header does not take it, or as SafetensorsWriter's constructor.
+  /// Writes all bytes of a tensor. Error where the header does not take it, or as SafetensorsWriter's constructor.
   void write(const TensorSpec& tensor, std::span<const std::byte> bytes);
   [[nodiscard]] uint64_t bytes() const { return bytes_; }  // of the file so far
   void commit();

@@ -31,8 +31,8 @@ constexpr std::string_view kDictionary = "collections OrderedDict",
                            kTensor = "torch._utils _rebuild_tensor_v2",
                            kParameter = "torch._utils _rebuild_parameter";
 constexpr size_t kDeepest = 8, kMostDimensions = 8, kLongestKey = 64, kLongestName = 1024;
-constexpr size_t kMostTensors =
-    1 << 18;  // and storages: a few bytes of the program can say one of them again
+// Tensors and storages: a few bytes of the program can say one of them again.
+constexpr size_t kMostTensors = 1 << 18;
 
 struct Value {
   // An index into what the reader holds, but of numbers and truths their value. A type's name, a function's

@@ -29,7 +29,7 @@ inline const at::Tensor& activation_to_keep(Activation activation, const at::Ten
   return activation == Activation::relu ? output : input;
 }
 
-/// Gradient by the input, from the gradient by the output and what activation_to_keep() named.
+/// Returns the gradient w.r.t. the input, given that w.r.t. the output and what activation_to_keep() named.
 at::Tensor activate_backward(Activation activation, const at::Tensor& grad_output, const at::Tensor& kept);
 
 }  // namespace chorus::inline kernels

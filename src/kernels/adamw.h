@@ -29,10 +29,10 @@ struct AdamWTensor {
   bool decay = true;    // whether weight decay applies
 };
 
-/// master -= learning_rate (m^ / (sqrt(v^) + epsilon) + weight_decay master), as torch.optim.AdamW; then
-/// value = master, rounded to nearest even. Error on other types or sizes.
+/// Makes a step: master -= learning_rate (m^ / (sqrt(v^) + epsilon) + weight_decay master), as torch.optim.AdamW;
+/// then value = master, rounded to nearest even. Error on other types or sizes.
 void adamw_step(AdamWTensor& tensor, const AdamWStep& step);
-/// Of many weights, all on one device, which has a kernel for some tens of them together.
+/// Makes the step of many weights, all on one device, which has a kernel for some tens of them together.
 void adamw_step(std::span<AdamWTensor> tensors, const AdamWStep& step);
 
 /// Makes up for the steps that a weight without gradient has missed, in their order, in one pass over memory:
@@ -43,9 +43,9 @@ void adamw_catch_up(AdamWTensor& tensor, std::span<const AdamWStep> missed);
 /// The sum of squares of many tensors, in fp64; not finite when an element is not. The host waits for a device once.
 class SumOfSquares {
  public:
-  /// On a device the tensor is read later, until value() at the latest; on the host now.
+  /// Adds a tensor. On a device it is read later, until value() at the latest; on the host now.
   void add(const at::Tensor& tensor);
-  /// Those of another, all of them on the host.
+  /// Adds the squares of another sum, all of them on the host.
   void add(const SumOfSquares& other) { sums_.insert(sums_.end(), other.sums_.begin(), other.sums_.end()); }
   double value();
 
@@ -56,7 +56,7 @@ class SumOfSquares {
   int64_t unread_elements_ = 0;
   std::vector<at::Tensor> sums_;  // fp64, each of some tensors
 };
-/// Of one.
+/// Returns the sum of squares of one tensor.
 double squared_norm(const at::Tensor& tensor);
 
 }  // namespace chorus::inline kernels

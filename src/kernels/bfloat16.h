@@ -1,4 +1,5 @@
-// Between bf16 and fp32, in every kernel: the host's (kernels/cpu.h), and those that nvcc compiles (kernels/internal/team.h).
+// Between bf16 and fp32, in every kernel: the host's (kernels/cpu.h), and those that nvcc compiles
+// (kernels/internal/team.h).
 #pragma once
 
 #include <bit>

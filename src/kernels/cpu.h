@@ -30,8 +30,9 @@ Isa cpu_isa();
 /// Lets kernels use at most `most` from here on (tests and benchmarks; not while kernels are running).
 void limit_isa(Isa most);
 
-// CHORUS_INLINE_AVX512: for a function with assembler on vectors of 512 bits.
-#ifdef __clang__  // of the fuzzers: knows no preferred width, and takes such operands only in functions compiled for them
+// CHORUS_INLINE_AVX512: for a function with assembler on vectors of 512 bits. The fuzzers' clang knows no preferred
+// width, and takes such operands only in functions compiled for them.
+#ifdef __clang__
 #define CHORUS_AVX512 "avx512f,avx512bw,avx512dq,avx512vl"
 #define CHORUS_INLINE_AVX512 __attribute__((target(CHORUS_AVX512)))
 #else

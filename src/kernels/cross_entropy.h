@@ -30,8 +30,8 @@ at::Tensor cross_entropy_rows(const at::Tensor& logits, const at::Tensor& labels
 // The same where this rank has only some columns of the logits, in three steps: what each rank has of each row, all
 // ranks' parts together, and the rest.
 
-/// Labels outside [0, V) are those of other parts. -> fp64 [R, 4], where the logits lie: of each row the largest logit, the
-/// sum of exp(logit - largest), the sum of the logits, and the label's logit, -inf where it is in another part.
+/// Labels outside [0, V) are those of other parts. -> fp64 [R, 4], where the logits lie: of each row the largest logit,
+/// the sum of exp(logit - largest), the sum of the logits, and the label's logit, -inf where it is in another part.
 at::Tensor cross_entropy_parts(const at::Tensor& logits, const at::Tensor& labels);
 /// parts: fp64 [ranks, R, 4] -> those of the whole rows, [R, 4].
 at::Tensor join_cross_entropy_parts(const at::Tensor& parts);

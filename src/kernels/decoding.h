@@ -14,8 +14,8 @@
 
 namespace chorus::inline kernels {
 
-/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16, or quantized; positions: [L,
-/// d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
+/// weight[id] * scale + position. ids: int64 [n], unchecked; weight: [V, d] of fp32 or bf16, or quantized; positions:
+/// [L, d] of any floating type, the i-th id taking row i modulo L -> fp32 [n, d].
 at::Tensor embed_rows(const at::Tensor& ids, const Matrix& weight, double scale, const at::Tensor& position);
 
 /// Of attend_rows().
@@ -34,7 +34,7 @@ at::Tensor attend_rows(const at::Tensor& query, const at::Tensor& keys, const at
                        const std::vector<std::vector<int32_t>>& seen, int64_t heads,
                        const RowScores& options = {});
 
-/// As activate(), of fp32 rows.
+/// Does what activate() does, of fp32 rows.
 at::Tensor activate_rows(Activation activation, const at::Tensor& input);
 
 /// The best continuations of each row.

@@ -27,8 +27,8 @@ inline bool is_nvidia(at::Device device) {
 bool names_host(const std::string& name);
 /// How many of them libtorch sees here; 1 of the CPU.
 int devices_here(const std::string& name);
-/// The device of rank `rank` of `ranks` on this host, which have one each, unless it is the CPU. UserError where there are
-/// fewer.
+/// The device of rank `rank` of `ranks` on this host, which have one each, unless it is the CPU. UserError where there
+/// are fewer.
 at::Device device_of_rank(const std::string& name, int rank, int ranks);
 
 /// A tensor of the host on a device. The host does not wait for what the device was given before, where there is

@@ -13,13 +13,13 @@ class DeviceOfTests {
   virtual ~DeviceOfTests() = default;
   /// A kernel's operands are opened now.
   virtual void begin() = 0;
-  /// Where the host finds the tensor's elements.
+  /// Returns where the host finds the tensor's elements.
   virtual void* open(const at::Tensor& x, bool writes) = 0;
   /// Runs a kernel, by `work`, on what was opened since begin().
   virtual void run(const char* kernel, at::Device device, const std::function<void()>& work) = 0;
 };
 
-/// From here on kernels of ours run on `type` by `device`; null: none do. Not while any run.
+/// Lets kernels of ours run on `type` by `device` from here on; null: none do. Not while any run.
 void set_device_of_tests(at::DeviceType type, DeviceOfTests* device);
 
 }  // namespace chorus::inline kernels

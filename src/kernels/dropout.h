@@ -19,8 +19,8 @@ struct SliceOf {
 /// 1). The same call on the gradient is its backward. The mask is the same on every device.
 at::Tensor dropout_by_key(const at::Tensor& input, double p, RandomKey key, const SliceOf& slice = {});
 
-/// Likewise for rows [n, f], contiguous, each with a key of its own (int64 [n], the bits of RandomKey::value(), where the
-/// rows lie): a row is elements first .. first + f of those that its key draws for.
+/// Does the same for rows [n, f], contiguous, each with a key of its own (int64 [n], the bits of RandomKey::value(),
+/// where the rows lie): a row is elements first .. first + f of those that its key draws for.
 at::Tensor dropout_rows_by_key(const at::Tensor& rows, double p, const at::Tensor& keys, int64_t first);
 
 /// input * (1 + epsilon * u), u uniform in [-1, 1) by element index: the router's input jitter. Its own

@@ -26,8 +26,8 @@ struct MoeWeights {
   Parameter* fc2_weight = nullptr;  // [E, d, f]
   Parameter* fc2_bias = nullptr;    // [E, d]
 
-  /// For a layer's gradients by fc1, or fc2: marks them as present, and tells whether each expert's must be overwritten
-  /// (true) or added to.
+  /// Marks the gradients w.r.t. fc1 (fc2), weight and bias, as present. Returns whether each expert's must be
+  /// overwritten (true) or added to (false).
   [[nodiscard]] bool begin_fc1() const { return begin(fc1_weight, fc1_bias); }
   [[nodiscard]] bool begin_fc2() const { return begin(fc2_weight, fc2_bias); }
 
@@ -43,8 +43,8 @@ struct Experts {
   const ExpertOrder& order;
   Activation activation = Activation::relu;
   double dropout = 0;  // on the activation's output; 0 when evaluating
-  // For dropout, a key for each of the rows before sorting, int64, where they lie. A row's mask is drawn from it and the
-  // expert's number, so that it does not matter which rank computes the row, and together with which others.
+  // For dropout, a key for each of the rows before sorting, int64, where they lie. A row's mask is drawn from it and
+  // the expert's number, so that it does not matter which rank computes the row, and together with which others.
   at::Tensor row_keys;
   int64_t first_expert = 0;  // the number, among all of the layer, of expert 0 here
   // Tensor parallelism: the weights are a part of each expert's inner values, and the outputs are parts of
@@ -66,14 +66,16 @@ struct ExpertRun {
 ExpertRun run_experts(const Experts& experts, const at::Tensor& input);
 
 struct ExpertGradients {
-  at::Tensor input;   // [M, d] by the experts' inputs
-  at::Tensor weight;  // [M] by the weight of each row's output in the sum
+  at::Tensor input;   // [M, d] w.r.t. the experts' inputs
+  at::Tensor weight;  // [M] w.r.t. the weight of each row's output in the sum
 };
 
-/// From the gradient [M, d] by what each row's output was part of, in a sum with `weight` [M] (fp32; fp64 for fp64 rows);
-/// the gradient becomes weight times itself. Outputs need not have been kept: the gradient by a weight is the inner
-/// product of the hidden values and the gradient by them (SonicMoE, 2512.14080). Adds the experts' gradients. An expert without rows gets zeros where nothing was yet; with `by_use` its weights' gradients
-/// may be left alone or become anything.
+/// Computes the gradients w.r.t. inputs and row weights, and adds those w.r.t. the experts' weights to their buffers.
+/// grad: [M, d], w.r.t. the sum that each row's output was part of, with `weight` [M] (fp32; fp64 for fp64 rows).
+/// Overwritten: each row becomes weight times itself.
+/// Outputs need not have been kept: the gradient w.r.t. a row's weight is the inner product of its hidden values and
+/// the gradient w.r.t. these (SonicMoE, 2512.14080). An expert without rows gets zeros where there was no gradient
+/// yet; with `by_use` its weights' gradients may be left alone or become anything.
 ExpertGradients run_experts_backward(const Experts& experts, const at::Tensor& input, const at::Tensor& kept,
                                      const at::Tensor& grad, const at::Tensor& weight);
 

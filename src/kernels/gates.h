@@ -1,5 +1,5 @@
-// From the router's decisions (kernels/routing.h) to the weights of the choices, and from the gradient by these and the
-// auxiliary losses back to the router's logits.
+// From the router's decisions (kernels/routing.h) to the weights of the choices; and back, from the gradient w.r.t.
+// these weights and from the auxiliary losses to the router's logits.
 //
 // Everything here is a function of one micro-batch, the routing group.
 #pragma once
@@ -17,17 +17,17 @@ enum class GateNormalization {
   after_drop,   // likewise over the choices that were kept (NLLB-MoE): a lone survivor gets weight 1
 };
 
-/// The weights of the choices: [N, k], of the probabilities' type and device, 0 where dropped.
+/// Returns the weights of the choices: [N, k], of the probabilities' type and device, 0 where dropped.
 at::Tensor gates(const at::Tensor& probabilities, const Routing& routing, GateNormalization normalization);
 
-/// Gradient by the probabilities [N, E] from the gradient by gates() [N, k].
+/// Returns the gradient w.r.t. the probabilities [N, E], given that w.r.t. the result of gates() [N, k].
 at::Tensor gates_backward(const at::Tensor& probabilities, const Routing& routing,
                           GateNormalization normalization, const at::Tensor& grad_gates);
 
-/// fp64 [E], where `assigned` (Routing) lies, such that the load-balancing loss E sum_e f_e P_e (2109.10465 section 2;
-/// Switch) is the inner product of this vector with the probabilities summed over the rows that are not padding, and so
-/// its gradient in each such row. f_e is the share of choices that fall on e before dropping, P_e the mean probability.
-/// The loss is 1 when balanced, E at worst.
+/// Returns fp64 [E], where `assigned` (Routing) lies, such that the load-balancing loss E sum_e f_e P_e (2109.10465
+/// section 2; Switch) is the inner product of this vector with the probabilities summed over the rows that are not
+/// padding. So it is also the gradient w.r.t. the probabilities of each such row. f_e is the share of choices that
+/// fall on e before dropping, P_e the mean probability. The loss is 1 when balanced, E at worst.
 at::Tensor balance_loss_gradient(const at::Tensor& assigned, int64_t tokens, int64_t top_k);
 
 /// What a loss of the router's own weighs: it enters by its gradient alone.
@@ -37,7 +37,8 @@ struct RouterLosses {
   at::Tensor log_partition;  // [N] logsumexp of the logits; undefined without z
 };
 
-/// The gradient by the logits, [N, E], from that by gates(), and the auxiliary losses of the rows that are tokens.
+/// Returns the gradient w.r.t. the logits [N, E], given that w.r.t. the result of gates() [N, k]; the auxiliary
+/// losses of the rows that are tokens are included.
 at::Tensor router_backward(const at::Tensor& probabilities, const Routing& routing,
                            GateNormalization normalization, const at::Tensor& grad_gates,
                            const ActiveRows& active, const RouterLosses& losses);

@@ -1,5 +1,5 @@
-// Matrix products as linear layers need them: forward, the gradient by their input, and the gradient by their
-// weight, added in place; for one row or many, in training and in decoding.
+// Matrix products as linear layers need them: forward, the gradient with respect to the input, and the gradient with
+// respect to the weight, which is added in place; for one row or many, in training and in decoding.
 //
 // On the host they are our own (kernels/internal/product_kernel.h), at the speed of the processor's arithmetic
 // from some 32 rows on and of its memory below: no weight is copied forward. Sums are fp32. With AVX-512-BF16
@@ -20,20 +20,20 @@ struct LinearOptions {
   at::Tensor residual;  // [n, m], fp32 as `out` then is, added last; not `out`
 };
 
-/// out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or more
-/// dimensions, used as [m, k]), or quantized (kernels/quantized.h: fp32 or bf16 input, on the host); out: [n, m], with unit
-/// stride along m, of input's type, or fp32. With an input of fp32 and a weight of bf16, bf16 arithmetic rounds the input
-/// first. Elsewhere than on the host and CUDA sums of bf16 are rounded before they are widened to an `out` in fp32.
-/// Records nothing for autograd.
+/// Computes out = relu(input weight^T + bias) + residual. input: [n, k] of weight's type or fp32; weight: [m, k] (or
+/// more dimensions, used as [m, k]), or quantized (kernels/quantized.h: fp32 or bf16 input, on the host); out: [n,
+/// m], with unit stride along m, of input's type, or fp32. With an input of fp32 and a weight of bf16, bf16
+/// arithmetic rounds the input first. Elsewhere than on the host and CUDA sums of bf16 are rounded before they are
+/// widened to an `out` in fp32. Records nothing for autograd.
 void linear_product(const at::Tensor& out, const at::Tensor& input, const Matrix& weight,
                     const LinearOptions& options = {});
-/// The same into a new tensor of input's type.
+/// Computes the same into a new tensor of input's type.
 at::Tensor linear_product(const at::Tensor& input, const Matrix& weight, const LinearOptions& options = {});
 
-/// out = a b. a: [n, k], b: [k, m] of one type; out: [n, m], contiguous, of that type.
+/// Computes out = a b. a: [n, k], b: [k, m] of one type; out: [n, m], contiguous, of that type.
 void plain_product(const at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 
-/// target = a^T b, or += without `overwrite`. a: [n, rows], b: [n, columns] of one type; target: [rows,
+/// Computes target = a^T b, or += without `overwrite`. a: [n, rows], b: [n, columns] of one type; target: [rows,
 /// columns], contiguous, fp32 (fp64 for fp64). Of bf16 nothing is rounded on the host and on CUDA, and on the host no
 /// temporary of target's size is made. n may be 0.
 void add_product(const at::Tensor& target, const at::Tensor& a, const at::Tensor& b, bool overwrite);

@@ -1,5 +1,5 @@
-// Norms of rows: layer normalisation (1607.06450), and the root-mean-square normalisation of T5 (1910.07467), which takes
-// no mean off and has no bias.
+// Norms of rows: layer normalisation (1607.06450), and the root-mean-square normalisation of T5 (1910.07467), which
+// takes no mean off and has no bias.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,12 +23,14 @@ struct NormedRows {
 /// the weight, as T5 does it.
 NormedRows norm_rows(const at::Tensor& rows, const NormScaling& scaling);
 
-/// By the rows, in their type; by weight and bias in that of the sums, [d]. `bias` is undefined where there is none.
+/// Gradients: w.r.t. the rows [n, d], in their type; w.r.t. weight and bias [d], in the type of the sums. `bias` is
+/// undefined where there is none.
 struct NormGradients {
   at::Tensor rows, weight, bias;
 };
 
-/// From the gradient by the output, of the rows' type, and what norm_rows() said of them.
+/// Returns the gradients, given that w.r.t. the output [n, d], of the rows' type, and what norm_rows() returned for
+/// the rows.
 NormGradients norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed,
                                  const NormScaling& scaling);
 

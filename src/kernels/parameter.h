@@ -32,11 +32,13 @@ struct Parameter {
   void set_quantized(at::Tensor blocks, Quantization type, int64_t row_count, int64_t columns);
   /// Makes it a stack of so many pieces, none of them in memory, each of that shape.
   void set_pieces(size_t count, Quantization type, int64_t row_count, int64_t columns);
-  /// Adds those of input [n, depth] to input_squares[slice], if that is defined.
+  /// Adds the squares of input [n, depth] to input_squares[slice], if that is defined. Not for several threads at
+  /// once.
   void observe(const at::Tensor& input, int64_t slice = 0) const;
-  /// The weight as products read it; a stack's slices one below the other (quantized ones of whole blocks of rows).
+  /// Returns the weight as products read it; a stack's slices one below the other (quantized ones of whole blocks of
+  /// rows).
   [[nodiscard]] Matrix matrix() const;
-  /// Slice i of a stack.
+  /// Returns slice i of a stack.
   [[nodiscard]] Matrix matrix(int64_t i) const;
   /// Rows of each slice of a stack of matrices.
   [[nodiscard]] int64_t slice_rows() const {
@@ -48,8 +50,8 @@ struct Parameter {
   /// Adds a^T b, a: [n, rows], b: [n, columns], to the gradient of a [rows, columns] weight, without a
   /// temporary where the types allow.
   void accumulate_product(const at::Tensor& a, const at::Tensor& b);
-  /// For a stacked weight, whose slices the caller adds to one by one: marks the gradient as present and
-  /// tells whether each slice must be overwritten (true) or added to.
+  /// Marks the gradient of a stacked weight as present, whose slices the caller adds to one by one. Returns whether
+  /// each slice must be overwritten (true) or added to (false).
   bool begin_slices();
 };
 

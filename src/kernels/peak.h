@@ -21,7 +21,7 @@ struct MemoryRates {
   double read = 0, write = 0;
   double copy = 0;  // read and written together
 };
-/// On arrays of `bytes` per thread, the best of some passes.
+/// Measures on arrays of `bytes` per thread, the best of some passes.
 MemoryRates measure_memory(int64_t bytes, int threads);
 
 /// Whether 512 bits are worth two times 256. Measured once, in less than a millisecond, on the first call. False

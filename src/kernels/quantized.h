@@ -39,10 +39,10 @@ std::vector<int64_t> quantized_shape(int64_t rows, int64_t depth, Quantization t
 
 /// A weight [rows, depth] as products read it.
 struct Matrix {
-  /// Of floating type [rows, depth], or more dimensions, used as that.
+  /// Makes a matrix of floating type [rows, depth], or more dimensions, used as that.
   Matrix(const at::Tensor& values);  // NOLINT(google-explicit-constructor)
-  /// In quantized form: uint8, of quantized_shape(), or several of them one after the other (each but the last of whole
-  /// blocks of rows).
+  /// Makes one in quantized form: uint8, of quantized_shape(), or several of them one after the other (each but the
+  /// last of whole blocks of rows).
   Matrix(at::Tensor blocks, Quantization type, int64_t rows, int64_t depth);
 
   at::Tensor values;  // [rows, depth], or uint8 [blocks, bytes]
@@ -57,8 +57,8 @@ at::Tensor quantize(const at::Tensor& weight, Quantization type, const at::Tenso
 
 /// The rows of a weight with these numbers (int64 [n], unchecked), in fp32 [n, depth].
 at::Tensor select_rows(const Matrix& weight, const at::Tensor& ids);
-/// The same as a weight of its own [n, depth], of weight's type: a product with it has the bits of these columns of the
-/// whole weight's.
+/// Returns the same as a weight of its own [n, depth], of weight's type: a product with it has the bits of these
+/// columns of the whole weight's.
 Matrix take_rows(const Matrix& weight, const at::Tensor& ids);
 /// All of them.
 at::Tensor dequantize(const Matrix& weight);

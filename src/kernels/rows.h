@@ -30,9 +30,9 @@ struct ExpertRows {
 };
 ExpertRows rows_of_experts(const ExpertOrder& order);
 
-/// x [N, d], index int64 [M] -> [M, d].
+/// Gathers rows: x [N, d], index int64 [M] -> [M, d].
 at::Tensor gather_rows(const at::Tensor& x, const at::Tensor& index);
-/// Into `out` [M, d], contiguous.
+/// Gathers them into `out` [M, d], contiguous.
 void gather_rows(const at::Tensor& x, const at::Tensor& index, const at::Tensor& out);
 
 /// rows [M, d], slot int64 [N, k], weight [N, k] fp32 (fp64 for fp64 rows) -> [N, d]: sum_j weight[t, j]
@@ -47,7 +47,7 @@ struct RowsElsewhere {
   at::Tensor rows;  // [.., d] contiguous
   int64_t first = 0;
 };
-/// Likewise, where the caller does not read what `rows` would have to hold there; it may be overwritten.
+/// Does the same where some rows lie elsewhere: what `rows` has in their place is not read, and may be overwritten.
 at::Tensor sum_rows(const at::Tensor& rows, const at::Tensor& slot, const RowsElsewhere& elsewhere);
 
 }  // namespace chorus::inline kernels

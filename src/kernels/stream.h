@@ -27,12 +27,13 @@ namespace chorus::inline kernels {
 /// A point in what a stream was given. Threads may wait for one at the same time.
 class DeviceEvent {
  public:
-  /// Of nothing: all of it is there.
+  /// An event of nothing: all of it is there.
   DeviceEvent() = default;
-  /// After all that the calling thread's current stream of `device` was given so far.
+  /// Records an event after all that the calling thread's current stream of `device` was given so far.
   static DeviceEvent record(at::Device device);
 
-  /// What the calling thread's current stream of that device is given from now on runs after it. The host does not wait.
+  /// What the calling thread's current stream of that device is given from now on runs after it. The host does not
+  /// wait.
   void precede_current_stream() const;
   /// The host waits for it.
   void wait() const;
@@ -41,8 +42,8 @@ class DeviceEvent {
   std::optional<c10::Event> event_;
 };
 
-/// Streams beside the one that computes: for copies, and for what ranks exchange. There is one of each for each device of
-/// the process.
+/// Streams beside the one that computes: for copies, and for what ranks exchange. There is one of each for each device
+/// of the process.
 enum class SideStream { copies, exchange };
 
 /// While it lives, that is the calling thread's current stream of `device`.
@@ -57,14 +58,15 @@ class OnSideStream {
 
 class OnCopyStream : public OnSideStream {
  public:
-  /// After all that the thread's own stream was given so far.
+  /// Begins after all that the thread's own stream was given so far.
   explicit OnCopyStream(at::Device device) : OnCopyStream(device, DeviceEvent::record(device)) {}
   OnCopyStream(at::Device device, const DeviceEvent& event)
       : OnSideStream(SideStream::copies, device, event) {}
 };
 
 /// The tensor's memory belongs to the stream on which it was allocated, and is given to others there as soon as it is
-/// freed. When it is freed after this call, that waits for what the calling thread's current stream was given until then.
+/// freed. When it is freed after this call, that waits for what the calling thread's current stream was given until
+/// then.
 void keep_for_current_stream(const at::Tensor& tensor);
 
 }  // namespace chorus::inline kernels

@@ -53,7 +53,7 @@ struct Bucket {
   at::Tensor gradients;  // [elements] fp32 (fp64 for fp64 values); likewise
 };
 
-/// Of the parameters that a rank holds, by block; without tensors.
+/// Returns the buckets of the parameters that a rank holds, by block; without tensors.
 std::vector<Bucket> plan_buckets(const Catalogue& catalogue, const Place& place, at::ScalarType compute);
 
 /// The type of a parameter in a model that computes in `compute`.

@@ -1,7 +1,8 @@
 // The catalogue: a model as data, before it is tensors. A pure function of the configuration that allocates
 // nothing.
 //
-// Initialisation, checkpoints, the optimizer, `inspect`, sharding, offloading and surgery are maps over it. No role is ever guessed from a name.
+// Initialisation, checkpoints, the optimizer, `inspect`, sharding, offloading and surgery are maps over it. No role is
+// ever guessed from a name.
 //
 // Weights that are used together are one parameter: query, key and value are one [3, d, d], the experts of a
 // layer one [E, f, d]. On disk each slice is a tensor of its own, under the name transformers gives it
@@ -101,10 +102,10 @@ struct Catalogue {
   [[nodiscard]] int64_t sparse_layers() const;
 };
 
-/// The format decides ParameterSpec::stored and row_shift, and whether the first weight of a gated feed-forward layer is
-/// [2 f, d] or [2, f, d], gate and value; nothing else.
+/// The format decides ParameterSpec::stored and row_shift, and whether the first weight of a gated feed-forward layer
+/// is [2 f, d] or [2, f, d], gate and value; nothing else.
 Catalogue make_catalogue(const ModelConfig& config, Format format);
-/// In the format of native folders.
+/// Makes the catalogue in the format of native folders.
 Catalogue make_catalogue(const ModelConfig& config);
 
 /// The initial value of a parameter of a native catalogue, fp32: each element is a function of (seed, stored

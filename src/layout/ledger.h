@@ -15,7 +15,7 @@ enum class Purpose {
   gradients,    // of weights
   optimizer,    // moments and masters
   activations,  // what forward leaves for backward
-  buffers,      // what an operation needs while it runs: logits, gradients by activations, chunks on the move
+  buffers,      // what an operation needs while it runs: logits, gradients w.r.t. activations, moving chunks
   exchange,     // rows on the way from rank to rank
 };
 inline constexpr std::array<std::string_view, 6> kPurposes = {"parameters",  "gradients", "optimizer",

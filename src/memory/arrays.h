@@ -18,8 +18,8 @@
 namespace chorus::inline memory {
 
 /// Copies between an accelerator and the host go on beside the host. What the host lacks for a chunk is waited for; but
-/// where chunks stay on the host, it must wait for the calling thread's current stream before it reads one that was stored
-/// from the device, or changes one that was loaded there.
+/// where chunks stay on the host, it must wait for the calling thread's current stream before it reads one that was
+/// stored from the device, or changes one that was loaded there.
 class Arrays {
  public:
   static constexpr int64_t kChunk = kMostOfAChunk;  // elements of each array in a chunk, at most
@@ -40,29 +40,30 @@ class Arrays {
   [[nodiscard]] int64_t first(int64_t chunk) const { return cuts_[chunk]; }
   [[nodiscard]] int64_t size(int64_t chunk) const { return cuts_[chunk + 1] - cuts_[chunk]; }
 
-  /// [count, elements], all chunks beside each other: of arrays that lie on the device. Undefined for others.
+  /// Returns all chunks side by side [count, elements], of arrays that lie on the device; undefined for others.
   [[nodiscard]] const at::Tensor& whole() const { return whole_; }
   /// Begins to read a chunk that will be asked for, where it has to be read.
   void prefetch(int64_t chunk);
-  /// Before load() with `where`.
+  /// Begins to read a chunk that load(chunk, where) will ask for.
   void prefetch(int64_t chunk, at::Device where);
-  /// [count, size(chunk)]: where it lies, or what was read. Error where the disk gives back other bytes than
-  /// it was given.
+  /// Returns a chunk [count, size(chunk)]: a view where it lies in memory, else what was read. Error when the disk
+  /// gives back other bytes than it was given.
   at::Tensor load(int64_t chunk);
-  /// The same on `where`, the host or the device: a copy unless it lies there.
+  /// Returns it on `where`, the host or the device: a copy unless it lies there.
   at::Tensor load(int64_t chunk, at::Device where);
   /// Copies a chunk of the one array to `to`, on the device.
   void load_into(int64_t chunk, const at::Tensor& to);
-  /// Memory for a chunk that is to be written as a whole: where it lies, or undefined contents.
+  /// Returns memory [count, size(chunk)] for a chunk that is to be written as a whole: a view where it lies, else
+  /// undefined contents.
   at::Tensor blank(int64_t chunk);
-  /// On `where`, as load().
+  /// Returns such memory on `where`, as load() does.
   at::Tensor blank(int64_t chunk, at::Device where);
-  /// `values`, which load() or blank() returned, have changed; copies on another device are taken back. On
-  /// disk this begins to write them: they must not change any more.
+  /// Takes back `values`, which load() or blank() returned and the caller has changed; copies on another device are
+  /// copied back. For a chunk on disk this begins the write: they must not change any more.
   void store(int64_t chunk, const at::Tensor& values);
-  /// The chunk becomes a copy of `values`.
+  /// Makes the chunk a copy of `values`.
   void assign(int64_t chunk, const at::Tensor& values);
-  /// Until all is written.
+  /// Waits until all is written.
   void finish();
 
  private:
@@ -77,7 +78,7 @@ class Arrays {
       if (file) file->wait(request);
     }
   };
-  /// Chunks that are parts of [count, elements].
+  /// Makes the chunks views of `whole` [count, elements].
   void lie_in(const at::Tensor& whole);
   [[nodiscard]] at::Tensor memory_of(int64_t chunk) const;
   void copy(const at::Tensor& to, const at::Tensor& from) const;
@@ -98,15 +99,15 @@ class Arrays {
   std::vector<std::optional<uint64_t>> hashes_;  // of each chunk; none: nothing was written, it is zeros
 };
 
-/// Chunks that are worked on one after the other, and prefetched some time before: prefetch(chunk), of those of 3 kChunk
-/// elements at most.
+/// Chunks that are worked on one after the other, and prefetched some time before: prefetch(chunk), of those of 3
+/// kChunk elements at most.
 template <class Chunk, class Prefetch>
 class Prefetched {
  public:
   Prefetched(std::vector<Chunk> chunks, Prefetch prefetch)
       : chunks_(std::move(chunks)), prefetch_(std::move(prefetch)) {}
 
-  /// work(chunk) for the next ones, until one is not `wanted`.
+  /// Calls work(chunk) for the next chunks, until one is not `wanted`.
   template <class Wanted, class Work>
   void work_on(const Wanted& wanted, const Work& work) {
     constexpr int64_t kAhead = 3 * Arrays::kChunk;  // elements prefetched and not done yet, at most

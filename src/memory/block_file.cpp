@@ -34,7 +34,7 @@ struct Transfer {
   int error = 0;
   [[nodiscard]] bool done() const { return bytes <= spare || error != 0; }
 
-  /// After a call that returned `result`: bytes, or a negative error number.
+  /// Goes on after a call that returned `result`: bytes, or a negative error number.
   void advance(int64_t result) {
     // Cancelled is what the kernel had not begun when the thread that had asked for it ended; nobody else cancels.
     if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) return;
@@ -132,8 +132,8 @@ struct BlockFile::State {
     t.write ? io_uring_prep_write(entry, fd, t.data, bytes, t.offset)
             : io_uring_prep_read(entry, fd, t.data, bytes, t.offset);
     entry->user_data = request;
-    // By a thread of the kernel's: pinning memory, and clearing what is touched for the first time, takes as long as computing
-    // what the bytes are for, and is not to be in its way.
+    // By a thread of the kernel's: pinning memory, and clearing what is touched for the first time, takes as long as
+    // computing what the bytes are for, and is not to be in its way.
     io_uring_sqe_set_flags(entry, IOSQE_ASYNC);
     submit();
     if (io_uring_sq_ready(&ring) == 0) return true;

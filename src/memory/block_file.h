@@ -20,18 +20,20 @@ class BlockFile {
   struct Words {
     std::string name, advice;
   };
-  /// Closes `fd` in the end.
+  /// Takes over `fd`, and closes it in the end.
   BlockFile(int fd, Words words, Engine engine = Engine::best);
   ~BlockFile();
   BlockFile(const BlockFile&) = delete;
   BlockFile& operator=(const BlockFile&) = delete;
 
-  // These return at once; the memory is the file's until wait(), unless they throw. Any thread may call them.
+  // read() and write() return at once; the memory is the file's until wait() returns, unless they throw. Any thread
+  // may call read(), write() and wait().
   using Request = uint64_t;  // never 0
-  /// Of the bytes only the first `needed` must be there: the file may end behind them.
+  /// Begins to read. Only the first `needed` bytes must be there: the file may end behind them.
   Request read(uint64_t offset, void* data, size_t bytes, size_t needed = std::numeric_limits<size_t>::max());
   Request write(uint64_t offset, const void* data, size_t bytes);
-  /// Until that is done, once for each request. Error saying why it failed; the memory is the caller's again.
+  /// Waits until the request is done; called once for each. Error saying why it failed. Afterwards the memory is the
+  /// caller's again.
   void wait(Request request);
 
   [[nodiscard]] bool uses_io_uring() const;

@@ -23,7 +23,7 @@ struct DiskCalls {
   };
 };
 
-/// Those that all of them make.
+/// Returns the calls that all block files make.
 DiskCalls& disk_calls();
 
 }  // namespace chorus::inline memory

@@ -17,20 +17,20 @@ class InFlight {
   /// Most elements of each array that are being written at a time: until then their memory is held.
   static constexpr int64_t kBeingWritten = 2 * kMostOfAChunk;
 
-  /// begin(buffer) begins to read a chunk, unless it is being read.
+  /// Calls begin(buffer), which must begin to read the chunk, unless it is being read already.
   template <class Begin>
   void read(int64_t chunk, const Begin& begin) {
     if (reading_.contains(chunk)) return;
     finish_write(chunk);
     begin(reading_[chunk]);  // there before the kernel has its memory
   }
-  /// What read() began.
+  /// Waits until the read that read() began is done, and returns its buffer.
   Buffer take(int64_t chunk) {
     auto node = reading_.extract(chunk);
     node.mapped().wait();
     return std::move(node.mapped());
   }
-  /// begin(buffer) begins to write a chunk of `size` elements of each array.
+  /// Calls begin(buffer), which must begin to write a chunk of `size` elements of each array.
   template <class Begin>
   void write(int64_t chunk, int64_t size, const Begin& begin) {
     finish_write(chunk);
@@ -40,11 +40,11 @@ class InFlight {
     being_written_ += size;
     begin(write.buffer);
   }
-  /// Until all is written.
+  /// Waits until all is written.
   void finish() {
     while (!writing_.empty()) finish_write(writing_.begin()->first);
   }
-  /// f(buffer) for all that are being read or written.
+  /// Calls f(buffer) for all that are being read or written.
   template <class F>
   void for_each(const F& f) {
     for (auto& [chunk, buffer] : reading_) f(buffer);

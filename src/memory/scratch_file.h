@@ -18,7 +18,7 @@ class ScratchFile {
  public:
   static constexpr size_t kBlock = BlockFile::kBlock;
   using Engine = BlockFile::Engine;
-  /// In `folder`, which is made if it isn't there. UserError when no file can be made there.
+  /// Makes a file in `folder`, which is made if it isn't there. UserError when no file can be made there.
   explicit ScratchFile(const std::filesystem::path& folder, Engine engine = Engine::best);
 
   /// Sets space aside and returns where it begins. UserError when the disk has too little, saying how much it
@@ -43,7 +43,8 @@ class ScratchFile {
   std::unique_ptr<BlockFile> file_;
 };
 
-/// The checksum of a tensor's bytes, to be taken as it is written; and, when it has come back, an Error where they have another.
+/// The checksum of a tensor's bytes, to be taken as it is written; and, when it has come back, an Error where they have
+/// another.
 uint64_t scratch_hash(const at::Tensor& memory);
 void check_scratch(const at::Tensor& memory, uint64_t hash);
 

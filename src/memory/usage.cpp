@@ -138,7 +138,7 @@ size_t in_one_piece(std::span<const int64_t> sizes) {
   return best;
 }
 
-/// Where in `block` a page begins.
+/// Returns where in `block` a page begins.
 void* first_page(const c10::DataPtr& block) {
   const auto address = reinterpret_cast<uintptr_t>(block.get());
   return static_cast<char*>(block.get()) + (kPage - address % kPage) % kPage;

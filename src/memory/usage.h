@@ -46,7 +46,7 @@ at::Tensor allocate_on_host(int64_t elements, at::ScalarType type, at::Device de
 /// Many, each [elements], in few allocations: libtorch's page-locked ones are rounded up to a power of two.
 std::vector<at::Tensor> allocate_on_host(std::span<const int64_t> elements, at::ScalarType type,
                                          at::Device device);
-/// The same for rows of at least `width` elements, each of whole blocks of a ScratchFile: [rows, width or
+/// Allocates the same for rows of at least `width` elements, each of whole blocks of a ScratchFile: [rows, width or
 /// more].
 at::Tensor allocate_blocks_on_host(int64_t rows, int64_t width, at::ScalarType type,
                                    at::Device device = at::kCPU);
@@ -60,8 +60,8 @@ int64_t machine_memory();
 /// What this process may take of it beside what is taken now; swap does not count.
 int64_t free_memory();
 
-/// Bytes that the weights of a model may take in each of `processes` of this machine: "8GB" and the like, or "auto", four
-/// fifths of free_memory(). 0 for "". UserError naming `option`.
+/// Bytes that the weights of a model may take in each of `processes` of this machine: "8GB" and the like, or "auto",
+/// four fifths of free_memory(). 0 for "". UserError naming `option`.
 uint64_t memory_for_weights(const std::string& text, std::string_view option, int processes = 1);
 
 /// Forgets the peaks so far: from here on they count from what is held now.

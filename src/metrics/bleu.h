@@ -41,11 +41,11 @@ struct BleuScore {
 BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::string> references,
                const BleuOptions& options = {});
 
-/// The same against several references: references[r][i] belongs to hypotheses[i].
+/// Scores against several references: references[r][i] belongs to hypotheses[i].
 BleuScore bleu(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
                const BleuOptions& options = {});
 
-/// As expected_chrf(), by the BLEU of single sentences: tokenizer 13a, effective order.
+/// Does what expected_chrf() does, by the BLEU of single sentences: tokenizer 13a, effective order.
 std::vector<double> expected_bleu(std::span<const std::string> lines);
 
 }  // namespace chorus::inline metrics

@@ -28,14 +28,14 @@ struct ChrfScore {
 ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::string> references,
                const ChrfOptions& options = {});
 
-/// The same against several references, of which each hypothesis counts the one it does best on:
-/// references[r][i] belongs to hypotheses[i].
+/// Scores against several references, of which each hypothesis counts the one it does best on: references[r][i]
+/// belongs to hypotheses[i].
 ChrfScore chrf(std::span<const std::string> hypotheses, std::span<const std::vector<std::string>> references,
                const ChrfOptions& options = {});
 
-/// Of each line the mean of its chrF, line by line, against every other one as its reference: what of several
-/// translations of one source a translation may be expected to score (minimum Bayes risk decoding; Eikema and
-/// Aziz 2022). Each pair's score is that of chrf() to the bit. Of a single line 0.
+/// Returns for each line the mean of its chrF against every other one as its reference: what of several translations
+/// of one source a translation may be expected to score (minimum Bayes risk decoding; Eikema and Aziz 2022). Each
+/// pair's score is that of chrf() to the bit. Of a single line 0.
 std::vector<double> expected_chrf(std::span<const std::string> lines);
 
 }  // namespace chorus::inline metrics

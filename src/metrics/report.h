@@ -50,11 +50,11 @@ PairedReport compare(const Score& baseline, const Score& system) {
 struct SystemNames {
   std::string baseline, system;
 };
-/// For each metric `NAME|SIGNATURE` and a line each for the baseline and the system, `*` behind a p-value of
-/// at most 0.05.
+/// Returns text: for each metric `NAME|SIGNATURE` and a line each for the baseline and the system, `*` behind a
+/// p-value of at most 0.05.
 std::string to_text(std::span<const PairedReport> reports, const SystemNames& names, int digits = 2);
-/// As sacreBLEU: an array of two objects, `system` and for each metric score, p_value (of the baseline null),
-/// mean and ci, whole; besides, each metric's signature.
+/// Returns JSON as sacreBLEU does: an array of two objects, `system` and for each metric score, p_value (of the
+/// baseline null), mean and ci, whole; besides, each metric's signature.
 std::string to_json(std::span<const PairedReport> reports, const SystemNames& names);
 
 }  // namespace chorus::inline metrics

@@ -75,7 +75,7 @@ class BlockDecoding final : public Decoding {
   }
 
  private:
-  /// Only the tokens so far are copied, into memory that was written before.
+  /// Reorders a cache. Copies only the tokens so far, into memory that was written before.
   void pick_rows(at::Tensor& cache, const at::Tensor& rows) {
     std::vector<int64_t> sizes = cache.sizes().vec();
     sizes[0] = rows.size(0);

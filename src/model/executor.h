@@ -27,11 +27,11 @@ struct Value {
 class BlockWatcher {
  public:
   virtual ~BlockWatcher() = default;
-  /// The block is about to run; in a backward pass, to run back.
+  /// Is told that the block is about to run; in a backward pass, to run back.
   virtual void before(size_t block, bool backward) = 0;
-  /// It has run; in a backward pass, its gradients are those of the whole micro-batch.
+  /// Is told that it has run; in a backward pass, its gradients are those of the whole micro-batch.
   virtual void after(size_t block, bool backward) = 0;
-  /// In between, as MoeCall::before_experts.
+  /// Is told of a block's experts between before() and after(); as MoeCall::before_experts.
   virtual bool before_experts(size_t /*block*/, const std::vector<int64_t>& /*rows*/, bool /*backward*/) {
     return false;
   }
@@ -43,9 +43,9 @@ class Stash {
   virtual ~Stash() = default;
 
   using Ticket = int64_t;
-  /// Keeps a copy.
+  /// Keeps a copy of x.
   virtual Ticket put(const at::Tensor& x) = 0;
-  /// It will be taken soon.
+  /// Says that it will be taken soon.
   virtual void prefetch(Ticket ticket) = 0;
   /// Returns the copy, on the device again, and forgets it.
   virtual at::Tensor take(Ticket ticket) = 0;
@@ -67,11 +67,10 @@ class Executor {
 
   Value run(size_t number, Block block, std::vector<Value> inputs);
 
-  /// Gradients of everything on the tape from that of `output`; the tape is empty afterwards. What nothing
-  /// depends on is left out, but with a watcher it runs back with zeros: other ranks may wait for this one's
-  /// watcher.
+  /// Computes gradients of everything on the tape from that of `output`; the tape is empty afterwards. What nothing
+  /// depends on is left out, but with a watcher it runs back with zeros: other ranks may wait for this one's watcher.
   void backward(const Value& output, const at::Tensor& gradient);
-  /// After everything, what was computed beside the executor included.
+  /// Ends block 0, after everything else, what was computed beside the executor included.
   void finish();
 
  private:

@@ -2,12 +2,12 @@
 //
 // A slot holds one expert of any layer. Reading goes past the page cache (memory/block_file.h) and on beside computing:
 // a layer computes with what is there while the rest comes, and experts that the next MoE layer will probably need are
-// read ahead: those that its router would choose if it read the tokens as they are now. What is computed is what it would
-// be with all in memory, to the bit.
+// read ahead: those that its router would choose if it read the tokens as they are now. What is computed is what it
+// would be with all in memory, to the bit.
 //
 // Which expert makes room: the one used least often of late, of several the one used last. So the decoder's, which are
-// used at every step, stay, and of the encoder's, which are used once per batch in the order of the layers, as many stay
-// as there is room for.
+// used at every step, stay, and of the encoder's, which are used once per batch in the order of the layers, as many
+// stay as there is room for.
 #pragma once
 
 #include <cstdint>
@@ -52,23 +52,23 @@ struct ExpertSlots;  // internal/expert_slots.h
 /// Threads may share one.
 class ExpertStore final : public ExpertSource {
  public:
-  /// Bytes that one expert takes in memory.
+  /// Returns the bytes that one expert takes in memory.
   static uint64_t slot_bytes(const ExpertFiles& files);
-  /// Slots that any layer needs.
+  /// Returns the fewest slots with which any layer can run.
   static int64_t least_slots(const ExpertFiles& files);
 
-  /// For the experts of `model`, whose parameters have the shape of one slice but no memory yet. It has at least
-  /// least_slots(). `model` must outlive it, and is not used without it.
+  /// Makes a store for the experts of `model`, whose parameters have the shape of one slice but no memory yet.
+  /// `slots`: at least least_slots(). `model` must outlive it, and is not used without it.
   ExpertStore(Transformer& model, ExpertFiles files, int64_t slots);
   ~ExpertStore() override;
 
   std::unique_ptr<BorrowedExperts> borrow(size_t block, const std::vector<int64_t>& rows) override;
   void expect(size_t block, const std::vector<int64_t>& rows) override;
-  /// The share of choices that each expert gets, by block: those that will be used most begin to come, as many as there
-  /// is room for, and stay until others are used more.
+  /// Begins to read the experts that will be used most, as many as there is room for; they stay until others are used
+  /// more. `shares`: of the choices that each expert gets, by block.
   void warm(const std::map<size_t, std::vector<double>>& shares);
 
-  /// Bytes per second, as the reading of some experts shows; they stay.
+  /// Returns bytes per second, as the reading of some experts shows; they stay.
   [[nodiscard]] double measure_rate();
 
   [[nodiscard]] uint64_t slot_bytes() const;

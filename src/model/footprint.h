@@ -47,7 +47,7 @@ class StashFootprint {
 
 class StepFootprint {
  public:
-  /// Of rank `rank`. `shape` and `device` must outlive it.
+  /// Counts for rank `rank`. `shape` and `device` must outlive it.
   StepFootprint(const StepShape& shape, int rank, Ledger& device);
   ~StepFootprint();
   StepFootprint(const StepFootprint&) = delete;

@@ -106,9 +106,9 @@ Block LayerFootprint::residual(const Block& output, int64_t tokens, Branch* bran
   return job_.model.post_norm ? norm(sum, tokens, branch) : sum;
 }
 
-/// On the host scores are never there as a whole, unless attention dropout or relative positions want them. Without
-/// bf16 arithmetic, what is bf16 is copied to fp32 for it (nn/attention.cpp). libtorch's own attention, which takes most,
-/// does both on any device; what an accelerator has instead takes less.
+/// Counts attention. On the host scores are never there as a whole, unless attention dropout or relative positions
+/// want them. Without bf16 arithmetic, what is bf16 is copied to fp32 for it (nn/attention.cpp). libtorch's own
+/// attention, which takes most, does both on any device; what an accelerator has instead takes less.
 Block LayerFootprint::attention(const Block& query, const Block& keys, const SideShape& side,
                                 int64_t keys_length, Branch* branch) const {
   const Purpose purpose = branch ? kKept : kWorking;
@@ -173,7 +173,8 @@ Block LayerFootprint::cross_attention(const Block& x, const SideShape& side, con
   return residual(output, tokens, branch);
 }
 
-/// Of kernels/activation.cpp: what lives until the gradient by an activation's input is there, besides it.
+/// Holds what kernels/activation.cpp needs, besides the result, until the gradient w.r.t. the activation's input is
+/// there.
 Block LayerFootprint::activation_backward(int64_t elements) const {
   return block(kWorking, is_gated(job_.model.activation) ? 4 * elements : 0);
 }
@@ -290,13 +291,13 @@ Block LayerFootprint::experts(const Block& x, const SideShape& side, int64_t num
         const Block by_inner = block(kWorking, e.choices * expert_inner_);
         const bool in_place = m.activation == Activation::relu && m.activation_dropout == 0;
         const Block active = block(kWorking, in_place ? 0 : e.choices * expert_outer_);
-        // by the active, and by the inner before it is copied
+        // the gradients w.r.t. the active values, and w.r.t. the inner ones before that is copied
         const Block by_block =
             block(kWorking, dropped + (m.activation == Activation::relu
                                            ? 0
                                            : in_tasks + in_tasks / expert_outer_ * expert_inner_));
         const Block along = activation_backward(m.activation == Activation::relu ? 0 : in_tasks);
-        // The experts' gradients by a grouped product, before they are added to what is there.
+        // The experts' gradients, computed by a grouped product, before they are added to what is there.
         const int64_t here = m.expert_counts()[number] / job_.mesh.ep;
         const Block product = block(kWorking, job_.accelerator ? here * expert_inner_ * d_ : 0);
       }

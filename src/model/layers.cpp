@@ -44,7 +44,7 @@ struct Layer {
                   {.over = cut_over(pass), .by_inputs = cut_by_inputs});
   }
 
-  /// The first linear layer of a sub-layer.
+  /// Applies the first linear layer of a sub-layer, behind its norm where that comes before.
   [[nodiscard]] at::Tensor norm_project(const NormIndex& norm_index, const LinearIndex& linear_index,
                                         const at::Tensor& x) const {
     if (w.config.post_norm) return project(linear_index, x, false);
@@ -52,7 +52,7 @@ struct Layer {
                        cut_over(pass));
   }
 
-  /// Of `total` heads or inner values, those that this rank computes, along that dimension.
+  /// Returns which of `total` heads or inner values this rank computes, along that dimension.
   [[nodiscard]] SliceOf slice(int64_t dimension, int64_t total) const {
     const Group* const over = cut_over(pass);
     if (!over) return {};
@@ -60,7 +60,7 @@ struct Layer {
         .dimension = dimension, .first = part_of(total, over->rank(), over->size()).first, .total = total};
   }
 
-  /// How many of the heads are here.
+  /// Returns how many of the heads are here.
   [[nodiscard]] int64_t heads() const {
     const Group* const over = cut_over(pass);
     return w.config.attention_heads / (over ? over->size() : 1);
@@ -71,7 +71,7 @@ struct Layer {
            key.derive("layer").uniform(0) < w.config.layer_dropout;
   }
 
-  /// What a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
+  /// Returns what a skipped layer gives. Its experts may be needed by the tokens of other ranks all the same.
   [[nodiscard]] at::Tensor passed_over(const at::Tensor& x) const {
     const bool awaited =
         index.ffn.sparse && !pass.pass_over_experts && pass.parallel && pass.parallel->shares_experts();
@@ -80,7 +80,7 @@ struct Layer {
     return x + experts(none, {}, 1, nullptr).sum();  // the sum of no rows: zero
   }
 
-  /// The end of a sub-layer, of which `norm_index` is the norm.
+  /// Ends a sub-layer, of which `norm_index` is the norm.
   [[nodiscard]] at::Tensor residual(const NormIndex& norm_index, const at::Tensor& x,
                                     const at::Tensor& output, const char* name) const {
     const at::Tensor sum = x + dropout(output, pass.training ? w.config.dropout : 0, key.derive(name));
@@ -143,7 +143,7 @@ struct Layer {
     };
   }
 
-  /// rows [N, d] -> [N, d]
+  /// Runs the MoE layer: rows [N, d] -> [N, d].
   [[nodiscard]] at::Tensor experts(const at::Tensor& rows, const Side& side, int64_t sentence_length,
                                    MoeStatistics* statistics) const {
     const FeedForwardIndex& ffn = index.ffn;

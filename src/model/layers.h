@@ -100,8 +100,9 @@ at::Tensor position_bias(const Weights& w, size_t table, int64_t first, int64_t 
 /// A norm of the model without gradients, of fp32 rows [N, d]; x where the model has none there.
 at::Tensor plain_norm(const Weights& w, const NormIndex& index, const at::Tensor& x);
 
-/// Before layers[i] of a stack runs with x [.., d], where it is the first one or comes after an MoE layer: the experts that
-/// the next MoE layer would choose if it read x begin to come, beside what is computed until then. Nothing where all are there.
+/// Lets the experts that the next MoE layer will probably choose begin to come, beside what is computed until then:
+/// those that it would choose if it read x [.., d]. Called before layers[i] of a stack runs with x; acts where that
+/// is the first one or comes after an MoE layer. Does nothing where all experts are there.
 void expect_experts(const Weights& w, std::span<const LayerIndex> layers, size_t i, const at::Tensor& x,
                     const ActiveRows& active = {});
 

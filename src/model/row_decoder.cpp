@@ -88,12 +88,12 @@ std::vector<std::vector<int32_t>> unpadded_rows(const at::Tensor& mask, int64_t 
   return rows;
 }
 
-/// Slots for the keys and values of tokens: those that no hypothesis looks at any more are given again, so that memory is
-/// touched for what lives.
+/// Slots for the keys and values of tokens: those that no hypothesis looks at any more are given again, so that memory
+/// is touched for what lives.
 class TokenSlots {
  public:
   explicit TokenSlots(int64_t room) : room_(room) {}
-  /// Error when there are not so many.
+  /// Takes `count` free slots. Error when there are not so many.
   std::vector<int32_t> take(int64_t count) {
     std::vector<int32_t> slots;
     for (; std::ssize(slots) < count && !free_.empty(); free_.pop_back()) slots.push_back(free_.back());
@@ -102,7 +102,7 @@ class TokenSlots {
     while (std::ssize(slots) < count) slots.push_back(static_cast<int32_t>(used_++));
     return slots;
   }
-  /// Only those in `lists` live.
+  /// Frees all slots but those in `lists`.
   void keep(const std::vector<std::vector<int32_t>>& lists) {
     std::vector<bool> lives(used_);
     for (const std::vector<int32_t>& list : lists)
@@ -163,8 +163,8 @@ class RowDecoding final : public Decoding {
       const LayerIndex& layer = catalogue_.decoder[i];
       const auto& [self, memory] = layers_[i];
       expect_experts(w, catalogue_.decoder, i, x);
-      const at::Tensor now =
-          model.linear(layer.self_qkv, model.before(layer.self_norm, x));  // query, key, value
+      // Query, key, value.
+      const at::Tensor now = model.linear(layer.self_qkv, model.before(layer.self_norm, x));
       keep(now.narrow(1, width, 2 * width), self, slots);
       at::Tensor context = attend_rows(now.narrow(1, 0, width), self.narrow(1, 0, width),
                                        self.narrow(1, width, width), tokens_, heads, by_tokens);

@@ -37,12 +37,16 @@ struct LossSums {
   void add(const LossSums& other);
 };
 
+/// Threads: several may call encode(), evaluate(), to_batch() and make_side() of one model at a time, as the server and
+/// the Python module do, if the model has no gradients and no other ranks (Options), nobody changes weights, and no
+/// Parameter::input_squares are defined. All else is for one thread.
 class Transformer {
  public:
   struct Options {
     at::Device device = at::kCPU;
     at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, or kDouble in gradient checks
-    // Of the keys and values that a decoding by rows keeps (model/step_decoder.h): kFloat or kBFloat16; none: as compute.
+    // Type of the keys and values that a decoding by rows keeps (model/step_decoder.h): kFloat or kBFloat16; none: as
+    // compute.
     std::optional<at::ScalarType> caches = {};
     bool gradients = false;  // allocate gradient buffers and record for backward
     // Weights have no memory yet: with gradients, an Optimizer gives it to the buckets that stay; without,
@@ -61,12 +65,12 @@ class Transformer {
   [[nodiscard]] const Options& options() const { return options_; }
   [[nodiscard]] std::vector<Parameter>& parameters() { return parameters_; }
 
-  /// With gradients, the parameters lie in these.
+  /// Returns the buckets in which the parameters of a model with gradients lie.
   [[nodiscard]] std::vector<Bucket>& buckets() { return buckets_; }
   /// Sets the watcher, which is told from now on which blocks run; null: none.
   void watch(BlockWatcher* watcher) { watcher_ = watcher; }
 
-  /// Passes without gradients borrow the experts' weights from `source`, which has them in its keeping; null: all are
+  /// Sets who has the experts' weights in keeping: passes without gradients borrow them from `source`; null: all are
   /// there.
   void borrow_experts(ExpertSource* source) { experts_ = source; }
 
@@ -74,12 +78,12 @@ class Transformer {
   /// held here, converting as needed.
   void set(size_t index, const at::Tensor& value);
 
-  /// `languages`: source and target language of each direction, for the load statistics; empty: none are
-  /// kept.
+  /// Makes tensors of a micro-batch. `languages`: source and target language of each direction, for the load
+  /// statistics; empty: none are kept. UserError when a sentence is longer than the model's positions.
   [[nodiscard]] Batch to_batch(const MicroBatch& micro_batch,
                                std::span<const std::pair<int32_t, int32_t>> languages = {}) const;
 
-  /// A single token of padding, for a rank that has no micro-batch left while others, with whom it shares
+  /// Returns a single token of padding, for a rank that has no micro-batch left while others, with whom it shares
   /// experts or weights, still run theirs. It adds zeros to the gradients.
   [[nodiscard]] Batch idle_batch() const;
 
@@ -90,7 +94,8 @@ class Transformer {
     Stash* stash = nullptr;     // with it, where what is kept waits; null: on the device
     bool per_token = false;     // return LossSums::token_nll
   };
-  /// Forward and backward: adds to the parameters' gradient buffers.
+  /// Runs forward and backward: adds to the parameters' gradient buffers. Only for a model with gradients. Waits for
+  /// the device.
   LossSums train(const Batch& batch, const Pass& pass, const TrainOptions& options);
 
   struct EvaluateOptions {
@@ -101,19 +106,20 @@ class Transformer {
     bool dropless = false;                             // whatever moe.evaluation_capacity_factor says
     std::span<CrossAttention> cross_attention = {};    // of the layers in which it is kept
   };
-  /// The encoder's output [B, S, d], without gradients or dropout, no capacity binding. `routings`: as above, of which the
-  /// encoder's layers are the first.
+  /// Returns the encoder's output [B, S, d], without gradients or dropout. No capacity factor binds; a Switch encoder
+  /// still keeps at most moe.sentence_capacity tokens per expert and sentence, as transformers does. `routings`: as
+  /// above; the encoder's layers are the first of them.
   at::Tensor encode(const Side& source, std::vector<RoutingRecord>* routings = nullptr);
-  /// Teacher-forced loss without gradients or dropout.
+  /// Computes the teacher-forced loss, without gradients or dropout. Waits for the device.
   LossSums evaluate(const Batch& batch, const EvaluateOptions& options);
 
   /// The weights, and what the passes add to the embeddings (undefined where positions are relative).
   [[nodiscard]] Weights weights() { return {config_, parameters_, experts_}; }
   [[nodiscard]] const at::Tensor& positions() const { return positions_; }
-  /// Both with the catalogue, as encoder and decoder run (internal/stacks.h).
+  /// Returns both with the catalogue, as encoder and decoder run (internal/stacks.h).
   [[nodiscard]] Stacks stacks();
 
-  /// Token ids [rows, length], padded with kPad, on the model's device.
+  /// Makes one side of a batch from token ids [rows, length], padded with kPad, on the model's device.
   [[nodiscard]] Side make_side(const std::vector<int32_t>& ids, int64_t rows, int64_t length) const;
 
  private:

@@ -24,8 +24,8 @@ namespace chorus::inline moe {
 /// Who sends how much to whom, for one micro-batch per rank of `parallel`, or some of its tokens.
 class Exchange {
  public:
-  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all. Rows lie on `device`. `parallel`
-  /// must outlive it.
+  /// kept: int64 [N, k] on the CPU, the expert of each choice or -1, of `experts` in all. Rows lie on `device`.
+  /// `parallel` must outlive it.
   Exchange(Parallel& parallel, const at::Tensor& kept, int64_t experts, at::Device device);
 
   /// Into how many chunks, each exchanged on its own, the tokens must be cut so that no rank gets more than

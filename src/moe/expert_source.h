@@ -12,22 +12,25 @@ namespace chorus::inline moe {
 class BorrowedExperts {
  public:
   virtual ~BorrowedExperts() = default;
-  /// Those with rows, in the order in which they will be there.
+  /// Returns the experts that have rows, in the order in which their weights will be there.
   [[nodiscard]] virtual const std::vector<int64_t>& order() const = 0;
-  /// Until the expert's weights are there (Parameter::matrix(i) of the layer's stacks). UserError or Error where they cannot
-  /// be read, or are damaged.
+  /// Waits until the expert's weights are in memory (Parameter::matrix(i) of the layer's stacks). UserError or Error
+  /// when they cannot be read, or are damaged.
   virtual void wait(int64_t expert) = 0;
+  /// Says that the expert's weights are not needed any more.
   virtual void give_back(int64_t expert) = 0;
 };
 
-/// Any thread may borrow.
+/// Lends experts. Any thread may call it.
 class ExpertSource {
  public:
   virtual ~ExpertSource() = default;
-  /// Those experts of a block (ParameterSpec::block) that get rows: what is not in memory begins to come.
+  /// Lends the experts of a block (ParameterSpec::block) that get rows; rows[e]: how many expert e gets. What is not
+  /// in memory begins to be read.
   [[nodiscard]] virtual std::unique_ptr<BorrowedExperts> borrow(size_t block,
                                                                 const std::vector<int64_t>& rows) = 0;
-  /// Those that will probably be borrowed next, and with how many rows each: the place of what was expected before.
+  /// Says which experts will probably be borrowed next, and with how many rows each. Replaces what was expected
+  /// before.
   virtual void expect(size_t block, const std::vector<int64_t>& rows) = 0;
 };
 

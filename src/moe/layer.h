@@ -65,8 +65,12 @@ struct MoeCall {
   std::function<bool(const std::vector<int64_t>& rows, bool backward)> before_experts;
 };
 
-/// hidden [N, d] -> [N, d], without the residual. The auxiliary losses enter backward by their gradient
-/// alone, with weights from `config`, as if they had been added to the loss.
+/// Computes the layer: hidden [N, d] -> [N, d], without the residual.
+/// hidden: contiguous, fp32, bf16 or fp64; the experts' weights are of its type, or quantized (host, not training).
+/// The result can run backward, once, only if call.training. Backward adds the gradients of the weights to the
+/// Parameters' own buffers, so the Parameters must stay until then; autograd returns that w.r.t. `hidden`. The
+/// auxiliary losses enter backward by their gradient alone, with weights from `config`, as if they had been added to
+/// the loss.
 at::Tensor moe_layer(const at::Tensor& hidden, const MoeWeights& weights, const MoeConfig& config,
                      const MoeCall& call);
 

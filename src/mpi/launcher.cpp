@@ -22,7 +22,7 @@ struct Process {
   pid_t parent = 0;
 };
 
-/// From /proc/PID/stat: "PID (name) state parent ...".
+/// Reads a process from /proc/PID/stat: "PID (name) state parent ...".
 Process process(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string line;

@@ -9,7 +9,7 @@
 namespace chorus::inline mpi {
 
 enum class Starter { mpirun, srun };
-/// Of its program.
+/// Returns the name of its program.
 const char* name_of(Starter starter);
 
 struct Host {
@@ -25,7 +25,7 @@ int slots_of(std::span<const Host> hosts);
 std::vector<std::string> start_line(Starter starter, std::span<const Host> hosts, int ranks,
                                     const std::vector<std::string>& program);
 
-/// Those on which the starter can start a process within `seconds`. All are asked at once.
+/// Returns the hosts on which the starter can start a process within `seconds`. All are asked at once.
 std::vector<Host> hosts_that_answer(Starter starter, std::span<const Host> hosts, double seconds);
 
 struct Outcome {
@@ -33,10 +33,10 @@ struct Outcome {
   int signal = 0;  // SIGINT or SIGTERM, where this process got one and passed it on
 };
 
-/// Runs a program that is looked for in PATH, without standard input, and waits for it. What it writes on standard error
-/// is passed on; from the first line that is an error of chorus's it has `grace` seconds to end, and is killed then: mpirun waits for
-/// ever for a host that fell silent. It ends with this process. UserError where there is no such program. For one
-/// thread at a time; meanwhile SIGINT, SIGTERM and SIGCHLD are blocked in it.
+/// Runs a program that is looked for in PATH, without standard input, and waits for it. What it writes on standard
+/// error is passed on; from the first line that is an error of chorus's it has `grace` seconds to end, and is killed
+/// then: mpirun waits for ever for a host that fell silent. It ends with this process. UserError where there is no such
+/// program. For one thread at a time; meanwhile SIGINT, SIGTERM and SIGCHLD are blocked in it.
 Outcome run_and_watch(const std::vector<std::string>& words, double grace);
 
 }  // namespace chorus::inline mpi

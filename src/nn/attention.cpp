@@ -56,7 +56,8 @@ at::Tensor relative_buckets(int64_t first, int64_t queries, const RelativePositi
   const int64_t keys = first + queries, buckets = p.bidirectional ? p.buckets / 2 : p.buckets;
   const int64_t exact = buckets / 2;
   // In the operators of T5's own computation, so that distances at a border round the same way.
-  // Whole vectors: what is left of the last one rounds otherwise, and a distance has one bucket whatever there is behind it.
+  // Whole vectors: what is left of the last one rounds otherwise, and a distance has one bucket whatever there is
+  // behind it.
   constexpr int64_t kWhole = 64;
   const at::Tensor distance = at::arange((keys + kWhole - 1) / kWhole * kWhole, at::kLong);
   const double steps = std::log(static_cast<double>(p.max_distance) / static_cast<double>(exact));

@@ -12,16 +12,16 @@
 
 namespace chorus::inline nn {
 
-/// How the weight of a linear layer is cut over ranks, all of which have the same input (1909.08053). Either
-/// each holds some of its outputs, and the gradients by the input are added up over the ranks; or each holds
-/// some of its inputs, and the outputs are added up, the bias after that.
+/// How the weight of a linear layer is cut over ranks, all of which have the same input (1909.08053). Either each
+/// rank holds some of the outputs, and the gradients w.r.t. the input are added up over the ranks; or each holds some
+/// of the inputs, and the outputs are added up, with the bias added after that.
 struct LinearCut {
   Group* over = nullptr;  // null: it is whole
   bool by_inputs = false;
 };
 
-/// input [..., in] -> [..., out]: input weight^T + bias, by weight.matrix(). Only to compute, not to train, where it is
-/// quantized.
+/// Computes input [..., in] -> [..., out]: input weight^T + bias, by weight.matrix(). A quantized weight can only
+/// compute, not train.
 at::Tensor linear(const at::Tensor& input, Parameter& weight, Parameter* bias, LinearCut cut = {});
 
 /// The parameters of a norm.
@@ -31,9 +31,9 @@ struct NormParameters {
   double epsilon = 0;
 };
 
-/// Over the last dimension. With a bias layer normalisation; without one root-mean-square normalisation
-/// (1910.07467) as T5 has it, with no mean taken off: input / sqrt(mean(input^2) + epsilon), computed in fp32
-/// (fp64 for fp64) and rounded to the type of the input, times weight.
+/// Norms over the last dimension. With a bias layer normalisation; without one root-mean-square normalisation
+/// (1910.07467) as T5 has it, with no mean taken off: input / sqrt(mean(input^2) + epsilon), computed in fp32 (fp64
+/// for fp64) and rounded to the type of the input, times weight.
 at::Tensor norm(const at::Tensor& input, const NormParameters& parameters);
 
 /// linear(norm(input)), the weight cut by outputs if at all; it keeps only `input` for backward, which

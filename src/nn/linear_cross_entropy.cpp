@@ -40,7 +40,7 @@ Predicted predicted_rows(const at::Tensor& labels, int64_t ignore, int64_t vocab
   return predicted;
 }
 
-/// For rows of which each rank has some columns.
+/// Computes the rows of the loss, as cross_entropy_rows(), where each rank has some columns of the logits.
 at::Tensor rows_over_ranks(const VocabularyCut& cut, const at::Tensor& logits, const at::Tensor& labels,
                            const CrossEntropyOptions& options, const at::Tensor& gradient) {
   const at::Tensor own_labels = labels - cut.first;

@@ -17,7 +17,7 @@ struct LinearCrossEntropyOptions {
   int64_t ignore = 1;          // label of rows where nothing is predicted (kPad)
   double label_smoothing = 0;  // epsilon
   double gradient_scale = 1;   // gradients are of gradient_scale * loss
-  bool gradient = false;       // training: add the gradients of weight and bias, return that by hidden
+  bool gradient = false;       // training: add the gradients of weight and bias, return that w.r.t. hidden
   Parameter* bias = nullptr;   // [V], or of as many elements; null: none
   VocabularyCut cut;           // the weight holds a part of the vocabulary; all its ranks have the same rows
 };
@@ -31,7 +31,7 @@ struct LinearCrossEntropy {
 
   struct Sums {
     double loss = 0;  // (1 - epsilon) nll + epsilon mean_v(-log p(v)): epsilon spread over all of V, as in
-                      // fairseq's and PyTorch's label smoothing
+                      // PyTorch's label smoothing (fairseq's now spreads it over the others)
     double nll = 0;   // -log p(label)
     int64_t correct = 0;   // rows whose label no other entry exceeds
     at::Tensor token_nll;  // fp32 [N] on the CPU, 0 in ignored rows; undefined unless asked for
@@ -47,9 +47,9 @@ struct LinearCrossEntropy {
 LinearCrossEntropy linear_cross_entropy(const at::Tensor& hidden, Parameter& weight, const at::Tensor& labels,
                                         const LinearCrossEntropyOptions& options);
 
-/// Rows whose logits, `vocabulary` each, are held at a time, of `rows` that fall into chunks of nearly one size. Each has at least `least`
-/// (kLeastLossRowsOnHost or kLeastLossRowsOnDevice) where there are as many, so with a large vocabulary up to
-/// 2 least - 1; the last may have one fewer per other chunk.
+/// Rows whose logits, `vocabulary` each, are held at a time, of `rows` that fall into chunks of nearly one size. Each
+/// has at least `least` (kLeastLossRowsOnHost or kLeastLossRowsOnDevice) where there are as many, so with a large
+/// vocabulary up to 2 least - 1; the last may have one fewer per other chunk.
 int64_t chunk_rows(int64_t rows, int64_t vocabulary, int64_t least);
 
 }  // namespace chorus::inline nn

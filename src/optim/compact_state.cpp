@@ -57,7 +57,7 @@ CHORUS_INLINE inline float power_of_two(int exponent) {
 constexpr int kLowest = -90, kHighest = 126;  // powers of two of blocks
 constexpr int kTopOfM = 15, kTopOfV = 31;
 
-/// Of the largest of a block, rounded up to 3 bits of mantissa.
+/// Returns the exponent of the largest element of a block, rounded up to 3 bits of mantissa.
 CHORUS_INLINE inline int exponent_of(const float* x, int64_t n) {
   uint32_t most = 0;
   for (int64_t i = 0; i < n; ++i) {

@@ -25,16 +25,17 @@ namespace chorus::inline optim {
 
 inline constexpr int64_t kStateBlock = 128;
 
-/// Of n weights with two moments and, for three rows, an fp32 master, which stays as it is.
+/// Returns the bytes of the packed state of n weights with two moments and, for three rows, an fp32 master, which
+/// stays as it is.
 int64_t packed_bytes(StateForm form, int64_t rows, int64_t n);
 
-/// Where chunks of packed state begin whose weights begin at `cuts` (as Arrays::Cuts).
+/// Returns where the chunks of packed state begin of weights whose chunks begin at `cuts` (as Arrays::Cuts).
 std::vector<int64_t> packed_cuts(const std::vector<int64_t>& cuts, StateForm form, int64_t rows);
 
-/// state fp32 [2 or 3, n]: m, v, master -> bytes uint8 [packed_bytes()]; contiguous all. `step` is the number
-/// of the update. `form` is not fp32.
+/// Packs state fp32 [2 or 3, n] (m, v, master) into bytes uint8 [packed_bytes()]; contiguous all. `step` is the
+/// number of the update. `form` is not fp32.
 void pack_state(StateForm form, const at::Tensor& state, int64_t step, const at::Tensor& bytes);
-/// Bytes of zeros are a state of zeros.
+/// Unpacks it. Bytes of zeros are a state of zeros.
 void unpack_state(StateForm form, const at::Tensor& bytes, const at::Tensor& state);
 
 }  // namespace chorus::inline optim

@@ -47,8 +47,8 @@ double elapsed(const RunProgress& now, Duration::Unit unit);
 /// one that does not lie after warm-up in the same unit.
 double learning_rate_at(const OptimConfig& config, const RunProgress& now, Duration run_length);
 
-/// Whether an update may be made of a gradient of that norm: it is finite, and so are, in fp32, the squares of what is left
-/// of it behind clipping.
+/// Whether an update may be made of a gradient of that norm: it is finite, and so are, in fp32, the squares of what is
+/// left of it behind clipping.
 bool can_apply(const OptimConfig& config, double norm);
 
 }  // namespace chorus::inline optim

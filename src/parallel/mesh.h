@@ -36,6 +36,8 @@ struct Mesh {
   [[nodiscard]] int etp_index(int rank) const { return rank % etp; }
   [[nodiscard]] int ep_index(int rank) const { return rank / etp % ep; }
   [[nodiscard]] int edp_index(int rank) const { return rank / (ep * etp); }
+  /// Returns the number of the rank's lockstep block: lcm(tp, ep etp) ranks in a row, the smallest block that holds
+  /// whole groups of tp and whole groups of ep x etp. Ranks of two blocks never wait for each other within a layer.
   [[nodiscard]] int lockstep_index(int rank) const { return rank / std::lcm(tp, ep * etp); }
 };
 
@@ -52,10 +54,10 @@ struct Divisible {
   int64_t ffn = 1;      // width of a feed-forward layer
 };
 
-/// UserError saying which numbers would work.
+/// Makes the mesh for `world` ranks. UserError saying which numbers would work.
 Mesh make_mesh(const ParallelConfig& config, int world, const Divisible& model);
 
-/// For people: which rank holds what, and what is cut into parts; empty for one rank.
+/// Describes for people which rank holds what, and what is cut into parts; empty for one rank.
 std::vector<std::string> summary(const Mesh& mesh, int64_t experts);
 
 /// Part `index` of `parts` nearly equal ones of [0, n).
@@ -87,10 +89,11 @@ class Parallel {
   Group tp;   // the holders of the other parts of the dense parameters, who work on the same micro-batch
   Group ep;   // the holders of all experts together, one of each part, in the order of the parts
   Group etp;  // the holders of the other parts of the same experts
-  // All that tp, ep and etp together make wait for each other, where that is more than the ranks of ep and etp; else this rank alone.
+  // The ranks of one lockstep_index(), which tp, ep and etp together make wait for each other, where these are more
+  // than the ranks of ep and etp; else this rank alone.
   Group lockstep;
 
-  /// The first of `experts` that this rank holds, of experts / ep.
+  /// Returns the first of `experts` that this rank holds, of experts / ep.
   [[nodiscard]] int64_t first_expert(int64_t experts) const { return experts / mesh().ep * ep.rank(); }
   [[nodiscard]] int64_t expert_count(int64_t experts) const { return experts / mesh().ep; }
 

@@ -18,7 +18,8 @@ double goodput(const Failures& f, int64_t interval) {
 }
 
 int64_t best_interval(const Failures& f) {
-  // Goodput rises to its highest, near sqrt(2 save / rate), and falls: no interval is worth more than the time between failures.
+  // Goodput rises to its highest, near sqrt(2 save / rate), and falls: no interval is worth more than the time between
+  // failures.
   int64_t low = 1,
           high = std::max<int64_t>(1, std::llround(f.between / static_cast<double>(f.hosts) / f.update));
   while (low < high) {

@@ -7,7 +7,8 @@
 
 namespace chorus::inline plan {
 
-/// Hosts fail by themselves, at random moments; a failure of one ends the run, which goes on from its last save. Seconds.
+/// Hosts fail by themselves, at random moments; a failure of one ends the run, which goes on from its last save.
+/// Times are in seconds.
 struct Failures {
   double between = 0;  // two failures of one host, in the mean
   double update = 0;   // an update takes
@@ -17,8 +18,10 @@ struct Failures {
   int64_t hosts = 1;
 };
 
-/// Expected share of the time that is spent on updates that stay, when each `interval`-th update is saved. The time to be through with w seconds without a failure in between, exponentially distributed failures of rate r
-/// and their restarts counted, is (exp(r w) - 1) exp(r restart) / r (Daly 2006, equation 20, with restarts that fail too). A save that is not on disk yet costs as much as a restart longer by `write`.
+/// Expected share of the time that is spent on updates that stay, when each `interval`-th update is saved. The time to
+/// be through with w seconds without a failure in between, exponentially distributed failures of rate r and their
+/// restarts counted, is (exp(r w) - 1) exp(r restart) / r (Daly 2006, equation 20, with restarts that fail too). A save
+/// that is not on disk yet costs as much as a restart longer by `write`.
 double goodput(const Failures& failures, int64_t interval);
 
 /// The interval, in updates, with the highest goodput.

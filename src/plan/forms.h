@@ -37,7 +37,7 @@ inline constexpr int64_t kMostExperts = 65536;
 
 /// For both below, a job fits if it does however tokens are routed, as for place().
 ///
-/// For E, E+D, E+Z, E+D+M, E+D+Z, E+Z+M, E+Z-Off+M and E+Z-NVMe+M the model with most experts in each of its
+/// Returns for E, E+D, E+Z, E+D+M, E+D+Z, E+Z+M, E+Z-Off+M and E+Z-NVMe+M the model with most experts in each of its
 /// MoE layers that fits, found to within 1/64, in the layout that holds it (the fastest of those that hold as
 /// many, with a machine); parameters 0 where not even one expert per rank fits. A form that the world or the
 /// model cannot have is left out.

@@ -17,7 +17,7 @@ namespace chorus::inline plan {
 
 namespace {
 
-/// Of the fastest of some runs: others may have disturbed the rest.
+/// Returns the seconds of the fastest of some runs: others may have disturbed the rest.
 double seconds_of(Group& group, int runs, const std::function<void()>& work) {
   double best = 0;
   for (int i = 0; i < runs; ++i) {

@@ -34,8 +34,8 @@ struct MemoryPlan {
 };
 /// Bytes by purpose, and their total.
 nlohmann::json to_json(const Holdings& held);
-/// Of one rank, at its second update: the first has written all there is on disk. Copies of what is being saved are
-/// left out.
+/// Plans the memory of one rank at its second update: the first has written all there is on disk. Copies of what is
+/// being saved are left out.
 MemoryPlan plan_memory(const Job& job, int rank = 0);
 
 /// Bytes of such copies, at most.

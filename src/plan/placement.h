@@ -14,7 +14,7 @@ struct Budgets {
   int64_t device = 0, host = 0, nvme = 0;
 };
 
-/// As run files spell it.
+/// Returns the tier as run files spell it.
 const char* name_of(Tier tier);
 
 /// The factor by which a run may exceed its plan; docs/planning.md says how often it does.
@@ -29,7 +29,7 @@ inline constexpr double kMargin = 1.05;
 /// tokens are routed.
 std::optional<MemoryConfig> place(const Job& job, const Budgets& budgets);
 
-/// For a job that doesn't fit: settings of a run file ("memory.optimizer=host") with which it would, as few
+/// Returns, for a job that doesn't fit, settings of a run file ("memory.optimizer=host") with which it would, as few
 /// as place() finds. None where only another model or smaller micro-batches help.
 std::optional<std::vector<std::string>> remedies(const Job& job, const Budgets& budgets);
 

@@ -75,7 +75,7 @@ class Search {
     if (found_.size() > most_) found_.pop_back();
   }
 
-  /// With everything on the device, and its time.
+  /// Returns all layouts, with everything on the device, and their seconds.
   [[nodiscard]] std::vector<std::pair<double, Job>> all_layouts() const {
     std::vector<std::pair<double, Job>> layouts;
     Job layout = job_;
@@ -91,7 +91,7 @@ class Search {
     return layouts;
   }
 
-  /// Those that make_mesh() would make.
+  /// Returns all meshes that make_mesh() would make.
   [[nodiscard]] std::vector<Mesh> all_meshes() const {
     const std::vector<int64_t> counts = job_.model.expert_counts();
     const int64_t experts =
@@ -117,7 +117,7 @@ class Search {
     return meshes;
   }
 
-  /// Of parameters, gradients, optimizer and activations, experts by themselves.
+  /// Returns all placements of parameters, gradients, optimizer and activations, experts by themselves.
   static std::vector<MemoryConfig> all_placements(bool sparse) {
     std::vector<MemoryConfig> placements;
     const int dense = 3 * 3 * 3, experts = sparse ? dense : 1;
@@ -181,7 +181,7 @@ class Search {
     return needs;
   }
 
-  /// Of a rank, whatever its stage of ZeRO.
+  /// Returns the elements of a rank, whatever its stage of ZeRO.
   const Elements& elements_of(Role role, Mesh mesh) {
     if (role == Role::dense) mesh.ep = mesh.etp = 1;
     if (role == Role::expert) mesh.tp = 1;

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr size_t kLoadCells = 1'000'000, kLanguageCells = 500'000, kScores = 200'000;  // of a page
 
-/// To six digits, which shortens the page; null where it is no number.
+/// Rounds to six digits, which shortens the page; null where it is no number.
 json rounded(double value) {
   if (!std::isfinite(value)) return nullptr;
   if (value == std::round(value) && std::abs(value) < 1e15) return static_cast<int64_t>(value);

@@ -27,7 +27,7 @@ int64_t limit_of(std::string_view word, const std::string& where) {
   return value;
 }
 
-/// In the time that the longest key takes, whatever they are.
+/// Compares in the time that the longest key takes, whatever they are.
 bool is_same(std::string_view a, std::string_view b) {
   volatile unsigned differ = a.size() == b.size() ? 0 : 1;
   for (size_t i = 0; i < kLongestKey; ++i)

@@ -1,8 +1,8 @@
 // Lines of many requests, translated together.
 //
-// A request is a job: some lines, what they are translated by, and until when. One thread takes lines from the jobs that wait,
-// those of one route together, and hands each job its translations when all its lines are done. A job of many lines gives a
-// few at a time, so that others behind it get their turn. It knows neither HTTP nor models.
+// A request is a job: some lines, what they are translated by, and until when. One thread takes lines from the jobs
+// that wait, those of one route together, and hands each job its translations when all its lines are done. A job of
+// many lines gives a few at a time, so that others behind it get their turn. It knows neither HTTP nor models.
 #pragma once
 
 #include <atomic>
@@ -23,8 +23,8 @@ namespace chorus::inline server {
 
 /// What lines are translated by: a direction of a model, with options.
 struct TranslationRoute {
-  /// Line i gives element i; one without `best` and fault was dropped, since stopped(i) said so between two steps. One
-  /// thread at a time. What it throws is the failure of all the lines.
+  /// Translates lines: line i gives element i; one without `best` and fault was dropped, since stopped(i) said so
+  /// between two steps. One thread at a time. An exception is the failure of all the lines.
   std::function<std::vector<TranslatedLine>(std::span<const SourceLine>,
                                             const std::function<bool(size_t line)>& stopped)>
       run;
@@ -45,8 +45,8 @@ struct TranslationJob {
   std::shared_ptr<const TranslationRoute> route;
   std::vector<SourceLine> lines;
   Clock::time_point deadline = Clock::time_point::max();
-  /// Called once unless the job was abandoned: with a translation for each line where the end is `done`. On the batcher's
-  /// thread, which waits for it.
+  /// Called once unless the job was abandoned: with a translation for each line where the end is `done`. On the
+  /// batcher's thread, which waits for it.
   std::function<void(JobEnd, std::vector<TranslatedLine>)> finish;
   /// Called before, likewise, with lines that are done, in no order; may be empty.
   std::function<void(size_t line, const TranslatedLine&)> progress = {};
@@ -68,21 +68,21 @@ struct BatcherLimits {
   size_t batch_lines = 64;      // translated together
   size_t batch_bytes = 16384;   // of them, so that a batch takes seconds at most
   size_t turn_lines = 16;       // of a job, before others get their turn
-  // After a batch of several jobs their clients are likely to ask again at once: for so long the next batch waits for as many
-  // jobs. After a batch of one job nothing waits.
+  // After a batch of several jobs their clients are likely to ask again at once: for so long the next batch waits for
+  // as many jobs. After a batch of one job nothing waits.
   std::chrono::microseconds gather{2000};
 };
 
 class Batcher {
  public:
   explicit Batcher(const BatcherLimits& limits = {});
-  /// As drain().
+  /// Does what drain() does.
   ~Batcher();
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  /// Null, and nothing will be called, when too many lines wait, or after drain(). A job without lines is finished at once,
-  /// on the calling thread. Threads may call it.
+  /// Takes a job. Null, and nothing will be called, when too many lines wait, or after drain(). A job without lines
+  /// is finished at once, on the calling thread. Threads may call it.
   std::shared_ptr<Waiting> submit(TranslationJob job);
   /// Takes no more jobs, and returns when all are finished.
   void drain();

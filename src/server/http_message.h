@@ -27,21 +27,21 @@ struct HttpReply {
   std::string body;
   std::string type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers = {};  // more of them
-  bool more =
-      false;  // it is the beginning of a body, or a piece of it: of later pieces only the body is looked at
+  // Whether it is the beginning of a body, or a piece of it: of later pieces only the body is looked at.
+  bool more = false;
   int outcome = 0;  // of the last piece, where a fault ends it: the status that it would have had alone
 };
 
 /// Takes the reply to a request, on any thread: once, or in pieces, of which the last alone is without `more`.
 using Answer = std::function<void(HttpReply)>;
 
-/// Answers a request, at once or later. What it returns, which may be null, is for whom the client has left: abandon() it,
-/// and nobody works for the request any more. Throws nothing.
+/// Answers a request, at once or later. When the client has left, whoever calls it must abandon() what it returned
+/// (which may be null): nobody works for the request then. Throws nothing.
 using HttpHandler = std::function<std::shared_ptr<Waiting>(HttpRequest, Answer)>;
 
-/// Of json, where what is no UTF-8 is replaced.
+/// Makes a reply of JSON; what is not UTF-8 is replaced.
 HttpReply json_reply(const nlohmann::ordered_json& json);
-/// {"error": WHAT}, as LibreTranslate has it. `retry`: seconds of a Retry-After; 0: none.
+/// Makes a reply {"error": WHAT}, as LibreTranslate has it. `retry`: seconds of a Retry-After; 0: none.
 HttpReply error_reply(int status, const std::string& what, int retry = 0);
 
 }  // namespace chorus::inline server

@@ -43,7 +43,7 @@ asio::ip::address address_of(const std::string& text) {
   return address;
 }
 
-/// Of a request that could not be read.
+/// Returns the reply to a request that could not be read.
 HttpReply refusal_of(const Code& error) {
   if (error == http::error::header_limit) return error_reply(431, "The header lines are too long");
   if (error == http::error::body_limit) return error_reply(413, "The body is too long");

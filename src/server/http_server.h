@@ -1,7 +1,7 @@
 // HTTP/1.1 over TCP: connections, their bounds and their ends. What requests mean is the handler's.
 //
-// One thread reads and writes; the handler's answers may come from any. A connection has one request at a time; while one is
-// answered the connection is watched, and a client that leaves abandons what it waits for.
+// One thread reads and writes; the handler's answers may come from any. A connection has one request at a time; while
+// one is answered the connection is watched, and a client that leaves abandons what it waits for.
 #pragma once
 
 #include <chrono>
@@ -19,16 +19,17 @@ struct HttpOptions {
   std::string address = "127.0.0.1";  // IPv4 or IPv6
   uint16_t port = 8080;               // 0: any that is free
   // Names that a request's Host, and Origin where a page asks, may have, besides `address` and those of this machine
-  // ("localhost", "127.0.0.1", "::1"), all without port; without this check a web page could reach a server on its reader's
-  // machine. With `any_host`: all.
+  // ("localhost", "127.0.0.1", "::1"), all without port; without this check a web page could reach a server on its
+  // reader's machine. With `any_host`: all.
   std::vector<std::string> hosts = {};
   bool any_host = false;
   size_t connections = 256;
   // Of request line and header lines together; a chunk's extension, or the trailers, may have four times as many.
   uint32_t header_bytes = 16 << 10;
   uint64_t body_bytes = 1 << 20;
-  // For the bodies of requests until they are answered, and what is made of them, for which `copies` times their size is
-  // taken before they are read (of one in chunks that of body_bytes, until it is there); beyond, a request is answered 429.
+  // For the bodies of requests until they are answered, and what is made of them, for which `copies` times their size
+  // is taken before they are read (of one in chunks that of body_bytes, until it is there); beyond, a request is
+  // answered 429.
   uint64_t memory = 256 << 20;
   uint64_t copies = 24;  // a document full of markup, and its translation
   std::function<void(int status)> refused = [](int) {
@@ -53,7 +54,8 @@ class HttpServer {
   [[nodiscard]] uint16_t port() const;
   /// Serves until stop() has been called and the last connection is closed.
   void run();
-  /// Takes no more connections, closes those that are idle, and the others when they have been answered. Threads may call it.
+  /// Takes no more connections, closes those that are idle, and the others when they have been answered. Threads may
+  /// call it.
   void stop();
   /// Calls `act`, on run()'s thread, when the process gets the signal.
   void on_signal(int signal, std::function<void()> act);

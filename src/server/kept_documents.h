@@ -22,8 +22,8 @@ struct KeptLimits {
   std::chrono::seconds time{600};
 };
 
-/// Whoever knows the word that one is kept under may have it. Beyond the limits the oldest go; those whose time is over go
-/// when the next one comes or is asked for. Threads may share one.
+/// Whoever knows the word that one is kept under may have it. Beyond the limits the oldest go; those whose time is over
+/// go when the next one comes or is asked for. Threads may share one.
 class KeptDocuments {
  public:
   using Clock = std::chrono::steady_clock;

@@ -48,7 +48,7 @@ std::optional<std::string> parameter(std::string_view header, std::string_view n
   return {};
 }
 
-/// Of `UTF-8'en'gr%C3%BCn.txt`, as RFC 8187 writes a name; nothing of one in other characters.
+/// Returns the name in `UTF-8'en'gr%C3%BCn.txt`, as RFC 8187 writes it; nothing of one in other characters.
 std::optional<std::string> encoded_name(std::string_view value) {
   const size_t charset = value.find('\''), language = value.find('\'', charset + 1);
   if (language == std::string_view::npos || !beast::iequals(value.substr(0, charset), "UTF-8")) return {};

@@ -14,8 +14,8 @@ struct FormPart {
   std::string_view data;                 // into the body
 };
 
-/// The parts, in order, in linear time. `content_type` is the request's header, which says the boundary. Refusal 400 on a
-/// boundary that is none, parts that are cut or have no name, more than 100 of them, and heads of more than 8 KiB.
+/// The parts, in order, in linear time. `content_type` is the request's header, which says the boundary. Refusal 400 on
+/// a boundary that is none, parts that are cut or have no name, more than 100 of them, and heads of more than 8 KiB.
 std::vector<FormPart> read_multipart(std::string_view content_type, std::string_view body);
 
 }  // namespace chorus::inline server

@@ -27,9 +27,9 @@ class Refusal : public Error {
 /// A number is its digits, true and false are words, null is not there.
 class RequestFields {
  public:
-  /// Of application/json the object, else of application/x-www-form-urlencoded the pairs, or of multipart/form-data the
-  /// parts, and the query's. Refusal 400 on a body that is none of them, JSON that is no object of texts, numbers and lists
-  /// of texts, as read_multipart(), and on what is not UTF-8, files apart.
+  /// Reads the fields: of application/json the object, else of application/x-www-form-urlencoded the pairs, or of
+  /// multipart/form-data the parts, and those of the query. Refusal 400 on a body that is none of them, JSON that is
+  /// no object of texts, numbers and lists of texts, as read_multipart(), and on what is not UTF-8, files apart.
   explicit RequestFields(const HttpRequest& request);
 
   [[nodiscard]] bool has(const std::string& name) const { return fields_.contains(name); }

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kScoringTokens = 8192;  // of a batch
 
-/// Those that it was trained in; where that is not known, all from one language to another.
+/// Returns the directions that the model was trained in; where that is not known, all from one language to another.
 std::vector<std::pair<std::string, std::string>> directions_of(const LoadedModel& loaded) {
   const std::vector<std::string>& trained = loaded.model->config().directions;
   const std::set<std::string> known(trained.begin(), trained.end());

@@ -33,8 +33,8 @@ std::string language_name(const std::string& code);
 class LanguageCodes {
  public:
   void add(const std::string& code);
-  /// The code of the language that is meant: as it is, or the one of the same language and script ("de" for "deu_Latn"), or
-  /// of the same language if there is one alone. Nothing if there is none.
+  /// Returns the code of the language that is meant: as it is, or the one of the same language and script ("de" for
+  /// "deu_Latn"), or of the same language if there is one alone. Nothing if there is none.
   [[nodiscard]] std::optional<std::string> find(std::string_view asked) const;
 
  private:
@@ -52,22 +52,24 @@ struct ServedLanguage {
 /// Immutable, but for what it keeps. Threads may share one.
 class ServedModels {
  public:
-  /// Loads the folders' models (formats/place.h). Where no `detector` is given, it is as open_detector() of a model that is
-  /// alone, else CLD2. UserError, naming the folder, as load_model(), and on a model without languages.
+  /// Loads the folders' models (formats/place.h). Where no `detector` is given, it is as open_detector() of a model
+  /// that is alone, else CLD2. UserError, naming the folder, as load_model(), and on a model without languages.
   ServedModels(std::span<const std::filesystem::path> folders, const ServedOptions& options,
                std::shared_ptr<const LanguageDetector> detector = nullptr);
 
-  /// In the order of the models'; of a model that knows its directions, those alone.
+  /// Returns the languages in the order of the models'; of a model that knows its directions, those alone.
   [[nodiscard]] const std::vector<ServedLanguage>& languages() const { return languages_; }
   [[nodiscard]] const LanguageCodes& codes() const { return codes_; }
-  /// Of these languages.
+  /// Returns the detector of these languages.
   [[nodiscard]] const LanguageDetector& detector() const { return *detector_; }
 
-  /// What translates in this direction, with at least `nbest` hypotheses and links of words where asked, of the first model
-  /// that does; the same one for the same arguments, so that jobs share batches. Null where none does. It keeps the model alive.
+  /// Returns what translates in this direction, with at least `nbest` hypotheses and links of words where asked, of
+  /// the first model that does; the same one for the same arguments, so that jobs share batches. Null where none
+  /// does. It keeps the model alive.
   [[nodiscard]] std::shared_ptr<const TranslationRoute> route(const std::string& from, const std::string& to,
                                                               int64_t nbest, bool links) const;
-  /// What scores pairs: a line's prefix is the translation that is scored, and `best` has one element without text.
+  /// Returns what scores pairs: a line's prefix is the translation that is scored, and `best` has one element without
+  /// text.
   [[nodiscard]] std::shared_ptr<const TranslationRoute> scoring(const std::string& from,
                                                                 const std::string& to) const;
 
@@ -76,8 +78,8 @@ class ServedModels {
     LoadedModel loaded;
     std::vector<std::pair<std::string, std::string>> directions;
   };
-  using RouteKey =
-      std::tuple<std::string, std::string, int64_t, bool>;  // from, to, nbest (0: scoring), links
+  // From, to, nbest (0: scoring), links.
+  using RouteKey = std::tuple<std::string, std::string, int64_t, bool>;
 
   [[nodiscard]] std::shared_ptr<const Served> model_for(const std::string& from, const std::string& to) const;
   template <class Make>

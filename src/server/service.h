@@ -33,8 +33,8 @@ struct ServiceLimits {
   int64_t characters = 20000;  // of all its texts together
   int64_t lines = 2000;        // likewise, of lines to translate: of HTML, blocks
   int64_t alternatives = 10;
-  int64_t document_characters =
-      200'000;  // of a document with all its markup, where `characters` are not more
+  // Of a document with all its markup, where `characters` are not more.
+  int64_t document_characters = 200'000;
   std::chrono::milliseconds timeout{60'000};  // from when a request is there; beyond, it is answered 504
   int64_t document_timeouts = 10;             // so many times as long for a document
   KeptLimits kept = {};                       // documents that are done
@@ -47,11 +47,11 @@ class Service {
   explicit Service(std::shared_ptr<const ServedModels> models, std::vector<AccessKey> keys = {},
                    const ServiceLimits& limits = {});
 
-  /// As HttpHandler.
+  /// Handles a request, as HttpHandler.
   std::shared_ptr<Waiting> handle(const HttpRequest& request, Answer answer);
-  /// What comes from now on is translated by these models.
+  /// Translates what comes from now on by these models.
   void replace(std::shared_ptr<const ServedModels> models);
-  /// /ready says no from now on.
+  /// Lets /ready say no from now on.
   void begin_drain() { draining_ = true; }
   /// Counts a request that never came here.
   void count_refused(int status) { counters_.count(kOther, status, 0); }
@@ -103,7 +103,7 @@ class Service {
   HttpReply metrics(const HttpRequest& request);
   [[nodiscard]] HttpReply languages() const;
   [[nodiscard]] HttpReply frontend_settings() const;
-  /// Those fields that are missing or empty are refused.
+  /// Refuses a request without these fields, or where they are empty.
   static void require(const RequestFields& fields, std::initializer_list<const char*> names);
   /// ".txt" and the others of documents that it translates.
   static std::vector<std::string> file_extensions();

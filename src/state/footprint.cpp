@@ -88,7 +88,7 @@ class CountedArrays {
   InFlight<CountedBuffer> in_flight_;
 };
 
-/// In whole blocks of the file.
+/// Returns the bytes of a chunk in whole blocks of the file.
 int64_t CountedArrays::bytes_of(int64_t chunk) const {
   constexpr auto kBlock = static_cast<int64_t>(ScratchFile::kBlock);
   return count_ * ((size(chunk) * element_bytes_ + kBlock - 1) / kBlock * kBlock);
@@ -162,7 +162,7 @@ class WeightsFootprint::Moves {
 
  private:
   void gather(CountedShard& shard);
-  /// From here on the gradients that were leaving count as gone.
+  /// Counts the gradients that were leaving as gone from here on.
   static void settle(CountedShard& shard);
   std::vector<CountedChunk> in_update();
   /// What passes through the host's memory in an update: `bytes_of` a weight.

@@ -60,13 +60,13 @@ void GradientReducer::finish_all() {
   }
 }
 
-/// Of this rank's own part of it.
+/// Adds the squares of this rank's own part of a chunk's gradient.
 void GradientReducer::add_squares(SumOfSquares& sum, const Chunk& chunk) {
   Shard& shard = chunk.shard;
   add_squares(sum, shard, chunk.begin(), chunk.end(), shard.gradient.load(chunk.number)[0]);
 }
 
-/// Likewise, of its elements [begin, end), which `gradient` begins with.
+/// Adds those of this rank's own part of elements [begin, end) of the bucket; `gradient` begins with element `begin`.
 void GradientReducer::add_squares(SumOfSquares& sum, const Shard& shard, int64_t begin, int64_t end,
                                   const at::Tensor& gradient) {
   shards_.for_stretches(shard.bucket, std::max(begin, shard.own), std::min(end, shard.own_end),

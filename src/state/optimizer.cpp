@@ -82,7 +82,7 @@ void Optimizer::last_micro_batch() {
   state_->provider.last = true;
 }
 
-/// Of the elements of a chunk.
+/// Shows a chunk's elements to `visit`; where it `changes` them, sets the values from the masters.
 void Optimizer::State::visit_chunk(const Chunk& chunk, bool changes, const Visit& visit) {
   const Shard& shard = chunk.shard;
   const Loaded loaded = shards.load(chunk);
@@ -174,7 +174,7 @@ void Optimizer::State::update_chunk(const Chunk& chunk, const AdamWStep& step) {
   shards.store(chunk, loaded);
 }
 
-/// Shard by shard, as blocks will want them.
+/// Begins to update the chunks in the background, shard by shard, in the order in which blocks need them.
 void Optimizer::State::update_beside(std::vector<Chunk> chunks, const AdamWStep& step) {
   std::vector<Shard*> of_chunks;
   for (const Chunk& chunk : chunks) {

@@ -66,34 +66,37 @@ class Optimizer {
   /// Sets the masters to initial_value().
   void initialise(RandomKey seed);
 
-  /// From now on the parameters so marked (one mark per parameter) get no update, and no part in the norm.
+  /// Freezes the marked parameters (one mark per parameter): from now on they get no update, and take no part in the
+  /// norm.
   void freeze(std::vector<bool> parameters);
 
   /// Forgets the gradients of the update before.
   void begin_update();
-  /// The next micro-batch is the last that this rank adds to the update.
+  /// Says that the next micro-batch is the last that this rank adds to the update.
   void last_micro_batch();
-  /// The norm of all gradients together, those of all ranks but of frozen parameters. A parameter that took
-  /// no part counts as zero.
+  /// Returns the norm of all gradients together, those of all ranks but not of frozen parameters. A parameter that
+  /// took no part counts as zero. Waits until all are summed.
   double gradient_norm();
-  /// One AdamW update with gradients scaled so that their norm is at most config.clip_norm.
+  /// Makes one AdamW update, with gradients scaled so that their norm is at most config.clip_norm. Where state lies
+  /// off an accelerator, the update may go on in the background.
   void update(double learning_rate, double norm);
-  /// Until it is made. Whoever computes with the model's values without its watcher() calls this before.
+  /// Waits until the last update is made. Must be called before anything reads the model's values without telling
+  /// watcher().
   void finish_update();
 
-  /// The updates made so far, which the bias corrections count.
+  /// Updates made so far, which the bias corrections count.
   [[nodiscard]] int64_t updates() const;
   void set_updates(int64_t updates);
 
-  /// Most bytes of values and gradients that were there at one time.
+  /// Returns the most bytes of values and gradients that were in memory at one time.
   [[nodiscard]] int64_t peak_bytes() const;
-  /// The scratch file's.
+  /// Bytes of the scratch file; 0 without one.
   [[nodiscard]] uint64_t bytes_on_disk() const;
   [[nodiscard]] ScratchFile::Traffic traffic() const;
   /// Whether the model's values are all there, with all updates, at any time, not only while a block runs.
   [[nodiscard]] bool values_stay() const;
 
-  /// Whom the model has to tell of its blocks: the optimizer watches as long as it lives.
+  /// Returns what the model tells of its blocks. It is set as the model's watcher while the optimizer lives.
   BlockWatcher& watcher();
 
  private:

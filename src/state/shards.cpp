@@ -101,7 +101,8 @@ void Shards::free(const at::Tensor& flat) {
   bytes_ -= static_cast<int64_t>(flat.numel()) * flat.element_size();
 }
 
-/// With updates made up for until `made` have been made. Of those the chunk counts as having had all.
+/// Loads a chunk, and makes up for the updates that it missed, until `made` have been made. From then on the chunk
+/// counts as having had all.
 Loaded Shards::load(const Chunk& chunk, int64_t made) {
   Shard& shard = chunk.shard;
   shard.copied.wait();

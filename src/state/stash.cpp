@@ -25,7 +25,7 @@ TierStash::~TierStash() {
   }
 }
 
-/// Until its memory is what was put there, and nobody else's.
+/// Waits until nobody else uses the item's memory, and it holds what was put there.
 void TierStash::finish(Item& item) {
   item.copied.wait();
   if (item.request != 0) file_->wait(std::exchange(item.request, 0));

@@ -23,13 +23,13 @@ class TierStash final : public Stash {
   static constexpr size_t kWritesInFlight = 4;         // at most: until they are done their memory is held
   static constexpr int64_t kStep = int64_t{64} << 20;  // bytes by which the file grows, at least
 
-  /// UserError as ScratchFile, in `folder`.
+  /// Makes a stash; on disk, in `folder`. UserError as ScratchFile.
   TierStash(Tier tier, const std::filesystem::path& folder);
   ~TierStash() override;
   TierStash(const TierStash&) = delete;
   TierStash& operator=(const TierStash&) = delete;
 
-  /// On disk it is written while others compute. UserError where the disk has no room left.
+  /// Keeps a copy of x; on disk it is written while others compute. UserError where the disk has no room left.
   Ticket put(const at::Tensor& x) override;
   void prefetch(Ticket ticket) override;
   at::Tensor take(Ticket ticket) override;

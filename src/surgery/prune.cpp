@@ -37,7 +37,7 @@ double importance(const ExpertUsage& usage, size_t expert) {
   return first == 0 ? 0 : first * std::exp(usage.confidence[expert] / first);
 }
 
-/// For each expert the new one that it is or goes into; -1: it is dropped.
+/// Returns for each expert the new one that it is or goes into; -1: it is dropped.
 std::vector<int64_t> destinations(const Source& source, const SparseLayer& layer,
                                   const std::vector<int64_t>& kept, PruneMethod method) {
   const at::Tensor router = as_tensor(source.tensors[layer.ffn.router][0]).to(at::kDouble);
@@ -54,7 +54,8 @@ std::vector<int64_t> destinations(const Source& source, const SparseLayer& layer
   return becomes;
 }
 
-/// What each new expert is made of: one that stays, first, and those that go into it; `merged` is called after each of these.
+/// Returns what each new expert is made of: first one that stays, then those that go into it; `merged` is called
+/// after each of these.
 std::vector<NewExpert> new_experts(const Source& source, const SparseLayer& layer, const ExpertUsage& usage,
                                    const PruneReport::Layer& plan, const std::function<void()>& merged) {
   std::vector<NewExpert> experts;

@@ -72,8 +72,8 @@ struct PruneReport {
     std::vector<double> scores;    // of each expert
     std::vector<int64_t> kept;     // in order
     std::vector<int64_t> becomes;  // of each expert: the new expert it is, or is part of; -1: dropped
-    // Of the new experts, E' of them: the tokens of the text that chose one of those that each was made of, and the same
-    // for each of G languages. Empty without text.
+    // Of the new experts, E' of them: the tokens of the text that chose one of those that each was made of, and the
+    // same for each of G languages. Empty without text.
     std::vector<int64_t> assigned;     // [E']
     std::vector<int64_t> by_language;  // [G, E']
   };
@@ -85,23 +85,24 @@ struct PruneReport {
 /// What is to be added to the experts of a pruned model that lies in a folder (surgery/refit.h).
 using Refit = std::function<std::vector<std::vector<OutputCorrection>>(const std::filesystem::path& pruned)>;
 
-/// UserError, which calls the model `name`, where prune_model() would refuse such a model: a dense one, and a quantized one
-/// whose experts would be merged or fitted. A caller with long work to do before it calls this first.
+/// UserError, which calls the model `name`, where prune_model() would refuse such a model: a dense one, and a quantized
+/// one whose experts would be merged or fitted. A caller with long work to do before it calls this first.
 void check_prunable(const ModelConfig& config, const PruneOptions& options, bool refit,
                     const std::string& name);
 
 /// Writes the pruned model (see surgery/models.h). `usage` as above; with random scores merging needs none
-/// either: all experts then weigh the same. A model none of whose layers loses an expert is a copy. `refit`, where there is
-/// one, is asked once about the model that it would be without; that one is gone when it has answered. `progress`,
-/// where there is one, hears after each merged expert how many are, of how many.
+/// either: all experts then weigh the same. A model none of whose layers loses an expert is a copy. `refit`, where
+/// there is one, is asked once about the model that it would be without; that one is gone when it has answered.
+/// `progress`, where there is one, hears after each merged expert how many are, of how many.
 PruneReport prune_model(const std::filesystem::path& model, std::span<const ExpertUsage> usage,
                         const PruneOptions& options, const std::filesystem::path& out,
                         const Refit& refit = {},
                         const std::function<void(int64_t merged, int64_t total)>& progress = {});
 
-/// For people: of each layer how many stay, which, and their share of the scores.
+/// Returns text for people: of each layer how many stay, which, and their share of the scores.
 std::string to_text(const PruneReport& report);
-/// For programs: all of it, the counts as `chorus assess --json` has them, for read_expert_use() of the new model.
+/// Returns all of it for programs, the counts as `chorus assess --json` has them, for read_expert_use() of the new
+/// model.
 nlohmann::json to_json(const PruneReport& report);
 
 }  // namespace chorus::inline surgery

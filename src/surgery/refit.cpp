@@ -37,7 +37,8 @@ struct Equations {
   /// Mean of g^2 h^2, over tokens and units.
   [[nodiscard]] double scale() const { return products.diagonal().mean().item<double>(); }
 
-  /// The correction [f, d] of an output matrix [f, d] for each ridge: a multiple of it, and beyond that what the ridge allows.
+  /// The correction [f, d] of an output matrix [f, d] for each ridge: a multiple of it, and beyond that what the ridge
+  /// allows.
   [[nodiscard]] std::vector<at::Tensor> solve(const at::Tensor& weight,
                                               std::span<const double> ridges) const {
     const at::Tensor given = at::mm(products, weight);
@@ -119,7 +120,7 @@ class LayerFit {
     }
   }
 
-  /// Of each expert; the model has them from now on.
+  /// Returns the correction of each expert; the model has them from now on.
   std::vector<OutputCorrection> solve() {
     std::vector<OutputCorrection> corrections(halves_.size());
     // Weights may be mapped from a file, which is not to be changed.

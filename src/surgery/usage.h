@@ -22,12 +22,13 @@ struct ExpertUsage {
   std::vector<double> confidence;    // [E] sum of its probability over the tokens whose first choice it is
 };
 
-/// How many of the MoE layers, of which they are the first, are the encoder's.
+/// Returns how many of the MoE layers are the encoder's, which come first.
 [[nodiscard]] size_t moe_layers_in_encoder(const Catalogue& catalogue);
 
-/// Runs the pairs through the model, teacher-forced and without dropping; one result per MoE layer, encoder
-/// first. Pairs beyond the model's positions are left out. UserError on a language that the model does not
-/// know. `progress`, which may be empty, is told of the pairs that are done.
+/// Runs the pairs through the model, teacher-forced; returns one result per MoE layer, encoder first. No capacity
+/// factor binds; a Switch encoder still keeps at most moe.sentence_capacity tokens per expert and sentence, as
+/// transformers does. Pairs beyond the model's positions are left out. UserError on a language that the model does
+/// not know. `progress`, which may be empty, is told of the pairs that are done.
 std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& vocabulary,
                                        std::span<const DirectionText> texts,
                                        const std::function<void(int64_t pairs)>& progress);

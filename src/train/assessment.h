@@ -62,7 +62,8 @@ struct Assessment {
 Assessment assess(Transformer& model, const Vocabulary& vocabulary, std::span<const DirectionText> texts,
                   const AssessOptions& options);
 
-/// For people: a table of scores, the samples, and the share of each language's tokens that each expert gets.
+/// Returns text for people: a table of scores, the samples, and the share of each language's tokens that each expert
+/// gets.
 std::string to_text(const Assessment& assessment);
 nlohmann::json to_json(const Assessment& assessment);
 /// RUN/translations.json: the update, and name, tokenize, sources, references and translations of each

@@ -36,8 +36,8 @@ struct TrainConfig {
   int64_t log_every = 20;           // updates
   int64_t checkpoint_every = 1000;  // updates; 0: only at the end
   int64_t keep = 2;                 // checkpoints, besides the best
-  std::string
-      checkpoint_part_size;  // "2GB": files of each rank's own, of so many bytes at most; empty: two of all ranks
+  // "2GB": files of each rank's own, of so many bytes at most; empty: two of all ranks.
+  std::string checkpoint_part_size;
   std::vector<StageConfig> stages;  // empty: the run file is one training
 };
 

@@ -1,4 +1,5 @@
-// Any bytes as config.json: refused with a UserError, or a configuration that holds together and is the same there and back.
+// Any bytes as config.json: refused with a UserError, or a configuration that holds together and is the same there and
+// back.
 #include "architecture/format.h"
 #include "fuzz/target.h"
 #include "io/json.h"

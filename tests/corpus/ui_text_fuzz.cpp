@@ -1,5 +1,5 @@
-// Any UTF-8 as a string of a user interface: what comes out is one line of UTF-8 without space at its ends, and is in no greater
-// number of code points than what went in, but for letters that fold to several.
+// Any UTF-8 as a string of a user interface: what comes out is one line of UTF-8 without space at its ends, and is in
+// no greater number of code points than what went in, but for letters that fold to several.
 #include "base/utf8.h"
 #include "corpus/ui_text.h"
 #include "fuzz/target.h"

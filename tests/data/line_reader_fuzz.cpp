@@ -1,5 +1,5 @@
-// Text, gzip and zstd files of any bytes: lines within the limit come out, or a UserError. The first byte says whether the
-// rest is the file, or is packed first, whole or with a byte changed; whole, the lines are those of the plain file.
+// Text, gzip and zstd files of any bytes: lines within the limit come out, or a UserError. The first byte says whether
+// the rest is the file, or is packed first, whole or with a byte changed; whole, the lines are those of the plain file.
 #include <array>
 #include <optional>
 

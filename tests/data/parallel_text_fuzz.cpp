@@ -1,5 +1,5 @@
-// Any bytes as a TSV file of three languages, or as two files: refused with a UserError, or rows whose good cells are text, and
-// whose lines are all counted.
+// Any bytes as a TSV file of three languages, or as two files: refused with a UserError, or rows whose good cells are
+// text, and whose lines are all counted.
 #include "base/utf8.h"
 #include "data/parallel_text.h"
 #include "fuzz/target.h"

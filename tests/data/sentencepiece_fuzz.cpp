@@ -1,5 +1,5 @@
-// SentencePiece models: refused with a UserError, or one that encodes, decodes and samples in bounds. An input that begins with
-// m says which pieces and options a model has, and then a text; any other is the bytes of a model.
+// SentencePiece models: refused with a UserError, or one that encodes, decodes and samples in bounds. An input that
+// begins with m says which pieces and options a model has, and then a text; any other is the bytes of a model.
 #include <limits>
 
 #include <protozero/pbf_writer.hpp>

@@ -1,5 +1,5 @@
-// Shortlists of any types, names and ids, with right checksums, for the right vocabulary or none: refused with a UserError, or
-// ascending ids of text.
+// Shortlists of any types, names and ids, with right checksums, for the right vocabulary or none: refused with a
+// UserError, or ascending ids of text.
 #include <algorithm>
 
 #include "data/corpus.h"

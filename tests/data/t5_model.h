@@ -1,5 +1,5 @@
-// SentencePiece models made by hand: as T5 has it, <pad>, </s>, <unk>, "▁", the letters and a few words; and as MADLAD has
-// it, <unk>, <s>, </s>, a newline, the tags of three languages and the same.
+// SentencePiece models made by hand: as T5 has it, <pad>, </s>, <unk>, "▁", the letters and a few words; and as MADLAD
+// has it, <unk>, <s>, </s>, a newline, the tags of three languages and the same.
 #pragma once
 
 #include <initializer_list>

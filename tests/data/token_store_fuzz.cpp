@@ -1,5 +1,5 @@
-// Token stores whose checksums are right, with any numbers in header, directory and blocks: refused, or every cell can be read.
-// What is refused is built anew, which fails, as the text is an archive.
+// Token stores whose checksums are right, with any numbers in header, directory and blocks: refused, or every cell can
+// be read. What is refused is built anew, which fails, as the text is an archive.
 #include "data/corpus.h"
 #include "data/token_store.h"
 #include "fuzz/target.h"

@@ -52,8 +52,8 @@ struct DiverseCase {
   std::vector<std::vector<int32_t>> found;
 };
 
-// What group beam search finds with BeamSearchScorer and HammingDiversityLogitsProcessor of transformers 4.57.1, ranked by
-// log-probabilities without the penalties, each translation once.
+// What group beam search finds with BeamSearchScorer and HammingDiversityLogitsProcessor of transformers 4.57.1, ranked
+// by log-probabilities without the penalties, each translation once.
 TEST(Diversity, FindsWhatTransformersFinds) {
   const std::vector<DiverseCase> cases = {
       {4, 2, 0.5, 1, {{9}, {6, 9}, {6, 8, 4, 5}, {3, 10, 9}}},

@@ -1,5 +1,5 @@
-// Any bytes as a terminology file, and as links between words: refused with a UserError of one line, or phrases that are there
-// once, and links to words that are there. The first byte says which.
+// Any bytes as a terminology file, and as links between words: refused with a UserError of one line, or phrases that
+// are there once, and links to words that are there. The first byte says which.
 #include <set>
 
 #include "data/corpus.h"

@@ -1,5 +1,5 @@
-// Language classifiers made to hurt: files whose checksums are right, with any languages, shapes and weights, are read or
-// refused with UserError, and give probabilities. The input: four bytes of shape, a text, a NUL, the rest.
+// Language classifiers made to hurt: files whose checksums are right, with any languages, shapes and weights, are read
+// or refused with UserError, and give probabilities. The input: four bytes of shape, a text, a NUL, the rest.
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>

@@ -1,6 +1,6 @@
-// An MoE layer on one rank can be captured as a CUDA graph, which is replayed with other tokens: what the device is given
-// does not depend on them, and nothing on the way asks the host. The simulated device shows that; on a GPU the graph is
-// made, and has to give what the layer gives.
+// An MoE layer on one rank can be captured as a CUDA graph, which is replayed with other tokens: what the device is
+// given does not depend on them, and nothing on the way asks the host. The simulated device shows that; on a GPU the
+// graph is made, and has to give what the layer gives.
 #include <optional>
 #include <string>
 #include <vector>
@@ -63,7 +63,7 @@ class CapturedLayer {
                        {.training = true, .key = RandomKey(3), .activation = Activation::gelu});
     by_hidden = torch::autograd::grad({output}, {hidden_}, {gradient_})[0];
   }
-  /// The output, and gradients by tokens and weights.
+  /// The output, and the gradients w.r.t. tokens and weights.
   [[nodiscard]] std::vector<at::Tensor> results() const {
     std::vector<at::Tensor> all = {output.detach().cpu(), by_hidden.cpu()};
     for (const Parameter& parameter : parameters_) all.push_back(parameter.gradient.cpu());

@@ -153,7 +153,7 @@ TEST_P(Operations, ExpertsBothWays) {
         const std::vector<at::Tensor> values = {make({count, outer, width}), make({count, outer}),
                                                 make({count, width, inner}), make({count, width})};
         const at::Tensor x = random({tokens, width}), grad = random({tokens, width});
-        // Twice, so that gradients are overwritten and then added to: outputs, gradients by inputs and weights, and
+        // Twice, so that gradients are overwritten and then added to: outputs, gradients w.r.t. inputs and weights, and
         // those of the four parameters.
         const auto both_ways = [&](const ExpertOrder& order, const auto& on) {
           std::vector<Parameter> p;

@@ -46,8 +46,8 @@ class Operation {
   Operation& operator=(const Operation&) = delete;
 
   // Before it reads or writes the bytes: memory of the device, or page-locked. c10::Error where nothing orders it after
-  // what touched them before. Page-locked memory is closed to the host until it has waited for the operation: to all use
-  // where it is written, to writing where it is read; but not pages that lie in it in part.
+  // what touched them before. Page-locked memory is closed to the host until it has waited for the operation: to all
+  // use where it is written, to writing where it is read; but not pages that lie in it in part.
 
   void reads(const void* at, size_t bytes) { touches(at, bytes, false); }
   void writes(const void* at, size_t bytes) { touches(at, bytes, true); }

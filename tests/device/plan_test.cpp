@@ -1,5 +1,5 @@
-// What the planner says against what a run on the device holds. A GPU's attention takes less than libtorch's own, which is
-// what is planned for.
+// What the planner says against what a run on the device holds. A GPU's attention takes less than libtorch's own, which
+// is what is planned for.
 #include <gtest/gtest.h>
 
 #include "device/tested_device.h"

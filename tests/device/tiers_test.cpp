@@ -2,7 +2,8 @@
 // everything on the device.
 //
 // To the bit where AdamW runs on the device, that is, where the moments lie there; and so among all placements with
-// moments on the host or on disk. Between the two the norm, by which gradients are clipped, is added up in another order.
+// moments on the host or on disk. Between the two the norm, by which gradients are clipped, is added up in another
+// order.
 #include "train/tiers.h"
 
 #include <set>

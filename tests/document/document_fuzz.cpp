@@ -1,5 +1,5 @@
-// Documents made to hurt: whatever the bytes, they come out as they went in where the translation is the text, and with all
-// markup where it is not. The first byte chooses the format and the links.
+// Documents made to hurt: whatever the bytes, they come out as they went in where the translation is the text, and with
+// all markup where it is not. The first byte chooses the format and the links.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>

@@ -1,15 +1,18 @@
-// A library to be preloaded (LD_PRELOAD): it makes the n-th use of one kind of system, io_uring or MPI call fail, or ends the process
-// there. run.py and kill.py drive it; the environment says what it does:
+// A library to be preloaded (LD_PRELOAD): it makes the n-th use of one kind of system, io_uring or MPI call fail, or
+// ends the process there. run.py and kill.py drive it; the environment says what it does:
 //
-//   CHORUS_FAULT_UNDER    only files below this folder (an absolute path without links) count; sockets, processes, MPI always do
-//   CHORUS_FAULT_COUNTS   a file of sizeof(Shared) bytes, shared by all processes: uses of each kind, and what was struck
+//   CHORUS_FAULT_UNDER    only files below this folder (an absolute path without links) count; sockets, processes, MPI
+//                         always do
+//   CHORUS_FAULT_COUNTS   a file of sizeof(Shared) bytes, shared by all processes: uses of each kind, and what was
+//                         struck
 //   CHORUS_FAULT_CALL     a kind (kNames of plan.cpp), or "any": calls of all kinds in one count
 //   CHORUS_FAULT_AT       the n-th, from 1; "5+": that and all after it; nothing: count only
-//   CHORUS_FAULT_EFFECT   an errno by name; "short": half of the bytes are read or written; "kill": SIGKILL before the call;
-//                         "term": SIGTERM before it
+//   CHORUS_FAULT_EFFECT   an errno by name; "short": half of the bytes are read or written; "kill": SIGKILL before the
+//                         call; "term": SIGTERM before it
 //   CHORUS_FAULT_CLOCK    seconds by which the clock of the day is wrong
 //
-// Hooks allocate nothing and hold no lock. What libc calls inside itself (stdio's reads and writes) is out of their reach.
+// Hooks allocate nothing and hold no lock. What libc calls inside itself (stdio's reads and writes) is out of their
+// reach.
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>

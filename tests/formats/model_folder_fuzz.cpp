@@ -1,5 +1,5 @@
-// Any bytes as config.json and chorus.json of a native model folder, parted by 0xFF: refused with a UserError, or a description
-// whose parts fit.
+// Any bytes as config.json and chorus.json of a native model folder, parted by 0xFF: refused with a UserError, or a
+// description whose parts fit.
 #include "data/corpus.h"
 #include "formats/folder.h"
 #include "fuzz/target.h"

@@ -1,5 +1,5 @@
-// A model's tensors in slices in two files, of which some are missing, there twice, of other lengths or names: refused with a
-// UserError, or all elements are read, each from where it lies.
+// A model's tensors in slices in two files, of which some are missing, there twice, of other lengths or names: refused
+// with a UserError, or all elements are read, each from where it lies.
 #include <map>
 
 #include <ATen/ops/empty.h>

@@ -1,6 +1,6 @@
-// Any bytes as the files of a folder's tokenizer, parted by 0xFF: tokenizer_config.json, tokenizer.json, added_tokens.json,
-// special_tokens_map.json, vocab.json; those that are empty are not there. Refused with a UserError, or a vocabulary that holds
-// together. The first byte says whose tokenizer it is.
+// Any bytes as the files of a folder's tokenizer, parted by 0xFF: tokenizer_config.json, tokenizer.json,
+// added_tokens.json, special_tokens_map.json, vocab.json; those that are empty are not there. Refused with a UserError,
+// or a vocabulary that holds together. The first byte says whose tokenizer it is.
 #include <filesystem>
 
 #include "data/corpus.h"

@@ -1,5 +1,5 @@
-// The tensors of a model, plain or quantized, with right checksums and any values, of which some are of another type, shape or
-// name, or are not there: refused with a UserError, or tensors of the right shapes.
+// The tensors of a model, plain or quantized, with right checksums and any values, of which some are of another type,
+// shape or name, or are not there: refused with a UserError, or tensors of the right shapes.
 #include <ATen/ops/isfinite.h>
 
 #include "formats/stored_tensors.h"

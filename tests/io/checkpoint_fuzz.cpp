@@ -1,5 +1,5 @@
-// state.json and best.json of checkpoints, whose checksum is right or not: refused with a UserError, or read. The first byte
-// says which file, and whether the checksum is made.
+// state.json and best.json of checkpoints, whose checksum is right or not: refused with a UserError, or read. The first
+// byte says which file, and whether the checksum is made.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 

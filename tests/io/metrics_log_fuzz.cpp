@@ -1,5 +1,5 @@
-// Any bytes as metrics.jsonl of a run that resumes: refused with a UserError, or of its whole lines those stay that are of no
-// later update, byte for byte, and half a line at the end goes.
+// Any bytes as metrics.jsonl of a run that resumes: refused with a UserError, or of its whole lines those stay that are
+// of no later update, byte for byte, and half a line at the end goes.
 #include <nlohmann/json.hpp>
 
 #include "fuzz/target.h"

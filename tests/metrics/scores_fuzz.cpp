@@ -1,5 +1,5 @@
-// Any bytes as hypothesis and reference, line by line: every tokeniser gives tokens of UTF-8, and scores are from 0 to 100, 100
-// of what is equal.
+// Any bytes as hypothesis and reference, line by line: every tokeniser gives tokens of UTF-8, and scores are from 0 to
+// 100, 100 of what is equal.
 #include "base/text.h"
 #include "base/utf8.h"
 #include "fuzz/target.h"

@@ -27,8 +27,8 @@ TEST(Candidates, KnowTheirColumns) {
   EXPECT_EQ(all.token(8), 8);
 }
 
-/// Logits of candidates are those of all tokens, on the host to the bit, for two lists in one batch, whatever becomes of the
-/// sentences.
+/// Logits of candidates are those of all tokens, on the host to the bit, for two lists in one batch, whatever becomes
+/// of the sentences.
 void expect_columns_of_all(const StepDecoder& decoder) {
   const auto german = decoder.take_tokens({2, 6, 9, 22}), french = decoder.take_tokens({2, 7, 8, 9, 12, 13});
   const std::vector<Candidates> candidates = {

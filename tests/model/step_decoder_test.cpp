@@ -11,7 +11,8 @@
 namespace chorus {
 namespace {
 
-/// The same weights, decoded by rows (on a device by blocks) and, in double on the host, by the blocks of model/layers.h.
+/// The same weights, decoded by rows (on a device by blocks) and, in double on the host, by the blocks of
+/// model/layers.h.
 struct Pair {
   Transformer rows, blocks;
   std::unique_ptr<const StepDecoder> by_rows = make_step_decoder(rows), by_blocks = make_step_decoder(blocks);
@@ -156,7 +157,8 @@ TEST(InferenceByRows, KeysAndValuesOfDeadHypothesesMakeRoom) {
 }
 
 /// Wide and long enough that sums are made in blocks. On the host to the bit: a server says so of its answers. A GPU's
-/// libraries sum in another order where there are other numbers of rows, and bf16 rounds what comes out of each product.
+/// libraries sum in another order where there are other numbers of rows, and bf16 rounds what comes out of each
+/// product.
 TEST_P(Inference, ARowDoesNotDependOnTheRestOfTheBatch) {
   ModelConfig wide = config();
   wide.d_model = 96;

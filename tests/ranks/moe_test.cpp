@@ -58,7 +58,7 @@ struct Layer {
     }
   }
 
-  /// The output, and the gradient by `hidden` of the sum of the output's squares.
+  /// The output, and the gradient w.r.t. `hidden` of the sum of the output's squares.
   std::pair<at::Tensor, at::Tensor> run(Parallel* parallel, const at::Tensor& tokens,
                                         RoutingRecord* record = nullptr) {
     const at::Tensor hidden = tokens.to(router.value.device()).detach().requires_grad_(true);
@@ -140,8 +140,8 @@ TEST(MoeOverRanks, EveryMeshCutsCrowdedTokensAlike) {
   expect_near(gradient, expected_gradient, "gradient");
 }
 
-/// What the host waits for in one exchange of rows between simulated devices, which goes through its memory: a copy for each
-/// other rank, both ways. NCCL's exchange has none of these.
+/// What the host waits for in one exchange of rows between simulated devices, which goes through its memory: a copy for
+/// each other rank, both ways. NCCL's exchange has none of these.
 int64_t waits_of_one_exchange(Parallel& p, at::Device device) {
   const std::vector<int64_t> rows(p.ep.size(), 1);
   const at::Tensor sent = at::zeros({p.ep.size(), 1}, device), received = at::zeros_like(sent);
@@ -170,8 +170,8 @@ TEST(MoeOverRanks, OnDevicesOneChunkIsExchangedBesideAnother) {
     if (chunks > 1 && world > 1) {
       EXPECT_LT(taken, 0.9 * counts.busy);
     }
-    // Forward sends choices, rows, weights and keys, and returns results; backward sends gradients, and returns those of
-    // rows and weights. The one wait is for the choices.
+    // Forward sends choices, rows, weights and keys, and returns results; backward sends gradients, and returns those
+    // of rows and weights. The one wait is for the choices.
     EXPECT_EQ(counts.waits, world > 1 ? 1 + 8 * chunks * waits_of_exchange : 0);
     const auto [expected, expected_gradient] = whole.run(nullptr, tokens);
     expect_near(output.cpu(), expected, "output");

@@ -1,5 +1,5 @@
-// Any bytes as metrics.jsonl and translations.json of a run: a page comes out, in UTF-8, and no text of theirs ends its script.
-// The two are parted by 0xFF; the same run is compared with itself.
+// Any bytes as metrics.jsonl and translations.json of a run: a page comes out, in UTF-8, and no text of theirs ends its
+// script. The two are parted by 0xFF; the same run is compared with itself.
 #include "base/utf8.h"
 #include "fuzz/target.h"
 #include "report/report.h"

@@ -1,5 +1,6 @@
-// Tells ThreadSanitizer that a parallel region of OpenMP begins after what came before it, and ends before what follows:
-// libgomp is not built for it. In all programs of the preset `tsan`, where it stands before libgomp's own function.
+// Tells ThreadSanitizer that a parallel region of OpenMP begins after what came before it, and ends before what
+// follows: libgomp is not built for it. In all programs of the preset `tsan`, where it stands before libgomp's own
+// function.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 

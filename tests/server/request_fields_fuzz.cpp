@@ -1,5 +1,5 @@
-// Any bytes as the body of a request, JSON or a form of either kind: fields of UTF-8, or a refusal of one line. What is a text is cut in parts
-// and put together again.
+// Any bytes as the body of a request, JSON or a form of either kind: fields of UTF-8, or a refusal of one line. What is
+// a text is cut in parts and put together again.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>

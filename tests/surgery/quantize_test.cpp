@@ -208,7 +208,8 @@ TEST(Quantize, CalibrationSumsTheSquaresOfWhatIsMultiplied) {
   const Calibration found = calibrate(*loaded.model, loaded.vocabulary, some_text(), {});
   EXPECT_EQ(found.losses, losses_of(*loaded.model, loaded.vocabulary, some_text(), {}));
   EXPECT_GT(found.losses[0], 0);
-  // The input of the first projections is the output of a norm: with weight 1 and bias 0 its squares sum up to the width.
+  // The input of the first projections is the output of a norm: with weight 1 and bias 0 its squares sum up to the
+  // width.
   const Catalogue& catalogue = loaded.model->catalogue();
   const auto squares = [&](size_t p) { return found.input_squares[p]; };
   const at::Tensor first = squares(catalogue.encoder[0].self_qkv.weight);

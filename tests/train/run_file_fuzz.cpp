@@ -1,5 +1,5 @@
-// Any bytes as a run file, or as the state of a run in a checkpoint: refused with a UserError, or settings that are the same
-// there and back. The first byte says which.
+// Any bytes as a run file, or as the state of a run in a checkpoint: refused with a UserError, or settings that are the
+// same there and back. The first byte says which.
 #include <nlohmann/json.hpp>
 
 #include "fuzz/target.h"

@@ -12,7 +12,7 @@ namespace chorus::inline architecture {
 nlohmann::json t5_family_json(const ModelConfig& config);
 /// What is not there has the default of transformers' classes.
 void read_t5_family(const JsonReader& reader, ModelConfig& config);
-/// Of a tensor (Architecture::stored_name); `feed_forward`: what the class calls that layer.
+/// Returns the stored name of a tensor (Architecture::stored_name); `feed_forward`: what the class calls that layer.
 std::string t5_family_name(std::string name, const std::string& feed_forward);
 
 nlohmann::json t5_family_own(const ModelConfig& config);

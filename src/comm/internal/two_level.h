@@ -13,8 +13,8 @@ namespace chorus::inline comm {
 /// where two steps would save nothing: one host, one rank on each, or another order.
 int ranks_a_host(std::span<const int> host_of_rank);
 
-/// As Channel::exchange for what every rank has for every other, which lies in memory in the order of the
-/// ranks, as what comes does.
+/// Exchanges like Channel::exchange what every rank has for every other; it lies in memory in the order of the ranks,
+/// and so does what comes.
 void exchange_in_two_steps(Channel& channel, std::span<const Piece> send, std::span<const Piece> receive,
                            int ranks_a_host);
 

@@ -51,7 +51,7 @@ struct Vocabulary::State {
   int32_t end = 0;  // of all ids
   uint64_t hash = 0;
 
-  /// From SentencePiece's ids to ours, beyond the special ones.
+  /// Returns what is added to SentencePiece's ids to get ours, beyond the special ones.
   [[nodiscard]] int32_t piece_offset() const { return is_madlad ? 0 : 1; }
   [[nodiscard]] bool target_tag_on_source() const {
     return is_madlad || is_marian() || layout.target_tag_on_source;
@@ -66,7 +66,7 @@ struct Vocabulary::State {
   void number_pieces(const std::vector<SentencePieceModel::Piece>& pieces);
   void find_symbols(const std::vector<SentencePieceModel::Piece>& pieces);
   void find_marian_symbols();
-  /// Of MADLAD's: what stands before most tags.
+  /// Finds what stands before most tags of MADLAD's vocabulary.
   void find_before_tag(const std::vector<SentencePieceModel::Piece>& pieces);
   /// What stands before the tag that is the piece `id` of the SentencePiece model where a text begins with it; kNoTag:
   /// nothing. None where SentencePiece cuts the tag otherwise.
@@ -75,7 +75,7 @@ struct Vocabulary::State {
   [[nodiscard]] int32_t marian_tag(const Vocabulary& own, std::string_view from, std::string_view to) const;
   /// What an id below pieces_end stands for.
   [[nodiscard]] std::string piece(int32_t id) const;
-  /// After the tags.
+  /// Gives the added words their ids; called after the tags have theirs.
   void add_words();
   /// What encode() makes of a text with pieces that its SentencePiece model does not know, before tags are spelt.
   void look_up_pieces(std::string_view text, std::vector<int32_t>& out) const;

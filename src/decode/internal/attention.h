@@ -23,8 +23,9 @@ std::vector<int64_t> words_of(const Vocabulary& vocabulary, std::span<const int3
 std::vector<WordLink> links_of(const at::Tensor& weights, std::span<const int64_t> source,
                                std::span<const int64_t> target);
 
-/// Calls visit(pair, i, heads) for each pair and each of these blocks of the decoder (LayerIndex::block), with the weights
-/// of blocks[i] when the pieces of the target are predicted: heads, fp32 [heads, T, S] on the CPU, of pieces alone.
+/// Calls visit(pair, i, heads) for each pair and each of these blocks of the decoder (LayerIndex::block), with the
+/// weights of blocks[i] when the pieces of the target are predicted: heads, fp32 [heads, T, S] on the CPU, of pieces
+/// alone.
 template <class Visit>
 void for_each_attention(Transformer& model, std::span<const SentencePair> pairs,
                         std::span<const size_t> blocks, int64_t batch_tokens, const Visit& visit) {

@@ -13,7 +13,7 @@
 
 namespace chorus::inline decode {
 
-/// Of a model whose output is NaN: Error.
+/// Throws Error: the model's output is not a number.
 [[noreturn]] void fail_not_a_number();
 
 /// What the model says of the next token of a sentence's hypotheses, on the host. Tokens that must not be
@@ -26,7 +26,8 @@ struct NextTokens {
   const float* logits = nullptr;  // [hypotheses, columns], those of `candidates` first; null: not asked for
   const Candidates* candidates = nullptr;  // of the sentence
 
-  /// Of any token, where there are logits: these less a constant, which the best token tells.
+  /// Returns the log-probability of any token, where there are logits: its logit less a constant, which the best
+  /// token tells.
   [[nodiscard]] double log_probability(size_t hypothesis, int32_t token) const {
     const auto i = static_cast<int64_t>(hypothesis);
     const auto logit = [&](int32_t of) {
@@ -38,7 +39,7 @@ struct NextTokens {
   }
 };
 
-/// Most tokens of a translation, </s> counted: as options and positions allow, but always one after those
+/// Returns the most tokens of a translation, </s> counted: as options and positions allow, but always one after those
 /// that are forced.
 int64_t longest_translation(const DecodeInput& input, const DecodeOptions& options, int64_t max_positions);
 
@@ -80,7 +81,7 @@ class Search {
   /// Hypotheses that go on; at least one unless done().
   [[nodiscard]] const std::vector<Live>& live() const { return live_; }
   [[nodiscard]] bool done() const { return live_.empty(); }
-  /// Of a finished search, at most options.nbest.
+  /// Returns the hypotheses of a finished search, at most options.nbest.
   [[nodiscard]] virtual std::vector<Hypothesis> take() = 0;
 
  protected:
@@ -107,7 +108,7 @@ class Search {
   bool parted_ = false;  // into lanes
 };
 
-/// Of NextTokens: the best tokens of each hypothesis, those that may be chosen.
+/// Returns the best tokens of each hypothesis from NextTokens, those that may be chosen.
 std::vector<Search::Candidate> best_candidates(const NextTokens& next, size_t hypotheses);
 
 /// How many groups a beam is cut into.

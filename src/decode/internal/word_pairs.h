@@ -14,9 +14,9 @@ struct WordPair {
   std::vector<uint64_t> source, target;
 };
 
-/// Of each pair the links of which model 1 (Brown et al., "The mathematics of statistical machine translation", 1993),
-/// trained on the pairs in five rounds of EM, is more than half sure in both directions. A word may belong to none. The
-/// words' order does not count. Memory grows with the sum of |source| x |target|.
+/// Returns for each pair the links of which model 1 (Brown et al., "The mathematics of statistical machine
+/// translation", 1993), trained on the pairs in five rounds of EM, is more than half sure in both directions. A word
+/// may belong to none. The words' order does not count. Memory grows with the sum of |source| x |target|.
 std::vector<std::vector<WordLink>> sure_links(std::span<const WordPair> pairs);
 
 }  // namespace chorus::inline decode

@@ -19,15 +19,15 @@ void scan_subtitles(std::string_view bytes, bool references, SegmentBuilder& bui
 /// UserError without languages.
 void scan_tmx(std::string_view bytes, const DocumentLanguages& languages, SegmentBuilder& builder);
 
-/// As XML and HTML name a language: "de", "pt-BR", "zh-Hant".
+/// Returns a language as XML and HTML name it: "de", "pt-BR", "zh-Hant".
 std::string xml_name(const std::string& language);
-/// Where the tag <html> of a page says its language; empty: it does not.
+/// Returns where the tag <html> of a page says its language; empty: it does not.
 ByteRange page_language(std::string_view bytes);
 
-/// Whether HTML that a line begins with goes on to the next empty line of a Markdown document, or if it is a comment or the
-/// like to the end of the line that this ends in;
+/// Whether a line of Markdown begins a block of HTML, which goes on to the next empty line or, if it is a comment or
+/// the like, to the end of the line that this ends in.
 bool begins_html_block(std::string_view line);
-/// reads it, and says where it ends.
+/// Reads such a block, and returns where it ends.
 size_t scan_html_block(std::string_view bytes, size_t begin, SegmentBuilder& builder);
 
 /// Puts a backslash into a line of Markdown that is written from byte `begin` on, where its text would begin a block.

@@ -16,7 +16,7 @@ size_t behind_bracket(std::string_view text, size_t at, char open, char close);
 
 /// Labels of links that the document defines, as they are compared, and where each is defined.
 using LinkLabels = std::map<std::string, ByteRange>;
-/// As labels are compared: without case, and with one space for any white space.
+/// Returns the label as labels are compared: without case, and with one space for any white space.
 std::string plain_label(std::string_view label);
 
 /// Text, emphasis, links, code, tags in the lines of a block, which are in order; none: nothing.

@@ -37,7 +37,7 @@ class MarkupScanner {
   [[nodiscard]] std::string_view bytes() const { return bytes_; }
   [[nodiscard]] bool at_end() const { return at_ == bytes_.size(); }
   [[nodiscard]] size_t at() const { return at_; }
-  /// Not at the end.
+  /// Returns the next token. Not to be called at the end.
   MarkupToken next();
   /// Goes to the tag that ends an element whose content is no markup (script), or to the end.
   void skip_to_closing(std::string_view name);
@@ -55,15 +55,15 @@ struct CharacterReference {
   size_t bytes = 0;
   std::string text;
 };
-/// None where there is none, or one of a name that is not in HTML 4.
+/// Reads a reference; none where there is none, or one of a name that is not in HTML 4.
 std::optional<CharacterReference> read_reference(std::string_view text);
 
-/// Gives the builder text with references to characters and white space (HTML's: space, tab, line ends), which begins at
-/// byte `begin`. References to what is not known are points; where there are no `references`, "&" is text.
+/// Gives the builder text with references to characters and white space (HTML's: space, tab, line ends), which begins
+/// at byte `begin`. References to what is not known are points; where there are no `references`, "&" is text.
 void build_text(std::string_view text, size_t begin, SegmentBuilder& builder, bool references = true);
 
-/// Gives the builder a tag or other markup of HTML that the scanner has just read, with all that is in it where that is not
-/// translated.
+/// Gives the builder a tag or other markup of HTML that the scanner has just read, with all that is in it where that is
+/// not translated.
 void build_markup(const MarkupToken& token, MarkupScanner& scanner, SegmentBuilder& builder);
 
 }  // namespace chorus::inline document

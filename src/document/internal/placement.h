@@ -26,7 +26,7 @@ struct TextAtom {
 class AtomSplitter {
  public:
   AtomSplitter();
-  /// In order; white space is in none.
+  /// Returns the atoms in order; white space is in none.
   [[nodiscard]] std::vector<TextAtom> split(std::string_view text) const;
 
  private:
@@ -35,12 +35,12 @@ class AtomSplitter {
 
 /// Where the marks of a segment are around the atoms of its translation; as SegmentPlace::marks.
 struct PlacedMark {
-  size_t begin = 0,
-         end = 0;  // atoms; of a point, and of an element without words, both are the atom that it is before
+  // Atoms; of a point, and of an element without words, both are the atom that it is before.
+  size_t begin = 0, end = 0;
 };
 
-/// Atoms of a translation, cut finer where marks of the segment cut a word that is the same in both, and where each mark goes.
-/// Elements that are not inside each other share no atom, and those inside of one share out its atoms.
+/// Atoms of a translation, cut finer where marks of the segment cut a word that is the same in both, and where each
+/// mark goes. Elements that are not inside each other share no atom, and those inside of one share out its atoms.
 struct Placement {
   std::vector<TextAtom> atoms;
   std::vector<PlacedMark> marks;

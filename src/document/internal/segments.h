@@ -18,7 +18,8 @@ inline bool is_inside_word(char c) {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c & 0x80) != 0;
 }
 
-/// An element inside a segment, or a point: what has no words of its own there, such as an image, or several that touch.
+/// An element inside a segment, or a point: what has no words of its own there, such as an image, or several that
+/// touch.
 struct InlineMark {
   ByteRange open, close;      // where its markup is written; of a point `close` is empty
   size_t begin = 0, end = 0;  // bytes of the segment's text that it is around; of a point both are its place
@@ -44,8 +45,8 @@ struct SegmentPlace {
 };
 
 /// Puts together what a scanner finds: text, space, elements and points, which follow each other without a gap, until
-/// cut() makes a segment of what has come since the last, if a letter is in it. Markup at both ends that no words tell from
-/// the rest stays outside of it, as does space.
+/// cut() makes a segment of what has come since the last, if a letter is in it. Markup at both ends that no words tell
+/// from the rest stays outside of it, as does space.
 class SegmentBuilder {
  public:
   static constexpr size_t kDeepest = 32;  // elements inside each other; others are points
@@ -53,20 +54,20 @@ class SegmentBuilder {
   SegmentBuilder(std::vector<std::string>& texts, std::vector<SegmentPlace>& places)
       : texts_(texts), places_(places) {}
 
-  /// `text` is what the bytes say; white space at its ends is space.
+  /// Adds text: what the bytes say; white space at its ends is space.
   void text(ByteRange bytes, std::string_view text);
   void space(ByteRange bytes);
-  /// Space that is to be there again (SegmentPlace::lines).
+  /// Adds space that is to be there again (SegmentPlace::lines).
   void line_end(ByteRange bytes);
   void open(ByteRange bytes, std::string_view name);
-  /// Of the nearest open element of that name; without one, a point. `label`: InlineMark::label.
+  /// Closes the nearest open element of that name; without one, it is a point. `label`: InlineMark::label.
   void close(ByteRange bytes, std::string_view name, ByteRange label = {});
   void point(ByteRange bytes, bool shows);
   /// Text that begins at this byte, with or without markup, is at the beginning of a line (SegmentPlace::begins_line).
   void begin_line(size_t at) { line_begin_ = at; }
   /// Whether what comes is HTML in Markdown (SegmentPlace::is_html).
   void in_html(bool is_html) { in_html_ = is_html; }
-  /// The segment, valid until the next one; null: there is no text.
+  /// Returns the segment, valid until the next one; null: there is no text.
   SegmentPlace* cut();
 
  private:

@@ -32,10 +32,10 @@ struct TokenizerClass {
   bool own_always = false;       // even where no file mentions tokens
 };
 
-/// In the order of their ids; the first ones left out. Where no file gives one of `own` an id they
-/// follow the pieces, as transformers before 4.34 has it, and a token that is only listed follows all others.
-/// UserError naming the files: an id twice, a token with two ids, other tokens in the place of the first, and
-/// what is not reproduced here.
+/// Reads the added tokens, in the order of their ids; the first ones left out. Where no file gives one of `own` an id
+/// they follow the pieces, as transformers before 4.34 has it, and a token that is only listed follows all others.
+/// UserError naming the files: an id twice, a token with two ids, other tokens in the place of the first, and what is
+/// not reproduced here.
 std::vector<AddedToken> read_added_tokens(const std::filesystem::path& folder, const TokenizerClass& about);
 
 }  // namespace chorus::inline formats

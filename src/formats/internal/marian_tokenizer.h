@@ -11,13 +11,14 @@
 
 namespace chorus::inline formats {
 
-/// vocab.json and target.spm, without languages. UserError naming the file.
+/// Reads vocab.json and target.spm, without languages. UserError naming the file.
 VocabularyLayout read_marian_layout(const std::filesystem::path& folder);
 void write_marian_layout(const std::filesystem::path& folder, const VocabularyLayout& layout);
 
-/// Of a folder that transformers wrote. UserError naming the file; also on what is not reproduced here.
+/// Reads the tokenizer of a folder that transformers wrote. UserError naming the file; also on what is not reproduced
+/// here.
 Vocabulary read_marian_tokenizer(const std::filesystem::path& folder);
-/// The files from which transformers gives the same ids. `max_positions`: the longest input.
+/// Writes the files from which transformers gives the same ids. `max_positions`: the longest input.
 void write_marian_tokenizer(const std::filesystem::path& folder, const Vocabulary& vocabulary,
                             int64_t max_positions);
 

@@ -27,7 +27,8 @@ class PartSlices {
  public:
   /// Opens all of a folder's files. UserError naming one that is none of them.
   explicit PartSlices(const std::filesystem::path& folder);
-  /// Those of a stored tensor, which live as long as this. UserError where they do not make up so many elements.
+  /// Returns the slices of a stored tensor, which live as long as this. UserError where they do not make up so many
+  /// elements.
   [[nodiscard]] Slices of(const std::string& name, int64_t elements) const;
 
  private:

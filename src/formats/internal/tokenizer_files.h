@@ -25,9 +25,9 @@ namespace chorus::inline formats {
 std::vector<std::string> read_pieces(const std::filesystem::path& path);
 void write_pieces(const std::filesystem::path& path, const std::vector<std::string>& pieces);
 
-/// The vocabulary of a folder that transformers' tokenizer wrote for a class with these ids, with each language's tag and each added
-/// word where that tokenizer has it, but <mask> only where the embedding of so many rows has one. UserError
-/// naming the file; also when no file names a language, and on what is not reproduced here.
+/// The vocabulary of a folder that transformers' tokenizer wrote for a class with these ids, with each language's tag
+/// and each added word where that tokenizer has it, but <mask> only where the embedding of so many rows has one.
+/// UserError naming the file; also when no file names a language, and on what is not reproduced here.
 Vocabulary read_tokenizer(const std::filesystem::path& folder, int64_t rows,
                           TokenIds ids = TokenIds::fairseq);
 

@@ -11,7 +11,8 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// Where labels are in rows of `width`: [R] of bool, and [R, 1] of int64, 0 where they are elsewhere.
+/// Returns whether labels lie in rows of `width`, [R] of bool, and where, [R, 1] of int64; 0 for those that lie
+/// elsewhere.
 std::pair<at::Tensor, at::Tensor> places(const at::Tensor& labels, int64_t width) {
   const at::Tensor here = labels.ge(0).logical_and_(labels.lt(width));
   return {here, at::where(here, labels, 0).unsqueeze(1)};

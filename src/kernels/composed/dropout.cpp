@@ -17,8 +17,8 @@ namespace {
 constexpr int64_t kHalves = 64;  // elements of a block, each of which takes sixteen bits
 constexpr int64_t kCountersOfBlock = 8;
 
-/// The sixteen bits of elements 0 .. count - 1 of each key, as the host draws them (kernels/cpu/dropout.cpp): int64
-/// [keys, count].
+/// Returns the sixteen bits of elements 0 .. count - 1 of each key, as the host draws them (kernels/cpu/dropout.cpp):
+/// int64 [keys, count].
 at::Tensor random_halves(const at::Tensor& keys, int64_t count) {
   const int64_t blocks = (count + kHalves - 1) / kHalves, rows = keys.numel();
   const auto words = philox_words(keys.view({-1, 1}), at::arange(blocks * kCountersOfBlock, keys.options()),
@@ -29,7 +29,7 @@ at::Tensor random_halves(const at::Tensor& keys, int64_t count) {
   return halves.reshape({rows, blocks * kHalves}).narrow(1, 0, count);
 }
 
-/// The same for the elements of `input`, whose numbers are those they have in the larger tensor.
+/// Returns the sixteen bits of the elements of `input`, whose numbers are those they have in the larger tensor.
 at::Tensor random_halves(const at::Tensor& input, RandomKey key, const SliceOf& slice) {
   const int64_t dimension = at::maybe_wrap_dim(slice.dimension, std::max<int64_t>(1, input.dim()));
   std::vector<int64_t> sizes = input.sizes().vec();

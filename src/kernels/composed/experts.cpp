@@ -37,7 +37,7 @@ class ExpertProducts {
     expert_ = at::searchsorted(ends, at::arange(rows, ends.options()), false, true);
   }
 
-  /// The activation's output, or the gradient by it, after dropout.
+  /// Applies dropout to the activation's output or, in backward, to the gradient w.r.t. what dropout made of it.
   [[nodiscard]] at::Tensor dropped(const at::Tensor& rows) const {
     if (x_.dropout == 0) return rows;
     const at::Tensor own = x_.row_keys.view(-1).index_select(0, x_.order.token);
@@ -65,7 +65,8 @@ class ExpertProducts {
     return out;
   }
 
-  /// [M]: by the weight of each row's output, from the gradients by its hidden values and by the output.
+  /// Returns the gradient w.r.t. the weight of each row's output [M], given those w.r.t. its hidden values and its
+  /// output.
   [[nodiscard]] at::Tensor by_weight(const at::Tensor& by_hidden, const at::Tensor& hidden,
                                      const at::Tensor& by_output, const Parameter* bias) const {
     const at::ScalarType wide = sum_type(hidden);
@@ -93,7 +94,7 @@ class ExpertProducts {
   }
 
  private:
-  /// As a product with the rows of each expert, which has one order of adding up.
+  /// Adds the gradients of biases as a product with the rows of each expert, which has one order of adding up.
   void accumulate_bias(const at::Tensor& grad, const Parameter& bias, bool overwrite) {
     const int64_t experts = bias.gradient.size(0);
     const at::Tensor of_expert = at::arange(experts, expert_.options()).unsqueeze(1).eq(expert_);

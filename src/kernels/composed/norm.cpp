@@ -26,7 +26,7 @@ NormedRows Backend::norm_rows(const at::Tensor& rows, const NormScaling& s) cons
   return {(wide * scale).to(rows.scalar_type()) * s.weight, {}, scale.view(-1)};
 }
 
-/// With n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient by n: g_x = s (g - n mean(g n)).
+/// Computes, with n = x s, s = (mean(x^2) + epsilon)^-1/2 and g the gradient w.r.t. n: g_x = s (g - n mean(g n)).
 NormGradients Backend::norm_rows_backward(const at::Tensor& grad, const at::Tensor& rows,
                                           const NormedRows& normed, const NormScaling& s) const {
   const at::Tensor scale = normed.scale.unsqueeze(1);

@@ -25,7 +25,8 @@ namespace {
 
 constexpr int64_t kParts = 4;  // of one expert's weight gradient
 
-/// task(0) .. task(count - 1), which do not depend on each other, begun in this order, each on the thread that is free.
+/// Runs task(0) .. task(count - 1), which do not depend on each other, begun in this order, each on the thread that
+/// is free.
 void run_tasks(int64_t count, const std::function<void(int64_t)>& task) {
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
@@ -39,7 +40,7 @@ struct Block {
   int64_t expert, first, count;
 };
 
-/// In blocks of nearly one size.
+/// Returns the rows of each expert in blocks of nearly one size.
 std::vector<Block> blocks_of(const ExpertRows& sorted) {
   std::vector<Block> blocks;
   for (int64_t e = 0; std::cmp_less(e, sorted.counts.size()); ++e) {
@@ -61,7 +62,7 @@ at::Tensor bias_of(const Parameter* bias, int64_t e) {
   return bias ? bias->value[e] : at::Tensor();
 }
 
-/// The activation's output, or the gradient by it, after dropout.
+/// Applies dropout to the activation's output or, in backward, to the gradient w.r.t. what dropout made of it.
 at::Tensor dropped(const Experts& x, const at::Tensor& rows, const Block& block) {
   if (x.dropout == 0) return rows;
   const at::Tensor keys = at::empty({block.count}, at::kLong);
@@ -98,8 +99,8 @@ CHORUS_INLINE inline Acc dot_and_scale(T* x, const T* with, Acc weight, int64_t 
   return std::accumulate(sum, sum + kDotLanes, Acc(0));
 }
 
-/// Of a block's rows, each of one weight in its sum: its gradient, and the gradients by hidden values and by outputs times
-/// it. bias: of the second product; undefined without.
+/// Writes, for each row of a block, the gradient w.r.t. its weight in its sum, and multiplies the gradients w.r.t.
+/// its hidden values and its output by that weight. bias: of the second product; undefined without.
 void weigh_rows(const at::Tensor& by_hidden, const at::Tensor& hidden, const at::Tensor& by_output,
                 const at::Tensor& bias, const at::Tensor& weight, const at::Tensor& by_weight) {
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, hidden.scalar_type(), "weigh_rows", [&] {

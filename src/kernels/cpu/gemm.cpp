@@ -8,7 +8,7 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// With unit stride along the columns.
+/// Returns x with unit stride along the columns.
 at::Tensor row_major(const at::Tensor& x) {
   return x.stride(1) == 1 ? x : x.contiguous();
 }

@@ -18,7 +18,8 @@ namespace chorus::inline kernels {
 namespace {
 
 constexpr int64_t kSideBySide = 32;  // sums of a row
-constexpr int64_t kRowsOfSum = 128;  // whose gradients by weight and bias are one sum, whatever the threads
+// Rows whose gradients w.r.t. weight and bias are one sum, whatever the threads.
+constexpr int64_t kRowsOfSum = 128;
 
 /// The sum of f(i) for i = 0 .. n - 1, in the same order with every instruction set.
 template <class A>
@@ -67,8 +68,9 @@ CHORUS_INLINE inline void write_row(const RowOfNorm<T, A>& row, const T* bias, T
   }
 }
 
-/// out = the gradient by the row, from that by its output. Adds to those by weight and, unless null, bias. With n the
-/// normal row and h = g * weight: scale * (h - mean(h) - n mean(h n)), without mean(h) where there is no bias.
+/// Sets out to the gradient w.r.t. the row, given that w.r.t. its output (g). Adds to the gradients w.r.t. weight
+/// and, unless null, bias. With n the normal row and h = g * weight: scale * (h - mean(h) - n mean(h n)), without
+/// mean(h) where there is no bias.
 template <class T, class A>
 CHORUS_INLINE inline void backward_of_row(const RowOfNorm<T, A>& own, const T* g, A* by_weight, A* by_bias,
                                           T* out) {

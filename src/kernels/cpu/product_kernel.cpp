@@ -68,7 +68,7 @@ struct Part {
   RowRange left, right;
 };
 
-/// Of left, by a tile of so many rows of right.
+/// Returns the most rows of left that a tile takes with so many rows of right.
 template <class Shape>
 int64_t most_tile_rows(int64_t rows) {
   const int64_t vectors = (rows + kTileLanes<Shape> - 1) / kTileLanes<Shape>;
@@ -134,8 +134,8 @@ void ask_for(const Out* out, int64_t stride, int64_t rows, int64_t columns) {
 template <class Mode, class Shape, int64_t kRows, class Left, class Right, class Out>
 void run_few(const Product<Left, Right>& p, const Part& part, const Target<Out>& target) {
   using Element = typename Mode::Element;
-  constexpr int64_t kBlocks =
-      kRows <= 2 ? 3 : 2;  // so that chains and a block of the weight fit the registers
+  // So that chains and a block of the weight fit the registers.
+  constexpr int64_t kBlocks = kRows <= 2 ? 3 : 2;
   constexpr int64_t kTogether = kBlocks * kWords;
   const int64_t elements = elements_of<Mode>(p), stride = (elements + kWords - 1) / kWords * kWords;
   auto* const x = reinterpret_cast<Element*>(aligned_room(product_room().right, kRows * stride));

@@ -30,7 +30,7 @@ struct QuantizedLayout {
   [[nodiscard]] static int64_t scale(int64_t row, int64_t group) {
     return (group * kQuantizedRows + row % kQuantizedRows) * 2;
   }
-  /// Of the byte that holds an element.
+  /// Returns the offset of the byte that holds an element.
   [[nodiscard]] int64_t value(int64_t row, int64_t column) const {
     const int64_t group = column / kQuantizedGroup, within = column % kQuantizedGroup,
                   columns = type == Quantization::int4 ? 8 : 4;  // of a line
@@ -99,8 +99,8 @@ CHORUS_INLINE inline ScaledError refine(const GroupValues& x, const GroupValues&
   return result;
 }
 
-/// Of scales from the one that just reaches the largest element down, the one with the least error; in int4 also with
-/// the largest element at -8.
+/// Returns the quantization with the least error, of scales from the one that just reaches the largest element down;
+/// in int4 also with the largest element at -8.
 CHORUS_INLINE inline QuantizedGroup best_quantization(const GroupValues& x, const GroupValues& importance,
                                                       float largest, Quantization type) {
   const bool int4 = type == Quantization::int4;

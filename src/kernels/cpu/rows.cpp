@@ -38,7 +38,7 @@ struct Combine {
   }
 };
 
-/// Of one token: elements [column, column + count), count at most kBlock.
+/// Combines elements [column, column + count) of one token, count at most kBlock.
 template <class T>
 CHORUS_INLINE inline void combine_block(const Combine<T>& c, int64_t token, int64_t column, int64_t count) {
   using Acc = Accumulator<T>;

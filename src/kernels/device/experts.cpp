@@ -55,8 +55,8 @@ at::Tensor activated(const Experts& x, const at::Tensor& kept, const at::Tensor&
   return out;
 }
 
-/// From the gradient by hidden values, as if all weights were 1, to that by the first product; writes by.weight, and makes
-/// `grad` what it is with the weights.
+/// Given the gradient w.r.t. the hidden values, as if all weights were 1, returns that w.r.t. the first product.
+/// Writes by.weight, and multiplies the rows of `grad` by their weights.
 at::Tensor activated_backward(const Experts& x, const at::Tensor& by_hidden, const at::Tensor& kept,
                               const at::Tensor& grad, const at::Tensor& weight, const ExpertGradients& by) {
   at::Tensor by_inner = is_gated(x.activation) ? at::empty_like(kept) : by_hidden;

@@ -20,7 +20,7 @@ NormedRowsOf<T> normed_of(const Launch& on, const at::Tensor& grad, const at::Te
           .width = rows.size(1)};
 }
 
-/// [d] by weight, and [d] by bias where there is one.
+/// Returns the gradients w.r.t. the weight [d] and, where there is one, the bias [d], one behind the other.
 at::Tensor sums_of(const at::Tensor& grad, const at::Tensor& rows, const NormedRows& normed) {
   const Segments segments = {.ends = nullptr, .groups = 1, .rows = rows.size(0)};
   const int64_t width = normed.mean.defined() ? 2 * rows.size(1) : rows.size(1);

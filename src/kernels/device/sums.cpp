@@ -11,7 +11,7 @@ namespace chorus::inline kernels {
 
 namespace {
 
-/// Of rows of fp32: undefined for other types. parts: undefined where rows are whole.
+/// Returns the losses of rows of fp32; undefined for other types. parts: undefined where rows are whole.
 template <class G>
 at::Tensor losses(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& parts, int64_t width,
                   const CrossEntropyOptions& options, const at::Tensor& gradient) {

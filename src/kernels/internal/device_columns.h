@@ -1,5 +1,5 @@
-// Bodies of a device's kernels (kernels/internal/team.h): sums of columns, over many rows in segments first, and then over
-// the segments; and products that are added to gradients.
+// Bodies of a device's kernels (kernels/internal/team.h): sums of columns, over many rows in segments first, and then
+// over the segments; and products that are added to gradients.
 #pragma once
 
 #include "kernels/internal/device_rows.h"
@@ -11,7 +11,8 @@ namespace chorus::inline kernels {
 inline constexpr int kOfColumns = 4;
 inline constexpr int64_t kColumns = 1024;
 
-/// Rows in segments of at most kRows, each of one group. Group e's are numbered from first_of(e) on; numbers may be left out.
+/// Rows in segments of at most kRows, each of one group. Group e's are numbered from first_of(e) on; numbers may be
+/// left out.
 struct Segments {
   static constexpr int64_t kRows = 64;
   const int32_t* ends;  // [groups] behind each group's last row; null: there is one group
@@ -40,7 +41,8 @@ struct Segments {
   }
 };
 
-/// use(load(row)) for the rows of a range in their order. Those of a batch are loaded together, as a GPU waits long for each.
+/// use(load(row)) for the rows of a range in their order. Those of a batch are loaded together, as a GPU waits long for
+/// each.
 template <class Load, class Use>
 CHORUS_DEVICE void for_batches(const Segments::Range& range, const Load& load, const Use& use) {
   constexpr int kBatch = 8;

@@ -64,8 +64,8 @@ struct NormedRowsOf {
   }
 };
 
-/// Row: with n the normalised row and g the gradient by it: scale (g - mean(g) - n mean(g n)), of which the root-mean-
-/// square normalisation has no mean(g).
+/// Row: with n the normalised row and g the gradient w.r.t. n: scale (g - mean(g) - n mean(g n)); the
+/// root-mean-square normalisation has no mean(g).
 template <class T>
 struct NormRowBackward {
   NormedRowsOf<T> of;
@@ -101,7 +101,7 @@ struct NormRowBackward {
   }
 };
 
-/// Piece: columns of a segment of rows. Sums the gradients by weight, and by bias where there is one.
+/// Piece: columns of a segment of rows. Sums the gradients w.r.t. weight and, where there is one, bias.
 template <class T>
 struct NormSegment {
   Segments segments;

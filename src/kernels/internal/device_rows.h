@@ -53,8 +53,8 @@ CHORUS_DEVICE inline int64_t expert_of(const int32_t* ends, int64_t experts, int
   return low;
 }
 
-/// f(element, its sixteen bits) for elements [0, n) of a stretch whose first one is number `first` of those that the key
-/// draws for (kernels/dropout.h): eight from one counter, of a block of eight counters for 64 elements.
+/// f(element, its sixteen bits) for elements [0, n) of a stretch whose first one is number `first` of those that the
+/// key draws for (kernels/dropout.h): eight from one counter, of a block of eight counters for 64 elements.
 template <class Team, class F>
 CHORUS_DEVICE void for_bits(const Team& team, RandomKey key, int64_t first, int64_t n, const F& f) {
   const int64_t begin = first / 64 * 8, counters = (first + n + 63) / 64 * 8 - begin;
@@ -86,8 +86,8 @@ struct JitterBy {
   }
 };
 
-/// Piece: some elements of a stretch. The stretches lie one after the other; the numbers of their elements begin at first,
-/// first + distance and so on.
+/// Piece: some elements of a stretch. The stretches lie one after the other; the numbers of their elements begin at
+/// first, first + distance and so on.
 template <class T, class By>
 struct DrawStretch {
   static constexpr int64_t kPiece = 4096;
@@ -126,8 +126,8 @@ struct ExpertRowsOf {
     return RandomKey(static_cast<uint64_t>(keys[token[row]]))
         .derive(static_cast<uint64_t>(first_expert + expert));
   }
-  /// f(HowMany, first of so many inner values, what dropout multiplies them by) for the f inner values of a row; more than
-  /// one at a time where there is no dropout and `packs`.
+  /// f(HowMany, first of so many inner values, what dropout multiplies them by) for the f inner values of a row; more
+  /// than one at a time where there is no dropout and `packs`.
   template <class Team, class F>
   CHORUS_DEVICE void for_inner(const Team& team, int64_t row, int64_t expert, int64_t inner, bool packs,
                                const F& f) const {
@@ -152,7 +152,7 @@ CHORUS_DEVICE inline float normal_below(float x) {  // the share of the normal d
 CHORUS_DEVICE inline float openness(Activation activation, float x) {
   return sigmoid(activation == Activation::swiglu ? x : 1.59576912F * (x + 0.044715F * x * x * x));
 }
-/// The derivative of u by x.
+/// Returns the derivative du/dx.
 CHORUS_DEVICE inline float openness_rate(Activation activation, float x) {
   return activation == Activation::swiglu ? 1 : 1.59576912F * (1 + 0.134145F * x * x);
 }
@@ -209,8 +209,8 @@ struct ActivateRow {
   }
 };
 
-/// Row: a sorted one. From the gradient by what ActivateRow made of it, as if its output had a weight of 1, to that by
-/// the first product and that by the weight (kernels/experts.h).
+/// Row: a sorted one. Given the gradient w.r.t. what ActivateRow made of it, as if its output had a weight of 1,
+/// computes those w.r.t. the first product and w.r.t. the weight (kernels/experts.h).
 template <class T>
 struct ActivateRowBackward {
   ExpertRowsOf of;

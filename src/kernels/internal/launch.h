@@ -1,5 +1,5 @@
-// Starts kernels of ours (kernels/internal/team.h) on a device: on CUDA where this build has them, or on a device of the
-// tests.
+// Starts kernels of ours (kernels/internal/team.h) on a device: on CUDA where this build has them, or on a device of
+// the tests.
 //
 //   Launch on("combine rows", rows.device());
 //   on.teams(tokens, CombineRow<float>{.rows = on.reads<float>(rows), .out = on.writes<float>(out)});
@@ -17,7 +17,7 @@ namespace chorus::inline kernels {
 /// Whether kernels of ours run there.
 bool runs_kernels(at::Device device);
 
-/// On CUDA, of a body that kernels/device/cuda.cu lists. Null, or why it could not be started.
+/// Launches on CUDA a body that kernels/device/cuda.cu lists. Returns null, or why it could not be started.
 template <class Body>
 const char* launch_on_cuda(const Body& body, int64_t pieces, void* stream);
 

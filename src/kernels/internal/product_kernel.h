@@ -1,8 +1,8 @@
 // Products of two matrices over a dimension that both have, `depth`: all that a linear layer needs, forward
 // and backward, for one row or many, in fp32 and bf16.
 //
-//   out = right left^T:   n rows x of a layer's input by m rows of its weight; the gradient by its input
-//   out = left right^T:   the gradient by its weight
+//   out = right left^T:   n rows of a layer's input times m rows of its weight; the gradient w.r.t. its input
+//   out = left right^T:   the gradient w.r.t. its weight
 //
 // A register holds the same element of several rows of `right`; the elements of `left` are broadcast into it.
 // So `right` is copied into panels of one to four vectors, transposed where its rows lie along depth. `left`

@@ -87,8 +87,8 @@ struct VnniTiles {
   }
 };
 
-/// By AVX2. Products of two bytes, summed, do not fit 16 bits; so int8 is widened to 16 bits before. Those with four bits
-/// do, and sums of eight such do.
+/// By AVX2. Products of two bytes, summed, do not fit 16 bits; so int8 is widened to 16 bits before. Those with four
+/// bits do, and sums of eight such do.
 template <Quantization kType>
 struct WideningTiles {
   using Input = std::conditional_t<kType == Quantization::int8, int16_t, int8_t>;
@@ -126,8 +126,8 @@ struct WideningTiles {
                        input.offsets[r * input.groups];
       }
     } else {
-      constexpr int64_t kTogether =
-          4;  // lines whose products are summed up in 16 bits: 8 * 2 * 15 * 127 < 2^15
+      // Lines whose products are summed up in 16 bits: 8 * 2 * 15 * 127 < 2^15.
+      constexpr int64_t kTogether = 4;
       const __m256i low_bits = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
       CHORUS_UNROLL
       for (int64_t part = 0; part < kQuantizedGroup / 8; part += kTogether) {

@@ -34,7 +34,7 @@ struct HostTeam {
 
   [[nodiscard]] static int64_t lane() { return 0; }
   [[nodiscard]] static int64_t lanes() { return 1; }
-  /// Of all lanes' x, to each of them: float, double, int64_t.
+  /// Returns the sum of all lanes' x, to each of them: float, double, int64_t.
   template <class T>
   static T sum(T x) {
     return x;
@@ -54,11 +54,12 @@ struct HostTeam {
     for (int& bin : bins_) bin = 0;
   }
   void add(int64_t bin) { ++bins_[bin]; }
-  /// Once all lanes have added.
+  /// Returns a bin, once all lanes have added.
   [[nodiscard]] int bin(int64_t i) const { return bins_[i]; }
   static void sync() {}
 
-  // A team is divided into squads, each a team whose lanes wait for each other at little cost; they have a lane, lanes and sum.
+  // A team is divided into squads, each a team whose lanes wait for each other at little cost; they have a lane, lanes
+  // and sum.
   [[nodiscard]] HostTeam& squad() { return *this; }
   [[nodiscard]] static int64_t squad_number() { return 0; }
   [[nodiscard]] static int64_t squads() { return 1; }
@@ -106,7 +107,8 @@ CHORUS_DEVICE void write(T* to, const Neighbours<N>& values) {
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
 }
 
-/// f(HowMany, i) for runs of HowMany elements from i on: N, and what is left one by one; where `packs` is false all are.
+/// f(HowMany, i) for runs of HowMany elements from i on: N, and what is left one by one; where `packs` is false all
+/// are.
 template <int N, class Team, class F>
 CHORUS_DEVICE void for_packs(const Team& team, int64_t n, bool packs, const F& f) {
   const int64_t whole = packs ? n / N : 0;

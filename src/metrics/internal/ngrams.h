@@ -40,7 +40,7 @@ class NgramNumbers {
   /// Numbers the n-grams of the next order, from order 1 on, and returns how many different ones there are:
   /// equal n-grams have equal numbers, from 0 on.
   size_t next();
-  /// Of the n-grams of the sequence, by position.
+  /// Returns the numbers of the n-grams of the sequence, by position.
   [[nodiscard]] std::span<const uint32_t> of(size_t sequence) const {
     return {numbers_[sequence].data(), static_cast<size_t>(ngrams_of(sequences_[sequence].size(), order_))};
   }
@@ -66,7 +66,7 @@ class NgramOverlap {
   [[nodiscard]] int64_t matches(int order, size_t reference) const {
     return matches_[row(order) + reference];
   }
-  /// The same against the reference that has the n-gram most often.
+  /// Returns the matches with the reference that has each n-gram most often.
   [[nodiscard]] int64_t matches_any(int order) const { return matches_[row(order)]; }
 
  private:
@@ -94,7 +94,7 @@ class NgramPairs {
   std::vector<uint32_t> matches_;  // [max_order, sequences, sequences], above the diagonal
 };
 
-/// Of each of n things the mean of score(it, other) over all others; of a single one 0.
+/// Returns for each of n things the mean of score(it, other) over all others; of a single one 0.
 template <class Score>
 std::vector<double> mean_over_others(size_t n, const Score& score) {
   std::vector<double> means(n, 0);

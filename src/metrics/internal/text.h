@@ -7,10 +7,10 @@
 
 namespace chorus::inline metrics {
 
-/// As Python's str.rstrip().
+/// Strips the end as Python's str.rstrip() does.
 std::u32string_view strip_end(std::u32string_view text);
 
-/// As Python's str.split(): the runs of characters between white space; views into `text`.
+/// Splits as Python's str.split() does: returns the runs of characters between white space, views into `text`.
 std::vector<std::u32string_view> split(std::u32string_view text);
 
 /// Full Unicode lower case, independent of language (final sigma included). Error on more than 2 GiB.

@@ -10,8 +10,8 @@ namespace chorus::inline model {
 
 class EnsembleDecoder final : public StepDecoder {
  public:
-  /// Of at least two models of one vocabulary on one device. UserError where they cannot decode together:
-  /// not as many rows of the embedding, or another first token.
+  /// Makes a decoder of at least two models of one vocabulary on one device. UserError when they cannot decode
+  /// together: not as many rows of the embedding, or another first token.
   explicit EnsembleDecoder(std::span<Transformer* const> models);
 
   [[nodiscard]] int64_t max_positions() const override;

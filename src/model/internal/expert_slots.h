@@ -49,9 +49,9 @@ struct ExpertSlots {
 
   /// Begins to read an expert that is on loan, in the place of another where no slot is empty.
   void fetch(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
-  /// Until it is there. UserError where what has come is not what was written, Error where it cannot be read.
+  /// Waits until it is there. UserError when what has come is not what was written, Error when it cannot be read.
   void finish_reading(std::unique_lock<std::mutex>& lock, StoredExpert& expert);
-  /// Of `next` and `favourites` as many as there is room for.
+  /// Begins to read as many of `next` and `favourites` as there is room for.
   void read_ahead();
   void fade();
 
@@ -70,16 +70,16 @@ struct ExpertSlots {
   ExpertTraffic traffic;
 
  private:
-  /// What went wrong; null: nothing.
+  /// Waits for the disk. Returns what went wrong; null: nothing.
   [[nodiscard]] std::exception_ptr wait_for_disk(const StoredExpert& expert) const;
   void check(const StoredExpert& expert) const;
-  /// From now on the model has it.
+  /// Gives the model the expert's weights.
   void publish(const StoredExpert& expert);
   void drop(StoredExpert& expert);
-  /// Of those that are there, or still come, and that nobody has on loan, the one that is worth least, those read ahead
-  /// being worth more than any other; null: there is none.
+  /// Returns the expert that is worth least among those that are there (or still come) and that nobody has on loan;
+  /// those read ahead are worth more than any other. Null: there is none.
   [[nodiscard]] StoredExpert* least_worth(bool there) const;
-  /// In an empty slot.
+  /// Begins to read the expert into an empty slot.
   void begin_reading(StoredExpert& expert);
 
   std::unique_ptr<std::byte, decltype(&std::free)> memory_ = {nullptr, &std::free};

@@ -10,7 +10,7 @@
 
 namespace chorus::inline model {
 
-/// From the gradient by a function's output to that by its input; what it captures is what forward kept.
+/// Takes the gradient w.r.t. a function's output and returns that w.r.t. its input. It captures what forward kept.
 using Backward = std::function<Block(Block)>;
 
 /// What goes back through each of the functions that f consists of, in y = x + f(x); in forward order.
@@ -35,7 +35,7 @@ class LayerFootprint {
               std::vector<Branch>* branches) const;
   [[nodiscard]] Block embedding(const SideShape& side, Branch* branch) const;
   Block final_norm(const Block& x, const SideShape& side, Branch* branch) const;
-  /// The output layer and its loss: the gradient by its input.
+  /// The output layer and its loss. Returns the gradient w.r.t. the layer's input.
   [[nodiscard]] Block loss(const SideShape& side) const;
   /// [tokens, d] in the type that the model computes in.
   [[nodiscard]] Block hidden(int64_t tokens, Purpose purpose) const;

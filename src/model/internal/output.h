@@ -1,4 +1,5 @@
-// The last product of a decoding step: from rows of the decoder to logits, of all tokens or of each sentence's candidates.
+// The last product of a decoding step: from rows of the decoder to logits, of all tokens or of each sentence's
+// candidates.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class OutputLayer {
   /// output: [V, d]; bias: of V elements, undefined: none. `candidates` as StepDecoder::start() takes them.
   OutputLayer(Matrix output, at::Tensor bias, std::vector<Candidates> candidates);
 
-  /// Logits as Decoding::step() returns them, which the next call may overwrite, of rows [n, d], those of a sentence together.
+  /// Logits as Decoding::step() returns them, which the next call may overwrite, of rows [n, d], those of a sentence
+  /// together.
   at::Tensor operator()(const at::Tensor& rows);
   /// Goes on with these sentences.
   void pick(const at::Tensor& sentences);

@@ -11,7 +11,7 @@ struct RoutingShares {
   double load = 1;
 };
 
-/// Of the MoE layer `number` in a micro-batch of `tokens` that are no padding.
+/// Returns the shares of the MoE layer `number` in a micro-batch of `tokens` that are no padding.
 ///
 /// MemoryCase::typical: experts get shares of the choices in proportion to exp(s z), with z the quantiles of
 /// the normal distribution and s = log2(experts) / 4, at most 1.5, which is what fresh routers were seen to

@@ -9,7 +9,8 @@ namespace chorus::inline model {
 class RowDecoder final : public StepDecoder {
  public:
   using StepDecoder::StepDecoder;
-  /// Whether it computes what this model is: any but experts of Switch's kind, and the model is on the host in fp32 or bf16.
+  /// Whether it computes what this model is: any but experts of Switch's kind, and the model is on the host in fp32 or
+  /// bf16.
   static bool suits(const Transformer& model);
 
   [[nodiscard]] bool independent() const override { return true; }

@@ -34,12 +34,12 @@ class MpiChannel : public Channel {
  private:
   class RollCall;
   void exchange_on_host(std::string_view what, std::span<const Piece> send, std::span<const Piece> receive);
-  /// Through copies on the host, for devices that have no transport of their own.
+  /// Exchanges through copies on the host, for devices that have no transport of their own.
   void exchange_by_host(at::Device device, std::string_view what, std::span<const Piece> send,
                         std::span<const Piece> receive);
   void exchange_on_gpu(at::Device gpu, std::string_view what, std::span<const Piece> send,
                        std::span<const Piece> receive);
-  /// Until `done`; Error after the time-out.
+  /// Waits until `done`; Error after the time-out.
   void wait(std::string_view what, const std::function<bool()>& done);
 
   MPI_Comm communicator_, watch_;  // watch_: where the ranks of a late operation are asked for

@@ -88,8 +88,8 @@ struct RunHistory {
 
  private:
   using Names = std::set<std::string, std::less<>>;
-  /// Whether it is one of `names`, or becomes one of the first `most`: what has been met decides, so that no history grows
-  /// with records whose names differ.
+  /// Whether it is one of `names`, or becomes one of the first `most`: what has been met decides, so that no history
+  /// grows with records whose names differ.
   static bool is_kept(Names& names, const std::string& name, size_t most);
   /// The numbers of an object, those of the objects in it too, by path.
   void collect(const nlohmann::json& object, const std::string& prefix,

@@ -7,7 +7,8 @@
 
 namespace chorus::inline server {
 
-/// Of a detected language, whole numbers where they are whole, as LibreTranslate's clients have seen them.
+/// Returns the confidence of a detected language, a whole number where it is one, as LibreTranslate's clients have
+/// seen them.
 nlohmann::ordered_json confidence_of(const DetectedLanguage& one);
 
 }  // namespace chorus::inline server

@@ -15,8 +15,8 @@ struct Target {
 };
 Target parts_of(std::string_view target);
 
-/// "https://example.org:8080", of the header Host ("": none, and so no site) and of X-Forwarded-Proto, by which a proxy in
-/// front says what it speaks itself.
+/// "https://example.org:8080", of the header Host ("": none, and so no site) and of X-Forwarded-Proto, by which a proxy
+/// in front says what it speaks itself.
 std::string site_of(std::string_view host, std::string_view forwarded);
 
 }  // namespace chorus::inline server

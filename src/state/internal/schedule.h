@@ -46,7 +46,7 @@ class ShardList {
 //   ran(shard)                      whether its values go or not
 //   reduce(shard)                   its gradients begin to leave, or to be summed
 
-/// Before a block runs, or runs back.
+/// Does what comes before a block runs, or runs back.
 template <class Moves, class Shard>
 void before_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool backward) {
   // At most one other block's gradients wait to leave, however slowly they go.
@@ -67,7 +67,7 @@ void before_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool bac
     if (shard->values_go && !moves.values_come(*shard)) moves.begin_to_bring(*shard, backward);
 }
 
-/// After it has. `last`: no other micro-batch of this rank adds to the gradients.
+/// Does what comes after that. `last`: no other micro-batch of this rank adds to the gradients.
 template <class Moves, class Shard>
 void after_block(Moves& moves, ShardList<Shard>& shards, size_t block, bool backward, bool last) {
   for (Shard* shard : shards.of(block)) {

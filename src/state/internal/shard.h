@@ -61,23 +61,23 @@ struct Shard : ShardPlan {
   [[nodiscard]] bool in_update(int64_t chunk) const {
     return takes_part(chunk, [](const Use& use) { return use.has_gradient; });
   }
-  /// Chunks whose gradient on the device is that of the micro-batch.
+  /// Returns the chunks whose gradient on the device is that of the micro-batch.
   [[nodiscard]] std::vector<int64_t> with_gradient_here() const;
-  /// A chunk's part of a flat tensor of the bucket.
+  /// Returns a chunk's part of a flat tensor of the bucket.
   [[nodiscard]] at::Tensor part(const at::Tensor& flat, int64_t chunk) const {
     return flat.narrow(0, begin + value.first(chunk), value.size(chunk));
   }
-  /// fp32 [state_rows(), elements] at `home`, unpacked where it is packed.
+  /// Loads state: fp32 [state_rows(), elements] at `home`, unpacked where it is packed.
   at::Tensor load_state(int64_t chunk);
-  /// After update number `step`.
+  /// Stores state [state_rows(), elements] after update number `step`, packed where it is packed.
   void store_state(int64_t chunk, const at::Tensor& wide, int64_t step);
   /// Rounds `wide` as store_state() would.
   void round_state(const at::Tensor& wide, int64_t step) const;
   void finish_writing() {
     for (Arrays* arrays : {&value, &gradient, &moments}) arrays->finish();
   }
-  /// Chunks of values that the block is known to need before it runs [back], which are here from then on.
-  /// Where it is by use, those of the experts that it needed when it ran; of what is not known yet, all
+  /// Returns the chunks of values that the block is known to need before it runs (or runs back); they count as there
+  /// from then on. Where it is by use, those of the experts that it needed when it ran; of what is not known yet, all
   /// experts if it needed all when it ran last.
   std::vector<int64_t> await_values(bool backward);
 };

@@ -28,7 +28,7 @@ struct ShardPlan {
   [[nodiscard]] int64_t state_rows() const { return has_master ? 3 : 2; }
 };
 
-/// Of rank `index` of the `sharers` of the bucket, at ZeRO stage `zero`.
+/// Plans the shard of rank `index` of the `sharers` of the bucket, at ZeRO stage `zero`.
 ShardPlan plan_shard(const Bucket& bucket, const MemoryConfig& memory, int zero, int sharers, int index,
                      StateForm expert_state);
 

@@ -59,8 +59,8 @@ struct Recipe {
   ColumnImportance importance = {};             // where `config` is quantized and the sources are not
 };
 
-/// UserError when `out` is there already, and where a quantized weight would have to change. Types are those of the first
-/// source, unless recipe.config.quantization says otherwise.
+/// UserError when `out` is there already, and where a quantized weight would have to change. Types are those of the
+/// first source, unless recipe.config.quantization says otherwise.
 void compose(std::span<const Source> sources, const Recipe& recipe, const std::filesystem::path& out);
 
 }  // namespace chorus::inline surgery

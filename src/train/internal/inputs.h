@@ -15,8 +15,8 @@
 namespace chorus::inline train {
 
 struct Data {
-  Vocabulary
-      vocabulary;  // with vocabulary.symbols, the tags of vocabulary.add and those of the denoising tasks
+  // With vocabulary.symbols, the tags of vocabulary.add and those of the denoising tasks.
+  Vocabulary vocabulary;
   std::unique_ptr<DataSet> train, valid;  // valid: null without text for it
   std::vector<DirectionText> translated;  // of validation.decode: as much text of data.valid
 };

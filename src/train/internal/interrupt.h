@@ -21,9 +21,9 @@ class Interrupt {
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
-  /// The signal that was noted; 0: none.
+  /// Returns the signal that was noted; 0: none.
   [[nodiscard]] static int signal();
-  /// That a run ends with where one of the ranks has noted a signal. Called by all of them.
+  /// Returns how a run ends when one of the ranks has noted a signal; none: none has. Called by all ranks.
   [[nodiscard]] static std::optional<Ending> ending(Group& group);
 
  private:

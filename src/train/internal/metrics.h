@@ -30,24 +30,23 @@ struct TrainWindow {
   [[nodiscard]] nlohmann::json record() const;
 };
 
-/// Share of choices dropped over all layers.
+/// Returns the share of choices dropped over all layers.
 double drop_rate(const std::vector<MoeStatistics>& layers);
 
-/// The same in each tenth.
+/// Returns the share dropped in each tenth.
 std::vector<double> drop_rates(const DropsByPlace& places);
 
-/// A layer's load: dropped share, the router's entropy per token, balance loss, maximum over mean, experts
-/// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the
-/// sentence.
+/// Returns a layer's load: dropped share, the router's entropy per token, balance loss, maximum over mean, experts
+/// never chosen; where choices were dropped, their share in each tenth of the micro-batch and of the sentence.
 nlohmann::json load_record(const MoeStatistics& layer);
-/// The same with the layer's name and what each language sent to each expert.
+/// Returns it with the layer's name and what each language sent to each expert.
 nlohmann::json whole_load_record(const MoeStatistics& layer, const std::string& name);
 
 /// Loss and target tokens of each task that had some.
 nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std::string> names);
 
-/// Peaks of memory since the last of these, bytes set aside on disk, each of the rank that has most, and what this rank moved to and from
-/// disk since `before`, which becomes `traffic`.
+/// Returns the peaks of memory since the last such record and the bytes set aside on disk, each of the rank that has
+/// most; and the bytes that this rank moved to and from disk since `before`, which becomes `traffic`.
 nlohmann::json memory_record(Group& group, uint64_t on_disk, const ScratchFile::Traffic& traffic,
                              ScratchFile::Traffic& before);
 

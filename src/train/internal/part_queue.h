@@ -12,24 +12,24 @@
 
 namespace chorus::inline train {
 
-/// One thread copies parts into one block of the host's memory, which is kept: `budget` bytes of it, or as many as the
-/// largest part takes. Another thread writes them meanwhile; when the block is full, the first one waits until all in it is written. Where
-/// one of the two gives up, the other does not wait for it.
+/// Hands parts from a thread that copies them to one that writes them, through one block of the host's memory, which
+/// is kept: `budget` bytes, or as many as the largest part takes. When the block is full, the first thread waits
+/// until all in it is written. Where one of the two gives up, the other does not wait for it.
 class PartQueue {
  public:
   explicit PartQueue(int64_t budget) : budget_(budget) {}
 
-  /// What follows is another save. Nobody may be at the last one any more.
+  /// Begins another save. Both threads must have ended the last one.
   void begin();
-  /// Adds a copy of the part. Nothing where the writer has given up.
+  /// Adds a copy of the part; waits while the block is full. Does nothing when the writer has given up.
   void push(const Optimizer::Part& part);
-  /// There will be no more.
+  /// Says that there will be no more parts.
   void close();
 
-  /// visit(part) for all parts, until the queue is closed. Error where the other side has given up.
+  /// Calls visit(part) for all parts, until the queue is closed. Error when the other side has given up.
   void write_all(const Optimizer::Visit& visit);
 
-  /// For whoever cannot go on.
+  /// Says that the calling side cannot go on: the other side waits no more.
   void give_up();
 
  private:

@@ -18,19 +18,19 @@
 
 namespace chorus::inline train {
 
-/// The state that a checkpoint carries. UserError where it is none.
+/// Returns the state that a checkpoint carries. UserError when it is damaged.
 TrainState state_of(const Checkpoint& checkpoint);
 
-/// Every member is called by all ranks.
+/// All ranks call every member together, each on the thread that trains.
 class RunFiles {
  public:
   /// Rank 0 must hold the folder's FolderLock. `group` must outlive it.
   RunFiles(std::filesystem::path run, Group& group);
-  /// Before the first save(). `budget`: bytes of copies that may wait to be written, on this rank; 0: save() comes back when
-  /// all is on disk. `part_size`: train.checkpoint_part_size.
+  /// Sets how to save; called before the first save(). `budget`: bytes of host memory, on this rank, for copies that
+  /// wait to be written; 0: save() returns once all is on disk. `part_size`: train.checkpoint_part_size.
   void set_saving(int64_t budget, const std::string& part_size);
 
-  /// The newest whole checkpoint, verified. UserError when there are only damaged ones.
+  /// Returns the newest whole checkpoint, verified; none in a new run. UserError when there are only damaged ones.
   std::optional<Checkpoint> latest();
   /// Fills the optimizer's masters and moments from the checkpoint; best.json is written again from `state`,
   /// which is the checkpoint's.
@@ -40,26 +40,29 @@ class RunFiles {
     int64_t keep = 1;                // checkpoints that stay, besides the best
     std::filesystem::path exported;  // where the model goes too, before the checkpoint; empty: nowhere
   };
-  /// A checkpoint of state.updates, which is a model folder too unless it is in parts. Comes back when what is left to write has been copied,
-  /// once what was saved before is on disk. `model` and `vocabulary` must stay until then. Throws what went wrong
-  /// before.
+  /// Writes a checkpoint of update state.updates, which is a model folder too unless it is in parts.
+  /// Waits for the previous save, then copies this rank's state into host memory while a thread writes the copies to
+  /// disk. When the memory of the budget is full, waits until the copies in it are written. Returns when all is
+  /// copied; the rest is written behind training. `model` and `vocabulary` must stay until finish_saving(). Errors of
+  /// the previous save as finish_saving(); those of this one are thrown by a later call.
   void save(const TrainState& state, Optimizer& optimizer, const Transformer& model,
             const Vocabulary& vocabulary, const Save& how);
-  /// Until what was saved last is on disk. Errors as CheckpointStore::write, and where weights are not finite: the
-  /// checkpoints are then as before.
+  /// Waits until the last save is on disk. Throws its errors: those of CheckpointStore::write, and Error when weights
+  /// are not finite. The checkpoints are then as before.
   void finish_saving();
-  /// The same, where it is known by now.
+  /// Throws the last save's errors, like finish_saving(), when it has ended. Does not wait.
   void look_at_saving();
-  /// The same, without its errors: for whoever leaves because of another one.
+  /// Waits like finish_saving(), and drops the errors: for a caller that leaves because of another one.
   void abandon_saving() noexcept;
-  /// As save_model(), in fp32. Error where weights are not finite; `folder` is then as before.
+  /// Writes the model as a folder in fp32, like save_model(). Error when weights are not finite; `folder` is then as
+  /// before.
   void export_model(const std::filesystem::path& folder, const Transformer& model,
                     const Vocabulary& vocabulary, Optimizer& optimizer);
-  /// Error where no model has been exported.
+  /// Throws Error when no model has been exported to `folder`.
   void check_exported(const std::filesystem::path& folder);
 
  private:
-  /// Of what state.best_update says.
+  /// Marks the checkpoint of state.best_update as the best, if it is there.
   void mark_best(const TrainState& state);
   [[nodiscard]] bool writes() const { return group_.rank() == 0; }
   std::filesystem::path run_;
