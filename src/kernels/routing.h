@@ -14,21 +14,29 @@ namespace chorus::inline kernels {
 
 /// Which tokens an expert keeps when more are routed to it than its capacity.
 enum class TokenSelection {
-  position,     // first come: all first choices in order of position, then all second choices, as GShard and
-                // NLLB-MoE
-  probability,  // the most probable first (batch-prioritised routing)
-  random,       // random token selection (RTS, 2109.10465 section 3.1): a uniform priority for each token and
-                // expert
+  // First come: all first choices in order of position, then all second choices, as GShard and NLLB-MoE.
+  position,
+  // Batch-prioritised routing, as fairseq has it: all first choices, those of the tokens that are surest of theirs
+  // first, then all second choices in the same order.
+  probability,
+  // Random token selection (RTS, 2109.10465 section 3.1): a uniform priority for each token and expert.
+  random,
 };
+
+/// What decides under selection by probability: more for the earlier of k choices (from 0), and among these for the
+/// token whose best expert is more probable.
+constexpr float batch_priority(float best, int64_t choice, int64_t k) {
+  return best + static_cast<float>(k - 1 - choice);
+}
 
 /// Which of N rows are tokens and no padding.
 struct ActiveRows {
   at::Tensor flags;  // bool [N], where the rows lie; undefined: all are
-  int64_t count =
-      0;  // of those that are, which the host knows without asking the device; unused where all are
+  // How many are tokens, which the host knows without asking the device; unused where all are.
+  int64_t count = 0;
 
   ActiveRows() = default;
-  /// Of flags on the host, which go to `device`.
+  /// Takes flags on the host, which go to `device`.
   explicit ActiveRows(const at::Tensor& flags, at::Device device = at::kCPU);
   [[nodiscard]] int64_t among(int64_t rows) const { return flags.defined() ? count : rows; }
 };

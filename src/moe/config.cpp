@@ -43,7 +43,9 @@ void describe(Schema& s, MoeConfig& c) {
   s.add("jitter", c.jitter,
         {.help = "the router's input is multiplied by 1 +- jitter in training", .min = 0, .max = 1});
   s.add("balance_loss", c.balance_loss,
-        {.help = "coefficient of the load-balancing loss", .min = 0, .max = 1e6});
+        {.help = "coefficient of the load-balancing loss, which counts all k choices of a token",
+         .min = 0,
+         .max = 1e6});
   s.add("z_loss", c.z_loss, {.help = "coefficient of the router z-loss", .min = 0, .max = 1e6});
   s.add("gating_dropout", c.gating_dropout,
         {.help = "probability that an update leaves out the experts of all layers, and so the exchange "
@@ -51,7 +53,10 @@ void describe(Schema& s, MoeConfig& c) {
          .min = 0,
          .max = 0.99});
   s.add("expert_output_dropout", c.expert_output_dropout,
-        {.help = "probability of masking a token's whole expert output (NLLB's EOM)", .min = 0, .max = 0.99});
+        {.help =
+             "probability of masking what an expert gives for a token, of each choice by itself (NLLB's EOM)",
+         .min = 0,
+         .max = 0.99});
 }
 
 }  // namespace chorus::inline moe

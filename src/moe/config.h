@@ -39,8 +39,15 @@ struct MoeConfig {
   // Probability that an update leaves out the experts of all layers, so that no token is sent to another rank
   // (2205.14336, its gate-expert-drop).
   double gating_dropout = 0;
-  double expert_output_dropout = 0;  // probability that a token's expert output is masked (NLLB's EOM)
+  double expert_output_dropout =
+      0;  // probability that what an expert gives for a token is masked (NLLB's EOM)
 };
+
+/// Whether what the model predicts says anything about its routers: with one choice per token and gates that sum to 1
+/// every gate is 1, and only the balance and z-losses train them.
+inline bool learns_routing(const MoeConfig& config) {
+  return config.top_k > 1 || config.gate_normalization == GateNormalization::none;
+}
 
 /// How run files and config.json spell them.
 extern const std::vector<std::pair<std::string, GateNormalization>> kGateNormalizations;

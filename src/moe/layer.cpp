@@ -50,7 +50,7 @@ struct Saved : torch::CustomClassHolder {
   at::Tensor log_partition;  // [N] logsumexp of the logits; undefined without z-loss
   Routing routing;
   at::Tensor kept_on_host;  // the routing's, where ranks exchange tokens
-  at::Tensor output_scale;  // [N, 1] expert output dropout; undefined without
+  at::Tensor output_scale;  // [N, k] expert output dropout; undefined without
   at::Tensor weight;        // [N, k] fp32: gates times output_scale
 
   int64_t chunks = 1;                  // of the tokens
@@ -84,7 +84,7 @@ Experts experts_of(const Saved& s, const Dispatched& d) {
   return experts;
 }
 
-/// int64 [count, 1]: the keys of tokens first .. first + count in activation dropout.
+/// Returns the keys of tokens first .. first + count in activation dropout: int64 [count, 1].
 at::Tensor token_keys(const Saved& s, const Stretch& tokens) {
   const RandomKey key = s.call.key.derive("activation");
   at::Tensor keys = at::empty({tokens.count, 1}, at::kLong);
@@ -129,7 +129,7 @@ Dispatched dispatch(const Saved& s, const Stretch& tokens, std::optional<Exchang
   return d;
 }
 
-/// The experts' outputs [M, d].
+/// Runs the experts, and returns their outputs [M, d].
 at::Tensor run_experts_on(const Saved& s, Dispatched& d) {
   if (s.call.before_experts) s.call.before_experts(rows_of_experts(d.order).counts, false);
   ExpertRun run = run_experts(experts_of(s, d), gather_rows(d.rows, d.order.token));
@@ -137,7 +137,8 @@ at::Tensor run_experts_on(const Saved& s, Dispatched& d) {
   return run.output;
 }
 
-/// From the gradient by the weighted sums of the rows that were sent here: by the rows and by their weights.
+/// Given the gradient w.r.t. each received row's weighted sum [R, d], returns the gradients w.r.t. the rows [R, d]
+/// and w.r.t. their combine weights [R, k]. Adds those of the experts' weights.
 std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatched& d,
                                                    const at::Tensor& grad) {
   const ExpertOrder& order = d.order;
@@ -151,9 +152,9 @@ std::pair<at::Tensor, at::Tensor> experts_backward(const Saved& s, const Dispatc
   return {sum_rows(by.input, order.slot), by_choice.view(order.slot.sizes())};
 }
 
-/// For each chunk: brings its rows here, computes with them, brings results back. Of several chunks, one
-/// is exchanged, on a stream for that, while another is computed, in the same order on every rank. bring_back()
-/// follows compute() there: until then nothing that bring() allocated may go, and behind it all may.
+/// Brings, for each chunk, its rows here, computes with them, and brings results back. Of several chunks, one is
+/// exchanged, on a stream for that, while another is computed, in the same order on every rank. bring_back() follows
+/// compute() there: until then nothing that bring() allocated may go, and behind it all may.
 void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
                 const std::function<void(int64_t)>& compute, const std::function<void(int64_t)>& bring_back) {
   if (s.chunks == 1) {
@@ -185,7 +186,7 @@ void for_chunks(const Saved& s, const std::function<void(int64_t)>& bring,
   std::for_each(back, back + s.chunks, [](Background& work) { work.finish(); });
 }
 
-/// Rows of a chunk become those of `part`, which is taken as it is where there are no others.
+/// Copies the rows of a chunk to their place in `whole`, which becomes `part` itself where there are no other chunks.
 void put(const Saved& s, int64_t chunk, at::Tensor part, at::Tensor& whole) {
   if (s.chunks == 1) {
     whole = std::move(part);
@@ -194,7 +195,7 @@ void put(const Saved& s, int64_t chunk, at::Tensor part, at::Tensor& whole) {
   }
 }
 
-/// [N, d]: the weighted sum of what the experts make of each token. Where a rank would get too many rows, the
+/// Returns [N, d]: the weighted sum of what the experts make of each token. Where a rank would get too many rows, the
 /// tokens go in chunks, of which nothing is kept: a rank's memory is bounded, however tokens are routed.
 at::Tensor run(Saved& s) {
   if (s.call.parallel && s.call.parallel->shares_experts()) s.kept_on_host = s.routing.kept.to(at::kCPU);
@@ -228,7 +229,7 @@ at::Tensor run(Saved& s) {
   return output;
 }
 
-/// From the gradient by run()'s result: by `hidden` [N, d] and by `weight` [N, k].
+/// Given the gradient w.r.t. run()'s result [N, d], returns those w.r.t. `hidden` [N, d] and w.r.t. `weight` [N, k].
 std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad) {
   std::vector<Dispatched> chunks = std::move(s.dispatched);
   chunks.resize(s.chunks);
@@ -269,7 +270,7 @@ std::pair<at::Tensor, at::Tensor> run_backward(Saved& s, const at::Tensor& grad)
   return {grad_hidden, grad_weight};
 }
 
-/// Gradient by the gates -> gradient by the router's input.
+/// Given the gradient w.r.t. the gates [N, k], returns that w.r.t. the router's input [N, d]. Adds the router's own.
 at::Tensor by_router_input(const Saved& s, const at::Tensor& grad_gates) {
   const double scale = s.call.auxiliary_scale;
   const at::Tensor grad_logits =
@@ -283,7 +284,8 @@ at::Tensor by_router_input(const Saved& s, const at::Tensor& grad_gates) {
                              : grad_input;
 }
 
-/// In training [N, 1]: 1 or 0 per token, not rescaled; when evaluating one number, the expectation.
+/// Multiplies the weights: in training by 1 or 0 for each choice, not rescaled; when evaluating by one number, the
+/// expectation.
 void apply_output_dropout(Saved& s) {
   const double p = s.config.expert_output_dropout;
   if (p == 0) {
@@ -293,12 +295,11 @@ void apply_output_dropout(Saved& s) {
     s.weight.mul_(1 - p);
     return;
   }
-  const int64_t rows = s.hidden.size(0);
   const RandomKey key = s.call.key.derive("expert output");
-  at::Tensor scale = at::empty({rows, 1}, at::kFloat);
-  for (int64_t row = 0; row < rows; ++row) {
-    scale.mutable_data_ptr<float>()[row] = key.uniform(static_cast<uint64_t>(row)) < p ? 0.0F : 1.0F;
-  }
+  at::Tensor scale = at::empty(s.weight.sizes(), at::kFloat);
+  auto* const choices = scale.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < scale.numel(); ++i)
+    choices[i] = key.uniform(static_cast<uint64_t>(i)) < p ? 0.0F : 1.0F;
   s.output_scale = send_to(s.weight.device(), scale).to(s.weight.scalar_type());
   s.weight.mul_(s.output_scale);
 }

@@ -56,6 +56,20 @@ TEST(Router, ProbabilityKeepsTheMostProbable) {
   EXPECT_EQ(values(r.kept), (std::vector<int64_t>{-1, 0, -1}));
 }
 
+TEST(Router, ProbabilityTakesFirstChoicesBeforeSecondOnes) {
+  // Expert 0 is the third token's second choice, though more probable than as the second token's first one; of the
+  // first choices, the surest is kept. (fairseq orders tokens by the largest gate, and second choices behind all first
+  // ones.)
+  const auto p = probabilities({{0.4F, 0.3F, 0.3F}, {0.5F, 0.1F, 0.4F}, {0.45F, 0.55F, 0.0F}});
+  const Routing r = route(p, {}, {2, 0.5, TokenSelection::probability}, RandomKey(1));
+  EXPECT_EQ(r.capacity, 1);
+  EXPECT_EQ(values(r.experts), (std::vector<int64_t>{0, 1, 0, 2, 1, 0}));
+  EXPECT_EQ(values(r.kept), (std::vector<int64_t>{-1, -1, 0, 2, 1, -1}));
+  const Routing two = route(p, {}, {2, 1.0, TokenSelection::probability}, RandomKey(1));
+  EXPECT_EQ(two.capacity, 2);
+  EXPECT_EQ(values(two.kept), (std::vector<int64_t>{0, 1, 0, 2, 1, -1}));
+}
+
 TEST(Router, RandomSelectionIsFairAndRepeatable) {
   // 8 tokens, one expert wanted by all, capacity 4: over many keys every position is kept about half of the
   // time.
@@ -155,7 +169,7 @@ std::vector<bool> plainly_kept(const at::Tensor& p, const Routing& routing, cons
       const int64_t row = slot / k;
       const double priority = options.selection == TokenSelection::position ? 0
                               : options.selection == TokenSelection::probability
-                                  ? p[row][e].item<double>()
+                                  ? batch_priority(p[row].max().item<float>(), slot % k, k)
                                   : key.uniform(row * experts + e);
       wanted.emplace_back(-priority, slot % k * rows + row, slot);
     }

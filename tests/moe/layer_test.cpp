@@ -110,14 +110,11 @@ std::pair<at::Tensor, at::Tensor> plain_layer(const Moe& f) {
       if (chosen < 0) continue;
       const bool counts = f.config.gate_normalization == GateNormalization::before_drop || kept >= 0;
       if (counts) total = total + p[t][chosen];
-      if (kept >= 0) sum = sum + p[t][chosen] * outputs[chosen][t];
+      const bool masked = f.call.key.derive("expert output").uniform(static_cast<uint64_t>(t * k + j)) <
+                          f.config.expert_output_dropout;
+      if (kept >= 0 && !masked) sum = sum + p[t][chosen] * outputs[chosen][t];
     }
     if (f.config.gate_normalization != GateNormalization::none && total.item<double>() > 0) sum = sum / total;
-    if (f.config.expert_output_dropout > 0 &&
-        f.call.key.derive("expert output").uniform(static_cast<uint64_t>(t)) <
-            f.config.expert_output_dropout) {
-      sum = sum * 0;
-    }
     sums.push_back(sum);
   }
   const at::Tensor active = f.call.active.flags.defined() ? f.call.active.flags.to(at::kDouble)

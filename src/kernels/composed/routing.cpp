@@ -47,11 +47,13 @@ at::Tensor find_places(const at::Tensor& probabilities, const at::Tensor& chosen
   at::Tensor order;  // of precedence; undefined: as they stand
   if (!by_sentence && options.selection != TokenSelection::position) {
     const at::Tensor index = chosen.clamp_min(0);
-    order = sorted(by_choice(options.selection == TokenSelection::probability
-                                 ? probabilities.gather(1, index)
-                                 : uniform_numbers(key, row * experts + index)),
-                   true)
-                .places;
+    const auto priority = [&] {
+      if (options.selection == TokenSelection::random) return uniform_numbers(key, row * experts + index);
+      const at::Tensor later =
+          at::arange(options.top_k - 1, -1, -1, probabilities.options());  // batch_priority()
+      return probabilities.gather(1, index.narrow(1, 0, 1)) + later;
+    };
+    order = sorted(by_choice(priority()), true).places;
     queue = queue.index_select(0, order);
   }
   const Sorted queues = sorted(queue);

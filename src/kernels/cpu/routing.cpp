@@ -38,6 +38,7 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
                    RandomKey key, Routing& routing) {
   const int64_t k = options.top_k;
   auto* kept = routing.kept.mutable_data_ptr<int64_t>();
+  const auto* const first_choice = routing.experts.const_data_ptr<int64_t>();
   const auto* const assigned = routing.assigned.const_data_ptr<int64_t>();
   std::vector<std::vector<Candidate>> candidates(experts);
   for (int64_t e = 0; e < experts; ++e) {
@@ -51,7 +52,7 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
     const int64_t row = slot / k;
     float priority = 0;
     if (options.selection == TokenSelection::probability) {
-      priority = probabilities[row * experts + e];
+      priority = batch_priority(probabilities[row * experts + first_choice[row * k]], slot % k, k);
     } else if (options.selection == TokenSelection::random) {
       priority = key.uniform(static_cast<uint64_t>(row * experts + e));
     }
@@ -72,7 +73,7 @@ void drop_overflow(const float* probabilities, int64_t rows, int64_t experts, co
   }
 }
 
-/// The same where the capacity is that of each sentence by itself.
+/// Drops what exceeds the capacity where that is each sentence's own.
 void drop_overflow_of_sentences(int64_t rows, int64_t experts, const RoutingOptions& options,
                                 Routing& routing) {
   const int64_t k = options.top_k, length = options.sentence_length;

@@ -24,6 +24,7 @@ struct ChooseExperts {
     // Experts as whole numbers, no two alike: the most probable, and of equal ones the first, is the greatest. The next
     // one is the greatest below the last.
     uint64_t last = ~uint64_t{0};
+    float surest = 0;  // the probability of the first
     for (int64_t j = 0; j < k; ++j) {
       uint64_t best = 0;
       if (is_token) {
@@ -38,15 +39,16 @@ struct ChooseExperts {
       const int64_t slot = row * k + j,
                     e = is_token ? int64_t{0xFFFFFFFFU - static_cast<uint32_t>(best)} : -1;
       chosen[slot] = kept[slot] = e;
+      if (j == 0 && is_token) surest = probabilities[row * experts + e];
       if (precedence && is_token)
-        precedence[slot] =
-            uint64_t{priority(row, e)} << 32 | (0xFFFFFFFFU - static_cast<uint32_t>(j * rows + row));
+        precedence[slot] = uint64_t{priority(row, e, batch_priority(surest, j, k))} << 32 |
+                           (0xFFFFFFFFU - static_cast<uint32_t>(j * rows + row));
     }
   }
 
  private:
-  [[nodiscard]] CHORUS_DEVICE uint32_t priority(int64_t row, int64_t e) const {
-    if (selection == TokenSelection::probability) return ordered_bits(probabilities[row * experts + e]);
+  [[nodiscard]] CHORUS_DEVICE uint32_t priority(int64_t row, int64_t e, float by_probability) const {
+    if (selection == TokenSelection::probability) return ordered_bits(by_probability);
     if (selection == TokenSelection::random)
       return ordered_bits(key.uniform(static_cast<uint64_t>(row * experts + e)));
     return 0;
@@ -171,14 +173,14 @@ struct GateRow {
   }
 };
 
-/// Piece: a row. From the gradient by its gates to that by its logits.
+/// Piece: a row. Computes the gradient w.r.t. its logits from that w.r.t. its gates.
 struct RouterRow {
   GateChoices choices;
   const float* grad_gate;      // [N, k]
   const bool* active;          // [N]; null: all are
   const int64_t* assigned;     // [E]
   const float* log_partition;  // [N]; null without z
-  float balance;               // times an expert's `assigned`: that loss's gradient by its probability
+  float balance;               // times an expert's `assigned`: that loss's gradient w.r.t. its probability
   float z;
   float* out;  // [N, E]
 
@@ -186,7 +188,7 @@ struct RouterRow {
   CHORUS_DEVICE void operator()(Team& team, int64_t row) const {
     const int64_t experts = choices.experts, k = choices.k;
     const GateSum sum = choices.sum(row);
-    float mean = 0;  // of the gradients by gates, weighted by these
+    float mean = 0;  // of the gradients w.r.t. the gates, weighted by the gates
     if (sum.moves) {
       for (int64_t slot = row * k; slot < (row + 1) * k; ++slot)
         if (choices.kept[slot] >= 0) mean += grad_gate[slot] * choices.probability(row, slot) / sum.sum;
