@@ -30,14 +30,17 @@ PreparedLine Preparation::operator()(const SourceLine& line) const {
   PreparedLine made;
   const std::string text = checked(line.text, line.where, made.fault),
                     prefix = checked(line.prefix, line.prefix_where, made.fault);
+  WholeLine whole = {
+      .text = text, .from = line, .required = required_.find(vocabulary_, text, line.where), .phrases = {}};
+  for (const RequiredText::Phrase& phrase : whole.required) whole.phrases.push_back(phrase.at);
   std::vector<TextPart> parts = {{.text = text, .before = {}}};
-  if (sentences_) parts = sentences_->split(text);
+  if (sentences_) parts = sentences_->split(text, whole.phrases);
   if (sentences_ && !parts.empty()) {
     const std::string_view first = parts.front().text, last = parts.back().text;
     parts.front().before = {text.data(), first.data()};
     made.after = {last.data() + last.size(), text.data() + text.size()};
   }
-  for (const TextPart& part : parts) add(part, text, line, made);
+  for (const TextPart& part : parts) add(part, whole, made);
   if (made.parts.empty()) {
     made.after.clear();
   } else {
@@ -57,51 +60,54 @@ std::string Preparation::checked(const std::string& text, const std::string& whe
   return as_utf8(text);
 }
 
-void Preparation::add(const TextPart& part, std::string_view text, const SourceLine& from,
-                      PreparedLine& line) const {
+void Preparation::add(const TextPart& part, const WholeLine& whole, PreparedLine& line) const {
   const int64_t around = vocabulary_.tags_and_end(), most = options_.max_source - around;
   if (is_blank(part.text)) return;
   std::vector<int32_t> pieces = vocabulary_.encode(part.text);
   if (says_nothing(vocabulary_, pieces)) return;
   const bool fits = std::cmp_less_equal(pieces.size(), most);
   if (!fits && options_.long_lines == LongLines::split) {
-    std::vector<TextPart> shorter = split_text(part.text, [&](std::string_view shorter_text) {
+    std::vector<TextPart> shorter = split_text(part.text, whole.phrases, [&](std::string_view shorter_text) {
       return std::cmp_less_equal(vocabulary_.encode(shorter_text).size(), most);
     });
     if (shorter.size() > 1) {
       shorter.front().before = part.before;
-      for (const TextPart& one : shorter) add(one, text, from, line);
+      for (const TextPart& one : shorter) add(one, whole, line);
       return;
     }
   }
   if (!fits) {
-    throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", from.where,
+    throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", whole.from.where,
                     std::ssize(pieces) + around, options_.max_source,
                     options_.long_lines == LongLines::refuse ? "; --long split cuts such lines" : "");
   }
   LinePart& next = line.parts.emplace_back();
   next.before = part.before;
   next.wide = ends_wide(part.text);
-  next.first_word = first_word({text.data(), part.text.data()});
+  next.first_word = first_word({whole.text.data(), part.text.data()});
   next.input.tagged = tags_.target != kNoTag;
   if (next.input.tagged) next.input.forced.push_back(tags_.target);
   for (const int32_t tag : {tags_.before_source, tags_.source})
     if (tag != kNoTag) next.input.source.push_back(tag);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
-  require(part, from.where, next);
+  require(whole.required, part.text, next);
   if (options_.sampling) {
     next.input.random = RandomKey(options_.sampling->seed)
                             .derive("sample")
-                            .derive(static_cast<uint64_t>(from.number))
+                            .derive(static_cast<uint64_t>(whole.from.number))
                             .derive(line.parts.size());
   }
 }
 
-void Preparation::require(const TextPart& part, const std::string& where, LinePart& made) const {
-  for (RequiredText::Phrase& phrase : required_.find(vocabulary_, part.text, where)) {
+void Preparation::require(std::span<const RequiredText::Phrase> required, std::string_view text,
+                          LinePart& made) {
+  for (const RequiredText::Phrase& phrase : required) {
+    const bool is_inside =
+        text.data() <= phrase.at.data() && phrase.at.data() + phrase.at.size() <= text.data() + text.size();
+    if (!is_inside) continue;
     made.required += (made.required.empty() ? "" : ", ") + phrase.what;
-    made.input.phrases.push_back(std::move(phrase.pieces));
+    made.input.phrases.push_back(phrase.pieces);
   }
 }
 

@@ -14,6 +14,7 @@
 #include "io/json.h"
 
 #include "decode/internal/lines.h"
+#include "decode/internal/split.h"
 
 namespace chorus::inline decode {
 
@@ -26,18 +27,10 @@ std::vector<int32_t> exact_pieces(const Vocabulary& vocabulary, std::string_view
   return pieces;
 }
 
-/// Of a word written without spaces around it.
-bool is_wide(char32_t c) {
-  const int32_t width = u_getIntPropertyValue(static_cast<UChar32>(c), UCHAR_EAST_ASIAN_WIDTH);
-  return width == U_EA_WIDE || width == U_EA_FULLWIDTH || width == U_EA_HALFWIDTH;
-}
-
 /// Whether a word may end, and another begin, at this byte.
 bool is_boundary(std::string_view text, size_t at) {
   if (at == 0 || at == text.size()) return true;
-  size_t before = at, after = at;
-  while (before > 0 && (static_cast<unsigned char>(text[--before]) & 0xC0) == 0x80) continue;
-  const char32_t left = next_code_point(text, before), right = next_code_point(text, after);
+  const char32_t left = last_code_point(text.substr(0, at)), right = next_code_point(text, at);
   const auto in_word = [](char32_t c) {
     const auto code = static_cast<UChar32>(c);
     return (u_isalnum(code) || (U_GET_GC_MASK(code) & U_GC_M_MASK) != 0) && !is_wide(c);
@@ -131,6 +124,7 @@ void RequiredText::find_terms(std::string_view text, Match where, std::vector<Ph
         const auto found = terms_.find(std::string(text.substr(at, length)));
         if (found == terms_.end()) continue;
         phrases.push_back(found->second);
+        phrases.back().at = text.substr(at, length);
         next = at + length;
         break;
       }
@@ -147,7 +141,7 @@ std::vector<RequiredText::Phrase> RequiredText::find(const Vocabulary& vocabular
     find_terms(text, {at, begin}, phrases);
     const std::string_view match = trim_space(text.substr(begin, end - begin));
     if (!match.empty()) {
-      phrases.push_back({exact_pieces(vocabulary, match), fmt::format("{} (kept)", in_quotes(match))});
+      phrases.push_back({exact_pieces(vocabulary, match), fmt::format("{} (kept)", in_quotes(match)), match});
       if (phrases.back().pieces.empty())
         throw UserError("{}: the vocabulary of this model cannot write {}, which is to be kept", where,
                         in_quotes(match));

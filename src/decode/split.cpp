@@ -23,9 +23,9 @@ bool contains(std::u32string_view set, char32_t c) {
 }
 
 /// The place to cut `text` in two: between sentences, if such a place lies in its middle half; else between
-/// words there; else between words anywhere; else between characters. Of these the one nearest to the middle.
-/// 0: there is none.
-size_t place_to_cut(std::string_view text) {
+/// words there; else between words anywhere; else between characters; never in a phrase. Of these the one nearest to
+/// the middle. 0: there is none.
+size_t place_to_cut(std::string_view text, std::span<const std::string_view> phrases) {
   size_t best = 0;
   int best_rank = -1;
   const size_t half = text.size() / 2;
@@ -34,7 +34,7 @@ size_t place_to_cut(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t here = at;
     const char32_t next = next_code_point(text, at);
-    if (here > 0) {
+    if (here > 0 && may_cut(phrases, text.data() + here)) {
       const bool word = is_file_space(next) && !is_file_space(before);
       const bool sentence = (word && contains(kSentenceEnds, before)) || contains(kWideSentenceEnds, before);
       const bool middle = distance(here) <= text.size() / 4;
@@ -49,35 +49,54 @@ size_t place_to_cut(std::string_view text) {
   return best;
 }
 
-/// Of well-formed text that is not empty.
-char32_t last_code_point(std::string_view text) {
-  size_t at = text.size();
-  while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0) == 0x80) continue;
-  return next_code_point(text, at);
-}
-
 /// What stands between two parts of one text.
 std::string_view between(std::string_view left, std::string_view right) {
   return {left.data() + left.size(), static_cast<size_t>(right.data() - left.data()) - left.size()};
 }
 
-void split(std::string_view text, std::string_view before, const std::function<bool(std::string_view)>& fits,
-           std::vector<TextPart>& parts) {
-  const size_t cut = fits(text) ? 0 : place_to_cut(text);
+void split(std::string_view text, std::string_view before, std::span<const std::string_view> phrases,
+           const std::function<bool(std::string_view)>& fits, std::vector<TextPart>& parts) {
+  const size_t cut = fits(text) ? 0 : place_to_cut(text, phrases);
   if (cut == 0) {
     parts.push_back({text, before});
     return;
   }
   const std::string_view left = trim_space(text.substr(0, cut)), right = trim_space(text.substr(cut));
-  split(left, before, fits, parts);
-  split(right, between(left, right), fits, parts);
+  split(left, before, phrases, fits, parts);
+  split(right, between(left, right), phrases, fits, parts);
+}
+
+/// Whether a mark that ends sentences stands inside of a word at this byte, as in "a?b", "Yahoo!Mail", ".NET": in scripts
+/// with spaces, one follows the end of a sentence. ICU looks for none behind "?" and "!".
+bool is_inside_word(std::string_view text, size_t at) {
+  if (at == 0 || at == text.size()) return false;
+  size_t next = at;
+  const char32_t right = next_code_point(text, next);
+  std::string_view left = text.substr(0, at);
+  constexpr uint32_t kClosing = U_GC_PE_MASK | U_GC_PF_MASK;
+  char32_t c = last_code_point(left);
+  while (left.size() > 1 &&
+         (c == '"' || c == '\'' || (U_GET_GC_MASK(static_cast<UChar32>(c)) & kClosing) != 0)) {
+    left.remove_suffix(1);
+    while (!left.empty() && (static_cast<unsigned char>(left.back()) & 0xC0) == 0x80) left.remove_suffix(1);
+    if (left.empty()) return false;
+    c = last_code_point(left);
+  }
+  return contains(U".?!;\u2026", c) && !is_file_space(right) && !is_wide(right);
 }
 
 }  // namespace
 
-std::vector<TextPart> split_text(std::string_view text, const std::function<bool(std::string_view)>& fits) {
+bool may_cut(std::span<const std::string_view> phrases, const char* at) {
+  return std::ranges::none_of(phrases, [&](std::string_view phrase) {
+    return phrase.data() < at && at < phrase.data() + phrase.size();
+  });
+}
+
+std::vector<TextPart> split_text(std::string_view text, std::span<const std::string_view> phrases,
+                                 const std::function<bool(std::string_view)>& fits) {
   std::vector<TextPart> parts;
-  if (const std::string_view whole = trim_space(text); !whole.empty()) split(whole, {}, fits, parts);
+  if (const std::string_view whole = trim_space(text); !whole.empty()) split(whole, {}, phrases, fits, parts);
   return parts;
 }
 
@@ -110,7 +129,8 @@ bool SentenceSplitter::ends_in_abbreviation(std::string_view text) const {
   });
 }
 
-std::vector<TextPart> SentenceSplitter::split(std::string_view text) const {
+std::vector<TextPart> SentenceSplitter::split(std::string_view text,
+                                              std::span<const std::string_view> phrases) const {
   std::vector<size_t> cuts = {text.size()};
   UErrorCode status = U_ZERO_ERROR;
   UText* const utf8 = utext_openUTF8(nullptr, text.data(), static_cast<int64_t>(text.size()), &status);
@@ -118,11 +138,13 @@ std::vector<TextPart> SentenceSplitter::split(std::string_view text) const {
   if (U_FAILURE(status)) throw Error("ICU finds no sentences: {}", u_errorName(status));
   for (int32_t at = breaks_->first(); at != icu::BreakIterator::DONE; at = breaks_->next()) {
     const auto cut = static_cast<size_t>(at);
-    if (!ends_in_abbreviation(trim_space(text.substr(0, cut)))) cuts.push_back(cut);
+    if (!is_inside_word(text, cut) && !ends_in_abbreviation(trim_space(text.substr(0, cut))))
+      cuts.push_back(cut);
   }
   utext_close(utf8);
   for (size_t at = 0; at < text.size();)
     if (contains(kParagraphEnds, next_code_point(text, at))) cuts.push_back(at);
+  std::erase_if(cuts, [&](size_t cut) { return !may_cut(phrases, text.data() + cut); });
   std::ranges::sort(cuts);
   std::vector<TextPart> parts;
   size_t begin = 0;
@@ -135,11 +157,19 @@ std::vector<TextPart> SentenceSplitter::split(std::string_view text) const {
   return parts;
 }
 
-bool ends_wide(std::string_view text) {
-  if (text.empty()) return false;
-  const int32_t width =
-      u_getIntPropertyValue(static_cast<UChar32>(last_code_point(text)), UCHAR_EAST_ASIAN_WIDTH);
+char32_t last_code_point(std::string_view text) {
+  size_t at = text.size();
+  while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0) == 0x80) continue;
+  return next_code_point(text, at);
+}
+
+bool is_wide(char32_t c) {
+  const int32_t width = u_getIntPropertyValue(static_cast<UChar32>(c), UCHAR_EAST_ASIAN_WIDTH);
   return width == U_EA_WIDE || width == U_EA_FULLWIDTH || width == U_EA_HALFWIDTH;
+}
+
+bool ends_wide(std::string_view text) {
+  return !text.empty() && is_wide(last_code_point(text));
 }
 
 }  // namespace chorus::inline decode

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -35,24 +36,40 @@ std::vector<size_t> loops(const std::vector<std::vector<Hypothesis>>& results) {
   return looped;
 }
 
-/// Adds the translations of a line's next part, rank by rank. `before` as LinePart has it; where it is empty
+using Pairs = std::vector<std::pair<size_t, size_t>>;
+
+/// Returns which of a line's translations so far (`line`, best first) and which of its next part's make the `most` with
+/// the largest sums of scores, the best first.
+Pairs best_pairs(std::span<const Translation> line, std::span<const Translation> part, size_t most) {
+  Pairs pairs;
+  for (size_t i = 0; i < std::min(line.size(), most); ++i)
+    for (size_t j = 0; j < part.size() && (i + 1) * (j + 1) <= most; ++j) pairs.emplace_back(i, j);
+  std::ranges::stable_sort(pairs, std::greater(), [&](const std::pair<size_t, size_t>& pair) {
+    return line[pair.first].score + part[pair.second].score;
+  });
+  pairs.resize(std::min(pairs.size(), most));
+  return pairs;
+}
+
+/// Likewise of samples: each goes with the one of its number.
+Pairs equal_pairs(size_t count) {
+  Pairs pairs;
+  for (size_t i = 0; i < count; ++i) pairs.emplace_back(i, i);
+  return pairs;
+}
+
+/// Returns a translation with that of the line's next part behind it. `before` as LinePart has it; where it is empty
 /// and the text before needs no space (`wide`), its translation may.
-void append(std::vector<Translation>& line, std::vector<Translation> part, const std::string& before,
-            bool wide) {
-  const bool first = line.empty();
-  line.resize(first ? part.size() : std::min(line.size(), part.size()));
-  for (size_t rank = 0; rank < line.size(); ++rank) {
-    std::string& text = line[rank].text;
-    text += before.empty() && wide && !ends_wide(text) ? " " : before;
-    const int64_t word = first_word(text);
-    for (const auto& [source, target] : part[rank].links)
-      line[rank].links.emplace_back(source, word + target);
-    text += part[rank].text;
-    line[rank].score += part[rank].score;
-    line[rank].log_probability += part[rank].log_probability;
-    line[rank].ended = line[rank].ended && part[rank].ended;
-    std::ranges::move(part[rank].pieces, std::back_inserter(line[rank].pieces));
-  }
+Translation joined(Translation line, const Translation& part, const std::string& before, bool wide) {
+  line.text += before.empty() && wide && !ends_wide(line.text) ? " " : before;
+  const int64_t word = first_word(line.text);
+  for (const auto& [source, target] : part.links) line.links.emplace_back(source, word + target);
+  line.text += part.text;
+  line.score += part.score;
+  line.log_probability += part.log_probability;
+  line.ended = line.ended && part.ended;
+  line.pieces.insert(line.pieces.end(), part.pieces.begin(), part.pieces.end());
+  return line;
 }
 
 }  // namespace
@@ -122,7 +139,7 @@ std::vector<TranslatedLine> LineTranslator::translate(
     if (progress && done < std::ssize(inputs)) progress(done * std::ssize(lines) / std::ssize(inputs));
   });
   const std::vector<size_t> looped = loops(results);
-  if (options_.guard && !looped.empty()) decode_again(inputs, looped, results);
+  if (options_.guard && !looped.empty()) decode_again(inputs, looped, options, results);
   const auto links = align(inputs, results);
   size_t next = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -137,7 +154,14 @@ std::vector<TranslatedLine> LineTranslator::translate(
         for (const auto& [source, target] : links[next][rank])
           translations.back().links.emplace_back(part.first_word + source, target);
       }
-      append(line.best, std::move(translations), part.before, wide);
+      const bool samples = options_.sampling && !options_.mbr;
+      if (&part == &prepared[i].parts.front()) line.best.resize(samples ? translations.size() : 1);
+      const Pairs pairs = samples ? equal_pairs(std::min(line.best.size(), translations.size()))
+                                  : best_pairs(line.best, translations, options_.decode.nbest);
+      std::vector<Translation> longer;
+      for (const auto& [before, after] : pairs)
+        longer.push_back(joined(line.best[before], translations[after], part.before, wide));
+      line.best = std::move(longer);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;
       ++next;
@@ -243,13 +267,15 @@ void LineTranslator::keep_worthiest(std::vector<Hypothesis>& candidates) const {
 }
 
 void LineTranslator::decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
+                                  const DecodeOptions& options,
                                   std::vector<std::vector<Hypothesis>>& results) const {
   std::vector<DecodeInput> chosen;
   chosen.reserve(which.size());
   for (const size_t i : which) chosen.push_back(inputs[i]);
-  DecodeOptions options = options_.decode;
-  options.no_repeat_ngram = kGuardNgram;
-  auto again = decode(chosen, options, {});
+  DecodeOptions guarded = options;
+  guarded.no_repeat_ngram = kGuardNgram;
+  if (options.stopped) guarded.stopped = [&](size_t i) { return options.stopped(which[i]); };
+  auto again = decode(chosen, guarded, {});
   for (size_t i = 0; i < which.size(); ++i) results[which[i]] = std::move(again[i]);
 }
 

@@ -60,8 +60,8 @@ struct TranslatorOptions {
   bool sentences = false;  // translate every sentence of a line by itself; the space around them is kept
   std::vector<Term> terms = {};  // phrases and what their translations contain
   std::string keep = {};         // regular expression (ICU's): what it matches is in the translation as it is
-  // The tokens of text, each once and in ascending order, that translations may have (read_shortlist()): these, and for each
-  // line the pieces of its own text, prefix and phrases. Empty: all.
+  // The tokens of text, each once and in ascending order, that translations may have (read_shortlist()): these, and for
+  // each line the pieces of its own text, prefix and phrases. Empty: all.
   std::vector<int32_t> shortlist = {};
   std::optional<AlignmentOptions> alignment = {};  // of an ensemble the first model's
   bool guard = false;                              // decode again, with no_repeat_ngram, what ends in a loop
@@ -114,11 +114,12 @@ class LineTranslator {
   LineTranslator(Transformer& model, const Vocabulary& vocabulary, TranslatorOptions options)
       : LineTranslator(std::vector{&model}, vocabulary, std::move(options)) {}
 
-  /// A line in which there is nothing to translate (white space, invisible and control characters, marks that
-  /// stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
-  /// OnError::stop no line behind the first that cannot be translated is. `stopped`, which may be empty, is asked between
-  /// steps of lines that are not done: true drops the line, which then has neither a translation nor a fault. `progress`,
-  /// which may be empty, is told after each batch but the last how many lines are done by then, about.
+  /// Translates lines. A line in which there is nothing to translate (white space, invisible and control characters,
+  /// marks that stand alone, U+FFFC, U+FFFD, or not a piece but unk) has one translation, which is empty. With
+  /// OnError::stop no line behind the first that cannot be translated has one. `stopped`, which may be empty, is
+  /// asked between steps about lines that are not done: true drops the line, which then has neither a translation nor
+  /// a fault. `progress`, which may be empty, is told after each batch but the last about how many lines are done by
+  /// then.
   [[nodiscard]] std::vector<TranslatedLine> translate(
       std::span<const SourceLine> lines, const std::function<bool(size_t line)>& stopped = {},
       const std::function<void(int64_t lines)>& progress = {}) const;
@@ -134,12 +135,12 @@ class LineTranslator {
   std::vector<std::vector<Hypothesis>> decode(std::span<const DecodeInput> inputs,
                                               const DecodeOptions& options,
                                               const std::function<void(int64_t done)>& progress) const;
-  /// Of each hypothesis of each input.
+  /// Returns the links of each hypothesis of each input.
   [[nodiscard]] std::vector<std::vector<std::vector<WordLink>>> align(
       std::span<const DecodeInput> inputs, const std::vector<std::vector<Hypothesis>>& results) const;
   void keep_worthiest(std::vector<Hypothesis>& candidates) const;
   void decode_again(std::span<const DecodeInput> inputs, const std::vector<size_t>& which,
-                    std::vector<std::vector<Hypothesis>>& results) const;
+                    const DecodeOptions& options, std::vector<std::vector<Hypothesis>>& results) const;
 
   Transformer* first_;  // of the models
   std::unique_ptr<const StepDecoder> model_;
@@ -178,8 +179,8 @@ struct StreamReport {
 
 /// Translates all lines. A window ends where no further line has come yet: the lines that have come are then
 /// translated and written. INDEX is the number of the line, from 0, which a line that is skipped leaves out.
-/// UserError naming file and line, after all before it is written: OnError::stop, damage to the input, or not as many prefixes as
-/// lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
+/// UserError naming file and line, after all before it is written: OnError::stop, damage to the input, or not as many
+/// prefixes as lines. Rank 0 alone reads, writes and is told of progress: others have no `source`.
 StreamReport translate_stream(const LineTranslator& translator, LineReader* source,
                               const StreamOptions& options);
 

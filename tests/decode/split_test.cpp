@@ -10,7 +10,8 @@ namespace {
 
 std::vector<std::string> parts(std::string_view text, size_t most_bytes) {
   std::vector<std::string> texts;
-  for (const TextPart& part : split_text(text, [&](std::string_view t) { return t.size() <= most_bytes; }))
+  for (const TextPart& part :
+       split_text(text, {}, [&](std::string_view t) { return t.size() <= most_bytes; }))
     texts.push_back(fmt::format("{}{}", part.before.empty() ? "" : "_", part.text));
   return texts;
 }
@@ -71,6 +72,31 @@ TEST(SentenceSplitter, KnowsAbbreviationsOfTheLanguageByAnyCode) {
   EXPECT_EQ(sentences_of("deu_Latn", "Dr. Paulus war, z. B. hier. Nur dort."),
             Parts({"[Dr. Paulus war, z. B. hier.]", " [Nur dort.]"}));
   EXPECT_EQ(sentences_of("xx", "Mr. Smith left."), Parts({"[Mr.]", " [Smith left.]"}));
+}
+
+TEST(SentenceSplitter, EndsNoSentenceInsideOfAWord) {
+  for (const char* one : {"Open http://x.org/a?b=c now.", "Call foo!bar() or 5?6, a!=b.",
+                          ".NET and Node.js are used.", "Yahoo!Mail", "He (who?)s", "\"a!\"b"})
+    EXPECT_EQ(sentences_of("en", one), Parts({fmt::format("[{}]", one)}));
+  EXPECT_EQ(sentences_of("en", "\"Go!\" He went."), Parts({"[\"Go!\"]", " [He went.]"}));
+  EXPECT_EQ(sentences_of("zh", "好!真的？是"), Parts({"[好!]", "[真的？]", "[是]"}));
+}
+
+TEST(SentenceSplitter, EndsNoSentenceInsideOfAPhrase) {
+  const std::string text = "New York. City is. Here";
+  std::vector<std::string> parts;
+  const std::vector<std::string_view> phrases = {std::string_view(text).substr(4, 10)};  // "York. City"
+  for (const TextPart& part : SentenceSplitter("en").split(text, phrases)) parts.emplace_back(part.text);
+  EXPECT_EQ(parts, (std::vector<std::string>{"New York. City is.", "Here"}));
+}
+
+TEST(Split, KeepsPhrasesWhole) {
+  const std::string text = "a bb cc dd ee ff";
+  const std::vector<std::string_view> phrases = {std::string_view(text).substr(5, 8)};  // "cc dd ee"
+  std::vector<std::string> parts;
+  for (const TextPart& part : split_text(text, phrases, [](std::string_view t) { return t.size() <= 4; }))
+    parts.emplace_back(part.text);
+  EXPECT_EQ(parts, (std::vector<std::string>{"a bb", "cc dd ee", "ff"}));
 }
 
 TEST(SentenceSplitter, EndsSentencesWhereParagraphsEnd) {

@@ -177,6 +177,26 @@ TEST(Translator, PutsTheTargetsTagOnTheSourceWhereTheVocabularySaysSo) {
   }
 }
 
+TEST(Translator, TheBestOfALineInPartsHaveTheLargestSums) {
+  TranslatorOptions options = small_options(3);
+  options.sentences = true;
+  const LineTranslator translator(small_model(), small_vocabulary(), options);
+  const std::vector<SourceLine> lines = {{.text = "These are some words."},
+                                         {.text = "Nothing more."},
+                                         {.text = "These are some words. Nothing more."}};
+  const auto translated = translator.translate(lines);
+  std::vector<std::pair<double, std::string>> sums;
+  for (const Translation& a : translated[0].best)
+    for (const Translation& b : translated[1].best)
+      sums.emplace_back(-(a.score + b.score), a.text + " " + b.text);
+  std::ranges::stable_sort(sums, {}, &std::pair<double, std::string>::first);
+  ASSERT_EQ(translated[2].best.size(), 3U);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_NEAR(translated[2].best[i].score, -sums[i].first, 1e-5) << i;
+    EXPECT_EQ(translated[2].best[i].text, sums[i].second) << i;
+  }
+}
+
 TEST(Translator, WithoutLanguagesHasNoTagsAndScoresAsTheScorerDoes) {
   const TemporaryFolder folder;
   write_file_atomically(folder / "spiece.model", t5_model());

@@ -45,9 +45,16 @@ class Preparation {
  private:
   [[nodiscard]] std::string checked(const std::string& text, const std::string& where,
                                     std::string& fault) const;
-  /// `part` is of `text`, which is that of the line `from`.
-  void add(const TextPart& part, std::string_view text, const SourceLine& from, PreparedLine& line) const;
-  void require(const TextPart& part, const std::string& where, LinePart& made) const;
+  struct WholeLine {
+    std::string_view text;
+    const SourceLine& from;
+    std::vector<RequiredText::Phrase> required;
+    std::vector<std::string_view> phrases;  // where they are in the text, which is not cut inside of them
+  };
+  /// Adds what is made of a part of the line: several, where it is too long.
+  void add(const TextPart& part, const WholeLine& whole, PreparedLine& line) const;
+  /// Adds the phrases that lie in the part's text to what its translation must contain.
+  static void require(std::span<const RequiredText::Phrase> required, std::string_view text, LinePart& made);
   void check_room(const LinePart& part, const std::string& where) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 

@@ -24,7 +24,8 @@ class RequiredText {
 
   struct Phrase {
     std::vector<int32_t> pieces;
-    std::string what;  // for messages: "'words' (terms.tsv:3)"
+    std::string what;          // for messages: "'words' (terms.tsv:3)"
+    std::string_view at = {};  // what of the text it stands for
   };
   /// One for each place in the text (well-formed UTF-8), from left to right: what is kept, and outside of that
   /// the terms, the longest where several begin. UserError, from `where`, on text to keep that the vocabulary cannot

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,20 +17,26 @@ struct TextPart {
   std::string_view before;  // the white space between this part and the one before; of the first, none
 };
 
+/// Whether a text may be cut at a byte: not inside one of `phrases`, which lie in it.
+bool may_cut(std::span<const std::string_view> phrases, const char* at);
+
 /// Halves well-formed UTF-8 until every part fits, preferably between sentences, else between words. A single
 /// character is a part even if it does not fit.
-std::vector<TextPart> split_text(std::string_view text, const std::function<bool(std::string_view)>& fits);
+std::vector<TextPart> split_text(std::string_view text, std::span<const std::string_view> phrases,
+                                 const std::function<bool(std::string_view)>& fits);
 
 /// Finds sentences as ICU's break iterator does, except where the last word is an abbreviation that CLDR
 /// lists for the language (its suppressions; ICU's own filter takes every word that ends like one for one); a
 /// line or paragraph separator ends a sentence whatever stands before it. Not for several threads at once.
 class SentenceSplitter {
  public:
-  /// By a code such as "de", "deu_Latn"; a name that is no code has the rules of every language.
+  /// Takes the rules of a language, by a code such as "de", "deu_Latn"; a name that is no code has the rules of every
+  /// language.
   explicit SentenceSplitter(const std::string& language);
 
-  /// Of well-formed UTF-8.
-  [[nodiscard]] std::vector<TextPart> split(std::string_view text) const;
+  /// Splits well-formed UTF-8 into sentences, none of which ends inside of one of `phrases`, which lie in it.
+  [[nodiscard]] std::vector<TextPart> split(std::string_view text,
+                                            std::span<const std::string_view> phrases = {}) const;
 
  private:
   [[nodiscard]] bool ends_in_abbreviation(std::string_view text) const;
@@ -38,7 +45,12 @@ class SentenceSplitter {
   std::vector<std::string> abbreviations_;
 };
 
-/// Whether the last character is one of a script that needs no spaces, or its punctuation (East Asian Width).
+/// Returns the last character of well-formed text that is not empty.
+char32_t last_code_point(std::string_view text);
+
+/// Whether the character is one of a script that needs no spaces, or its punctuation (East Asian Width).
+bool is_wide(char32_t c);
+/// Whether the last character is one.
 bool ends_wide(std::string_view text);
 
 }  // namespace chorus::inline decode
