@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include <fmt/format.h>
 #include <unicode/uchar.h>
 
 #include "base/error.h"
@@ -62,7 +63,7 @@ class SegmentWriter {
     return std::string_view(bytes_).substr(range.begin, range.end - range.begin);
   }
 
-  /// As many lines as the segment has, or as can begin, of like length.
+  /// Chooses where lines end: as many lines as the segment has, or as can begin, of like length.
   void choose_line_ends() {
     const std::vector<TextAtom>& atoms = placement_.atoms;
     std::vector<size_t> begins;
@@ -76,7 +77,7 @@ class SegmentWriter {
     }
   }
 
-  /// The space before the next atom, which nothing but points comes before.
+  /// Returns the space before the next atom, which nothing but points comes before.
   std::string_view gap() const {
     const std::vector<TextAtom>& atoms = placement_.atoms;
     if (gap_done_ || next_ == 0 || next_ == atoms.size()) return {};
@@ -163,6 +164,36 @@ class SegmentWriter {
   bool gap_done_ = false;       // before it
   std::set<size_t> line_ends_;  // atoms that begin a line
 };
+
+/// Whether HTML or XML says at its beginning that it is in another encoding than UTF-8.
+bool names_other_encoding(std::string_view bytes) {
+  constexpr size_t kBeginning = 1024;  // in which HTML looks for it
+  std::string begin(bytes.substr(0, kBeginning));
+  for (char& c : begin)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  for (const std::string_view key : {"charset=", "encoding="}) {
+    const size_t at = begin.find(key);
+    if (at == std::string::npos) continue;
+    const size_t value = std::min(begin.find_first_not_of("\"' ", at + key.size()), begin.size());
+    const std::string encoding = begin.substr(value, begin.find_first_of("\"' ;/>?", value) - value);
+    return !encoding.empty() && encoding != "utf-8" && encoding != "utf8";
+  }
+  return false;
+}
+
+/// The text with references ("&#246;") for all that is not ASCII.
+std::string with_references(std::string_view text) {
+  std::string ascii;
+  ascii.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = next_code_point(text, at);
+    if (c < 0x80)
+      ascii += static_cast<char>(c);
+    else
+      ascii += fmt::format("&#{};", static_cast<uint32_t>(c));
+  }
+  return ascii;
+}
 
 }  // namespace
 
@@ -261,7 +292,12 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
     }
     out += place.after;
   }
-  return out.append(bytes_, done);
+  out.append(bytes_, done);
+  const auto is_ascii = [](char c) { return (c & 0x80) == 0; };
+  const bool has_references = format_ == DocumentFormat::html || format_ == DocumentFormat::tmx;
+  return has_references && names_other_encoding(bytes_) && std::ranges::all_of(bytes_, is_ascii)
+             ? with_references(out)
+             : out;
 }
 
 }  // namespace chorus::inline document

@@ -43,14 +43,16 @@ struct Implied {
 };
 const Names kLists = {"ul", "ol", "menu", "dir"}, kRows = {"tr", "tbody", "thead", "tfoot"},
             kCells = {"td", "th", "tr", "tbody", "thead", "tfoot"};
+Names ends_of_paragraph() {
+  Names ends = kBlocks;
+  ends.erase("br");
+  return ends;
+}
 const std::map<std::string_view, Implied> kImplied = {
-    {"li", {kLists, {"li"}}},
-    {"dt", {{"dl"}, {"dt", "dd"}}},
-    {"dd", {{"dl"}, {"dt", "dd"}}},
-    {"td", {{"table"}, kCells}},
-    {"th", {{"table"}, kCells}},
-    {"tr", {{"table"}, kRows}},
-    {"option", {{"select", "datalist"}, {"option", "optgroup"}}}};
+    {"p", {{}, ends_of_paragraph()}}, {"li", {kLists, {"li"}}},
+    {"dt", {{"dl"}, {"dt", "dd"}}},   {"dd", {{"dl"}, {"dt", "dd"}}},
+    {"td", {{"table"}, kCells}},      {"th", {{"table"}, kCells}},
+    {"tr", {{"table"}, kRows}},       {"option", {{"select", "datalist"}, {"option", "optgroup"}}}};
 
 void skip_implied(const MarkupToken& first, const Implied& implied, MarkupScanner& scanner) {
   for (size_t level = 0; !scanner.at_end();) {
@@ -75,18 +77,8 @@ void skip_element(const MarkupToken& first, MarkupScanner& scanner) {
     return skip_implied(first, implied->second, scanner);
   if (kRaw.contains(first.name)) scanner.skip_to_closing(first.name);
   for (size_t depth = 1; depth > 0 && !scanner.at_end();) {
-    MarkupScanner before = scanner;
     const MarkupToken token = scanner.next();
     if (token.kind != MarkupToken::Kind::tag) continue;
-    // A paragraph ends where a block begins, or that which it is in ends.
-    if (first.name == "p" && token.name != "p" && token.name != "br" && kBlocks.contains(token.name)) {
-      scanner = before;
-      return;
-    }
-    if (token.name == first.name && first.name == "p" && !token.closing) {
-      scanner = before;
-      return;
-    }
     if (token.name == first.name && !token.self_closing) token.closing ? --depth : ++depth;
     if (!token.closing && token.name != first.name && kRaw.contains(token.name))
       scanner.skip_to_closing(token.name);

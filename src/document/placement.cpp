@@ -53,10 +53,29 @@ std::vector<size_t> word_begins(std::span<const TextAtom> atoms) {
   return begins;
 }
 
-/// Says of atoms `into` which of atoms `from` they come from, where nothing more is known than that these became those: words
-/// come from words in order, punctuation at either end from punctuation there, other from nothing.
-void map_in_order(std::span<const TextAtom> source, const Atoms& from, std::span<const TextAtom> target,
-                  const Atoms& into, std::vector<int64_t>& origin) {
+/// The two sides of a segment.
+struct Sides {
+  std::string_view source_text;
+  std::span<const TextAtom> source;
+  std::string_view target_text;
+  std::span<const TextAtom> target;
+
+  [[nodiscard]] bool are_alike(int64_t from, int64_t into) const {
+    return source_text.substr(source[from].begin, source[from].end - source[from].begin) ==
+           target_text.substr(target[into].begin, target[into].end - target[into].begin);
+  }
+};
+
+/// Says of atoms `into` which of atoms `from` they come from, where nothing more is known than that these became those:
+/// where all are alike, each from its like; else words come from words in order, punctuation at either end from
+/// punctuation there, its like if there is one (so that "{0}," keeps its brace), other from nothing.
+void map_in_order(const Sides& sides, const Atoms& from, const Atoms& into, std::vector<int64_t>& origin) {
+  const std::span<const TextAtom> source = sides.source, target = sides.target;
+  const auto alike = [&](int64_t a, int64_t b) { return sides.are_alike(a, b); };
+  if (std::ranges::equal(from, into, alike)) {
+    for (size_t i = 0; i < from.size(); ++i) origin[into[i]] = from[i];
+    return;
+  }
   Atoms source_words, target_words;
   std::ranges::copy_if(from, std::back_inserter(source_words), [&](int64_t i) { return source[i].is_word; });
   std::ranges::copy_if(into, std::back_inserter(target_words), [&](int64_t i) { return target[i].is_word; });
@@ -69,10 +88,22 @@ void map_in_order(std::span<const TextAtom> source, const Atoms& from, std::span
           return source[a].end - source[a].begin < source[b].end - source[b].begin;
         });
   }
-  for (auto atom = into.begin(); *atom < target_words.front(); ++atom)
-    if (from.front() < source_words.front()) origin[*atom] = from.front();
-  for (auto atom = into.rbegin(); *atom > target_words.back(); ++atom)
-    if (from.back() > source_words.back()) origin[*atom] = from.back();
+  // From the words outwards.
+  auto before = std::ranges::find(from, source_words.front());
+  for (auto atom = std::ranges::find(into, target_words.front()); atom != into.begin();) {
+    --atom;
+    const auto like = std::find_if(std::reverse_iterator(before), from.rend(),
+                                   [&](int64_t candidate) { return alike(candidate, *atom); });
+    if (like != from.rend()) before = std::prev(like.base());
+    if (from.front() < source_words.front()) origin[*atom] = like != from.rend() ? *like : from.front();
+  }
+  auto after = std::next(std::ranges::find(from, source_words.back()));
+  for (auto atom = std::next(std::ranges::find(into, target_words.back())); atom != into.end(); ++atom) {
+    const auto like =
+        std::find_if(after, from.end(), [&](int64_t candidate) { return alike(candidate, *atom); });
+    if (like != from.end()) after = std::next(like);
+    if (from.back() > source_words.back()) origin[*atom] = like != from.end() ? *like : from.back();
+  }
 }
 
 /// Whether links of words say little: most words are not what white space cuts, as in Chinese.
@@ -80,8 +111,8 @@ bool is_dense(std::span<const TextAtom> atoms) {
   return !atoms.empty() && std::ranges::count_if(atoms, &TextAtom::is_word) > 2 * (atoms.back().word + 1);
 }
 
-/// Which atom of the source each atom of the translation comes from; kNone: not known. Cuts words of the translation as the
-/// same words of the source are cut.
+/// Returns which atom of the source each atom of the translation comes from; kNone: not known. Cuts words of the
+/// translation as the same words of the source are cut.
 std::vector<int64_t> origins(std::string_view source_text, std::span<const TextAtom> source,
                              std::string_view target_text, std::vector<TextAtom>& target, AtomLinks links) {
   const std::vector<size_t> source_words = word_begins(source), target_words = word_begins(target);
@@ -90,7 +121,8 @@ std::vector<int64_t> origins(std::string_view source_text, std::span<const TextA
     std::ranges::generate(from, [i = int64_t{0}]() mutable { return i++; });
     std::ranges::generate(into, [i = int64_t{0}]() mutable { return i++; });
     std::vector<int64_t> origin(target.size(), kNone);
-    if (!from.empty() && !into.empty()) map_in_order(source, from, target, into, origin);
+    if (!from.empty() && !into.empty())
+      map_in_order({source_text, source, target_text, target}, from, into, origin);
     return origin;
   }
   const auto words = [](const std::vector<size_t>& begins) {
@@ -134,7 +166,7 @@ std::vector<int64_t> origins(std::string_view source_text, std::span<const TextA
     Atoms from;
     for (size_t i = source_words[word]; i < source_words[word + 1]; ++i)
       from.push_back(static_cast<int64_t>(i));
-    map_in_order(source, from, target, becomes[word], origin);
+    map_in_order({source_text, source, target_text, target}, from, becomes[word], origin);
   }
   return origin;
 }
@@ -172,7 +204,7 @@ class Placer {
   };
   using Claims = std::map<size_t, Claim>;  // by the first atom
 
-  /// Of each atom of the source, the elements that it is in.
+  /// Returns for each atom of the source the elements that it is in.
   [[nodiscard]] std::vector<std::vector<size_t>> marks_around(std::span<const TextAtom> source) const {
     std::vector<std::vector<size_t>> around(source.size());
     for (size_t mark = 0; mark < marks_.size(); ++mark) {
@@ -183,7 +215,8 @@ class Placer {
     return around;
   }
 
-  /// The stretch inside of `within`, free of claims, in which the mark's own atoms outnumber others' the most.
+  /// Returns the stretch inside of `within`, free of claims, in which the mark's own atoms outnumber others' the
+  /// most.
   [[nodiscard]] PlacedMark best_stretch(size_t mark, PlacedMark within, const Claims& claims) const {
     PlacedMark best, stretch;
     size_t best_worth = 0, worth = 0;
@@ -209,7 +242,7 @@ class Placer {
     return best;
   }
 
-  /// Where in `within` what stands before this atom of the source belongs.
+  /// Returns where in `within` belongs what stands before this atom of the source.
   [[nodiscard]] size_t place_before(size_t atom, bool with_next, PlacedMark within) const {
     const int64_t before = atom == 0 ? kNone : last_[atom - 1];
     const int64_t behind = atom == first_.size() ? kNone : first_[atom];

@@ -29,6 +29,27 @@ TEST(HtmlDocument, BlocksCutAndTheirTagsStay) {
             "</body></html>\n");
 }
 
+TEST(HtmlDocument, AnotherEncodingThanUtf8GetsReferences) {
+  const std::string page = "<head><META charset='ISO-8859-1'></head><p>Open</p>";
+  EXPECT_EQ(translated(kHtml, page, "Öffnen €"),
+            "<head><META charset='ISO-8859-1'></head><p>&#214;ffnen &#8364;</p>");
+  for (const char* head :
+       {"<meta charset=\"UTF-8\">", "<meta http-equiv=Content-Type content='text/html; charset=utf-8'>", ""})
+    EXPECT_EQ(translated(kHtml, head + std::string("<p>Open</p>"), "Ö"), head + std::string("<p>Ö</p>"));
+  EXPECT_EQ(translated(kHtml, "<meta charset=latin1><p>ü</p>", "Ö"), "<meta charset=latin1><p>Ö</p>")
+      << "which is in UTF-8, whatever it says";
+}
+
+TEST(HtmlDocument, MarksStayAroundPlaceholders) {
+  const Links one = {{0, 0}, {1, 1}, {2, 2}, {3, 3}};
+  EXPECT_EQ(translated(kHtml, "<p>Open <b>{0}</b>, then close.</p>", "Öffnen {0}, dann schließen.", one),
+            "<p>Öffnen <b>{0}</b>, dann schließen.</p>");
+  EXPECT_EQ(translated(kHtml, "<p>See (<b>${A}</b>) here</p>", "Sehen (${A}), da", {{0, 0}, {1, 1}, {2, 2}}),
+            "<p>Sehen (<b>${A}</b>), da</p>");
+  EXPECT_EQ(translated(kHtml, "<p>In \"<b>{0}</b>\"</p>", "In „{0}“", {{0, 0}, {1, 1}}),
+            "<p>In „<b>{0}</b>“</p>");
+}
+
 TEST(HtmlDocument, WhatIsNotToBeTranslatedIsNotSeen) {
   for (const std::string kept :
        {"<script>if (a<b) document.write('<p>text</p>')</script>", "<pre>some text</pre>",

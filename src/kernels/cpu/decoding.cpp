@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -37,8 +40,8 @@ at::Tensor as_float(const at::Tensor& x) {
 
 constexpr int64_t kPair = 2 * kEight;
 
-/// 16 neighbouring elements: of fp32 in their order; of bf16 first those at even places, then those at odd ones, which
-/// a shift and a mask make fp32.
+/// Loads 16 neighbouring elements: of fp32 in their order; of bf16 first those at even places, then those at odd
+/// ones, which a shift and a mask make fp32.
 CHORUS_INLINE inline void load_pair(const float* from, Eight (&to)[2]) {
   load(from, to[0]);  // one by one: g++ 12 copies both together by way of memory
   load(from + kEight, to[1]);
@@ -50,14 +53,14 @@ CHORUS_INLINE inline void load_pair(const c10::BFloat16* from, Eight (&to)[2]) {
   to[0] = reinterpret_cast<Eight>(words << 16);
   to[1] = reinterpret_cast<Eight>(words & 0xFFFF0000U);
 }
-/// As load_pair() loaded them: into their places.
+/// Stores what load_pair() loaded in its places.
 template <class T>
 CHORUS_INLINE inline void store_pair(const Eight (&from)[2], float* to) {
   float lanes[kPair];
   std::memcpy(&lanes, &from, sizeof lanes);
   for (int64_t i = 0; i < kPair; ++i) to[i] = lanes[std::is_same_v<T, float> ? i : i % 2 * kEight + i / 2];
 }
-/// x, with whole pairs in the order of load_pair(). `room`: n floats.
+/// Returns x, with whole pairs in the order of load_pair(). `room`: n floats.
 template <class T>
 CHORUS_INLINE inline const float* in_pairs(const float* x, int64_t n, float* room) {
   if constexpr (std::is_same_v<T, float>) return x;
@@ -184,8 +187,37 @@ CHORUS_INLINE inline double sum_of_exponentials(const float* x, int64_t n, float
   return sum;
 }
 
-/// The k greatest of x, best first, into `tokens` and `values`; `maxima` are bounds of its blocks.
+/// The k greatest of x, best first, into `tokens` and `values`; `maxima` are bounds of its blocks. By a heap: what
+/// enters costs log k.
+void greatest_of_many(const float* x, int64_t n, const float* maxima, int64_t k, int64_t* tokens,
+                      float* values) {
+  using Entry = std::pair<float, int64_t>;  // value, token
+  const auto better = [](const Entry& a, const Entry& b) {
+    return a.first > b.first || (a.first == b.first && a.second < b.second);
+  };
+  std::vector<Entry> heap;  // the worst of them first
+  heap.reserve(k);
+  for (int64_t first = 0; first < n; first += kLogitBlock) {
+    if (std::ssize(heap) == k && !(maxima[first / kLogitBlock] > heap.front().first)) continue;
+    for (int64_t i = first; i < std::min(n, first + kLogitBlock); ++i) {
+      if (std::ssize(heap) < k) {
+        heap.emplace_back(x[i], i);
+        std::ranges::push_heap(heap, better);
+      } else if (x[i] > heap.front().first) {
+        std::ranges::pop_heap(heap, better);
+        heap.back() = {x[i], i};
+        std::ranges::push_heap(heap, better);
+      }
+    }
+  }
+  std::ranges::sort_heap(heap, better);
+  for (size_t i = 0; i < heap.size(); ++i) std::tie(values[i], tokens[i]) = heap[i];
+}
+
+/// The same by insertion, where k is small.
 void greatest(const float* x, int64_t n, const float* maxima, int64_t k, int64_t* tokens, float* values) {
+  constexpr int64_t kFew = 32;
+  if (k > kFew) return greatest_of_many(x, n, maxima, k, tokens, values);
   int64_t found = 0;
   for (int64_t first = 0; first < n; first += kLogitBlock) {
     if (found == k && !(maxima[first / kLogitBlock] > values[k - 1])) continue;
@@ -280,8 +312,8 @@ at::Tensor activate_rows(Activation activation, const at::Tensor& input) {
   if (activation == Activation::relu) return activate(activation, input);
   const int64_t rows = input.size(0), width = is_gated(activation) ? input.size(1) / 2 : input.size(1);
   at::Tensor out = at::empty({rows, width}, input.options());
-  // What is left of libtorch's last whole vector is rounded otherwise, so that its loops must end with a row. Those over
-  // halves of rows do.
+  // What is left of libtorch's last whole vector is rounded otherwise, so that its loops must end with a row. Those
+  // over halves of rows do.
   constexpr int64_t kWhole = 64;
   const bool alone = !is_gated(activation) && width % kWhole != 0;
   at::parallel_for(0, rows, grain(kEight * width), [&](int64_t begin, int64_t end) {
