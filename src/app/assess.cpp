@@ -36,7 +36,7 @@ void run(AssessArguments& arguments) {
   if (sources.empty()) throw UserError("name the text with --files \"test.{lang}\" or --tsv");
   const LoadedModel loaded = load_model(arguments.model, compute_options(arguments.compute, world.group()));
   for (const std::string& language : arguments.text.languages)
-    static_cast<void>(loaded.vocabulary.language(language));
+    static_cast<void>(loaded.vocabulary.language(loaded.vocabulary.language_of_label(language)));
   std::optional<Progress> progress;
   options.progress = [&](int64_t done, int64_t total) {
     if (!progress) progress.emplace(ProgressOptions{.task = "translating", .unit = "line", .total = total});

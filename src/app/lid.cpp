@@ -121,6 +121,7 @@ void evaluate(const EvaluateArguments& a) {
   const LanguageClassifier own(
       std::filesystem::is_directory(path) ? find_model(path).description / kClassifierFile : path);
   const Sentences sentences = read_sentences(a.text, a.lines);
+  if (sentences.empty()) throw UserError("the text has no line in any of its languages");
   const std::vector<std::string> languages(own.languages().begin(), own.languages().end());
   const std::unique_ptr<const LanguageDetector> cld2 = cld2_detector(languages);
   const RandomKey key = RandomKey(1).derive("lid eval");

@@ -38,7 +38,8 @@ struct PruneArguments {
 
 std::vector<DirectionText> read_text(const PruneArguments& a, const ModelPlace& place) {
   const Vocabulary vocabulary = describe_model(place.description).vocabulary;
-  for (const std::string& language : a.text.languages) static_cast<void>(vocabulary.language(language));
+  for (const std::string& language : a.text.languages)
+    static_cast<void>(vocabulary.language(vocabulary.language_of_label(language)));
   return read_directions(sources_of(a.text), a.text.sentences, vocabulary.languages());
 }
 

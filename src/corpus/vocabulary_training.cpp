@@ -85,9 +85,10 @@ void check(std::span<const SourceConfig> sources) {
     // The text is read twice, once to count.
     for (const auto& path : text_source(source).files) {
       std::error_code error;
-      if (path == "-" || std::filesystem::is_fifo(path, error)) {
-        throw UserError("{} is a pipe: a vocabulary is trained on files",
-                        path == "-" ? "standard input" : path.string());
+      const bool is_input = path == "-" || path == "/dev/stdin";
+      if (is_input || std::filesystem::is_fifo(path, error)) {
+        throw UserError("{}: a vocabulary is trained on files, which are read twice, and on no pipe",
+                        is_input ? "standard input" : path.string());
       }
     }
   }
@@ -169,7 +170,7 @@ Misfit misfit(const std::string& message) {
   throw Error("SentencePiece could not train a vocabulary: {}", message);
 }
 
-/// As one of SentencePiece's comma-separated symbols.
+/// Quotes a symbol as one of SentencePiece's comma-separated symbols.
 std::string csv_cell(std::string_view symbol) {
   std::string text = "\"";
   for (const char ch : symbol) text += ch == '"' ? "\"\"" : std::string(1, ch);

@@ -73,7 +73,8 @@ void describe_denoising(Schema& s, DenoiseConfig& c) {
 }
 
 void describe_phase(Schema& s, CurriculumConfig& c) {
-  s.add("update", c.update, {.help = "the weights hold from this update on", .unit = "updates", .min = 1});
+  s.add("update", c.update,
+        {.help = "the weights hold for the updates after this one", .unit = "updates", .min = 1});
   s.add("weights", c.weights,
         {.help = "new weights of sources and tasks by name: [\"denoise=0.2\", \"train[0]=1\"]; others keep "
                  "theirs"});

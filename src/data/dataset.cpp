@@ -157,7 +157,12 @@ DataSet::DataSet(std::span<const SourceConfig> sources, const Vocabulary& vocabu
 }
 
 int32_t DataSet::language(const std::string& name, const std::string& label) const {
-  return labelled(label, [&] { return vocabulary_.language(name); });
+  return labelled(label, [&] { return vocabulary_.language(vocabulary_.language_of_label(name)); });
+}
+
+PairTags DataSet::tags(const std::string& from, const std::string& to, const std::string& label) const {
+  const auto language = [&](const std::string& name) { return vocabulary_.language_of_label(name); };
+  return labelled(label, [&] { return vocabulary_.pair_tags(language(from), language(to)); });
 }
 
 void DataSet::add_source(const SourceConfig& source, const std::string& label, const std::string& name,
@@ -170,11 +175,12 @@ void DataSet::add_source(const SourceConfig& source, const std::string& label, c
   std::map<std::pair<size_t, size_t>, size_t> seen;  // language pair -> the part that has counted its rows
   for (const auto& [from, to] : pairs) {
     const std::string &of = source.languages[from], &into = source.languages[to];
-    labelled(label, [&] { return vocabulary_.pair_tags(of, into); });
     PartReport report{.source = label, .direction = fmt::format("{}-{}", of, into)};
     Part part{.name = name,
-              .direction = direction_index(
-                  {.source = languages[from], .target = languages[to], .name = report.direction}),
+              .direction = direction_index({.source = languages[from],
+                                            .target = languages[to],
+                                            .name = report.direction,
+                                            .tags = tags(of, into, label)}),
               .weight = source.weight};
     Columns columns{.store = store, .source = from, .target = to, .rows = rows_.size()};
     if (const auto there = seen.find({to, from}); there != seen.end()) {  // the same rows, the other way
@@ -207,8 +213,11 @@ void DataSet::add_task(const DenoiseConfig& task, std::span<const SourceConfig> 
         .store = store, .source = column, .target = column, .rows = rows_.size(), .task = tasks_.size() - 1};
     PartReport report{.source = label, .direction = fmt::format("{}:{}", task.name, name)};
     Part part{.name = task.name,
-              .direction = direction_index(
-                  {.source = index, .target = index, .name = report.direction, .task = columns.task}),
+              .direction = direction_index({.source = index,
+                                            .target = index,
+                                            .name = report.direction,
+                                            .task = columns.task,
+                                            .tags = tags(name, name, label)}),
               .weight = task.weight};
     rows_.push_back(usable_rows(columns, options.max_length, report, part));
     add_part(part, columns, report);
@@ -270,8 +279,10 @@ RowSet DataSet::usable_rows(const Columns& columns, int64_t max_length, PartRepo
 int32_t DataSet::direction_index(const Direction& direction) {
   for (size_t i = 0; i < directions_.size(); ++i) {
     const Direction& there = directions_[i];
-    if (there.source == direction.source && there.target == direction.target && there.task == direction.task)
-      return static_cast<int32_t>(i);
+    const bool same = languages().empty()
+                          ? there.name == direction.name
+                          : there.source == direction.source && there.target == direction.target;
+    if (same && there.task == direction.task) return static_cast<int32_t>(i);
   }
   directions_.push_back(direction);
   return static_cast<int32_t>(directions_.size() - 1);
@@ -330,8 +341,7 @@ SentencePair DataSet::read(int64_t part, int64_t example, RandomKey key) const {
   const Columns& columns = columns_.at(part);
   const int64_t row = rows_[columns.rows].select(example);
   const Direction& direction = directions_[parts_[part].direction];
-  const std::vector<std::string>& languages = vocabulary_.languages();
-  const PairTags tags = vocabulary_.pair_tags(languages[direction.source], languages[direction.target]);
+  const PairTags& tags = direction.tags;
   SentencePair pair = {.source = pieces(columns, row, true, key),
                        .target = pieces(columns, row, false, key),
                        .source_tag = tags.source,

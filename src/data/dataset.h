@@ -20,9 +20,10 @@
 namespace chorus::inline data {
 
 struct Direction {
-  int32_t source = 0, target = 0;  // indices into the vocabulary's languages
+  int32_t source = 0, target = 0;  // indices into the vocabulary's languages; 0 where it has none
   std::string name;                // "en-de"; of a denoising task "denoise:en"
   size_t task = 0;                 // index into DataSet::tasks()
+  PairTags tags;
 };
 
 /// One sentence pair as ids, ready for make_batch.
@@ -91,7 +92,7 @@ class DataSet {
   [[nodiscard]] std::vector<std::pair<int32_t, int32_t>> language_pairs() const;
   [[nodiscard]] int64_t examples(int32_t direction) const;
   [[nodiscard]] const DataReport& report() const { return report_; }
-  /// Of all ids and of what is drawn from them: equal hashes give the same stream of batches.
+  /// Returns a hash of all ids and of what is drawn from them: equal hashes give the same stream of batches.
   [[nodiscard]] uint64_t hash() const;
 
   /// One source's share of a direction.
@@ -109,10 +110,10 @@ class DataSet {
   };
   /// Whether pieces are sampled: lengths() and read() then take their time.
   [[nodiscard]] bool is_sampled() const { return sampler_.has_value(); }
-  /// Of what read() gives for the same key. Of a denoising task the source is no longer than they say.
+  /// Returns the lengths of what read() gives for the same key. For a denoising task the source may also be shorter.
   [[nodiscard]] Lengths lengths(int64_t part, int64_t example, RandomKey key) const;
-  /// `key` decides into which pieces it is cut, where they are sampled, and what the noise of a denoising task does. A
-  /// side that would be longer than max_length that way stays as it is stored.
+  /// Reads an example. `key` decides into which pieces it is cut, where they are sampled, and what the noise of a
+  /// denoising task does. A side that would be longer than max_length that way stays as it is stored.
   [[nodiscard]] SentencePair read(int64_t part, int64_t example, RandomKey key) const;
 
  private:
@@ -135,6 +136,7 @@ class DataSet {
   RowSet usable_rows(const Columns& columns, int64_t max_length, PartReport& report, Part& part) const;
   int32_t direction_index(const Direction& direction);
   [[nodiscard]] int32_t language(const std::string& name, const std::string& label) const;
+  [[nodiscard]] PairTags tags(const std::string& from, const std::string& to, const std::string& label) const;
 
   Vocabulary vocabulary_;
   int64_t max_length_;

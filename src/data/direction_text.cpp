@@ -30,13 +30,20 @@ void read_pairs(const SourceConfig& source, const std::string& where, int64_t li
       directions.push_back({name, source.languages[from], source.languages[to], {}, {}});
   }
   ParallelReader reader(text_source(source));
+  std::vector<int64_t> rows(selected.size()), unread(selected.size());  // of each direction
+  const auto can_be_read = [](const Cell& cell) {
+    return cell.status == CellStatus::ok || cell.status == CellStatus::empty;
+  };
   const auto is_full = [&](size_t i) { return limit > 0 && std::ssize(directions[i].sources) >= limit; };
   while (!std::ranges::all_of(at, is_full) && reader.next()) {
     for (size_t i = 0; i < selected.size(); ++i) {
       const Cell& from = reader.cells()[selected[i].first];
       const Cell& to = reader.cells()[selected[i].second];
       DirectionText& pairs = directions[at[i]];
-      if (!is_full(at[i]) && from.status == CellStatus::ok && to.status == CellStatus::ok) {
+      if (is_full(at[i])) continue;
+      ++rows[i];
+      unread[i] += can_be_read(from) && can_be_read(to) ? 0 : 1;
+      if (from.status == CellStatus::ok && to.status == CellStatus::ok) {
         pairs.sources.emplace_back(from.text);
         pairs.references.emplace_back(to.text);
         if (pairs.sources.size() > kMostPairs) {
@@ -46,6 +53,11 @@ void read_pairs(const SourceConfig& source, const std::string& where, int64_t li
         }
       }
     }
+  }
+  for (size_t i = 0; i < selected.size(); ++i) {
+    if (unread[i] > 0)
+      log_warning("{}: {} of {} of {} left out: not UTF-8, far too long, or with another number of columns",
+                  where, unread[i], counted(rows[i], "row"), directions[at[i]].name);
   }
 }
 
@@ -67,7 +79,8 @@ std::vector<DirectionText> read_directions(std::span<const SourceConfig> sources
 
 std::vector<SentencePair> encoded_pairs(const DirectionText& text, const Vocabulary& vocabulary,
                                         int64_t longest) {
-  const PairTags tags = vocabulary.pair_tags(text.from, text.to);
+  const PairTags tags =
+      vocabulary.pair_tags(vocabulary.language_of_label(text.from), vocabulary.language_of_label(text.to));
   const Vocabulary target = vocabulary.target();
   std::vector<SentencePair> pairs;
   for (size_t i = 0; i < text.sources.size(); ++i) {

@@ -241,10 +241,15 @@ int32_t Vocabulary::language(std::string_view name) const {
       found != state_->language_index.end()) {
     return found->second;
   }
+  if (known.empty() && name.empty()) return 0;
   if (known.empty()) throw UserError("unknown language '{}': this vocabulary has no language tags", name);
   if (name.empty()) throw UserError("no language is named: this vocabulary knows {}", join(known, ", "));
   throw UserError("unknown language '{}': this vocabulary knows {}{}", name, join(known, ", "),
                   did_you_mean_language(name, known));
+}
+
+std::string_view Vocabulary::language_of_label(std::string_view label) const {
+  return state_->languages.empty() ? std::string_view() : label;
 }
 
 int32_t Vocabulary::tag(std::string_view name) const {

@@ -13,12 +13,12 @@
 // They have no languages. Their extra ids follow the pieces, counted downwards, and are spelt in text:
 // "<extra_id_0>" is the last of them.
 //
-// MADLAD's begins with <unk>, <s>, </s>, a newline and the tags of languages, "<2de>". SentencePiece's id i >= 4 is ours,
-// and the newline, which no line of text holds, is our bos. The target's tag stands on the source.
+// MADLAD's begins with <unk>, <s>, </s>, a newline and the tags of languages, "<2de>". SentencePiece's id i >= 4 is
+// ours, and the newline, which no line of text holds, is our bos. The target's tag stands on the source.
 //
 // OPUS-MT's (Marian's) have a SentencePiece model for each side and one list of pieces for both, which begins with any
-// piece in the place of bos. The tags of targets are the pieces ">>deu<<", on the source; where there are none, source and
-// target are one language each, without a tag.
+// piece in the place of bos. The tags of targets are the pieces ">>deu<<", on the source; where there are none, source
+// and target are one language each, without a tag.
 #pragma once
 
 #include <cstdint>
@@ -79,16 +79,17 @@ struct PairTags {
 class Vocabulary {
  public:
   /// Reads and checks a SentencePiece model (unigram or BPE). UserError naming the file when it is missing,
-  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's (OPUS-MT's may be any), or the layout does not fit
-  /// it: pieces that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another tag, an
-  /// added word with another's id.
+  /// damaged, its special ids are neither 0 unk, 1 bos, 2 eos nor T5's (OPUS-MT's may be any), or the layout does not
+  /// fit it: pieces that are named twice or do not begin with <s> <pad> </s> <unk>, a tag that is a piece or another
+  /// tag, an added word with another's id.
   static Vocabulary load(const std::filesystem::path& model, const VocabularyLayout& layout = {});
-  /// The same with a tag, after all others, for each of these languages and symbols that has none. UserError
-  /// if it is T5's or OPUS-MT's.
+  /// Returns the vocabulary with a tag, after all others, for each of these languages and symbols that has none.
+  /// UserError if it is T5's or OPUS-MT's.
   [[nodiscard]] Vocabulary with_tags(std::span<const std::string> names) const;
 
-  /// The same that finds each of these symbols whole in text: as an added word, behind all other ids, unless it is a
-  /// symbol of its SentencePiece model or an added word. UserError if it is T5's, MADLAD's or OPUS-MT's.
+  /// Returns a vocabulary that finds each of these symbols whole in text: as an added word, behind all other ids,
+  /// unless it is a symbol of its SentencePiece model or an added word. UserError if it is T5's, MADLAD's or
+  /// OPUS-MT's.
   [[nodiscard]] Vocabulary with_symbols(std::span<const std::string> symbols) const;
   /// The symbols in text: user-defined ones of the SentencePiece model but tags, and added words.
   [[nodiscard]] std::vector<std::string> symbols_in_text() const;
@@ -103,37 +104,40 @@ class Vocabulary {
   [[nodiscard]] const std::string& normalization() const;
   /// Whether each side has a SentencePiece model of its own.
   [[nodiscard]] bool is_marian() const;
-  /// The vocabulary as targets, and as texts of a language, are written: encode() is that of its SentencePiece model. All
-  /// else is the same; but for OPUS-MT's, so is this.
+  /// Return the vocabulary with which targets, and texts of a language, are written: encode() is that of its
+  /// SentencePiece model. All else is the same; except for OPUS-MT's, so is encode().
   [[nodiscard]] Vocabulary target() const;
   [[nodiscard]] Vocabulary written_in(std::string_view language) const;
-  /// Of MADLAD's: what looks like the tag of a language, but SentencePiece does not cut from a text as the others; so they
-  /// are none.
+  /// Returns what looks like the tag of a language in MADLAD's vocabulary and is none: SentencePiece does not cut it
+  /// from a text as it cuts the others.
   [[nodiscard]] const std::vector<std::string>& unusable_tags() const;
 
   /// Rows of the embedding: every id is below.
   [[nodiscard]] int64_t size() const;
 
-  /// The pieces of a sentence, without tag and </s>. A tag spelt in the text ("__de__") comes out as bytes
-  /// (or unk in a model without byte pieces), never as the tag. Empty or blank text has no pieces. Any number
-  /// of threads may call it.
+  /// Returns the pieces of a sentence, without tag and </s>. A tag spelt in the text ("__de__") comes out as bytes
+  /// (or unk in a model without byte pieces), never as the tag. Empty or blank text has no pieces. Any number of
+  /// threads may call it.
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
   void encode(std::string_view text, std::vector<int32_t>& ids) const;  // the same, into `ids`
 
-  /// The text of pieces and added words, a space on either side of these; bos, pad, eos, tags and special
+  /// Returns the text of pieces and added words, a space on either side of these; bos, pad, eos, tags and special
   /// words are left out, unk reads " ⁇ ". UserError on an id outside [0, size()).
   [[nodiscard]] std::string decode(std::span<const int32_t> ids) const;
 
   /// The languages that have a tag, in the order of their ids; before them OPUS-MT's that have none.
   [[nodiscard]] const std::vector<std::string>& languages() const;
   /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
-  /// knows ... A vocabulary without languages has one tag, kNoTag, of the empty name.
+  /// knows ... A vocabulary without languages has one, of the empty name, without a tag (kNoTag).
   [[nodiscard]] int32_t language(std::string_view name) const;
+  /// Returns the language of text that is labelled with one, by its file's name, say: the label. "" in a vocabulary
+  /// without languages, such as T5's, whose text says itself what is wanted.
+  [[nodiscard]] std::string_view language_of_label(std::string_view label) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;
-  /// What stands on a pair's sides. UserError as above, and where the model does not translate from the one or to the other;
-  /// where the target's tag stands on the source, that of the source is not needed, and `from` may be empty; so may `to`,
-  /// where there are no tags.
+  /// Returns the tags on a pair's sides. UserError as above, and where the model does not translate from the one or
+  /// to the other. Where the target's tag stands on the source, that of the source is not needed, and `from` may be
+  /// empty; so may `to`, where there are no tags.
   [[nodiscard]] PairTags pair_tags(std::string_view from, std::string_view to) const;
   /// What a side of a pair holds at most besides its pieces: what pair_tags() says, and </s>.
   [[nodiscard]] int64_t tags_and_end() const;

@@ -87,7 +87,8 @@ void count(const UncountedCall& call, MoeStatistics& statistics) {
   statistics.choices += c.tokens * c.k;
   ++statistics.micro_batches;
   std::vector<int64_t> assigned(experts);
-  const auto* const group = call.groups.defined() ? call.groups.const_data_ptr<int32_t>() : nullptr;
+  const bool grouped = call.group_count > 0 && call.groups.defined();
+  const auto* const group = grouped ? call.groups.const_data_ptr<int32_t>() : nullptr;
   for (int64_t slot = 0; slot < c.rows * c.k; ++slot) {
     const int64_t e = c.chosen[slot];
     if (e < 0) continue;

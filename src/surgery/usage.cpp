@@ -56,7 +56,9 @@ std::vector<ExpertUsage> measure_usage(Transformer& model, const Vocabulary& voc
   std::vector<ExpertUsage> usage(layers);
   int64_t done = 0;
   for (const DirectionText& text : texts) {
-    const auto index = [&](const std::string& name) { return languages > 0 ? vocabulary.language(name) : 0; };
+    const auto index = [&](const std::string& name) {
+      return vocabulary.language(vocabulary.language_of_label(name));
+    };
     const int64_t from = index(text.from), to = index(text.to);
     for (const MicroBatch& batch : batches_of(text, vocabulary, model.config().max_positions)) {
       std::vector<RoutingRecord> routings(layers);
