@@ -19,7 +19,8 @@ void describe(Schema& schema, OptimConfig& config) {
               {"cosine", Schedule::cosine},
               {"linear", Schedule::linear},
               {"constant", Schedule::constant}},
-             {.help = "how the learning rate changes after warm-up"});
+             {.help = "how the learning rate changes after warm-up; inverse_sqrt without one: as after one "
+                      "of an update"});
   schema.add("warmup", config.warmup, {.help = "for how long the learning rate rises from zero to its peak"});
   schema.add(
       "decay", config.decay,
@@ -32,7 +33,9 @@ void describe(Schema& schema, OptimConfig& config) {
   schema.add("epsilon", config.epsilon,
              {.help = "added to the root of the second moment", .min = 1e-30, .max = 1});
   schema.add("weight_decay", config.weight_decay,
-             {.help = "decoupled weight decay; biases and norms are exempt", .min = 0, .max = 100});
+             {.help = "decoupled weight decay; biases, norms and tables of relative positions are exempt",
+              .min = 0,
+              .max = 100});
   schema.add("clip_norm", config.clip_norm,
              {.help = "largest norm of the whole gradient, which is scaled down to it; 0: no limit",
               .min = 0,
@@ -56,7 +59,7 @@ double elapsed(const RunProgress& now, Duration::Unit unit) {
 
 namespace {
 
-/// Of the way from the end of warm-up to the end of decay, 0 to 1.
+/// Returns the share that is done of the way from the end of warm-up to the end of decay, 0 to 1.
 double decayed(const OptimConfig& config, const RunProgress& now, Duration run_length) {
   const Duration end = config.decay.count > 0 ? config.decay : run_length;
   const bool warm = config.warmup.count > 0;

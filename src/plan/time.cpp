@@ -118,16 +118,22 @@ double exchange_time(const Step& s) {
           (encoder + decoder) * s.m.latency * (mesh.ep - 1 + parts));
 }
 
-/// A sum over tp moves its bytes twice: two per block in each direction, three in the decoder's.
+/// Returns the seconds of the sums over tp, each of which moves its bytes twice. Forward, and where it is run again,
+/// there are two per block, in the decoder three, and one per embedding; in backward as many per block, one per decoder
+/// block of the gradient w.r.t. the encoder's output, and one of the loss.
 double tensor_time(const Step& s) {
   const int tp = s.job.mesh.tp;
   if (tp == 1) return 0;
-  const double sums = 2 * static_cast<double>(s.job.model.encoder_layers) * s.source +
-                      3 * static_cast<double>(s.job.model.decoder_layers) * s.target;
-  return s.rounds * 2 * sums * 2 * (1 - 1.0 / tp) * s.d * s.width / s.rate_of(tp);
+  const auto decoder_layers = static_cast<double>(s.job.model.decoder_layers);
+  const double forward = s.job.recompute ? 2 : 1;  // runs
+  const double blocks =
+      2 * static_cast<double>(s.job.model.encoder_layers) * s.source + 3 * decoder_layers * s.target;
+  const double rows =
+      (forward + 1) * blocks + forward * (s.source + s.target) + decoder_layers * s.source + s.target;
+  return s.rounds * rows * 2 * (1 - 1.0 / tp) * s.d * s.width / s.rate_of(tp);
 }
 
-/// Each block's input and the last one's output, out and in.
+/// Returns the seconds in which each block's input and the last one's output go out and in.
 double stash_time(const Step& s) {
   if (!s.job.recompute) return 0;
   const double kept = s.rounds * s.d * s.width *
@@ -136,7 +142,7 @@ double stash_time(const Step& s) {
   return leave(s.m, s.job.memory.activations, kept) + fetch(s.m, s.job.memory.activations, kept);
 }
 
-/// Of weights and gradients, between ranks and tiers.
+/// Returns the seconds in which weights and gradients move between ranks and tiers.
 double movement_time(const Step& s, const Weights& role) {
   const Mesh& mesh = s.job.mesh;
   const double a = s.rounds, w = s.width, away = 1 - 1 / role.sharing, between = s.rate_of(mesh.world);
@@ -151,7 +157,8 @@ double movement_time(const Step& s, const Weights& role) {
          fetch(s.m, role.gradients, (a - 1) * 4 * kept) + leave(s.m, role.gradients, a * 4 * kept);
 }
 
-/// Read for the norm and for the update; moments and masters are read and written.
+/// Returns the seconds of the optimizer. Gradients are read for the norm and for the update; moments and masters are
+/// read and written.
 double optimizer_time(const Step& s, const Weights& role) {
   const Machine& m = s.m;
   const int64_t rows = s.width == 4 ? 2 : 3;
