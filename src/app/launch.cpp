@@ -1,17 +1,19 @@
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <set>
+#include <iterator>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "app/train_arguments.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "io/places.h"
+#include "io/run_layout.h"
 #include "mpi/starter.h"
 #include "train/job.h"
 
@@ -46,15 +48,12 @@ int ranks_that_fit(const RunConfig& config, int most) {
   }
 }
 
-/// All checkpoints of a run and its stages, by name.
-std::set<std::string> checkpoints_in(const std::filesystem::path& folder) {
-  std::set<std::string> found;
-  const auto look = [&](const std::filesystem::path& run) {
-    for (const std::string& name : names_in(run / "checkpoints"))
-      if (name.starts_with("step-")) found.insert((run / name).string());
-  };
-  look(folder);
-  for (const std::string& name : names_in(folder)) look(folder / name);
+/// All checkpoints of a run and its stages, in an order of their own.
+std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> found = checkpoint_folders(folder);
+  for (const std::string& name : names_in(folder))
+    std::ranges::copy(checkpoint_folders(folder / name), std::back_inserter(found));
+  std::ranges::sort(found);
   return found;
 }
 
@@ -62,7 +61,7 @@ std::string names_of(const std::vector<Host>& hosts) {
   std::vector<std::string> names;
   names.reserve(hosts.size());
   for (const Host& host : hosts) names.push_back(host.name);
-  return fmt::format("{}", fmt::join(names, ", "));
+  return join(names, ", ");
 }
 
 int run(const LaunchArguments& a) {
@@ -80,7 +79,7 @@ int run(const LaunchArguments& a) {
   for (const std::string& word : a.train.words()) program.push_back(word);
 
   std::vector<Host> there = hosts;
-  std::set<std::string> saved = checkpoints_in(a.train.run_folder());
+  std::vector<std::filesystem::path> saved = checkpoints_in(a.train.run_folder());
   int ranks = wanted, in_vain = 0;  // restarts since the last checkpoint
   while (true) {
     const Outcome outcome = run_and_watch(start_line(starter, there, ranks, program), kGrace);
@@ -88,7 +87,7 @@ int run(const LaunchArguments& a) {
     if (outcome.code == 0 || outcome.code == kUserMistake || outcome.code == 128 + SIGINT ||
         outcome.code == 128 + SIGTERM)
       return outcome.code;
-    std::set<std::string> now = checkpoints_in(a.train.run_folder());
+    std::vector<std::filesystem::path> now = checkpoints_in(a.train.run_folder());
     if (saved != now) in_vain = 0;
     saved = std::move(now);
     if (++in_vain > a.restarts) {

@@ -22,6 +22,7 @@
 #include "base/text.h"
 #include "io/files.h"
 #include "io/folder_use.h"
+#include "io/run_layout.h"
 
 namespace chorus::inline app {
 namespace {
@@ -35,7 +36,7 @@ struct PageArguments {
 };
 
 bool has_begun(const fs::path& folder) {
-  return fs::exists(folder / "metrics.jsonl") || fs::exists(folder / "run.toml");
+  return fs::exists(folder / kRunMetrics) || fs::exists(folder / kRunFile);
 }
 
 bool is_run(const fs::path& folder) {
@@ -65,7 +66,7 @@ std::vector<fs::path> runs_in(const fs::path& folder) {
 
 RunToReport run_to_report(const fs::path& folder) {
   RunToReport run = {.name = folder.string(), .folder = folder};
-  if (!fs::exists(folder / "run.toml")) {
+  if (!fs::exists(folder / kRunFile)) {
     run.fault = "run.toml is not there; it comes with the first update";
     return run;
   }
@@ -73,7 +74,7 @@ RunToReport run_to_report(const fs::path& folder) {
     RunConfig config;
     Schema schema;
     describe(schema, config);
-    schema.read_file(folder / "run.toml");
+    schema.read_file(folder / kRunFile);
     run.settings = settings_of(schema);
   } catch (const UserError& error) {  // another version's
     run.fault = error.what();
@@ -84,8 +85,7 @@ RunToReport run_to_report(const fs::path& folder) {
 std::vector<RunToReport> runs_of(const PageArguments& a) {
   std::vector<RunToReport> runs;
   for (const std::string& given : a.runs) {
-    const fs::path folder = fs::path(given).has_filename() ? fs::path(given) : fs::path(given).parent_path();
-    for (const fs::path& run : runs_in(folder)) runs.push_back(run_to_report(run));
+    for (const fs::path& run : runs_in(without_end_slash(given))) runs.push_back(run_to_report(run));
   }
   return runs;
 }

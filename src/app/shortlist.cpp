@@ -21,6 +21,7 @@
 #include "data/sources.h"
 #include "formats/folder.h"
 #include "io/places.h"
+#include "io/run_layout.h"
 
 namespace chorus::inline app {
 namespace {
@@ -36,7 +37,7 @@ struct ShortlistText {
   std::vector<SourceConfig> counted, held_out;
 };
 
-/// As named, or that of the run.
+/// Returns the text that the arguments name, or that of the run.
 ShortlistText text_of(const ShortlistArguments& a) {
   TextArguments other = a.held_out;
   other.languages = a.text.languages;
@@ -44,7 +45,7 @@ ShortlistText text_of(const ShortlistArguments& a) {
   if (counted.empty()) {
     if (!a.text.languages.empty())
       throw UserError("--languages are those of text: name it with --files or --tsv");
-    const std::filesystem::path run_file = a.model / "run.toml";
+    const std::filesystem::path run_file = a.model / kRunFile;
     if (!std::filesystem::exists(run_file))
       throw UserError("{} is no run whose text could be counted: name text with --files or --tsv",
                       a.model.string());

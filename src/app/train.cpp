@@ -9,6 +9,7 @@
 #include "app/train_arguments.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "io/run_layout.h"
 #include "mpi/world.h"
 #include "train/stages.h"
 
@@ -44,7 +45,7 @@ int run(const TrainArguments& arguments) {
       .folder = folder, .accept_changes = arguments.accept_changes, .group = &world.group()};
   if (arguments.records) options.on_record = printer_of_records();
   const Ending ending = train_stages(config, options);
-  const std::string model = (last_run(config, folder) / "model").string();
+  const std::string model = (last_run(config, folder) / kRunModel).string();
   switch (ending) {
     case Ending::done:
       log_info("done; the model is {}", model);

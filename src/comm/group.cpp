@@ -46,7 +46,7 @@ void sum_parts(const at::Tensor& out, const at::Tensor& parts) {
   if (wide) out.copy_(total);
 }
 
-/// Where each rank's rows begin, and how many bytes they are.
+/// Returns where each rank's rows begin, and how many bytes they are.
 std::vector<Piece> pieces_of(const at::Tensor& x, std::span<const int64_t> rows, int64_t row_bytes) {
   std::vector<Piece> pieces;
   int64_t begin = 0;
@@ -231,6 +231,13 @@ double Group::sum(double x) {
   return total.item<double>();
 }
 
+int64_t Group::max(int64_t x) {
+  if (!channel_) return x;
+  const at::Tensor all = at::empty({size_}, at::kLong);
+  all_gather(all, at::full({1}, x, at::kLong));
+  return all.max().item<int64_t>();
+}
+
 void Group::reduce_scatter(const at::Tensor& out, const at::Tensor& in) {
   const int64_t n = out.numel();
   if (in.numel() != n * size_)
@@ -332,6 +339,10 @@ std::vector<std::string> Group::gather_text(std::string_view text) {
   if (!channel_) return {own};
   exchange(at::kCPU, "gather_text", std::vector<Piece>(size_, Piece{own.data(), own.size()}), receive);
   return texts;
+}
+
+std::string Group::broadcast_text(std::string_view text) {
+  return gather_text(rank_ == 0 ? text : "").front();
 }
 
 }  // namespace chorus::inline comm

@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -96,20 +97,20 @@ class Schema {
   /// Reads a TOML file into the described structs; what it does not name stays as it is, a list that it names
   /// is replaced whole. UserError as above, and when the file is missing, unreadable or not TOML.
   void read_file(const std::filesystem::path& path);
-  /// The same for the text of a file; `origin` stands for the path in errors.
+  /// Reads the text of such a file; `origin` stands for the path in errors.
   void read_text(std::string_view text, std::string_view origin);
-  /// One `section.key=value`, value as in TOML with the quotes of strings optional; a list of strings may be
-  /// `a,b`. Items of a list that exist are reached by number: `data.sources[0].weight=2`.
+  /// Sets an option by `section.key=value`, value as in TOML with the quotes of strings optional; a list of strings
+  /// may be `a,b`. Items of a list that exist are reached by number: `data.sources[0].weight=2`.
   void set(std::string_view assignment);
-  /// The options as they now stand: whole TOML that read_file takes back, with comments, of a list's tables the first's.
-  /// UserError where it is longer than read_file takes.
+  /// Returns the options as they now stand: whole TOML that read_file takes back, with comments, of a list's tables
+  /// the first's. UserError where it is longer than read_file takes.
   [[nodiscard]] std::string dump() const;
-  /// The same without comments: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML
-  /// text, in order.
+  /// Returns the options as pairs: name ("optim.learning_rate", "data.sources[0].weight") and value as TOML text, in
+  /// order.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> values() const;
-  /// For a terminal: a section, its options, their defaults and one line of help each.
+  /// Returns help for a terminal: each section, its options, their defaults and one line of help each.
   [[nodiscard]] std::string help() const;
-  /// The same as a Markdown page: docs/options.md is this text.
+  /// Returns the help as a Markdown page: docs/options.md is this text.
   [[nodiscard]] std::string markdown() const;
 
   // What the schema is made of.
@@ -137,7 +138,7 @@ class Schema {
     std::vector<Option> options;
   };
   [[nodiscard]] const std::vector<Section>& sections() const { return sections_; }
-  /// The same, and after each one a section for the items of each of its lists, named "[section.key]".
+  /// Returns the sections, and after each one a section for the items of each of its lists, named "[section.key]".
   [[nodiscard]] std::vector<Section> flat_sections() const;
 
  private:
@@ -146,6 +147,23 @@ class Schema {
   std::vector<Section> sections_ = {{}};
   size_t current_ = 0;
 };
+
+/// Returns each option of a configuration that a describe() knows, and its value as TOML.
+template <class Config>
+std::map<std::string, std::string> option_values(Config config) {
+  Schema schema;
+  describe(schema, config);
+  const auto values = schema.values();
+  return {values.begin(), values.end()};
+}
+
+/// Returns such a configuration as the text of a run file (Schema::dump()).
+template <class Config>
+std::string option_text(Config config) {
+  Schema schema;
+  describe(schema, config);
+  return schema.dump();
+}
 
 /// What an option takes, its unit and its range: "whole number, in updates, at least 0".
 std::string kind_words(const Schema::Option& option);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "comm/ranks.h"
 #include "data/batch.h"
 #include "data/batches.h"
 
@@ -139,7 +140,7 @@ Findings score_stream(Transformer& model, const Vocabulary& vocabulary, LineRead
   };
   int64_t done = 0;
   while (true) {
-    const std::vector<std::string> texts = share(group, read_window(), score);
+    const std::vector<std::string> texts = deal_to_ranks(group, read_window(), score);
     if (texts.empty()) break;
     done += static_cast<int64_t>(texts.size());
     if (group.rank() > 0) continue;

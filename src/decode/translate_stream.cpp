@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "comm/ranks.h"
 #include "decode/translator.h"
 
 #include "decode/internal/json.h"
@@ -34,8 +35,8 @@ class Input {
  public:
   Input(LineReader& source, const StreamOptions& options) : source_(source), options_(options) {}
 
-  /// At most `most` lines: the next, and what has come behind it. What ends the input before its time is kept
-  /// for check().
+  /// Reads at most `most` lines: waits for the next one, and takes what has come behind it. An error in the input is
+  /// kept for check().
   std::vector<std::string> read_window(int64_t most) {
     std::vector<std::string> window;
     try {
@@ -146,7 +147,7 @@ StreamReport translate_stream(const LineTranslator& translator, LineReader* sour
     const std::vector<std::string> window =
         input ? input->read_window(options.window * ranks) : std::vector<std::string>();
     if (input && window.empty()) input->check();
-    const std::vector<std::string> made = share(group, window, translate);
+    const std::vector<std::string> made = deal_to_ranks(group, window, translate);
     if (made.empty()) break;
     done += static_cast<int64_t>(made.size());
     if (group.rank() > 0) continue;

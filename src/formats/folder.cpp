@@ -71,8 +71,8 @@ uint64_t bytes_in_memory(const Catalogue& catalogue, at::ScalarType compute) {
   return bytes;
 }
 
-/// The same where it lies in its file, which it keeps open; undefined when it does not lie there as one tensor of that
-/// type.
+/// Returns the value where it lies in its file, which the tensor keeps open; undefined when it does not lie there as
+/// one tensor of that type.
 at::Tensor in_file(const std::shared_ptr<const SafetensorsFolder>& file, const ParameterSpec& spec,
                    const ValueInMemory& value, const std::vector<TensorView>& slices) {
   if (spec.row_shift != 0) return {};
@@ -312,7 +312,7 @@ bool is_by_chorus(const fs::path& folder, const std::vector<std::string>& names)
 }
 
 void check_is_replaceable(const fs::path& folder) {
-  const fs::path path = folder.has_filename() ? folder : folder.parent_path();
+  const fs::path path = without_end_slash(folder);
   const auto refuse = [&](std::string_view why) {
     throw UserError("cannot write {}: it {}; choose another place", path.string(), why);
   };

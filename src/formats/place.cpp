@@ -10,6 +10,7 @@
 #include "formats/parts.h"
 #include "io/files.h"
 #include "io/places.h"
+#include "io/run_layout.h"
 
 namespace chorus::inline formats {
 namespace fs = std::filesystem;
@@ -19,18 +20,11 @@ bool has(const fs::path& folder, const char* file) {
   return is_there(folder / file);
 }
 
-/// Of a run's checkpoints that describe themselves, the newest; empty: none.
+/// Returns the newest of a run's checkpoints that describe themselves; empty: none.
 fs::path newest_checkpoint(const fs::path& run) {
   fs::path newest;
-  const auto older = [](const fs::path& a, const fs::path& b) {  // step-00000999, step-100000000
-    const size_t x = a.native().size(), y = b.native().size();
-    return x != y ? x < y : a < b;
-  };
-  for (const std::string& name : names_in(run / "checkpoints")) {
-    const fs::path folder = run / "checkpoints" / name;
-    if (name.starts_with("step-") && has(folder, kConfigFile) && (newest.empty() || older(newest, folder)))
-      newest = folder;
-  }
+  for (const fs::path& folder : checkpoint_folders(run))
+    if (has(folder, kConfigFile)) newest = folder;
   return newest;
 }
 
@@ -43,8 +37,8 @@ std::string setting(const std::string& toml, const std::string& key) {
 
 /// When a run that has no checkpoint yet will have one.
 std::string first_checkpoint(const fs::path& run) {
-  if (!has(run, "run.toml")) return "it has not made its first update yet";
-  const std::string toml = read_file(run / "run.toml");
+  if (!has(run, kRunFile)) return "it has not made its first update yet";
+  const std::string toml = read_file(run / kRunFile);
   const auto number = [&](const char* key) {
     const std::string text = setting(toml, key);
     int64_t value = 0;
@@ -63,7 +57,7 @@ std::string first_checkpoint(const fs::path& run) {
 /// The runs of [[train.stage]] in a folder, by name.
 std::vector<std::string> runs_in(const fs::path& dir) {
   std::vector<std::string> names = names_in(dir);
-  std::erase_if(names, [&](const std::string& name) { return !has(dir / name, "run.toml"); });
+  std::erase_if(names, [&](const std::string& name) { return !has(dir / name, kRunFile); });
   return names;
 }
 
@@ -78,16 +72,16 @@ ModelPlace find_model(const fs::path& dir) {
         "makes one of it",
         folder.string());
   };
-  for (const fs::path& folder : {dir, dir / "model"}) {
+  for (const fs::path& folder : {dir, dir / kRunModel}) {
     if (has(folder, kConfigFile)) return whole(folder);
   }
   if (!is_there(dir)) throw UserError("{}: no such folder", dir.string());
   if (const fs::path checkpoint = newest_checkpoint(dir); !checkpoint.empty()) return whole(checkpoint);
   if (has(dir, kWeightsFile)) {
-    const fs::path model = fs::canonical(dir).parent_path().parent_path() / "model";
+    const fs::path model = fs::canonical(dir).parent_path().parent_path() / kRunModel;
     if (has(model, kConfigFile)) return {.weights = dir, .description = model};
   }
-  if (has(dir, "run.toml") || has(dir, ".lock"))
+  if (has(dir, kRunFile) || has(dir, ".lock"))
     throw UserError("{} is a run that has no checkpoint yet: {}", dir.string(), first_checkpoint(dir));
   if (const std::vector<std::string> runs = runs_in(dir); !runs.empty())
     throw UserError("{} is no run, but has these in it: {}; name one", dir.string(), join(runs, ", "));

@@ -13,6 +13,7 @@
 #include "io/file_guard.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/run_layout.h"
 #include "io/safetensors.h"
 
 #include "io/internal/file_calls.h"
@@ -24,7 +25,7 @@ namespace {
 
 constexpr int kFormat = 1;
 constexpr uint64_t kLargestManifest = uint64_t{16} << 20;  // bytes
-constexpr std::string_view kBest = "best.json", kStepPrefix = "step-";
+constexpr std::string_view kBest = "best.json", kStepPrefix = kCheckpointPrefix;
 
 class NewerFormat : public UserError {
  public:
@@ -121,7 +122,7 @@ Checkpoint read_checkpoint(const fs::path& folder) {
   }
 }
 
-CheckpointStore::CheckpointStore(const fs::path& run_folder) : folder_(run_folder / "checkpoints") {
+CheckpointStore::CheckpointStore(const fs::path& run_folder) : folder_(run_folder / kRunCheckpoints) {
   if (fs::exists(folder_)) remove_temporaries(folder_);
 }
 

@@ -32,8 +32,8 @@ void sync_folder_of(const fs::path& path) {
   sync_to_disk(parent.empty() ? fs::path(".") : parent);
 }
 
-// What AtomicFile and AtomicFolder fill lies beside what others own, so no FolderLock says whether their process lives. It holds a lock on the
-// file or folder itself.
+// What AtomicFile and AtomicFolder fill lies beside what others own, so no FolderLock says whether their process lives.
+// It holds a lock on the file or folder itself.
 constexpr std::string_view kHeldSuffix = ".held";
 
 /// Whether the lock was free, or the file system has none.
@@ -54,7 +54,8 @@ void remove_abandoned(const fs::path& parent) {
   }
 }
 
-// A new file or folder, open; -1 and EEXIST where it is to be tried again under another name. Where it fails nothing is left.
+// A new file or folder, open; -1 and EEXIST where it is to be tried again under another name. Where it fails nothing is
+// left.
 
 int make_file(const fs::path& path) {
   return again([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
@@ -92,6 +93,10 @@ int hold_new(const fs::path& place, fs::path& name, int (*make)(const fs::path&)
 }
 
 }  // namespace
+
+fs::path without_end_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
 
 // ---- reading
 
@@ -234,8 +239,8 @@ void SharedFile::sync() {
   if (chorus::sync(fd_) != 0) fail_to_write(path_, errno);
 }
 
-AtomicFolder::AtomicFolder(fs::path path, Check check)
-    : path_(path.has_filename() ? std::move(path) : path.parent_path()), check_(std::move(check)) {
+AtomicFolder::AtomicFolder(const fs::path& path, Check check)
+    : path_(without_end_slash(path)), check_(std::move(check)) {
   check_(path_);
   std::error_code told_below;
   if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), told_below);

@@ -19,6 +19,9 @@ namespace chorus::inline io {
 /// larger than 256 MiB (kLargestRead of file_guard.h).
 std::string read_file(const std::filesystem::path& path);
 
+/// `path` without a slash at its end: filename() and parent_path() are then of the folder that it names.
+[[nodiscard]] std::filesystem::path without_end_slash(const std::filesystem::path& path);
+
 /// Makes `path` hold what `write` puts out, or leaves it as it was: a temporary file beside it, fsync,
 /// rename, fsync of the folder. What a process that was killed meanwhile left, the next such write into the folder
 /// removes. On failure the temporary file is removed and Error says why ("cannot write
@@ -61,14 +64,14 @@ class SharedFile {
   int fd_ = -1;
 };
 
-/// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed, and what a killed
-/// process left by the next one that is made there.
+/// A folder being filled under a temporary name beside `path`; destroyed before commit(), it is removed, and what a
+/// killed process left by the next one that is made there.
 class AtomicFolder {
  public:
   /// Throws where something is at a path that is not to be replaced.
   using Check = std::function<void(const std::filesystem::path&)>;
   /// Makes the folders that it lies in. UserError when the place is wrong. `check` is asked now, and again at commit().
-  AtomicFolder(std::filesystem::path path, Check check);
+  AtomicFolder(const std::filesystem::path& path, Check check);
   ~AtomicFolder();
   AtomicFolder(const AtomicFolder&) = delete;
   AtomicFolder& operator=(const AtomicFolder&) = delete;

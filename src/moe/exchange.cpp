@@ -73,10 +73,7 @@ int64_t Exchange::chunks(int64_t crowd) const {
   const int64_t bearable = (crowd * all_tokens_ * own_kept_.size(1) + parts - 1) / parts;
   // Even if all tokens of a chunk go to one rank.
   const int64_t own = most_rows_ <= bearable ? 1 : (all_tokens_ + bearable - 1) / bearable;
-  if (parallel_->lockstep.size() == 1) return own;
-  const at::Tensor all = at::empty({parallel_->lockstep.size()}, at::kLong);
-  parallel_->lockstep.all_gather(all, at::full({1}, own, at::kLong));
-  return all.max().item<int64_t>();
+  return parallel_->lockstep.max(own);
 }
 
 at::Tensor Exchange::kept() const {
@@ -105,7 +102,7 @@ at::Tensor Exchange::forth(const at::Tensor& own_rows) const {
   return gathered;
 }
 
-/// The sums of what comes back for each of this rank's tokens.
+/// Returns the sums of what comes back for each of this rank's tokens.
 at::Tensor Exchange::back(const at::Tensor& rows) const {
   at::Tensor received = rows.contiguous();
   if (parallel_->etp.size() > 1) {
@@ -117,7 +114,7 @@ at::Tensor Exchange::back(const at::Tensor& rows) const {
   return sum_rows(returned, slot_, {received.narrow(0, left_at_, left_.count), left_.first});
 }
 
-/// From the sums of this rank's tokens to those of all tokens.
+/// Gathers the sums of all tokens [N, d] from those that each rank of tp has.
 at::Tensor Exchange::shared(const at::Tensor& own_rows) const {
   if (parallel_->tp.size() == 1) return own_rows;
   std::vector<int64_t> counts(parallel_->tp.size());

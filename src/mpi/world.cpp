@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <future>
-#include <mutex>
 #include <system_error>
 #include <thread>
 
@@ -21,6 +18,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/ranks.h"
 #include "kernels/device.h"
 #include "mpi/launcher.h"
 
@@ -35,8 +33,7 @@ constexpr double kTimeout = 600;  // seconds
 // What MPI_COMM_WORLD itself is used for: a rank that fails says so to those above it, one that was told to
 // end to all.
 constexpr int kFailing = 0, kToldToEnd = 1;
-constexpr auto kHearing = std::chrono::seconds(1);  // for how long it listens to those below
-constexpr auto kSignOfLife = std::chrono::milliseconds(200);
+constexpr auto kHearing = std::chrono::seconds(1);   // for how long it listens to those below
 constexpr auto kSilence = std::chrono::seconds(10);  // and then leaves it to them to end all
 
 /// Set by mpirun (Open MPI's, MPICH's, Intel's) and srun for each process they start.
@@ -97,7 +94,7 @@ World::World() : group_(join()) {
   if (group_.rank() > 0) console().mute();
   std::error_code ignored;  // a host may not have it, and need not while all paths are absolute
   folder_before_ = std::filesystem::current_path(ignored);
-  const std::string folder = group_.gather_text(folder_before_.string()).front();
+  const std::string folder = group_.broadcast_text(folder_before_.string());
   std::filesystem::current_path(folder, ignored);
 }
 
@@ -108,64 +105,6 @@ World::~World() {
   release_launcher();
   group_ = Group();
   MPI_Finalize();
-}
-
-void side_by_side(Group& group, std::string_view what, const std::function<void()>& work) {
-  if (group.size() == 1) {
-    work();
-    return;
-  }
-  enum class Stage : uint8_t { working, done, failed };
-  Stage stage = Stage::working;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::future<void> company = group.later([&] {
-    for (bool all = false; !all;) {
-      Stage seen = Stage::working;
-      {
-        std::unique_lock lock(mutex);
-        changed.wait_for(lock, kSignOfLife, [&] { return stage != Stage::working; });
-        seen = stage;
-      }
-      const double failed = group.sum(seen == Stage::failed ? 1 : 0);
-      if (seen == Stage::failed) return;
-      if (failed > 0) group.barrier(what);  // until those who failed have said so, and ended all
-      all = group.sum(seen == Stage::done ? 1 : 0) == group.size();
-    }
-  });
-  const auto leave = [&](Stage how) {
-    {
-      const std::lock_guard lock(mutex);
-      stage = how;
-    }
-    changed.notify_all();
-    company.wait();
-  };
-  try {
-    work();
-  } catch (...) {
-    leave(Stage::failed);
-    throw;
-  }
-  leave(Stage::done);
-  company.get();
-}
-
-void first_alone(Group& group, std::string_view what, const std::function<void()>& work) {
-  side_by_side(group, what, [&] {
-    if (group.rank() == 0) work();
-  });
-  side_by_side(group, what, [&] {
-    if (group.rank() > 0) work();
-  });
-}
-
-void agree(Group& group, std::string_view what, std::string_view text) {
-  const std::vector<std::string> texts = group.gather_text(text);
-  for (size_t r = 1; r < texts.size(); ++r) {
-    if (texts[r] != texts[0])
-      throw UserError("rank {} has {} other than rank 0's: {} instead of {}", r, what, texts[r], texts[0]);
-  }
 }
 
 void set_threads(int64_t threads, Group& group) {
@@ -184,7 +123,8 @@ void set_threads(int64_t threads, Group& group) {
 
 at::Device own_device(const std::string& name, Group& group) {
   const at::Device own = device_of_rank(name, group.rank_here(), group.ranks_here());
-  agree(group, "a device", c10::DeviceTypeName(own.type(), true));  // of "auto" each host makes what it has
+  check_same_on_ranks(group, "a device",
+                      c10::DeviceTypeName(own.type(), true));  // of "auto" each host makes what it has
   return own;
 }
 

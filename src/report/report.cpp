@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "io/json.h"
+#include "io/run_layout.h"
 
 #include "report/internal/growing_lines.h"
 #include "report/internal/page_data.h"
@@ -22,7 +23,7 @@ namespace chorus::inline report {
 namespace fs = std::filesystem;
 
 struct Report::Run {
-  explicit Run(RunToReport of) : about(std::move(of)), lines(about.folder / "metrics.jsonl") {}
+  explicit Run(RunToReport of) : about(std::move(of)), lines(about.folder / kRunMetrics) {}
 
   /// Whether there was anything new.
   bool read();
@@ -42,7 +43,7 @@ bool Report::Run::read() {
                                   .line = [this](std::string_view line) { history.take(line); },
                                   .too_long = [this] { ++history.damaged; }});
   std::error_code missing;
-  const fs::file_time_type at = fs::last_write_time(about.folder / "translations.json", missing);
+  const fs::file_time_type at = fs::last_write_time(about.folder / kRunTranslations, missing);
   if (missing || at == kept_at) return longer;
   kept_at = at;
   kept.reset();

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "io/json.h"
+#include "io/run_layout.h"
 #include "metrics/bleu.h"
 #include "metrics/chrf.h"
 #include "metrics/confidence.h"
@@ -67,7 +68,7 @@ ResampledScore chrf_of(const Translations& t) {
 }  // namespace
 
 std::optional<KeptTranslations> read_translations(const std::filesystem::path& run) {
-  const std::filesystem::path file = run / "translations.json";
+  const std::filesystem::path file = run / kRunTranslations;
   if (!std::filesystem::exists(file)) return std::nullopt;
   const nlohmann::json json = read_json(file);
   KeptTranslations kept = {.update = member<double>(json, "update", file), .directions = {}};

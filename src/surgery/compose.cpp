@@ -56,10 +56,10 @@ class Composer {
       errors_.push_back(read_quantization_errors(source.weights->files().front().path().parent_path()));
   }
 
-  /// Of the new model, quantized as the sources are.
+  /// Returns the catalogue of the new model, quantized as the sources are.
   [[nodiscard]] const Catalogue& catalogue() const { return made_; }
-  /// The stored tensors of the new model. They refer to sources, recipe and this. What is known of quantized ones goes into
-  /// `errors`.
+  /// Returns the stored tensors of the new model. They refer to sources, recipe and this. What is known of quantized
+  /// ones goes into `errors`.
   [[nodiscard]] std::vector<Transfer> transfers(QuantizationErrors& errors) const {
     constexpr size_t kNone = std::numeric_limits<size_t>::max();
     std::vector<size_t> layer_of(made_.parameters.size(), kNone), router_of = layer_of;
@@ -241,7 +241,7 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   const Composer composer(sources, recipe);
   QuantizationErrors errors;
   std::vector<Transfer> transfers = composer.transfers(errors);
-  ModelConfig config = recipe.config;
+  const ModelConfig& config = recipe.config;
   const QuantizationConfig before = sources[0].config.quantization;
   const Catalogue made = make_catalogue(config);
   check_quantization(config, made);
@@ -252,8 +252,6 @@ void compose(std::span<const Source> sources, const Recipe& recipe, const fs::pa
   AtomicFolder whole(out, check_absent);
   write_tensors(whole.temporary() / kWeightsFile, transfers);
   if (!errors.empty()) write_quantization_errors(whole.temporary(), errors);
-  for (const Source& source : sources)
-    config.directions = united_directions(config.directions, source.config.directions);
   copy_language_detector(find_model(sources[0].folder).description, whole.temporary());
   const size_t never_quantized = sources[0].catalogue.encoder.front().self_norm.weight;
   write_description(whole.temporary(), config, sources[0].tensors[never_quantized][0].dtype,

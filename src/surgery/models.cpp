@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/folder.h"
+#include "io/files.h"
 
 #include "surgery/internal/compose.h"
 
@@ -52,8 +53,7 @@ void check_size(const ModelConfig& config) {
 
 void check_absent(const fs::path& out) {
   std::error_code ignored;
-  const fs::path path = out.has_filename() ? out : out.parent_path();
-  if (fs::exists(fs::symlink_status(path, ignored)))
+  if (fs::exists(fs::symlink_status(without_end_slash(out), ignored)))
     throw UserError("--out {}: it is there already; choose another place", out.string());
 }
 
@@ -102,6 +102,8 @@ ModelConfig merge_models(std::span<const fs::path> models, DenseWeights dense, c
 ModelConfig average_models(std::span<const fs::path> models, const fs::path& out) {
   const std::vector<Source> sources = open_sources(models, false);
   Recipe recipe = {.config = sources[0].config, .average_dense = true};
+  for (const Source& source : sources)
+    recipe.config.directions = united_directions(recipe.config.directions, source.config.directions);
   for (const int64_t count : recipe.config.expert_counts()) {
     std::vector<NewExpert>& experts = recipe.experts.emplace_back(count);
     for (int64_t e = 0; e < count; ++e) {
@@ -131,6 +133,11 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   for (const int64_t count : recipe.config.expert_counts())
     recipe.experts.emplace_back(count, NewExpert{.of = {{}}, .noise = options.noise});
   if (recipe.experts.empty()) throw UserError("no layer of {} would get experts", dense.string());
+  if (!learns_routing(moe)) {
+    log_warning(
+        "with one choice per token and gates that sum to 1 only the balance loss will train the routers: "
+        "--top-k 2 lets the translation loss train them");
+  }
   compose({&source, 1}, recipe, out);
   return recipe.config;
 }

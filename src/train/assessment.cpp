@@ -8,10 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/text.h"
+#include "comm/ranks.h"
 #include "data/direction_text.h"
 #include "decode/translator.h"
 #include "io/files.h"
+#include "io/run_layout.h"
 #include "layout/shapes.h"
 #include "metrics/bleu.h"
 #include "metrics/chrf.h"
@@ -25,31 +26,28 @@ namespace {
 std::vector<std::string> translate(Transformer& model, const Vocabulary& vocabulary,
                                    const DirectionText& pairs, const AssessOptions& options,
                                    const std::function<void(int64_t lines)>& progress) {
-  const LineTranslator translator(model, vocabulary,
-                                  {.from = pairs.from, .to = pairs.to, .decode = options.decode});
-  std::vector<SourceLine> lines;
-  const size_t ranks = options.group ? options.group->size() : 1,
-               rank = options.group ? options.group->rank() : 0;
-  for (size_t i = rank; i < pairs.sources.size(); i += ranks) {
-    lines.push_back(
-        {.text = pairs.sources[i], .prefix = "", .where = fmt::format("{}:{}", pairs.name, i + 1)});
-  }
-  std::string own;  // one line per translation, whose own text has no line ends
-  const auto of_all = [&](int64_t done) { progress(done * static_cast<int64_t>(ranks)); };
-  for (const TranslatedLine& line : translator.translate(lines, {}, of_all)) {
-    if (line.best.empty()) throw UserError("{}", line.fault);
-    own += line.best.front().text + '\n';
-  }
-  const std::vector<std::string> texts =
-      options.group ? options.group->gather_text(own) : std::vector<std::string>{own};
-  std::vector<std::string> translations(pairs.sources.size());
-  for (size_t r = 0; r < ranks; ++r) {
-    const std::vector<std::string_view> share = split(texts[r], '\n');
-    for (size_t i = r; i < translations.size(); i += ranks) {
-      translations[i] = share[i / ranks];
+  const auto language = [&](const std::string& label) {
+    return std::string(vocabulary.language_of_label(label));
+  };
+  const LineTranslator translator(
+      model, vocabulary, {.from = language(pairs.from), .to = language(pairs.to), .decode = options.decode});
+  Group alone;
+  Group& group = options.group ? *options.group : alone;
+  const int64_t ranks = group.size();
+  return deal_to_ranks(group, pairs.sources, [&](std::span<const std::string> own) {
+    std::vector<SourceLine> lines;
+    for (const std::string& text : own) {
+      const int64_t row = group.rank() + ranks * std::ssize(lines);
+      lines.push_back({.text = text, .prefix = "", .where = fmt::format("{}:{}", pairs.name, row + 1)});
     }
-  }
-  return translations;
+    std::vector<std::string> translations;
+    for (TranslatedLine& line :
+         translator.translate(lines, {}, [&](int64_t done) { progress(done * ranks); })) {
+      if (line.best.empty()) throw UserError("{}", line.fault);
+      translations.push_back(std::move(line.best.front().text));
+    }
+    return translations;
+  });
 }
 
 DirectionScore score(const DirectionText& pairs, const std::vector<std::string>& translations,
@@ -71,8 +69,10 @@ DirectionScore score(const DirectionText& pairs, const std::vector<std::string>&
 /// are left out.
 void count_load(Transformer& model, const Vocabulary& vocabulary, const DirectionText& pairs,
                 std::vector<MoeStatistics>& load) {
-  const std::vector<std::pair<int32_t, int32_t>> languages = {
-      {vocabulary.language(pairs.from), vocabulary.language(pairs.to)}};
+  const auto index = [&](const std::string& label) {
+    return vocabulary.language(vocabulary.language_of_label(label));
+  };
+  const std::vector<std::pair<int32_t, int32_t>> languages = {{index(pairs.from), index(pairs.to)}};
   for (const MicroBatch& batch : batches_of(pairs, vocabulary, model.config().max_positions)) {
     model.evaluate(model.to_batch(batch, languages),
                    {.statistics = &load, .group_count = static_cast<int64_t>(vocabulary.languages().size())});
@@ -221,7 +221,7 @@ void write_translations(std::span<const DirectionTranslations> kept, int64_t upd
                                   {"references", direction.references},
                                   {"translations", direction.translations}});
   }
-  write_file_atomically(run / "translations.json",
+  write_file_atomically(run / kRunTranslations,
                         json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 

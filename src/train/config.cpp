@@ -31,7 +31,8 @@ void describe(Schema& s, RunConfig& c) {
              "where the model computes: \"cpu\", \"cuda\", \"auto\" (the accelerator that is there, or else "
              "the CPU), or another that libtorch knows by that name"});
   s.add("precision", c.precision, {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}},
-        {.help = "type of weights and activations in computation; masters, moments and the router are fp32"});
+        {.help = "type of weights and activations in computation; masters, moments (unless "
+                 "optim.expert_state says otherwise) and the router are fp32"});
   s.add("threads", c.threads,
         {.help = "CPU threads of each rank; 0: its share of the cores, within the container's quota",
          .min = 0,

@@ -28,13 +28,6 @@ constexpr auto kShapes = std::to_array<std::string_view>(
     {"model.d_model", "model.encoder_layers", "model.decoder_layers", "model.attention_heads",
      "model.ffn_dim", "model.activation", "moe.experts", "moe.encoder_every", "moe.decoder_every"});
 
-std::map<std::string, std::string> values_of(ModelConfig config) {
-  Schema schema;
-  describe(schema, config);
-  const auto values = schema.values();
-  return {values.begin(), values.end()};
-}
-
 /// Everything of a parameter, in the order of its elements.
 LocalPart whole(const ParameterSpec& spec) {
   return {.shape = spec.shape, .rows = spec.elements(), .row_count = spec.elements()};
@@ -43,7 +36,7 @@ LocalPart whole(const ParameterSpec& spec) {
 /// The rows of a matrix of the run's vocabulary out of one of the initial vocabulary.
 class VocabularyRows {
  public:
-  /// Where each row comes from.
+  /// Finds where each row comes from.
   VocabularyRows(const Vocabulary& initial, const Vocabulary& own, const VocabularyConfig& config) {
     std::map<std::string, int64_t> known;
     for (int32_t id = 0; id < initial.size(); ++id) known.emplace(initial.name_of(id), id);
@@ -131,10 +124,10 @@ bool decides_shapes(const std::string& option) {
 }
 
 void check_architecture(const RunConfig& config, const ModelConfig& initial) {
-  const std::map<std::string, std::string> before = values_of(initial);
+  const std::map<std::string, std::string> before = option_values(initial);
   // Of a model without experts nobody keeps where they would be.
   const bool dense = config.model.expert_counts().empty() && initial.expert_counts().empty();
-  for (const auto& [name, value] : values_of(config.model)) {
+  for (const auto& [name, value] : option_values(config.model)) {
     if (value == before.at(name) || (dense && name.starts_with("moe."))) continue;
     if (decides_shapes(name)) {
       throw UserError("{} = {}, where the model of train.init, {}, has {}: leave it out", name, value,

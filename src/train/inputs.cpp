@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/ranks.h"
 #include "corpus/vocabulary_training.h"
 #include "data/sources.h"
 #include "io/files.h"
-#include "mpi/world.h"
 #include "train/validation.h"
 
 namespace chorus::inline train {
@@ -67,9 +67,7 @@ void make_vocabulary(const RunConfig& config, const fs::path& path) {
 std::string made_from(const RunConfig& config) {
   VocabularyConfig own = config.vocabulary;
   own.add.clear();
-  Schema schema;
-  describe(schema, own);
-  std::string text = fmt::format("{}\n{}\n{}\n{}", config.seed, schema.dump(),
+  std::string text = fmt::format("{}\n{}\n{}\n{}", config.seed, option_text(own),
                                  fmt::join(symbols_of(config), " "), fmt::join(more_languages(config), " "));
   for (const SourceConfig& source : vocabulary_sources(config)) {
     const TextSource files = text_source(source);
@@ -113,7 +111,7 @@ void make_own_vocabulary(const RunConfig& config, const fs::path& run) {
   fs::rename(growing, path);
 }
 
-/// Where the vocabulary comes from, for people.
+/// Returns where the vocabulary comes from, for people.
 std::string vocabulary_place(const RunConfig& config, const InputsOf& of) {
   if (!config.vocabulary.model.empty()) return config.vocabulary.model;
   return of.initial ? fmt::format("the vocabulary of {}", config.train.init)
@@ -121,14 +119,10 @@ std::string vocabulary_place(const RunConfig& config, const InputsOf& of) {
 }
 
 bool says_how_to_make_one(VocabularyConfig config) {
-  const auto text = [](VocabularyConfig& own) {
-    own.model.clear(), own.add.clear(), own.symbols.clear();
-    Schema schema;
-    describe(schema, own);
-    return schema.dump();
-  };
-  VocabularyConfig unsaid;
-  return text(config) != text(unsaid);
+  config.model.clear();
+  config.add.clear();
+  config.symbols.clear();
+  return option_text(config) != option_text(VocabularyConfig());
 }
 
 Vocabulary open_vocabulary(const RunConfig& config, const InputsOf& of) {
@@ -170,7 +164,7 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
   }
   const auto check = [&](const std::vector<std::string>& languages, const std::string& label) {
     for (const std::string& language : languages) {
-      if (has(vocabulary, language)) continue;
+      if (vocabulary.languages().empty() || has(vocabulary, language)) continue;
       const std::string how =
           of.trained_with.empty()
               ? fmt::format("vocabulary.add = [\"{}\"] gives it a tag", language)
@@ -179,7 +173,7 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
                     "vocabulary.add = [\"{}\"]",
                     run, language);
       throw UserError("{}: {} has no language '{}', but {}: {}", label, place, language,
-                      vocabulary.languages().empty() ? "none" : join(vocabulary.languages(), ", "), how);
+                      join(vocabulary.languages(), ", "), how);
     }
   };
   for (const auto* list : {&config.data.train, &config.data.valid}) {
@@ -234,7 +228,7 @@ Vocabulary extended(const Vocabulary& vocabulary, const RunConfig& config) {
 
 std::unique_ptr<Data> open_inputs(const RunConfig& config, const InputsOf& of, Group& group) {
   std::unique_ptr<Data> data;
-  first_alone(group, "preparing vocabulary and text", [&] {
+  first_rank_first(group, "preparing vocabulary and text", [&] {
     data = std::make_unique<Data>(Data{.vocabulary = open_vocabulary(config, of)});
     check_vocabulary(data->vocabulary, config, of);
     data->train = open_data(config, of.run, data->vocabulary, config.data.train, "train");
@@ -244,8 +238,8 @@ std::unique_ptr<Data> open_inputs(const RunConfig& config, const InputsOf& of, G
       data->translated = read_directions(config.data.valid, translated_pairs(config.validation),
                                          data->vocabulary.languages());
   });
-  agree(group, "a vocabulary", hash_text(data->vocabulary.hash()));
-  agree(group, "training text", hash_text(data->train->hash()));
+  check_same_on_ranks(group, "a vocabulary", hash_text(data->vocabulary.hash()));
+  check_same_on_ranks(group, "training text", hash_text(data->train->hash()));
   return data;
 }
 

@@ -12,8 +12,6 @@
 
 #include "mpi/launcher.h"
 
-#include "train/internal/sums.h"
-
 namespace chorus::inline train {
 
 namespace {
@@ -110,7 +108,7 @@ int Interrupt::signal() {
 }
 
 std::optional<Ending> Interrupt::ending(Group& group) {
-  const int64_t signal = most_of_ranks(group, Interrupt::signal());
+  const int64_t signal = group.max(Interrupt::signal());
   if (signal == 0) return std::nullopt;
   return signal == SIGTERM ? Ending::terminated : Ending::interrupted;
 }

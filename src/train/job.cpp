@@ -37,7 +37,7 @@ std::string text_of(const Holdings& held) {
   std::vector<std::string> words;
   words.reserve(parts.size());
   for (const auto& [bytes, name] : parts) words.push_back(fmt::format("{} {}", name, human_bytes(bytes)));
-  return fmt::format("{}", fmt::join(words, ", "));
+  return join(words, ", ");
 }
 
 /// UserError when a rank alone takes more memory than there is: the system would end it, in the middle.
@@ -110,11 +110,16 @@ BatchOptions batch_options(const RunConfig& config) {
 }
 
 void set_largest(Job& job, std::span<const PaddedShape> batches) {
-  const auto held = [&](const PaddedShape& batch) {
+  PaddedShape largest = batches.front();
+  int64_t most = 0;  // bytes
+  for (const PaddedShape& batch : batches) {
     job.batch = batch;
-    return plan_memory(job).device.total();
-  };
-  job.batch = batches.size() == 1 ? batches.front() : *std::ranges::max_element(batches, {}, held);
+    const int64_t held = batches.size() == 1 ? 0 : plan_memory(job).device.total();
+    if (held <= most) continue;
+    most = held;
+    largest = batch;
+  }
+  job.batch = largest;
 }
 
 TextShape text_shape(const RunConfig& config, const std::filesystem::path& folder) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "io/run_layout.h"
 #include "memory/usage.h"
 
 namespace chorus::inline train {
@@ -112,9 +113,9 @@ nlohmann::json tasks_record(std::span<const TaskSums> tasks, std::span<const std
 
 nlohmann::json memory_record(Group& group, uint64_t on_disk, const ScratchFile::Traffic& traffic,
                              ScratchFile::Traffic& before) {
-  nlohmann::json record = {{"device_peak", most_of_ranks(group, device_memory().peak)},
-                           {"host_peak", most_of_ranks(group, host_memory().peak)},
-                           {"nvme", most_of_ranks(group, static_cast<int64_t>(on_disk))},
+  nlohmann::json record = {{"device_peak", group.max(device_memory().peak)},
+                           {"host_peak", group.max(host_memory().peak)},
+                           {"nvme", group.max(static_cast<int64_t>(on_disk))},
                            {"nvme_read", traffic.read - before.read},
                            {"nvme_written", traffic.written - before.written}};
   before = traffic;
@@ -132,7 +133,7 @@ std::string length_line(const TrainConfig& config, double updates, double epochs
 
 Metrics::Metrics(const std::filesystem::path& run, int64_t update,
                  std::function<void(const nlohmann::json&)> on_record)
-    : jsonl_(trimmed(run / "metrics.jsonl", update)),
+    : jsonl_(trimmed(run / kRunMetrics, update)),
       tensorboard_(run / "tensorboard", update + 1),
       on_record_(std::move(on_record)) {}
 

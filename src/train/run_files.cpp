@@ -14,14 +14,15 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "comm/failure.h"
+#include "comm/ranks.h"
 #include "formats/folder.h"
 #include "formats/folder_files.h"
 #include "formats/language_detector.h"
 #include "formats/parts.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/run_layout.h"
 #include "kernels/adamw.h"
-#include "mpi/world.h"
 
 namespace chorus::inline train {
 
@@ -67,11 +68,6 @@ TensorPart tensor_part(const Optimizer::Part& part, const at::Tensor& data) {
   return {.parameter = part.parameter, .local = part.local, .first = part.first, .data = data};
 }
 
-/// Rank 0's, on every rank.
-std::string from_first(Group& group, const std::string& text) {
-  return group.gather_text(group.rank() == 0 ? text : "").front();
-}
-
 Group all_of(const Group& group) {
   std::vector<int> ranks(group.size());
   std::iota(ranks.begin(), ranks.end(), 0);
@@ -91,14 +87,14 @@ void write_parts(Group& group, const Catalogue& catalogue,
                  const std::function<void(const Optimizer::Visit& visit)>& parts, const PartFiles& files) {
   std::deque<PartWriter> weights;
   for (const std::filesystem::path& own : files.weights) {
-    if (const std::string path = from_first(group, own.string()); !path.empty())
+    if (const std::string path = group.broadcast_text(own.string()); !path.empty())
       weights.emplace_back(group, path, catalogue, kWeights);
   }
   std::optional<PartWriter> moments;
-  if (const std::string path = from_first(group, files.moments.string()); !path.empty())
+  if (const std::string path = group.broadcast_text(files.moments.string()); !path.empty())
     moments.emplace(group, path, catalogue, kMoments);
   std::optional<RankPartsWriter> own;
-  if (const std::string path = from_first(group, files.parts.string()); !path.empty())
+  if (const std::string path = group.broadcast_text(files.parts.string()); !path.empty())
     own.emplace(path, group.rank(), catalogue, kAll, files.part_size);
   FiniteCheck finite(catalogue);
   parts([&](const Optimizer::Part& part) {
@@ -150,14 +146,14 @@ std::optional<Checkpoint> RunFiles::latest() {
       throw UserError(
           "no whole checkpoint in {}: {}; put right what is missing, or remove the damaged ones to start "
           "afresh",
-          (run_ / "checkpoints").string(), fmt::join(complaints, "; "));
+          (run_ / kRunCheckpoints).string(), fmt::join(complaints, "; "));
     }
     for (const std::string& complaint : complaints) {
       log_warning("{}", complaint);
     }
   });
-  checkpoint.folder = from_first(group_, checkpoint.folder.string());
-  checkpoint.state = from_first(group_, checkpoint.state);
+  checkpoint.folder = group_.broadcast_text(checkpoint.folder.string());
+  checkpoint.state = group_.broadcast_text(checkpoint.state);
   return checkpoint.folder.empty() ? std::nullopt : std::optional(checkpoint);
 }
 
@@ -268,11 +264,12 @@ void RunFiles::export_model(const std::filesystem::path& folder, const Transform
 
 void RunFiles::check_exported(const std::filesystem::path& folder) {
   if (!writes() || std::filesystem::exists(folder / kConfigFile)) return;
-  throw Error(
-      "there is no {}: no validation gave a finite loss, or it was taken away; {} is a model folder too",
-      folder.string(),
-      checkpoints_->steps().empty() ? "no checkpoint"
-                                    : checkpoints_->folder_of(checkpoints_->steps().back()).string());
+  const std::vector<int64_t> steps = checkpoints_->steps();
+  const std::filesystem::path last = steps.empty() ? "" : checkpoints_->folder_of(steps.back());
+  throw Error("there is no {}: no validation gave a finite loss, or it was taken away{}", folder.string(),
+              !steps.empty() && std::filesystem::exists(last / kWeightsFile)
+                  ? fmt::format("; {} is a model folder too", last.string())
+                  : "");
 }
 
 }  // namespace chorus::inline train

@@ -5,12 +5,15 @@
 #include <map>
 #include <vector>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "formats/folder_files.h"
+#include "io/files.h"
 #include "io/places.h"
+#include "io/run_layout.h"
 
 namespace chorus::inline train {
 namespace fs = std::filesystem;
@@ -18,17 +21,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kLock = ".lock";
-constexpr const char* kSettings = "run.toml";
-
-std::map<std::string, std::string> values_of(RunConfig config) {
-  Schema schema;
-  describe(schema, config);
-  std::map<std::string, std::string> values;
-  for (auto& [name, value] : schema.values()) {
-    values[name] = value;
-  }
-  return values;
-}
 
 /// An option that has another value than before.
 struct Change {
@@ -39,10 +31,7 @@ struct Change {
 /// `folder`, wherever both have been moved to.
 bool names_same_init(const std::string& before, const std::string& now, const fs::path& folder) {
   if (before.empty() || now.empty()) return before == now;
-  const auto canonical = [](const fs::path& path) {  // "runs/a/" is "runs/a"
-    const fs::path whole = fs::weakly_canonical(path);
-    return whole.has_filename() ? whole : whole.parent_path();
-  };
+  const auto canonical = [](const fs::path& path) { return without_end_slash(fs::weakly_canonical(path)); };
   const fs::path old_place = canonical(before), place = canonical(now);
   return old_place == place ||
          (place.parent_path() == canonical(folder).parent_path() && place.filename() == old_place.filename());
@@ -51,7 +40,7 @@ bool names_same_init(const std::string& before, const std::string& now, const fs
 /// The changes that may_change() does not allow.
 std::vector<Change> changes_of(RunConfig before, const RunConfig& now, const fs::path& folder) {
   if (names_same_init(before.train.init, now.train.init, folder)) before.train.init = now.train.init;
-  std::map<std::string, std::string> old_values = values_of(before), new_values = values_of(now);
+  std::map<std::string, std::string> old_values = option_values(before), new_values = option_values(now);
   std::vector<Change> found;
   for (const auto& [name, value] : new_values) {
     const std::string old_value = old_values.contains(name) ? old_values[name] : "(absent)";
@@ -68,14 +57,14 @@ std::string listed(const std::vector<Change>& changes) {
   std::vector<std::string> texts;
   texts.reserve(changes.size());
   for (const Change& change : changes) texts.push_back(change.text);
-  return fmt::format("{}", fmt::join(texts, ", "));
+  return join(texts, ", ");
 }
 
 /// UserError where a rank has another folder under that name than rank 0, which has locked it.
 void check_shared(const fs::path& folder, Group& group) {
   const fs::path lock = folder / kLock;  // which names rank 0's process and host
   const std::string found = is_there(lock) ? read_file(lock) : "";
-  if (group.gather_text(found).front() != found) {
+  if (group.broadcast_text(found) != found) {
     throw UserError(
         "{} is not the run folder of rank 0: ranks share one, so --out must name a place that all hosts see",
         fs::absolute(folder).string());
@@ -95,7 +84,7 @@ RunFolder::RunFolder(fs::path path, Group& group) : path_(std::move(path)) {
     made_ = fs::create_directories(path_, error);
     if (error) throw UserError("cannot make the run folder {}: {}", path_.string(), error.message());
     lock_.emplace(path_);
-    check_is_replaceable(path_ / "model");  // not after hours of training
+    check_is_replaceable(path_ / kRunModel);  // not after hours of training
   }
   group.barrier("taking the run folder");
   check_shared(path_, group);
@@ -111,7 +100,7 @@ RunFolder::~RunFolder() {
 }
 
 void check_settings(const RunConfig& config, const RunOptions& options, bool has_weights) {
-  const fs::path path = options.folder / kSettings;
+  const fs::path path = options.folder / kRunFile;
   if (!fs::exists(path)) return;
   RunConfig before;
   Schema schema;
@@ -119,7 +108,7 @@ void check_settings(const RunConfig& config, const RunOptions& options, bool has
   schema.read_file(path);
   const std::vector<Change> changes = changes_of(before, config, options.folder);
   const std::string folder = options.folder.string();
-  if (!has_weights && read_file(path) != settings_text(before)) {
+  if (!has_weights && read_file(path) != option_text(before)) {
     throw UserError(
         "{} is there, and chorus, which keeps a run's settings under that name, has not written it: take "
         "another "
@@ -146,13 +135,7 @@ void check_settings(const RunConfig& config, const RunOptions& options, bool has
 }
 
 void write_settings(const RunConfig& config, const fs::path& run) {
-  write_file_atomically(run / kSettings, settings_text(config));
-}
-
-std::string settings_text(RunConfig config) {
-  Schema schema;
-  describe(schema, config);
-  return schema.dump();
+  write_file_atomically(run / kRunFile, option_text(config));
 }
 
 }  // namespace chorus::inline train

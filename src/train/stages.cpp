@@ -7,13 +7,12 @@
 #include <string>
 #include <vector>
 
-#include <fmt/ranges.h>
-
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "comm/ranks.h"
 #include "formats/folder_files.h"
-#include "io/places.h"
-#include "mpi/world.h"
+#include "io/run_layout.h"
 #include "surgery/models.h"
 
 #include "train/internal/initial_model.h"
@@ -45,8 +44,7 @@ void check(const std::vector<StageConfig>& stages) {
     for (const std::string& init : stage.init) {
       if (std::ranges::find(before, init) == before.end()) {
         throw UserError("train.stage {}: init names \"{}\", which is no stage before it; these are: {}",
-                        stage.name, init,
-                        before.empty() ? "none" : fmt::format("{}", fmt::join(before, ", ")));
+                        stage.name, init, before.empty() ? "none" : join(before, ", "));
       }
     }
     before.push_back(stage.name);
@@ -70,19 +68,19 @@ void apply(const StageConfig& stage, RunConfig& config) {
   for (const std::string& assignment : stage.set) schema.set(assignment);
 }
 
-/// Where the model is, or will be, that a stage begins with: the run of the one stage it names, or those
-/// merged.
+/// Returns where the model is, or will be, that a stage begins with: the run of the one stage it names, or the folder
+/// of those merged.
 fs::path place_of_init(const StageConfig& stage, const RunOptions& options) {
   return options.folder / (stage.init.size() == 1 ? stage.init.front() : stage.name + ".init");
 }
 
-/// Whether the stage has a checkpoint, and so needs no more what it began with.
+/// Whether the stage has a checkpoint, and so no longer needs what it began with.
 bool has_begun(const StageConfig& stage, const RunOptions& options) {
-  return std::ranges::any_of(names_in(options.folder / stage.name / "checkpoints"),
-                             [](const std::string& name) { return name.starts_with("step-"); });
+  return !checkpoint_folders(options.folder / stage.name).empty();
 }
 
-/// The models of before may have been trained further since a start that came no further than this.
+/// Merges the models that a stage begins with, if it names several and has not begun. Merges them again if the result
+/// is there already: an earlier start may have made it, and the models may have been trained further since.
 void make_init(const StageConfig& stage, const RunOptions& options) {
   if (stage.init.size() < 2) return;
   const fs::path merged = place_of_init(stage, options);
@@ -90,7 +88,7 @@ void make_init(const StageConfig& stage, const RunOptions& options) {
   models.reserve(stage.init.size());
   for (const std::string& init : stage.init) models.push_back(options.folder / init);
   Group alone;
-  first_alone(options.group ? *options.group : alone, "the merged model", [&] {
+  first_rank_first(options.group ? *options.group : alone, "the merged model", [&] {
     if (fs::exists(merged) && has_begun(stage, options)) return;
     check_is_replaceable(merged);
     fs::remove_all(merged);
@@ -100,7 +98,8 @@ void make_init(const StageConfig& stage, const RunOptions& options) {
 
 using Models = std::map<std::string, ModelDescription>;  // of each stage, as it begins
 
-/// What a stage begins with: the model at `init`, or what the stages before it will have made there.
+/// Describes what a stage begins with: the model at `init`, or what the stages before it will have made there. None:
+/// it begins with a new model.
 std::optional<ModelDescription> model_of_init(const StageConfig& stage, const Models& before,
                                               const std::string& init) {
   if (init.empty()) return std::nullopt;
@@ -119,7 +118,7 @@ RunOptions options_of(const StageConfig& stage, RunOptions options) {
   return options;
 }
 
-/// The settings of all stages, each checked as a run, so that a mistake is found before hours of training.
+/// Returns the settings of all stages, each checked as a run, so that a mistake is found before hours of training.
 std::vector<RunConfig> check_stages(const RunConfig& config, const RunOptions& options) {
   const std::vector<StageConfig>& stages = config.train.stages;
   std::vector<RunConfig> settings(stages.size(), config);

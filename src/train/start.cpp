@@ -9,12 +9,13 @@
 #include "architecture/format.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/ranks.h"
 #include "formats/folder_files.h"
 #include "io/files.h"
 #include "io/json.h"
+#include "io/run_layout.h"
 #include "kernels/cpu.h"
 #include "kernels/device.h"
-#include "mpi/world.h"
 #include "train/job.h"
 #include "train/validation.h"
 
@@ -113,8 +114,14 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
         config.model.moe.experts, config.model.encoder_layers, config.model.decoder_layers,
         config.model.moe.encoder_every, config.model.moe.decoder_every);
   }
-  agree(group, "a program", hash_text(hash_file("/proc/self/exe")));
-  agree(group, "settings", settings_text(config));
+  if (!config.model.expert_counts().empty() && !learns_routing(config.model.moe)) {
+    log_warning(
+        "moe.top_k = 1 with gates that sum to 1: every gate is 1, so only the balance loss trains the "
+        "routers; "
+        "moe.top_k = 2 or moe.gate_normalization = \"none\" lets the translation loss train them");
+  }
+  check_same_on_ranks(group, "a program", hash_text(hash_file("/proc/self/exe")));
+  check_same_on_ranks(group, "settings", option_text(config));
 
   start.checkpoint = files.latest();
   if (start.checkpoint) start.state = state_of(*start.checkpoint);
@@ -133,7 +140,7 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   take_text(start.state, start, config, options);
 
   start.model = model_for(config, *start.data);
-  if (start.checkpoint) take_alignment(start.model, options.folder / "model");
+  if (start.checkpoint) take_alignment(start.model, options.folder / kRunModel);
   start.memory =
       settle_memory(config, job_of(config, start.model, start.mesh), *start.stream, options.folder, group);
   if (start.checkpoint) start.stream->seek(start.state.position);

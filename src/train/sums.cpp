@@ -90,11 +90,4 @@ void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, const std::ve
   }
 }
 
-int64_t most_of_ranks(Group& group, int64_t number) {
-  const at::Tensor all = at::empty({group.size()}, at::kLong), own = at::empty({1}, at::kLong);
-  own.fill_(number);
-  group.all_gather(all, own);
-  return all.max().item<int64_t>();
-}
-
 }  // namespace chorus::inline train

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "comm/failure.h"
 #include "formats/folder.h"
+#include "io/run_layout.h"
 #include "kernels/device.h"
 #include "layout/shapes.h"
 #include "memory/usage.h"
@@ -139,7 +140,7 @@ class Run {
   bool unsaved_ = false;                                  // something has happened since the last checkpoint
 };
 
-/// Before anything of this start is kept: writes the settings with which later starts are compared.
+/// Writes the settings with which later starts are compared, before anything of this start is kept.
 void Run::begin() {
   if (std::exchange(has_begun_, true) || !writes()) return;
   write_settings(config_, options_.folder);
@@ -234,8 +235,10 @@ void Run::report(double learning_rate, double norm) {
                  static_cast<int64_t>(data_->vocabulary.languages().size()));
   nlohmann::json record = window_.record();
   record["dropped"] = drop_rate(statistics_);
-  sum_over_ranks(group_, tasks_);
-  if (tasks_.size() > 1) record["tasks"] = tasks_record(tasks_, data_->train->tasks());
+  if (tasks_.size() > 1) {
+    sum_over_ranks(group_, tasks_);
+    record["tasks"] = tasks_record(tasks_, data_->train->tasks());
+  }
   const std::vector<std::string> layers = sparse_layer_names(model_.catalogue());
   for (size_t i = 0; i < layers.size(); ++i) record["layers"][layers[i]] = load_record(statistics_[i]);
   record["update"] = state_.updates;
@@ -256,10 +259,10 @@ void Run::report(double learning_rate, double norm) {
   statistics_.assign(statistics_.size(), {});
 }
 
-/// Of validation.decode: each rank translates with the whole model, one that ranks write and load where it has a part.
+/// Scores translations (validation.decode) by the whole model on each rank; through a folder where a rank has a part.
 Assessment Run::assess_whole() {
   if (config_.validation.decode == 0) return {};
-  const AssessOptions options = assess_options(config_.validation, group_);
+  const AssessOptions options = assess_options(config_.validation, config_.data.batch_tokens, group_);
   optimizer_.finish_update();
   if (parallel_.holds_everything() && optimizer_.values_stay())
     return assess(model_, data_->vocabulary, data_->translated, options);
@@ -274,7 +277,7 @@ Assessment Run::assess_whole() {
   return assessment;
 }
 
-/// Whether the model is the best so far; never if something about it is not finite.
+/// Validates the model. Returns whether it is the best so far; never if something about it is not finite.
 bool Run::validate() {
   begin();
   unsaved_ = true;
@@ -302,7 +305,7 @@ bool Run::validate() {
   return better;
 }
 
-/// What one process has learnt is kept where that ends in an error: the next start begins with this validation.
+/// Validates. If that fails, a run of one process saves what it has learnt: the next start begins here again.
 bool Run::validate_or_save() {
   const TrainState before = state_;
   try {
@@ -340,12 +343,12 @@ std::optional<Ending> Run::ending() const {
   return std::nullopt;
 }
 
-/// Why to stop: by rank 0's clock, since clocks differ; or because a signal has reached one of the ranks.
+/// Returns why to stop, on all ranks alike: by rank 0's clock, as clocks differ, or for a signal to any rank.
 std::optional<Ending> Run::common_ending() {
   const std::optional<Ending> own = ending();
-  const double first = group_.sum(writes() && own ? 1 + static_cast<double>(*own) : 0);
+  const int64_t first = group_.max(writes() && own ? 1 + static_cast<int64_t>(*own) : 0);
   const std::optional<Ending> signalled = Interrupt::ending(group_);
-  return first > 0 ? static_cast<Ending>(static_cast<int>(first) - 1) : signalled;
+  return first > 0 ? static_cast<Ending>(first - 1) : signalled;
 }
 
 Ending Run::train() {
@@ -354,24 +357,23 @@ Ending Run::train() {
   std::optional<Ending> end = common_ending();
   const ProgressOptions shown = {.task = "training", .unit = "update", .start = state_.updates};
   if (!end) progress_ = std::make_unique<Progress>(shown);
-  bool owed = data_->valid && state_.updates > 0 && due(config_.validation.every) &&
-              state_.validated != state_.updates;  // the last start ended in it
-  // Once at least, for a run that ended before its last validation; one that is done is left as it is.
-  for (bool first = true; first || !end; first = false) {
-    bool better = false;
-    if (!end) {
-      if (!std::exchange(owed, false)) update();
-      better = data_->valid && due(config_.validation.every) && validate_or_save();
-      end = common_ending();
-    }
-    if (end && !by_signal(*end) && state_.validated != state_.updates)
-      better = validate_or_save() || !data_->valid;
+  bool validation_is_owed = data_->valid && state_.updates > 0 && due(config_.validation.every) &&
+                            state_.validated != state_.updates;  // the last start ended in it
+  bool better = false;
+  while (!end) {
+    if (!std::exchange(validation_is_owed, false)) update();
+    better = data_->valid && due(config_.validation.every) && validate_or_save();
+    end = common_ending();
+    if (end) break;
     files_.look_at_saving();
-    if (unsaved_ && (better || end || due(config_.train.checkpoint_every))) save(better);
+    if (unsaved_ && (better || due(config_.train.checkpoint_every))) save(better);
   }
+  // Also of a run that an earlier start ended before its last validation; one that is done is left as it is.
+  if (!by_signal(*end) && state_.validated != state_.updates) better = validate_or_save() || !data_->valid;
+  if (unsaved_) save(better);
   files_.finish_saving();
   if (progress_) progress_->finish();
-  if (!by_signal(*end)) files_.check_exported(options_.folder / "model");
+  if (!by_signal(*end)) files_.check_exported(options_.folder / kRunModel);
   return *end;
 }
 

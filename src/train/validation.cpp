@@ -74,7 +74,7 @@ std::vector<DirectionResult> of_task(const std::vector<DirectionResult>& all, st
   return directions;
 }
 
-/// In their order, each once.
+/// Returns the tasks in their order, each once.
 std::vector<std::string> tasks_of(const std::vector<DirectionResult>& all) {
   std::vector<std::string> tasks;
   for (const DirectionResult& direction : all) {
@@ -162,8 +162,9 @@ int64_t translated_pairs(const ValidationConfig& config) {
   return config.sentences > 0 ? std::min(config.decode, config.sentences) : config.decode;
 }
 
-AssessOptions assess_options(const ValidationConfig& config, Group& world) {
+AssessOptions assess_options(const ValidationConfig& config, int64_t batch_tokens, Group& world) {
   AssessOptions options;
+  options.decode.batch_tokens = std::min(options.decode.batch_tokens, batch_tokens);
   options.decode.beam = config.beam;
   options.keep = true;
   if (config.tokenize != "auto") options.tokenizer = Tokenizer(config.tokenize);

@@ -44,7 +44,7 @@ struct ValidationResult {
   [[nodiscard]] double criterion(Criterion criterion) const;
   /// Whether the loss of every direction is a finite number.
   [[nodiscard]] bool is_finite() const;
-  /// For people: the means, and the best and the worst direction.
+  /// Returns a line for people: the means, and the best and the worst direction.
   [[nodiscard]] std::string line() const;
 };
 
@@ -53,7 +53,8 @@ nlohmann::json to_json(const ValidationResult& result);
 /// Pairs of each direction that validation.decode translates.
 int64_t translated_pairs(const ValidationConfig& config);
 /// How, all ranks of `world` together; translations are kept.
-AssessOptions assess_options(const ValidationConfig& config, Group& world);
+/// `batch_tokens`: data.batch_tokens, so that a batch of translations takes no more memory than one of training.
+AssessOptions assess_options(const ValidationConfig& config, int64_t batch_tokens, Group& world);
 
 /// The sentences of `data` that `options` names once, teacher-forced, by all ranks of `world` together,
 /// spread as `parallel` says; all get the result. Deterministic. bleu and chrf are left out.

@@ -18,6 +18,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "comm/ranks.h"
 #include "mpi/world.h"
 #include "ranks/ranks.h"
 
@@ -56,7 +57,7 @@ TEST(Group, WorkOfOneRankMayTakeLongerThanTheTimeOut) {
   constexpr double kTimeout = 1, kDefault = 600;  // seconds
   ranks().set_timeout(kTimeout);
   std::vector<int> order;
-  first_alone(ranks(), "long work", [&] {
+  first_rank_first(ranks(), "long work", [&] {
     if (ranks().rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
     order.push_back(ranks().rank());
   });
@@ -215,10 +216,10 @@ TEST(Group, SubsetsAreGroupsOfTheirOwn) {
 
 TEST(Group, RanksThatDisagreeAreTold) {
   if (ranks().size() == 1) return;
-  agree(ranks(), "the colour", "red");
+  check_same_on_ranks(ranks(), "the colour", "red");
   const std::string mine = ranks().rank() == 1 ? "blue" : "red";
   try {
-    agree(ranks(), "the colour", mine);
+    check_same_on_ranks(ranks(), "the colour", mine);
     FAIL() << "nothing was thrown";
   } catch (const UserError& error) {
     EXPECT_THAT(error.what(), HasSubstr("rank 1 has the colour other than rank 0's: blue instead of red"));

@@ -35,7 +35,4 @@ void check_settings(const RunConfig& config, const RunOptions& options, bool has
 
 void write_settings(const RunConfig& config, const std::filesystem::path& run);
 
-/// All settings, as in RUN/run.toml.
-std::string settings_text(RunConfig config);
-
 }  // namespace chorus::inline train

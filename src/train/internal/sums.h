@@ -19,15 +19,12 @@ void sum_over_ranks(Group& group, std::span<TaskSums> tasks);
 void add_rows(std::span<TaskSums> tasks, const DataSet& data, const MicroBatch& micro_batch,
               const at::Tensor& token_nll);
 
-/// LossSums::token_nll is left out.
+/// Returns the sums over the ranks, without LossSums::token_nll.
 LossSums sum_over_ranks(Group& group, const LossSums& sums);
 
-/// In place; `experts` of each layer; `groups`: languages. A rank that counted nothing yet may have empty
-/// lists.
+/// Sums over the ranks, in place. `experts`: of each layer; `groups`: languages. A rank that counted nothing yet may
+/// have empty lists.
 void sum_over_ranks(Group& group, std::span<MoeStatistics> layers, const std::vector<int64_t>& experts,
                     int64_t groups);
-
-/// The largest of the ranks' numbers.
-int64_t most_of_ranks(Group& group, int64_t number);
 
 }  // namespace chorus::inline train
