@@ -249,7 +249,7 @@ int32_t Vocabulary::language(std::string_view name) const {
 }
 
 std::string_view Vocabulary::language_of_label(std::string_view label) const {
-  return state_->languages.empty() ? std::string_view() : label;
+  return state_->languages.empty() && is_t5() ? std::string_view() : label;
 }
 
 int32_t Vocabulary::tag(std::string_view name) const {

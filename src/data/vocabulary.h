@@ -104,7 +104,7 @@ class Vocabulary {
   [[nodiscard]] const std::string& normalization() const;
   /// Whether each side has a SentencePiece model of its own.
   [[nodiscard]] bool is_marian() const;
-  /// Return the vocabulary with which targets, and texts of a language, are written: encode() is that of its
+  /// Return the vocabulary with which targets are written, and that of texts of a language: encode() is that of its
   /// SentencePiece model. All else is the same; except for OPUS-MT's, so is encode().
   [[nodiscard]] Vocabulary target() const;
   [[nodiscard]] Vocabulary written_in(std::string_view language) const;
@@ -130,8 +130,8 @@ class Vocabulary {
   /// Index of a language in languages(), and its tag's id. UserError: unknown language 'xx': this vocabulary
   /// knows ... A vocabulary without languages has one, of the empty name, without a tag (kNoTag).
   [[nodiscard]] int32_t language(std::string_view name) const;
-  /// Returns the language of text that is labelled with one, by its file's name, say: the label. "" in a vocabulary
-  /// without languages, such as T5's, whose text says itself what is wanted.
+  /// Returns the language of text that is labelled with one, by its file's name, say: the label. "" in T5's vocabulary,
+  /// which can have no languages: its text says itself what is wanted.
   [[nodiscard]] std::string_view language_of_label(std::string_view label) const;
   [[nodiscard]] int32_t tag(std::string_view language) const;
   [[nodiscard]] int32_t tag(int32_t language) const;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "io/json.h"
 
 #include "decode/internal/lines.h"
 #include "decode/internal/search.h"
@@ -79,7 +80,9 @@ void Preparation::add(const TextPart& part, const WholeLine& whole, PreparedLine
   if (!fits) {
     throw UserError("{}: {} tokens with tag and </s>, more than the {} allowed{}", whole.from.where,
                     std::ssize(pieces) + around, options_.max_source,
-                    options_.long_lines == LongLines::refuse ? "; --long split cuts such lines" : "");
+                    options_.long_lines == LongLines::refuse ? "; --long split cuts such lines"
+                    : whole.phrases.empty()                  ? ""
+                                            : ", and it cannot be cut inside of a term or of what is kept");
   }
   LinePart& next = line.parts.emplace_back();
   next.before = part.before;
@@ -91,7 +94,7 @@ void Preparation::add(const TextPart& part, const WholeLine& whole, PreparedLine
     if (tag != kNoTag) next.input.source.push_back(tag);
   next.input.source.insert(next.input.source.end(), pieces.begin(), pieces.end());
   next.input.source.push_back(kEos);
-  require(whole.required, part.text, next);
+  require(whole, part.text, next);
   if (options_.sampling) {
     next.input.random = RandomKey(options_.sampling->seed)
                             .derive("sample")
@@ -100,12 +103,14 @@ void Preparation::add(const TextPart& part, const WholeLine& whole, PreparedLine
   }
 }
 
-void Preparation::require(std::span<const RequiredText::Phrase> required, std::string_view text,
-                          LinePart& made) {
-  for (const RequiredText::Phrase& phrase : required) {
-    const bool is_inside =
-        text.data() <= phrase.at.data() && phrase.at.data() + phrase.at.size() <= text.data() + text.size();
-    if (!is_inside) continue;
+void Preparation::require(const WholeLine& whole, std::string_view text, LinePart& made) {
+  const auto begins_before = [&](std::string_view phrase) { return phrase.data() < text.data(); };
+  auto i = std::ranges::partition_point(whole.phrases, begins_before) - whole.phrases.begin();
+  for (; i < std::ssize(whole.phrases) && whole.phrases[i].data() < text.data() + text.size(); ++i) {
+    const RequiredText::Phrase& phrase = whole.required[i];
+    if (phrase.pieces.empty())
+      throw UserError("{}: the vocabulary of this model cannot write {}, which is to be kept",
+                      whole.from.where, in_quotes(phrase.at));
     made.required += (made.required.empty() ? "" : ", ") + phrase.what;
     made.input.phrases.push_back(phrase.pieces);
   }

@@ -142,9 +142,6 @@ std::vector<RequiredText::Phrase> RequiredText::find(const Vocabulary& vocabular
     const std::string_view match = trim_space(text.substr(begin, end - begin));
     if (!match.empty()) {
       phrases.push_back({exact_pieces(vocabulary, match), fmt::format("{} (kept)", in_quotes(match)), match});
-      if (phrases.back().pieces.empty())
-        throw UserError("{}: the vocabulary of this model cannot write {}, which is to be kept", where,
-                        in_quotes(match));
     }
     at = end;
   }

@@ -1,6 +1,7 @@
 #include "decode/internal/split.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include <unicode/locid.h>
 #include <unicode/uchar.h>
@@ -20,6 +21,13 @@ constexpr std::u32string_view kParagraphEnds = U"\r\v\f\u0085\u2028\u2029";
 
 bool contains(std::u32string_view set, char32_t c) {
   return set.find(c) != std::u32string_view::npos;
+}
+
+/// Where the last character of a text that is not empty begins.
+size_t last_begin(std::string_view text) {
+  size_t at = text.size();
+  while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0) == 0x80) continue;
+  return at;
 }
 
 /// The place to cut `text` in two: between sentences, if such a place lies in its middle half; else between
@@ -66,31 +74,31 @@ void split(std::string_view text, std::string_view before, std::span<const std::
   split(right, between(left, right), phrases, fits, parts);
 }
 
-/// Whether a mark that ends sentences stands inside of a word at this byte, as in "a?b", "Yahoo!Mail", ".NET": in scripts
-/// with spaces, one follows the end of a sentence. ICU looks for none behind "?" and "!".
+/// Whether a mark that ends sentences stands inside of a word at this byte, as in "a?b", "foo!(bar)", "Yahoo!’s", ".NET":
+/// in scripts with spaces, one follows the end of a sentence. ICU looks for none behind "?" and "!".
 bool is_inside_word(std::string_view text, size_t at) {
   if (at == 0 || at == text.size()) return false;
   size_t next = at;
-  const char32_t right = next_code_point(text, next);
+  if (is_wide(next_code_point(text, next))) return false;
+  constexpr uint32_t kAround = U_GC_PS_MASK | U_GC_PE_MASK | U_GC_PI_MASK | U_GC_PF_MASK;  // brackets, quotes
+  const auto is_around = [](char32_t c) {
+    return c == '"' || c == '\'' || (U_GET_GC_MASK(static_cast<UChar32>(c)) & kAround) != 0;
+  };
   std::string_view left = text.substr(0, at);
-  constexpr uint32_t kClosing = U_GC_PE_MASK | U_GC_PF_MASK;
-  char32_t c = last_code_point(left);
-  while (left.size() > 1 &&
-         (c == '"' || c == '\'' || (U_GET_GC_MASK(static_cast<UChar32>(c)) & kClosing) != 0)) {
-    left.remove_suffix(1);
-    while (!left.empty() && (static_cast<unsigned char>(left.back()) & 0xC0) == 0x80) left.remove_suffix(1);
-    if (left.empty()) return false;
-    c = last_code_point(left);
-  }
-  return contains(U".?!;\u2026", c) && !is_file_space(right) && !is_wide(right);
+  const auto drop_last = [&] { left.remove_suffix(left.size() - last_begin(left)); };
+  while (!left.empty() && is_around(last_code_point(left))) drop_last();
+  const auto ends_in_mark = [&] { return !left.empty() && contains(U".?!;\u2026", last_code_point(left)); };
+  if (!ends_in_mark()) return false;
+  while (ends_in_mark()) drop_last();
+  return !ends_wide(left);
 }
 
 }  // namespace
 
 bool may_cut(std::span<const std::string_view> phrases, const char* at) {
-  return std::ranges::none_of(phrases, [&](std::string_view phrase) {
-    return phrase.data() < at && at < phrase.data() + phrase.size();
-  });
+  const auto begins_before = [&](std::string_view phrase) { return phrase.data() < at; };
+  const auto next = std::ranges::partition_point(phrases, begins_before);
+  return next == phrases.begin() || at >= std::prev(next)->data() + std::prev(next)->size();
 }
 
 std::vector<TextPart> split_text(std::string_view text, std::span<const std::string_view> phrases,
@@ -158,8 +166,7 @@ std::vector<TextPart> SentenceSplitter::split(std::string_view text,
 }
 
 char32_t last_code_point(std::string_view text) {
-  size_t at = text.size();
-  while (at > 0 && (static_cast<unsigned char>(text[--at]) & 0xC0) == 0x80) continue;
+  size_t at = last_begin(text);
   return next_code_point(text, at);
 }
 

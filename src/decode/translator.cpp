@@ -158,9 +158,13 @@ std::vector<TranslatedLine> LineTranslator::translate(
       if (&part == &prepared[i].parts.front()) line.best.resize(samples ? translations.size() : 1);
       const Pairs pairs = samples ? equal_pairs(std::min(line.best.size(), translations.size()))
                                   : best_pairs(line.best, translations, options_.decode.nbest);
+      std::vector<size_t> uses(line.best.size());
+      for (const auto& [before, after] : pairs) ++uses[before];
       std::vector<Translation> longer;
-      for (const auto& [before, after] : pairs)
-        longer.push_back(joined(line.best[before], translations[after], part.before, wide));
+      for (const auto& [before, after] : pairs) {  // without a copy where it is the last use
+        Translation begun = --uses[before] == 0 ? std::move(line.best[before]) : line.best[before];
+        longer.push_back(joined(std::move(begun), translations[after], part.before, wide));
+      }
       line.best = std::move(longer);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;

@@ -165,20 +165,22 @@ class SegmentWriter {
   std::set<size_t> line_ends_;  // atoms that begin a line
 };
 
-/// Whether HTML or XML says at its beginning that it is in another encoding than UTF-8.
-bool names_other_encoding(std::string_view bytes) {
+/// Whether XML says in its first line, or HTML in its first bytes, that it is in another encoding than UTF-8.
+bool names_other_encoding(std::string_view bytes, DocumentFormat format) {
   constexpr size_t kBeginning = 1024;  // in which HTML looks for it
   std::string begin(bytes.substr(0, kBeginning));
   for (char& c : begin)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  for (const std::string_view key : {"charset=", "encoding="}) {
-    const size_t at = begin.find(key);
-    if (at == std::string::npos) continue;
-    const size_t value = std::min(begin.find_first_not_of("\"' ", at + key.size()), begin.size());
-    const std::string encoding = begin.substr(value, begin.find_first_of("\"' ;/>?", value) - value);
-    return !encoding.empty() && encoding != "utf-8" && encoding != "utf8";
-  }
-  return false;
+  const bool has_declaration = begin.starts_with("<?xml");
+  if (has_declaration) begin.resize(std::min(begin.find("?>"), begin.size()));
+  if (!has_declaration && format != DocumentFormat::html) return false;
+  const std::string_view key = has_declaration ? "encoding=" : "charset=";
+  size_t at = begin.find(key);
+  while (at != std::string::npos && (at == 0 || begin[at - 1] == '-')) at = begin.find(key, at + 1);
+  if (at == std::string::npos) return false;
+  const size_t value = std::min(begin.find_first_not_of("\"' ", at + key.size()), begin.size());
+  const std::string encoding = begin.substr(value, begin.find_first_of("\"' ;/>?", value) - value);
+  return !encoding.empty() && encoding != "utf-8" && encoding != "utf8";
 }
 
 /// The text with references ("&#246;") for all that is not ASCII.
@@ -295,7 +297,7 @@ std::string Document::write(std::span<const TranslatedSegment> translations) con
   out.append(bytes_, done);
   const auto is_ascii = [](char c) { return (c & 0x80) == 0; };
   const bool has_references = format_ == DocumentFormat::html || format_ == DocumentFormat::tmx;
-  return has_references && names_other_encoding(bytes_) && std::ranges::all_of(bytes_, is_ascii)
+  return has_references && names_other_encoding(bytes_, format_) && std::ranges::all_of(bytes_, is_ascii)
              ? with_references(out)
              : out;
 }

@@ -135,7 +135,8 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   if (recipe.experts.empty()) throw UserError("no layer of {} would get experts", dense.string());
   if (!learns_routing(moe)) {
     log_warning(
-        "with one choice per token and gates that sum to 1 only the balance loss will train the routers: "
+        "with one choice per token and gates that sum to 1 only the balance and z-losses will train the "
+        "routers: "
         "--top-k 2 lets the translation loss train them");
   }
   compose({&source, 1}, recipe, out);

@@ -164,7 +164,7 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
   }
   const auto check = [&](const std::vector<std::string>& languages, const std::string& label) {
     for (const std::string& language : languages) {
-      if (vocabulary.languages().empty() || has(vocabulary, language)) continue;
+      if (vocabulary.language_of_label(language).empty() || has(vocabulary, language)) continue;
       const std::string how =
           of.trained_with.empty()
               ? fmt::format("vocabulary.add = [\"{}\"] gives it a tag", language)
@@ -173,7 +173,7 @@ void check_vocabulary(const Vocabulary& vocabulary, const RunConfig& config, con
                     "vocabulary.add = [\"{}\"]",
                     run, language);
       throw UserError("{}: {} has no language '{}', but {}: {}", label, place, language,
-                      join(vocabulary.languages(), ", "), how);
+                      vocabulary.languages().empty() ? "none" : join(vocabulary.languages(), ", "), how);
     }
   };
   for (const auto* list : {&config.data.train, &config.data.valid}) {

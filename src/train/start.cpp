@@ -116,9 +116,8 @@ Start prepare(const RunConfig& config, const RunOptions& options, const ModelDes
   }
   if (!config.model.expert_counts().empty() && !learns_routing(config.model.moe)) {
     log_warning(
-        "moe.top_k = 1 with gates that sum to 1: every gate is 1, so only the balance loss trains the "
-        "routers; "
-        "moe.top_k = 2 or moe.gate_normalization = \"none\" lets the translation loss train them");
+        "moe.top_k = 1 with gates that sum to 1: every gate is 1, so only the balance and z-losses train the "
+        "routers; moe.top_k = 2 or moe.gate_normalization = \"none\" lets the translation loss train them");
   }
   check_same_on_ranks(group, "a program", hash_text(hash_file("/proc/self/exe")));
   check_same_on_ranks(group, "settings", option_text(config));

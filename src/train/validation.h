@@ -53,7 +53,7 @@ nlohmann::json to_json(const ValidationResult& result);
 /// Pairs of each direction that validation.decode translates.
 int64_t translated_pairs(const ValidationConfig& config);
 /// How, all ranks of `world` together; translations are kept.
-/// `batch_tokens`: data.batch_tokens, so that a batch of translations takes no more memory than one of training.
+/// `batch_tokens`: data.batch_tokens, which bounds a batch of translations of more than one sentence.
 AssessOptions assess_options(const ValidationConfig& config, int64_t batch_tokens, Group& world);
 
 /// The sentences of `data` that `options` names once, teacher-forced, by all ranks of `world` together,

@@ -75,11 +75,14 @@ TEST(SentenceSplitter, KnowsAbbreviationsOfTheLanguageByAnyCode) {
 }
 
 TEST(SentenceSplitter, EndsNoSentenceInsideOfAWord) {
-  for (const char* one : {"Open http://x.org/a?b=c now.", "Call foo!bar() or 5?6, a!=b.",
-                          ".NET and Node.js are used.", "Yahoo!Mail", "He (who?)s", "\"a!\"b"})
+  for (const char* one :
+       {"Open http://x.org/a?b=c now.", "Call foo!bar() or 5?6, a!=b.", ".NET and Node.js are used.",
+        "Yahoo!Mail", "Yahoo!’s profits rose.", "The “Go!”b is.", "Call foo!(bar) now.",
+        "Use println!(\"x\") here.", "x.[1] The", "He (who?)s", "\"a!\"b"})
     EXPECT_EQ(sentences_of("en", one), Parts({fmt::format("[{}]", one)}));
   EXPECT_EQ(sentences_of("en", "\"Go!\" He went."), Parts({"[\"Go!\"]", " [He went.]"}));
   EXPECT_EQ(sentences_of("zh", "好!真的？是"), Parts({"[好!]", "[真的？]", "[是]"}));
+  EXPECT_EQ(sentences_of("zh", "他说好!2020年来了。"), Parts({"[他说好!]", "[2020年来了。]"}));
 }
 
 TEST(SentenceSplitter, EndsNoSentenceInsideOfAPhrase) {

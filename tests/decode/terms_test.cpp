@@ -59,11 +59,13 @@ TEST(RequiredText, KeepsWhatAPatternMatches) {
   EXPECT_EQ(message_of<UserError>([&] { RequiredText(small_vocabulary(), {}, "(a"); }),
             "\"(a\", for text to keep, is no regular expression: U_REGEX_MISMATCHED_PAREN at character 2");
   const RequiredText any(small_vocabulary(), {}, ".+");
-  EXPECT_NE(message_of<UserError>([&] {
-              found(any, "ａ");
-            }).find("in:1: the vocabulary of this model cannot write"),
-            std::string::npos)
-      << "what SentencePiece would normalise";
+  EXPECT_TRUE(any.find(small_vocabulary(), "ａ", "in:1")[0].pieces.empty())
+      << "SentencePiece would normalise it";
+  TranslatorOptions options = small_options();
+  options.keep = ".+";
+  const SourceLine line = {.text = "ａ", .where = "in:1"};
+  const auto translated = LineTranslator(small_model(), small_vocabulary(), options).translate({&line, 1});
+  EXPECT_NE(translated[0].fault.find("in:1: the vocabulary of this model cannot write"), std::string::npos);
 }
 
 TEST(RequiredText, RefusesTargetsThatCannotBeWritten) {

@@ -36,6 +36,8 @@ TEST(HtmlDocument, AnotherEncodingThanUtf8GetsReferences) {
   for (const char* head :
        {"<meta charset=\"UTF-8\">", "<meta http-equiv=Content-Type content='text/html; charset=utf-8'>", ""})
     EXPECT_EQ(translated(kHtml, head + std::string("<p>Open</p>"), "Ö"), head + std::string("<p>Ö</p>"));
+  const std::string form = "<form accept-charset='latin1'><p>";
+  EXPECT_EQ(translated(kHtml, form + "Open</p>", "Ö"), form + "Ö</p>");
   EXPECT_EQ(translated(kHtml, "<meta charset=latin1><p>ü</p>", "Ö"), "<meta charset=latin1><p>Ö</p>")
       << "which is in UTF-8, whatever it says";
 }

@@ -163,19 +163,20 @@ std::vector<bool> plainly_kept(const at::Tensor& p, const Routing& routing, cons
   const int64_t rows = p.size(0), experts = p.size(1), k = options.top_k;
   std::vector<bool> kept(rows * k);
   for (int64_t e = 0; e < experts; ++e) {
-    std::vector<std::tuple<double, int64_t, int64_t>> wanted;  // least first is kept: priority, order, slot
+    // Least first is kept: of what comes first, priority, order, slot.
+    std::vector<std::tuple<int64_t, double, int64_t, int64_t>> wanted;
     for (int64_t slot = 0; slot < rows * k; ++slot) {
       if (routing.experts.view(-1)[slot].item<int64_t>() != e) continue;
-      const int64_t row = slot / k;
-      const double priority = options.selection == TokenSelection::position ? 0
-                              : options.selection == TokenSelection::probability
-                                  ? batch_priority(p[row].max().item<float>(), slot % k, k)
-                                  : key.uniform(row * experts + e);
-      wanted.emplace_back(-priority, slot % k * rows + row, slot);
+      const int64_t row = slot / k, choice = slot % k;
+      const bool by_probability = options.selection == TokenSelection::probability;
+      const double priority = by_probability                                ? p[row].max().item<double>()
+                              : options.selection == TokenSelection::random ? key.uniform(row * experts + e)
+                                                                            : 0;
+      wanted.emplace_back(by_probability ? choice : 0, -priority, choice * rows + row, slot);
     }
     std::sort(wanted.begin(), wanted.end());
     for (size_t i = 0; i < wanted.size() && std::cmp_less(i, routing.capacity); ++i)
-      kept[std::get<2>(wanted[i])] = true;
+      kept[std::get<3>(wanted[i])] = true;
   }
   return kept;
 }

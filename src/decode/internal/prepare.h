@@ -54,7 +54,7 @@ class Preparation {
   /// Adds what is made of a part of the line: several, where it is too long.
   void add(const TextPart& part, const WholeLine& whole, PreparedLine& line) const;
   /// Adds the phrases that lie in the part's text to what its translation must contain.
-  static void require(std::span<const RequiredText::Phrase> required, std::string_view text, LinePart& made);
+  static void require(const WholeLine& whole, std::string_view text, LinePart& made);
   void check_room(const LinePart& part, const std::string& where) const;
   void force(const std::string& prefix, const std::string& where, DecodeInput& input) const;
 

@@ -23,13 +23,13 @@ class RequiredText {
   RequiredText(const Vocabulary& vocabulary, std::span<const Term> terms, const std::string& keep);
 
   struct Phrase {
-    std::vector<int32_t> pieces;
-    std::string what;          // for messages: "'words' (terms.tsv:3)"
-    std::string_view at = {};  // what of the text it stands for
+    std::vector<int32_t> pieces;  // none: the vocabulary cannot write it
+    std::string what;             // for messages: "'words' (terms.tsv:3)"
+    std::string_view at = {};     // what of the text it stands for
   };
-  /// One for each place in the text (well-formed UTF-8), from left to right: what is kept, and outside of that
-  /// the terms, the longest where several begin. UserError, from `where`, on text to keep that the vocabulary cannot
-  /// write.
+  /// Returns one for each place in the text (well-formed UTF-8), in order and apart: what is kept, and outside of that
+  /// the terms, the longest where several begin. UserError, from `where`, on a line in which the pattern is too hard to
+  /// look for.
   [[nodiscard]] std::vector<Phrase> find(const Vocabulary& vocabulary, std::string_view text,
                                          const std::string& where) const;
 

@@ -17,11 +17,11 @@ struct TextPart {
   std::string_view before;  // the white space between this part and the one before; of the first, none
 };
 
-/// Whether a text may be cut at a byte: not inside one of `phrases`, which lie in it.
+/// Whether a text may be cut at a byte: not inside one of `phrases`, which lie in it, in order and apart.
 bool may_cut(std::span<const std::string_view> phrases, const char* at);
 
 /// Halves well-formed UTF-8 until every part fits, preferably between sentences, else between words. A single
-/// character is a part even if it does not fit.
+/// character is a part even if it does not fit, and so is what cannot be cut because of `phrases` (see above).
 std::vector<TextPart> split_text(std::string_view text, std::span<const std::string_view> phrases,
                                  const std::function<bool(std::string_view)>& fits);
 
