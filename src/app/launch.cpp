@@ -48,12 +48,11 @@ int ranks_that_fit(const RunConfig& config, int most) {
   }
 }
 
-/// All checkpoints of a run and its stages, in an order of their own.
+/// All checkpoints of a run and its stages, those that are there always in the same order.
 std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> found = checkpoint_folders(folder);
   for (const std::string& name : names_in(folder))
     std::ranges::copy(checkpoint_folders(folder / name), std::back_inserter(found));
-  std::ranges::sort(found);
   return found;
 }
 

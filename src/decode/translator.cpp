@@ -72,6 +72,20 @@ Translation joined(Translation line, const Translation& part, const std::string&
   return line;
 }
 
+/// Returns the pairs joined, each begun by one of `line`, which is copied only where it begins several.
+std::vector<Translation> extended(std::vector<Translation> line, std::span<const Translation> part,
+                                  const Pairs& pairs, const std::string& before, bool wide) {
+  std::vector<size_t> uses(line.size());
+  for (const auto& [begun, next] : pairs) ++uses[begun];
+  std::vector<Translation> longer;
+  longer.reserve(pairs.size());
+  for (const auto& [begun, next] : pairs) {
+    Translation own = --uses[begun] == 0 ? std::move(line[begun]) : line[begun];
+    longer.push_back(joined(std::move(own), part[next], before, wide));
+  }
+  return longer;
+}
+
 }  // namespace
 
 LineTranslator::LineTranslator(std::span<Transformer* const> models, const Vocabulary& vocabulary,
@@ -141,6 +155,7 @@ std::vector<TranslatedLine> LineTranslator::translate(
   const std::vector<size_t> looped = loops(results);
   if (options_.guard && !looped.empty()) decode_again(inputs, looped, options, results);
   const auto links = align(inputs, results);
+  const bool samples = options_.sampling && !options_.mbr;  // of which each goes its own way
   size_t next = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
     TranslatedLine& line = translated[i];
@@ -154,18 +169,10 @@ std::vector<TranslatedLine> LineTranslator::translate(
         for (const auto& [source, target] : links[next][rank])
           translations.back().links.emplace_back(part.first_word + source, target);
       }
-      const bool samples = options_.sampling && !options_.mbr;
       if (&part == &prepared[i].parts.front()) line.best.resize(samples ? translations.size() : 1);
       const Pairs pairs = samples ? equal_pairs(std::min(line.best.size(), translations.size()))
                                   : best_pairs(line.best, translations, options_.decode.nbest);
-      std::vector<size_t> uses(line.best.size());
-      for (const auto& [before, after] : pairs) ++uses[before];
-      std::vector<Translation> longer;
-      for (const auto& [before, after] : pairs) {  // without a copy where it is the last use
-        Translation begun = --uses[before] == 0 ? std::move(line.best[before]) : line.best[before];
-        longer.push_back(joined(std::move(begun), translations[after], part.before, wide));
-      }
-      line.best = std::move(longer);
+      line.best = extended(std::move(line.best), translations, pairs, part.before, wide);
       line.looped = line.looped || std::ranges::binary_search(looped, next);
       wide = part.wide;
       ++next;

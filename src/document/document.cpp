@@ -14,6 +14,7 @@
 #include "data/line_reader.h"
 
 #include "document/internal/formats.h"
+#include "document/internal/markup.h"
 #include "document/internal/placement.h"
 #include "document/internal/segments.h"
 
@@ -168,9 +169,7 @@ class SegmentWriter {
 /// Whether XML says in its first line, or HTML in its first bytes, that it is in another encoding than UTF-8.
 bool names_other_encoding(std::string_view bytes, DocumentFormat format) {
   constexpr size_t kBeginning = 1024;  // in which HTML looks for it
-  std::string begin(bytes.substr(0, kBeginning));
-  for (char& c : begin)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  std::string begin = lower_ascii(bytes.substr(0, kBeginning));
   const bool has_declaration = begin.starts_with("<?xml");
   if (has_declaration) begin.resize(std::min(begin.find("?>"), begin.size()));
   if (!has_declaration && format != DocumentFormat::html) return false;

@@ -23,12 +23,6 @@ char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-std::string lower(std::string_view text) {
-  std::string small(text);
-  for (char& c : small) c = lower(c);
-  return small;
-}
-
 // HTML 4's names of characters (its section 24), which follow each other.
 struct NamedRun {
   char32_t first;
@@ -92,7 +86,7 @@ const std::map<std::string_view, char32_t>& named_characters() {
 
 /// The values of "translate" and "class" decide.
 bool keeps(std::string_view name, std::string_view value) {
-  if (name == "translate") return lower(value) == "no";
+  if (name == "translate") return lower_ascii(value) == "no";
   if (name != "class") return false;
   for (size_t at = 0; at < value.size();) {
     const size_t end = std::min(value.find_first_of(kSpaces, at), value.size());
@@ -103,6 +97,12 @@ bool keeps(std::string_view name, std::string_view value) {
 }
 
 }  // namespace
+
+std::string lower_ascii(std::string_view text) {
+  std::string small(text);
+  for (char& c : small) c = lower(c);
+  return small;
+}
 
 bool begins_markup(std::string_view after) {
   if (after.empty()) return false;
@@ -122,7 +122,7 @@ MarkupToken MarkupScanner::tag() {
   token.closing = bytes_[++at_] == '/';
   if (token.closing) ++at_;
   const size_t name_end = ends(bytes_.find_first_of(" \t\n\f\r/>", at_));
-  token.name = lower(bytes_.substr(at_, name_end - at_));
+  token.name = lower_ascii(bytes_.substr(at_, name_end - at_));
   at_ = name_end;
   while (at_ < bytes_.size() && bytes_[at_] != '>') {
     if (kSpaces.find(bytes_[at_]) != kSpaces.npos || bytes_[at_] == '/') {
@@ -133,7 +133,7 @@ MarkupToken MarkupScanner::tag() {
     token.self_closing = false;
     const size_t name_at = at_;
     at_ = ends(bytes_.find_first_of(" \t\n\f\r/>=", at_ + 1));
-    const std::string name = lower(bytes_.substr(name_at, at_ - name_at));
+    const std::string name = lower_ascii(bytes_.substr(name_at, at_ - name_at));
     const size_t equals = ends(bytes_.find_first_not_of(kSpaces, at_));
     if (equals == bytes_.size() || bytes_[equals] != '=') continue;
     at_ = ends(bytes_.find_first_not_of(kSpaces, equals + 1));
@@ -182,7 +182,7 @@ void MarkupScanner::skip_to_closing(std::string_view name) {
     at_ = std::min(bytes_.find("</", at_), bytes_.size());
     if (at_ == bytes_.size()) return;
     const std::string_view after = bytes_.substr(at_ + 2);
-    if (lower(after.substr(0, name.size())) == name &&
+    if (lower_ascii(after.substr(0, name.size())) == name &&
         (after.size() == name.size() || kSpaces.find(after[name.size()]) != kSpaces.npos ||
          after[name.size()] == '/' || after[name.size()] == '>'))
       return;

@@ -136,8 +136,7 @@ ModelConfig upcycle_model(const fs::path& dense, const UpcycleOptions& options, 
   if (!learns_routing(moe)) {
     log_warning(
         "with one choice per token and gates that sum to 1 only the balance and z-losses will train the "
-        "routers: "
-        "--top-k 2 lets the translation loss train them");
+        "routers: --top-k 2 lets the translation loss train them");
   }
   compose({&source, 1}, recipe, out);
   return recipe.config;

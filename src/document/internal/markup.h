@@ -27,6 +27,9 @@ struct MarkupToken {
   std::string_view language = {};  // the value of xml:lang, or else of lang, as it is written
 };
 
+/// Returns the text with its ASCII letters in lower case.
+std::string lower_ascii(std::string_view text);
+
 /// Whether a "<" begins markup with what follows it.
 bool begins_markup(std::string_view after);
 
